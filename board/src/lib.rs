@@ -1,0 +1,1 @@
+//! What doorward does to the world, behind [`embedded_hal`] traits.

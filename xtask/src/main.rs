@@ -1,0 +1,2 @@
+//! doorward's chores.
+fn main() {}
