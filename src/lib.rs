@@ -1,1 +1,27 @@
-//! doorward
+//! doorward: a face-recognition daemon for a door.
+//!
+//! Data walks one way:
+//!
+//! ```text
+//! mqtt ─► service ─► picture ─► face ─► gallery ─► answer
+//! ```
+//!
+//! | module | what it is for | what it must never do |
+//! |---|---|---|
+//! | [`config`] | one table of keys: file, environment, defaults, help | act on a value |
+//! | [`picture`] | untrusted bytes in, RGB pixels out | know faces |
+//! | [`nn`] | weights from GGUF, operators on candle tensors | know faces |
+//! | [`face`] | detector, alignment, embedder, quality | know requests, files or topics |
+//! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
+//! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
+//! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
+//! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
+
+pub mod config;
+pub mod daemon;
+pub mod face;
+pub mod gallery;
+pub mod mqtt;
+pub mod nn;
+pub mod picture;
+pub mod service;

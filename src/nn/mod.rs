@@ -1,0 +1,1 @@
+//! Weights from GGUF and the operators of our networks on candle tensors.
