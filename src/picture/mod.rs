@@ -30,3 +30,10 @@ impl Picture {
         &self.rgb
     }
 }
+
+impl std::fmt::Debug for Picture {
+    /// The size alone: pixels of faces do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({}x{})", self.width, self.height)
+    }
+}
