@@ -15,10 +15,12 @@
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
+//! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
 
 pub mod config;
 pub mod daemon;
+pub mod evaluate;
 pub mod face;
 pub mod gallery;
 pub mod mqtt;

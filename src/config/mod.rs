@@ -1,1 +1,45 @@
-//! One table of keys.
+//! The daemon's settings: one table of keys ([`KEYS`]), filled from defaults, then a TOML file, then
+//! the environment. Acts on nothing.
+
+mod keys;
+mod load;
+
+pub use keys::{Config, Device, Gallery, ImageUrl, KEYS, Key, Log, Mqtt, SECTIONS, Service};
+pub use load::ConfigError;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A text that is printed nowhere.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one who needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_empty() { "(none)" } else { "(secret)" })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.is_empty() { "" } else { "(secret)" })
+    }
+}

@@ -1,0 +1,130 @@
+//! The table of keys. It is the one place that names them: the structs, the defaults, the commented
+//! file that `doorward config print` writes and the environment variables all come from it.
+
+use super::Secret;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One key of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `mqtt`
+    pub section: &'static str,
+    /// `host`
+    pub name: &'static str,
+    /// What it does, in one line or a few.
+    pub help: &'static str,
+}
+
+macro_rules! keys {
+    ($(
+        #[doc = $about:literal]
+        $section:ident: $Section:ident {
+            $( $(#[doc = $help:literal])+ $key:ident: $Type:ty = $default:expr; )+
+        }
+    )+) => {
+        /// Every setting of the daemon.
+        #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Config {
+            $( #[doc = $about] pub $section: $Section, )+
+        }
+
+        $(
+            #[doc = $about]
+            #[derive(Clone, Debug, Deserialize, Serialize)]
+            #[serde(default, deny_unknown_fields)]
+            pub struct $Section {
+                $( $(#[doc = $help])+ pub $key: $Type, )+
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $( $key: $default, )+ }
+                }
+            }
+        )+
+
+        /// The sections in the order of the table, with what they are about.
+        pub const SECTIONS: &[(&str, &str)] = &[ $( (stringify!($section), $about), )+ ];
+
+        /// The keys in the order of the table.
+        pub const KEYS: &[Key] = &[ $( $(
+            Key {
+                section: stringify!($section),
+                name: stringify!($key),
+                help: concat!($($help, "\n"),+),
+            },
+        )+ )+ ];
+    };
+}
+
+keys! {
+    #[doc = " Who this terminal is and where it keeps its files."]
+    device: Device {
+        /// Name of this terminal in topics and answers: letters, digits, `.`, `_`, `-`. Empty: the
+        /// host name.
+        id: String = String::new();
+        /// Folder of the gallery, the embedded broker's login and the control socket. Empty:
+        /// /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or ~/.local/state.
+        data_dir: PathBuf = PathBuf::new();
+    }
+    #[doc = " The broker. Without a host the daemon starts one of its own on this machine."]
+    mqtt: Mqtt {
+        /// Host name or address of the broker. Empty: the embedded broker on 127.0.0.1.
+        host: String = String::new();
+        /// Port of the broker, the embedded one included; usually 1883, with TLS 8883.
+        port: u16 = 1883;
+        /// Login at the broker. Empty: anonymous. Not used with the embedded broker, which makes
+        /// its own login at first start.
+        username: String = String::new();
+        /// Its password. Better: password_file, or the variable DOORWARD__MQTT__PASSWORD.
+        password: Secret = Secret::default();
+        /// File that holds the password alone.
+        password_file: PathBuf = PathBuf::new();
+        /// Client id. Empty: `doorward-` and the device id.
+        client_id: String = String::new();
+        /// Encrypt the connection. Without ca_file the system's certificate authorities count.
+        tls: bool = false;
+        /// PEM file of the authority that signed the broker's certificate.
+        ca_file: PathBuf = PathBuf::new();
+        /// PEM file of this terminal's own certificate, for brokers that ask for one.
+        client_cert_file: PathBuf = PathBuf::new();
+        /// PEM file of its private key.
+        client_key_file: PathBuf = PathBuf::new();
+        /// Obey enroll, update, delete and unlock although the broker is on another machine and
+        /// anonymous or unencrypted. Anyone on the network can then open the door.
+        allow_insecure: bool = false;
+        /// Seconds between signs of life to the broker, at least 5.
+        keep_alive_s: u16 = 30;
+        /// Response topics are accepted below these prefixes too.
+        response_prefixes: Vec<String> = Vec::new();
+        /// What a client of the broker may ask for: enroll, verify, search, liveness, compare,
+        /// subject (list, get, update, delete), admin (replace the photo of a subject with groups).
+        permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
+            .map(String::from).to_vec();
+    }
+    #[doc = " Who is enrolled."]
+    gallery: Gallery {
+        /// Keep the crop of each enrolled face, for return_image and for a change of the model.
+        store_images: bool = true;
+    }
+    #[doc = " Pictures that come by http(s) URL."]
+    image_url: ImageUrl {
+        /// Host names, addresses or networks (10.0.0.0/8) pictures may be fetched from. Empty: URLs
+        /// are refused.
+        allow: Vec<String> = Vec::new();
+    }
+    #[doc = " How much work is taken on."]
+    service: Service {
+        /// Requests in work or waiting; one more is answered 503 BUSY.
+        queue: usize = 8;
+        /// Threads that run the networks. One serves a door; each further one costs about 20 MB.
+        vision_threads: usize = 1;
+    }
+    #[doc = " What is written to standard error."]
+    log: Log {
+        /// error, warn, info, debug or trace, also by module: `info,doorward::mqtt=debug`.
+        level: String = "info".to_owned();
+    }
+}

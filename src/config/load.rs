@@ -1,0 +1,301 @@
+//! File, environment and defaults to one checked [`Config`], and back to a commented file.
+
+use super::Secret;
+use super::keys::{Config, KEYS, SECTIONS};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Prefix of the environment variables: `DOORWARD__MQTT__HOST` is `mqtt.host`.
+const PREFIX: &str = "DOORWARD__";
+/// Read when no file is named, if it exists.
+const DEFAULT_FILE: &str = "/etc/doorward/doorward.toml";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{origin}: {reason}")]
+    Invalid {
+        /// File or variable.
+        origin: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Values that are each well-formed but cannot stand.
+    #[error("the configuration cannot stand:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<String>),
+}
+
+impl Config {
+    /// Reads `file` (or the default file, if there is one), then the environment; checks the result.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default.exists().then_some(default));
+        let text = match file {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?,
+        };
+        let origin = file.map_or("configuration".into(), |path| path.display().to_string());
+        let mut config = Self::from_sources(&origin, &text, std::env::vars())?;
+        config.settle()?;
+        Ok(config)
+    }
+
+    /// The text of a file and environment variables to a configuration, not yet checked.
+    fn from_sources(
+        origin: &str,
+        text: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        // Parsed into the structs first, so that the message has line and column.
+        let from_file: Self = toml::from_str(text).map_err(|error| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            reason: error.to_string().trim_end().to_owned(),
+        })?;
+        let mut config = from_file;
+        for (name, value) in environment {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                config.set(&name, &key.to_lowercase(), &value)?;
+            }
+        }
+        Ok(config)
+    }
+
+    /// Sets `section__key` from an environment variable.
+    fn set(&mut self, variable: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+        let invalid = |reason: String| ConfigError::Invalid { origin: variable.to_owned(), reason };
+        let (section, name) =
+            key.split_once("__").ok_or_else(|| invalid("not of the form SECTION__KEY".into()))?;
+        if !KEYS.iter().any(|key| key.section == section && key.name == name) {
+            return Err(invalid(format!("there is no key {section}.{name}")));
+        }
+        // Secrets do not survive the way through a table, where they are masked.
+        let password = self.mqtt.password.clone();
+        let mut table = Table::try_from(&*self).map_err(|error| invalid(error.to_string()))?;
+        let value = table
+            .get_mut(section)
+            .and_then(|section| section.get_mut(name))
+            .ok_or_else(|| invalid("has no value to replace".into()))?;
+        *value = parse_like(value, text).map_err(invalid)?;
+        *self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| invalid(error.message().trim_end().to_owned()))?;
+        if (section, name) != ("mqtt", "password") {
+            self.mqtt.password = password;
+        }
+        Ok(())
+    }
+
+    /// Fills what is derived (names, folders, the password's file) and refuses what cannot stand.
+    fn settle(&mut self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        if self.device.id.is_empty() {
+            self.device.id = host_name();
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.device.id.len() > 64 || !self.device.id.chars().all(plain) {
+            problems.push(format!(
+                "device.id {:?}: at most 64 letters, digits, '.', '_', '-'",
+                self.device.id
+            ));
+        }
+        if self.device.data_dir.as_os_str().is_empty() {
+            match default_data_dir() {
+                Some(dir) => self.device.data_dir = dir,
+                None => problems.push("device.data_dir: no home folder found, name one".into()),
+            }
+        }
+        let mqtt = &mut self.mqtt;
+        if mqtt.client_id.is_empty() {
+            mqtt.client_id = format!("doorward-{}", self.device.id);
+        }
+        if !mqtt.password_file.as_os_str().is_empty() {
+            if !mqtt.password.is_empty() {
+                problems.push("mqtt.password and mqtt.password_file: give one of them".into());
+            }
+            match std::fs::read_to_string(&mqtt.password_file) {
+                Ok(text) => mqtt.password = Secret::from(text.trim_end().to_owned()),
+                Err(error) => {
+                    problems.push(format!(
+                        "mqtt.password_file {}: {error}",
+                        mqtt.password_file.display()
+                    ));
+                }
+            }
+        }
+        if !mqtt.password.is_empty() && mqtt.username.is_empty() {
+            problems.push("mqtt.password without mqtt.username".into());
+        }
+        if mqtt.keep_alive_s < 5 {
+            problems.push("mqtt.keep_alive_s: at least 5".into());
+        }
+        if mqtt.client_cert_file.as_os_str().is_empty()
+            != mqtt.client_key_file.as_os_str().is_empty()
+        {
+            problems.push("mqtt.client_cert_file and mqtt.client_key_file go together".into());
+        }
+        if !mqtt.tls
+            && ![&mqtt.ca_file, &mqtt.client_cert_file].iter().all(|f| f.as_os_str().is_empty())
+        {
+            problems.push("mqtt.ca_file and mqtt.client_cert_file need mqtt.tls = true".into());
+        }
+        if mqtt.host.is_empty() && (mqtt.tls || !mqtt.username.is_empty()) {
+            problems.push(
+                "mqtt.tls and mqtt.username need mqtt.host: the embedded broker has its own login"
+                    .into(),
+            );
+        }
+        if self.service.queue == 0 || self.service.queue > 64 {
+            problems.push("service.queue: 1 to 64".into());
+        }
+        if self.service.vision_threads == 0 || self.service.vision_threads > 64 {
+            problems.push("service.vision_threads: 1 to 64".into());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Refused(problems)) }
+    }
+
+    /// The configuration as a commented TOML file with every key; secrets are masked.
+    pub fn to_commented_toml(&self) -> Result<String, toml::ser::Error> {
+        let table = Table::try_from(self)?;
+        let mut text = String::new();
+        for (section, about) in SECTIONS {
+            text += &format!("#{about}\n[{section}]\n");
+            for key in KEYS.iter().filter(|key| key.section == *section) {
+                for line in key.help.lines() {
+                    text += &format!("#{line}\n");
+                }
+                let value = table.get(*section).and_then(|section| section.get(key.name));
+                if let Some(value) = value {
+                    text += &format!("{} = {value}\n", key.name);
+                }
+            }
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+/// Reads `text` as a value of the type that `sample` has; lists are separated by commas.
+fn parse_like(sample: &Value, text: &str) -> Result<Value, String> {
+    let text = text.trim();
+    match sample {
+        Value::String(_) => Ok(Value::String(text.to_owned())),
+        Value::Boolean(_) => text
+            .parse()
+            .map(Value::Boolean)
+            .map_err(|_| format!("{text:?} is neither true nor false")),
+        Value::Integer(_) => {
+            text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number"))
+        }
+        Value::Float(_) => {
+            text.parse().map(Value::Float).map_err(|_| format!("{text:?} is not a number"))
+        }
+        Value::Array(_) => Ok(Value::Array(
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| Value::String(item.to_owned()))
+                .collect(),
+        )),
+        Value::Datetime(_) | Value::Table(_) => Err("cannot be set from the environment".into()),
+    }
+}
+
+/// The host name cut to what a device id may hold; `doorward` when there is none.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
+        .take(64)
+        .collect();
+    if name.is_empty() { "doorward".into() } else { name }
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    if home.as_deref() == Some(Path::new("/root")) || home.is_none() {
+        return Some(PathBuf::from("/var/lib/doorward"));
+    }
+    std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| home.map(|home| home.join(".local/state")))
+        .map(|dir| dir.join("doorward"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        let mut config = Config::from_sources("test.toml", text, environment)?;
+        config.settle()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_printed_file_reads_back_as_the_defaults() {
+        let defaults = from("", &[]).unwrap();
+        let text = defaults.to_commented_toml().unwrap();
+        for key in KEYS {
+            assert!(text.contains(&format!("\n{} = ", key.name)), "{} is missing", key.name);
+        }
+        let read = from(&text, &[]).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = from(
+            "[mqtt]\nhost = 'a'\nport = 1\nusername = 'u'\npassword = 'from file'",
+            &[
+                ("DOORWARD__MQTT__PORT", "8883"),
+                ("DOORWARD__IMAGE_URL__ALLOW", "a.example, 10.0.0.0/8"),
+                ("DOORWARD__GALLERY__STORE_IMAGES", "false"),
+                ("DOORWARD_DATA", "is not a key"),
+            ],
+        )
+        .unwrap();
+        assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("a", 8883));
+        assert_eq!(config.image_url.allow, ["a.example", "10.0.0.0/8"]);
+        assert!(!config.gallery.store_images);
+        assert_eq!(config.mqtt.password.reveal(), "from file");
+        let config = from(
+            "[mqtt]\nhost = 'a'\nusername = 'u'",
+            &[("DOORWARD__MQTT__PASSWORD", "secret"), ("DOORWARD__MQTT__PORT", "5")],
+        )
+        .unwrap();
+        assert_eq!(config.mqtt.password.reveal(), "secret");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let message = |text, environment: &[_]| from(text, environment).unwrap_err().to_string();
+        assert!(message("[mqtt]\nhots = 'a'", &[]).contains("hots"));
+        assert!(message("[mqtt]\nport = 'a'", &[]).contains("line 2"));
+        assert!(message("[mqtt]\nport = 70000", &[]).contains("70000"));
+        assert!(message("", &[("DOORWARD__MQTT__HOTS", "a")]).contains("mqtt.hots"));
+        assert!(message("", &[("DOORWARD__MQTT__PORT", "x")]).contains("DOORWARD__MQTT__PORT"));
+        assert!(message("[device]\nid = 'a/b'", &[]).contains("device.id"));
+        assert!(message("[mqtt]\nkeep_alive_s = 1", &[]).contains("at least 5"));
+    }
+
+    #[test]
+    fn a_secret_is_printed_nowhere() {
+        let config = from("[mqtt]\nhost = 'a'\nusername='u'\npassword = 'hunter2'", &[]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(!config.to_commented_toml().unwrap().contains("hunter2"));
+    }
+}

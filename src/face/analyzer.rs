@@ -1,0 +1,146 @@
+//! All networks, loaded, and how a face is looked for in a picture.
+
+use super::detector::without_overlaps;
+use super::{Detection, Detector, Embedder, Embedding, FaceError, Quality, aligned_crop};
+use crate::nn::Weights;
+use crate::picture::Picture;
+
+/// Detections below this score are not faces.
+const MIN_SCORE: f32 = 0.6;
+/// A picture is turned only when no face was found upright, and then believed from this score on:
+/// upright faces seen upside down reach 0.77.
+const MIN_SCORE_TURNED: f32 = 0.8;
+/// Long sides in pixels the detector sees a picture at. The first finds faces that fill the picture,
+/// the second small ones.
+const SCALES: [u32; 2] = [320, 640];
+/// The last resort for a face larger than the picture.
+const SMALLEST_SCALE: u32 = 160;
+
+/// The bytes of the networks' GGUF files.
+pub struct ModelFiles<'a> {
+    /// Detector.
+    pub yunet: &'a [u8],
+    /// Embedder.
+    pub sface: &'a [u8],
+    /// Id of the embedder and its quantization.
+    pub model_id: &'a str,
+}
+
+/// The models that are part of the program.
+pub const SHIPPED: ModelFiles<'static> = ModelFiles {
+    yunet: include_bytes!("../../models/yunet.gguf"),
+    sface: include_bytes!("../../models/sface.gguf"),
+    model_id: "sface-2021dec-q8_0",
+};
+
+/// What the detector saw in one picture.
+#[derive(Clone, Debug)]
+pub struct Faces {
+    /// Clockwise turn in degrees (0, 90, 180, 270) that brings the picture upright.
+    pub rotation: u16,
+    /// The picture turned by `rotation`, when that is not 0; `faces` are in its pixels.
+    pub turned: Option<Picture>,
+    /// Largest first.
+    pub faces: Vec<Detection>,
+}
+
+/// All networks, loaded; may be shared by threads.
+pub struct Analyzer {
+    detector: Detector,
+    embedder: Embedder,
+    model_id: String,
+}
+
+impl Analyzer {
+    /// Loads the networks that are part of the program.
+    pub fn load() -> Result<Self, FaceError> {
+        Self::from_files(&SHIPPED)
+    }
+
+    /// Loads other weights of the same networks.
+    pub fn from_files(files: &ModelFiles<'_>) -> Result<Self, FaceError> {
+        Ok(Self {
+            detector: Detector::load(&Weights::read(files.yunet)?)?,
+            embedder: Embedder::load(&Weights::read(files.sface)?)?,
+            model_id: files.model_id.to_owned(),
+        })
+    }
+
+    /// The id of the embedding network and its quantization: templates of different ids are never
+    /// compared.
+    pub fn model_id(&self) -> &str {
+        &self.model_id
+    }
+
+    /// Finds faces; turns the picture by 90, 180 and 270 degrees only when none is found upright.
+    pub fn detect(&self, picture: &Picture) -> Result<Faces, FaceError> {
+        let faces = self.detect_upright(picture)?;
+        if !faces.is_empty() {
+            return Ok(Faces { rotation: 0, turned: None, faces });
+        }
+        let mut best = Faces { rotation: 0, turned: None, faces };
+        let mut best_score = MIN_SCORE_TURNED;
+        for rotation in [90, 180, 270] {
+            let turned = picture.turned(rotation);
+            let mut faces = self.detect_upright(&turned)?;
+            faces.retain(|face| face.score >= MIN_SCORE_TURNED);
+            let score = faces.iter().map(|face| face.score).fold(0.0, f32::max);
+            if score > best_score {
+                best_score = score;
+                best = Faces { rotation, turned: Some(turned), faces };
+            }
+        }
+        Ok(best)
+    }
+
+    /// Finds faces that stand upright in the picture, largest first.
+    fn detect_upright(&self, picture: &Picture) -> Result<Vec<Detection>, FaceError> {
+        let long_side = picture.width().max(picture.height());
+        let mut faces = Vec::new();
+        for (index, scale) in SCALES.into_iter().enumerate() {
+            if index > 0 && long_side <= SCALES[index - 1] {
+                break;
+            }
+            faces.extend(self.detect_at(picture, scale)?);
+        }
+        if faces.is_empty() && long_side > SMALLEST_SCALE {
+            faces = self.detect_at(picture, SMALLEST_SCALE)?;
+        }
+        let mut faces = without_overlaps(faces);
+        faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        Ok(faces)
+    }
+
+    /// Faces seen with the picture's long side brought down to `long_side`.
+    fn detect_at(&self, picture: &Picture, long_side: u32) -> Result<Vec<Detection>, FaceError> {
+        let present = picture.width().max(picture.height());
+        if present <= long_side {
+            return self.detector.detect(picture, MIN_SCORE);
+        }
+        let shrunk = |side: u32| {
+            let side = u64::from(side) * u64::from(long_side) / u64::from(present);
+            u32::try_from(side).unwrap_or(long_side).max(1)
+        };
+        let small = picture.resized(shrunk(picture.width()), shrunk(picture.height()));
+        let (horizontal, vertical) = (
+            picture.width() as f32 / small.width() as f32,
+            picture.height() as f32 / small.height() as f32,
+        );
+        let found = self.detector.detect(&small, MIN_SCORE)?;
+        Ok(found.iter().map(|face| face.scaled(horizontal, vertical)).collect())
+    }
+
+    /// The embedding of one detection of this picture.
+    pub fn embed(&self, picture: &Picture, face: &Detection) -> Result<Embedding, FaceError> {
+        self.embedder.embed(&crop(picture, face)?)
+    }
+
+    /// Sharpness, brightness and colour of one detection of this picture.
+    pub fn quality(&self, picture: &Picture, face: &Detection) -> Result<Quality, FaceError> {
+        Ok(Quality::of_crop(&crop(picture, face)?))
+    }
+}
+
+fn crop(picture: &Picture, face: &Detection) -> Result<Picture, FaceError> {
+    aligned_crop(picture, face).ok_or_else(|| FaceError("the landmarks are one point".into()))
+}

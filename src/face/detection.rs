@@ -1,0 +1,86 @@
+//! One face found by the detector.
+
+/// A face in pixels of the picture it was found in. The box may reach over the picture's border.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detection {
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Width, above 0.
+    pub width: f32,
+    /// Height, above 0.
+    pub height: f32,
+    /// Viewer's left eye, viewer's right eye, nose tip, viewer's left and right mouth corners; x, y.
+    pub landmarks: [[f32; 2]; 5],
+    /// √(class score · object score), 0–1.
+    pub score: f32,
+}
+
+impl Detection {
+    /// Area of the box in square pixels.
+    pub fn area(&self) -> f32 {
+        self.width * self.height
+    }
+
+    /// Middle of the box; x, y.
+    pub fn centre(&self) -> [f32; 2] {
+        [self.x + self.width / 2.0, self.y + self.height / 2.0]
+    }
+
+    /// Intersection over union of the two boxes, 0–1.
+    pub fn overlap(&self, other: &Self) -> f32 {
+        let span = |a: f32, a_len: f32, b: f32, b_len: f32| {
+            ((a + a_len).min(b + b_len) - a.max(b)).max(0.0)
+        };
+        let shared = span(self.x, self.width, other.x, other.width)
+            * span(self.y, self.height, other.y, other.height);
+        shared / (self.area() + other.area() - shared)
+    }
+
+    /// The same face in a picture larger by these factors.
+    pub fn scaled(&self, horizontal: f32, vertical: f32) -> Self {
+        Self {
+            x: self.x * horizontal,
+            y: self.y * vertical,
+            width: self.width * horizontal,
+            height: self.height * vertical,
+            landmarks: self.landmarks.map(|[x, y]| [x * horizontal, y * vertical]),
+            score: self.score,
+        }
+    }
+
+    /// Whether every number is one: a network fed with anything must not let NaN or ∞ out.
+    pub(super) fn is_finite(&self) -> bool {
+        [self.x, self.y, self.width, self.height, self.score]
+            .iter()
+            .chain(self.landmarks.iter().flatten())
+            .all(|value| value.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn face(x: f32, y: f32, width: f32, height: f32) -> Detection {
+        Detection { x, y, width, height, landmarks: [[0.0; 2]; 5], score: 0.9 }
+    }
+
+    #[test]
+    fn overlap_is_intersection_over_union() {
+        let a = face(0.0, 0.0, 10.0, 10.0);
+        assert_eq!(a.overlap(&a), 1.0);
+        assert_eq!(a.overlap(&face(5.0, 0.0, 10.0, 10.0)), 50.0 / 150.0);
+        assert_eq!(a.overlap(&face(10.0, 0.0, 10.0, 10.0)), 0.0);
+        assert_eq!(a.overlap(&face(20.0, 20.0, 1.0, 1.0)), 0.0);
+    }
+
+    #[test]
+    fn scaling_moves_box_and_landmarks() {
+        let scaled =
+            Detection { landmarks: [[1.0, 2.0]; 5], ..face(1.0, 2.0, 3.0, 4.0) }.scaled(2.0, 3.0);
+        assert_eq!((scaled.x, scaled.y, scaled.width, scaled.height), (2.0, 6.0, 6.0, 12.0));
+        assert_eq!(scaled.landmarks[4], [2.0, 6.0]);
+    }
+}
