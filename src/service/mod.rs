@@ -1,5 +1,330 @@
 //! The contract: raw request → valid request → operation → answer. Knows no transport.
+//!
+//! A transport makes a [`Request`] of what it received and sends the [`Answer`] that
+//! [`Service::handle`] returns. In between:
+//!
+//! | step | where | runs on |
+//! |---|---|---|
+//! | read the fields as they were given | `raw` | the caller's task |
+//! | judge them, in the contract's order | `valid`, by the table in `fields` | the caller's task |
+//! | fetch a URL | `images` | a blocking thread, few at a time |
+//! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | name what went wrong | `failure`, `checks` | – |
+//! | seal the answer | `reply` | the caller's task |
+//!
+//! It must never log an image, an embedding or a key, and never let a check that was asked for
+//! look passed without having been made.
 
+mod advice;
+mod checks;
+mod failure;
+mod fields;
+mod geometry;
+mod images;
+mod operation;
+mod raw;
+mod recognition;
+mod reply;
 mod request;
+mod settings;
+pub mod similarity;
+mod statistics;
+mod subjects;
+mod valid;
+mod workers;
 
+pub use operation::Operation;
 pub use request::{Answer, Body, Caller, Credentials, Request};
+pub use settings::{Permission, Settings, UnknownPermission};
+
+use crate::face::Analyzer;
+use crate::gallery::Gallery;
+use failure::Failure;
+use images::Images;
+use raw::Raw;
+use recognition::{Job, Recognizer};
+use reply::Reply;
+use serde_json::{Map, Value, json};
+use statistics::{Statistics, Times};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+use valid::{FaceRequest, Valid, World};
+use workers::{NotDone, Workers, expired, guarded};
+
+/// The face service of one terminal. Shared by all transports.
+pub struct Service {
+    recognizer: Arc<Recognizer>,
+    images: Images,
+    statistics: Statistics,
+    workers: Workers,
+}
+
+/// A request that is to be done.
+struct Admitted {
+    operation: Operation,
+    valid: Valid,
+}
+
+impl Service {
+    /// Starts the worker threads; they end when the service is dropped.
+    pub fn new(
+        analyzer: Arc<Analyzer>,
+        gallery: Arc<Gallery>,
+        settings: Settings,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            images: Images::new(&settings.url_allow, settings.url_concurrency),
+            statistics: Statistics::start(),
+            workers: Workers::start(settings.vision_threads, settings.queue)?,
+            recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),
+        })
+    }
+
+    /// Answers one request. Never panics; waits for nothing unboundedly.
+    ///
+    /// `None`: the request expired before its turn came. It was not done, and nothing is to be
+    /// sent.
+    pub async fn handle(&self, request: Request) -> Option<Answer> {
+        let mut times = Times::start();
+        let (caller, expires) = (request.caller, request.expires);
+        let operation = Operation::named(&request.operation);
+        let name = operation.map_or("unknown", Operation::name);
+        if expired(expires) {
+            tracing::info!(operation = name, "request expired before it was read");
+            return None;
+        }
+
+        // On this task and not on another thread: even 9 MiB of JSON take milliseconds, and a
+        // faulty request must get its own code also while the queue is full.
+        let read = guarded(|| self.read(&request));
+        drop(request);
+        let (request_id, admitted) = match read {
+            Ok((request_id, admitted)) => (request_id, admitted),
+            Err(_) => (None, Err(Failure::internal("a panic while reading the request"))),
+        };
+        let result = match admitted {
+            Ok(admitted) => match self.done(admitted, caller, expires, &mut times).await {
+                Ok(result) => result,
+                Err(NotDone::Expired) => {
+                    tracing::info!(
+                        operation = name,
+                        total_ms = times.total(),
+                        "request expired in the queue"
+                    );
+                    return None;
+                }
+                Err(NotDone::Busy) => Err(Failure::Busy),
+                Err(NotDone::Panicked) => Err(Failure::internal("a panic while doing the request")),
+            },
+            Err(failure) => Err(failure),
+        };
+
+        if let Err(Failure::Internal { why }) = &result {
+            tracing::error!(operation = name, why, "request failed");
+        }
+        let reply = result.unwrap_or_else(|failure| Reply::from(&failure));
+        tracing::info!(
+            operation = name,
+            status = reply.status(),
+            code = reply.code(),
+            timings_ms = %times.block(),
+            "request"
+        );
+        self.statistics.count(name, reply.code(), &times);
+        Some(reply.seal(request_id))
+    }
+
+    /// Versions and states: what `health` answers beside the common fields. Never waits.
+    pub fn health(&self) -> Map<String, Value> {
+        let fields = [
+            ("health", json!("up")),
+            ("device_id", json!(self.recognizer.settings.device_id)),
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("model_id", json!(self.recognizer.analyzer.model_id())),
+            ("uptime_s", json!(self.statistics.uptime())),
+            (
+                "queue",
+                json!({
+                    "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
+                }),
+            ),
+            ("camera", json!("not configured")),
+            ("door", json!("not configured")),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Steps 1 to 6, and the `request_id`, which is echoed whatever they say.
+    fn read(&self, request: &Request) -> (Option<String>, Result<Admitted, Failure>) {
+        let operation = Operation::named(&request.operation);
+        let raw = Raw::read(operation, &request.body);
+        let admitted = operation
+            .ok_or_else(|| unknown(&request.operation))
+            .and_then(|operation| self.admitted(operation, &raw, request.caller));
+        (raw.request_id().map(str::to_owned), admitted)
+    }
+
+    fn admitted(
+        &self,
+        operation: Operation,
+        raw: &Raw,
+        caller: Caller,
+    ) -> Result<Admitted, Failure> {
+        let Recognizer { gallery, settings, .. } = &*self.recognizer;
+        permitted(operation, caller, settings)?;
+        let world = World { enrolled: &|id| gallery.contains(id), limits: &settings.limits };
+        Ok(Admitted { operation, valid: valid::validate(operation, raw, &world)? })
+    }
+
+    /// Step 8 onwards.
+    async fn done(
+        &self,
+        Admitted { operation, valid }: Admitted,
+        caller: Caller,
+        expires: Option<Instant>,
+        times: &mut Times,
+    ) -> Result<Result<Reply, Failure>, NotDone> {
+        let recognizer = Arc::clone(&self.recognizer);
+        match valid {
+            Valid::Face(FaceRequest { reference, probe, checks, task }) => {
+                let images = match self.images.get(reference, probe).await {
+                    Ok(images) => images,
+                    Err(failure) => return Ok(Err(failure)),
+                };
+                let admin = may(caller, Permission::Admin, &recognizer.settings);
+                let job = Job { operation, images, checks, task, admin };
+                let mut stages = times.clone();
+                let work = move || (recognizer.answer(job, &mut stages), stages);
+                let (result, stages) = self.workers.run(expires, work).await?;
+                *times = stages;
+                Ok(result)
+            }
+            Valid::SubjectList { limit, cursor } => {
+                let work = move || subjects::list(&recognizer.gallery, limit, cursor.as_deref());
+                self.workers.run(expires, work).await
+            }
+            Valid::SubjectGet { id } => {
+                self.workers.run(expires, move || subjects::get(&recognizer.gallery, &id)).await
+            }
+            Valid::SubjectUpdate { id, change } => {
+                let work = move || subjects::update(&recognizer.gallery, &id, change);
+                self.workers.run(expires, work).await
+            }
+            Valid::SubjectDelete { id } => {
+                self.workers.run(expires, move || subjects::delete(&recognizer.gallery, &id)).await
+            }
+            Valid::Stats => {
+                let counts = self.workers.run(expires, move || recognizer.gallery.stats()).await?;
+                Ok(counts.map_err(Failure::internal).map(|counts| self.stats(&counts)))
+            }
+            Valid::Health => {
+                let mut reply = Reply::success(operation);
+                reply.extend(self.health());
+                Ok(Ok(reply))
+            }
+        }
+    }
+
+    fn stats(&self, gallery: &crate::gallery::Stats) -> Reply {
+        let mut reply = Reply::success(Operation::Stats);
+        reply.extend(self.health());
+        reply.insert(
+            "gallery",
+            json!({
+                "subjects": gallery.subjects,
+                "templates": gallery.templates,
+                "templates_of_other_models": gallery.templates_of_other_models,
+                "remnants": gallery.remnants,
+                "file_bytes": gallery.file_bytes,
+                "schema": gallery.schema,
+            }),
+        );
+        reply.insert("requests", self.statistics.requests());
+        reply.insert("median_ms", self.statistics.medians());
+        reply
+    }
+}
+
+/// `INVALID_PAYLOAD` for an operation that is not there.
+fn unknown(name: &str) -> Failure {
+    let names: Vec<_> = Operation::ALL.into_iter().map(Operation::name).collect();
+    let name = raw::shortened(name);
+    Failure::payload(format!("this version has no operation `{name}`; it has {}", names.join(", ")))
+}
+
+/// Whether a caller has a permission.
+fn may(caller: Caller, permission: Permission, settings: &Settings) -> bool {
+    match caller {
+        Caller::Local => true,
+        Caller::Mqtt => settings.permissions.contains(&permission),
+    }
+}
+
+/// Refuses what the caller may not ask for.
+fn permitted(operation: Operation, caller: Caller, settings: &Settings) -> Result<(), Failure> {
+    if let Some(permission) = operation.permission()
+        && !may(caller, permission, settings)
+    {
+        let (operation, permission) = (operation.name(), permission.name());
+        let why = format!("{operation} needs the permission `{permission}`; ask who runs the door");
+        return Err(Failure::Permission { why });
+    }
+    match &settings.refuse_changes {
+        Some(why) if caller == Caller::Mqtt && operation.changes_gallery() => {
+            Err(Failure::Permission { why: why.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(operation: Operation, caller: Caller, settings: &Settings) -> Option<String> {
+        permitted(operation, caller, settings).err().map(|failure| failure.code())
+    }
+
+    #[test]
+    fn the_command_line_may_do_everything() {
+        let none = Settings { permissions: [].into(), ..Settings::default() };
+        for operation in Operation::ALL {
+            assert_eq!(code(operation, Caller::Local, &none), None);
+        }
+        assert!(may(Caller::Local, Permission::Admin, &none));
+    }
+
+    #[test]
+    fn mqtt_may_do_what_it_was_permitted() {
+        let none = Settings { permissions: [].into(), ..Settings::default() };
+        for operation in Operation::ALL {
+            let free = matches!(operation, Operation::Stats | Operation::Health);
+            assert_eq!(code(operation, Caller::Mqtt, &none).is_none(), free, "{operation:?}");
+            assert_eq!(code(operation, Caller::Mqtt, &Settings::default()), None);
+        }
+        assert!(!may(Caller::Mqtt, Permission::Admin, &Settings::default()));
+    }
+
+    #[test]
+    fn over_an_insecure_broker_nothing_is_changed() {
+        let insecure = Settings { refuse_changes: Some("use TLS".into()), ..Settings::default() };
+        for operation in Operation::ALL {
+            let changes = matches!(
+                operation,
+                Operation::Enroll | Operation::SubjectUpdate | Operation::SubjectDelete
+            );
+            let refused = code(operation, Caller::Mqtt, &insecure).is_some();
+            assert_eq!(refused, changes, "{operation:?}");
+            assert_eq!(code(operation, Caller::Local, &insecure), None);
+        }
+    }
+
+    #[test]
+    fn an_unknown_operation_is_told_which_there_are() {
+        let failure = unknown("unlock");
+        assert_eq!(failure.code(), "INVALID_PAYLOAD");
+        assert!(failure.reason().unwrap().contains("subject/list"));
+        assert!(unknown(&"x".repeat(10_000)).reason().unwrap().len() < 400);
+    }
+}

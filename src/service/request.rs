@@ -1,5 +1,6 @@
 //! What a transport hands to the service and gets back.
 
+use super::raw::Raw;
 use serde_json::{Map, Value};
 use std::time::Instant;
 
@@ -30,6 +31,14 @@ pub enum Body {
         /// Name and value of each other field.
         fields: Vec<(String, String)>,
     },
+}
+
+impl Body {
+    /// The `request_id`, when the payload can be read so far and has one: what a transport knows a
+    /// repeated request by.
+    pub fn request_id(&self) -> Option<String> {
+        Raw::read(None, self).request_id().map(str::to_owned)
+    }
 }
 
 /// The original's headers.

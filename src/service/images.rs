@@ -1,0 +1,121 @@
+//! From what a request calls its image to the image's bytes: the part of step 8 that waits for the
+//! network, in its own small bound, so that a slow URL holds up nobody else.
+
+use super::failure::{Failure, ImageField};
+use super::valid::Image;
+use crate::picture::{FetchError, Fetcher, Source};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How long a URL may take, redirects and all.
+const FETCH_TIME: Duration = Duration::from_secs(15);
+/// compare: both images together.
+const MAX_BOTH: usize = 6 << 20;
+
+/// An image's bytes, and the field they came from.
+pub(super) struct Bytes {
+    pub field: ImageField,
+    pub bytes: Vec<u8>,
+}
+
+/// Gets the images of requests.
+pub(super) struct Images {
+    fetcher: Arc<Fetcher>,
+    on_their_way: Arc<Semaphore>,
+}
+
+impl Images {
+    /// Fetches from the hosts and networks of `allow`, at most `concurrency` URLs at a time.
+    pub fn new(allow: &[String], concurrency: usize) -> Self {
+        Self {
+            fetcher: Arc::new(Fetcher::new(allow, FETCH_TIME)),
+            on_their_way: Arc::new(Semaphore::new(concurrency.max(1))),
+        }
+    }
+
+    /// The bytes of the reference, if there is one, and of the probe, in this order.
+    pub async fn get(&self, reference: Option<Image>, probe: Image) -> Result<Vec<Bytes>, Failure> {
+        let Some(reference) = reference else {
+            return Ok(vec![self.bytes(probe).await?]);
+        };
+        let (reference, probe) = tokio::join!(self.bytes(reference), self.bytes(probe));
+        together(reference?, probe?)
+    }
+
+    async fn bytes(&self, Image { field, source }: Image) -> Result<Bytes, Failure> {
+        let bytes = match source {
+            Ok(Source::Bytes(bytes)) => bytes,
+            Ok(Source::Url(url)) => self.fetched(field, url).await?,
+            Ok(Source::Camera) => return Err(Failure::Camera(field)),
+            // Validation has answered to every other fault of the text.
+            Err(error) => return Err(Failure::ImageSize { field, why: error.to_string() }),
+        };
+        Ok(Bytes { field, bytes })
+    }
+
+    async fn fetched(&self, field: ImageField, url: String) -> Result<Vec<u8>, Failure> {
+        let permit =
+            Arc::clone(&self.on_their_way).try_acquire_owned().map_err(|_| Failure::Busy)?;
+        let fetcher = Arc::clone(&self.fetcher);
+        let fetch = move || {
+            let fetched = fetcher.fetch(&url);
+            // Held by the thread and not by the request: who stops waiting frees no place.
+            drop(permit);
+            fetched
+        };
+        let fetched = tokio::task::spawn_blocking(fetch).await.map_err(Failure::internal)?;
+        fetched.map_err(|error| refused(field, &error))
+    }
+}
+
+/// The contract's code for a URL that gave no image.
+fn refused(field: ImageField, error: &FetchError) -> Failure {
+    let why = error.to_string();
+    match error {
+        FetchError::Timeout => Failure::ImageTimeout(field),
+        FetchError::TooLarge => Failure::ImageSize { field, why },
+        FetchError::NotAllowed(_) | FetchError::Failed(_) => Failure::ImageFormat { field, why },
+    }
+}
+
+/// Both images of compare, if they are not too large together.
+fn together(reference: Bytes, probe: Bytes) -> Result<Vec<Bytes>, Failure> {
+    let both = reference.bytes.len() + probe.bytes.len();
+    if both > MAX_BOTH {
+        let why = format!("both images have {both} bytes together, at most {MAX_BOTH} are taken");
+        return Err(Failure::ImageSize { field: probe.field, why });
+    }
+    Ok(vec![reference, probe])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_images_have_one_bound() {
+        let image = |field, length| Bytes { field, bytes: vec![0; length] };
+        let (first, second) = (ImageField::Image1, ImageField::Image2);
+        assert!(together(image(first, MAX_BOTH - 1), image(second, 1)).is_ok());
+        let refused = together(image(first, MAX_BOTH), image(second, 1)).err().unwrap();
+        assert_eq!(refused.code(), "INVALID_PAYLOAD_IMAGE_2_SIZE");
+    }
+
+    #[test]
+    fn codes_of_urls() {
+        let code = |error| refused(ImageField::Image, &error).code();
+        assert_eq!(code(FetchError::Timeout), "INVALID_PAYLOAD_IMAGE_TIMEOUT");
+        assert_eq!(code(FetchError::TooLarge), "INVALID_PAYLOAD_IMAGE_SIZE");
+        assert_eq!(code(FetchError::NotAllowed("x".into())), "INVALID_PAYLOAD_IMAGE_FORMAT");
+        assert_eq!(code(FetchError::Failed("x".into())), "INVALID_PAYLOAD_IMAGE_FORMAT");
+    }
+
+    #[tokio::test]
+    async fn a_camera_is_not_there() {
+        let images = Images::new(&[], 1);
+        let probe = Image { field: ImageField::Image, source: Ok(Source::Camera) };
+        let refused = images.get(None, probe).await.err().unwrap();
+        assert_eq!((refused.status(), refused.code().as_str()), (503, "CAMERA_UNAVAILABLE"));
+    }
+}

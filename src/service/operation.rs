@@ -1,0 +1,121 @@
+//! The operations by name, and what the contract ties to each name: its `status_code`, the
+//! permission it needs, whether it may come with an empty payload.
+
+use super::settings::Permission;
+
+/// Something a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Store a face under a subject.
+    Enroll,
+    /// 1:1 against one subject.
+    Verify,
+    /// 1:N over the gallery.
+    Search,
+    /// Is this a live person.
+    Liveness,
+    /// 1:1 between two images.
+    Compare,
+    /// Who is enrolled, a page at a time.
+    SubjectList,
+    /// One subject.
+    SubjectGet,
+    /// Change a subject's name, groups, card, validity.
+    SubjectUpdate,
+    /// Remove a subject with all its templates.
+    SubjectDelete,
+    /// Counts and timings.
+    Stats,
+    /// Versions and states.
+    Health,
+}
+
+use Operation::*;
+
+impl Operation {
+    /// Every operation, in the order of the contract.
+    pub const ALL: [Operation; 11] = [
+        Enroll,
+        Verify,
+        Search,
+        Liveness,
+        Compare,
+        SubjectList,
+        SubjectGet,
+        SubjectUpdate,
+        SubjectDelete,
+        Stats,
+        Health,
+    ];
+
+    /// The name in the topic, behind `cmd/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Enroll => "enroll",
+            Verify => "verify",
+            Search => "search",
+            Liveness => "liveness",
+            Compare => "compare",
+            SubjectList => "subject/list",
+            SubjectGet => "subject/get",
+            SubjectUpdate => "subject/update",
+            SubjectDelete => "subject/delete",
+            Stats => "stats",
+            Health => "health",
+        }
+    }
+
+    /// The operation of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
+    /// The `status_code` of every 200 of the five operations on images; the others have none.
+    pub(super) fn status_code(self) -> Option<&'static str> {
+        match self {
+            Enroll => Some("FACE-101"),
+            Search => Some("FACE-201"),
+            Verify => Some("FACE-301"),
+            Liveness => Some("FACE-401"),
+            Compare => Some("FACE-501"),
+            _ => None,
+        }
+    }
+
+    /// What an MQTT client must be allowed to do to ask for this; `None`: anybody may ask.
+    pub(super) fn permission(self) -> Option<Permission> {
+        match self {
+            Enroll => Some(Permission::Enroll),
+            Verify => Some(Permission::Verify),
+            Search => Some(Permission::Search),
+            Liveness => Some(Permission::Liveness),
+            Compare => Some(Permission::Compare),
+            SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
+            Stats | Health => None,
+        }
+    }
+
+    /// Whether it changes who is enrolled.
+    pub(super) fn changes_gallery(self) -> bool {
+        matches!(self, Enroll | SubjectUpdate | SubjectDelete)
+    }
+
+    /// Whether `{}`, or no payload at all, is a complete request.
+    pub(super) fn needs_nothing(self) -> bool {
+        matches!(self, SubjectList | Stats | Health)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found_again() {
+        for operation in Operation::ALL {
+            assert_eq!(Operation::named(operation.name()), Some(operation));
+        }
+        assert_eq!(Operation::named("unlock"), None);
+        assert_eq!(Operation::named("Enroll"), None);
+    }
+}

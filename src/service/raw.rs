@@ -1,0 +1,414 @@
+//! The raw request: the fields of a payload as they were given, all optional, nothing judged yet.
+//!
+//! It holds no more of a hostile payload than one scalar a field and a short list: what no
+//! operation takes (objects, long or mixed lists, superfluous fields) is read past, not kept.
+
+use super::fields::{self, Kind};
+use super::operation::Operation;
+use super::request::Body;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+
+/// No operation has half as many fields.
+const MAX_FIELDS: usize = 64;
+/// Longest `request_id`, in characters; a longer one is refused and not echoed.
+pub(super) const MAX_REQUEST_ID: usize = 128;
+/// Elements that are kept of a list; a longer one is recognised by having one more.
+pub(super) const MAX_LIST: usize = 64;
+
+/// A payload, read.
+#[derive(Debug)]
+pub(super) struct Raw<'a> {
+    fields: Vec<(Cow<'a, str>, Given<'a>)>,
+    /// The picture that is the payload itself, with the other fields beside it.
+    pub image: Option<&'a [u8]>,
+    /// Why this is no request at all, whatever its fields say; the first reason.
+    pub fault: Option<String>,
+}
+
+/// A field's value as it was given.
+#[derive(Debug, PartialEq)]
+pub(super) enum Given<'a> {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(Cow<'a, str>),
+    Texts(Vec<String>),
+    /// An object, or a list of something else; in words.
+    Other(&'static str),
+}
+
+impl Given<'_> {
+    /// The type in words, as in "not …".
+    pub fn what(&self) -> &'static str {
+        match self {
+            Given::Null => "null",
+            Given::Bool(_) => "true or false",
+            Given::Number(_) => "a number",
+            Given::Text(_) => "a string",
+            Given::Texts(_) => "a list",
+            Given::Other(what) => what,
+        }
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// Reads a payload. Never fails: what cannot be read is a [`Raw::fault`], so that the fields
+    /// that could be read, `request_id` before all, are there for the answer.
+    pub fn read(operation: Option<Operation>, body: &'a Body) -> Self {
+        match body {
+            Body::Json(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Self::empty(),
+            Body::Json(bytes) => Self::json(bytes),
+            Body::Image { bytes, fields } => Self::image(operation, bytes, fields),
+        }
+    }
+
+    fn empty() -> Self {
+        Self { fields: Vec::new(), image: None, fault: None }
+    }
+
+    fn json(bytes: &'a [u8]) -> Self {
+        let mut raw = Self::empty();
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                raw.fault = Some(format!("the payload is not UTF-8: {error}"));
+                return raw;
+            }
+        };
+        let mut json = serde_json::Deserializer::from_str(text);
+        let read = json.deserialize_map(Object(&mut raw)).and_then(|()| json.end());
+        if let Err(error) = read {
+            let why = if error.is_data() {
+                // The only thing the visitor itself objects to.
+                "the payload is JSON but not an object".to_owned()
+            } else {
+                format!("the payload is not JSON: {error}")
+            };
+            raw.fault.get_or_insert(why);
+        }
+        raw
+    }
+
+    fn image(operation: Option<Operation>, bytes: &'a [u8], texts: &'a [(String, String)]) -> Self {
+        // An empty payload carries no image: so `stats` can be asked without one.
+        let mut raw = Self { image: (!bytes.is_empty()).then_some(bytes), ..Self::empty() };
+        for (name, text) in texts {
+            let kind = operation.and_then(|operation| fields::kind(operation, name));
+            raw.insert(name.into(), from_text(kind, text));
+        }
+        if raw.image.is_some() && raw.get("image").is_some() {
+            raw.fault.get_or_insert(
+                "`image` is given twice: as the payload and as a property; leave one out".into(),
+            );
+        }
+        raw
+    }
+
+    /// Keeps a field, or the reason why it cannot be kept.
+    fn insert(&mut self, name: Cow<'a, str>, given: Given<'a>) {
+        if self.get(&name).is_some() {
+            let name = shortened(&name);
+            self.fault.get_or_insert(format!("the field `{name}` is given twice"));
+        } else if self.fields.len() == MAX_FIELDS {
+            self.fault.get_or_insert(format!("there are more than {MAX_FIELDS} fields"));
+        } else {
+            self.fields.push((name, given));
+        }
+    }
+
+    /// What was given under this name.
+    pub fn get(&self, name: &str) -> Option<&Given<'a>> {
+        self.fields.iter().find(|field| field.0 == name).map(|field| &field.1)
+    }
+
+    /// All fields in the order of the payload; the payload that is an image is none of them.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Given<'a>)> {
+        self.fields.iter().map(|(name, given)| (name.as_ref(), given))
+    }
+
+    /// The `request_id`, if it is one that is echoed.
+    pub fn request_id(&self) -> Option<&str> {
+        self.text("request_id").filter(|id| id.chars().count() <= MAX_REQUEST_ID)
+    }
+
+    /// The text of a field, if it is one.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(Given::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// A text property, as the type of its field has it; what does not convert stays text and is then
+/// of the wrong type.
+fn from_text(kind: Option<Kind>, text: &str) -> Given<'_> {
+    match (kind, text) {
+        (Some(Kind::Bool(_)), "true") => Given::Bool(true),
+        (Some(Kind::Bool(_)), "false") => Given::Bool(false),
+        (Some(Kind::Number(_)), _) => match decimal(text) {
+            Some(number) => Given::Number(number),
+            None => Given::Text(text.into()),
+        },
+        _ => Given::Text(text.into()),
+    }
+}
+
+/// A number as JSON writes it: no `inf`, no `0x10`, no spaces.
+fn decimal(text: &str) -> Option<f64> {
+    let bare = !text.starts_with(char::is_whitespace) && !text.ends_with(char::is_whitespace);
+    bare.then(|| serde_json::from_str(text).ok()).flatten()
+}
+
+/// A name from the wire, fit to be shown in an answer.
+pub(super) fn shortened(name: &str) -> Cow<'_, str> {
+    const SHOWN: usize = 64;
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
+    }
+}
+
+/// Reads an object's fields into a [`Raw`].
+struct Object<'r, 'a>(&'r mut Raw<'a>);
+
+impl<'de> Visitor<'de> for Object<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = map.next_key()? {
+            self.0.insert(name, map.next_value()?);
+        }
+        Ok(())
+    }
+}
+
+/// A field's name, borrowed where the JSON has no escapes in it.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(text.into()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Name<'de>, E> {
+                Ok(Name(text.to_owned().into()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Given<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Given<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Given::Null)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Given::Bool(value))
+            }
+            // Limits, thresholds and times: far below 2^53, where f64 is exact.
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(Given::Number(value as f64))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Given::Number(value as f64))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(Given::Number(value))
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Given::Text(text.into()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Given::Text(text.to_owned().into()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                let mut mixed = false;
+                while let Some(element) = list.next_element::<Given>()? {
+                    match element {
+                        Given::Text(text) if texts.len() <= MAX_LIST => texts.push(text.into()),
+                        Given::Text(_) => (),
+                        _ => mixed = true,
+                    }
+                }
+                Ok(if mixed { Given::Other("a list of other things") } else { Given::Texts(texts) })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Given::Other("an object"))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Body {
+        Body::Json(text.as_bytes().to_vec())
+    }
+
+    fn fault(body: &Body) -> Option<String> {
+        Raw::read(Some(Operation::Search), body).fault
+    }
+
+    #[test]
+    fn values_keep_their_types() {
+        let body = json(
+            r#"{"a": null, "b": true, "c": 2.0, "d": "x\/y", "e": ["p", "q"], "f": {"g": [1]}, "h": [1, "x"]}"#,
+        );
+        let raw = Raw::read(None, &body);
+        assert_eq!(raw.fault, None);
+        assert_eq!(raw.get("a"), Some(&Given::Null));
+        assert_eq!(raw.get("b"), Some(&Given::Bool(true)));
+        assert_eq!(raw.get("c"), Some(&Given::Number(2.0)));
+        assert_eq!(raw.text("d"), Some("x/y"));
+        assert_eq!(raw.get("e"), Some(&Given::Texts(vec!["p".into(), "q".into()])));
+        assert_eq!(raw.get("f"), Some(&Given::Other("an object")));
+        assert_eq!(raw.get("h"), Some(&Given::Other("a list of other things")));
+        assert_eq!(raw.get("i"), None);
+    }
+
+    #[test]
+    fn hostile_json_is_a_fault() {
+        let deep_list = format!(r#"{{"image": {}"#, "[".repeat(1_000_000));
+        let deep_object = format!(r#"{{"image": {}"#, r#"{"a":"#.repeat(200_000));
+        let closed = format!(r#"{{"image": {}{}}}"#, "[".repeat(5000), "]".repeat(5000));
+        let many: Vec<String> = (0..1000).map(|n| format!(r#""f{n}": 0"#)).collect();
+        let many = format!("{{{}}}", many.join(","));
+        let cases = [
+            "{",
+            "nonsense",
+            r#"{"limit": 1} trailing"#,
+            r#"{"limit": 1}{"limit": 2}"#,
+            r#"{"limit": 1, "limit": 1}"#,
+            r#"{"limit": 1, "lim\u0069t": 1}"#,
+            r#"{"limit": 1e999}"#,
+            r#"{"limit": NaN}"#,
+            r#"{"limit": Infinity}"#,
+            r#"{"limit": 01}"#,
+            r#"{limit: 1}"#,
+            r#"{"limit": 1,}"#,
+            r#"{"image": "\ud800"}"#,
+            "\u{feff}{}",
+            "\"text\"",
+            "[]",
+            "7",
+            "null",
+            &deep_list,
+            &deep_object,
+            &closed,
+            &many,
+        ];
+        for text in cases {
+            let start: String = text.chars().take(40).collect();
+            assert!(fault(&json(text)).is_some(), "{start}");
+        }
+        assert!(fault(&Body::Json(b"{\"image\": \"\xff\"}".to_vec())).is_some());
+        assert!(fault(&Body::Json(b"\xff\xd8\xff".to_vec())).is_some());
+    }
+
+    #[test]
+    fn what_could_be_read_before_a_fault_is_kept() {
+        for text in [
+            r#"{"request_id": "r1", "limit": 1, "limit": 2}"#,
+            r#"{"limit": 1, "limit": 2, "request_id": "r1"}"#,
+            r#"{"request_id": "r1"} trailing"#,
+            r#"{"request_id": "r1", "limit": 1e999}"#,
+        ] {
+            let body = json(text);
+            let raw = Raw::read(Some(Operation::Search), &body);
+            assert!(raw.fault.is_some(), "{text}");
+            assert_eq!(raw.text("request_id"), Some("r1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_payload_of_nothing_is_an_empty_object() {
+        for body in [
+            json(""),
+            json(" \n"),
+            json("{}"),
+            Body::Image { bytes: Vec::new(), fields: Vec::new() },
+        ] {
+            let raw = Raw::read(Some(Operation::Stats), &body);
+            assert_eq!(raw.fault, None);
+            assert_eq!(raw.fields().count(), 0);
+            assert_eq!(raw.image, None);
+        }
+    }
+
+    #[test]
+    fn text_properties_take_the_type_of_their_field() {
+        let properties = [
+            ("limit", "2.0"),
+            ("threshold", "82"),
+            ("return_image", "true"),
+            ("is_quality", "false"),
+            ("validate_nface", "1"),
+            ("subject_id", "7"),
+            ("request_id", "12"),
+        ];
+        let body = Body::Image {
+            bytes: vec![1],
+            fields: properties.map(|(name, text)| (name.into(), text.into())).into(),
+        };
+        let raw = Raw::read(Some(Operation::Search), &body);
+        assert_eq!(raw.fault, None);
+        assert_eq!(raw.image, Some(&[1][..]));
+        assert_eq!(raw.get("limit"), Some(&Given::Number(2.0)));
+        assert_eq!(raw.get("threshold"), Some(&Given::Number(82.0)));
+        assert_eq!(raw.get("return_image"), Some(&Given::Bool(true)));
+        assert_eq!(raw.get("is_quality"), Some(&Given::Bool(false)));
+        assert_eq!(raw.text("validate_nface"), Some("1"));
+        assert_eq!(raw.text("request_id"), Some("12"));
+    }
+
+    #[test]
+    fn properties_that_are_no_decimal_number_stay_text() {
+        for text in ["inf", "NaN", "0x10", " 8", "8 ", "", "1,5", "1e999", "true"] {
+            let kind = Some(Kind::Number(None));
+            assert_eq!(from_text(kind, text), Given::Text(text.into()), "{text:?}");
+        }
+        assert_eq!(from_text(Some(Kind::Bool(Some(true))), "True"), Given::Text("True".into()));
+    }
+
+    #[test]
+    fn an_image_given_twice_is_a_fault() {
+        let image = |fields| Body::Image { bytes: vec![1], fields };
+        assert!(fault(&image(vec![("image".into(), "aGk=".into())])).is_some());
+        let twice = ("limit".to_owned(), "1".to_owned());
+        assert!(fault(&image(vec![twice.clone(), twice])).is_some());
+    }
+
+    #[test]
+    fn long_lists_are_recognised_without_being_kept() {
+        let list = vec![r#""g""#; 100_000].join(",");
+        let body = json(&format!(r#"{{"groups": [{list}]}}"#));
+        let raw = Raw::read(Some(Operation::SubjectUpdate), &body);
+        let Some(Given::Texts(texts)) = raw.get("groups") else { panic!("no list") };
+        assert_eq!(texts.len(), MAX_LIST + 1);
+    }
+}

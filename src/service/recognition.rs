@@ -1,0 +1,413 @@
+//! The five operations on images, from the image's bytes to the answer: steps 8 to 11. Runs on a
+//! worker thread; one function after the other, nothing waits.
+
+use super::advice::{Seen, advice};
+use super::checks::Failed;
+use super::failure::{Failure, ImageField};
+use super::geometry::{self, Turn};
+use super::images::Bytes;
+use super::operation::Operation;
+use super::reply::{Reply, unix_time};
+use super::settings::Settings;
+use super::similarity::{Level, shown, similarity};
+use super::statistics::Times;
+use super::valid::{Checks, Task};
+use crate::face::{Analyzer, Detection, Embedding, Faces, Quality};
+use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
+use crate::picture::{self, DecodeError, Picture};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
+const CROP_QUALITY: u8 = 90;
+
+/// The networks, the gallery and what was configured about them.
+pub(super) struct Recognizer {
+    pub analyzer: Arc<Analyzer>,
+    pub gallery: Arc<Gallery>,
+    pub settings: Settings,
+}
+
+/// What there is to do.
+pub(super) struct Job {
+    pub operation: Operation,
+    /// The reference, if any, and the probe.
+    pub images: Vec<Bytes>,
+    pub checks: Checks,
+    pub task: Task,
+    /// Whether the caller may give a new face to a subject that has groups.
+    pub admin: bool,
+}
+
+/// A picture and the faces in it, one at least.
+struct Sight {
+    picture: Picture,
+    faces: Faces,
+    /// The largest.
+    face: Detection,
+}
+
+impl Sight {
+    /// The picture that the detections are in.
+    fn upright(&self) -> &Picture {
+        self.faces.turned.as_ref().unwrap_or(&self.picture)
+    }
+
+    fn turn(&self) -> Turn {
+        let (width, height) = (self.picture.width(), self.picture.height());
+        Turn { width, height, rotation: self.faces.rotation }
+    }
+}
+
+/// What a task adds to the answer.
+#[derive(Default)]
+struct Done {
+    failed: Failed,
+    fields: Map<String, Value>,
+    cosine: Option<f32>,
+}
+
+impl Recognizer {
+    /// Does the job.
+    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Reply, Failure> {
+        let mut pictures = Vec::with_capacity(job.images.len());
+        for image in job.images {
+            let picture = times.stage("decode", || self.decoded(&image))?;
+            pictures.push((image.field, picture));
+        }
+        let mut sights = Vec::with_capacity(pictures.len());
+        for (field, picture) in pictures {
+            sights.push(times.stage("detect", || self.sight(field, picture))?);
+        }
+        let (Some(probe), reference) = (sights.pop(), sights.pop()) else {
+            return Err(Failure::internal("a request without an image passed validation"));
+        };
+
+        let quality = match job.checks.is_quality {
+            true => Some(times.stage("quality", || {
+                self.analyzer.quality(probe.upright(), &probe.face).map_err(Failure::internal)
+            })?),
+            false => None,
+        };
+        let failed = failed(&job.checks, job.operation, quality, probe.faces.faces.len());
+        let done = if failed.none() {
+            self.perform(job.task, job.admin, &probe, reference.as_ref(), times)?
+        } else {
+            Done { failed, ..Done::default() }
+        };
+
+        let mut reply = Reply::checked(job.operation, done.failed);
+        if let Some(quality) = quality {
+            reply.insert(
+                "image_quality",
+                json!({
+                    "blur": quality.blur, "dark": quality.dark, "grayscale": quality.grayscale
+                }),
+            );
+        }
+        let turn = probe.turn();
+        reply.insert("rotation", turn.rotation);
+        reply.insert("nface", probe.faces.faces.len());
+        reply.insert("bounding_box", turn.bounding_box(&probe.face));
+        reply.insert("face_landmark", turn.face_landmark(&probe.face));
+        reply.extend(done.fields);
+        let scores = scores(&probe.face, quality, done.cosine);
+        reply.insert("meta", self.meta(&job.checks, &probe, quality, scores, times));
+        Ok(reply)
+    }
+
+    /// Step 8, what the network has no part in.
+    fn decoded(&self, image: &Bytes) -> Result<Picture, Failure> {
+        picture::decode(&image.bytes, &self.settings.limits).map_err(|error| {
+            let (field, why) = (image.field, error.to_string());
+            match error {
+                DecodeError::TooManyBytes { .. } => Failure::ImageSize { field, why },
+                _ => Failure::ImageFormat { field, why },
+            }
+        })
+    }
+
+    /// Step 9.
+    fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Failure> {
+        let faces = self.analyzer.detect(&picture).map_err(Failure::internal)?;
+        let face = *faces.faces.first().ok_or(Failure::NoFace(field))?;
+        Ok(Sight { picture, faces, face })
+    }
+
+    /// What the request is for, once its checks have passed.
+    fn perform(
+        &self,
+        task: Task,
+        admin: bool,
+        probe: &Sight,
+        reference: Option<&Sight>,
+        times: &mut Times,
+    ) -> Result<Done, Failure> {
+        let embedding = times.stage("embed", || self.embedding(probe))?;
+        match task {
+            Task::Enroll { subject_id, mode } => {
+                self.enroll(subject_id, mode, admin, probe, embedding)
+            }
+            Task::Verify { subject_id, level } => {
+                // Enrolled when validated: it can only have been deleted meanwhile, or have no
+                // template of this model.
+                let cosine = self
+                    .gallery
+                    .verify(&subject_id, &embedding)
+                    .ok_or_else(|| Failure::unknown_subject(&subject_id))?;
+                let mut done = compared(cosine, level);
+                done.fields.insert("subject_id".into(), subject_id.into());
+                Ok(done)
+            }
+            Task::Search { limit, threshold, return_image } => {
+                let found = times.stage("search", || self.gallery.search(&embedding, limit));
+                self.matches(&found, threshold, return_image)
+            }
+            Task::Compare { level } => {
+                let reference = reference
+                    .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
+                let reference = times.stage("embed", || self.embedding(reference))?;
+                Ok(compared(cosine(&embedding, &reference), level))
+            }
+        }
+    }
+
+    fn embedding(&self, sight: &Sight) -> Result<Embedding, Failure> {
+        self.analyzer.embed(sight.upright(), &sight.face).map_err(Failure::internal)
+    }
+
+    fn enroll(
+        &self,
+        subject_id: Option<String>,
+        mode: EnrolMode,
+        admin: bool,
+        probe: &Sight,
+        embedding: Embedding,
+    ) -> Result<Done, Failure> {
+        let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let image = match self.settings.store_images {
+            true => crop(probe.upright(), &probe.face),
+            false => None,
+        };
+        self.gallery
+            .enroll(Enrolment {
+                subject_id: subject_id.clone(),
+                mode,
+                embedding,
+                image,
+                allow_grouped: admin,
+                max_templates: self.settings.max_templates,
+                time: unix_time(),
+            })
+            .map_err(|error| match error {
+                GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
+                GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
+                error => Failure::internal(error),
+            })?;
+        let mut done = Done::default();
+        done.fields.insert("subject_id".into(), subject_id.into());
+        Ok(done)
+    }
+
+    /// Those at or above the threshold; an empty list is nobody.
+    fn matches(
+        &self,
+        found: &[Candidate],
+        threshold: f64,
+        return_image: bool,
+    ) -> Result<Done, Failure> {
+        let mut matches = Vec::new();
+        for candidate in found {
+            let value = similarity(candidate.cosine);
+            if value < threshold {
+                break;
+            }
+            let mut entry = Map::new();
+            entry.insert("subject_id".into(), candidate.subject_id.as_str().into());
+            entry.insert("similarity".into(), shown(value).into());
+            if return_image
+                && let Some(image) =
+                    self.gallery.image(candidate.template).map_err(Failure::internal)?
+            {
+                entry.insert("image".into(), STANDARD.encode(image).into());
+            }
+            matches.push(Value::Object(entry));
+        }
+        let mut done = Done { cosine: found.first().map(|best| best.cosine), ..Done::default() };
+        done.fields.insert("matches".into(), matches.into());
+        Ok(done)
+    }
+
+    fn meta(
+        &self,
+        checks: &Checks,
+        probe: &Sight,
+        quality: Option<Quality>,
+        scores: Value,
+        times: &Times,
+    ) -> Value {
+        let (picture, nface) = (probe.upright(), probe.faces.faces.len());
+        let seen = Seen { picture, nface, face: &probe.face, quality };
+        let mut meta = Map::new();
+        meta.insert("device_id".into(), self.settings.device_id.as_str().into());
+        meta.insert("model_id".into(), self.analyzer.model_id().into());
+        meta.insert("scores".into(), scores);
+        meta.insert("advice".into(), advice(checks, &seen).into());
+        let missing = not_available(checks);
+        if !missing.is_empty() {
+            meta.insert("not_available".into(), missing.into());
+        }
+        // Last, so that the total leaves nothing out; second in the contract's order.
+        meta.shift_insert(2, "timings_ms".into(), times.block());
+        Value::Object(meta)
+    }
+}
+
+/// Step 10.
+fn failed(checks: &Checks, operation: Operation, quality: Option<Quality>, nface: usize) -> Failed {
+    // search reports grayscale and never fails on it.
+    let gray_counts = operation != Operation::Search;
+    let bad = quality.is_some_and(|q| q.blur || q.dark || (q.grayscale && gray_counts));
+    Failed::default()
+        .and(Failed::QUALITY, checks.validate_quality && bad)
+        .and(Failed::NFACE, checks.validate_nface && nface > 1)
+}
+
+/// Step 11.
+fn compared(cosine: f32, level: Level) -> Done {
+    let value = similarity(cosine);
+    let same = value >= level.similarity();
+    let mut fields = Map::new();
+    fields.insert("similarity".into(), shown(value).into());
+    fields.insert("similarity_status".into(), same.into());
+    let failed = Failed::default().and(Failed::SIMILARITY, !same);
+    Done { failed, fields, cosine: Some(cosine) }
+}
+
+fn cosine(a: &Embedding, b: &Embedding) -> f32 {
+    a.0.iter().zip(&b.0).map(|(a, b)| a * b).sum()
+}
+
+/// What was asked for and cannot be computed by this version.
+fn not_available(checks: &Checks) -> Vec<&'static str> {
+    [(checks.is_liveness, "liveness"), (checks.is_attribute, "attributes")]
+        .into_iter()
+        .filter_map(|(asked, name)| asked.then_some(name))
+        .collect()
+}
+
+/// The raw scores behind what was judged.
+fn scores(face: &Detection, quality: Option<Quality>, cosine: Option<f32>) -> Value {
+    let sharpness = quality.map(|quality| ("sharpness", quality.sharpness));
+    let brightness = quality.map(|quality| ("brightness", quality.brightness));
+    let chroma = quality.map(|quality| ("chroma", quality.chroma));
+    let cosine = cosine.map(|cosine| ("cosine", cosine));
+    [Some(("detection", face.score)), sharpness, brightness, chroma, cosine]
+        .into_iter()
+        .flatten()
+        .map(|(name, score)| {
+            // Four decimals: more is noise of the quantized networks.
+            let score = (f64::from(score) * 1e4).round() / 1e4;
+            (name.to_owned(), Value::from(score))
+        })
+        .collect()
+}
+
+/// The face as it is kept beside its template: upright, box × 2, as JPEG.
+fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
+    let [left, top, width, height] = geometry::crop_region(face, picture.width(), picture.height());
+    let crop = picture.cropped(left, top, width, height)?;
+    let (width, height) = geometry::crop_size(width, height);
+    Some(crop.resized(width, height).to_jpeg(CROP_QUALITY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHECKS: Checks = Checks {
+        is_quality: true,
+        is_attribute: true,
+        is_liveness: true,
+        validate_quality: true,
+        validate_nface: true,
+    };
+
+    fn quality(blur: bool, dark: bool, grayscale: bool) -> Option<Quality> {
+        let (sharpness, brightness, chroma) = (0.0, 0.0, 0.0);
+        Some(Quality { blur, dark, grayscale, sharpness, brightness, chroma })
+    }
+
+    #[test]
+    fn quality_fails_on_blur_and_dark_and_on_grayscale_but_in_search() {
+        let code = |operation, quality| failed(&CHECKS, operation, quality, 1).code();
+        for operation in [Operation::Enroll, Operation::Verify, Operation::Search] {
+            assert_eq!(code(operation, quality(true, false, false)), "FAIL_ON_4");
+            assert_eq!(code(operation, quality(false, true, false)), "FAIL_ON_4");
+            assert!(failed(&CHECKS, operation, quality(false, false, false), 1).none());
+        }
+        assert_eq!(code(Operation::Enroll, quality(false, false, true)), "FAIL_ON_4");
+        assert_eq!(code(Operation::Compare, quality(false, false, true)), "FAIL_ON_4");
+        let gray = quality(false, false, true);
+        assert!(failed(&CHECKS, Operation::Search, gray, 1).none());
+    }
+
+    #[test]
+    fn nface_fails_on_more_than_one_and_nothing_fails_unasked() {
+        let good = quality(false, false, false);
+        let bad = quality(true, true, true);
+        assert_eq!(failed(&CHECKS, Operation::Enroll, good, 2).code(), "FAIL_ON_8");
+        assert_eq!(failed(&CHECKS, Operation::Enroll, bad, 2).code(), "FAIL_ON_12");
+        let off = Checks { validate_quality: false, validate_nface: false, ..CHECKS };
+        assert!(failed(&off, Operation::Enroll, bad, 9).none());
+    }
+
+    #[test]
+    fn a_comparison_is_decided_on_the_value_and_not_on_what_is_shown() {
+        for level in [Level::Basic, Level::Moderate, Level::High] {
+            let at = super::super::similarity::cosine(level.similarity()) as f32;
+            let above = compared(at + 1e-4, level);
+            assert_eq!(above.fields["similarity_status"], true);
+            assert!(above.failed.none());
+            let below = compared(at - 1e-6, level);
+            assert_eq!(below.fields["similarity_status"], false);
+            assert_eq!(below.failed, Failed::SIMILARITY);
+            assert!(below.fields["similarity"].as_f64().unwrap() < level.similarity());
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_listed_when_it_was_asked_for() {
+        assert_eq!(not_available(&CHECKS), ["liveness", "attributes"]);
+        let off = Checks { is_liveness: false, is_attribute: false, ..CHECKS };
+        assert!(not_available(&off).is_empty());
+    }
+
+    #[test]
+    fn scores_of_what_ran() {
+        let face = Detection {
+            x: 0.0,
+            y: 0.0,
+            width: 1.0,
+            height: 1.0,
+            landmarks: [[0.0; 2]; 5],
+            score: 0.912_345,
+        };
+        assert_eq!(scores(&face, None, None), json!({"detection": 0.9123}));
+        let all = scores(&face, quality(false, false, false), Some(0.5));
+        let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["detection", "sharpness", "brightness", "chroma", "cosine"]);
+    }
+
+    #[test]
+    fn cosine_of_unit_vectors() {
+        let mut a = Embedding([0.0; crate::face::EMBEDDING_LEN]);
+        let mut b = a.clone();
+        a.0[0] = 1.0;
+        b.0[1] = 1.0;
+        assert_eq!(cosine(&a, &a), 1.0);
+        assert_eq!(cosine(&a, &b), 0.0);
+    }
+}

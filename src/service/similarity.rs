@@ -1,0 +1,120 @@
+//! From cosine to `similarity`: a monotone map whose marks mean false-match rates (FMR).
+
+/// Cosine and similarity of each mark; straight lines between.
+///
+/// The inner three are measured for the shipped embedding network over all impostor pairs of the
+/// development half of LFW: FMR 1e-3 at 75, 1e-4 at 82, and 1e-6 at 90, the last extrapolated
+/// along the straight line of log10 FMR over cosine through 1e-3, 1e-4 and 1e-5. The command is
+/// `doorward evaluate verification --root "$DOORWARD_DATA/lfw" --pairs "$DOORWARD_DATA/lfw/pairs.csv"
+/// --labels "$DOORWARD_DATA/lfw/labels.csv"`.
+const ANCHORS: [(f64, f64); 5] =
+    [(-1.0, 0.0), (0.30, 75.0), (0.37, 82.0), (0.52, 90.0), (1.0, 100.0)];
+
+/// How sure a 1:1 comparison must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// FMR 1e-3.
+    Basic,
+    /// FMR 1e-4.
+    Moderate,
+    /// FMR 1e-6, extrapolated.
+    High,
+}
+
+impl Level {
+    /// The level of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "basic" => Some(Level::Basic),
+            "moderate" => Some(Level::Moderate),
+            "high" => Some(Level::High),
+            _ => None,
+        }
+    }
+
+    /// The lowest similarity that passes.
+    pub fn similarity(self) -> f64 {
+        match self {
+            Level::Basic => 75.0,
+            Level::Moderate => 82.0,
+            Level::High => 90.0,
+        }
+    }
+}
+
+/// Similarity 0–100 of a cosine; what rounding puts outside −1 to 1 counts as −1 or 1.
+pub fn similarity(cosine: f32) -> f64 {
+    interpolate(f64::from(cosine), ANCHORS)
+}
+
+/// The cosine whose [`similarity`] this is.
+pub fn cosine(similarity: f64) -> f64 {
+    interpolate(similarity, ANCHORS.map(|(cosine, similarity)| (similarity, cosine)))
+}
+
+/// The straight line between the two anchors around `x`; a number that is none gives the lowest.
+fn interpolate(x: f64, anchors: [(f64, f64); 5]) -> f64 {
+    let mut low = anchors[0];
+    if x.is_nan() || x <= low.0 {
+        return low.1;
+    }
+    for high in anchors {
+        if x < high.0 {
+            return low.1 + (high.1 - low.1) * (x - low.0) / (high.0 - low.0);
+        }
+        low = high;
+    }
+    low.1
+}
+
+/// What an answer shows: two decimals, cut and not rounded, so that a value below a threshold is
+/// never shown as having reached it. Decisions are taken on the uncut value.
+pub(super) fn shown(similarity: f64) -> f64 {
+    (similarity * 100.0).floor() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_are_met_exactly() {
+        for (at, expected) in ANCHORS {
+            assert_eq!(interpolate(at, ANCHORS), expected);
+            assert_eq!(cosine(expected), at);
+        }
+        assert_eq!(similarity(-1.0), 0.0);
+        assert_eq!(similarity(1.0), 100.0);
+        for level in [Level::Basic, Level::Moderate, Level::High] {
+            assert!(ANCHORS.iter().any(|anchor| anchor.1 == level.similarity()));
+        }
+    }
+
+    #[test]
+    fn rises_everywhere_and_never_leaves_its_range() {
+        let mut last = -1.0;
+        for step in -1000..=1000 {
+            let value = similarity(step as f32 / 1000.0);
+            assert!(value > last, "{step}");
+            last = value;
+        }
+        assert_eq!(similarity(1.000_001), 100.0);
+        assert_eq!(similarity(-1.000_001), 0.0);
+        assert_eq!(similarity(f32::NAN), 0.0);
+    }
+
+    #[test]
+    fn cosine_is_the_inverse() {
+        for step in 0..=100 {
+            let value = f64::from(step);
+            assert!((similarity(cosine(value) as f32) - value).abs() < 1e-3, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_near_miss_is_not_shown_as_a_pass() {
+        assert_eq!(shown(81.999_9), 81.99);
+        assert_eq!(shown(82.0), 82.0);
+        assert_eq!(shown(100.0), 100.0);
+    }
+}

@@ -1,0 +1,172 @@
+//! How long the stages take and how requests end: for each answer, and since the start.
+
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// How many of the last durations of a stage its median is taken over.
+const WINDOW: usize = 128;
+
+/// The stages of one request and what they took, in milliseconds; a stage that ran twice counts
+/// both.
+#[derive(Clone, Debug)]
+pub(super) struct Times {
+    started: Instant,
+    stages: Vec<(&'static str, f64)>,
+}
+
+impl Times {
+    /// Starts the clock of the total.
+    pub fn start() -> Self {
+        Self { started: Instant::now(), stages: Vec::new() }
+    }
+
+    /// Runs a stage and keeps what it took.
+    pub fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = run();
+        let took = milliseconds(started);
+        match self.stages.iter_mut().find(|stage| stage.0 == name) {
+            Some(stage) => stage.1 += took,
+            None => self.stages.push((name, took)),
+        }
+        result
+    }
+
+    /// Milliseconds since the start.
+    pub fn total(&self) -> f64 {
+        milliseconds(self.started)
+    }
+
+    /// The block `timings_ms`: the stages that ran, and the total up to this moment.
+    pub fn block(&self) -> Value {
+        let stages = self.stages.iter().copied();
+        let total = std::iter::once(("total", self.total()));
+        stages.chain(total).map(|(name, took)| (name.to_owned(), rounded(took))).collect()
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// To the microsecond.
+fn rounded(milliseconds: f64) -> Value {
+    ((milliseconds * 1e3).round() / 1e3).into()
+}
+
+/// What was counted since the start.
+pub(super) struct Statistics {
+    started: Instant,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// By operation and by how it ended.
+    requests: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    stages: BTreeMap<&'static str, VecDeque<f64>>,
+}
+
+impl Statistics {
+    /// Nothing yet.
+    pub fn start() -> Self {
+        Self { started: Instant::now(), counts: Mutex::default() }
+    }
+
+    /// Counts one request. `code` comes from a fixed set, so this stays small.
+    pub fn count(&self, operation: &'static str, code: &str, times: &Times) {
+        let mut counts = self.counts();
+        let ends = counts.requests.entry(operation).or_default();
+        match ends.get_mut(code) {
+            Some(count) => *count += 1,
+            None => {
+                ends.insert(code.to_owned(), 1);
+            }
+        }
+        for &(name, took) in &times.stages {
+            let window = counts.stages.entry(name).or_default();
+            if window.len() == WINDOW {
+                window.pop_front();
+            }
+            window.push_back(took);
+        }
+    }
+
+    /// Seconds since the start.
+    pub fn uptime(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// How many requests ended how, by operation.
+    pub fn requests(&self) -> Value {
+        let counts = self.counts();
+        let ends = |ends: &BTreeMap<String, u64>| -> Value {
+            ends.iter().map(|(code, &count)| (code.clone(), Value::from(count))).collect()
+        };
+        counts.requests.iter().map(|(name, codes)| ((*name).to_owned(), ends(codes))).collect()
+    }
+
+    /// The median of each stage's last durations, in milliseconds.
+    pub fn medians(&self) -> Value {
+        let counts = self.counts();
+        let medians: Map<_, _> = counts
+            .stages
+            .iter()
+            .map(|(name, window)| ((*name).to_owned(), rounded(median(window))))
+            .collect();
+        Value::Object(medians)
+    }
+
+    /// Counts stay true whichever thread panicked while it held them.
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The upper median; 0 of nothing.
+fn median(window: &VecDeque<f64>) -> f64 {
+    let mut sorted: Vec<f64> = window.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn times(stages: &[(&'static str, f64)]) -> Times {
+        Times { started: Instant::now(), stages: stages.to_vec() }
+    }
+
+    #[test]
+    fn stages_add_up_and_only_those_that_ran_are_shown() {
+        let mut times = Times::start();
+        assert_eq!(times.stage("decode", || 3), 3);
+        times.stage("detect", || ());
+        times.stage("decode", || ());
+        let block = times.block();
+        let names: Vec<_> = block.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["decode", "detect", "total"]);
+    }
+
+    #[test]
+    fn requests_are_counted_and_medians_roll() {
+        let statistics = Statistics::start();
+        for took in 0..1000 {
+            statistics.count("verify", "OK", &times(&[("embed", f64::from(took))]));
+        }
+        statistics.count("verify", "BUSY", &times(&[]));
+        assert_eq!(statistics.requests(), json!({"verify": {"BUSY": 1, "OK": 1000}}));
+        assert_eq!(statistics.medians(), json!({"embed": 936.0}));
+    }
+
+    #[test]
+    fn medians_of_few() {
+        assert_eq!(median(&VecDeque::new()), 0.0);
+        assert_eq!(median(&VecDeque::from([5.0])), 5.0);
+        assert_eq!(median(&VecDeque::from([9.0, 1.0, 5.0])), 5.0);
+    }
+}

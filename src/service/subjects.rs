@@ -1,0 +1,95 @@
+//! The operations on who is enrolled: list, get, update, delete.
+
+use super::failure::Failure;
+use super::operation::Operation;
+use super::reply::{Reply, unix_time};
+use crate::gallery::{Gallery, Subject, SubjectChange};
+use serde_json::{Map, Value};
+
+/// `subject/list`: `subjects`, and `cursor` when there are more.
+pub(super) fn list(
+    gallery: &Gallery,
+    limit: usize,
+    cursor: Option<&str>,
+) -> Result<Reply, Failure> {
+    let page = gallery.subjects(limit, cursor).map_err(Failure::internal)?;
+    let mut reply = Reply::success(Operation::SubjectList);
+    let subjects = page.subjects.into_iter().map(|subject| Value::Object(block(subject)));
+    reply.insert("subjects", subjects.collect::<Vec<_>>());
+    if let Some(cursor) = page.next {
+        reply.insert("cursor", cursor);
+    }
+    Ok(reply)
+}
+
+/// `subject/get`: the subject's fields.
+pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
+    let subject = gallery.subject(id).map_err(Failure::internal)?;
+    found(Operation::SubjectGet, id, subject)
+}
+
+/// `subject/update`: the subject's fields as they are after the change.
+pub(super) fn update(gallery: &Gallery, id: &str, change: SubjectChange) -> Result<Reply, Failure> {
+    let change = SubjectChange { time: unix_time(), ..change };
+    let subject = gallery.update(id, change).map_err(Failure::internal)?;
+    found(Operation::SubjectUpdate, id, subject)
+}
+
+/// `subject/delete`: the id that is gone.
+pub(super) fn delete(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
+    if !gallery.delete(id).map_err(Failure::internal)? {
+        return Err(Failure::unknown_subject(id));
+    }
+    let mut reply = Reply::success(Operation::SubjectDelete);
+    reply.insert("subject_id", id);
+    Ok(reply)
+}
+
+fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Reply, Failure> {
+    let subject = subject.ok_or_else(|| Failure::unknown_subject(id))?;
+    let mut reply = Reply::success(operation);
+    reply.extend(block(subject));
+    Ok(reply)
+}
+
+/// A subject in an answer; what it does not have is absent. Times are Unix seconds.
+fn block(subject: Subject) -> Map<String, Value> {
+    let fields: [(&str, Option<Value>); 10] = [
+        ("subject_id", Some(subject.id.into())),
+        ("name", subject.name.map(Value::from)),
+        ("groups", Some(subject.groups.into())),
+        ("card", subject.card.map(Value::from)),
+        ("enabled", Some(subject.enabled.into())),
+        ("valid_from", subject.valid_from.map(Value::from)),
+        ("valid_until", subject.valid_until.map(Value::from)),
+        ("created", Some(subject.created.into())),
+        ("updated", Some(subject.updated.into())),
+        ("templates", Some(subject.templates.into())),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_shows_what_it_has() {
+        let subject = Subject {
+            id: "a".into(),
+            name: None,
+            groups: vec!["staff".into()],
+            card: Some("007".into()),
+            enabled: true,
+            valid_from: None,
+            valid_until: Some(2e9),
+            created: 1.5,
+            updated: 2.5,
+            templates: 2,
+        };
+        assert_eq!(
+            Value::Object(block(subject)).to_string(),
+            r#"{"subject_id":"a","groups":["staff"],"card":"007","enabled":true,"valid_until":2000000000.0,"created":1.5,"updated":2.5,"templates":2}"#
+        );
+    }
+}
