@@ -1,5 +1,10 @@
 //! Untrusted image bytes in, RGB pixels out.
 
+pub mod decode;
+mod exif;
+mod jpeg;
+mod png;
+
 /// An upright-by-EXIF picture: 8-bit RGB, rows top to bottom, no padding between rows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
