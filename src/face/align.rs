@@ -26,18 +26,15 @@ pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
     let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|[x, y]| {
         [matrix[0] * x + matrix[1] * y + matrix[2], matrix[3] * x + matrix[4] * y + matrix[5]]
     });
-    let edge = |axis: usize, length: u32, pick: fn(f32, f32) -> f32, margin: f32| {
-        let outermost = corners.iter().map(|c| c[axis]).reduce(pick).unwrap_or(0.0);
-        (outermost + margin).clamp(0.0, length as f32) as u32
+    let outermost = |axis: usize, pick: fn(f32, f32) -> f32, margin: f32| {
+        (corners.iter().map(|c| c[axis]).reduce(pick).unwrap_or(0.0) + margin) as i64
     };
-    let (left, right) =
-        (edge(0, picture.width(), f32::min, -scale), edge(0, picture.width(), f32::max, scale));
-    let (top, bottom) =
-        (edge(1, picture.height(), f32::min, -scale), edge(1, picture.height(), f32::max, scale));
-    if right <= left || bottom <= top {
+    let (left, top) =
+        (outermost(0, f32::min, -scale).max(0), outermost(1, f32::min, -scale).max(0));
+    let (right, bottom) = (outermost(0, f32::max, scale), outermost(1, f32::max, scale));
+    let Some(around) = picture.cropped(left, top, right, bottom) else {
         return Some(picture.warped(&matrix, CROP, CROP));
-    }
-    let around = picture.cropped(left, top, right - left, bottom - top);
+    };
     let shrunk = |length: u32| ((length as f32 / scale).round() as u32).max(1);
     let small = around.resized(shrunk(around.width()), shrunk(around.height()));
     let (fx, fy) = (
@@ -45,7 +42,7 @@ pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
         small.height() as f32 / around.height() as f32,
     );
     // Pixel centres lie at whole numbers, so a shrunk picture is shifted by half a pixel.
-    let shift = |at: f32, origin: u32, factor: f32| (at - origin as f32 + 0.5) * factor - 0.5;
+    let shift = |at: f32, origin: i64, factor: f32| (at - origin as f32 + 0.5) * factor - 0.5;
     let matrix = [
         matrix[0] * fx,
         matrix[1] * fx,

@@ -5,7 +5,7 @@ pub const EMBEDDING_LEN: usize = 128;
 
 /// A vector of unit length: the dot product of two is their cosine.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Embedding([f32; EMBEDDING_LEN]);
+pub struct Embedding(pub [f32; EMBEDDING_LEN]);
 
 impl Embedding {
     /// Scales the values to unit length. `None` unless there are [`EMBEDDING_LEN`] finite values

@@ -39,6 +39,7 @@ pub use settings::{Permission, Settings, UnknownPermission};
 
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
+use crate::picture::allow::BadEntry;
 use failure::Failure;
 use images::Images;
 use raw::Raw;
@@ -60,6 +61,17 @@ pub struct Service {
     workers: Workers,
 }
 
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system gives no threads.
+    #[error("the worker threads cannot be started: {0}")]
+    Threads(#[from] io::Error),
+    /// An entry of the allow-list is none.
+    #[error("image_url.allow: {0}")]
+    Allow(#[from] BadEntry),
+}
+
 /// A request that is to be done.
 struct Admitted {
     operation: Operation,
@@ -72,9 +84,10 @@ impl Service {
         analyzer: Arc<Analyzer>,
         gallery: Arc<Gallery>,
         settings: Settings,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StartError> {
+        let bytes = settings.limits.max_bytes;
         Ok(Self {
-            images: Images::new(&settings.url_allow, settings.url_concurrency),
+            images: Images::new(&settings.url_allow, bytes, settings.url_concurrency)?,
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
             recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),

@@ -12,7 +12,7 @@ const ANCHORS: [(f64, f64); 5] =
 
 /// How sure a 1:1 comparison must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub enum Level {
     /// FMR 1e-3.
     Basic,
     /// FMR 1e-4.

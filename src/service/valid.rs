@@ -7,7 +7,8 @@ use super::operation::Operation;
 use super::raw::{Given, MAX_LIST, MAX_REQUEST_ID, Raw, shortened};
 use super::similarity::Level;
 use crate::gallery::{EnrolMode, SubjectChange};
-use crate::picture::{Limits, Source, SourceError};
+use crate::picture::source::TooLarge;
+use crate::picture::{Limits, Source};
 
 /// Longest `subject_id` and group, in characters.
 const MAX_ID: usize = 128;
@@ -49,8 +50,19 @@ pub(super) struct FaceRequest {
 #[derive(Debug, PartialEq)]
 pub(super) struct Image {
     pub field: ImageField,
-    /// An error here is told in its step, behind those of all other fields.
-    pub source: Result<Source, SourceError>,
+    pub origin: Origin,
+}
+
+/// Where an image's bytes come from.
+#[derive(Debug, PartialEq)]
+pub(super) enum Origin {
+    /// They were sent. That they are too many is told in its step, behind the faults of all other
+    /// fields.
+    Sent(Result<Vec<u8>, TooLarge>),
+    /// `http(s)://`
+    Url(String),
+    /// `camera:`
+    Camera,
 }
 
 /// What is computed of a face, and what it is refused for.
@@ -268,18 +280,19 @@ impl Fields<'_> {
     /// Step 3.
     fn image(&self, field: ImageField, world: &World) -> Result<Image, Failure> {
         if let (ImageField::Image, Some(bytes)) = (field, self.raw.image) {
-            return Ok(Image { field, source: Ok(Source::Bytes(bytes.to_vec())) });
+            return Ok(Image { field, origin: Origin::Sent(Ok(bytes.to_vec())) });
         }
         let text = self.text(field.name()).ok_or(Failure::ImageAbsent(field))?;
         if text.is_empty() {
             return Err(Failure::ImageMissing { field, why: format!("`{field}` is empty") });
         }
-        match Source::read(text, world.limits) {
-            Err(error @ SourceError::Neither) => {
-                Err(Failure::ImageMissing { field, why: error.to_string() })
-            }
-            source => Ok(Image { field, source }),
-        }
+        let origin = match Source::parse(text) {
+            Err(error) => return Err(Failure::ImageMissing { field, why: error.to_string() }),
+            Ok(Source::Base64(base64)) => Origin::Sent(base64.decode(world.limits.max_bytes)),
+            Ok(Source::Url(url)) => Origin::Url(url.to_owned()),
+            Ok(Source::Camera) => Origin::Camera,
+        };
+        Ok(Image { field, origin })
     }
 
     /// Step 4 where a subject is needed.
