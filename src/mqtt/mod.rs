@@ -1,1 +1,51 @@
 //! The service over MQTT 5.
+//!
+//! A [`Session`] keeps one connection to a broker, hands each request that comes in on
+//! `doorward/<device>/cmd/#` to the service, and publishes what the service answers. It judges the
+//! envelope (topic, freshness, repetition, where the answer may go) and never a request's content.
+//!
+//! ```text
+//! broker ─► session ─► desk ─► incoming ─► memory ─► the service's function
+//!    ▲                                                      │
+//!    └───────────────── publisher ◄─────────────────────────┘
+//! ```
+//!
+//! Terms: a *command* is a message on a `cmd/` topic; a *reply address* is the topic and Correlation
+//! Data an answer goes to; a *repeat* is a command whose identity was seen in the last ten minutes;
+//! *exposure* says whether strangers could reach the broker.
+//!
+//! The event loop waits for nothing but the network: whatever may wait (the service, a full queue
+//! towards the broker) is a task of its own, and the number of those tasks is bounded.
+
+mod backoff;
+mod call;
+mod connect;
+mod desk;
+mod embedded;
+mod exposure;
+mod incoming;
+mod login;
+mod memory;
+mod publisher;
+mod refusal;
+mod session;
+mod settings;
+mod topics;
+
+pub use call::{Call, CallError, call};
+pub use connect::ConnectError;
+pub use desk::Counts;
+pub use embedded::{Embedded, EmbeddedError};
+pub use exposure::Exposure;
+pub use login::{Login, LoginError};
+pub use publisher::{PublishError, Publisher};
+pub use session::{Health, Session};
+pub use settings::{Password, Settings, SettingsError, Tls};
+
+/// The largest MQTT packet in either direction, in bytes: two pictures of 3 MiB as base64 in one
+/// JSON object (`compare`), or one picture of 5 MiB as base64 with room to spare.
+pub const MAX_PACKET: u32 = 9 * 1024 * 1024;
+
+/// Log directives that keep the libraries below quiet unless something is wrong: the embedded
+/// broker reports every connection at `info`.
+pub const QUIET_LOGS: &[&str] = &["mqtt5=error", "mqtt5_protocol=error", "rumqttc=error"];

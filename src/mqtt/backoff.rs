@@ -1,0 +1,75 @@
+//! How long to wait before the next attempt to connect.
+//!
+//! Doubling, because a broker that is down for an hour needs no 3600 attempts; with jitter, because
+//! a hundred doors that lost the same broker must not all return in the same second.
+
+use std::time::Duration;
+
+/// The first wait is at most this.
+const FIRST: Duration = Duration::from_secs(1);
+/// No wait is longer than this.
+const LONGEST: Duration = Duration::from_secs(60);
+/// A connection that held this long was a good one: the next loss starts from [`FIRST`] again.
+/// Shorter ones do not, or two clients with one identifier would throw each other out every second.
+const STABLE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The wait after a connection that held for `held` (zero: none came about): between half and
+    /// all of 1, 2, 4 … 60 s, chosen by `dice` (any value; uniform in use).
+    fn after(&mut self, held: Duration, dice: u32) -> Duration {
+        if held >= STABLE {
+            self.failures = 0;
+        }
+        let ceiling = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        ceiling / 2 + (ceiling / 2).mul_f64(f64::from(dice) / f64::from(u32::MAX))
+    }
+
+    /// [`Backoff::after`] with a throw of the operating system's dice.
+    pub(crate) fn next(&mut self, held: Duration) -> Duration {
+        // Without entropy the wait is merely not spread.
+        self.after(held, getrandom::u32().unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ceilings(backoff: &mut Backoff, count: usize) -> Vec<u64> {
+        (0..count).map(|_| backoff.after(Duration::ZERO, u32::MAX).as_secs()).collect()
+    }
+
+    #[test]
+    fn doubles_up_to_a_minute() {
+        let mut backoff = Backoff::default();
+        assert_eq!(ceilings(&mut backoff, 9), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn jitter_stays_within_the_upper_half() {
+        for dice in [0, 1, u32::MAX / 2, u32::MAX] {
+            let wait = Backoff { failures: 3 }.after(Duration::ZERO, dice);
+            assert!((4.0..=8.0).contains(&wait.as_secs_f64()), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_stable_connection_resets_it() {
+        let mut backoff = Backoff::default();
+        ceilings(&mut backoff, 5);
+        assert_eq!(backoff.after(Duration::from_secs(29), u32::MAX).as_secs(), 32);
+        assert_eq!(backoff.after(Duration::from_secs(30), u32::MAX).as_secs(), 1);
+    }
+
+    #[test]
+    fn never_overflows() {
+        let mut backoff = Backoff { failures: u32::MAX };
+        assert_eq!(backoff.after(Duration::ZERO, u32::MAX), LONGEST);
+    }
+}

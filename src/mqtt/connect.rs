@@ -1,0 +1,187 @@
+//! From settings to a CONNECT packet and a TLS configuration, and from what went wrong to what the
+//! user can do about it.
+//!
+//! Files are read at every connection, so a renewed certificate is taken without a restart.
+
+use super::{MAX_PACKET, Settings, SettingsError};
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, ConnectReturnCode, DisconnectReasonCode};
+use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
+use rumqttc::{TlsConfiguration, Transport};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many commands the broker may send before the first of them is acknowledged. The session
+/// acknowledges a command when it has a place in the queue, or when its refusal is on the way; so
+/// this is also the number of refusals in work at a time.
+pub(crate) const RECEIVE_MAXIMUM: u16 = 8;
+
+/// Answers on the way to the broker and not acknowledged by it. The library reserves a slot for
+/// each possible packet; its default of 65535 costs megabytes.
+const SEND_MAXIMUM: u16 = 16;
+
+/// Resolving, connecting, shaking hands: seconds until the attempt counts as failed.
+const CONNECT_TIMEOUT: u64 = 10;
+
+/// Where Linux distributions keep the authorities they trust.
+const SYSTEM_AUTHORITIES: [&str; 2] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// Why a connection could not even be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A PEM file cannot be read.
+    #[error("{key} = {path:?} cannot be used: {reason}")]
+    File {
+        /// The configuration key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No list of authorities to verify the broker with.
+    #[error("no list of trusted authorities found: set mqtt.tls.ca_file")]
+    NoAuthorities,
+    /// Certificate and key do not go together, or the like.
+    #[error("mqtt.tls: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The options for one connection of the client called `client_id`.
+pub(crate) fn options(settings: &Settings, client_id: &str) -> Result<MqttOptions, ConnectError> {
+    settings.validate()?;
+    let mut options = MqttOptions::new(client_id, settings.host(), settings.port());
+    options.set_keep_alive(settings.keep_alive);
+    options.set_connection_timeout(CONNECT_TIMEOUT);
+    options.set_outgoing_inflight_upper_limit(SEND_MAXIMUM);
+    // Fresh or nothing: the broker keeps no commands while the daemon is away.
+    options.set_clean_start(true);
+    options.set_connect_properties(ConnectProperties {
+        session_expiry_interval: Some(0),
+        receive_maximum: Some(RECEIVE_MAXIMUM),
+        max_packet_size: Some(MAX_PACKET),
+        ..ConnectProperties::new()
+    });
+    let mut network = options.network_options();
+    // An answer is small and waited for.
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    if let Some(username) = &settings.username {
+        let password = settings.password.as_ref().map(|p| p.reveal()).unwrap_or_default();
+        options.set_credentials(username, password);
+    }
+    if settings.tls.enabled {
+        let config = tls_config(settings)?;
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
+    }
+    Ok(options)
+}
+
+fn tls_config(settings: &Settings) -> Result<Arc<ClientConfig>, ConnectError> {
+    let tls = &settings.tls;
+    let (key, path) = match &tls.ca_file {
+        Some(path) => ("mqtt.tls.ca_file", path.clone()),
+        None => {
+            let system = SYSTEM_AUTHORITIES.iter().map(PathBuf::from).find(|path| path.exists());
+            ("mqtt.tls.ca_file", system.ok_or(ConnectError::NoAuthorities)?)
+        }
+    };
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates(key, &path)?);
+    if added == 0 {
+        return Err(unusable(key, &path, "no certificate of an authority in it"));
+    }
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+    let config = match (&tls.client_cert_file, &tls.client_key_file) {
+        (Some(cert), Some(key_file)) => {
+            let chain = certificates("mqtt.tls.client_cert_file", cert)?;
+            let key = PrivateKeyDer::from_pem_file(key_file)
+                .map_err(|error| unusable("mqtt.tls.client_key_file", key_file, error))?;
+            builder.with_client_auth_cert(chain, key)?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(
+    key: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
+        .map_err(|error| unusable(key, path, error))?;
+    if found.is_empty() {
+        return Err(unusable(key, path, "no PEM certificate in it"));
+    }
+    Ok(found)
+}
+
+fn unusable(key: &'static str, path: &Path, reason: impl ToString) -> ConnectError {
+    ConnectError::File { key, path: path.into(), reason: reason.to_string() }
+}
+
+/// What a lost or refused connection means, and what to do.
+pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
+    use ConnectReturnCode as Code;
+    let address = format!("{}:{}", settings.host(), settings.port());
+    match error {
+        ConnectionError::ConnectionRefused(code) => match code {
+            Code::BadUserNamePassword | Code::NotAuthorized => format!(
+                "{address} refused the login ({code:?}): set mqtt.username and mqtt.password to \
+                 a login that the broker knows"
+            ),
+            Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => {
+                format!("{address} does not speak MQTT 5: use mosquitto 1.6 or later, or the like")
+            }
+            Code::BadClientId | Code::ClientIdentifierNotValid => format!(
+                "{address} refused the client identifier {:?}: set mqtt.client_id to one it \
+                 accepts",
+                settings.client_id()
+            ),
+            Code::Banned => format!("{address} has banned this client: ask who runs it"),
+            Code::RetainNotSupported | Code::QoSNotSupported => format!(
+                "{address} lacks what doorward needs ({code:?}): retained messages and QoS 1"
+            ),
+            other => format!("{address} refused the connection: {other:?}"),
+        },
+        ConnectionError::NotConnAck(_) => {
+            format!("{address} did not answer as an MQTT 5 broker does: check mqtt.port")
+        }
+        ConnectionError::Timeout(_) => {
+            format!("{address} did not answer within {CONNECT_TIMEOUT} s: check mqtt.host")
+        }
+        ConnectionError::Io(error) => format!("cannot reach {address}: {error}"),
+        ConnectionError::Tls(error) => format!(
+            "no TLS with {address}: {error}; mqtt.tls.ca_file must hold the authority that signed \
+             the broker's certificate, and mqtt.host be a name in that certificate"
+        ),
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+            match reason_code {
+                DisconnectReasonCode::SessionTakenOver => format!(
+                    "another client connected to {address} as {:?}: give every daemon its own \
+                     device_id or mqtt.client_id",
+                    settings.client_id()
+                ),
+                other => match reason_string {
+                    Some(text) => format!("{address} ended the connection: {other:?}, {text}"),
+                    None => format!("{address} ended the connection: {other:?}"),
+                },
+            }
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
+            "{address} closed the connection: is it stopping, or does it want TLS \
+             (mqtt.tls.enabled) or a client certificate (mqtt.tls.client_cert_file)?"
+        ),
+        other => format!("connection to {address} lost: {other}"),
+    }
+}

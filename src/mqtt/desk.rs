@@ -1,0 +1,306 @@
+//! The desk where commands arrive: it takes them, sends each to the service in a task of its own,
+//! and publishes the answer. It never makes the event loop wait.
+//!
+//! Bounds, so that no client can make the daemon grow:
+//!
+//! - commands in work: [`super::Settings::queue`] places and [`super::Settings::queue_bytes`] of
+//!   payload; without a place the answer is `[503] BUSY`;
+//! - QoS 1: a command is acknowledged when it has a place or its refusal is on the way, and the
+//!   broker sends no more than the Receive Maximum unacknowledged: so many refusals at most;
+//! - QoS 0 has no such brake: beyond [`MOST_REFUSALS`] refusals in work the command is dropped,
+//!   which QoS 0 allows.
+
+use super::Exposure;
+use super::incoming::{Command, Form, ReplyTo, Stale};
+use super::memory::{Identity, Memory, Seen};
+use super::publisher::{PublishError, Publisher};
+use super::refusal;
+use super::topics::Topics;
+use crate::service::{Answer, Request};
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Publish;
+use serde::Serialize;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, error, info, warn};
+
+/// Refusals of QoS 0 commands in work at a time.
+const MOST_REFUSALS: usize = 64;
+
+/// The service, as the desk knows it.
+pub(crate) type Handler =
+    Box<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<Answer>> + Send>> + Send + Sync>;
+
+pub(crate) struct Desk {
+    topics: Arc<Topics>,
+    exposure: Exposure,
+    handler: Handler,
+    publisher: Publisher,
+    memory: Mutex<Memory>,
+    queue: u32,
+    places: Arc<Semaphore>,
+    /// In KiB, since a semaphore counts in `u32`.
+    payload: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    counters: Counters,
+}
+
+/// A place at the desk, and the payload's share of the memory.
+struct Place(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
+
+/// The acknowledgement that a command's packet is owed.
+struct Receipt {
+    client: AsyncClient,
+    qos: QoS,
+    pkid: u16,
+}
+
+impl Receipt {
+    fn of(publish: &Publish, client: &AsyncClient) -> Self {
+        Self { client: client.clone(), qos: publish.qos, pkid: publish.pkid }
+    }
+
+    async fn send(self) {
+        let stub = Publish { qos: self.qos, pkid: self.pkid, ..Publish::default() };
+        // Fails only when the connection is gone, and with it the debt.
+        let _ = self.client.ack(&stub).await;
+    }
+}
+
+/// What happened to commands since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Commands received, whatever became of them.
+    pub commands: u64,
+    /// Answers handed to a connection.
+    pub answers: u64,
+    /// Refused with `[503] BUSY` for want of a place.
+    pub busy: u64,
+    /// Answered from memory.
+    pub repeats: u64,
+    /// Dropped: retained, expired, or on a topic that names no operation.
+    pub stale: u64,
+    /// Dropped without an answer: floods at QoS 0, and answers that no connection took.
+    pub lost: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    commands: AtomicU64,
+    answers: AtomicU64,
+    busy: AtomicU64,
+    repeats: AtomicU64,
+    stale: AtomicU64,
+    lost: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Desk {
+    pub(crate) fn new(
+        settings: &super::Settings,
+        topics: Arc<Topics>,
+        exposure: Exposure,
+        publisher: Publisher,
+        handler: Handler,
+    ) -> Self {
+        let queue = u32::try_from(settings.queue).unwrap_or(u32::MAX);
+        Self {
+            topics,
+            exposure,
+            handler,
+            publisher,
+            memory: Mutex::default(),
+            queue,
+            places: Arc::new(Semaphore::new(settings.queue)),
+            payload: Arc::new(Semaphore::new(settings.queue_bytes / 1024)),
+            refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a message from the broker. Returns at once.
+    pub(crate) fn receive(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
+        count(&self.counters.commands);
+        let receipt = Receipt::of(&publish, client);
+        let topic = publish.topic.clone();
+        let command = match Command::read(&self.topics, publish) {
+            Ok(command) => command,
+            Err(stale) => {
+                count(&self.counters.stale);
+                let topic = String::from_utf8_lossy(&topic).into_owned();
+                match stale {
+                    Stale::Retained => warn!(
+                        topic,
+                        "dropped a retained command: commands must be published without retain"
+                    ),
+                    Stale::Expired => warn!(topic, "dropped an expired command"),
+                    Stale::NoOperation => warn!(topic, "dropped a command that names no operation"),
+                }
+                tokio::spawn(receipt.send());
+                return;
+            }
+        };
+        match self.place(&command) {
+            Some(place) => {
+                let desk = self.clone();
+                tokio::spawn(async move {
+                    receipt.send().await;
+                    desk.serve(command).await;
+                    drop(place);
+                });
+            }
+            None => self.turn_away(&command, receipt),
+        }
+    }
+
+    fn place(&self, command: &Command) -> Option<Place> {
+        let kib = u32::try_from(command.payload_len().div_ceil(1024)).ok()?;
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let payload = self.payload.clone().try_acquire_many_owned(kib).ok()?;
+        Some(Place([place, payload]))
+    }
+
+    /// Answers `[503] BUSY`. The `request_id` is looked up here and not in the task, so that the
+    /// payload is gone before the task waits.
+    fn turn_away(self: &Arc<Self>, command: &Command, receipt: Receipt) {
+        count(&self.counters.busy);
+        let refusal_place = match receipt.qos {
+            QoS::AtMostOnce => match self.refusals.clone().try_acquire_owned() {
+                Ok(place) => Some(place),
+                Err(_) => return count(&self.counters.lost),
+            },
+            _ => None,
+        };
+        debug!(operation = command.operation(), "busy");
+        let reply =
+            command.reply(&self.topics).unwrap_or_else(|_| command.default_reply(&self.topics));
+        let answer = refusal::busy(command.request_id());
+        let desk = self.clone();
+        tokio::spawn(async move {
+            desk.publish(&reply, render(&answer), false).await;
+            receipt.send().await;
+            drop(refusal_place);
+        });
+    }
+
+    /// From a command to its answer on the way.
+    async fn serve(&self, command: Command) {
+        let (reply, form) = match self.judge(&command) {
+            Ok(judged) => judged,
+            Err((reply, answer)) => {
+                let why = answer.fields.get("data").and_then(|data| data["message"].as_str());
+                warn!(operation = command.operation(), why, "refused a command");
+                return self.publish(&reply, render(&answer), false).await;
+            }
+        };
+        let identity = Identity::of(command.operation(), &reply, || command.request_id());
+        let Some(identity) = identity else {
+            if let Some(answer) = self.perform(command, form).await {
+                self.publish(&reply, render(&answer), false).await;
+            }
+            return;
+        };
+        let seen = self.memory().meet(&identity, Instant::now());
+        match seen {
+            Seen::Never => {
+                let answer = self.perform(command, form).await;
+                let payload = answer.as_ref().map(|answer| Arc::new(render(answer)));
+                let repeats = self.memory().finish(
+                    identity,
+                    answer.as_ref().zip(payload.as_ref()),
+                    Instant::now(),
+                );
+                let Some(payload) = payload else { return };
+                for round in 0..=repeats {
+                    self.publish(&reply, payload.to_vec(), round > 0).await;
+                }
+            }
+            Seen::InWork => count(&self.counters.repeats),
+            Seen::Answered(payload) => {
+                count(&self.counters.repeats);
+                info!(operation = command.operation(), "answered a repeat from memory");
+                self.publish(&reply, payload.to_vec(), true).await;
+            }
+        }
+    }
+
+    /// What can be said without the service: where the answer goes and how to read the body, or the
+    /// refusal and where that goes.
+    fn judge(&self, command: &Command) -> Result<(ReplyTo, Form), (ReplyTo, Answer)> {
+        let reply = command.reply(&self.topics).map_err(|error| {
+            let answer = refusal::invalid_payload(&error.to_string(), command.request_id());
+            (command.default_reply(&self.topics), answer)
+        })?;
+        if let Some(why) = self.exposure.refuses(command.operation()) {
+            return Err((reply, refusal::insecure_broker(why, command.request_id())));
+        }
+        match command.form() {
+            Ok(form) => Ok((reply, form)),
+            Err(why) => Err((reply, refusal::invalid_payload(&why, command.request_id()))),
+        }
+    }
+
+    /// Has the service do it. A panic there is this command's failure and nobody else's.
+    async fn perform(&self, command: Command, form: Form) -> Option<Answer> {
+        let operation = command.operation().to_owned();
+        match tokio::spawn((self.handler)(command.into_request(form))).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                error!(operation, "the service failed: {failure}");
+                Some(refusal::internal())
+            }
+        }
+    }
+
+    async fn publish(&self, reply: &ReplyTo, payload: Vec<u8>, repeated: bool) {
+        let outcome = match self.publisher.answer(reply, payload, repeated).await {
+            Err(PublishError::TooLarge { size, largest }) => {
+                error!("an answer was not sent: {}", PublishError::TooLarge { size, largest });
+                self.publisher.answer(reply, render(&refusal::internal()), repeated).await
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(()) => count(&self.counters.answers),
+            Err(error) => {
+                count(&self.counters.lost);
+                warn!(topic = reply.topic, "an answer was not sent: {error}");
+            }
+        }
+    }
+
+    /// Waits until nothing is in work; what arrives meanwhile is answered `[503] BUSY`.
+    pub(crate) async fn close(&self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.places.acquire_many(self.queue)).await;
+        self.places.close();
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        Counts {
+            commands: read(&counters.commands),
+            answers: read(&counters.answers),
+            busy: read(&counters.busy),
+            repeats: read(&counters.repeats),
+            stale: read(&counters.stale),
+            lost: read(&counters.lost),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn render(answer: &Answer) -> Vec<u8> {
+    answer.with_status().to_string().into_bytes()
+}

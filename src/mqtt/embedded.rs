@@ -1,0 +1,174 @@
+//! The broker inside the daemon, for a lone terminal: on loopback only, with one login, everything
+//! in memory. More than one terminal belongs on a broker of its own.
+
+use super::{Login, LoginError, MAX_PACKET};
+use mqtt5::broker::MqttBroker;
+use mqtt5::broker::auth::{AuthProvider, AuthResult};
+use mqtt5::broker::config::{AuthConfig, BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::server::BrokerShutdownHandle;
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+/// More than a terminal and its clients need, fewer than would hurt.
+const MOST_CLIENTS: usize = 64;
+/// Messages waiting for one client; an answer is small, a picture is not.
+const MOST_WAITING: usize = 64;
+/// How long a stop waits for connections to close.
+const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// A broker on 127.0.0.1. Dropped, it stops at once; [`Embedded::stop`] is the clean way.
+pub struct Embedded {
+    port: u16,
+    login: Login,
+    shutdown: BrokerShutdownHandle,
+    task: JoinHandle<()>,
+}
+
+/// Why there is no embedded broker.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// The port is in use.
+    #[error(
+        "port {0} of 127.0.0.1 is taken, so the embedded broker cannot start: set mqtt.port to a \
+         free one, or mqtt.host = \"127.0.0.1\" to use the broker that runs there"
+    )]
+    PortTaken(u16),
+    /// The port may not be used, or the like.
+    #[error("the embedded broker cannot listen on port {port} of 127.0.0.1 (mqtt.port): {source}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No login.
+    #[error("the embedded broker has no login: {0}")]
+    Login(#[from] LoginError),
+    /// The broker library refused.
+    #[error("the embedded broker cannot start: {0}")]
+    Broker(String),
+}
+
+impl Embedded {
+    /// Starts the broker on `port` of 127.0.0.1 (0: any free one), with the login kept in
+    /// `data_dir`.
+    pub async fn start(port: u16, data_dir: &Path) -> Result<Self, EmbeddedError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        // The library reports a taken port as text only; asking the system first gives the kind.
+        std::net::TcpListener::bind(address).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => EmbeddedError::PortTaken(port),
+            _ => EmbeddedError::Listen { port, source },
+        })?;
+        let login = Login::read_or_make(data_dir)?;
+        let failed = |error: mqtt5::MqttError| EmbeddedError::Broker(error.to_string());
+        let provider = Arc::new(OneLogin(login.clone()));
+        let mut broker = MqttBroker::with_config(config(address))
+            .await
+            .map_err(failed)?
+            .with_auth_provider(provider);
+        let port = broker.local_addr().map_or(port, |address| address.port());
+        let shutdown = broker.shutdown_handle();
+        let mut ready = broker.ready_receiver();
+        let task = tokio::spawn(async move {
+            if let Err(error) = broker.run().await {
+                error!("the embedded broker stopped: {error}");
+            }
+        });
+        if ready.wait_for(|ready| *ready).await.is_err() {
+            return Err(EmbeddedError::Broker("it stopped at once".into()));
+        }
+        info!("embedded broker on 127.0.0.1:{port}");
+        Ok(Self { port, login, shutdown, task })
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What clients log in with.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Closes the connections and ends.
+    pub async fn stop(mut self) {
+        self.shutdown.shutdown();
+        let _ = tokio::time::timeout(STOP_PATIENCE, &mut self.task).await;
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn config(address: SocketAddr) -> BrokerConfig {
+    let mut config = BrokerConfig::new()
+        .with_bind_address(address)
+        .with_max_packet_size(MAX_PACKET as usize)
+        .with_max_clients(MOST_CLIENTS)
+        .with_client_channel_capacity(MOST_WAITING)
+        .with_auth(AuthConfig::new().with_allow_anonymous(false))
+        // Files would survive SIGKILL with acknowledged messages missing; events have an outbox
+        // of their own, and commands are never kept.
+        .with_storage(StorageConfig::new().with_backend(StorageBackend::Memory));
+    config.sys_topics_enabled = false;
+    config
+}
+
+/// Lets in whoever knows the one login; whoever is in may do everything.
+///
+/// No limit on attempts: with 192 random bits guessing is hopeless, and since every client comes
+/// from 127.0.0.1 a limit by address would lock the daemon out of its own broker.
+struct OneLogin(Login);
+
+impl AuthProvider for OneLogin {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        _address: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = mqtt5::Result<AuthResult>> + Send + 'a>> {
+        let name = connect.username.as_deref().unwrap_or_default();
+        let password = connect.password.as_deref().unwrap_or_default();
+        let known = same(name.as_bytes(), self.0.username.as_bytes())
+            & same(password, self.0.password.reveal().as_bytes());
+        let result = if known {
+            AuthResult::success_with_user(&self.0.username)
+        } else {
+            AuthResult::fail(ReasonCode::BadUsernameOrPassword)
+        };
+        Box::pin(std::future::ready(Ok(result)))
+    }
+
+    fn authorize_publish<'a>(
+        &'a self,
+        _client: &str,
+        _user: Option<&'a str>,
+        _topic: &'a str,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(std::future::ready(true))
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        _client: &str,
+        _user: Option<&'a str>,
+        _filter: &'a str,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(std::future::ready(true))
+    }
+}
+
+/// Compares without telling by its time where the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}

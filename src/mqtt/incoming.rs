@@ -1,0 +1,291 @@
+//! From a PUBLISH packet to a [`Request`]: body form, credentials, expiry, and who asks.
+//!
+//! User properties whose names start with `x-` (in any case) belong to brokers and bridges, which
+//! add them on the way (`x-mqtt-client-id`); they are no fields.
+
+use super::topics::{ResponseTopicError, Topics};
+use crate::service::{Body, Caller, Credentials, Request};
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+/// A command as it came from the broker.
+#[derive(Debug)]
+pub(crate) struct Command {
+    operation: String,
+    publish: Publish,
+    received: Instant,
+}
+
+/// Where an answer goes.
+///
+/// The Correlation Data is a copy: a slice of the packet would keep the whole network buffer, up to
+/// [`super::MAX_PACKET`], alive for as long as repeats are remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReplyTo {
+    pub(crate) topic: String,
+    pub(crate) correlation: Option<Vec<u8>>,
+}
+
+/// A command that is dropped without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// It was retained, so nobody knows when it was meant.
+    Retained,
+    /// Its time had run out.
+    Expired,
+    /// Its topic names no operation.
+    NoOperation,
+}
+
+/// How a body is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Image,
+}
+
+impl Command {
+    /// Reads the envelope.
+    pub(crate) fn read(topics: &Topics, publish: Publish) -> Result<Self, Stale> {
+        let topic = std::str::from_utf8(&publish.topic).map_err(|_| Stale::NoOperation)?;
+        let operation = topics.operation(topic).ok_or(Stale::NoOperation)?.to_owned();
+        if publish.retain {
+            return Err(Stale::Retained);
+        }
+        let command = Self { operation, publish, received: Instant::now() };
+        if command.properties().is_some_and(|p| p.message_expiry_interval == Some(0)) {
+            return Err(Stale::Expired);
+        }
+        Ok(command)
+    }
+
+    pub(crate) fn operation(&self) -> &str {
+        &self.operation
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.publish.payload.len()
+    }
+
+    fn properties(&self) -> Option<&PublishProperties> {
+        self.publish.properties.as_ref()
+    }
+
+    fn user_properties(&self) -> &[(String, String)] {
+        self.properties().map(|p| p.user_properties.as_slice()).unwrap_or_default()
+    }
+
+    /// Where the answer goes when the request names no topic, or none that is accepted.
+    pub(crate) fn default_reply(&self, topics: &Topics) -> ReplyTo {
+        ReplyTo { topic: topics.default_response(&self.operation), correlation: self.correlation() }
+    }
+
+    /// Where the answer goes.
+    pub(crate) fn reply(&self, topics: &Topics) -> Result<ReplyTo, ResponseTopicError> {
+        match self.properties().and_then(|p| p.response_topic.as_deref()) {
+            None => Ok(self.default_reply(topics)),
+            Some(topic) => {
+                topics.accept_response(topic)?;
+                Ok(ReplyTo { topic: topic.to_owned(), correlation: self.correlation() })
+            }
+        }
+    }
+
+    fn correlation(&self) -> Option<Vec<u8>> {
+        self.properties()?.correlation_data.as_ref().map(|data| data.to_vec())
+    }
+
+    /// JSON or image, by content type, else by the first byte that is no space.
+    pub(crate) fn form(&self) -> Result<Form, String> {
+        let declared = self.properties().and_then(|p| p.content_type.as_deref()).unwrap_or("");
+        let media_type = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        match media_type.as_str() {
+            "application/json" => Ok(Form::Json),
+            "image/jpeg" | "image/png" => Ok(Form::Image),
+            "" => {
+                let first = self.publish.payload.iter().find(|byte| !byte.is_ascii_whitespace());
+                Ok(if first == Some(&b'{') { Form::Json } else { Form::Image })
+            }
+            _ => Err(format!(
+                "content type {declared:?} is not known: use application/json, image/jpeg or \
+                 image/png"
+            )),
+        }
+    }
+
+    /// `request_id`, looked up without building the rest of the body.
+    pub(crate) fn request_id(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Identity<'a> {
+            #[serde(borrow)]
+            request_id: Option<Cow<'a, str>>,
+        }
+        match self.form() {
+            Ok(Form::Image) => {
+                let mut properties = self.user_properties().iter();
+                properties.find(|(name, _)| name == "request_id").map(|(_, value)| value.clone())
+            }
+            Ok(Form::Json) | Err(_) => serde_json::from_slice::<Identity>(&self.publish.payload)
+                .ok()?
+                .request_id
+                .map(Cow::into_owned),
+        }
+    }
+
+    /// The request for the service, its body read as `form`.
+    pub(crate) fn into_request(self, form: Form) -> Request {
+        let Self { operation, publish, received } = self;
+        let properties = publish.properties.unwrap_or_default();
+        let mut credentials = Credentials::default();
+        let mut fields = Vec::new();
+        for (name, value) in properties.user_properties {
+            if name.eq_ignore_ascii_case("App-ID") {
+                credentials.app_id.get_or_insert(value);
+            } else if name.eq_ignore_ascii_case("API-Key") {
+                credentials.api_key.get_or_insert(value);
+            } else if !name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-")) {
+                fields.push((name, value));
+            }
+        }
+        let bytes = Vec::from(publish.payload);
+        let body = match form {
+            Form::Json => Body::Json(bytes),
+            Form::Image => Body::Image { bytes, fields },
+        };
+        let expires = properties
+            .message_expiry_interval
+            .and_then(|seconds| received.checked_add(Duration::from_secs(seconds.into())));
+        Request { operation, body, credentials, caller: Caller::Mqtt, expires }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::v5::mqttbytes::QoS;
+
+    fn command(payload: &[u8], properties: PublishProperties) -> Command {
+        let topics = Topics::new("front", &[]);
+        let publish = Publish::new(
+            "doorward/front/cmd/enroll",
+            QoS::AtLeastOnce,
+            payload.to_vec(),
+            Some(properties),
+        );
+        Command::read(&topics, publish).unwrap()
+    }
+
+    fn typed(content_type: &str) -> PublishProperties {
+        PublishProperties { content_type: Some(content_type.into()), ..Default::default() }
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn content_types() {
+        for (content_type, payload, form) in [
+            ("application/json", &b"\xff\xd8"[..], Some(Form::Json)),
+            ("Application/JSON; charset=utf-8", b"{}", Some(Form::Json)),
+            ("image/jpeg", b"{}", Some(Form::Image)),
+            ("image/png", b"\x89PNG", Some(Form::Image)),
+            ("", b" \r\n\t{\"image\": 1}", Some(Form::Json)),
+            ("", b"\xff\xd8\xff", Some(Form::Image)),
+            ("", b"[]", Some(Form::Image)),
+            ("", b"", Some(Form::Image)),
+            ("text/plain", b"{}", None),
+            ("image/gif", b"GIF89a", None),
+        ] {
+            let command = command(payload, typed(content_type));
+            assert_eq!(command.form().ok(), form, "{content_type} {payload:?}");
+        }
+    }
+
+    #[test]
+    fn no_content_type_at_all() {
+        let command = command(b"{}", PublishProperties::default());
+        assert_eq!(command.form(), Ok(Form::Json));
+    }
+
+    #[test]
+    fn an_image_takes_its_fields_from_user_properties() {
+        let properties = PublishProperties {
+            user_properties: pairs(&[
+                ("subject_id", "ada"),
+                ("app-id", "A"),
+                ("API-KEY", "K"),
+                ("x-mqtt-client-id", "c1"),
+                ("X-Bridge", "b"),
+                ("limit", "1"),
+                ("limit", "2"),
+            ]),
+            ..typed("image/jpeg")
+        };
+        let request = command(b"\xff\xd8", properties).into_request(Form::Image);
+        assert_eq!(request.credentials.app_id.as_deref(), Some("A"));
+        assert_eq!(request.credentials.api_key.as_deref(), Some("K"));
+        let Body::Image { bytes, fields } = request.body else { panic!("not an image") };
+        assert_eq!(bytes, b"\xff\xd8");
+        // Both limits stay: which one was meant is for the service to ask.
+        assert_eq!(fields, pairs(&[("subject_id", "ada"), ("limit", "1"), ("limit", "2")]));
+    }
+
+    #[test]
+    fn a_name_cut_inside_a_character_is_a_field() {
+        let properties =
+            PublishProperties { user_properties: pairs(&[("é", "1")]), ..typed("image/png") };
+        let request = command(b"", properties).into_request(Form::Image);
+        assert!(matches!(request.body, Body::Image { fields, .. } if fields.len() == 1));
+    }
+
+    #[test]
+    fn request_ids() {
+        let id =
+            |payload: &str| command(payload.as_bytes(), typed("application/json")).request_id();
+        assert_eq!(id(r#"{"image": "AAAA", "request_id": "r-1"}"#).as_deref(), Some("r-1"));
+        assert_eq!(id(r#"{"request_id": "a\nb"}"#).as_deref(), Some("a\nb"));
+        for none in ["{}", r#"{"request_id": 7}"#, r#"{"request_id": null}"#, "{", "[]", ""] {
+            assert_eq!(id(none), None, "{none}");
+        }
+        let image = PublishProperties {
+            user_properties: pairs(&[("request_id", "r-2")]),
+            ..typed("image/png")
+        };
+        assert_eq!(command(b"", image).request_id().as_deref(), Some("r-2"));
+    }
+
+    #[test]
+    fn retained_and_expired_are_stale() {
+        let topics = Topics::new("front", &[]);
+        let publish = |change: fn(&mut Publish)| {
+            let mut publish = Publish::new(
+                "doorward/front/cmd/unlock",
+                QoS::AtLeastOnce,
+                "{}",
+                Some(PublishProperties::default()),
+            );
+            change(&mut publish);
+            Command::read(&topics, publish).err()
+        };
+        assert_eq!(publish(|_| ()), None);
+        assert_eq!(publish(|p| p.retain = true), Some(Stale::Retained));
+        let expire = |p: &mut Publish| {
+            p.properties =
+                Some(PublishProperties { message_expiry_interval: Some(0), ..Default::default() });
+        };
+        assert_eq!(publish(expire), Some(Stale::Expired));
+        assert_eq!(publish(|p| p.topic = "doorward/front/cmd".into()), Some(Stale::NoOperation));
+    }
+
+    #[test]
+    fn expiry_becomes_a_moment() {
+        let properties =
+            PublishProperties { message_expiry_interval: Some(30), ..typed("application/json") };
+        let expires = command(b"{}", properties).into_request(Form::Json).expires.unwrap();
+        let left = expires - Instant::now();
+        assert!((29..=30).contains(&left.as_secs()), "{left:?}");
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages out. A [`Publisher`] outlives connections: it waits a while for one, then gives up.
+
+use super::MAX_PACKET;
+use super::incoming::ReplyTo;
+use super::topics::Topics;
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long an answer is worth something: as its Message Expiry Interval, and as the time it waits
+/// for a connection.
+const ANSWER_LIFETIME: Duration = Duration::from_secs(60);
+
+/// What a PUBLISH packet holds beside topic, Correlation Data and payload, at most: headers,
+/// content type, expiry, the user property of a repeat.
+const PACKET_OVERHEAD: usize = 128;
+
+/// A connection that is up and subscribed.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) client: AsyncClient,
+    /// The largest packet the broker takes.
+    pub(crate) largest: usize,
+}
+
+impl Link {
+    pub(crate) fn new(client: AsyncClient, announced: Option<u32>) -> Self {
+        Self { client, largest: announced.unwrap_or(MAX_PACKET).min(MAX_PACKET) as usize }
+    }
+}
+
+/// A message that was not handed to a connection.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PublishError {
+    /// No broker for too long.
+    #[error("no connection to the broker")]
+    NotConnected,
+    /// The broker would end the connection if it were sent.
+    #[error(
+        "{size} bytes are more than the broker takes ({largest}): raise its maximum packet size"
+    )]
+    TooLarge {
+        /// Bytes of the packet.
+        size: usize,
+        /// What the broker announced.
+        largest: usize,
+    },
+}
+
+/// Publishes below `doorward/<device>/`. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    link: watch::Receiver<Option<Link>>,
+    topics: Arc<Topics>,
+}
+
+impl Publisher {
+    pub(crate) fn new(link: watch::Receiver<Option<Link>>, topics: Arc<Topics>) -> Self {
+        Self { link, topics }
+    }
+
+    /// The client of the present connection.
+    pub(crate) fn client(&self) -> Option<AsyncClient> {
+        self.link.borrow().as_ref().map(|link| link.client.clone())
+    }
+
+    /// Whether a broker is connected and commands are heard.
+    pub fn is_connected(&self) -> bool {
+        self.link.borrow().is_some()
+    }
+
+    /// Publishes `state/<name>`, retained. Does not wait for a connection: a state is published
+    /// again soon.
+    pub async fn state(&self, name: &str, value: &Value) -> Result<(), PublishError> {
+        let link = self.link.borrow().clone().ok_or(PublishError::NotConnected)?;
+        let payload = value.to_string().into_bytes();
+        send(&link, &self.topics.state(name), true, payload, PublishProperties::default()).await
+    }
+
+    /// Publishes an answer, waiting for a connection as long as the answer is worth something.
+    pub(crate) async fn answer(
+        &self,
+        reply: &ReplyTo,
+        payload: Vec<u8>,
+        repeated: bool,
+    ) -> Result<(), PublishError> {
+        let mut properties = PublishProperties {
+            content_type: Some("application/json".into()),
+            correlation_data: reply.correlation.clone().map(Into::into),
+            message_expiry_interval: Some(ANSWER_LIFETIME.as_secs() as u32),
+            ..Default::default()
+        };
+        if repeated {
+            properties.user_properties.push(("x-repeated".into(), "true".into()));
+        }
+        let mut link = self.link.clone();
+        let connected = tokio::time::timeout(ANSWER_LIFETIME, link.wait_for(Option::is_some));
+        let link = match connected.await {
+            Ok(Ok(link)) => link.clone().ok_or(PublishError::NotConnected)?,
+            _ => return Err(PublishError::NotConnected),
+        };
+        send(&link, &reply.topic, false, payload, properties).await
+    }
+}
+
+async fn send(
+    link: &Link,
+    topic: &str,
+    retain: bool,
+    payload: Vec<u8>,
+    properties: PublishProperties,
+) -> Result<(), PublishError> {
+    let correlation = properties.correlation_data.as_ref().map_or(0, |data| data.len());
+    let size = payload.len() + topic.len() + correlation + PACKET_OVERHEAD;
+    if size > link.largest {
+        // Sent nevertheless, it would cost the connection and everything on the way.
+        return Err(PublishError::TooLarge { size, largest: link.largest });
+    }
+    link.client
+        .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
+        .await
+        .map_err(|_| PublishError::NotConnected)
+}

@@ -1,0 +1,49 @@
+//! The answers that the MQTT side gives by itself, in the contract's shape: what is refused before
+//! the service sees it.
+
+use crate::service::Answer;
+use serde_json::{Map, Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `[503] BUSY`: no place for one more command.
+pub(crate) fn busy(request_id: Option<String>) -> Answer {
+    refusal(503, "Busy", "BUSY", None, request_id)
+}
+
+/// `[400] INVALID_PAYLOAD`, with the reason.
+pub(crate) fn invalid_payload(why: &str, request_id: Option<String>) -> Answer {
+    refusal(400, "Invalid Payload", "INVALID_PAYLOAD", Some(why), request_id)
+}
+
+/// `[403] INSECURE_BROKER`: the operation is not done where strangers could have asked for it.
+pub(crate) fn insecure_broker(why: &str, request_id: Option<String>) -> Answer {
+    refusal(403, "Insecure broker", "INSECURE_BROKER", Some(why), request_id)
+}
+
+/// `[500] INTERNAL_SERVER_ERROR`.
+pub(crate) fn internal() -> Answer {
+    refusal(500, "Internal server error", "INTERNAL_SERVER_ERROR", None, None)
+}
+
+fn refusal(
+    status: u16,
+    message: &str,
+    error_code: &str,
+    why: Option<&str>,
+    request_id: Option<String>,
+) -> Answer {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
+    put("message", message.into());
+    put("session_id", uuid::Uuid::new_v4().to_string().into());
+    put("timestamp", since_epoch.as_secs_f64().into());
+    if let Some(id) = request_id {
+        put("request_id", id.into());
+    }
+    put("error_code", error_code.into());
+    if let Some(why) = why {
+        put("data", json!({ "message": why }));
+    }
+    Answer { status, fields }
+}

@@ -1,0 +1,267 @@
+//! What the session and the embedded broker are told. Plain values: the configuration fills them,
+//! [`Settings::validate`] says what is wrong with them, nothing here acts.
+
+use super::MAX_PACKET;
+use super::topics::RESERVED_LEVELS;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The shortest keep-alive: below it the MQTT client library panics.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A password that does not show itself in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// The password in the clear, for the CONNECT packet.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// TLS towards the broker.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Encrypt the connection. Always verifies the broker's certificate and name.
+    pub enabled: bool,
+    /// PEM file with the authorities that may have signed the broker's certificate; absent: the
+    /// system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the client certificate chain, for a broker that asks for one.
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    pub client_key_file: Option<PathBuf>,
+}
+
+/// Everything the MQTT side needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names this terminal in topics: `doorward/<device_id>/…`.
+    pub device_id: String,
+    /// Name or address of the broker; absent: the embedded broker.
+    pub host: Option<String>,
+    /// Port of the broker; absent: 1883, with TLS 8883.
+    pub port: Option<u16>,
+    /// Login name.
+    pub username: Option<String>,
+    /// Password of that name.
+    pub password: Option<Password>,
+    /// MQTT client identifier; absent: `doorward-<device_id>`. It stays the same over restarts, so
+    /// that a new connection ends a dead one at once, and the dead one's last will does not
+    /// overwrite `online` later.
+    pub client_id: Option<String>,
+    /// Encryption.
+    pub tls: Tls,
+    /// Do enroll, update, delete and unlock even where strangers could reach the broker.
+    pub allow_insecure: bool,
+    /// How often an idle connection shows that it lives; at least 5 s.
+    pub keep_alive: Duration,
+    /// Further topic prefixes below which a Response Topic is accepted.
+    pub response_prefixes: Vec<String>,
+    /// Commands in work at a time; one more is answered `[503] BUSY`.
+    pub queue: usize,
+    /// Payload bytes of the commands in work; more is answered `[503] BUSY`.
+    pub queue_bytes: usize,
+    /// How often `state/health` is published.
+    pub health_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            device_id: "door".into(),
+            host: None,
+            port: None,
+            username: None,
+            password: None,
+            client_id: None,
+            tls: Tls::default(),
+            allow_insecure: false,
+            keep_alive: Duration::from_secs(30),
+            response_prefixes: Vec::new(),
+            queue: 16,
+            // A terminal with 1 GB bears this beside models and gallery.
+            queue_bytes: 64 * 1024 * 1024,
+            health_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// The device id cannot be a topic level.
+    #[error(
+        "device_id = {0:?} cannot stand in a topic: use 1 to 64 letters, digits, '.', '_' or '-', \
+         and none of the words cmd, event, state, availability"
+    )]
+    DeviceId(String),
+    /// The keep-alive is too short.
+    #[error("mqtt.keep_alive must be at least 5 seconds")]
+    KeepAlive,
+    /// The keep-alive does not fit its field of the CONNECT packet.
+    #[error("mqtt.keep_alive must be at most 65535 seconds")]
+    KeepAliveTooLong,
+    /// A password without a name.
+    #[error("mqtt.password is set but mqtt.username is not: set both or none")]
+    PasswordAlone,
+    /// Half of a client certificate.
+    #[error("mqtt.tls.client_cert_file and mqtt.tls.client_key_file belong together: set both")]
+    HalfClientCertificate,
+    /// TLS files without TLS.
+    #[error("mqtt.tls names files but mqtt.tls.enabled is false: set it to true")]
+    TlsOff,
+    /// A response prefix that would let answers become commands.
+    #[error(
+        "mqtt.response_prefixes: {0:?} cannot be used: no wildcards, no '$', and none of the \
+         levels cmd, event, state, availability"
+    )]
+    ResponsePrefix(String),
+    /// No request could ever be taken.
+    #[error("mqtt.queue must be 1 to 1024, and mqtt.queue_bytes at least {MAX_PACKET}")]
+    Queue,
+    /// Health would be published without pause.
+    #[error("mqtt.health_every must be at least 1 second")]
+    Health,
+}
+
+impl Settings {
+    /// Says what is wrong, if anything is.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let id = &self.device_id;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if id.is_empty()
+            || id.len() > 64
+            || !id.chars().all(plain)
+            || RESERVED_LEVELS.contains(&id.as_str())
+        {
+            return Err(SettingsError::DeviceId(id.clone()));
+        }
+        if self.keep_alive < SHORTEST_KEEP_ALIVE {
+            return Err(SettingsError::KeepAlive);
+        }
+        if self.keep_alive.as_secs() > u64::from(u16::MAX) {
+            return Err(SettingsError::KeepAliveTooLong);
+        }
+        if self.password.is_some() && self.username.is_none() {
+            return Err(SettingsError::PasswordAlone);
+        }
+        let tls = &self.tls;
+        if tls.client_cert_file.is_some() != tls.client_key_file.is_some() {
+            return Err(SettingsError::HalfClientCertificate);
+        }
+        if !tls.enabled && (tls.ca_file.is_some() || tls.client_cert_file.is_some()) {
+            return Err(SettingsError::TlsOff);
+        }
+        for prefix in &self.response_prefixes {
+            if prefix.trim_matches('/').is_empty() || !super::topics::harmless(prefix) {
+                return Err(SettingsError::ResponsePrefix(prefix.clone()));
+            }
+        }
+        if !(1..=1024).contains(&self.queue) || self.queue_bytes < MAX_PACKET as usize {
+            return Err(SettingsError::Queue);
+        }
+        if self.health_every < Duration::from_secs(1) {
+            return Err(SettingsError::Health);
+        }
+        Ok(())
+    }
+
+    /// The broker's host, without the brackets that an IPv6 address may carry; the loopback
+    /// address when none is configured.
+    pub fn host(&self) -> &str {
+        let host = self.host.as_deref().unwrap_or("127.0.0.1");
+        host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// The broker's port.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls.enabled { 8883 } else { 1883 })
+    }
+
+    /// The daemon's client identifier.
+    pub fn client_id(&self) -> String {
+        self.client_id.clone().unwrap_or_else(|| format!("doorward-{}", self.device_id))
+    }
+
+    /// The same settings, aimed at the embedded broker on `port`.
+    pub fn aimed_at_embedded(&self, port: u16, login: &super::Login) -> Self {
+        Self {
+            host: Some(IpAddr::from([127, 0, 0, 1]).to_string()),
+            port: Some(port),
+            username: Some(login.username.clone()),
+            password: Some(login.password.clone()),
+            tls: Tls::default(),
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_password_never_shows() {
+        let settings = Settings {
+            username: Some("door".into()),
+            password: Some("s3cret".to_string().into()),
+            ..Settings::default()
+        };
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let wrong = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.validate().unwrap_err()
+        };
+        assert_eq!(wrong(|s| s.device_id = "a/b".into()), SettingsError::DeviceId("a/b".into()));
+        assert_eq!(wrong(|s| s.device_id = "cmd".into()), SettingsError::DeviceId("cmd".into()));
+        assert_eq!(wrong(|s| s.keep_alive = Duration::from_secs(4)), SettingsError::KeepAlive);
+        assert_eq!(
+            wrong(|s| s.password = Some(String::new().into())),
+            SettingsError::PasswordAlone
+        );
+        assert_eq!(wrong(|s| s.tls.ca_file = Some("ca.pem".into())), SettingsError::TlsOff);
+        assert_eq!(
+            wrong(|s| s.tls.client_key_file = Some("key.pem".into())),
+            SettingsError::HalfClientCertificate
+        );
+        for prefix in ["", "/", "house/cmd", "house/+", "$SYS", "a/#"] {
+            let settings =
+                Settings { response_prefixes: vec![prefix.into()], ..Settings::default() };
+            assert_eq!(settings.validate(), Err(SettingsError::ResponsePrefix(prefix.into())));
+        }
+        assert_eq!(wrong(|s| s.queue = 0), SettingsError::Queue);
+        assert_eq!(wrong(|s| s.queue_bytes = 1000), SettingsError::Queue);
+    }
+
+    #[test]
+    fn brackets_of_an_ipv6_address_are_dropped() {
+        let settings = Settings { host: Some("[::1]".into()), ..Settings::default() };
+        assert_eq!(settings.host(), "::1");
+    }
+}

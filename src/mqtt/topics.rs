@@ -1,0 +1,157 @@
+//! Names of topics, and the rule for where an answer may be sent.
+//!
+//! The rule exists because the daemon publishes with its own rights: without it, a client that may
+//! not write to `…/cmd/unlock` or `…/event/access` could have the daemon write there, by naming it
+//! as Response Topic.
+
+/// Levels that never occur in a topic an answer is sent to.
+pub(crate) const RESERVED_LEVELS: [&str; 4] = ["cmd", "event", "state", "availability"];
+
+/// Whether a topic has no wildcard, no `$`, no NUL and no reserved level.
+pub(crate) fn harmless(topic: &str) -> bool {
+    !topic.contains(['+', '#', '$', '\0'])
+        && !topic.split('/').any(|level| RESERVED_LEVELS.contains(&level))
+}
+
+/// The topics of one device.
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    root: String,
+    /// Prefixes, each ending in `/`, below which a Response Topic is accepted.
+    response_prefixes: Vec<String>,
+}
+
+/// A Response Topic that is not accepted, and why.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ResponseTopicError {
+    #[error(
+        "Response Topic may not hold wildcards, '$' or the levels cmd, event, state, availability"
+    )]
+    Harmful,
+    #[error("Response Topic must be below one of: {0}")]
+    Elsewhere(String),
+}
+
+impl Topics {
+    pub(crate) fn new(device_id: &str, extra_response_prefixes: &[String]) -> Self {
+        let root = format!("doorward/{device_id}/");
+        // The contract's "client/" is read as doorward/<device>/client/: what a device is asked to
+        // publish stays below its own root, so an access list of the broker stays one line a device.
+        let mut response_prefixes = vec![format!("{root}response/"), format!("{root}client/")];
+        response_prefixes.extend(
+            extra_response_prefixes.iter().map(|prefix| format!("{}/", prefix.trim_matches('/'))),
+        );
+        Self { root, response_prefixes }
+    }
+
+    /// What the daemon subscribes to.
+    pub(crate) fn command_filter(&self) -> String {
+        format!("{}cmd/#", self.root)
+    }
+
+    /// Where a client sends the command for an operation.
+    pub(crate) fn command(&self, operation: &str) -> String {
+        format!("{}cmd/{operation}", self.root)
+    }
+
+    /// The operation that a command's topic names; `None` for `…/cmd` itself, which the filter
+    /// matches too, and for anything else.
+    pub(crate) fn operation<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let operation = topic.strip_prefix(&self.root)?.strip_prefix("cmd/")?;
+        (!operation.is_empty()).then_some(operation)
+    }
+
+    /// Where an answer goes when the request names no topic.
+    pub(crate) fn default_response(&self, operation: &str) -> String {
+        format!("{}response/{operation}", self.root)
+    }
+
+    /// A topic of its own for one client.
+    pub(crate) fn client(&self, name: &str) -> String {
+        format!("{}client/{name}", self.root)
+    }
+
+    pub(crate) fn availability(&self) -> String {
+        format!("{}availability", self.root)
+    }
+
+    /// `state/<name>`, retained.
+    pub(crate) fn state(&self, name: &str) -> String {
+        format!("{}state/{name}", self.root)
+    }
+
+    /// Checks a Response Topic against the rule.
+    pub(crate) fn accept_response(&self, topic: &str) -> Result<(), ResponseTopicError> {
+        if !harmless(topic) {
+            return Err(ResponseTopicError::Harmful);
+        }
+        let below = |prefix: &String| topic.len() > prefix.len() && topic.starts_with(prefix);
+        if !self.response_prefixes.iter().any(below) {
+            return Err(ResponseTopicError::Elsewhere(self.response_prefixes.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operation_is_what_stands_behind_cmd() {
+        let topics = Topics::new("front", &[]);
+        assert_eq!(topics.operation("doorward/front/cmd/enroll"), Some("enroll"));
+        assert_eq!(topics.operation("doorward/front/cmd/subject/list"), Some("subject/list"));
+        for other in
+            ["doorward/front/cmd", "doorward/front/cmd/", "doorward/back/cmd/enroll", "cmd/enroll"]
+        {
+            assert_eq!(topics.operation(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn response_topics() {
+        let topics = Topics::new("front", &["house/replies/".into(), "lab".into()]);
+        for (topic, accepted) in [
+            ("doorward/front/response/search", true),
+            ("doorward/front/client/ui-1/answers", true),
+            ("house/replies/7", true),
+            ("lab/x", true),
+            // Below the prefix means a level of its own behind it.
+            ("doorward/front/response/", false),
+            ("doorward/front/response", false),
+            ("doorward/front/responses/x", false),
+            ("laboratory/x", false),
+            ("lab", false),
+            // Another device, another tree, the bare word.
+            ("doorward/back/response/search", false),
+            ("client/ui-1", false),
+            ("homeassistant/lock/x/config", false),
+            ("", false),
+            // The daemon's own commands, events and states, in any disguise.
+            ("doorward/front/cmd/unlock", false),
+            ("doorward/front/event/access", false),
+            ("doorward/front/state/health", false),
+            ("doorward/front/availability", false),
+            ("doorward/front/client/cmd/unlock", false),
+            ("doorward/front/client/x/availability", false),
+            ("house/replies/event", false),
+            ("doorward/front/client/../cmd", false),
+            // Not topics to publish to.
+            ("doorward/front/client/+", false),
+            ("doorward/front/client/#", false),
+            ("$SYS/doorward/front/client/x", false),
+            ("doorward/front/client/$share", false),
+            ("doorward/front/client/a\0b", false),
+        ] {
+            assert_eq!(topics.accept_response(topic).is_ok(), accepted, "{topic}");
+        }
+    }
+
+    #[test]
+    fn words_inside_a_level_are_no_levels() {
+        let topics = Topics::new("front", &[]);
+        assert_eq!(topics.accept_response("doorward/front/client/cmdline"), Ok(()));
+        assert_eq!(topics.accept_response("doorward/front/client/events"), Ok(()));
+    }
+}
