@@ -23,6 +23,7 @@ pub mod daemon;
 pub mod evaluate;
 pub mod face;
 pub mod gallery;
+pub mod import;
 pub mod mqtt;
 pub mod nn;
 pub mod picture;

@@ -1,2 +1,416 @@
-//! The command line.
-fn main() {}
+//! The command line. Every command is a few lines that call the library.
+//!
+//! Standard output holds the result alone, as JSON; standard error holds progress and problems.
+
+use clap::{Args, Parser, Subcommand};
+use doorward::config::{Config, ConfigError};
+use doorward::daemon::{self, DaemonError, Local, LocalError};
+use doorward::evaluate::{self, EvaluateError, FaceChoice};
+use doorward::face::{Analyzer, FaceError};
+use doorward::import::{self, ImportError};
+use doorward::mqtt::{self, Call, CallError};
+use doorward::service::{Body, Credentials};
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// Face recognition at a door.
+///
+/// Exit codes: 0 done and yes; 1 done and no (another face, a check that failed); 2 the command line
+/// or the configuration is wrong; 3 the request was refused; 4 something broke or cannot be reached.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Configuration file [default: /etc/doorward/doorward.toml, if there is one]. Every key can
+    /// also be set by a variable: DOORWARD__MQTT__HOST is host in [mqtt].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the daemon until SIGTERM or SIGINT.
+    Run,
+    /// Stores the face in a picture under a subject.
+    Enroll {
+        #[command(flatten)]
+        picture: Picture,
+        /// Id of the subject; without one a UUID is made.
+        #[arg(long)]
+        subject_id: Option<String>,
+        /// Keep the subject's other templates and add this one.
+        #[arg(long)]
+        add: bool,
+    },
+    /// Compares the face in a picture with one subject (1:1).
+    Verify {
+        #[command(flatten)]
+        picture: Picture,
+        /// Id of the subject.
+        #[arg(long)]
+        subject_id: String,
+        /// basic, moderate or high: false-match rate 1e-3, 1e-4 or 1e-6.
+        #[arg(long)]
+        threshold: Option<String>,
+    },
+    /// Looks for the face in a picture among all subjects (1:N).
+    Search {
+        #[command(flatten)]
+        picture: Picture,
+        /// Most subjects to name, 1–10.
+        #[arg(long)]
+        limit: Option<u32>,
+        /// Lowest similarity to name, 0–100.
+        #[arg(long)]
+        threshold: Option<f64>,
+        /// Answer the stored crops too.
+        #[arg(long)]
+        return_image: bool,
+    },
+    /// Compares the faces in two pictures (1:1).
+    Compare {
+        /// The reference: a file, an http(s) URL.
+        image_1: String,
+        /// The probe, to which the checks apply.
+        image_2: String,
+        /// basic, moderate or high.
+        #[arg(long)]
+        threshold: Option<String>,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Sends a request through the broker, as another system would.
+    Call {
+        /// enroll, verify, search, compare, subject/list, health, …
+        operation: String,
+        /// The fields, as a JSON object.
+        #[arg(default_value = "{}")]
+        body: String,
+        /// Picture file, sent as the field `image`.
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
+        /// Seconds to wait for the answer.
+        #[arg(long, default_value_t = 30)]
+        timeout: u64,
+    },
+    /// Who is enrolled.
+    #[command(subcommand)]
+    Gallery(Gallery),
+    /// Accuracy on labelled photographs: JSON on standard output, progress on standard error.
+    #[command(subcommand)]
+    Evaluate(Evaluate),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct Picture {
+    /// A JPEG or PNG file, an http(s) URL, or `camera:`.
+    image: String,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+#[derive(Args)]
+struct Fields {
+    /// Any other field of the request, such as validate_quality=true.
+    #[arg(long = "field", value_name = "NAME=VALUE")]
+    fields: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Gallery {
+    /// Lists subjects by id.
+    List {
+        /// Most subjects to list, 1–100.
+        #[arg(long)]
+        limit: Option<u32>,
+        /// Where the previous page ended.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Removes a subject with its templates and crops.
+    Delete {
+        /// Id of the subject.
+        subject_id: String,
+    },
+    /// Enrolls a folder of photographs: one folder a person, or one file a person.
+    Import {
+        /// The folder; names of folders and files become subject ids.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Evaluate {
+    /// 1:1 over labelled pairs.
+    Verification {
+        /// Folder that the paths are relative to.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns path_a, path_b, same.
+        #[arg(long)]
+        pairs: PathBuf,
+        /// CSV with columns path, identity: TAR is then over all of its pairs.
+        #[arg(long)]
+        labels: Option<PathBuf>,
+        /// Which of several faces is meant.
+        #[arg(long, value_enum, default_value = "centre")]
+        face: FaceChoice,
+    },
+    /// 1:N of labelled probes against a labelled gallery.
+    Search {
+        /// Folder that the paths are relative to.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns path, identity.
+        #[arg(long)]
+        gallery: PathBuf,
+        /// CSV with columns path, identity, mated.
+        #[arg(long)]
+        probes: PathBuf,
+        /// Which of several faces is meant.
+        #[arg(long, value_enum, default_value = "centre")]
+        face: FaceChoice,
+    },
+    /// The cosines behind the similarity scale.
+    Anchors {
+        /// Folder that the paths are relative to.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns path, identity.
+        #[arg(long)]
+        labels: PathBuf,
+        /// Which of several faces is meant.
+        #[arg(long, value_enum, default_value = "centre")]
+        face: FaceChoice,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Says whether the configuration can stand.
+    Check,
+    /// Prints every key with its help and present value as a TOML file; secrets are masked.
+    Print,
+}
+
+/// What went wrong, by its exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Face(#[from] FaceError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error("cannot print the configuration: {0}")]
+    Print(#[from] toml::ser::Error),
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Daemon(DaemonError::MqttSettings(_) | DaemonError::Permission(_)) => {
+                ExitCode::from(2)
+            }
+            _ => ExitCode::from(4),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(cli).unwrap_or_else(|failure| {
+        eprintln!("doorward: {failure}");
+        failure.exit_code()
+    })
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let config = Config::load(cli.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match cli.command {
+        Command::Run => {
+            log_at(&config.log.level)?;
+            runtime.block_on(daemon::run(&config))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Enroll { picture, subject_id, add } => {
+            let mut body = picture.body()?;
+            set(&mut body, "subject_id", subject_id);
+            set(&mut body, "mode", add.then_some("add"));
+            runtime.block_on(local(&config, "enroll", body))
+        }
+        Command::Verify { picture, subject_id, threshold } => {
+            let mut body = picture.body()?;
+            set(&mut body, "subject_id", Some(subject_id));
+            set(&mut body, "threshold", threshold);
+            runtime.block_on(local(&config, "verify", body))
+        }
+        Command::Search { picture, limit, threshold, return_image } => {
+            let mut body = picture.body()?;
+            set(&mut body, "limit", limit);
+            set(&mut body, "threshold", threshold);
+            set(&mut body, "return_image", return_image.then_some(true));
+            runtime.block_on(local(&config, "search", body))
+        }
+        Command::Compare { image_1, image_2, threshold, fields } => {
+            let mut body = fields.body()?;
+            set(&mut body, "image_1", Some(image_field(&image_1)?));
+            set(&mut body, "image_2", Some(image_field(&image_2)?));
+            set(&mut body, "threshold", threshold);
+            runtime.block_on(local(&config, "compare", body))
+        }
+        Command::Call { operation, body, image, timeout } => {
+            let mut body: Map<String, Value> = serde_json::from_str(&body)
+                .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
+            if let Some(file) = image {
+                set(&mut body, "image", Some(image_field(&file.to_string_lossy())?));
+            }
+            let call = Call {
+                operation,
+                body: Body::Json(Value::Object(body).to_string().into_bytes()),
+                credentials: Credentials::default(),
+                timeout: Duration::from_secs(timeout),
+            };
+            let answer = runtime.block_on(mqtt::call(&daemon::client_settings(&config)?, call))?;
+            print(&answer)
+        }
+        Command::Gallery(Gallery::List { limit, cursor }) => {
+            let mut body = Map::new();
+            set(&mut body, "limit", limit);
+            set(&mut body, "cursor", cursor);
+            runtime.block_on(local(&config, "subject/list", body))
+        }
+        Command::Gallery(Gallery::Delete { subject_id }) => {
+            let mut body = Map::new();
+            set(&mut body, "subject_id", Some(subject_id));
+            runtime.block_on(local(&config, "subject/delete", body))
+        }
+        Command::Gallery(Gallery::Import { dir }) => {
+            let report = runtime.block_on(async {
+                let local = Local::connect(&config).await?;
+                Ok::<_, Failure>(import::import(&local, &dir).await?)
+            })?;
+            println!("{}", report.to_json());
+            Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::Evaluate(evaluate) => {
+            let result = evaluate.run(&Analyzer::load()?)?;
+            println!("{result}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config(ConfigCommand::Check) => {
+            daemon::check(&config)?;
+            eprintln!("the configuration can stand");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config(ConfigCommand::Print) => {
+            print!("{}", config.to_commented_toml()?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl Evaluate {
+    fn run(self, analyzer: &Analyzer) -> Result<Value, EvaluateError> {
+        match self {
+            Self::Verification { root, pairs, labels, face } => {
+                evaluate::verification(analyzer, &root, &pairs, labels.as_deref(), face)
+            }
+            Self::Search { root, gallery, probes, face } => {
+                evaluate::search(analyzer, &root, &gallery, &probes, face)
+            }
+            Self::Anchors { root, labels, face } => {
+                evaluate::anchors(analyzer, &root, &labels, face)
+            }
+        }
+    }
+}
+
+impl Picture {
+    fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let mut body = self.fields.body()?;
+        set(&mut body, "image", Some(image_field(&self.image)?));
+        Ok(body)
+    }
+}
+
+impl Fields {
+    /// `NAME=VALUE`: a value that reads as JSON is that, any other is text.
+    fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let mut body = Map::new();
+        for field in &self.fields {
+            let (name, value) = field
+                .split_once('=')
+                .ok_or_else(|| Failure::Usage(format!("--field {field}: not NAME=VALUE")))?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+            body.insert(name.to_owned(), value);
+        }
+        Ok(body)
+    }
+}
+
+fn set(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body.insert(name.to_owned(), value.into());
+    }
+}
+
+/// URLs and `camera:` go as they are, files as base64.
+fn image_field(image: &str) -> Result<String, Failure> {
+    if image.starts_with("http://") || image.starts_with("https://") || image == "camera:" {
+        return Ok(image.to_owned());
+    }
+    import::image_field(image.as_ref()).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+async fn local(
+    config: &Config,
+    operation: &str,
+    body: Map<String, Value>,
+) -> Result<ExitCode, Failure> {
+    let answer = Local::connect(config).await?.ask(operation, &Value::Object(body)).await?;
+    print(&answer)
+}
+
+/// Prints an answer and says by the exit code what it is.
+fn print(answer: &Value) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, answer).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(match answer["status"].as_u64() {
+        Some(200) if answer.get("error_code").is_some() => ExitCode::from(1),
+        Some(200) => ExitCode::SUCCESS,
+        Some(400..=499) => ExitCode::from(3),
+        _ => ExitCode::from(4),
+    })
+}
+
+fn log_at(level: &str) -> Result<(), Failure> {
+    let quiet = mqtt::QUIET_LOGS.join(",");
+    let filter = EnvFilter::try_new(format!("{quiet},{level}"))
+        .map_err(|error| Failure::Usage(format!("log.level {level:?}: {error}")))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

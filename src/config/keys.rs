@@ -73,8 +73,8 @@ keys! {
     mqtt: Mqtt {
         /// Host name or address of the broker. Empty: the embedded broker on 127.0.0.1.
         host: String = String::new();
-        /// Port of the broker, the embedded one included; usually 1883, with TLS 8883.
-        port: u16 = 1883;
+        /// Port of the broker, the embedded one included. 0: 1883, with TLS 8883.
+        port: u16 = 0;
         /// Login at the broker. Empty: anonymous. Not used with the embedded broker, which makes
         /// its own login at first start.
         username: String = String::new();
@@ -82,7 +82,7 @@ keys! {
         password: Secret = Secret::default();
         /// File that holds the password alone.
         password_file: PathBuf = PathBuf::new();
-        /// Client id. Empty: `doorward-` and the device id.
+        /// Client id. Empty: doorward- and the device id.
         client_id: String = String::new();
         /// Encrypt the connection. Without ca_file the system's certificate authorities count.
         tls: bool = false;

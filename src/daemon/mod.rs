@@ -1,1 +1,167 @@
-//! Starts the workers and the local control socket.
+//! Starts the workers in the order they need each other, and stops them in the reverse order.
+//!
+//! | worker | ends when |
+//! |---|---|
+//! | vision threads, behind the service's queue | the service is dropped |
+//! | control socket | the runtime stops |
+//! | embedded broker, if no other is configured | after the session |
+//! | MQTT session | first: it finishes what is in work and says `stopped` |
+
+mod control;
+mod local;
+mod settings;
+
+pub use local::{Local, LocalError};
+
+use crate::config::Config;
+use crate::face::{Analyzer, FaceError};
+use crate::gallery::{self, Gallery, OpenError};
+use crate::mqtt::{ConnectError, Embedded, EmbeddedError, LoginError, Session, SettingsError};
+use crate::service::{self, Service};
+use serde_json::Value;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The data folder cannot be made.
+    #[error("cannot make the folder device.data_dir = {path}: {reason}; name one you may write to")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// The models.
+    #[error(transparent)]
+    Models(#[from] FaceError),
+    /// The gallery.
+    #[error(transparent)]
+    Gallery(#[from] OpenError),
+    /// The service.
+    #[error(transparent)]
+    Service(#[from] service::StartError),
+    /// A permission that does not exist.
+    #[error("mqtt.permissions: {0}")]
+    Permission(#[from] service::UnknownPermission),
+    /// The control socket.
+    #[error("cannot listen on {path}: {reason}")]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// MQTT settings that cannot be used.
+    #[error(transparent)]
+    MqttSettings(#[from] SettingsError),
+    /// The MQTT session.
+    #[error(transparent)]
+    Mqtt(#[from] ConnectError),
+    /// The embedded broker.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The embedded broker's login, asked for by a client.
+    #[error("no login of an embedded broker: {0}; start the daemon first, or set mqtt.host")]
+    Login(#[from] LoginError),
+    /// The system gives no signals or threads.
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Models, gallery and service, as `config` says: what `run` and a lone command line share.
+pub fn open_service(config: &Config) -> Result<Arc<Service>, DaemonError> {
+    let data_dir = &config.device.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(|reason| DaemonError::DataDir { path: data_dir.clone(), reason })?;
+    let service_settings = settings::service(config)?;
+    let analyzer = Arc::new(Analyzer::load()?);
+    let gallery_settings = gallery::Settings {
+        model_id: analyzer.model_id().to_owned(),
+        store_images: config.gallery.store_images,
+    };
+    let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
+    Ok(Arc::new(Service::new(analyzer, gallery, service_settings)?))
+}
+
+/// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
+/// login that the daemon made.
+pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonError> {
+    let settings = settings::mqtt(config)?;
+    if settings.host.is_some() {
+        return Ok(settings);
+    }
+    let login = crate::mqtt::Login::read(&config.device.data_dir)?;
+    Ok(settings.aimed_at_embedded(settings.port(), &login))
+}
+
+/// Refuses a configuration whose values cannot be used together.
+pub fn check(config: &Config) -> Result<(), DaemonError> {
+    settings::service(config)?;
+    settings::mqtt(config)?;
+    Ok(())
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: &Config) -> Result<(), DaemonError> {
+    let started = Instant::now();
+    let mut mqtt = settings::mqtt(config)?;
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+
+    let service = open_service(config)?;
+    let data_dir = &config.device.data_dir;
+    let listener = control::listen(data_dir)
+        .map_err(|reason| DaemonError::Control { path: control::socket_path(data_dir), reason })?;
+    tokio::spawn(control::serve(listener, service.clone()));
+
+    let embedded = if mqtt.host.is_none() {
+        let broker = Embedded::start(mqtt.port(), data_dir).await?;
+        mqtt = mqtt.aimed_at_embedded(broker.port(), broker.login());
+        Some(broker)
+    } else {
+        None
+    };
+    let handler = {
+        let service = service.clone();
+        move |request| {
+            let service = service.clone();
+            async move { service.handle(request).await }
+        }
+    };
+    let health = {
+        let (service, device_id) = (service.clone(), mqtt.device_id.clone());
+        Arc::new(move || {
+            let mut fields = service.health();
+            fields.insert("device_id".into(), device_id.clone().into());
+            Value::Object(fields)
+        })
+    };
+    let session = Session::start(mqtt, handler, health).await?;
+    tracing::info!(
+        device_id = config.device.id,
+        ready_ms = started.elapsed().as_millis() as u64,
+        "ready"
+    );
+
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(reason, "stopping");
+    session.stop().await;
+    if let Some(broker) = embedded {
+        broker.stop().await;
+    }
+    // Left behind it would only be taken for the socket of a daemon that died.
+    let _ = std::fs::remove_file(control::socket_path(data_dir));
+    Ok(())
+}

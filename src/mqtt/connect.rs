@@ -46,7 +46,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// No list of authorities to verify the broker with.
-    #[error("no list of trusted authorities found: set mqtt.tls.ca_file")]
+    #[error("no list of trusted authorities found: set mqtt.ca_file")]
     NoAuthorities,
     /// Certificate and key do not go together, or the like.
     #[error("mqtt.tls: {0}")]
@@ -86,10 +86,10 @@ pub(crate) fn options(settings: &Settings, client_id: &str) -> Result<MqttOption
 fn tls_config(settings: &Settings) -> Result<Arc<ClientConfig>, ConnectError> {
     let tls = &settings.tls;
     let (key, path) = match &tls.ca_file {
-        Some(path) => ("mqtt.tls.ca_file", path.clone()),
+        Some(path) => ("mqtt.ca_file", path.clone()),
         None => {
             let system = SYSTEM_AUTHORITIES.iter().map(PathBuf::from).find(|path| path.exists());
-            ("mqtt.tls.ca_file", system.ok_or(ConnectError::NoAuthorities)?)
+            ("mqtt.ca_file", system.ok_or(ConnectError::NoAuthorities)?)
         }
     };
     let mut roots = RootCertStore::empty();
@@ -103,9 +103,9 @@ fn tls_config(settings: &Settings) -> Result<Arc<ClientConfig>, ConnectError> {
             .with_root_certificates(roots);
     let config = match (&tls.client_cert_file, &tls.client_key_file) {
         (Some(cert), Some(key_file)) => {
-            let chain = certificates("mqtt.tls.client_cert_file", cert)?;
+            let chain = certificates("mqtt.client_cert_file", cert)?;
             let key = PrivateKeyDer::from_pem_file(key_file)
-                .map_err(|error| unusable("mqtt.tls.client_key_file", key_file, error))?;
+                .map_err(|error| unusable("mqtt.client_key_file", key_file, error))?;
             builder.with_client_auth_cert(chain, key)?
         }
         _ => builder.with_no_client_auth(),
@@ -162,7 +162,7 @@ pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
         }
         ConnectionError::Io(error) => format!("cannot reach {address}: {error}"),
         ConnectionError::Tls(error) => format!(
-            "no TLS with {address}: {error}; mqtt.tls.ca_file must hold the authority that signed \
+            "no TLS with {address}: {error}; mqtt.ca_file must hold the authority that signed \
              the broker's certificate, and mqtt.host be a name in that certificate"
         ),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
@@ -180,7 +180,7 @@ pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
             "{address} closed the connection: is it stopping, or does it want TLS \
-             (mqtt.tls.enabled) or a client certificate (mqtt.tls.client_cert_file)?"
+             (mqtt.tls) or a client certificate (mqtt.client_cert_file)?"
         ),
         other => format!("connection to {address} lost: {other}"),
     }

@@ -66,12 +66,12 @@ impl Exposure {
             Self::Closed | Self::Accepted => None,
             Self::Anonymous => Some(
                 "the broker is not on this machine and has no login: set mqtt.username and \
-                 mqtt.password (or mqtt.tls.client_cert_file), or accept it with \
+                 mqtt.password (or mqtt.client_cert_file), or accept it with \
                  mqtt.allow_insecure = true",
             ),
             Self::Unencrypted => Some(
                 "the broker is not on this machine and the connection is not encrypted: set \
-                 mqtt.tls.enabled = true, or accept it with mqtt.allow_insecure = true",
+                 mqtt.tls = true, or accept it with mqtt.allow_insecure = true",
             ),
         }
     }

@@ -107,24 +107,24 @@ impl Default for Settings {
 pub enum SettingsError {
     /// The device id cannot be a topic level.
     #[error(
-        "device_id = {0:?} cannot stand in a topic: use 1 to 64 letters, digits, '.', '_' or '-', \
+        "device.id = {0:?} cannot stand in a topic: use 1 to 64 letters, digits, '.', '_' or '-', \
          and none of the words cmd, event, state, availability"
     )]
     DeviceId(String),
     /// The keep-alive is too short.
-    #[error("mqtt.keep_alive must be at least 5 seconds")]
+    #[error("mqtt.keep_alive_s must be at least 5 seconds")]
     KeepAlive,
     /// The keep-alive does not fit its field of the CONNECT packet.
-    #[error("mqtt.keep_alive must be at most 65535 seconds")]
+    #[error("mqtt.keep_alive_s must be at most 65535 seconds")]
     KeepAliveTooLong,
     /// A password without a name.
     #[error("mqtt.password is set but mqtt.username is not: set both or none")]
     PasswordAlone,
     /// Half of a client certificate.
-    #[error("mqtt.tls.client_cert_file and mqtt.tls.client_key_file belong together: set both")]
+    #[error("mqtt.client_cert_file and mqtt.client_key_file belong together: set both")]
     HalfClientCertificate,
     /// TLS files without TLS.
-    #[error("mqtt.tls names files but mqtt.tls.enabled is false: set it to true")]
+    #[error("mqtt.ca_file and mqtt.client_cert_file need encryption: set mqtt.tls = true")]
     TlsOff,
     /// A response prefix that would let answers become commands.
     #[error(
@@ -133,7 +133,7 @@ pub enum SettingsError {
     )]
     ResponsePrefix(String),
     /// No request could ever be taken.
-    #[error("mqtt.queue must be 1 to 1024, and mqtt.queue_bytes at least {MAX_PACKET}")]
+    #[error("service.queue must be 1 to 64")]
     Queue,
     /// Health would be published without pause.
     #[error("mqtt.health_every must be at least 1 second")]

@@ -1,0 +1,48 @@
+//! The configuration's keys to the settings of the parts they are about.
+
+use super::DaemonError;
+use crate::config::Config;
+use crate::{mqtt, service};
+use std::path::Path;
+use std::time::Duration;
+
+/// The service's part.
+pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
+    let permissions = config.mqtt.permissions.iter().map(|name| name.parse());
+    Ok(service::Settings {
+        device_id: config.device.id.clone(),
+        queue: config.service.queue,
+        vision_threads: config.service.vision_threads,
+        url_allow: config.image_url.allow.clone(),
+        store_images: config.gallery.store_images,
+        permissions: permissions.collect::<Result<_, _>>()?,
+        ..service::Settings::default()
+    })
+}
+
+/// The MQTT session's part, checked.
+pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
+    let mqtt = &config.mqtt;
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let file = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+    let settings = mqtt::Settings {
+        device_id: config.device.id.clone(),
+        host: text(&mqtt.host),
+        port: (mqtt.port != 0).then_some(mqtt.port),
+        username: text(&mqtt.username),
+        password: (!mqtt.password.is_empty()).then(|| mqtt.password.reveal().to_owned().into()),
+        client_id: text(&mqtt.client_id),
+        tls: mqtt::Tls {
+            enabled: mqtt.tls,
+            ca_file: file(&mqtt.ca_file),
+            client_cert_file: file(&mqtt.client_cert_file),
+            client_key_file: file(&mqtt.client_key_file),
+        },
+        allow_insecure: mqtt.allow_insecure,
+        keep_alive: Duration::from_secs(mqtt.keep_alive_s.into()),
+        response_prefixes: mqtt.response_prefixes.clone(),
+        ..mqtt::Settings::default()
+    };
+    settings.validate()?;
+    Ok(settings)
+}

@@ -1,0 +1,152 @@
+//! Enrolling a folder of photographs.
+//!
+//! `DIR/anna/1.jpg`, `DIR/anna/2.jpg`: one folder a person; the first photograph replaces what was
+//! stored under `anna`, the others are added. `DIR/bob.jpg`: one file a person. Both may stand side
+//! by side. Whatever is neither folder nor JPEG or PNG by name is left alone.
+
+use crate::daemon::{Local, LocalError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Largest file worth reading: the contract refuses more than 5 MiB.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Why nothing was imported, or not all.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A folder or file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// Folder or file.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// No photographs.
+    #[error("{0} holds no JPEG or PNG photographs, nor folders of them")]
+    Empty(PathBuf),
+    /// The service cannot be reached.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+}
+
+/// What became of the photographs.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Subjects with at least one photograph enrolled.
+    pub subjects: usize,
+    /// Photographs enrolled.
+    pub enrolled: usize,
+    /// Photographs that were not, and why.
+    pub failed: Vec<(PathBuf, String)>,
+}
+
+impl Report {
+    /// `{"subjects", "enrolled", "failed": [{"file", "reason"}]}`
+    pub fn to_json(&self) -> Value {
+        let failed: Vec<Value> = self
+            .failed
+            .iter()
+            .map(|(file, reason)| json!({ "file": file.to_string_lossy(), "reason": reason }))
+            .collect();
+        json!({ "subjects": self.subjects, "enrolled": self.enrolled, "failed": failed })
+    }
+}
+
+/// Enrolls every photograph below `dir`, with progress on standard error.
+pub async fn import(local: &Local, dir: &Path) -> Result<Report, ImportError> {
+    let people = photographs(dir)?;
+    let progress = ProgressBar::new(people.values().map(Vec::len).sum::<usize>() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} photographs, {eta}") {
+        progress.set_style(style);
+    }
+    let mut report = Report::default();
+    for (subject, files) in people {
+        let mut mode = "replace";
+        for file in files {
+            match enroll(local, &subject, &file, mode).await? {
+                Ok(()) => {
+                    report.subjects += usize::from(mode == "replace");
+                    report.enrolled += 1;
+                    mode = "add";
+                }
+                Err(reason) => report.failed.push((file, reason)),
+            }
+            progress.inc(1);
+        }
+    }
+    progress.finish_and_clear();
+    Ok(report)
+}
+
+/// The inner error says why this photograph was refused.
+async fn enroll(
+    local: &Local,
+    subject: &str,
+    file: &Path,
+    mode: &str,
+) -> Result<Result<(), String>, ImportError> {
+    let image = match image_field(file) {
+        Ok(image) => image,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let body = json!({ "image": image, "subject_id": subject, "mode": mode });
+    let answer = local.ask("enroll", &body).await?;
+    if answer["status"] == 200 && answer.get("error_code").is_none() {
+        return Ok(Ok(()));
+    }
+    let code = answer["error_code"].as_str().unwrap_or("no answer");
+    Ok(Err(match answer["data"]["message"].as_str() {
+        Some(why) => format!("{code}: {why}"),
+        None => code.to_owned(),
+    }))
+}
+
+/// A picture file as the field `image` of a request.
+pub fn image_field(file: &Path) -> Result<String, ImportError> {
+    let unreadable = |reason| ImportError::Unreadable { path: file.to_owned(), reason };
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
+    if size > MAX_FILE {
+        return Err(unreadable(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{size} bytes; at most 5 MiB are taken"),
+        )));
+    }
+    Ok(STANDARD.encode(std::fs::read(file).map_err(unreadable)?))
+}
+
+/// The photographs by subject, both in the order of their names.
+fn photographs(dir: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, ImportError> {
+    let mut people: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for entry in entries(dir)? {
+        let files = if entry.is_dir() { entries(&entry)? } else { vec![entry.clone()] };
+        let name = if entry.is_dir() { entry.file_name() } else { entry.file_stem() };
+        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let photographs: Vec<PathBuf> = files.into_iter().filter(|f| is_photograph(f)).collect();
+        if !photographs.is_empty() {
+            people.entry(name).or_default().extend(photographs);
+        }
+    }
+    if people.is_empty() { Err(ImportError::Empty(dir.to_owned())) } else { Ok(people) }
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
+    let unreadable = |reason| ImportError::Unreadable { path: dir.to_owned(), reason };
+    let mut paths = std::fs::read_dir(dir)
+        .map_err(unreadable)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_photograph(file: &Path) -> bool {
+    let extension = file.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png")) && file.is_file()
+}
