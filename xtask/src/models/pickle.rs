@@ -5,7 +5,8 @@
 //! count (i64) and that many values. A tensor of the state dict only names its storage.
 //!
 //! candle's pickle machine turns a stream into data: a class stays a name, a call stays the pair
-//! of name and arguments, and nothing is run. What is not a plain f32 tensor is refused.
+//! of name and arguments, and nothing is run. What is not a plain f32 tensor is refused. The bytes
+//! come here after their hash was checked.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

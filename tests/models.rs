@@ -1,0 +1,67 @@
+//! The weights in `models/` are those of the manifest.
+//!
+//! A file that was changed, truncated by a merge or left behind by an older `cargo xtask models`
+//! would run and give plausible, wrong faces. Nothing else would notice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// What a package may carry for its models.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+fn manifest() -> toml::Table {
+    fs::read_to_string(models().join("manifest.toml")).unwrap().parse().unwrap()
+}
+
+fn text<'a>(entry: &'a toml::Value, key: &str) -> &'a str {
+    entry.get(key).and_then(toml::Value::as_str).unwrap_or_else(|| panic!("no {key}: {entry}"))
+}
+
+#[test]
+fn each_file_has_the_hash_and_size_of_the_manifest() {
+    let mut total = 0;
+    for (name, entry) in manifest() {
+        let bytes = fs::read(models().join(text(&entry, "file"))).unwrap();
+        let hash = Sha256::digest(&bytes);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, text(&entry, "sha256"), "{name}: run `cargo xtask models`");
+        assert_eq!(Some(bytes.len() as i64), entry["bytes"].as_integer(), "{name}");
+        total += bytes.len();
+    }
+    assert!(total < MOST_BYTES, "{total} bytes of weights");
+}
+
+#[test]
+fn no_file_of_weights_is_outside_the_manifest() {
+    let manifest = manifest();
+    let mut listed: Vec<&str> = manifest.values().map(|entry| text(entry, "file")).collect();
+    listed.sort_unstable();
+    let names = fs::read_dir(models()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut found: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    found.retain(|name| name.ends_with(".gguf"));
+    found.sort_unstable();
+    assert_eq!(found, listed);
+    assert_eq!(listed.len(), 4);
+}
+
+#[test]
+fn each_model_has_its_card_its_licence_and_its_source() {
+    for (name, entry) in manifest() {
+        let card = fs::read_to_string(models().join(text(&entry, "card"))).unwrap();
+        let licence_file = text(&entry, "licence_file");
+        assert!(card.contains(licence_file), "{name}: the card does not point to its licence");
+        assert!(!fs::read_to_string(models().join(licence_file)).unwrap().is_empty());
+        for part in ["package", "version", "path"] {
+            assert!(!text(&entry["source"], part).is_empty(), "{name}");
+        }
+        for hash in ["wheel_sha256", "sha256"] {
+            assert_eq!(text(&entry["source"], hash).len(), 64, "{name}");
+        }
+    }
+}

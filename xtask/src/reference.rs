@@ -1,0 +1,91 @@
+//! `cargo xtask reference`: the numbers that the parity tests hold our networks to.
+//!
+//! OpenCV and onnxruntime run the authors' fp32 files; `models/reference/reference.py` says what it
+//! measures. The numbers of the portraits are committed as `tests/parity/portraits.json`. With
+//! `DOORWARD_DATA` set, the same is measured on a hundred people of `$DOORWARD_DATA/lfw` into
+//! `target/reference/lfw.json`, which stays there: those photographs are not ours to publish.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::models;
+use crate::workspace::root;
+
+const SCRIPT: &str = "models/reference/reference.py";
+const REQUIREMENTS: &str = "models/reference/requirements.txt";
+const VENV: &str = "target/reference-venv";
+const WORK: &str = "target/reference";
+/// The parity test judges the quantized path face by face on this many people.
+const PEOPLE: &str = "100";
+
+/// Makes the venv if need be, then the numbers.
+pub fn run() -> Result<(), Error> {
+    let work = root().join(WORK);
+    let detector = models::original("yunet", &work)?;
+    let embedder = models::original("sface", &work)?;
+    let python = venv()?;
+    let measure = |folder: &Path, out: &Path, more: &[&str]| {
+        let mut command = Command::new(&python);
+        command.arg(root().join(SCRIPT)).args([&detector, &embedder]).args([folder, out]);
+        // The detector's engine warns once a network that it ignores a target nobody set.
+        succeed(command.args(more).env("OPENCV_LOG_LEVEL", "ERROR"), SCRIPT)
+    };
+    measure(&root().join("tests/portraits"), &root().join("tests/parity/portraits.json"), &[])?;
+    let Some(data) = std::env::var_os("DOORWARD_DATA") else {
+        println!("DOORWARD_DATA is not set: skipped the numbers of its folder lfw");
+        return Ok(());
+    };
+    let lfw = Path::new(&data).join("lfw");
+    let labels = lfw.join("labels.csv");
+    let labels = labels.to_str().ok_or_else(|| Error::Path(labels.clone()))?;
+    measure(&lfw, &work.join("lfw.json"), &["--labels", labels, "--people", PEOPLE])
+}
+
+/// The interpreter of a venv that holds exactly the pinned packages.
+fn venv() -> Result<PathBuf, Error> {
+    let venv = root().join(VENV);
+    let python = venv.join("bin/python");
+    let pip_works = |python: &Path| {
+        let output = Command::new(python).args(["-m", "pip", "--version"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !pip_works(&python) {
+        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).status();
+        if !made.is_ok_and(|status| status.success()) || !pip_works(&python) {
+            return Err(Error::NoVenv);
+        }
+    }
+    let mut install = Command::new(&python);
+    install
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
+        .arg(root().join(REQUIREMENTS));
+    succeed(&mut install, "pip install")?;
+    Ok(python)
+}
+
+fn succeed(command: &mut Command, what: &'static str) -> Result<(), Error> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(Error::Failed(what)),
+    }
+}
+
+/// Why the reference numbers could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Models(#[from] models::Error),
+    #[error(
+        "python3 could not make a venv with pip: install it (Debian, Ubuntu: apt install \
+         python3-venv)"
+    )]
+    NoVenv,
+    #[error(
+        "{0} failed, see above: if it is pip, check the network, and that python3 is a version \
+         that {REQUIREMENTS} has wheels for"
+    )]
+    Failed(&'static str),
+    #[error("{0:?} is not a path of UTF-8 letters: set DOORWARD_DATA to one that is")]
+    Path(PathBuf),
+}
