@@ -1,7 +1,11 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
+mod cargo;
+mod demo;
 mod models;
+mod prerequisites;
 mod reference;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -21,12 +25,22 @@ enum Command {
     Models(models::Options),
     /// Make the numbers of tests/parity/ with OpenCV and onnxruntime, in a Python venv
     Reference,
+    /// The main job on real portraits: enroll, verify and search over MQTT
+    Demo,
+    /// Every test; arguments go to cargo test
+    Test {
+        /// Such as the name of a test, or `-- --nocapture`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        filters: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Models(options) => models::run(&options).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
+        Command::Demo => demo::run().map_err(Into::into),
+        Command::Test { filters } => test::run(&filters).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,27 @@
+//! Cargo, run for a chore.
+
+use std::process::Command;
+
+/// A cargo run that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CargoError {
+    /// It could not be started.
+    #[error("cannot start cargo: {0}")]
+    Start(#[from] std::io::Error),
+    /// It ended with an error, which it has printed.
+    #[error("cargo {0} failed; its output is above")]
+    Failed(String),
+}
+
+/// The cargo that runs this chore, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::workspace::root());
+    command
+}
+
+/// Runs it with its output shown.
+pub fn run(arguments: &[&str]) -> Result<(), CargoError> {
+    let status = cargo().args(arguments).status()?;
+    if status.success() { Ok(()) } else { Err(CargoError::Failed(arguments.join(" "))) }
+}
