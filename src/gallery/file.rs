@@ -284,6 +284,7 @@ fn open_error(path: &Path, error: GalleryError) -> OpenError {
     let path = path.to_owned();
     let redb = match error {
         GalleryError::Storage(redb) => *redb,
+        GalleryError::Damaged(what) => return OpenError::Damaged { path, what },
         other => {
             return OpenError::Damaged { path, what: other.to_string() };
         }
