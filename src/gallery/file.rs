@@ -6,8 +6,8 @@
 //! beside it and not yet renamed is erased by the next open.
 //!
 //! Scrubbing: redb writes a changed page to a new place and leaves the bytes of the old one, and
-//! `redb::Database::compact` only moves pages and cuts the end off. A copy of the live records in
-//! a fresh file holds nothing else by construction. The old file is then overwritten with zeros,
+//! `redb::Database::compact` only moves pages and cuts the end off: what it moves leaves its bytes
+//! too. A copy of the live records in a fresh file holds nothing else by construction. The old file is then overwritten with zeros,
 //! so that a reader of the raw disk does not find it either; on flash, whose controller writes
 //! elsewhere, and on copy-on-write file systems that part is best effort.
 
@@ -176,7 +176,7 @@ fn create(path: &Path) -> Result<Database, GalleryError> {
 
 /// All tables as `<file>.new`, without remnants.
 fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError> {
-    let copy = create(path)?;
+    let mut copy = create(path)?;
     let read = database.begin_read()?;
     let write = begin_write(&copy)?;
     copy_table(&read, &write, tables::META)?;
@@ -185,6 +185,10 @@ fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError>
     copy_table(&read, &write, tables::IMAGES)?;
     write.open_table(tables::META)?.insert(tables::META_REMNANTS, 0)?;
     write.commit()?;
+    drop(read);
+    // A file grows in steps twice as large as the last; this cuts off what is not needed. Quick,
+    // because there is nothing between the live pages.
+    copy.compact()?;
     Ok(copy)
 }
 
@@ -284,6 +288,7 @@ fn open_error(path: &Path, error: GalleryError) -> OpenError {
     let path = path.to_owned();
     let redb = match error {
         GalleryError::Storage(redb) => *redb,
+        GalleryError::Damaged(what) => return OpenError::Damaged { path, what },
         other => {
             return OpenError::Damaged { path, what: other.to_string() };
         }
