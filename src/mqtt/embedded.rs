@@ -4,7 +4,7 @@
 use super::{Login, LoginError, MAX_PACKET};
 use mqtt5::broker::MqttBroker;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
-use mqtt5::broker::config::{AuthConfig, BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::server::BrokerShutdownHandle;
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
@@ -72,6 +72,7 @@ impl Embedded {
         let mut broker = MqttBroker::with_config(config(address))
             .await
             .map_err(failed)?
+            // Replaces the library's own, which without a password file lets everybody in.
             .with_auth_provider(provider);
         let port = broker.local_addr().map_or(port, |address| address.port());
         let shutdown = broker.shutdown_handle();
@@ -117,7 +118,6 @@ fn config(address: SocketAddr) -> BrokerConfig {
         .with_max_packet_size(MAX_PACKET as usize)
         .with_max_clients(MOST_CLIENTS)
         .with_client_channel_capacity(MOST_WAITING)
-        .with_auth(AuthConfig::new().with_allow_anonymous(false))
         // Files would survive SIGKILL with acknowledged messages missing; events have an outbox
         // of their own, and commands are never kept.
         .with_storage(StorageConfig::new().with_backend(StorageBackend::Memory));

@@ -1,5 +1,5 @@
 //! The answers that the MQTT side gives by itself, in the contract's shape: what is refused before
-//! the service sees it.
+//! the service sees it. Messages and order of fields are the service's.
 
 use crate::service::Answer;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `[503] BUSY`: no place for one more command.
 pub(crate) fn busy(request_id: Option<String>) -> Answer {
-    refusal(503, "Busy", "BUSY", None, request_id)
+    refusal(503, "Too many requests are waiting, try again later", "BUSY", None, request_id)
 }
 
 /// `[400] INVALID_PAYLOAD`, with the reason.
@@ -37,7 +37,7 @@ fn refusal(
     let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
     put("message", message.into());
     put("session_id", uuid::Uuid::new_v4().to_string().into());
-    put("timestamp", since_epoch.as_secs_f64().into());
+    put("timestamp", (since_epoch.as_micros() as f64 / 1e6).into());
     if let Some(id) = request_id {
         put("request_id", id.into());
     }
