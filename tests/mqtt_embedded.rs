@@ -150,16 +150,6 @@ async fn a_restart_keeps_login_and_port() {
     broker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_listening_is_said() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Embedded::start(0, dir.path()).await.unwrap();
-    let settings = Settings::default().aimed_at_embedded(broker.port(), broker.login());
-    let error = call(&settings, request("health", Body::Json(b"{}".to_vec()))).await.unwrap_err();
-    assert!(matches!(error, CallError::NobodyListens(_)), "{error}");
-    broker.stop().await;
-}
-
 /// Not a bar, a figure for the documents: printed with `--nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 async fn round_trip_figures() {
