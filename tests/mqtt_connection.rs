@@ -1,5 +1,6 @@
 //! The connection itself, against a real mosquitto: logins, TLS, access lists, a broker that dies
 //! and returns, and what `availability` says through all of it.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
 mod asker;

@@ -1,5 +1,6 @@
 //! The embedded broker: what a lone terminal runs on. It must want its login, carry whole pictures,
 //! say what to do when its port is taken, and keep its login over restarts.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward::mqtt::{
     Call, CallError, Embedded, EmbeddedError, Exposure, Health, Login, Session, Settings, call,

@@ -1,6 +1,7 @@
 //! A flood of pictures must not make the daemon grow: what it takes in is bounded by
 //! `queue_bytes`, what it refuses is let go at once. A program of its own, since it reads the
 //! memory of its process; the flood comes from other processes.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
