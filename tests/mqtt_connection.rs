@@ -1,5 +1,6 @@
 //! The connection itself, against a real mosquitto: logins, TLS, access lists, a broker that dies
 //! and returns, and what `availability` says through all of it.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
 mod asker;
@@ -111,9 +112,6 @@ async fn the_access_list_of_the_documents_fits() {
     // The terminal's own login may not command it.
     let error = call(&terminal, request()).await.unwrap_err();
     assert!(matches!(error, CallError::Forbidden(_)), "{error}");
-    // A login that may not read commands is not online but deaf.
-    let deaf = Session::start(desk, yes, health()).await.unwrap();
-    assert!(!connected(&deaf, Duration::from_millis(500)).await);
     session.stop().await;
 }
 

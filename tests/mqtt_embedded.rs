@@ -1,5 +1,6 @@
 //! The embedded broker: what a lone terminal runs on. It must want its login, carry whole pictures,
 //! say what to do when its port is taken, and keep its login over restarts.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward::mqtt::{
     Call, CallError, Embedded, EmbeddedError, Exposure, Health, Login, Session, Settings, call,
@@ -147,16 +148,6 @@ async fn a_restart_keeps_login_and_port() {
     assert_eq!(Login::read(dir.path()).unwrap(), login);
     let broker = Embedded::start(port, dir.path()).await.unwrap();
     assert_eq!(broker.login(), &login);
-    broker.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_listening_is_said() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Embedded::start(0, dir.path()).await.unwrap();
-    let settings = Settings::default().aimed_at_embedded(broker.port(), broker.login());
-    let error = call(&settings, request("health", Body::Json(b"{}".to_vec()))).await.unwrap_err();
-    assert!(matches!(error, CallError::NobodyListens(_)), "{error}");
     broker.stop().await;
 }
 

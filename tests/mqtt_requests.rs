@@ -1,5 +1,6 @@
 //! Commands over a real mosquitto: what is done, what is refused, what is dropped, and that each
 //! asker gets its own answer once. The service is a function that counts and echoes.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
 mod asker;

@@ -38,14 +38,14 @@ pub enum CallError {
     /// The broker's access list.
     #[error("the broker does not let this login {0}: change its access list")]
     Forbidden(String),
-    /// Nobody subscribed to the command.
+    /// Nobody subscribed to the command. Not every broker tells; the embedded one does not.
     #[error("nobody listens on {0}: is the daemon running, and device_id the same?")]
     NobodyListens(String),
     /// The request does not fit.
     #[error("the request has {0} bytes, more than the {MAX_PACKET} that a packet may have")]
     TooLarge(usize),
     /// No answer in time.
-    #[error("no answer within {0:?}")]
+    #[error("no answer within {0:?}: is the daemon running, and device_id the same?")]
     Timeout(Duration),
     /// The answer is not what an answer is.
     #[error("the answer is not JSON: {0}")]

@@ -5,7 +5,7 @@
 
 use super::{MAX_PACKET, Settings, SettingsError};
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, ConnectReturnCode, DisconnectReasonCode};
-use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
+use rumqttc::v5::{ConnectionError, MqttOptions, StateError, mqttbytes};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -178,7 +178,11 @@ pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
                 },
             }
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
+        ConnectionError::MqttState(
+            StateError::ConnectionAborted
+            | StateError::Io(_)
+            | StateError::Deserialization(mqttbytes::Error::Io(_)),
+        ) => format!(
             "{address} closed the connection: is it stopping, or does it want TLS \
              (mqtt.tls) or a client certificate (mqtt.client_cert_file)?"
         ),

@@ -192,9 +192,10 @@ impl Desk {
 
     /// From a command to its answer on the way.
     async fn serve(&self, command: Command) {
-        let (reply, form) = match self.judge(&command) {
-            Ok(judged) => judged,
-            Err((reply, answer)) => {
+        let (reply, form) = self.judge(&command);
+        let form = match form {
+            Ok(form) => form,
+            Err(answer) => {
                 let why = answer.fields.get("data").and_then(|data| data["message"].as_str());
                 warn!(operation = command.operation(), why, "refused a command");
                 return self.publish(&reply, render(&answer), false).await;
@@ -231,20 +232,21 @@ impl Desk {
         }
     }
 
-    /// What can be said without the service: where the answer goes and how to read the body, or the
-    /// refusal and where that goes.
-    fn judge(&self, command: &Command) -> Result<(ReplyTo, Form), (ReplyTo, Answer)> {
-        let reply = command.reply(&self.topics).map_err(|error| {
-            let answer = refusal::invalid_payload(&error.to_string(), command.request_id());
-            (command.default_reply(&self.topics), answer)
-        })?;
-        if let Some(why) = self.exposure.refuses(command.operation()) {
-            return Err((reply, refusal::insecure_broker(why, command.request_id())));
-        }
-        match command.form() {
-            Ok(form) => Ok((reply, form)),
-            Err(why) => Err((reply, refusal::invalid_payload(&why, command.request_id()))),
-        }
+    /// What can be said without the service: where the answer goes, and how to read the body or why
+    /// it is not read at all.
+    fn judge(&self, command: &Command) -> (ReplyTo, Result<Form, Answer>) {
+        let invalid = |why: &str| refusal::invalid_payload(why, command.request_id());
+        let reply = match command.reply(&self.topics) {
+            Ok(reply) => reply,
+            Err(error) => {
+                return (command.default_reply(&self.topics), Err(invalid(&error.to_string())));
+            }
+        };
+        let form = match self.exposure.refuses(command.operation()) {
+            Some(why) => Err(refusal::insecure_broker(why, command.request_id())),
+            None => command.form().map_err(|why| invalid(&why)),
+        };
+        (reply, form)
     }
 
     /// Has the service do it. A panic there is this command's failure and nobody else's.

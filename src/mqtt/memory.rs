@@ -25,6 +25,10 @@ const MOST_ANSWERS: usize = 2048;
 /// The most bytes of answers and identities remembered.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
+/// The most repeats of one command that are answered when it is done. They would all get the same
+/// message on the same topic, so nobody misses the rest.
+const MOST_RESENDS: usize = 16;
+
 /// What makes two commands the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
@@ -100,8 +104,9 @@ impl Memory {
         }
     }
 
-    /// Ends the work on a command, and returns how many repeats came meanwhile. `payload` is
-    /// `answer` as it is sent; without an answer (expired) nothing is remembered.
+    /// Ends the work on a command, and returns how many repeats that came meanwhile are to be
+    /// answered too. The answer comes with its payload, as it is sent; without one (the command had
+    /// expired) nothing is remembered.
     pub(crate) fn finish(
         &mut self,
         identity: Identity,
@@ -109,7 +114,7 @@ impl Memory {
         now: Instant,
     ) -> usize {
         let repeats = match self.entries.remove(&identity) {
-            Some(Entry::InWork { repeats }) => repeats,
+            Some(Entry::InWork { repeats }) => repeats.min(MOST_RESENDS),
             _ => 0,
         };
         if let Some((answer, payload)) = answer
@@ -186,6 +191,16 @@ mod tests {
         assert_eq!(memory.meet(&identity("1"), now), Seen::InWork);
         assert_eq!(memory.meet(&identity("1"), now), Seen::InWork);
         assert_eq!(memory.finish(identity("1"), Some((&answer(200), &payload(1))), now), 2);
+    }
+
+    #[test]
+    fn a_flood_of_repeats_is_not_answered_one_by_one() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        for _ in 0..100_000 {
+            memory.meet(&identity("1"), now);
+        }
+        let repeats = memory.finish(identity("1"), Some((&answer(200), &payload(1))), now);
+        assert_eq!(repeats, MOST_RESENDS);
     }
 
     #[test]

@@ -32,6 +32,9 @@ impl Asker {
             max_packet_size: Some(9 * 1024 * 1024),
             ..ConnectProperties::new()
         });
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
         let (client, mut events) = AsyncClient::new(options, 100);
         let (sender, inbox) = mpsc::unbounded_channel();
         let filters: Vec<Filter> = filters

@@ -91,6 +91,7 @@ impl Mosquitto {
         let path = |name: &str| self.file(name).display().to_string();
         let mut lines = vec![format!("listener {} {}", self.port, self.address)];
         lines.push("persistence false".into());
+        lines.push("set_tcp_nodelay true".into());
         lines.push(format!("allow_anonymous {}", !wanted.logins));
         if wanted.logins {
             for (name, password) in Self::LOGINS {
