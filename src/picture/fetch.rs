@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn one_deadline_spans_head_and_body() {
-        for head in ["", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] {
+        for head in ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] {
             let slow = server(move |stream| {
                 let _ = stream.write_all(head.as_bytes());
                 while stream.write_all(b"H").is_ok() {

@@ -96,9 +96,11 @@ impl Picture {
 
     /// The pixel at whole-numbered coordinates, if it lies in the picture.
     fn tap(&self, x: f32, y: f32) -> Option<&[u8]> {
-        let inside = x >= 0.0 && y >= 0.0 && x < self.width as f32 && y < self.height as f32;
+        if !(x >= 0.0 && y >= 0.0 && x < self.width as f32 && y < self.height as f32) {
+            return None;
+        }
         let at = (y as usize * self.width as usize + x as usize) * CHANNELS;
-        if inside { self.rgb.get(at..at + CHANNELS) } else { None }
+        self.rgb.get(at..at + CHANNELS)
     }
 }
 
