@@ -1,0 +1,314 @@
+//! The gallery's file: locked, opened, made, and replaced by a scrubbed copy.
+//!
+//! Three names stand side by side: the file itself; `<file>.lock`, empty, held locked as long as
+//! the gallery is open (the file cannot carry the lock, a scrub replaces it); and for moments
+//! `<file>.new`, which becomes the file by one rename. So the file is always whole: what is made
+//! beside it and not yet renamed is erased by the next open.
+//!
+//! Scrubbing: redb writes a changed page to a new place and leaves the bytes of the old one, and
+//! `redb::Database::compact` only moves pages and cuts the end off. A copy of the live records in
+//! a fresh file holds nothing else by construction. The old file is then overwritten with zeros,
+//! so that a reader of the raw disk does not find it either; on flash, whose controller writes
+//! elsewhere, and on copy-on-write file systems that part is best effort.
+
+use super::error::{GalleryError, OpenError};
+use super::tables::{self, SCHEMA};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageError};
+use redb::{TableDefinition, WriteTransaction, backends::FileBackend};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// Memory redb may use for pages. Searches are answered by the index, so the file is read rarely;
+/// redb's own default of 1 GiB is more than the boards have.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// Only the daemon's user reads faces.
+const MODE: u32 = 0o600;
+
+/// An open, locked gallery file.
+pub(super) struct GalleryFile {
+    pub database: Database,
+    path: PathBuf,
+    /// Declared last: the lock goes after the database is closed.
+    _lock: File,
+}
+
+impl GalleryFile {
+    /// Opens the file, or makes it when there is none, and runs `load` on it. Everything that a
+    /// damaged file may upset stays inside: redb verifies every page's checksum, and where it
+    /// panics all the same, the panic is caught and reported as damage.
+    pub fn open<T>(
+        path: &Path,
+        load: impl FnOnce(&Database) -> Result<T, GalleryError>,
+    ) -> Result<(Self, T), OpenError> {
+        let path = &resolve(path)?;
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let lock = take_lock(path)?;
+        erase(&beside(path, "new")).map_err(io)?;
+        let database = match fs::exists(path).map_err(io)? {
+            true => catch_unwind(AssertUnwindSafe(|| builder().open(path)))
+                .unwrap_or_else(|panic| Err(StorageError::Corrupted(message(&*panic)).into()))
+                .map_err(|error| open_error(path, error.into()))?,
+            false => {
+                let database = create(path).map_err(|error| open_error(path, error))?;
+                rename(path).and_then(|()| sync_folder(path)).map_err(io)?;
+                database
+            }
+        };
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            match tables::read_schema(&database.begin_read()?)? {
+                SCHEMA => load(&database).map(Ok),
+                found => Ok(Err(found)),
+            }
+        }))
+        .unwrap_or_else(|panic| Err(GalleryError::Damaged(message(&*panic))))
+        .map_err(|error| open_error(path, error))?;
+        match loaded {
+            Ok(loaded) => Ok((Self { database, path: path.clone(), _lock: lock }, loaded)),
+            Err(found) if found > SCHEMA => {
+                Err(OpenError::SchemaTooNew { path: path.clone(), found })
+            }
+            Err(found) => Err(OpenError::Damaged {
+                path: path.clone(),
+                what: format!("schema version {found} never existed"),
+            }),
+        }
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> Result<u64, GalleryError> {
+        let metadata = fs::metadata(&self.path).map_err(StorageError::Io)?;
+        Ok(metadata.len())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A scrubbed copy that stands ready beside the file.
+pub(super) struct Copy {
+    database: Database,
+    old: File,
+}
+
+impl Copy {
+    /// Copies the live records into a fresh file. Nothing else may write meanwhile.
+    pub fn make(database: &Database, path: &Path) -> Result<Self, GalleryError> {
+        let old = OpenOptions::new().write(true).open(path).map_err(GalleryError::Scrub)?;
+        let new = beside(path, "new");
+        erase(&new).map_err(GalleryError::Scrub)?;
+        match copy_live(database, path) {
+            Ok(database) => Ok(Self { database, old }),
+            Err(error) => {
+                // What was copied so far must not lie around; why it ended matters more than
+                // whether this succeeds, and the next open does it again.
+                let _ = erase(&new);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts the copy in the file's place. Nothing may read or write meanwhile.
+    pub fn install(self, file: &mut GalleryFile) -> Result<Retired, GalleryError> {
+        rename(&file.path).map_err(GalleryError::Scrub)?;
+        // From here on the old file has no name: whatever fails, the copy is the gallery.
+        drop(std::mem::replace(&mut file.database, self.database));
+        Ok(Retired { old: self.old, path: file.path.clone() })
+    }
+}
+
+/// The file that a scrubbed copy has replaced: it has no name any more.
+pub(super) struct Retired {
+    old: File,
+    path: PathBuf,
+}
+
+impl Retired {
+    /// Makes the replacement last through a power cut, then overwrites the old file.
+    pub fn erase(self) -> Result<(), GalleryError> {
+        sync_folder(&self.path).and_then(|()| overwrite(&self.old)).map_err(GalleryError::Scrub)
+    }
+}
+
+/// Begins a transaction of the kind the gallery always uses: on disk when `commit` returns, in two
+/// phases. The second phase costs a sync; without it, redb takes a damaged last commit for one
+/// that was never finished and goes back to the one before, and who was deleted is there again.
+pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, GalleryError> {
+    let mut write = database.begin_write()?;
+    write.set_two_phase_commit(true);
+    Ok(write)
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+}
+
+/// An empty gallery as `<file>.new`.
+fn create(path: &Path) -> Result<Database, GalleryError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(beside(path, "new"))
+        .map_err(StorageError::Io)?;
+    let database = builder().create_with_backend(FileBackend::new(file)?)?;
+    let write = begin_write(&database)?;
+    {
+        let mut meta = write.open_table(tables::META)?;
+        meta.insert(tables::META_SCHEMA, SCHEMA)?;
+        meta.insert(tables::META_NEXT_TEMPLATE, 0)?;
+        meta.insert(tables::META_REMNANTS, 0)?;
+        write.open_table(tables::SUBJECTS)?;
+        write.open_table(tables::TEMPLATES)?;
+        write.open_table(tables::IMAGES)?;
+    }
+    write.commit()?;
+    Ok(database)
+}
+
+/// All tables as `<file>.new`, without remnants.
+fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError> {
+    let copy = create(path)?;
+    let read = database.begin_read()?;
+    let write = begin_write(&copy)?;
+    copy_table(&read, &write, tables::META)?;
+    copy_table(&read, &write, tables::SUBJECTS)?;
+    copy_table(&read, &write, tables::TEMPLATES)?;
+    copy_table(&read, &write, tables::IMAGES)?;
+    write.open_table(tables::META)?.insert(tables::META_REMNANTS, 0)?;
+    write.commit()?;
+    Ok(copy)
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    from: &redb::ReadTransaction,
+    to: &WriteTransaction,
+    table: TableDefinition<K, V>,
+) -> Result<(), GalleryError> {
+    let mut copy = to.open_table(table)?;
+    for entry in from.open_table(table)?.iter()? {
+        let (key, value) = entry?;
+        copy.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
+/// `<file>.new` becomes the file.
+fn rename(path: &Path) -> io::Result<()> {
+    fs::rename(beside(path, "new"), path)
+}
+
+/// Makes a rename last through a power cut.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Overwrites a file and removes it; none is well too.
+fn erase(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(file) => {
+            overwrite(&file)?;
+            fs::remove_file(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn overwrite(mut file: &File) -> io::Result<()> {
+    let zeros = [0; 1 << 16];
+    let mut left = file.metadata()?.len();
+    while left > 0 {
+        let step = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..step as usize])?;
+        left -= step;
+    }
+    file.sync_all()
+}
+
+/// The file's real path: a rename would put a file in the place of a symbolic link.
+fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(OpenError::NoFolder { folder: folder.to_owned() });
+    }
+    match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = path.file_name().ok_or_else(|| io(io::ErrorKind::IsADirectory.into()))?;
+            Ok(folder.canonicalize().map_err(io)?.join(name))
+        }
+        other => other.map_err(io),
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(beside(path, "lock"))
+        .map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// What a failure to open means to the user.
+fn open_error(path: &Path, error: GalleryError) -> OpenError {
+    let path = path.to_owned();
+    let redb = match error {
+        GalleryError::Storage(redb) => *redb,
+        other => {
+            return OpenError::Damaged { path, what: other.to_string() };
+        }
+    };
+    match redb {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            OpenError::InUse { path }
+        }
+        // redb reports a wrong magic number and a short file as these.
+        redb::Error::Io(source)
+            if !matches!(
+                source.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            OpenError::Io { path, source }
+        }
+        other => OpenError::Damaged { path, what: other.to_string() },
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it cannot be read").to_owned()
+}

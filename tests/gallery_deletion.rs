@@ -1,0 +1,127 @@
+//! Deleted means gone from the file's bytes. redb leaves the bytes of freed pages where they are,
+//! so a deletion alone hides a face but keeps it; the scrub must remove it, from the file, from
+//! the file that was there before, and from what a scrub that was cut off left behind.
+
+mod gallery_people;
+
+use doorward::gallery::{Enrolment, Gallery, SubjectChange};
+use gallery_people::{Random, enrolment, open};
+use std::fs;
+use std::path::Path;
+
+/// What of a person must not be found, each part long enough to be no coincidence.
+struct Traces(Vec<Vec<u8>>);
+
+impl Traces {
+    fn found_in(&self, path: &Path) -> usize {
+        let bytes = fs::read(path).unwrap();
+        let found = |trace: &&Vec<u8>| bytes.windows(trace.len()).any(|window| window == **trace);
+        self.0.iter().filter(found).count()
+    }
+}
+
+fn enroll(gallery: &Gallery, random: &mut Random, id: &str) -> Traces {
+    let embedding = random.embedding();
+    let image = random.bytes(9000);
+    // A piece from the middle of each: a page may begin or end anywhere else.
+    let vector: Vec<u8> = embedding.0[60..68].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let traces = vec![vector, image[..32].to_vec(), image[4000..4032].to_vec(), id.into()];
+    gallery.enroll(Enrolment { image: Some(image), ..enrolment(id, embedding) }).unwrap();
+    Traces(traces)
+}
+
+#[test]
+fn nothing_of_the_deleted_is_left_after_a_scrub() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gallery.redb");
+    let mut random = Random(11);
+    let gallery = open(&path).unwrap();
+    let mut kept = Vec::new();
+    let mut gone = Vec::new();
+    for at in 0..40 {
+        let id = format!("somebody-with-a-long-id-{at}");
+        let traces = enroll(&gallery, &mut random, &id);
+        match at % 4 {
+            0 => {
+                gallery.delete(&id).unwrap();
+                gone.push(traces);
+            }
+            1 => {
+                // The id stays, the first face goes.
+                let mut first = traces;
+                kept.push(enroll(&gallery, &mut random, &id));
+                first.0.pop();
+                gone.push(first);
+            }
+            _ => kept.push(traces),
+        }
+    }
+    let renamed = SubjectChange {
+        name: Some(Some("a former name of somebody".into())),
+        ..SubjectChange::default()
+    };
+    gallery.update("somebody-with-a-long-id-2", renamed).unwrap();
+    let forgotten = SubjectChange { name: Some(None), ..SubjectChange::default() };
+    gallery.update("somebody-with-a-long-id-2", forgotten).unwrap();
+    gone.push(Traces(vec![b"a former name of somebody".to_vec()]));
+
+    let before: usize = gone.iter().map(|traces| traces.found_in(&path)).sum();
+    assert!(before > 0, "without scrub the bytes stay: the search sees them");
+    assert!(gallery.stats().unwrap().remnants > 0);
+    let old = folder.path().join("old");
+    fs::hard_link(&path, &old).unwrap();
+    let scrubbed = gallery.scrub().unwrap();
+    println!("{before} traces before; {scrubbed:?}");
+
+    let check = || {
+        for traces in &gone {
+            assert_eq!(traces.found_in(&path), 0);
+        }
+        for traces in &kept {
+            assert_eq!(traces.found_in(&path), traces.0.len());
+        }
+    };
+    check();
+    assert!(fs::read(&old).unwrap().iter().all(|byte| *byte == 0));
+    assert!(scrubbed.bytes_after < scrubbed.bytes_before);
+    assert_eq!(gallery.stats().unwrap().remnants, 0);
+
+    drop(gallery);
+    check();
+    let gallery = open(&path).unwrap();
+    assert_eq!(gallery.stats().unwrap().subjects, 30);
+    check();
+}
+
+#[test]
+fn a_scrub_that_was_cut_off_leaves_the_gallery_and_its_copy_is_erased() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gallery.redb");
+    let gallery = open(&path).unwrap();
+    enroll(&gallery, &mut Random(1), "anna");
+    drop(gallery);
+    let copy = folder.path().join("gallery.redb.new");
+    let copied = folder.path().join("copied");
+    fs::copy(&path, &copy).unwrap();
+    fs::hard_link(&copy, &copied).unwrap();
+
+    let gallery = open(&path).unwrap();
+    assert!(gallery.contains("anna"));
+    assert!(!copy.exists());
+    assert!(fs::read(&copied).unwrap().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_scrub_keeps_a_symbolic_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let real = folder.path().join("real");
+    let link = folder.path().join("link");
+    drop(open(&real).unwrap());
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let gallery = open(&link).unwrap();
+    enroll(&gallery, &mut Random(1), "anna");
+    gallery.scrub().unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    drop(gallery);
+    assert!(open(&real).unwrap().contains("anna"));
+}
