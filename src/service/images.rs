@@ -2,8 +2,10 @@
 //! network, in its own small bound, so that a slow URL holds up nobody else.
 
 use super::failure::{Failure, ImageField};
-use super::valid::Image;
-use crate::picture::{FetchError, Fetcher, Source};
+use super::settings::Settings;
+use super::valid::{Image, Source};
+use crate::picture::allow::BadEntry;
+use crate::picture::{FetchError, Fetcher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -26,12 +28,13 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Fetches from the hosts and networks of `allow`, at most `concurrency` URLs at a time.
-    pub fn new(allow: &[String], concurrency: usize) -> Self {
-        Self {
-            fetcher: Arc::new(Fetcher::new(allow, FETCH_TIME)),
-            on_their_way: Arc::new(Semaphore::new(concurrency.max(1))),
-        }
+    /// Fetches from the hosts and networks that the settings allow.
+    pub fn new(settings: &Settings) -> Result<Self, BadEntry> {
+        let fetcher = Fetcher::new(&settings.url_allow, FETCH_TIME, settings.limits.max_bytes)?;
+        Ok(Self {
+            fetcher: Arc::new(fetcher),
+            on_their_way: Arc::new(Semaphore::new(settings.url_concurrency.max(1))),
+        })
     }
 
     /// The bytes of the reference, if there is one, and of the probe, in this order.
@@ -45,11 +48,12 @@ impl Images {
 
     async fn bytes(&self, Image { field, source }: Image) -> Result<Bytes, Failure> {
         let bytes = match source {
-            Ok(Source::Bytes(bytes)) => bytes,
-            Ok(Source::Url(url)) => self.fetched(field, url).await?,
-            Ok(Source::Camera) => return Err(Failure::Camera(field)),
-            // Validation has answered to every other fault of the text.
-            Err(error) => return Err(Failure::ImageSize { field, why: error.to_string() }),
+            Source::Bytes(bytes) => bytes,
+            Source::Url(url) => self.fetched(field, url).await?,
+            Source::Camera => return Err(Failure::Camera(field)),
+            Source::TooLarge(error) => {
+                return Err(Failure::ImageSize { field, why: error.to_string() });
+            }
         };
         Ok(Bytes { field, bytes })
     }
@@ -73,8 +77,8 @@ impl Images {
 fn refused(field: ImageField, error: &FetchError) -> Failure {
     let why = error.to_string();
     match error {
-        FetchError::Timeout => Failure::ImageTimeout(field),
-        FetchError::TooLarge => Failure::ImageSize { field, why },
+        FetchError::Timeout(_) => Failure::ImageTimeout(field),
+        FetchError::TooLarge(_) => Failure::ImageSize { field, why },
         FetchError::NotAllowed(_) | FetchError::Failed(_) => Failure::ImageFormat { field, why },
     }
 }
@@ -105,16 +109,16 @@ mod tests {
     #[test]
     fn codes_of_urls() {
         let code = |error| refused(ImageField::Image, &error).code();
-        assert_eq!(code(FetchError::Timeout), "INVALID_PAYLOAD_IMAGE_TIMEOUT");
-        assert_eq!(code(FetchError::TooLarge), "INVALID_PAYLOAD_IMAGE_SIZE");
+        assert_eq!(code(FetchError::Timeout(FETCH_TIME)), "INVALID_PAYLOAD_IMAGE_TIMEOUT");
+        assert_eq!(code(FetchError::TooLarge(1)), "INVALID_PAYLOAD_IMAGE_SIZE");
         assert_eq!(code(FetchError::NotAllowed("x".into())), "INVALID_PAYLOAD_IMAGE_FORMAT");
         assert_eq!(code(FetchError::Failed("x".into())), "INVALID_PAYLOAD_IMAGE_FORMAT");
     }
 
     #[tokio::test]
     async fn a_camera_is_not_there() {
-        let images = Images::new(&[], 1);
-        let probe = Image { field: ImageField::Image, source: Ok(Source::Camera) };
+        let images = Images::new(&Settings::default()).unwrap();
+        let probe = Image { field: ImageField::Image, source: Source::Camera };
         let refused = images.get(None, probe).await.err().unwrap();
         assert_eq!((refused.status(), refused.code().as_str()), (503, "CAMERA_UNAVAILABLE"));
     }

@@ -318,9 +318,11 @@ fn scores(face: &Detection, quality: Option<Quality>, cosine: Option<f32>) -> Va
 /// The face as it is kept beside its template: upright, box × 2, as JPEG.
 fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
     let [left, top, width, height] = geometry::crop_region(face, picture.width(), picture.height());
-    let crop = picture.cropped(left, top, width, height)?;
-    let (width, height) = geometry::crop_size(width, height);
-    Some(crop.resized(width, height).to_jpeg(CROP_QUALITY))
+    let edge = |start: u32, length: u32| (i64::from(start), i64::from(start) + i64::from(length));
+    let ((left, right), (top, bottom)) = (edge(left, width), edge(top, height));
+    let crop = picture.cropped(left, top, right, bottom)?;
+    let (width, height) = geometry::crop_size(crop.width(), crop.height());
+    crop.resized(width, height).to_jpeg(CROP_QUALITY)
 }
 
 #[cfg(test)]
