@@ -288,38 +288,4 @@ fn permitted(operation: Operation, caller: Caller, settings: &Settings) -> Resul
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn code(operation: Operation, caller: Caller, settings: &Settings) -> Option<String> {
-        permitted(operation, caller, settings).err().map(|failure| failure.code())
-    }
-
-    #[test]
-    fn the_command_line_may_do_everything() {
-        let none = Settings { permissions: [].into(), ..Settings::default() };
-        for operation in Operation::ALL {
-            assert_eq!(code(operation, Caller::Local, &none), None);
-        }
-        assert!(may(Caller::Local, Permission::Admin, &none));
-    }
-
-    #[test]
-    fn mqtt_may_do_what_it_was_permitted() {
-        let none = Settings { permissions: [].into(), ..Settings::default() };
-        for operation in Operation::ALL {
-            let free = matches!(operation, Operation::Stats | Operation::Health);
-            assert_eq!(code(operation, Caller::Mqtt, &none).is_none(), free, "{operation:?}");
-            assert_eq!(code(operation, Caller::Mqtt, &Settings::default()), None);
-        }
-        assert!(!may(Caller::Mqtt, Permission::Admin, &Settings::default()));
-    }
-
-    #[test]
-    fn an_unknown_operation_is_told_which_there_are() {
-        let failure = unknown("unlock");
-        assert_eq!(failure.code(), "INVALID_PAYLOAD");
-        assert!(failure.reason().unwrap().contains("subject/list"));
-        assert!(unknown(&"x".repeat(10_000)).reason().unwrap().len() < 400);
-    }
-}
+mod tests;
