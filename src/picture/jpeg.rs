@@ -1,0 +1,330 @@
+//! What the pixels of a JPEG file need, and nothing else.
+//!
+//! The file is walked once, before any decoder sees it: the size and the orientation are read, and the
+//! segments that carry pixels are copied. What is dropped (profiles, XMP, comments, previews, whatever
+//! follows the end marker) is what hostile files hide in, and what harmless files are most often damaged in.
+//! What is kept is regular: no filler between segments, one frame header, a bounded number of scans.
+//!
+//! Terms: a *segment* is `FF`, a marker, a two-byte length and a body; a *scan* is an SOS segment and the
+//! entropy-coded bytes behind it; a *component* is a colour channel.
+
+use super::decode::{DecodeError, Essence};
+use super::exif;
+
+const SOF0: u8 = 0xC0;
+const SOF2: u8 = 0xC2;
+const DHT: u8 = 0xC4;
+const DAC: u8 = 0xCC;
+const RST0: u8 = 0xD0;
+const RST7: u8 = 0xD7;
+const SOI: u8 = 0xD8;
+const EOI: u8 = 0xD9;
+const SOS: u8 = 0xDA;
+const DQT: u8 = 0xDB;
+const DRI: u8 = 0xDD;
+const APP0: u8 = 0xE0;
+const APP1: u8 = 0xE1;
+const APP14: u8 = 0xEE;
+
+/// Encoders write about ten scans; every further one costs a pass over the whole picture while it may
+/// occupy only a few bytes of the file.
+const MAX_SCANS: usize = 32;
+
+/// The names that make the decoder take three components for R, G and B as they are.
+const RGB_IDS: [u8; 3] = *b"RGB";
+
+/// The largest JPEG body of one segment.
+const MAX_BODY: usize = 0xFFFF - 2;
+
+pub(super) const MAGIC: &[u8] = &[0xFF, SOI, 0xFF];
+
+/// Copies what the pixels need. `bytes` starts with [`MAGIC`].
+pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
+    let mut walk = Walk::new(bytes.len());
+    let mut at = 2;
+    loop {
+        let (marker, body_at) = next_marker(bytes, at).ok_or_else(cut_off)?;
+        match marker {
+            EOI if walk.scans > 0 => return walk.finish(),
+            EOI => return Err(damaged("it ends before any pixels")),
+            SOI | RST0..=RST7 | 0x01 => at = body_at,
+            _ => {
+                let length = bytes.get(body_at..body_at + 2).ok_or_else(cut_off)?;
+                let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+                if length < 2 {
+                    return Err(damaged("a segment has no length"));
+                }
+                let end = body_at + length;
+                let body = bytes.get(body_at + 2..end).ok_or_else(cut_off)?;
+                walk.segment(marker, body)?;
+                at = end;
+                if marker == SOS {
+                    at = scan_end(bytes, end).ok_or_else(cut_off)?;
+                    walk.out.extend_from_slice(&bytes[end..at]);
+                }
+            }
+        }
+    }
+}
+
+/// The next marker at or behind `at`, and where its body starts. Stray bytes are stepped over, as every
+/// viewer does: `FF 00` and `FF FF` are no markers.
+fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
+    loop {
+        at += bytes.get(at..)?.iter().position(|&b| b == 0xFF)?;
+        match *bytes.get(at + 1)? {
+            0x00 => at += 2,
+            0xFF => at += 1,
+            marker => return Some((marker, at + 2)),
+        }
+    }
+}
+
+/// Where the entropy-coded bytes from `at` end: at the marker of a segment or at EOI. Restart markers and
+/// reserved codes belong to the scan.
+fn scan_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += bytes.get(at..)?.iter().position(|&b| b == 0xFF)?;
+        match *bytes.get(at + 1)? {
+            0xFF => at += 1,
+            SOF0..=0xCF | EOI..=0xFE => return Some(at),
+            _ => at += 2,
+        }
+    }
+}
+
+/// What has been learned and copied so far.
+struct Walk {
+    out: Vec<u8>,
+    frame: Option<Frame>,
+    scans: usize,
+    orientation: Option<image::metadata::Orientation>,
+    jfif: bool,
+    /// The colour transform that an Adobe segment names: 0 none, 1 YCbCr, 2 YCCK.
+    adobe: Option<u8>,
+}
+
+struct Frame {
+    width: u32,
+    height: u32,
+    /// Ids of the components in their order, if they are R, G and B under other names.
+    rgb: Option<[u8; 3]>,
+}
+
+impl Walk {
+    fn new(capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(capacity + 64);
+        out.extend_from_slice(&[0xFF, SOI]);
+        // USB cameras leave the standard Huffman tables out; with this segment the decoder fills in those
+        // that are missing.
+        push(&mut out, APP0, b"AVI1\0\0\0\0\0\0\0\0\0\0");
+        Self { out, frame: None, scans: 0, orientation: None, jfif: false, adobe: None }
+    }
+
+    fn segment(&mut self, marker: u8, body: &[u8]) -> Result<(), DecodeError> {
+        match marker {
+            APP0 => self.jfif |= body.starts_with(b"JFIF\0"),
+            APP1 if self.orientation.is_none() && body.starts_with(exif::PREFIX) => {
+                self.orientation = exif::orientation(body);
+            }
+            APP14 if body.starts_with(b"Adobe") => {
+                self.adobe = body.get(11).copied().or(self.adobe)
+            }
+            DHT | DQT | DRI => push(&mut self.out, marker, body),
+            SOF0..=SOF2 => self.frame(marker, body)?,
+            SOS => self.scan(body)?,
+            // Not DHT, JPG or DAC, which lie in the same range.
+            0xC3..=0xCF if marker != 0xC8 && marker != DAC => {
+                return Err(damaged(
+                    "it is coded lossless, hierarchical or arithmetic, which no camera does",
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, marker: u8, body: &[u8]) -> Result<(), DecodeError> {
+        if self.frame.is_some() {
+            return Err(damaged("it has two frame headers"));
+        }
+        let &[_precision, h1, h0, w1, w0, count, ref components @ ..] = body else {
+            return Err(damaged("its frame header is too short"));
+        };
+        let mut body = body.to_vec();
+        let mut rgb = None;
+        if count == 4 {
+            // Adobe programs alone write four components; an unknown transform is read as YCCK.
+            if let Some(transform) = self.adobe {
+                push(&mut self.out, APP14, &adobe_body(if transform == 0 { 0 } else { 2 }));
+            }
+        } else if let (&[r, _, _, g, _, _, b, _, _], Some(0), false) =
+            (components, self.adobe, self.jfif)
+        {
+            rgb = Some([r, g, b]);
+            for (i, id) in RGB_IDS.into_iter().enumerate() {
+                body[6 + 3 * i] = id;
+            }
+        }
+        self.frame = Some(Frame {
+            width: u32::from(u16::from_be_bytes([w1, w0])),
+            height: u32::from(u16::from_be_bytes([h1, h0])),
+            rgb,
+        });
+        push(&mut self.out, marker, &body);
+        Ok(())
+    }
+
+    fn scan(&mut self, body: &[u8]) -> Result<(), DecodeError> {
+        let Some(frame) = &self.frame else {
+            return Err(damaged("its pixels come before its size"));
+        };
+        self.scans += 1;
+        if self.scans > MAX_SCANS {
+            return Err(damaged("it has more scans than any camera or editor writes"));
+        }
+        let mut body = body.to_vec();
+        if let Some(ids) = frame.rgb {
+            let count = body.first().map_or(0, |&count| usize::from(count));
+            for selector in body.iter_mut().skip(1).step_by(2).take(count) {
+                if let Some(i) = ids.iter().position(|id| id == selector) {
+                    *selector = RGB_IDS[i];
+                }
+            }
+        }
+        push(&mut self.out, SOS, &body);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Essence, DecodeError> {
+        let Some(frame) = self.frame else {
+            return Err(damaged("it has no frame header"));
+        };
+        self.out.extend_from_slice(&[0xFF, EOI]);
+        Ok(Essence {
+            format: image::ImageFormat::Jpeg,
+            width: frame.width,
+            height: frame.height,
+            orientation: self.orientation,
+            bytes: self.out,
+        })
+    }
+}
+
+/// Writes one segment; `body` came out of a segment or is shorter than one.
+fn push(out: &mut Vec<u8>, marker: u8, body: &[u8]) {
+    debug_assert!(body.len() <= MAX_BODY);
+    let length = (body.len() + 2) as u16;
+    out.extend_from_slice(&[0xFF, marker]);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+fn adobe_body(transform: u8) -> [u8; 12] {
+    [b'A', b'd', b'o', b'b', b'e', 0, 100, 0, 0, 0, 0, transform]
+}
+
+fn damaged(what: &str) -> DecodeError {
+    DecodeError::Damaged(what.to_owned())
+}
+
+fn cut_off() -> DecodeError {
+    damaged("it is cut off before its end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::metadata::Orientation;
+
+    fn segment(marker: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        push(&mut out, marker, body);
+        out
+    }
+
+    fn file(segments: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = vec![0xFF, SOI];
+        out.extend(segments.concat());
+        out
+    }
+
+    fn frame() -> Vec<u8> {
+        segment(SOF0, &[8, 0, 47, 0, 61, 1, 1, 0x11, 0])
+    }
+
+    fn scan() -> Vec<u8> {
+        let mut out = segment(SOS, &[1, 1, 0, 0, 63, 0]);
+        out.extend_from_slice(&[1, 2, 0xFF, 0x00, 3, 0xFF, RST0, 4]);
+        out
+    }
+
+    fn eoi() -> Vec<u8> {
+        vec![0xFF, EOI]
+    }
+
+    fn exif(orientation: u8) -> Vec<u8> {
+        let mut body = b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        body.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
+        segment(APP1, &body)
+    }
+
+    #[test]
+    fn size_and_orientation_are_read_and_the_rest_is_dropped() {
+        let bytes = file(&[
+            exif(6),
+            exif(3),
+            segment(0xE2, b"ICC_PROFILE\0 and much more"),
+            frame(),
+            b"stray".to_vec(),
+            scan(),
+            eoi(),
+            b"trailing \xFF\xD8\xFF\xDA".to_vec(),
+        ]);
+        let essence = essence(&bytes).unwrap();
+        assert_eq!((essence.width, essence.height), (61, 47));
+        assert_eq!(essence.orientation, Some(Orientation::Rotate90));
+        let tail = [frame(), scan(), eoi()].concat();
+        assert!(essence.bytes.ends_with(&tail));
+        assert_eq!(essence.bytes.len(), 2 + 4 + 14 + tail.len());
+    }
+
+    #[test]
+    fn a_file_without_its_end_is_cut_off() {
+        let whole = file(&[exif(1), frame(), scan(), eoi()]);
+        for length in 2..whole.len() {
+            assert!(matches!(essence(&whole[..length]), Err(DecodeError::Damaged(_))), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_end_marker_of_a_preview_is_not_the_end() {
+        let preview = segment(APP1, &file(&[frame(), scan(), eoi()]));
+        assert!(essence(&file(&[preview, frame(), scan()])).is_err());
+    }
+
+    #[test]
+    fn scans_are_bounded() {
+        let mut segments = vec![frame()];
+        segments.extend(std::iter::repeat_n(scan(), MAX_SCANS));
+        segments.push(eoi());
+        assert!(essence(&file(&segments)).is_ok());
+        segments.insert(1, scan());
+        assert!(essence(&file(&segments)).is_err());
+    }
+
+    #[test]
+    fn two_sizes_are_refused() {
+        assert!(essence(&file(&[frame(), frame(), scan(), eoi()])).is_err());
+    }
+
+    #[test]
+    fn rgb_under_other_names_is_renamed() {
+        let frame = segment(SOF0, &[8, 0, 8, 0, 8, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]);
+        let scan = segment(SOS, &[3, 1, 0, 2, 0x11, 3, 0x11, 0, 63, 0]);
+        let bytes = file(&[segment(APP14, &adobe_body(0)), frame, scan, eoi()]);
+        let out = essence(&bytes).unwrap().bytes;
+        assert!(out.windows(9).any(|w| w == [b'R', 0x11, 0, b'G', 0x11, 0, b'B', 0x11, 0]));
+        assert!(out.windows(6).any(|w| w == [b'R', 0, b'G', 0x11, b'B', 0x11]));
+    }
+}

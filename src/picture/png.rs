@@ -1,0 +1,151 @@
+//! What the pixels of a PNG file need, and nothing else.
+//!
+//! The chunks are walked once, before any decoder sees them: the size and the orientation are read, and the
+//! header, the palette and the image data are copied. Compressed texts and profiles, the places for
+//! decompression bombs, never reach a decoder; nor do the later frames of an animation, so that its still
+//! picture is what is seen; nor does transparency, so that the colours are taken as stored.
+//!
+//! A *chunk* is a length, a four-letter type, a body and a checksum.
+
+use super::decode::{DecodeError, Essence};
+use super::exif;
+
+pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+const IEND: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
+
+/// Copies what the pixels need. `bytes` starts with [`MAGIC`].
+pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
+    let mut out = Vec::with_capacity(bytes.len() + IEND.len());
+    out.extend_from_slice(MAGIC);
+    let mut rest = &bytes[MAGIC.len()..];
+
+    let header = next_chunk(&mut rest).ok_or_else(cut_off)?;
+    let (b"IHDR", &[w3, w2, w1, w0, h3, h2, h1, h0, ..]) = (&header.kind, header.body) else {
+        return Err(damaged("it does not start with its size"));
+    };
+    let (width, height) =
+        (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
+    out.extend_from_slice(header.whole);
+
+    let mut orientation = None;
+    let mut data = Data::Ahead;
+    while let Some(chunk) = next_chunk(&mut rest) {
+        if data == Data::Here && &chunk.kind != b"IDAT" {
+            data = Data::Behind;
+        }
+        match &chunk.kind {
+            b"PLTE" if data == Data::Ahead => out.extend_from_slice(chunk.whole),
+            b"IDAT" if data != Data::Behind => {
+                data = Data::Here;
+                out.extend_from_slice(chunk.whole);
+            }
+            b"eXIf" if orientation.is_none() => orientation = exif::orientation(chunk.body),
+            b"IEND" => break,
+            _ => {}
+        }
+    }
+    // A file that is cut off behind its image data has lost nothing that is needed; one that is cut off
+    // within it fails when the decoder misses pixels.
+    if data == Data::Ahead {
+        return Err(cut_off());
+    }
+    out.extend_from_slice(IEND);
+    Ok(Essence { format: image::ImageFormat::Png, width, height, orientation, bytes: out })
+}
+
+/// Where the walk stands: the image data are one run of IDAT chunks.
+#[derive(PartialEq)]
+enum Data {
+    Ahead,
+    Here,
+    Behind,
+}
+
+struct Chunk<'a> {
+    kind: [u8; 4],
+    body: &'a [u8],
+    /// Length, type, body and checksum.
+    whole: &'a [u8],
+}
+
+/// Takes the next chunk off `rest`; `None` if no whole one is left.
+fn next_chunk<'a>(rest: &mut &'a [u8]) -> Option<Chunk<'a>> {
+    let &[l3, l2, l1, l0, a, b, c, d, ..] = *rest else {
+        return None;
+    };
+    let length = usize::try_from(u32::from_be_bytes([l3, l2, l1, l0])).ok()?;
+    let (whole, behind) = rest.split_at_checked(length.checked_add(12)?)?;
+    *rest = behind;
+    Some(Chunk { kind: [a, b, c, d], body: &whole[8..8 + length], whole })
+}
+
+fn damaged(what: &str) -> DecodeError {
+    DecodeError::Damaged(what.to_owned())
+}
+
+fn cut_off() -> DecodeError {
+    damaged("it is cut off before its end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::metadata::Orientation;
+
+    fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&length[..], kind, body, b"csum"].concat()
+    }
+
+    fn header() -> Vec<u8> {
+        chunk(b"IHDR", &[0, 0, 0, 61, 0, 0, 0, 47, 8, 2, 0, 0, 0])
+    }
+
+    fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
+        [MAGIC, &chunks.concat()].concat()
+    }
+
+    #[test]
+    fn only_what_the_pixels_need_is_kept() {
+        let exif = b"II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0";
+        let bytes = file(&[
+            header(),
+            chunk(b"iCCP", b"bomb"),
+            chunk(b"PLTE", b"colour"),
+            chunk(b"tRNS", b"alpha"),
+            chunk(b"IDAT", b"one"),
+            chunk(b"IDAT", b"two"),
+            chunk(b"fdAT", b"another frame"),
+            chunk(b"IDAT", b"stray"),
+            chunk(b"eXIf", exif),
+            chunk(b"IEND", b""),
+            b"trailing".to_vec(),
+        ]);
+        let essence = essence(&bytes).unwrap();
+        assert_eq!((essence.width, essence.height), (61, 47));
+        assert_eq!(essence.orientation, Some(Orientation::Rotate270));
+        let kept = file(&[
+            header(),
+            chunk(b"PLTE", b"colour"),
+            chunk(b"IDAT", b"one"),
+            chunk(b"IDAT", b"two"),
+            IEND.to_vec(),
+        ]);
+        assert_eq!(essence.bytes, kept);
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_is_a_cut() {
+        let mut bytes = file(&[header(), chunk(b"IDAT", b"data")]);
+        let length_at = MAGIC.len() + header().len();
+        bytes[length_at] = 0xFF;
+        assert!(matches!(essence(&bytes), Err(DecodeError::Damaged(_))));
+    }
+
+    #[test]
+    fn the_size_comes_first() {
+        assert!(essence(&file(&[chunk(b"IDAT", b"data"), header()])).is_err());
+        assert!(essence(MAGIC).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! Pixels moved: turned, cropped, resized, warped.
+//!
+//! Coordinates are pixels from the top left corner. All results are new pictures.
+
+use super::Picture;
+use fast_image_resize as fir;
+use fir::images::{Image, ImageRef};
+
+const CHANNELS: usize = 3;
+
+impl Picture {
+    /// Turned clockwise by 0, 90, 180 or 270 degrees, pixel by pixel. Any other angle counts as the
+    /// quarter turn below it, modulo 360.
+    pub fn turned(&self, degrees_clockwise: u16) -> Self {
+        let (width, height) = (self.width as usize, self.height as usize);
+        let pixel = |x: usize, y: usize| (y * width + x) * CHANNELS;
+        let mut rgb = Vec::with_capacity(self.rgb.len());
+        let mut take = |at: usize| rgb.extend_from_slice(&self.rgb[at..at + CHANNELS]);
+        let quarter = degrees_clockwise / 90 % 4;
+        match quarter {
+            0 => return self.clone(),
+            1 => (0..width).for_each(|x| (0..height).rev().for_each(|y| take(pixel(x, y)))),
+            2 => (0..width * height).rev().for_each(|i| take(i * CHANNELS)),
+            _ => (0..width).rev().for_each(|x| (0..height).for_each(|y| take(pixel(x, y)))),
+        }
+        let (width, height) =
+            if quarter == 2 { (self.width, self.height) } else { (self.height, self.width) };
+        Self { width, height, rgb }
+    }
+
+    /// The part from `(x0, y0)` up to, not including, `(x1, y1)`, as far as it lies within the picture;
+    /// `None` if nothing of it does.
+    pub fn cropped(&self, x0: i64, y0: i64, x1: i64, y1: i64) -> Option<Self> {
+        let x0 = x0.clamp(0, self.width.into()) as usize;
+        let x1 = x1.clamp(0, self.width.into()) as usize;
+        let y0 = y0.clamp(0, self.height.into()) as usize;
+        let y1 = y1.clamp(0, self.height.into()) as usize;
+        if x0 >= x1 || y0 >= y1 {
+            return None;
+        }
+        let stride = self.width as usize * CHANNELS;
+        let rows = self.rgb.chunks_exact(stride).skip(y0).take(y1 - y0);
+        let rgb = rows.flat_map(|row| &row[x0 * CHANNELS..x1 * CHANNELS]).copied().collect();
+        Self::new((x1 - x0) as u32, (y1 - y0) as u32, rgb)
+    }
+
+    /// Scaled to `width` x `height` (a side of 0 counts as 1) with a triangle filter that grows with the
+    /// reduction, so that fine structure is averaged and does not alias.
+    pub fn resized(&self, width: u32, height: u32) -> Self {
+        let (width, height) = (width.max(1), height.max(1));
+        let mut scaled = Image::new(width, height, fir::PixelType::U8x3);
+        let options = fir::ResizeOptions::new()
+            .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear));
+        let done = ImageRef::new(self.width, self.height, &self.rgb, fir::PixelType::U8x3)
+            .map(|source| fir::Resizer::new().resize(&source, &mut scaled, &options));
+        // Both are U8x3 of matching length and nothing is cropped: no error of theirs can arise.
+        debug_assert!(matches!(done, Ok(Ok(()))));
+        Self { width, height, rgb: scaled.into_vec() }
+    }
+
+    /// The picture seen through an affine map: output pixel (x, y) shows the source at
+    /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours, of which those
+    /// outside the picture are black. Pixel centres lie at whole numbers. This is OpenCV's `warpAffine` with
+    /// `INTER_LINEAR | WARP_INVERSE_MAP` and a constant border of 0, but for its rounding of positions to
+    /// 1/32 pixel. A side of 0 counts as 1.
+    pub fn warped(&self, matrix: &[f32; 6], width: u32, height: u32) -> Self {
+        let (width, height) = (width.max(1), height.max(1));
+        let [m0, m1, m2, m3, m4, m5] = *matrix;
+        let mut rgb = Vec::with_capacity(width as usize * height as usize * CHANNELS);
+        for y in 0..height {
+            for x in 0..width {
+                let (x, y) = (x as f32, y as f32);
+                rgb.extend_from_slice(&self.sample(m0 * x + m1 * y + m2, m3 * x + m4 * y + m5));
+            }
+        }
+        Self { width, height, rgb }
+    }
+
+    /// The colour at a position between pixels.
+    fn sample(&self, x: f32, y: f32) -> [u8; CHANNELS] {
+        let (left, top) = (x.floor(), y.floor());
+        let (right_share, lower_share) = (x - left, y - top);
+        let mut sum = [0.0; CHANNELS];
+        for (row, row_share) in [(top, 1.0 - lower_share), (top + 1.0, lower_share)] {
+            for (column, share) in [(left, 1.0 - right_share), (left + 1.0, right_share)] {
+                if let Some(pixel) = self.tap(column, row) {
+                    for (sum, &value) in sum.iter_mut().zip(pixel) {
+                        *sum += row_share * share * f32::from(value);
+                    }
+                }
+            }
+        }
+        // The conversion saturates; a position that is not a number has no taps and stays black.
+        sum.map(|value| value.round() as u8)
+    }
+
+    /// The pixel at whole-numbered coordinates, if it lies in the picture.
+    fn tap(&self, x: f32, y: f32) -> Option<&[u8]> {
+        if !(x >= 0.0 && y >= 0.0 && x < self.width as f32 && y < self.height as f32) {
+            return None;
+        }
+        let at = (y as usize * self.width as usize + x as usize) * CHANNELS;
+        self.rgb.get(at..at + CHANNELS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pixel tells its place: R is x, G is y.
+    fn places(width: u32, height: u32) -> Picture {
+        let rgb =
+            (0..height).flat_map(|y| (0..width).flat_map(move |x| [x as u8, y as u8, 7])).collect();
+        Picture::new(width, height, rgb).unwrap()
+    }
+
+    fn at(picture: &Picture, x: u32, y: u32) -> [u8; 2] {
+        let i = (y * picture.width() + x) as usize * 3;
+        [picture.rgb()[i], picture.rgb()[i + 1]]
+    }
+
+    #[test]
+    fn a_quarter_turn_clockwise_brings_the_lower_left_corner_to_the_top_left() {
+        let picture = places(3, 2);
+        let turned = picture.turned(90);
+        assert_eq!((turned.width(), turned.height()), (2, 3));
+        assert_eq!(at(&turned, 0, 0), [0, 1]);
+        assert_eq!(at(&turned, 1, 0), [0, 0]);
+        assert_eq!(at(&turned, 1, 2), [2, 0]);
+        assert_eq!(at(&picture.turned(180), 0, 0), [2, 1]);
+        assert_eq!(at(&picture.turned(270), 0, 0), [2, 0]);
+    }
+
+    #[test]
+    fn turns_add_up() {
+        let picture = places(5, 3);
+        assert_eq!(picture.turned(90).turned(90), picture.turned(180));
+        assert_eq!(picture.turned(180).turned(90), picture.turned(270));
+        assert_eq!(picture.turned(270).turned(90), picture);
+        assert_eq!(picture.turned(360), picture);
+    }
+
+    #[test]
+    fn a_crop_is_clipped_to_the_picture() {
+        let picture = places(4, 3);
+        let crop = picture.cropped(-5, 1, 2, 100).unwrap();
+        assert_eq!((crop.width(), crop.height()), (2, 2));
+        assert_eq!(at(&crop, 1, 1), [1, 2]);
+        assert_eq!(picture.cropped(i64::MIN, i64::MIN, i64::MAX, i64::MAX), Some(picture.clone()));
+        assert_eq!(picture.cropped(4, 0, 9, 3), None);
+        assert_eq!(picture.cropped(2, 2, 1, 3), None);
+    }
+
+    #[test]
+    fn halving_averages() {
+        let rgb = [0, 100].into_iter().cycle().take(64).flat_map(|v| [v, 50, 200]).collect();
+        let half = Picture::new(16, 4, rgb).unwrap().resized(8, 2);
+        let pixel = &half.rgb()[4 * 3..5 * 3];
+        assert!(pixel[0].abs_diff(50) <= 1, "{pixel:?}");
+        assert_eq!(pixel[1..], [50, 200]);
+    }
+
+    #[test]
+    fn resizing_to_the_same_size_or_to_nothing() {
+        let picture = places(7, 5);
+        assert_eq!(picture.resized(7, 5), picture);
+        assert_eq!(picture.resized(0, 3).width(), 1);
+    }
+
+    #[test]
+    fn a_warp_worked_by_hand() {
+        // R of the source: 10 20 / 30 40. Half a pixel right and a quarter down.
+        let source =
+            Picture::new(2, 2, [10, 20, 30, 40].into_iter().flat_map(|v| [v, 0, 255]).collect())
+                .unwrap();
+        let warped = source.warped(&[1.0, 0.0, 0.5, 0.0, 1.0, 0.25], 2, 2);
+        let red: Vec<u8> = warped.rgb().iter().copied().step_by(3).collect();
+        // (0,0): 3/4 (10+20)/2 + 1/4 (30+40)/2 = 20. (1,0): the right taps are outside:
+        // 3/4 · 20/2 + 1/4 · 40/2 = 12.5, rounded up. (0,1): 3/4 · 35 = 26.25. (1,1): 3/4 · 20 = 15.
+        assert_eq!(red, [20, 13, 26, 15]);
+        assert_eq!(warped.rgb()[2], 255);
+    }
+
+    #[test]
+    fn a_warp_with_the_matrix_of_a_turn_is_the_turn() {
+        let picture = places(5, 3);
+        // Output (x, y) of a clockwise quarter turn shows source (y, height - 1 - x).
+        let warped = picture.warped(&[0.0, 1.0, 0.0, -1.0, 0.0, 2.0], 3, 5);
+        assert_eq!(warped, picture.turned(90));
+    }
+
+    #[test]
+    fn a_hostile_matrix_gives_black() {
+        let picture = places(5, 3);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30] {
+            let warped = picture.warped(&[value; 6], 4, 4);
+            assert!(warped.rgb().iter().all(|&v| v == 0), "{value}");
+        }
+    }
+}
