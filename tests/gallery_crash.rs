@@ -4,6 +4,8 @@
 //! The other process is this test program again, running only the test that is its part; without
 //! the environment variable that names the gallery, that test does nothing.
 
+#![allow(clippy::unwrap_used)]
+
 mod gallery_people;
 
 use doorward::gallery::{Enrolment, OpenError};

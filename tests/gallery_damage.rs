@@ -3,6 +3,8 @@
 //! redb reports a wrong magic number as an I/O error, and older releases panicked on damaged
 //! pages (cberner/redb#1303, #1333).
 
+#![allow(clippy::unwrap_used)]
+
 mod gallery_people;
 
 use doorward::gallery::{Enrolment, OpenError, SubjectChange};

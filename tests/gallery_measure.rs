@@ -1,6 +1,8 @@
 //! Times of a gallery of 10,000 subjects, printed: `cargo test --release --test gallery_measure --
 //! --ignored --nocapture`. The bounds asserted are wide, against a change of the order of growth.
 
+#![allow(clippy::unwrap_used)]
+
 mod gallery_people;
 
 use doorward::gallery::Enrolment;

@@ -2,6 +2,8 @@
 //! operations, after each restart, and after a scrub. A difference would let a deleted person in
 //! until the next restart, or keep an enrolled one out after it.
 
+#![allow(clippy::unwrap_used)]
+
 mod gallery_people;
 
 use doorward::face::Embedding;

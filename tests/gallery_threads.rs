@@ -1,6 +1,8 @@
 //! Searches, enrolments, deletions and scrubs at once: a search sees a state that the file had,
 //! never a replaced face together with the one that replaced it, never half a change.
 
+#![allow(clippy::unwrap_used)]
+
 mod gallery_people;
 
 use doorward::gallery::{Enrolment, SubjectChange};

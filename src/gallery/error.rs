@@ -113,4 +113,4 @@ macro_rules! from_redb {
     )*};
 }
 
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, CompactionError);

@@ -6,8 +6,8 @@
 //! beside it and not yet renamed is erased by the next open.
 //!
 //! Scrubbing: redb writes a changed page to a new place and leaves the bytes of the old one, and
-//! `redb::Database::compact` only moves pages and cuts the end off. A copy of the live records in
-//! a fresh file holds nothing else by construction. The old file is then overwritten with zeros,
+//! `redb::Database::compact` only moves pages and cuts the end off: what it moves leaves its bytes
+//! too. A copy of the live records in a fresh file holds nothing else by construction. The old file is then overwritten with zeros,
 //! so that a reader of the raw disk does not find it either; on flash, whose controller writes
 //! elsewhere, and on copy-on-write file systems that part is best effort.
 
@@ -48,34 +48,28 @@ impl GalleryFile {
         let io = |source| OpenError::Io { path: path.clone(), source };
         let lock = take_lock(path)?;
         erase(&beside(path, "new")).map_err(io)?;
-        let database = match fs::exists(path).map_err(io)? {
-            true => catch_unwind(AssertUnwindSafe(|| builder().open(path)))
-                .unwrap_or_else(|panic| Err(StorageError::Corrupted(message(&*panic)).into()))
-                .map_err(|error| open_error(path, error.into()))?,
-            false => {
-                let database = create(path).map_err(|error| open_error(path, error))?;
-                rename(path).and_then(|()| sync_folder(path)).map_err(io)?;
-                database
-            }
+        let database = if fs::exists(path).map_err(io)? {
+            guarded(path, || Ok(builder().open(path)?))?
+        } else {
+            let database = guarded(path, || create(path))?;
+            rename(path).and_then(|()| sync_folder(path)).map_err(io)?;
+            database
         };
-        let loaded = catch_unwind(AssertUnwindSafe(|| {
-            match tables::read_schema(&database.begin_read()?)? {
-                SCHEMA => load(&database).map(Ok),
-                found => Ok(Err(found)),
+        match guarded(path, || tables::read_schema(&database.begin_read()?))? {
+            SCHEMA => {}
+            found if found > SCHEMA => {
+                let path = path.clone();
+                return Err(OpenError::SchemaTooNew { path, found });
             }
-        }))
-        .unwrap_or_else(|panic| Err(GalleryError::Damaged(message(&*panic))))
-        .map_err(|error| open_error(path, error))?;
-        match loaded {
-            Ok(loaded) => Ok((Self { database, path: path.clone(), _lock: lock }, loaded)),
-            Err(found) if found > SCHEMA => {
-                Err(OpenError::SchemaTooNew { path: path.clone(), found })
+            found => {
+                let path = path.clone();
+                let what = format!("schema version {found} never existed");
+                return Err(OpenError::Damaged { path, what });
             }
-            Err(found) => Err(OpenError::Damaged {
-                path: path.clone(),
-                what: format!("schema version {found} never existed"),
-            }),
         }
+        let loaded = guarded(path, || load(&database))?;
+        let path = path.clone();
+        Ok((Self { database, path, _lock: lock }, loaded))
     }
 
     /// Size in bytes.
@@ -91,12 +85,12 @@ impl GalleryFile {
 }
 
 /// A scrubbed copy that stands ready beside the file.
-pub(super) struct Copy {
+pub(super) struct ScrubbedCopy {
     database: Database,
     old: File,
 }
 
-impl Copy {
+impl ScrubbedCopy {
     /// Copies the live records into a fresh file. Nothing else may write meanwhile.
     pub fn make(database: &Database, path: &Path) -> Result<Self, GalleryError> {
         let old = OpenOptions::new().write(true).open(path).map_err(GalleryError::Scrub)?;
@@ -176,7 +170,7 @@ fn create(path: &Path) -> Result<Database, GalleryError> {
 
 /// All tables as `<file>.new`, without remnants.
 fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError> {
-    let copy = create(path)?;
+    let mut copy = create(path)?;
     let read = database.begin_read()?;
     let write = begin_write(&copy)?;
     copy_table(&read, &write, tables::META)?;
@@ -185,6 +179,10 @@ fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError>
     copy_table(&read, &write, tables::IMAGES)?;
     write.open_table(tables::META)?.insert(tables::META_REMNANTS, 0)?;
     write.commit()?;
+    drop(read);
+    // A file grows in steps twice as large as the last; this cuts off what is not needed. Quick,
+    // because there is nothing between the live pages.
+    copy.compact()?;
     Ok(copy)
 }
 
@@ -279,11 +277,19 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Runs a part of opening; what fails or panics in it becomes what it means to the user.
+fn guarded<T>(path: &Path, part: impl FnOnce() -> Result<T, GalleryError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(part))
+        .unwrap_or_else(|panic| Err(GalleryError::Damaged(message(&*panic))))
+        .map_err(|error| open_error(path, error))
+}
+
 /// What a failure to open means to the user.
 fn open_error(path: &Path, error: GalleryError) -> OpenError {
     let path = path.to_owned();
     let redb = match error {
         GalleryError::Storage(redb) => *redb,
+        GalleryError::Damaged(what) => return OpenError::Damaged { path, what },
         other => {
             return OpenError::Damaged { path, what: other.to_string() };
         }

@@ -35,7 +35,7 @@ pub use subject::{
 };
 
 use crate::face::Embedding;
-use file::{Copy, GalleryFile, begin_write};
+use file::{GalleryFile, ScrubbedCopy, begin_write};
 use index::{Index, is_unit};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use std::collections::BTreeMap;
@@ -265,7 +265,7 @@ impl Gallery {
         let writer = self.writer()?;
         let (copy, bytes_before) = {
             let file = self.file()?;
-            (Copy::make(&file.database, file.path())?, file.bytes()?)
+            (ScrubbedCopy::make(&file.database, file.path())?, file.bytes()?)
         };
         let (retired, bytes_after) = {
             let mut file = self.file.write().map_err(|_| GalleryError::InDoubt)?;

@@ -1,7 +1,7 @@
 //! Made-up people for the gallery's tests: a seeded generator and unit vectors.
 
 // Each test program uses its part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use doorward::face::{EMBEDDING_LEN, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment, Gallery, OpenError, Settings};
