@@ -13,6 +13,12 @@ const GRAYSCALE_BELOW: f32 = 3.0;
 /// Quality of one face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quality {
+    /// The face is not sharp.
+    pub blur: bool,
+    /// The face is not lit.
+    pub dark: bool,
+    /// The picture of the face has no colour.
+    pub grayscale: bool,
     /// Variance of the Laplacian of the luma: higher is sharper.
     pub sharpness: f32,
     /// 90th percentile of the luma, 0–255: light skin or dark, a lit face has highlights.
@@ -49,22 +55,14 @@ impl Quality {
         let mean = laplacian.iter().sum::<f32>() / laplacian.len() as f32;
         let sharpness =
             laplacian.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / laplacian.len() as f32;
-        Self { sharpness, brightness, chroma }
-    }
-
-    /// The face is not sharp.
-    pub fn blur(&self) -> bool {
-        self.sharpness < BLUR_BELOW
-    }
-
-    /// The face is not lit.
-    pub fn dark(&self) -> bool {
-        self.brightness < DARK_BELOW
-    }
-
-    /// The picture of the face has no colour.
-    pub fn grayscale(&self) -> bool {
-        self.chroma < GRAYSCALE_BELOW
+        Self {
+            blur: sharpness < BLUR_BELOW,
+            dark: brightness < DARK_BELOW,
+            grayscale: chroma < GRAYSCALE_BELOW,
+            sharpness,
+            brightness,
+            chroma,
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 
 use super::Picture;
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
 
 const CHANNELS: usize = 3;
 
@@ -48,14 +49,18 @@ impl Picture {
     /// reduction, so that fine structure is averaged and does not alias.
     pub fn resized(&self, width: u32, height: u32) -> Self {
         let (width, height) = (width.max(1), height.max(1));
-        let mut scaled = Image::new(width, height, fir::PixelType::U8x3);
+        let mut rgb = vec![0; width as usize * height as usize * CHANNELS];
         let options = fir::ResizeOptions::new()
             .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear));
-        let done = ImageRef::new(self.width, self.height, &self.rgb, fir::PixelType::U8x3)
-            .map(|source| fir::Resizer::new().resize(&source, &mut scaled, &options));
-        // Both are U8x3 of matching length and nothing is cropped: no error of theirs can arise.
-        debug_assert!(matches!(done, Ok(Ok(()))));
-        Self { width, height, rgb: scaled.into_vec() }
+        // By pixel type: the untyped call compiles every pixel type there is into this crate.
+        let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.rgb);
+        let scaled = TypedImage::<U8x3>::from_buffer(width, height, &mut rgb);
+        // The lengths match and nothing is cropped: no error can arise.
+        let done = source.ok().zip(scaled.ok()).and_then(|(source, mut scaled)| {
+            fir::Resizer::new().resize_typed(&source, &mut scaled, &options).ok()
+        });
+        debug_assert!(done.is_some());
+        Self { width, height, rgb }
     }
 
     /// The picture seen through an affine map: output pixel (x, y) shows the source at

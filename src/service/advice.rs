@@ -58,7 +58,7 @@ fn is_4_3(picture: &Picture) -> bool {
 /// A face that is too dark in bright surroundings. A dark face alone says nothing about where the
 /// light comes from, and a bright wall behind a well-lit face is no fault.
 fn backlit(seen: &Seen) -> bool {
-    seen.quality.is_some_and(|quality| quality.dark())
+    seen.quality.is_some_and(|quality| quality.dark)
         && surround_luma(seen.picture, seen.face).is_some_and(|luma| luma >= BRIGHT_SURROUND)
 }
 

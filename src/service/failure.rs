@@ -133,7 +133,7 @@ pub(super) enum Failure {
         why: String,
     },
     /// The queue is full.
-    #[error("Too many requests are waiting, try again later")]
+    #[error("Busy")]
     Busy,
 }
 
@@ -270,7 +270,7 @@ mod tests {
                 "Invalid payload: validate_attribute needs is_attribute",
             ),
             (Failure::internal("x"), 500, "INTERNAL_SERVER_ERROR", "Internal server error"),
-            (Failure::Busy, 503, "BUSY", "Too many requests are waiting, try again later"),
+            (Failure::Busy, 503, "BUSY", "Busy"),
             (Failure::Camera(ImageField::Image), 503, "CAMERA_UNAVAILABLE", "Camera unavailable"),
             (
                 Failure::Permission { why: "x".into() },

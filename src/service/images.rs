@@ -2,7 +2,8 @@
 //! network, in its own small bound, so that a slow URL holds up nobody else.
 
 use super::failure::{Failure, ImageField};
-use super::valid::{Image, Origin};
+use super::settings::Settings;
+use super::valid::{Image, Source};
 use crate::picture::allow::BadEntry;
 use crate::picture::{FetchError, Fetcher};
 use std::sync::Arc;
@@ -27,11 +28,12 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Fetches from the hosts and networks of `allow`, at most `concurrency` URLs at a time.
-    pub fn new(allow: &[String], max_bytes: usize, concurrency: usize) -> Result<Self, BadEntry> {
+    /// Fetches from the hosts and networks that the settings allow.
+    pub fn new(settings: &Settings) -> Result<Self, BadEntry> {
+        let fetcher = Fetcher::new(&settings.url_allow, FETCH_TIME, settings.limits.max_bytes)?;
         Ok(Self {
-            fetcher: Arc::new(Fetcher::new(allow, FETCH_TIME, max_bytes)?),
-            on_their_way: Arc::new(Semaphore::new(concurrency.max(1))),
+            fetcher: Arc::new(fetcher),
+            on_their_way: Arc::new(Semaphore::new(settings.url_concurrency.max(1))),
         })
     }
 
@@ -44,14 +46,14 @@ impl Images {
         together(reference?, probe?)
     }
 
-    async fn bytes(&self, Image { field, origin }: Image) -> Result<Bytes, Failure> {
-        let bytes = match origin {
-            Origin::Sent(Ok(bytes)) => bytes,
-            Origin::Sent(Err(error)) => {
+    async fn bytes(&self, Image { field, source }: Image) -> Result<Bytes, Failure> {
+        let bytes = match source {
+            Source::Bytes(bytes) => bytes,
+            Source::Url(url) => self.fetched(field, url).await?,
+            Source::Camera => return Err(Failure::Camera(field)),
+            Source::TooLarge(error) => {
                 return Err(Failure::ImageSize { field, why: error.to_string() });
             }
-            Origin::Url(url) => self.fetched(field, url).await?,
-            Origin::Camera => return Err(Failure::Camera(field)),
         };
         Ok(Bytes { field, bytes })
     }
@@ -115,8 +117,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_camera_is_not_there() {
-        let images = Images::new(&[], 1, 1).unwrap();
-        let probe = Image { field: ImageField::Image, origin: Origin::Camera };
+        let images = Images::new(&Settings::default()).unwrap();
+        let probe = Image { field: ImageField::Image, source: Source::Camera };
         let refused = images.get(None, probe).await.err().unwrap();
         assert_eq!((refused.status(), refused.code().as_str()), (503, "CAMERA_UNAVAILABLE"));
     }

@@ -6,7 +6,7 @@
 //! | step | where | runs on |
 //! |---|---|---|
 //! | read the fields as they were given | `raw` | the caller's task |
-//! | judge them, in the contract's order | `valid`, by the table in `fields` | the caller's task |
+//! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
 //! | name what went wrong | `failure`, `checks` | – |
@@ -16,12 +16,14 @@
 //! look passed without having been made.
 
 mod advice;
+mod change;
 mod checks;
 mod failure;
 mod fields;
 mod geometry;
 mod images;
 mod operation;
+mod payload;
 mod raw;
 mod recognition;
 mod reply;
@@ -38,7 +40,7 @@ pub use request::{Answer, Body, Caller, Credentials, Request};
 pub use settings::{Permission, Settings, UnknownPermission};
 
 use crate::face::Analyzer;
-use crate::gallery::Gallery;
+use crate::gallery::{self, Gallery};
 use crate::picture::allow::BadEntry;
 use failure::Failure;
 use images::Images;
@@ -61,15 +63,15 @@ pub struct Service {
     workers: Workers,
 }
 
-/// Why the service did not start.
+/// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The system gives no threads.
-    #[error("the worker threads cannot be started: {0}")]
-    Threads(#[from] io::Error),
-    /// An entry of the allow-list is none.
-    #[error("image_url.allow: {0}")]
-    Allow(#[from] BadEntry),
+    /// The operating system gives no thread.
+    #[error("no thread could be started: {0}; raise the limit on processes (`ulimit -u`)")]
+    Thread(#[from] io::Error),
+    /// An entry of the URL allow-list is none.
+    #[error(transparent)]
+    UrlAllow(#[from] BadEntry),
 }
 
 /// A request that is to be done.
@@ -85,9 +87,8 @@ impl Service {
         gallery: Arc<Gallery>,
         settings: Settings,
     ) -> Result<Self, StartError> {
-        let bytes = settings.limits.max_bytes;
         Ok(Self {
-            images: Images::new(&settings.url_allow, bytes, settings.url_concurrency)?,
+            images: Images::new(&settings)?,
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
             recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),
@@ -239,7 +240,7 @@ impl Service {
         }
     }
 
-    fn stats(&self, gallery: &crate::gallery::Stats) -> Reply {
+    fn stats(&self, gallery: &gallery::Stats) -> Reply {
         let mut reply = Reply::success(Operation::Stats);
         reply.extend(self.health());
         reply.insert(
@@ -283,61 +284,8 @@ fn permitted(operation: Operation, caller: Caller, settings: &Settings) -> Resul
         let why = format!("{operation} needs the permission `{permission}`; ask who runs the door");
         return Err(Failure::Permission { why });
     }
-    match &settings.refuse_changes {
-        Some(why) if caller == Caller::Mqtt && operation.changes_gallery() => {
-            Err(Failure::Permission { why: why.clone() })
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn code(operation: Operation, caller: Caller, settings: &Settings) -> Option<String> {
-        permitted(operation, caller, settings).err().map(|failure| failure.code())
-    }
-
-    #[test]
-    fn the_command_line_may_do_everything() {
-        let none = Settings { permissions: [].into(), ..Settings::default() };
-        for operation in Operation::ALL {
-            assert_eq!(code(operation, Caller::Local, &none), None);
-        }
-        assert!(may(Caller::Local, Permission::Admin, &none));
-    }
-
-    #[test]
-    fn mqtt_may_do_what_it_was_permitted() {
-        let none = Settings { permissions: [].into(), ..Settings::default() };
-        for operation in Operation::ALL {
-            let free = matches!(operation, Operation::Stats | Operation::Health);
-            assert_eq!(code(operation, Caller::Mqtt, &none).is_none(), free, "{operation:?}");
-            assert_eq!(code(operation, Caller::Mqtt, &Settings::default()), None);
-        }
-        assert!(!may(Caller::Mqtt, Permission::Admin, &Settings::default()));
-    }
-
-    #[test]
-    fn over_an_insecure_broker_nothing_is_changed() {
-        let insecure = Settings { refuse_changes: Some("use TLS".into()), ..Settings::default() };
-        for operation in Operation::ALL {
-            let changes = matches!(
-                operation,
-                Operation::Enroll | Operation::SubjectUpdate | Operation::SubjectDelete
-            );
-            let refused = code(operation, Caller::Mqtt, &insecure).is_some();
-            assert_eq!(refused, changes, "{operation:?}");
-            assert_eq!(code(operation, Caller::Local, &insecure), None);
-        }
-    }
-
-    #[test]
-    fn an_unknown_operation_is_told_which_there_are() {
-        let failure = unknown("unlock");
-        assert_eq!(failure.code(), "INVALID_PAYLOAD");
-        assert!(failure.reason().unwrap().contains("subject/list"));
-        assert!(unknown(&"x".repeat(10_000)).reason().unwrap().len() < 400);
-    }
-}
+mod tests;

@@ -95,11 +95,6 @@ impl Operation {
         }
     }
 
-    /// Whether it changes who is enrolled.
-    pub(super) fn changes_gallery(self) -> bool {
-        matches!(self, Enroll | SubjectUpdate | SubjectDelete)
-    }
-
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
         matches!(self, SubjectList | Stats | Health)

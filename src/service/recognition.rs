@@ -103,7 +103,7 @@ impl Recognizer {
             reply.insert(
                 "image_quality",
                 json!({
-                    "blur": quality.blur(), "dark": quality.dark(), "grayscale": quality.grayscale()
+                    "blur": quality.blur, "dark": quality.dark, "grayscale": quality.grayscale
                 }),
             );
         }
@@ -269,7 +269,7 @@ impl Recognizer {
 fn failed(checks: &Checks, operation: Operation, quality: Option<Quality>, nface: usize) -> Failed {
     // search reports grayscale and never fails on it.
     let gray_counts = operation != Operation::Search;
-    let bad = quality.is_some_and(|q| q.blur() || q.dark() || (q.grayscale() && gray_counts));
+    let bad = quality.is_some_and(|q| q.blur || q.dark || (q.grayscale && gray_counts));
     Failed::default()
         .and(Failed::QUALITY, checks.validate_quality && bad)
         .and(Failed::NFACE, checks.validate_nface && nface > 1)
@@ -318,9 +318,10 @@ fn scores(face: &Detection, quality: Option<Quality>, cosine: Option<f32>) -> Va
 /// The face as it is kept beside its template: upright, box × 2, as JPEG.
 fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
     let [left, top, width, height] = geometry::crop_region(face, picture.width(), picture.height());
-    let (x, y) = (i64::from(left), i64::from(top));
-    let crop = picture.cropped(x, y, x + i64::from(width), y + i64::from(height))?;
-    let (width, height) = geometry::crop_size(width, height);
+    let edge = |start: u32, length: u32| (i64::from(start), i64::from(start) + i64::from(length));
+    let ((left, right), (top, bottom)) = (edge(left, width), edge(top, height));
+    let crop = picture.cropped(left, top, right, bottom)?;
+    let (width, height) = geometry::crop_size(crop.width(), crop.height());
     crop.resized(width, height).to_jpeg(CROP_QUALITY)
 }
 

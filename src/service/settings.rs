@@ -87,9 +87,6 @@ pub struct Settings {
     pub max_templates: usize,
     /// What MQTT clients may do.
     pub permissions: BTreeSet<Permission>,
-    /// Set while the broker is off-loopback and anonymous or unencrypted: why MQTT clients may
-    /// not change the gallery, in words that say what to do.
-    pub refuse_changes: Option<String>,
 }
 
 impl Default for Settings {
@@ -109,7 +106,6 @@ impl Default for Settings {
                 .into_iter()
                 .filter(|&permission| permission != Permission::Admin)
                 .collect(),
-            refuse_changes: None,
         }
     }
 }

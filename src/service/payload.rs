@@ -1,0 +1,139 @@
+//! Step 2: a payload that is an object of fields the operation knows, each of its type. What it
+//! hands on answers by a field's name, with the default where nothing was given.
+
+use super::failure::{Failure, Validation};
+use super::fields::{self, Kind};
+use super::operation::Operation;
+use super::raw::{Given, MAX_REQUEST_ID, Raw, shortened};
+use crate::gallery::EnrolMode;
+
+/// Step 2: that the payload is an object of fields the operation knows, each of its type.
+pub(super) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payload<'r>, Failure> {
+    if let Some(fault) = &raw.fault {
+        return Err(Failure::payload(fault.clone()));
+    }
+    let given = |(name, given): (&str, &Given)| !fields::identifies(name) && *given != Given::Null;
+    if raw.image.is_none() && !raw.fields().any(given) && !operation.needs_nothing() {
+        return Err(Failure::payload(format!(
+            "the payload says nothing; {} takes {}",
+            operation.name(),
+            known(operation)
+        )));
+    }
+    let empty = |&(name, given): &(&str, &Given)| {
+        !fields::identifies(name) && matches!(given, Given::Text(text) if text.is_empty())
+    };
+    if raw.fields().filter(empty).count() > 1 {
+        return Err(Failure::payload("more than one field is empty; leave out what is not meant"));
+    }
+    if raw.image.is_some() && fields::kind(operation, "image").is_none() {
+        return Err(Failure::payload(match operation {
+            Operation::Compare => {
+                "compare takes two images: send JSON with image_1 and image_2".to_owned()
+            }
+            _ => format!("{} takes no image: send JSON", operation.name()),
+        }));
+    }
+    for (name, given) in raw.fields() {
+        let Some(kind) = fields::kind(operation, name) else {
+            let name = shortened(name);
+            let why = format!("{} takes no `{name}`, only {}", operation.name(), known(operation));
+            return Err(Failure::field(&name, why));
+        };
+        if !fits(kind, given) {
+            let why = format!("`{name}` must be {}, not {}", kind.expected(), given.what());
+            return Err(Failure::field(name, why));
+        }
+    }
+    let payload = Payload { operation, raw };
+    payload.bounded()?;
+    Ok(payload)
+}
+
+/// Whether a value is of a field's type; null is absent and so of every type.
+fn fits(kind: Kind, given: &Given) -> bool {
+    matches!(
+        (kind, given),
+        (_, Given::Null)
+            | (Kind::Bool(_), Given::Bool(_))
+            | (Kind::Number(_), Given::Number(_))
+            | (Kind::Text(_), Given::Text(_))
+            | (Kind::Texts, Given::Texts(_))
+    )
+}
+
+/// The names an operation knows, for a message.
+fn known(operation: Operation) -> String {
+    fields::of(operation).map(|field| field.name).collect::<Vec<_>>().join(", ")
+}
+
+/// A raw request that has passed step 2.
+pub(super) struct Payload<'r> {
+    pub operation: Operation,
+    pub raw: &'r Raw<'r>,
+}
+
+impl Payload<'_> {
+    /// The value given, or the default of this operation; what the operation does not have is off.
+    pub fn bool(&self, name: &str) -> bool {
+        self.maybe_bool(name).unwrap_or(false)
+    }
+
+    pub fn maybe_bool(&self, name: &str) -> Option<bool> {
+        match (self.raw.get(name), fields::kind(self.operation, name)) {
+            (Some(Given::Bool(value)), _) => Some(*value),
+            (_, Some(Kind::Bool(default))) => default,
+            _ => None,
+        }
+    }
+
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match (self.raw.get(name), fields::kind(self.operation, name)) {
+            (Some(Given::Number(value)), _) => Some(*value),
+            (_, Some(Kind::Number(default))) => default,
+            _ => None,
+        }
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match fields::kind(self.operation, name) {
+            Some(Kind::Text(default)) => self.raw.text(name).or(default),
+            _ => None,
+        }
+    }
+
+    /// A text that is not empty.
+    pub fn filled(&self, name: &str) -> Option<String> {
+        self.text(name).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// The end of step 2: values that no type holds back, and checks that cannot be made.
+    fn bounded(&self) -> Result<(), Failure> {
+        if self.text("request_id").is_some() && self.raw.request_id().is_none() {
+            let why = format!("`request_id` is longer than {MAX_REQUEST_ID} characters");
+            return Err(Failure::field("request_id", why));
+        }
+        self.mode()?;
+        // A check that is not there must never look passed.
+        for validation in [Validation::Attribute, Validation::Liveness] {
+            if self.bool(validation.validate()) {
+                let why = format!(
+                    "{} cannot be checked by this version; leave out `{}`",
+                    validation.name(),
+                    validation.validate()
+                );
+                return Err(Failure::field(validation.validate(), why));
+            }
+        }
+        Ok(())
+    }
+
+    /// What happens to the templates a subject has.
+    pub fn mode(&self) -> Result<EnrolMode, Failure> {
+        match self.text("mode") {
+            None | Some("replace") => Ok(EnrolMode::Replace),
+            Some("add") => Ok(EnrolMode::Add),
+            Some(_) => Err(Failure::field("mode", "`mode` must be replace or add")),
+        }
+    }
+}
