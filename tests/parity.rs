@@ -1,0 +1,193 @@
+//! Do our networks compute what OpenCV and onnxruntime compute from the authors' files?
+//!
+//! The numbers come from `cargo xtask reference`. Those of the portraits are committed; those of a
+//! hundred people of the development photographs are made anew where these are. The f32 path needs
+//! the unquantized weights, which `cargo xtask models` leaves in `target/models-f32`.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use doorward::face::{self, Detection, Detector, Embedder, Embedding};
+use doorward::nn::Weights;
+use doorward::picture::{self, Limits, Picture};
+use serde::Deserialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Deserialize)]
+struct Reference {
+    pictures: Vec<Seen>,
+}
+
+/// One picture as OpenCV saw it, brought to `run_width` × `run_height` first.
+#[derive(Deserialize)]
+struct Seen {
+    path: String,
+    run_width: u32,
+    run_height: u32,
+    chosen: usize,
+    faces: Vec<Face>,
+}
+
+#[derive(Deserialize)]
+struct Face {
+    #[serde(rename = "box")]
+    area: [f32; 4],
+    landmarks: [[f32; 2]; 5],
+    score: f32,
+    embedding: Vec<f32>,
+}
+
+impl Face {
+    fn detection(&self) -> Detection {
+        let [x, y, width, height] = self.area;
+        Detection { x, y, width, height, landmarks: self.landmarks, score: self.score }
+    }
+}
+
+struct Networks {
+    detector: Detector,
+    embedder: Embedder,
+}
+
+impl Networks {
+    fn load(folder: &Path) -> Self {
+        let read = |name: &str| fs::read(folder.join(name)).unwrap();
+        let (yunet, sface) = (read("yunet.gguf"), read("sface.gguf"));
+        Self {
+            detector: Detector::load(&Weights::read(&yunet).unwrap()).unwrap(),
+            embedder: Embedder::load(&Weights::read(&sface).unwrap()).unwrap(),
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The unquantized weights; required where the development photographs are, since CI makes them.
+fn f32_networks(test: &str) -> Option<Networks> {
+    let folder = root().join("target/models-f32");
+    if folder.join("sface.gguf").exists() {
+        return Some(Networks::load(&folder));
+    }
+    assert!(std::env::var_os("DOORWARD_DATA").is_none(), "run `cargo xtask models` first");
+    eprintln!("SKIPPED {test}: target/models-f32 is not there; `cargo xtask models` makes it");
+    None
+}
+
+fn portraits() -> (PathBuf, Reference) {
+    let text = fs::read_to_string(root().join("tests/parity/portraits.json")).unwrap();
+    (root().join("tests/portraits"), serde_json::from_str(&text).unwrap())
+}
+
+fn people(test: &str) -> Option<(PathBuf, Reference)> {
+    let data = terminal::data(test)?;
+    let file = root().join("target/reference/lfw.json");
+    let text = fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("{file:?}: {error}; run `cargo xtask reference` first"));
+    let reference: Reference = serde_json::from_str(&text).unwrap();
+    assert_eq!(reference.pictures.len(), 100);
+    Some((data.join("lfw"), reference))
+}
+
+fn open(folder: &Path, seen: &Seen) -> Picture {
+    let bytes = fs::read(folder.join(&seen.path)).unwrap();
+    let picture = picture::decode(&bytes, &Limits::default()).unwrap();
+    if (picture.width(), picture.height()) == (seen.run_width, seen.run_height) {
+        return picture;
+    }
+    picture.resized(seen.run_width, seen.run_height)
+}
+
+/// Each face of the reference is found, box and landmarks within `tolerance` pixels.
+fn same_faces(networks: &Networks, folder: &Path, reference: &Reference, tolerance: f32) {
+    for seen in &reference.pictures {
+        let picture = open(folder, seen);
+        let found = networks.detector.detect(&picture, 0.6).unwrap();
+        assert_eq!(found.len(), seen.faces.len(), "{}", seen.path);
+        for face in &seen.faces {
+            let expected = face.detection();
+            let ours =
+                found.iter().max_by(|a, b| a.overlap(&expected).total_cmp(&b.overlap(&expected)));
+            let apart = furthest(ours.unwrap(), &expected);
+            assert!(apart <= tolerance, "{}: {apart} px apart", seen.path);
+        }
+    }
+}
+
+fn furthest(a: &Detection, b: &Detection) -> f32 {
+    let corners = |d: &Detection| [[d.x, d.y], [d.x + d.width, d.y + d.height]];
+    let points = |d: &Detection| corners(d).into_iter().chain(d.landmarks).flatten().collect();
+    let (a, b): (Vec<f32>, Vec<f32>) = (points(a), points(b));
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Cosine of our embedding of each chosen face, aligned by the reference's landmarks, to the
+/// reference's; worst first.
+fn cosines(networks: &Networks, folder: &Path, reference: &Reference) -> Vec<f32> {
+    let mut cosines: Vec<f32> = reference
+        .pictures
+        .iter()
+        .map(|seen| {
+            let face = &seen.faces[seen.chosen];
+            let crop = face::aligned_crop(&open(folder, seen), &face.detection()).unwrap();
+            let expected = Embedding::normalized(&face.embedding).unwrap();
+            networks.embedder.embed(&crop).unwrap().cosine(&expected)
+        })
+        .collect();
+    cosines.sort_by(f32::total_cmp);
+    cosines
+}
+
+#[test]
+fn f32_finds_the_faces_that_opencv_finds() {
+    let name = "f32_finds_the_faces_that_opencv_finds";
+    let Some(networks) = f32_networks(name) else { return };
+    // OpenCV shrinks the portraits by area, we by a triangle filter, so these may differ a little
+    // more than pictures that both see as they are.
+    let (folder, reference) = portraits();
+    same_faces(&networks, &folder, &reference, 2.0);
+    if let Some((folder, reference)) = people(name) {
+        same_faces(&networks, &folder, &reference, 1.0);
+    }
+}
+
+#[test]
+fn f32_embeds_as_onnxruntime_does() {
+    let name = "f32_embeds_as_onnxruntime_does";
+    let Some(networks) = f32_networks(name) else { return };
+    let (folder, reference) = portraits();
+    let worst = cosines(&networks, &folder, &reference)[0];
+    assert!(worst >= 0.99, "portraits, resized: {worst}");
+    if let Some((folder, reference)) = people(name) {
+        let worst = cosines(&networks, &folder, &reference)[0];
+        assert!(worst >= 0.999, "{worst}");
+    }
+}
+
+#[test]
+fn quantized_embeds_nearly_as_onnxruntime_does() {
+    let networks = Networks::load(&root().join("models"));
+    let (folder, reference) = portraits();
+    let worst = cosines(&networks, &folder, &reference)[0];
+    assert!(worst >= 0.99, "portraits: {worst}");
+    if let Some((folder, reference)) = people("quantized_embeds_nearly_as_onnxruntime_does") {
+        let cosines = cosines(&networks, &folder, &reference);
+        println!("quantized against f32: worst {}, median {}", cosines[0], cosines[50]);
+        assert!(cosines[0] >= 0.99, "{}", cosines[0]);
+    }
+}
+
+#[test]
+fn quantized_finds_the_faces_that_opencv_finds() {
+    let networks = Networks::load(&root().join("models"));
+    let (folder, reference) = portraits();
+    for seen in &reference.pictures {
+        let found = networks.detector.detect(&open(&folder, seen), 0.6).unwrap();
+        assert_eq!(found.len(), seen.faces.len(), "{}", seen.path);
+        let expected = seen.faces[0].detection();
+        assert!(found[0].overlap(&expected) > 0.8, "{}", seen.path);
+    }
+}

@@ -1,0 +1,160 @@
+//! The real binary as a daemon in a folder of its own, ended with the test.
+#![allow(dead_code, reason = "each test program takes what it needs")]
+
+use serde_json::Value;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Start and stop take well under a second; a loaded machine gets more.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A terminal with the id `front`: its folder and configuration, and the daemon while it runs.
+pub struct Terminal {
+    dir: TempDir,
+    daemon: Option<Child>,
+    port: u16,
+}
+
+impl Terminal {
+    /// Writes the configuration: the embedded broker on a free port, then what `more` adds (TOML
+    /// whose `[mqtt]` keys come first, without that header).
+    pub fn prepare(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let terminal = Self { dir, daemon: None, port };
+        let port_key =
+            if more.contains("port =") { String::new() } else { format!("port = {port}\n") };
+        let text = format!(
+            "[device]\nid = \"front\"\ndata_dir = {:?}\n[mqtt]\n{port_key}{more}\n",
+            terminal.data_dir()
+        );
+        fs::write(terminal.file("doorward.toml"), text).unwrap();
+        terminal
+    }
+
+    /// Prepares and starts; returns when the daemon answers.
+    pub fn start(more: &str) -> Self {
+        let mut terminal = Self::prepare(more);
+        terminal.run();
+        terminal
+    }
+
+    /// Starts the daemon and waits until it has logged that it is ready.
+    pub fn run(&mut self) {
+        let log = fs::File::create(self.file("log")).unwrap();
+        let child = self.command().arg("run").stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        self.daemon = Some(child);
+        let started = Instant::now();
+        while !self.log().contains("ready") {
+            let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon ended: {}", self.log());
+            assert!(started.elapsed() < PATIENCE, "the daemon is not ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGTERM; returns whether it ended cleanly.
+    pub fn stop(&mut self) -> bool {
+        let mut child = self.daemon.take().unwrap();
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        let started = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.success();
+            }
+            if started.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("the daemon did not stop: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGKILL, as a power cut would.
+    pub fn kill(&mut self) {
+        let mut child = self.daemon.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Port of the embedded broker.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A file of its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `device.data_dir`.
+    pub fn data_dir(&self) -> PathBuf {
+        self.file("data")
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    /// The binary with this terminal's configuration.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        command.arg("--config").arg(self.file("doorward.toml"));
+        command
+    }
+
+    /// Runs a command of the command line to its end.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// The same, and its standard output as JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.cli(arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!(
+                "{arguments:?}: {error}\n{}\n{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+
+    /// A request through the broker.
+    pub fn call(&self, operation: &str, body: &Value) -> Value {
+        self.json(&["call", operation, &body.to_string()])
+    }
+
+    /// A request through the broker with a picture file as `image`.
+    pub fn call_with(&self, operation: &str, body: &Value, image: &Path) -> Value {
+        self.json(&["call", operation, &body.to_string(), "--image", image.to_str().unwrap()])
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// One of the official portraits: `obama`, `obama2`, `obama3`, `biden`.
+pub fn portrait(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits").join(format!("{name}.jpg"))
+}
+
+/// The development photographs; `None`, said loudly, where they are not.
+pub fn data(test: &str) -> Option<PathBuf> {
+    let data = std::env::var_os("DOORWARD_DATA").map(PathBuf::from);
+    if data.is_none() {
+        eprintln!("SKIPPED {test}: DOORWARD_DATA is not set");
+    }
+    data
+}
