@@ -36,8 +36,8 @@ const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
 const INSIDE_V6: [Ipv6Net; 4] =
     [v6([0x2001, 0], 23), v6([0x2001, 0x0DB8], 32), v6([0x2002, 0], 16), v6([0x3FFF, 0], 20)];
 
-const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::from_octets(octets), prefix)
+const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
 const fn v6(start: [u16; 2], prefix: u8) -> Ipv6Net {

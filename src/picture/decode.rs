@@ -1,7 +1,7 @@
 //! Untrusted bytes in, upright RGB pixels out.
 //!
-//! JPEG and PNG, told apart by their first bytes. The container is walked by [`super::jpeg`] or
-//! [`super::png`]; sizes are checked before anything is allocated; only then the pixels are decoded.
+//! JPEG and PNG, told apart by their first bytes. The container is walked by `jpeg` or
+//! `png`; sizes are checked before anything is allocated; only then the pixels are decoded.
 //! Whatever a file holds, [`decode`] returns: it does not panic, and it is bounded in memory and time by
 //! [`Limits`].
 //!

@@ -30,6 +30,10 @@ const APP14: u8 = 0xEE;
 /// occupy only a few bytes of the file.
 const MAX_SCANS: usize = 32;
 
+/// The longest side that libjpeg, and so nearly every program, reads or writes; decoders are little tested
+/// beyond it.
+const MAX_SIDE: u16 = 65_500;
+
 /// The names that make the decoder take three components for R, G and B as they are.
 const RGB_IDS: [u8; 3] = *b"RGB";
 
@@ -151,6 +155,10 @@ impl Walk {
         let &[_precision, h1, h0, w1, w0, count, ref components @ ..] = body else {
             return Err(damaged("its frame header is too short"));
         };
+        let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
+        if width > MAX_SIDE || height > MAX_SIDE {
+            return Err(damaged("a side is longer than the 65500 pixels of a JPEG"));
+        }
         let mut body = body.to_vec();
         let mut rgb = None;
         if count == 4 {
@@ -166,11 +174,7 @@ impl Walk {
                 body[6 + 3 * i] = id;
             }
         }
-        self.frame = Some(Frame {
-            width: u32::from(u16::from_be_bytes([w1, w0])),
-            height: u32::from(u16::from_be_bytes([h1, h0])),
-            rgb,
-        });
+        self.frame = Some(Frame { width: width.into(), height: height.into(), rgb });
         push(&mut self.out, marker, &body);
         Ok(())
     }

@@ -66,8 +66,7 @@ impl Picture {
     /// The picture seen through an affine map: output pixel (x, y) shows the source at
     /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours, of which those
     /// outside the picture are black. Pixel centres lie at whole numbers. This is OpenCV's `warpAffine` with
-    /// `INTER_LINEAR | WARP_INVERSE_MAP` and a constant border of 0, but for its rounding of positions to
-    /// 1/32 pixel. A side of 0 counts as 1.
+    /// `INTER_LINEAR | WARP_INVERSE_MAP` and a constant border of 0, to within one level. A side of 0 counts as 1.
     pub fn warped(&self, matrix: &[f32; 6], width: u32, height: u32) -> Self {
         let (width, height) = (width.max(1), height.max(1));
         let [m0, m1, m2, m3, m4, m5] = *matrix;
