@@ -2,6 +2,10 @@
 
 use std::process::Command;
 
+/// Builds every package. Always all of them: cargo gives a dependency the features that the selected
+/// packages ask for, and another selection would compile candle again.
+pub const BUILD: &[&str] = &["build", "--release", "--workspace"];
+
 /// A cargo run that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CargoError {

@@ -2,7 +2,7 @@
 //! broker, and asks it over MQTT, printing every answer; ends with an error when one is not as told.
 
 use crate::cargo::{self, CargoError};
-use crate::workspace::root;
+use crate::workspace::{release, root};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ pub enum DemoError {
         reason: std::io::Error,
     },
     /// The daemon did not come up.
-    #[error("the daemon was not ready within {} s; its log is {1}", .0.as_secs())]
-    NotReady(Duration, PathBuf),
+    #[error("the daemon was not ready within {} s; its log is {}", READY_WITHIN.as_secs(), .0.display())]
+    NotReady(PathBuf),
     /// An answer was not as expected.
     #[error("{step}: expected {expected}, got {answer}")]
     Unexpected {
@@ -51,7 +51,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> DemoError {
 /// Builds and shows.
 pub fn run() -> Result<(), DemoError> {
     let started = Instant::now();
-    cargo::run(&["build", "--release", "--package", "doorward"])?;
+    cargo::run(cargo::BUILD)?;
     println!("built in {:.0} s\n", started.elapsed().as_secs_f32());
 
     let terminal = Terminal::start()?;
@@ -142,7 +142,7 @@ impl Terminal {
         while !terminal.is_ready()? {
             let ended = terminal.daemon.try_wait().map_err(system("the daemon"))?;
             if ended.is_some() || started.elapsed() > READY_WITHIN {
-                return Err(DemoError::NotReady(READY_WITHIN, terminal.folder.join("log")));
+                return Err(DemoError::NotReady(terminal.folder.join("log")));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -223,9 +223,7 @@ impl Drop for Terminal {
 }
 
 fn doorward(folder: &Path) -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), |dir| root().join(dir));
-    let mut command = Command::new(target.join("release/doorward"));
+    let mut command = Command::new(release("doorward"));
     command.arg("--config").arg(folder.join("doorward.toml"));
     command
 }

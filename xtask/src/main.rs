@@ -22,25 +22,29 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Make models/*.gguf and models/manifest.toml from the pinned fp32 originals
-    Models(models::Options),
+    Models {
+        /// Write nothing: fail if models/ does not hold exactly what would be written
+        #[arg(long)]
+        check: bool,
+    },
     /// Make the numbers of tests/parity/ with OpenCV and onnxruntime, in a Python venv
     Reference,
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
-    /// Every test; arguments go to cargo test
+    /// Every test
     Test {
-        /// Such as the name of a test, or `-- --nocapture`
+        /// For the test programs, such as the name of a test, or --nocapture
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        filters: Vec<String>,
+        arguments: Vec<String>,
     },
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
-        Command::Models(options) => models::run(&options).map_err(Into::into),
+        Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
-        Command::Test { filters } => test::run(&filters).map_err(Into::into),
+        Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

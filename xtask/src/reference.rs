@@ -8,11 +8,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::models;
+use crate::models::{self, ModelsError};
 use crate::workspace::root;
 
 const SCRIPT: &str = "models/reference/reference.py";
 const REQUIREMENTS: &str = "models/reference/requirements.txt";
+/// The authors' file names.
+const DETECTOR: &str = "face_detection_yunet_2023mar.onnx";
+const EMBEDDER: &str = "face_recognition_sface_2021dec.onnx";
 const VENV: &str = "target/reference-venv";
 const WORK: &str = "target/reference";
 /// The parity test judges the quantized path face by face on this many people.
@@ -21,8 +24,9 @@ const PEOPLE: &str = "100";
 /// Makes the venv if need be, then the numbers.
 pub fn run() -> Result<(), Error> {
     let work = root().join(WORK);
-    let detector = models::original("yunet", &work)?;
-    let embedder = models::original("sface", &work)?;
+    models::original("yunet", &work)?;
+    models::original("sface", &work)?;
+    let (detector, embedder) = (work.join(DETECTOR), work.join(EMBEDDER));
     let python = venv()?;
     let measure = |folder: &Path, out: &Path, more: &[&str]| {
         let mut command = Command::new(&python);
@@ -75,7 +79,7 @@ fn succeed(command: &mut Command, what: &'static str) -> Result<(), Error> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Models(#[from] models::Error),
+    Models(#[from] ModelsError),
     #[error(
         "python3 could not make a venv with pip: install it (Debian, Ubuntu: apt install \
          python3-venv)"

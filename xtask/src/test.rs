@@ -14,13 +14,13 @@ pub enum TestError {
     Cargo(#[from] CargoError),
 }
 
-/// Runs them in release mode, whose dependencies the demonstration has compiled too; `filters` go to
-/// `cargo test`.
-pub fn run(filters: &[String]) -> Result<(), TestError> {
+/// Runs them in release mode, whose dependencies the demonstration has compiled too; `arguments` go
+/// to the test programs.
+pub fn run(arguments: &[String]) -> Result<(), TestError> {
     prerequisites::meet(prerequisites::TESTS)?;
-    let mut arguments = vec!["test", "--release", "--workspace", "--no-fail-fast"];
-    arguments.extend(filters.iter().map(String::as_str));
-    cargo::run(&arguments)?;
+    let mut command = vec!["test", "--release", "--workspace", "--no-fail-fast", "--"];
+    command.extend(arguments.iter().map(String::as_str));
+    cargo::run(&command)?;
     if std::env::var_os("DOORWARD_DATA").is_none() {
         println!(
             "DOORWARD_DATA is not set: tests on the development photographs were SKIPPED; \

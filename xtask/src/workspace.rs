@@ -1,8 +1,6 @@
-//! Where things stand in the workspace, and the hash that names them.
+//! Where things stand in the workspace.
 
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 /// The workspace's root. What chores leave behind goes to `target/` below it, wherever cargo's
 /// own target folder is.
@@ -11,7 +9,9 @@ pub fn root() -> PathBuf {
     xtask.parent().expect("xtask/ is a folder of the workspace").to_owned()
 }
 
-/// SHA-256 in lower-case hex, as `sha256sum` prints it.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// A program as [`crate::cargo::BUILD`] leaves it.
+pub fn release(program: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(dir));
+    target.join("release").join(program)
 }

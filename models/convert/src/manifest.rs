@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::network::Network;
 use super::source::Wheel;
-use crate::workspace::sha256;
+use crate::sha256;
 
 const HEADING: &str = "\
 # Written by `cargo xtask models`, which makes the same files again from the same originals.
