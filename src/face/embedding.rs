@@ -4,7 +4,7 @@
 pub const EMBEDDING_LEN: usize = 128;
 
 /// A vector of unit length: the dot product of two is their cosine.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Embedding(pub [f32; EMBEDDING_LEN]);
 
 impl Embedding {

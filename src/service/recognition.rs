@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn cosine_of_unit_vectors() {
         let mut a = Embedding([0.0; crate::face::EMBEDDING_LEN]);
-        let mut b = a;
+        let mut b = a.clone();
         a.0[0] = 1.0;
         b.0[1] = 1.0;
         assert_eq!(cosine(&a, &a), 1.0);
