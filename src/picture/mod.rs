@@ -1,7 +1,7 @@
 //! Untrusted image bytes in, RGB pixels out.
 //!
 //! [`source`] tells what the `image` field of a request stands for, [`fetch`] gets the bytes behind a URL
-//! within the bounds of [`allow`], [`decode`] makes pixels of bytes, and [`shape`] moves them. Nothing here
+//! within the bounds of [`allow`], [`mod@decode`] makes pixels of bytes, and [`shape`] moves them. Nothing here
 //! trusts what comes from outside, and no pixel is ever written to a log.
 
 pub mod allow;
