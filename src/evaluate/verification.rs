@@ -46,7 +46,14 @@ pub fn verification(
         .iter()
         .map(|pair| (pair.same != 0, embeddings.cosine(&pair.path_a, &pair.path_b)))
         .collect();
-    let right = scored.iter().filter(|(same, score)| *same == (*score >= threshold)).count();
+    let right = pairs
+        .iter()
+        .zip(&scored)
+        .filter(|(pair, (same, score))| {
+            let both = embeddings.get(&pair.path_a).and(embeddings.get(&pair.path_b)).is_some();
+            both && *same == (*score >= threshold)
+        })
+        .count();
     let mut scores = if labels.is_empty() {
         Scores::of_pairs(&scored)
     } else {
