@@ -121,7 +121,7 @@ fn call_asks_through_the_embedded_broker() {
     assert_eq!((code(&output), &json_of(&output)["error_code"]), (1, &json!("FAIL_ON_16")));
     for (arguments, expected, said) in [
         (&["call", "dance"][..], 3, "INVALID_PAYLOAD"),
-        (&["call", "search", "{}"], 3, "MISSING_PAYLOAD_IMAGE"),
+        (&["call", "search", r#"{"limit": 1}"#], 3, "MISSING_PAYLOAD_IMAGE"),
         (&["call", "search", "[]"], 2, "the body is no JSON object"),
         (&["call", "search", "--image", "nowhere.jpg"], 2, "nowhere.jpg"),
         (&["call", "health", "--timeout", "0"], 4, "no answer within"),
