@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Largest file worth reading: the contract refuses more than 5 MiB.
-const MAX_FILE: u64 = 16 << 20;
+/// Largest file worth sending: the service refuses more than 5 MiB with a code of its own.
+pub const MAX_FILE: u64 = 6 << 20;
 
 /// Why nothing was imported, or not all.
 #[derive(Debug, thiserror::Error)]

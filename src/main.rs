@@ -11,7 +11,7 @@ use doorward::import::{self, ImportError};
 use doorward::mqtt::{self, Call, CallError};
 use doorward::service::{Body, Credentials};
 use serde_json::{Map, Value, json};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -119,7 +119,8 @@ struct Picture {
 
 #[derive(Args)]
 struct Fields {
-    /// Any other field of the request, such as validate_quality=true.
+    /// Any other field of the request, such as validate_quality=true. A VALUE that reads as JSON is
+    /// that (true, 82, "82"), any other is text. May be given several times.
     #[arg(long = "field", value_name = "NAME=VALUE")]
     fields: Vec<String>,
 }
@@ -230,9 +231,12 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
-            Self::Daemon(DaemonError::MqttSettings(_) | DaemonError::Permission(_)) => {
+            Self::Daemon(error) | Self::Local(LocalError::Files(error))
+                if error.is_configuration() =>
+            {
                 ExitCode::from(2)
             }
+            Self::Call(CallError::Connect(_)) => ExitCode::from(2),
             _ => ExitCode::from(4),
         }
     }
@@ -249,10 +253,18 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let config = Config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Every command checks the level, and the daemon alone logs at it: on the command line only
+    // what an answer does not say is of interest.
+    let level = log_filter(&config.log.level)?;
+    match cli.command {
+        Command::Run => log_to_stderr(level),
+        _ => log_to_stderr(log_filter("error")?),
+    }
     match cli.command {
         Command::Run => {
-            log_at(&config.log.level)?;
             runtime.block_on(daemon::run(&config))?;
+            // A picture on its way from a URL may take 15 s; nobody waits for it any more.
+            runtime.shutdown_timeout(Duration::from_secs(1));
             Ok(ExitCode::SUCCESS)
         }
         Command::Enroll { picture, subject_id, add } => {
@@ -312,12 +324,12 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 let local = Local::connect(&config).await?;
                 Ok::<_, Failure>(import::import(&local, &dir).await?)
             })?;
-            println!("{}", report.to_json());
+            out(format_args!("{}\n", report.to_json()))?;
             Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Evaluate(evaluate) => {
             let result = evaluate.run(&Analyzer::load()?)?;
-            println!("{result}");
+            out(format_args!("{result}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check) => {
@@ -326,7 +338,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Print) => {
-            print!("{}", config.to_commented_toml()?);
+            out(format_args!("{}", config.to_commented_toml()?))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -394,11 +406,15 @@ async fn local(
     print(&answer)
 }
 
+/// Writes to standard output; a reader that has left is an error and no panic.
+fn out(text: std::fmt::Arguments) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    Ok(out.write_fmt(text).and_then(|()| out.flush())?)
+}
+
 /// Prints an answer and says by the exit code what it is.
 fn print(answer: &Value) -> Result<ExitCode, Failure> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, answer).map_err(std::io::Error::from)?;
-    writeln!(out)?;
+    out(format_args!("{answer:#}\n"))?;
     Ok(match answer["status"].as_u64() {
         Some(200) if answer.get("error_code").is_some() => ExitCode::from(1),
         Some(200) => ExitCode::SUCCESS,
@@ -407,10 +423,17 @@ fn print(answer: &Value) -> Result<ExitCode, Failure> {
     })
 }
 
-fn log_at(level: &str) -> Result<(), Failure> {
+fn log_filter(level: &str) -> Result<EnvFilter, Failure> {
     let quiet = mqtt::QUIET_LOGS.join(",");
-    let filter = EnvFilter::try_new(format!("{quiet},{level}"))
-        .map_err(|error| Failure::Usage(format!("log.level {level:?}: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    Ok(())
+    EnvFilter::try_new(format!("{quiet},{level}"))
+        .map_err(|error| Failure::Usage(format!("log.level {level:?}: {error}")))
+}
+
+fn log_to_stderr(filter: EnvFilter) {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // A journal or a file is no place for colours.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

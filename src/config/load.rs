@@ -1,7 +1,8 @@
 //! File, environment and defaults to one checked [`Config`], and back to a commented file.
 
-use super::Secret;
 use super::keys::{Config, KEYS, SECTIONS};
+use super::{MASK, Secret};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -9,6 +10,9 @@ use toml::{Table, Value};
 const PREFIX: &str = "DOORWARD__";
 /// Read when no file is named, if it exists.
 const DEFAULT_FILE: &str = "/etc/doorward/doorward.toml";
+
+/// Longest `device.data_dir`: the name of a socket has at most 107 bytes, `/control.sock` included.
+const MAX_DATA_DIR: usize = 94;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +42,19 @@ impl Config {
     /// Reads `file` (or the default file, if there is one), then the environment; checks the result.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let default = Path::new(DEFAULT_FILE);
-        let file = file.or_else(|| default.exists().then_some(default));
+        // A file that may not be looked at is named below, not passed over.
+        let file = file.or_else(|| default.try_exists().unwrap_or(true).then_some(default));
         let text = match file {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?,
         };
         let origin = file.map_or("configuration".into(), |path| path.display().to_string());
-        let mut config = Self::from_sources(&origin, &text, std::env::vars())?;
+        // What is not UTF-8 is no key of ours, and none of our business.
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let mut config = Self::from_sources(&origin, &text, environment)?;
         config.settle()?;
         Ok(config)
     }
@@ -107,6 +116,12 @@ impl Config {
                 None => problems.push("device.data_dir: no home folder found, name one".into()),
             }
         }
+        if self.device.data_dir.as_os_str().len() > MAX_DATA_DIR {
+            problems.push(format!(
+                "device.data_dir: at most {MAX_DATA_DIR} bytes, or the name of the socket in it is \
+                 too long for the system"
+            ));
+        }
         let mqtt = &mut self.mqtt;
         if !mqtt.password_file.as_os_str().is_empty() {
             if !mqtt.password.is_empty() {
@@ -148,8 +163,13 @@ impl Config {
                     text += &format!("#{line}\n");
                 }
                 let value = table.get(*section).and_then(|section| section.get(key.name));
-                if let Some(value) = value {
-                    text += &format!("{} = {value}\n", key.name);
+                match value {
+                    // Printed empty, or the file could not be read back.
+                    Some(value) if value.as_str() == Some(MASK) => {
+                        text += &format!("{} = \"\" # {MASK}\n", key.name);
+                    }
+                    Some(value) => text += &format!("{} = {value}\n", key.name),
+                    None => {}
                 }
             }
             text.push('\n');
@@ -198,7 +218,9 @@ fn host_name() -> String {
 
 fn default_data_dir() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    if home.as_deref() == Some(Path::new("/root")) || home.is_none() {
+    // Not by $HOME, which sudo may leave as it was.
+    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if root || home.is_none() {
         return Some(PathBuf::from("/var/lib/doorward"));
     }
     std::env::var_os("XDG_STATE_HOME")
@@ -269,6 +291,9 @@ mod tests {
     fn a_secret_is_printed_nowhere() {
         let config = from("[mqtt]\nhost = 'a'\nusername='u'\npassword = 'hunter2'", &[]).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
-        assert!(!config.to_commented_toml().unwrap().contains("hunter2"));
+        let text = config.to_commented_toml().unwrap();
+        assert!(!text.contains("hunter2"));
+        // Nor does the mask become a password.
+        assert!(from(&text, &[]).unwrap().mqtt.password.is_empty());
     }
 }

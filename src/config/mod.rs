@@ -9,6 +9,9 @@ pub use load::ConfigError;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+/// What stands for a secret.
+const MASK: &str = "(secret)";
+
 /// A text that is printed nowhere.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -34,12 +37,12 @@ impl From<String> for Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.is_empty() { "(none)" } else { "(secret)" })
+        f.write_str(if self.is_empty() { "(none)" } else { MASK })
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.is_empty() { "" } else { "(secret)" })
+        serializer.serialize_str(if self.is_empty() { "" } else { MASK })
     }
 }

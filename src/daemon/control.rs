@@ -3,25 +3,38 @@
 //! One request a connection: a line of JSON `{"operation": …, "body": {…}}`, answered by a line of
 //! JSON, the answer of the contract with its `status`. The socket lies in the data folder with mode
 //! 0600, so only the daemon's own user (and root) gets in, and may do everything.
+//!
+//! Bounds: a connection that says nothing costs a file descriptor and no memory, and
+//! [`MAX_CONNECTIONS`] of them are held; [`MAX_REQUESTS`] at a time may send a line and be answered.
+//! Each step has a time limit, so nobody keeps a place by doing nothing.
 
 use crate::service::{Body, Caller, Credentials, Request, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-/// Longest request line: two pictures of the contract's joint limit in base64, and the fields.
-const MAX_LINE: u64 = 16 << 20;
-/// Connections served at a time; the next one waits.
-const MAX_CONNECTIONS: usize = 8;
-/// A caller that has not sent its line by then is hung up on.
-const LINE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest request line: two of the largest pictures that the command line sends
+/// ([`crate::import::MAX_FILE`]) in base64, and the fields.
+const MAX_LINE: u64 = 17 << 20;
+/// Connections held at a time, silent ones included; the next one waits.
+const MAX_CONNECTIONS: usize = 64;
+/// Requests read, done or answered at a time; the next one waits.
+const MAX_REQUESTS: usize = 8;
+/// A caller that has not sent its line, or has not taken its answer by then, is hung up on.
+const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop waits for requests in work.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// When the command line gives up: longer than a full queue of URLs that time out.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,32 +48,66 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
 }
 
-/// Listens on the data folder's socket. The caller holds the gallery's lock, so a socket that is
-/// there already was left by a daemon that died.
-pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
-    let path = socket_path(data_dir);
-    match std::fs::remove_file(&path) {
+/// The socket of a running daemon.
+pub struct Control {
+    path: PathBuf,
+    requests: Arc<Semaphore>,
+    accepting: JoinHandle<()>,
+}
+
+impl Control {
+    /// Listens in `data_dir` and answers, until [`Control::stop`].
+    pub fn start(data_dir: &Path, service: Arc<Service>) -> io::Result<Self> {
+        let path = socket_path(data_dir);
+        let listener = listen(&path)?;
+        let owner = std::fs::metadata(&path)?.uid();
+        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+        let desk = Desk { owner, service, requests: requests.clone() };
+        let accepting = tokio::spawn(accept(listener, Arc::new(desk)));
+        Ok(Self { path, requests, accepting })
+    }
+
+    /// Takes no more requests, and waits for those in work.
+    pub async fn stop(self) {
+        self.accepting.abort();
+        // Left behind it would only be taken for the socket of a daemon that died.
+        let _ = std::fs::remove_file(&self.path);
+        let all = self.requests.acquire_many(MAX_REQUESTS as u32);
+        let _ = timeout(DRAIN_PATIENCE, all).await;
+    }
+}
+
+struct Desk {
+    /// The daemon's user.
+    owner: u32,
+    service: Arc<Service>,
+    requests: Arc<Semaphore>,
+}
+
+/// Listens. The caller holds the gallery's lock, so a socket that is there already was left by a
+/// daemon that died.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
-/// Answers for as long as it is polled.
-pub async fn serve(listener: UnixListener, service: Arc<Service>) {
+async fn accept(listener: UnixListener, desk: Arc<Desk>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let Ok(held) = connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let service = service.clone();
+                let desk = desk.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &service).await {
-                        tracing::debug!(%error, "control connection ended");
+                    if let Err(error) = desk.converse(stream).await {
+                        tracing::warn!(%error, "hung up on a control connection");
                     }
-                    drop(permit);
+                    drop(held);
                 });
             }
             Err(error) => {
@@ -71,22 +118,42 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>) {
     }
 }
 
-async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut line = Vec::new();
-    let mut read = BufReader::new(read.take(MAX_LINE));
-    tokio::time::timeout(LINE_TIMEOUT, read.read_until(b'\n', &mut line)).await??;
-    if line.last() != Some(&b'\n') {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "no complete line"));
+impl Desk {
+    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        // Between bind and chmod the socket had the rights that the umask left it.
+        let caller = stream.peer_cred()?.uid();
+        if caller != 0 && caller != self.owner {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("user {caller} may not use it"),
+            ));
+        }
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::new(read.take(MAX_LINE));
+        if timeout(LINE_TIMEOUT, read.fill_buf()).await??.is_empty() {
+            // The command line looks in this way whether a daemon runs.
+            return Ok(());
+        }
+        let _place = self.requests.acquire().await.map_err(io::Error::other)?;
+        let mut line = Vec::new();
+        timeout(LINE_TIMEOUT, read.read_until(b'\n', &mut line)).await??;
+        if line.last() != Some(&b'\n') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("no line of at most {MAX_LINE} bytes"),
+            ));
+        }
+        let request = {
+            let parsed: Line = serde_json::from_slice(&line)?;
+            drop(line);
+            request(&parsed.operation, &parsed.body)
+        };
+        let Some(answer) = self.service.handle(request).await else { return Ok(()) };
+        let mut answer = serde_json::to_vec(&answer.with_status())?;
+        answer.push(b'\n');
+        timeout(LINE_TIMEOUT, write.write_all(&answer)).await??;
+        write.shutdown().await
     }
-    let line: Line = serde_json::from_slice(&line)?;
-    let Some(answer) = service.handle(request(&line.operation, &line.body)).await else {
-        return Ok(());
-    };
-    let mut answer = serde_json::to_vec(&answer.with_status())?;
-    answer.push(b'\n');
-    write.write_all(&answer).await?;
-    write.shutdown().await
 }
 
 /// A request of the command line: no credentials, no expiry, may do everything.
@@ -100,26 +167,30 @@ pub fn request(operation: &str, body: &Value) -> Request {
     }
 }
 
+/// A connection to the daemon that serves this data folder. `None` when none runs there; any other
+/// reason not to get through is an error, for a daemon may well run.
+pub async fn connect(data_dir: &Path) -> io::Result<Option<UnixStream>> {
+    match UnixStream::connect(socket_path(data_dir)).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
 /// Asks the daemon that serves this data folder. `None` when none runs there.
 pub async fn ask(data_dir: &Path, operation: &str, body: &Value) -> io::Result<Option<Value>> {
-    let stream = match UnixStream::connect(socket_path(data_dir)).await {
-        Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(stream) = connect(data_dir).await? else { return Ok(None) };
     let (read, mut write) = stream.into_split();
     let mut line = serde_json::to_vec(&Line { operation: operation.into(), body: body.clone() })?;
     line.push(b'\n');
-    write.write_all(&line).await?;
     let mut answer = Vec::new();
-    BufReader::new(read).read_until(b'\n', &mut answer).await?;
+    let exchange = async {
+        write.write_all(&line).await?;
+        BufReader::new(read).read_until(b'\n', &mut answer).await
+    };
+    timeout(ANSWER_TIMEOUT, exchange).await??;
     if answer.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,

@@ -2,11 +2,16 @@
 
 use super::{DaemonError, control, open_service};
 use crate::config::Config;
+use crate::gallery::OpenError;
 use crate::service::Service;
 use serde_json::Value;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a gallery that is in use is waited for: what starting, stopping and one command take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One operation by whoever can do it: the daemon that serves the data folder, else this process
 /// with files of its own.
@@ -33,17 +38,29 @@ pub enum LocalError {
 
 impl Local {
     /// Finds out whether a daemon runs; opens the files if none does.
+    ///
+    /// A gallery that somebody else has open is waited for: another command that is about to end,
+    /// or a daemon that does not listen yet, or no longer.
     pub async fn connect(config: &Config) -> Result<Self, LocalError> {
         let data_dir = config.device.data_dir.clone();
-        let path = control::socket_path(&data_dir);
-        let own = match tokio::net::UnixStream::connect(&path).await {
-            Ok(_) => None,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(LocalError::Socket { path, reason: error });
+        let started = Instant::now();
+        loop {
+            let daemon = control::connect(&data_dir).await.map_err(|reason| {
+                LocalError::Socket { path: control::socket_path(&data_dir), reason }
+            })?;
+            if daemon.is_some() {
+                return Ok(Self { data_dir, own: None });
             }
-            Err(_) => Some(open_service(config)?),
-        };
-        Ok(Self { data_dir, own })
+            match open_service(config) {
+                Ok(service) => return Ok(Self { data_dir, own: Some(service) }),
+                Err(DaemonError::Gallery(OpenError::InUse { .. }))
+                    if started.elapsed() < PATIENCE =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The answer of the contract, `status` first.

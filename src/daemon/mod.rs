@@ -3,20 +3,22 @@
 //! | worker | ends when |
 //! |---|---|
 //! | vision threads, behind the service's queue | the service is dropped |
-//! | control socket | the runtime stops |
 //! | embedded broker, if no other is configured | after the session |
-//! | MQTT session | first: it finishes what is in work and says `stopped` |
+//! | control socket | first: it finishes what is in work |
+//! | MQTT session | with it: it does the same and says `stopped` |
 
 mod control;
 mod local;
 mod settings;
 
+use control::Control;
 pub use local::{Local, LocalError};
 
 use crate::config::Config;
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
 use crate::mqtt::{ConnectError, Embedded, EmbeddedError, LoginError, Session, SettingsError};
+use crate::picture::allow::AllowList;
 use crate::service::{self, Service};
 use serde_json::Value;
 use std::io;
@@ -74,6 +76,17 @@ pub enum DaemonError {
     System(#[from] io::Error),
 }
 
+impl DaemonError {
+    /// Whether the configuration is to blame, or a file that it names.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::MqttSettings(_) | Self::Permission(_) | Self::Mqtt(_) => true,
+            Self::Service(error) => matches!(error, service::StartError::UrlAllow(_)),
+            _ => false,
+        }
+    }
+}
+
 /// Models, gallery and service, as `config` says: what `run` and a lone command line share.
 pub fn open_service(config: &Config) -> Result<Arc<Service>, DaemonError> {
     let data_dir = &config.device.data_dir;
@@ -103,10 +116,11 @@ pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonE
     Ok(settings.aimed_at_embedded(settings.port(), &login))
 }
 
-/// Refuses a configuration whose values cannot be used together.
+/// Refuses a configuration with which the daemon would not start: values, and the files they name.
 pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::service(config)?;
-    settings::mqtt(config)?;
+    AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;
+    crate::mqtt::check(&settings::mqtt(config)?)?;
     Ok(())
 }
 
@@ -119,9 +133,8 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
 
     let service = open_service(config)?;
     let data_dir = &config.device.data_dir;
-    let listener = control::listen(data_dir)
+    let control = Control::start(data_dir, service.clone())
         .map_err(|reason| DaemonError::Control { path: control::socket_path(data_dir), reason })?;
-    tokio::spawn(control::serve(listener, service.clone()));
 
     let embedded = if mqtt.host.is_none() {
         let broker = Embedded::start(mqtt.port(), data_dir).await?;
@@ -157,11 +170,9 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!(reason, "stopping");
-    session.stop().await;
+    tokio::join!(session.stop(), control.stop());
     if let Some(broker) = embedded {
         broker.stop().await;
     }
-    // Left behind it would only be taken for the socket of a daemon that died.
-    let _ = std::fs::remove_file(control::socket_path(data_dir));
     Ok(())
 }

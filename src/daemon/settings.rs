@@ -41,6 +41,9 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         allow_insecure: mqtt.allow_insecure,
         keep_alive: Duration::from_secs(mqtt.keep_alive_s.into()),
         response_prefixes: mqtt.response_prefixes.clone(),
+        // More than the service takes on, so that the service itself says BUSY, and a faulty
+        // request gets its own code also while the queue is full.
+        queue: config.service.queue + config.service.vision_threads + 8,
         ..mqtt::Settings::default()
     };
     settings.validate()?;

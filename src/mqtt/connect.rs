@@ -53,6 +53,11 @@ pub enum ConnectError {
     Tls(#[from] rustls::Error),
 }
 
+/// Whether a connection could be tried: the settings, and the files they name.
+pub fn check(settings: &Settings) -> Result<(), ConnectError> {
+    options(settings, &settings.client_id()).map(|_| ())
+}
+
 /// The options for one connection of the client called `client_id`.
 pub(crate) fn options(settings: &Settings, client_id: &str) -> Result<MqttOptions, ConnectError> {
     settings.validate()?;

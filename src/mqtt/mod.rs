@@ -33,7 +33,7 @@ mod settings;
 mod topics;
 
 pub use call::{Call, CallError, call};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, check};
 pub use desk::Counts;
 pub use embedded::{Embedded, EmbeddedError};
 pub use exposure::Exposure;

@@ -1,0 +1,196 @@
+//! The daemon's life on its data folder, on the real binary: one daemon a folder, what a power cut
+//! leaves, who may reach the control socket, and what may come over it.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/slow_pictures.rs"]
+mod slow_pictures;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+use terminal::{Terminal, portrait};
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn enroll(terminal: &Terminal, id: &str) {
+    let image = portrait("obama").display().to_string();
+    assert_eq!(terminal.json(&["enroll", &image, "--subject-id", id])["status"], 200);
+}
+
+fn subjects(terminal: &Terminal) -> Vec<String> {
+    let list = terminal.json(&["gallery", "list"]);
+    let of = |subject: &Value| subject["subject_id"].as_str().unwrap().to_owned();
+    list["subjects"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn one_daemon_a_folder() {
+    let terminal = Terminal::start("");
+    let output = terminal.cli(&["run"]);
+    assert_eq!(output.status.code(), Some(4));
+    let said = stderr(&output);
+    assert!(said.contains("another doorward process has the gallery"), "{said}");
+    // It did not take the first one's socket away.
+    assert_eq!(subjects(&terminal), [""; 0]);
+
+    // Another folder, the same port.
+    let other = Terminal::prepare(&format!("port = {}", terminal.port()));
+    let output = other.cli(&["run"]);
+    assert_eq!(output.status.code(), Some(4));
+    let said = stderr(&output);
+    assert!(said.contains("set mqtt.port to a free one"), "{said}");
+}
+
+#[test]
+fn the_gallery_outlives_stops_and_power_cuts() {
+    let mut terminal = Terminal::start("");
+    let socket = terminal.data_dir().join("control.sock");
+    enroll(&terminal, "first");
+    assert!(terminal.stop());
+    assert!(!socket.exists());
+    enroll(&terminal, "second");
+    terminal.run();
+    enroll(&terminal, "third");
+    terminal.kill();
+    // The socket of a daemon that died stands in nobody's way.
+    assert!(socket.exists());
+    assert_eq!(subjects(&terminal), ["first", "second", "third"]);
+    terminal.run();
+    assert_eq!(subjects(&terminal), ["first", "second", "third"]);
+    let found = terminal.call_with("search", &json!({ "limit": 10 }), &portrait("obama2"));
+    assert_eq!(found["matches"].as_array().unwrap().len(), 3);
+    assert!(terminal.stop());
+}
+
+#[test]
+fn only_its_own_user_reads_what_it_writes() {
+    let terminal = Terminal::start("");
+    enroll(&terminal, "ada");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&terminal.data_dir()), 0o700);
+    let mut sockets = 0;
+    for entry in fs::read_dir(terminal.data_dir()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(mode(&entry.path()), 0o600, "{:?}", entry.path());
+        sockets += usize::from(entry.file_type().unwrap().is_socket());
+    }
+    assert_eq!(sockets, 1);
+}
+
+fn connect(terminal: &Terminal) -> UnixStream {
+    let stream = UnixStream::connect(terminal.data_dir().join("control.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// What the daemon says before it hangs up.
+fn answer(mut stream: UnixStream) -> String {
+    let mut text = Vec::new();
+    // A reset is a way to hang up, too.
+    let _ = stream.read_to_end(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn hostile_lines_end_their_own_connection_alone() {
+    let mut terminal = Terminal::start("");
+    let deep = format!("{{\"operation\":\"health\",\"body\":{}", "[".repeat(100_000));
+    for line in [
+        b"\n".to_vec(),
+        b"garbage\n".to_vec(),
+        b"\xff\xfe\x00\n".to_vec(),
+        b"[]\n".to_vec(),
+        b"{\"operation\":\"health\"}\n".to_vec(),
+        b"{\"operation\":\"health\",\"body\":{},\"more\":1}\n".to_vec(),
+        b"{\"operation\":7,\"body\":{}}\n".to_vec(),
+        format!("{deep}\n").into_bytes(),
+    ] {
+        let mut stream = connect(&terminal);
+        stream.write_all(&line).unwrap();
+        assert_eq!(
+            answer(stream),
+            "",
+            "{:?}",
+            String::from_utf8_lossy(&line[..line.len().min(60)])
+        );
+    }
+    // 20 MiB without an end: hung up on before all of it is read.
+    let mut stream = connect(&terminal);
+    let written = (0..20).try_for_each(|_| stream.write_all(&vec![b'x'; 1 << 20]));
+    assert!(written.is_err() || answer(stream).is_empty());
+    // Half a line, then gone.
+    let mut stream = connect(&terminal);
+    stream.write_all(b"{\"operation\":\"hea").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(answer(stream), "");
+    // A request whose sender does not wait.
+    let mut stream = connect(&terminal);
+    stream.write_all(b"{\"operation\":\"health\",\"body\":{}}\n").unwrap();
+    drop(stream);
+    // An operation and a body that are none are answered as everywhere.
+    let mut stream = connect(&terminal);
+    stream.write_all(b"{\"operation\":\"dance\",\"body\":[]}\n").unwrap();
+    assert!(answer(stream).contains("INVALID_PAYLOAD"));
+
+    assert!(terminal.log().contains("hung up on a control connection"), "{}", terminal.log());
+    assert_eq!(subjects(&terminal), [""; 0]);
+    assert!(terminal.stop());
+}
+
+#[test]
+fn idle_connections_hold_nobody_up() {
+    let terminal = Terminal::start("");
+    let idle: Vec<UnixStream> = (0..40).map(|_| connect(&terminal)).collect();
+    let started = Instant::now();
+    assert_eq!(subjects(&terminal), [""; 0]);
+    assert!(started.elapsed() < Duration::from_secs(3), "waited {:?}", started.elapsed());
+
+    // Who starts a line and does not end it keeps a place, but not for long.
+    for mut stream in &idle[..16] {
+        stream.write_all(b"{").unwrap();
+    }
+    assert_eq!(subjects(&terminal), [""; 0]);
+    for stream in idle {
+        assert_eq!(answer(stream), "");
+    }
+}
+
+#[test]
+fn a_stop_finishes_the_request_in_work() {
+    let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
+    let url = slow_pictures::serve(&portrait("obama"), Duration::from_millis(1500));
+    let mut command = terminal.command();
+    command.args(["enroll", &url, "--subject-id", "late"]);
+    let asker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(terminal.stop());
+    let output = asker.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(subjects(&terminal), ["late"]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_url_that_never_answers() {
+    let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
+    let url = slow_pictures::serve(&portrait("obama"), Duration::from_secs(60));
+    let mut command = terminal.command();
+    let asker = command.args(["search", &url]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let asker = asker.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    assert!(terminal.stop());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let output = asker.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains("hung up without an answer"), "{}", stderr(&output));
+}
