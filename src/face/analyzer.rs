@@ -7,9 +7,14 @@ use crate::picture::Picture;
 
 /// Detections below this score are not faces.
 const MIN_SCORE: f32 = 0.6;
-/// A picture is turned only when no face was found upright, and then believed from this score on:
-/// upright faces seen upside down reach 0.77.
+/// From this score on a face stands upright and the picture is not turned. Faces on their side or on
+/// their head, taken for upright ones, reach 0.87; of upright ones (LFW) 99 % reach it.
+const SURELY_UPRIGHT: f32 = 0.9;
+/// A face in a turned picture is believed from this score on: upright faces seen upside down reach
+/// 0.77 where no face is found upright …
 const MIN_SCORE_TURNED: f32 = 0.8;
+/// … and when it beats the face found upright by this much.
+const TURNED_AHEAD: f32 = 0.05;
 /// Long sides in pixels the detector sees a picture at. The first finds faces that fill the picture,
 /// the second small ones.
 const SCALES: [u32; 2] = [320, 640];
@@ -72,21 +77,22 @@ impl Analyzer {
         &self.model_id
     }
 
-    /// Finds faces; turns the picture by 90, 180 and 270 degrees only when none is found upright.
+    /// Finds faces; turns the picture by 90, 180 and 270 degrees unless one surely stands upright.
     pub fn detect(&self, picture: &Picture) -> Result<Faces, FaceError> {
         let faces = self.detect_upright(picture)?;
-        if !faces.is_empty() {
-            return Ok(Faces { rotation: 0, turned: None, faces });
-        }
+        let upright_score = best_score(&faces);
         let mut best = Faces { rotation: 0, turned: None, faces };
-        let mut best_score = MIN_SCORE_TURNED;
+        if upright_score >= SURELY_UPRIGHT {
+            return Ok(best);
+        }
+        let mut score_to_beat = MIN_SCORE_TURNED.max(upright_score + TURNED_AHEAD);
         for rotation in [90, 180, 270] {
             let turned = picture.turned(rotation);
             let mut faces = self.detect_upright(&turned)?;
             faces.retain(|face| face.score >= MIN_SCORE_TURNED);
-            let score = faces.iter().map(|face| face.score).fold(0.0, f32::max);
-            if score > best_score {
-                best_score = score;
+            let score = best_score(&faces);
+            if score > score_to_beat {
+                score_to_beat = score;
                 best = Faces { rotation, turned: Some(turned), faces };
             }
         }
@@ -139,6 +145,11 @@ impl Analyzer {
     pub fn quality(&self, picture: &Picture, face: &Detection) -> Result<Quality, FaceError> {
         Ok(Quality::of_crop(&crop(picture, face)?))
     }
+}
+
+/// 0 of none.
+fn best_score(faces: &[Detection]) -> f32 {
+    faces.iter().map(|face| face.score).fold(0.0, f32::max)
 }
 
 fn crop(picture: &Picture, face: &Detection) -> Result<Picture, FaceError> {

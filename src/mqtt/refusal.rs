@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `[503] BUSY`: no place for one more command.
 pub(crate) fn busy(request_id: Option<String>) -> Answer {
-    refusal(503, "Too many requests are waiting, try again later", "BUSY", None, request_id)
+    refusal(503, "Busy", "BUSY", None, request_id)
 }
 
 /// `[400] INVALID_PAYLOAD`, with the reason.

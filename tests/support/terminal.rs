@@ -45,8 +45,24 @@ impl Terminal {
 
     /// Starts the daemon and waits until it has logged that it is ready.
     pub fn run(&mut self) {
+        let command = self.command();
+        self.run_command(command);
+    }
+
+    /// The same under a limit: no file of the daemon grows beyond `bytes` (rounded up to the next
+    /// 512), and writing more is an error.
+    pub fn run_with_files_up_to(&mut self, bytes: u64) {
+        let daemon = self.command();
+        let mut shell = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+        shell.args(["-c", script, &bytes.div_ceil(512).to_string()]);
+        shell.arg(daemon.get_program()).args(daemon.get_args());
+        self.run_command(shell);
+    }
+
+    fn run_command(&mut self, mut command: Command) {
         let log = fs::File::create(self.file("log")).unwrap();
-        let child = self.command().arg("run").stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let child = command.arg("run").stderr(log).stdout(Stdio::null()).spawn().unwrap();
         self.daemon = Some(child);
         let started = Instant::now();
         while !self.log().contains("ready") {
@@ -84,6 +100,14 @@ impl Terminal {
     /// Port of the embedded broker.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What `/proc/<pid>/status` of the daemon says, in KiB: `VmRSS`, `VmHWM`.
+    pub fn memory_kib(&self, name: &str) -> u64 {
+        let id = self.daemon.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().unwrap()
     }
 
     /// A file of its folder.

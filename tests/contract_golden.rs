@@ -1,0 +1,181 @@
+//! The exact JSON of each kind of answer, against the files in `tests/golden/`: one walk through a
+//! terminal's life, asked over its embedded broker.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/asker.rs"]
+mod asker;
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/golden.rs"]
+mod golden;
+#[path = "support/pictures.rs"]
+mod pictures;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use client::Client;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use terminal::Terminal;
+
+/// Files that `contract_codes.rs` checks: their answers take more than a request.
+const CHECKED_ELSEWHERE: [&str; 4] =
+    ["busy", "internal_server_error", "invalid_payload_image_timeout", "permission_denied"];
+
+/// Base64 that is a picture to nobody.
+const IMAGE: &str = "aGVsbG8=";
+
+/// A name for each request that answers something else, and the request.
+fn walk() -> Vec<(&'static str, &'static str, Value)> {
+    let file = |picture: &image::RgbImage| pictures::base64(&pictures::jpeg(picture));
+    let (obama, biden) = (pictures::face("obama"), pictures::face("biden"));
+    let blurred = file(&pictures::blurred(&pictures::scaled("obama")));
+    let two = file(&pictures::two_people());
+    let both = file(&pictures::blurred(&pictures::two_people()));
+    let checked = |operation_fields: Value, image: &str| {
+        let mut body = json!({"image": image, "validate_quality": true, "validate_nface": true});
+        body.as_object_mut().unwrap().extend(operation_fields.as_object().unwrap().clone());
+        body
+    };
+    let anna = json!({"subject_id": "anna"});
+    let verify = |image: &str| json!({"image": image, "subject_id": "anna"});
+    let search = |name: &str, value: Value| {
+        let mut body = json!({"image": IMAGE});
+        body[name] = value;
+        body
+    };
+    vec![
+        ("search_empty_gallery", "search", json!({"image": obama})),
+        ("enroll", "enroll", json!({"image": obama, "subject_id": "anna", "request_id": "r-1"})),
+        ("enroll_another", "enroll", json!({"image": biden, "subject_id": "joe"})),
+        ("enroll_fail_on_4", "enroll", checked(anna.clone(), &blurred)),
+        ("enroll_fail_on_8", "enroll", checked(anna.clone(), &two)),
+        ("enroll_fail_on_12", "enroll", checked(anna.clone(), &both)),
+        ("verify", "verify", verify(&obama)),
+        ("verify_fail_on_16", "verify", verify(&biden)),
+        ("search", "search", json!({"image": obama})),
+        ("search_fail_on_8", "search", checked(json!({}), &two)),
+        (
+            "search_without_blocks",
+            "search",
+            json!({
+                "image": obama, "is_quality": false, "is_attribute": false, "is_liveness": false
+            }),
+        ),
+        (
+            "search_return_image",
+            "search",
+            json!({"image": obama, "limit": 2, "threshold": 0, "return_image": true}),
+        ),
+        ("compare", "compare", json!({"image_1": obama, "image_2": obama})),
+        ("compare_fail_on_16", "compare", json!({"image_1": biden, "image_2": obama})),
+        (
+            "subject_update",
+            "subject/update",
+            json!({
+                "subject_id": "anna", "name": "Anna", "groups": ["staff"], "card": "007",
+                "enabled": false, "valid_from": 1_700_000_000, "valid_until": 1_900_000_000
+            }),
+        ),
+        ("subject_get", "subject/get", anna.clone()),
+        ("subject_list", "subject/list", json!({})),
+        ("subject_list_page", "subject/list", json!({"limit": 1})),
+        ("subject_delete", "subject/delete", anna),
+        ("enroll_without_id", "enroll", json!({"image": biden})),
+        ("stats", "stats", json!({})),
+        ("health", "health", json!({})),
+        ("invalid_payload_nothing", "search", json!({})),
+        ("invalid_payload_operation", "open_sesame", json!({"image": IMAGE})),
+        ("invalid_payload_unknown_field", "search", search("limt", json!(1))),
+        ("invalid_payload_type", "search", search("threshold", json!("82"))),
+        ("invalid_payload_mode", "enroll", search("mode", json!("append"))),
+        ("invalid_payload_attribute", "search", search("validate_attribute", json!(true))),
+        ("invalid_payload_liveness", "liveness", json!({"image": IMAGE})),
+        ("missing_payload_image", "search", json!({"limit": 1})),
+        ("missing_payload_image_2", "compare", json!({"image_1": IMAGE})),
+        ("invalid_payload_image_missing", "search", json!({"image": "?"})),
+        ("missing_payload_subject_id", "verify", json!({"image": IMAGE})),
+        ("invalid_payload_subject_id_missing", "verify", json!({"image": IMAGE, "subject_id": ""})),
+        ("invalid_payload_subject_id", "enroll", json!({"image": IMAGE, "subject_id": "a b"})),
+        ("invalid_payload_subject_id_unknown", "verify", verify(IMAGE)),
+        (
+            "invalid_payload_quality_validation_dependency",
+            "search",
+            json!({"image": IMAGE, "is_quality": false, "validate_quality": true}),
+        ),
+        (
+            "invalid_payload_threshold_missing",
+            "compare",
+            json!({"image_1": IMAGE, "image_2": IMAGE, "threshold": "82"}),
+        ),
+        ("invalid_payload_threshold", "search", search("threshold", json!(101))),
+        ("invalid_payload_limit", "search", search("limit", json!(0))),
+        (
+            "invalid_payload_image_size",
+            "search",
+            json!({"image": pictures::base64(&vec![0; (5 << 20) + 1])}),
+        ),
+        ("invalid_payload_image_format", "search", search("image", json!(IMAGE))),
+        (
+            "invalid_payload_image_format_gif",
+            "search",
+            json!({"image": pictures::base64(pictures::GIF)}),
+        ),
+        (
+            "invalid_payload_image_format_pixels",
+            "search",
+            json!({"image": pictures::base64(&pictures::bomb())}),
+        ),
+        (
+            "invalid_payload_image_format_url",
+            "search",
+            json!({"image": "http://192.168.1.1/a.jpg"}),
+        ),
+        ("camera_unavailable", "search", json!({"image": "camera:"})),
+        ("face_not_detected", "search", json!({"image": file(&pictures::flat())})),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_as_its_file_says() {
+    let terminal = Terminal::start("");
+    let mut client = Client::connect(&terminal).await;
+    let mut cases: BTreeSet<String> = CHECKED_ELSEWHERE.map(String::from).into();
+    for (case, operation, body) in walk() {
+        golden::check(case, &client.ask(operation, &body).await);
+        assert!(cases.insert(case.to_owned()), "{case} stands here twice");
+    }
+    let answer = client.ask_bytes("search", b"{", Some("application/json"), &[]).await;
+    golden::check("invalid_payload_no_json", &answer);
+    cases.insert("invalid_payload_no_json".to_owned());
+
+    let files = std::fs::read_dir(golden::folder()).unwrap().map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".json").unwrap().to_owned()
+    });
+    assert_eq!(files.collect::<BTreeSet<_>>(), cases, "a file that no case belongs to");
+}
+
+/// The command line prints the same JSON, whether the daemon answers or the files do.
+#[test]
+fn the_command_line_prints_the_same() {
+    let mut terminal = Terminal::start("");
+    let [obama, biden] = ["obama", "biden"].map(|name| {
+        let path = terminal.file(&format!("{name}.jpg"));
+        std::fs::write(&path, pictures::jpeg(&pictures::scaled(name))).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let (obama, biden) = (obama.as_str(), biden.as_str());
+    let enroll = ["enroll", obama, "--subject-id", "anna", "--field", "request_id=r-1"];
+    for daemon in [true, false] {
+        golden::check("enroll", &terminal.json(&enroll));
+        golden::check("verify", &terminal.json(&["verify", obama, "--subject-id", "anna"]));
+        let other = terminal.json(&["verify", biden, "--subject-id", "anna"]);
+        golden::check("verify_fail_on_16", &other);
+        golden::check("search", &terminal.json(&["search", obama]));
+        golden::check("compare", &terminal.json(&["compare", obama, obama]));
+        if daemon {
+            assert!(terminal.stop());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Pictures as they come: files that break decoders, and faces that do not stand upright. The real
+//! daemon must give each its answer, and grow by none of them.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/asker.rs"]
+mod asker;
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/pictures.rs"]
+mod pictures;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use client::{Client, verdict};
+use image::{RgbImage, imageops};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use terminal::Terminal;
+
+/// Longer than any picture takes on a loaded machine.
+const LONG: Duration = Duration::from_secs(15);
+/// Networks, gallery and the largest picture being decoded, in KiB.
+const MOST_MEMORY: u64 = 600 << 10;
+/// How much more the daemon may hold after the same pictures came a second time, in KiB.
+const MOST_GROWTH: u64 = 24 << 10;
+
+/// All files below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// A file as a search request, and its answer; in time.
+async fn search(client: &mut Client, file: &[u8]) -> Value {
+    let asked = Instant::now();
+    let answer = client.ask_bytes("search", file, Some("image/jpeg"), &[]).await;
+    assert!(asked.elapsed() < LONG, "{:?}", asked.elapsed());
+    answer
+}
+
+fn is_jpeg_or_png(file: &[u8]) -> bool {
+    file.starts_with(b"\xFF\xD8\xFF") || file.starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_break_decoders_get_an_answer() {
+    let Some(data) = terminal::data("files that break decoders") else { return };
+    let terminal = Terminal::start("");
+    let mut client = Client::connect(&terminal).await;
+    let files = files(&data.join("tricky"));
+    assert!(files.len() > 300, "only {} files", files.len());
+    let (mut seen, mut held) = ([0; 3], [0; 2]);
+    for held in &mut held {
+        for path in &files {
+            let file = fs::read(path).unwrap();
+            let answer = search(&mut client, &file).await;
+            let kind = match verdict(&answer) {
+                (200, "", "") => 0,
+                (400, "FACE_NOT_DETECTED", "image") => 1,
+                (400, "INVALID_PAYLOAD_IMAGE_FORMAT", "image") => 2,
+                // An empty payload carries no picture.
+                (400, "INVALID_PAYLOAD", "") if file.is_empty() => continue,
+                other => panic!("{}: {other:?}", path.display()),
+            };
+            assert!(is_jpeg_or_png(&file) || kind == 2, "{}: {answer}", path.display());
+            seen[kind] += 1;
+        }
+        *held = terminal.memory_kib("VmRSS");
+    }
+    let peak = terminal.memory_kib("VmHWM");
+    eprintln!("faces, no faces, refused: {seen:?}; KiB held {held:?}, at most {peak}");
+    assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
+    assert!(peak < MOST_MEMORY, "{peak} KiB at most");
+    assert!(held[1] < held[0] + MOST_GROWTH, "{held:?} KiB");
+}
+
+/// What `labels.csv` expects of each variant of a portrait.
+#[tokio::test(flavor = "multi_thread")]
+async fn variants_of_a_portrait() {
+    let Some(data) = terminal::data("variants of a portrait") else { return };
+    let folder = data.join("tricky_faces");
+    let terminal = Terminal::start("");
+    let mut client = Client::connect(&terminal).await;
+    let labels = fs::read_to_string(folder.join("labels.csv")).unwrap();
+    for line in labels.lines().skip(1) {
+        let (name, rest) = line.split_once(',').unwrap();
+        let answer = search(&mut client, &fs::read(folder.join(name)).unwrap()).await;
+        let code = verdict(&answer).1;
+        let format = "INVALID_PAYLOAD_IMAGE_FORMAT";
+        let flag = |flag: &str| answer["image_quality"][flag] == true;
+        let right = match rest.split(',').next().unwrap() {
+            "ok" | "ok by content" => code.is_empty() && answer["rotation"] == 0,
+            "ok + grayscale flag" => code.is_empty() && flag("grayscale"),
+            "blur flag at high sigma" => code.is_empty() && flag("blur"),
+            "ok or clear error" | "clear error or partial" => code.is_empty() || code == format,
+            "no face" => code == "FACE_NOT_DETECTED",
+            "detector rotation test" => {
+                let rotation = if name == "rot_180.jpg" { 180 } else { 0 };
+                code.is_empty() && answer["rotation"] == rotation
+            }
+            expected => code == expected,
+        };
+        assert!(right, "{line}: {answer}");
+    }
+}
+
+/// `face_landmark` and the corners of `bounding_box`: seven points, in pixels.
+fn points(answer: &Value) -> Vec<[f32; 2]> {
+    let number = |block: &str, name: &str| {
+        let text = answer[block][name].as_str().unwrap_or_else(|| panic!("{answer}"));
+        text.parse::<f32>().unwrap()
+    };
+    ["LeftEye", "RightEye", "Nose", "MouthLeft", "MouthRight", "TopLeft", "BottomRight"]
+        .map(|name| {
+            let corner = matches!(name, "TopLeft" | "BottomRight");
+            let block = if corner { "bounding_box" } else { "face_landmark" };
+            [number(block, &format!("{name}X")), number(block, &format!("{name}Y"))]
+        })
+        .into()
+}
+
+/// The same points within `tolerance` pixels.
+fn assert_near(found: &[[f32; 2]], expected: &[[f32; 2]], tolerance: f32, what: &str) {
+    for (a, b) in found.iter().zip(expected) {
+        let distance = (a[0] - b[0]).hypot(a[1] - b[1]);
+        assert!(distance <= tolerance, "{what}: {distance} px\n{found:?}\n{expected:?}");
+    }
+}
+
+/// A portrait turned on its side or on its head is found, is still that person, and the coordinates
+/// are those of the picture as sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn portraits_that_were_turned() {
+    let terminal = Terminal::start("");
+    let mut client = Client::connect(&terminal).await;
+    let turned: [(u16, fn(&RgbImage) -> RgbImage); 3] =
+        [(90, imageops::rotate90), (180, imageops::rotate180), (270, imageops::rotate270)];
+    for name in ["obama", "obama2", "obama3", "biden"] {
+        let upright = pictures::scaled(name);
+        let (width, height) = (upright.width() as f32, upright.height() as f32);
+        let body =
+            json!({"image": pictures::base64(&pictures::jpeg(&upright)), "subject_id": name});
+        let reference = client.ask("enroll", &body).await;
+        assert_eq!((verdict(&reference), &reference["rotation"]), ((200, "", ""), &json!(0)));
+        for (clockwise, turn) in turned {
+            let what = format!("{name} turned by {clockwise}");
+            let image = pictures::base64(&pictures::jpeg(&turn(&upright)));
+            let body = json!({"image": image, "subject_id": name, "threshold": "high"});
+            let answer = client.ask("verify", &body).await;
+            assert_eq!(answer["rotation"], 360 - clockwise, "{what}: {answer}");
+            assert_eq!(verdict(&answer), (200, "", ""), "{what}: {answer}");
+            // Where a point of the upright picture went.
+            let went = |[x, y]: [f32; 2]| match clockwise {
+                90 => [height - y, x],
+                180 => [width - x, height - y],
+                _ => [y, width - x],
+            };
+            let mut expected: Vec<_> = points(&reference).into_iter().map(went).collect();
+            let (a, b) = (expected[5], expected[6]);
+            expected[5] = [a[0].min(b[0]), a[1].min(b[1])];
+            expected[6] = [a[0].max(b[0]), a[1].max(b[1])];
+            // The detector's grid falls elsewhere on a turned picture.
+            assert_near(&points(&answer), &expected, 6.0, &what);
+        }
+    }
+}
+
+/// All eight ways a camera may have been held: the picture is the same, and so are the coordinates.
+#[tokio::test(flavor = "multi_thread")]
+async fn portraits_that_exif_turns() {
+    let terminal = Terminal::start("");
+    let mut client = Client::connect(&terminal).await;
+    let upright = pictures::scaled("obama");
+    let plain = pictures::jpeg(&upright);
+    let reference = search(&mut client, &plain).await;
+    for orientation in 1..=8 {
+        let stored = pictures::jpeg(&pictures::stored_for(&upright, orientation));
+        let file = pictures::with_orientation(&stored, orientation);
+        let answer = search(&mut client, &file).await;
+        let what = format!("orientation {orientation}");
+        assert_eq!(verdict(&answer), (200, "", ""), "{what}");
+        assert_eq!(answer["rotation"], 0, "{what}");
+        assert_near(&points(&answer), &points(&reference), 2.0, &what);
+    }
+    // A block that says nothing sensible is no reason to refuse a picture.
+    for orientation in [0, 9, 255] {
+        let answer = search(&mut client, &pictures::with_orientation(&plain, orientation)).await;
+        assert_eq!(points(&answer), points(&reference), "orientation {orientation}");
+    }
+}
