@@ -20,8 +20,8 @@ pub enum FaceChoice {
 }
 
 impl FaceChoice {
-    /// `faces` are largest first.
-    fn pick<'a>(self, faces: &'a [Detection], picture: &Picture) -> Option<&'a Detection> {
+    /// The one that is meant; `faces` are largest first.
+    pub fn pick<'a>(self, faces: &'a [Detection], picture: &Picture) -> Option<&'a Detection> {
         let distance = |face: &Detection| {
             let [x, y] = face.centre();
             (x - picture.width() as f32 / 2.0).abs() + (y - picture.height() as f32 / 2.0).abs()

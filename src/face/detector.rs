@@ -9,6 +9,7 @@ use crate::nn::{
 };
 use crate::picture::Picture;
 use candle_core::{Device, Result, Tensor};
+use candle_nn::Module;
 
 /// Candidates kept before overlapping ones are removed, best first.
 const MOST_CANDIDATES: usize = 2000;
@@ -38,7 +39,9 @@ impl Unit {
             depthwise: Depthwise::load(weights, &depthwise, outputs, 1, Activation::Relu)?,
         })
     }
+}
 
+impl Module for Unit {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.depthwise.forward(&self.pointwise.forward(x)?)
     }

@@ -8,6 +8,7 @@ use super::{EMBEDDING_LEN, Embedding, FaceError};
 use crate::nn::{Activation, Dense, Depthwise, Linear, Pointwise, Weights, WeightsError};
 use crate::picture::Picture;
 use candle_core::{Device, Result, Tensor};
+use candle_nn::Module;
 
 /// Input and output channels and stride of the thirteen depthwise-separable blocks, `conv_2` on.
 const BLOCKS: [(usize, usize, usize); 13] = [

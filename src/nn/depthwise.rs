@@ -2,6 +2,7 @@
 
 use super::{Activation, Weights, WeightsError, values};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_nn::Module;
 
 /// One 3×3 filter a channel, a border of one zero pixel.
 pub struct Depthwise {
@@ -39,9 +40,11 @@ impl Depthwise {
         let taps = Tensor::cat(&taps, 1)?.flatten_all()?.to_vec1()?;
         Ok(Self { taps, bias, activation: Activation::Identity, stride: 1 })
     }
+}
 
+impl Module for Depthwise {
     /// `x` is `[height, width, channels]`; the result's sides are divided by the stride, rounded up.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.apply_op1_no_bwd(self)
     }
 }

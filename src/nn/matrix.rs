@@ -3,6 +3,7 @@
 use super::activation::Epilogue;
 use super::{Activation, Weights, WeightsError, values};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_nn::Module;
 
 /// A fully connected layer: `[rows, inputs]` to `[rows, outputs]`.
 pub struct Linear {
@@ -41,9 +42,11 @@ impl Linear {
         let weight = Tensor::cat(&matrices, 0)?.t()?;
         Ok(Self { weight, bias, activation: Activation::Identity })
     }
+}
 
+impl Module for Linear {
     /// `x` is `[rows, inputs]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.matmul(&self.weight)?;
         y.inplace_op1(&Epilogue { bias: &self.bias, activation: &self.activation })?;
         Ok(y)
@@ -59,9 +62,9 @@ impl From<Linear> for Pointwise {
     }
 }
 
-impl Pointwise {
+impl Module for Pointwise {
     /// `x` is `[height, width, inputs]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (height, width, inputs) = x.dims3()?;
         let y = self.0.forward(&x.reshape((height * width, inputs))?)?;
         y.reshape((height, width, ()))
@@ -85,9 +88,11 @@ impl Dense {
     ) -> std::result::Result<Self, WeightsError> {
         Ok(Self { linear: Linear::load(weights, layer, 9 * inputs, outputs, activation)?, stride })
     }
+}
 
+impl Module for Dense {
     /// `x` is `[height, width, inputs]`; the result's sides are divided by the stride, rounded up.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (height, width, _) = x.dims3()?;
         let patches = x.apply_op1_no_bwd(&Patches { stride: self.stride })?;
         let y = self.linear.forward(&patches)?;
