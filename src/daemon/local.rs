@@ -52,7 +52,7 @@ impl Local {
                 return Ok(Self { data_dir, own: None });
             }
             match open_service(config) {
-                Ok(service) => return Ok(Self { data_dir, own: Some(service) }),
+                Ok((service, _)) => return Ok(Self { data_dir, own: Some(service) }),
                 Err(DaemonError::Gallery(OpenError::InUse { .. }))
                     if started.elapsed() < PATIENCE =>
                 {

@@ -3,12 +3,14 @@
 //! | worker | ends when |
 //! |---|---|
 //! | vision threads, behind the service's queue | the service is dropped |
+//! | scrub of the gallery's file, from time to time | the runtime stops |
 //! | embedded broker, if no other is configured | after the session |
 //! | control socket | first: it finishes what is in work |
 //! | MQTT session | with it: it does the same and says `stopped` |
 
 mod control;
 mod local;
+mod scrub;
 mod settings;
 
 use control::Control;
@@ -88,7 +90,7 @@ impl DaemonError {
 }
 
 /// Models, gallery and service, as `config` says: what `run` and a lone command line share.
-pub fn open_service(config: &Config) -> Result<Arc<Service>, DaemonError> {
+pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), DaemonError> {
     let data_dir = &config.device.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -102,7 +104,8 @@ pub fn open_service(config: &Config) -> Result<Arc<Service>, DaemonError> {
         store_images: config.gallery.store_images,
     };
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
-    Ok(Arc::new(Service::new(analyzer, gallery, service_settings)?))
+    let service = Service::new(analyzer, gallery.clone(), service_settings)?;
+    Ok((Arc::new(service), gallery))
 }
 
 /// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
@@ -131,7 +134,8 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
-    let service = open_service(config)?;
+    let (service, gallery) = open_service(config)?;
+    tokio::spawn(scrub::scrub_when_due(gallery));
     let data_dir = &config.device.data_dir;
     let control = Control::start(data_dir, service.clone())
         .map_err(|reason| DaemonError::Control { path: control::socket_path(data_dir), reason })?;
