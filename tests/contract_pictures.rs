@@ -134,13 +134,16 @@ fn assert_near(found: &[[f32; 2]], expected: &[[f32; 2]], tolerance: f32, what: 
     }
 }
 
+/// Turns a picture.
+type Turn = fn(&RgbImage) -> RgbImage;
+
 /// A portrait turned on its side or on its head is found, is still that person, and the coordinates
 /// are those of the picture as sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn portraits_that_were_turned() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
-    let turned: [(u16, fn(&RgbImage) -> RgbImage); 3] =
+    let turned: [(u16, Turn); 3] =
         [(90, imageops::rotate90), (180, imageops::rotate180), (270, imageops::rotate270)];
     for name in ["obama", "obama2", "obama3", "biden"] {
         let upright = pictures::scaled(name);

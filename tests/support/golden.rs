@@ -55,7 +55,7 @@ fn masked(parent: &str, name: &str, value: &Value) -> Value {
             number(-1.0, 1.0);
             "<number>".into()
         }
-        ("scores", _) | (_, "uptime_s" | "file_bytes") => {
+        ("scores", _) | (_, "uptime_s" | "file_bytes" | "remnants") => {
             number(0.0, 1e9);
             "<number>".into()
         }
