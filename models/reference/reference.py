@@ -4,7 +4,7 @@ usage: reference.py DETECTOR.onnx EMBEDDER.onnx FOLDER OUT.json [--labels CSV --
 
 Reads the JPEG files of FOLDER (or, with --labels, the first photo of each of the first N people),
 finds every face with OpenCV's YuNet, aligns and embeds it with OpenCV's SFace, and writes one JSON
-file. `cargo xtask reference` runs it. No number is written on which OpenCV and onnxruntime differ.
+file; with --labels also each picture as run, as a PNG beside it in pictures/. `cargo xtask reference` runs it. No number is written on which OpenCV and onnxruntime differ.
 
 All coordinates are pixels of the picture as run (`run_width`, `run_height`): a picture whose long
 side exceeds 640 is first brought to that by cv2.resize with INTER_AREA. The detector pads with
@@ -48,10 +48,13 @@ class Reference:
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(embedder, options)
 
-    def picture(self, path, name):
+    def picture(self, path, name, lossless=None):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         height, width = image.shape[:2]
         run = fit(image)
+        if lossless:
+            lossless.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(lossless), run)
         run_height, run_width = run.shape[:2]
         self.detector.setInputSize((run_width, run_height))
         _, faces = self.detector.detect(run)
@@ -151,7 +154,14 @@ def main():
     reference = Reference(arguments.detector, arguments.embedder)
     pictures = []
     for name in names:
-        picture = reference.picture(folder / name, name)
+        if arguments.labels:
+            # JPEG decoders differ by a level here and there, which is enough to make another cell of
+            # nearly equal score win: what is compared is the network, on the very same pixels.
+            lossless = pathlib.Path("pictures", pathlib.Path(name).stem + ".png")
+            out = pathlib.Path(arguments.out).parent
+            picture = reference.picture(folder / name, str(lossless), out / lossless)
+        else:
+            picture = reference.picture(folder / name, name)
         if picture["faces"]:
             pictures.append(picture)
         if len(pictures) == arguments.people:

@@ -100,7 +100,8 @@ keys! {
         /// Response topics are accepted below these prefixes too.
         response_prefixes: Vec<String> = Vec::new();
         /// What a client of the broker may ask for: enroll, verify, search, liveness, compare,
-        /// subject (list, get, update, delete), admin (replace the photo of a subject with groups).
+        /// subject (list, get, update, delete; whoever has it may put anybody into a group), admin
+        /// (replace the photo of a subject with groups).
         permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
             .map(String::from).to_vec();
     }
@@ -117,9 +118,10 @@ keys! {
     }
     #[doc = " How much work is taken on."]
     service: Service {
-        /// Requests in work or waiting; one more is answered 503 BUSY.
+        /// Requests that may wait for a vision thread; one more is answered 503 BUSY.
         queue: usize = 8;
-        /// Threads that run the networks. One serves a door; each further one costs about 20 MB.
+        /// Threads that decode pictures and run the networks. One serves a door; a picture of 40
+        /// megapixels takes up to 350 MB of memory while it is decoded, in each of them.
         vision_threads: usize = 1;
     }
     #[doc = " What is written to standard error."]

@@ -68,7 +68,7 @@ impl Config {
         // Parsed into the structs first, so that the message has line and column.
         let from_file: Self = toml::from_str(text).map_err(|error| ConfigError::Invalid {
             origin: origin.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
+            reason: located(text, &error),
         })?;
         let mut config = from_file;
         for (name, value) in environment {
@@ -175,6 +175,20 @@ impl Config {
             text.push('\n');
         }
         Ok(text)
+    }
+}
+
+/// The message with its line and column. The line itself, which the library would quote, may hold a
+/// password.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim_end();
+    match error.span().and_then(|span| text.get(..span.start)) {
+        None => message.to_owned(),
+        Some(before) => {
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("line {line}, column {column}: {message}")
+        }
     }
 }
 

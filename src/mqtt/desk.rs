@@ -201,26 +201,22 @@ impl Desk {
                 return self.publish(&reply, render(&answer), false).await;
             }
         };
-        let identity = Identity::of(command.operation(), &reply, || command.request_id());
-        let Some(identity) = identity else {
-            if let Some(answer) = self.perform(command, form).await {
-                self.publish(&reply, render(&answer), false).await;
-            }
-            return;
-        };
-        let seen = self.memory().meet(&identity, Instant::now());
+        let request_id = command.request_id();
+        let identities = Identity::of(command.operation(), &reply, request_id.clone());
+        let seen = self.memory().meet(&identities, &reply, Instant::now());
         match seen {
             Seen::Never => {
-                let answer = self.perform(command, form).await;
+                let answer = self.perform(command, form, request_id).await;
                 let payload = answer.as_ref().map(|answer| Arc::new(render(answer)));
-                let repeats = self.memory().finish(
-                    identity,
+                let waiting = self.memory().finish(
+                    identities,
                     answer.as_ref().zip(payload.as_ref()),
                     Instant::now(),
                 );
                 let Some(payload) = payload else { return };
-                for round in 0..=repeats {
-                    self.publish(&reply, payload.to_vec(), round > 0).await;
+                self.publish(&reply, payload.to_vec(), false).await;
+                for reply in waiting {
+                    self.publish(&reply, payload.to_vec(), true).await;
                 }
             }
             Seen::InWork => count(&self.counters.repeats),
@@ -250,22 +246,29 @@ impl Desk {
     }
 
     /// Has the service do it. A panic there is this command's failure and nobody else's.
-    async fn perform(&self, command: Command, form: Form) -> Option<Answer> {
+    async fn perform(
+        &self,
+        command: Command,
+        form: Form,
+        request_id: Option<String>,
+    ) -> Option<Answer> {
         let operation = command.operation().to_owned();
         match tokio::spawn((self.handler)(command.into_request(form))).await {
             Ok(answer) => answer,
             Err(failure) => {
                 error!(operation, "the service failed: {failure}");
-                Some(refusal::internal())
+                Some(refusal::internal(request_id))
             }
         }
     }
 
     async fn publish(&self, reply: &ReplyTo, payload: Vec<u8>, repeated: bool) {
-        let outcome = match self.publisher.answer(reply, payload, repeated).await {
+        let outcome = match self.publisher.answer(reply, payload.clone(), repeated).await {
             Err(PublishError::TooLarge { size, largest }) => {
                 error!("an answer was not sent: {}", PublishError::TooLarge { size, largest });
-                self.publisher.answer(reply, render(&refusal::internal()), repeated).await
+                self.publisher
+                    .answer(reply, render(&refusal::internal(request_id_of(&payload))), repeated)
+                    .await
             }
             outcome => outcome,
         };
@@ -301,6 +304,12 @@ impl Desk {
         // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What an answer that cannot be sent was the answer to.
+fn request_id_of(payload: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    answer.get("request_id")?.as_str().map(str::to_owned)
 }
 
 fn render(answer: &Answer) -> Vec<u8> {

@@ -24,22 +24,13 @@ pub enum Exposure {
 }
 
 impl Exposure {
-    /// Resolves the broker's name and judges. A name that does not resolve is not loopback: what
-    /// cannot be shown to be safe is not.
-    pub async fn of(settings: &Settings) -> Self {
-        let addresses: Vec<IpAddr> =
-            match tokio::net::lookup_host((settings.host(), settings.port())).await {
-                Ok(found) => found.map(|address| address.ip()).collect(),
-                Err(_) => Vec::new(),
-            };
-        Self::judge(settings, &addresses)
-    }
-
-    /// The judgement itself. All addresses must be loopback for the broker to count as such, since
-    /// any of them may be the one that is connected to.
-    fn judge(settings: &Settings, addresses: &[IpAddr]) -> Self {
-        let loopback = |ip: &IpAddr| ip.to_canonical().is_loopback();
-        if !addresses.is_empty() && addresses.iter().all(loopback) {
+    /// The judgement. Loopback is what the configuration says in so many words, `localhost` or an
+    /// address: what another name resolves to may change between this look and the connection.
+    pub fn of(settings: &Settings) -> Self {
+        let host = settings.host();
+        let is_loopback = host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        if is_loopback {
             return Self::Closed;
         }
         let certificate = settings.tls.enabled && settings.tls.client_cert_file.is_some();
@@ -101,34 +92,33 @@ mod tests {
         }
     }
 
-    fn ips(list: &[&str]) -> Vec<IpAddr> {
-        list.iter().map(|ip| ip.parse().unwrap()).collect()
+    fn at(host: &str, settings: Settings) -> Exposure {
+        Exposure::of(&Settings { host: Some(host.into()), ..settings })
     }
 
     #[test]
     fn table() {
         use Exposure::{Anonymous, Closed, Unencrypted};
-        for (addresses, tls, login, certificate, expected) in [
-            (&["127.0.0.1"][..], false, false, false, Closed),
-            (&["127.9.9.9", "::1"], false, false, false, Closed),
-            (&["::ffff:127.0.0.1"], false, false, false, Closed),
-            // One address outside is enough.
-            (&["127.0.0.1", "192.168.1.2"], false, true, false, Unencrypted),
-            (&["0.0.0.0"], false, true, false, Unencrypted),
-            (&["192.168.1.2"], false, false, false, Unencrypted),
-            (&["192.168.1.2"], false, true, false, Unencrypted),
-            (&["192.168.1.2"], true, false, false, Anonymous),
-            (&["192.168.1.2"], true, true, false, Closed),
-            (&["192.168.1.2"], true, false, true, Closed),
-            // A name that does not resolve.
-            (&[], false, true, false, Unencrypted),
-            (&[], true, true, false, Closed),
+        for (host, tls, login, certificate, expected) in [
+            ("127.0.0.1", false, false, false, Closed),
+            ("127.9.9.9", false, false, false, Closed),
+            ("[::1]", false, false, false, Closed),
+            ("::ffff:127.0.0.1", false, false, false, Closed),
+            ("localhost", false, false, false, Closed),
+            ("0.0.0.0", false, true, false, Unencrypted),
+            ("192.168.1.2", false, false, false, Unencrypted),
+            ("192.168.1.2", false, true, false, Unencrypted),
+            ("192.168.1.2", true, false, false, Anonymous),
+            ("192.168.1.2", true, true, false, Closed),
+            ("192.168.1.2", true, false, true, Closed),
+            // A name means what it resolves to, today this and tomorrow that.
+            ("localhost.example", false, true, false, Unencrypted),
+            ("broker.lan", true, true, false, Closed),
         ] {
-            let settings = settings(tls, login, certificate);
             assert_eq!(
-                Exposure::judge(&settings, &ips(addresses)),
+                at(host, settings(tls, login, certificate)),
                 expected,
-                "{addresses:?} tls={tls} login={login} certificate={certificate}"
+                "{host} tls={tls} login={login} certificate={certificate}"
             );
         }
     }
@@ -137,13 +127,13 @@ mod tests {
     fn a_name_without_a_password_is_no_login() {
         let mut settings = settings(true, true, false);
         settings.password = None;
-        assert_eq!(Exposure::judge(&settings, &ips(&["192.168.1.2"])), Exposure::Anonymous);
+        assert_eq!(at("192.168.1.2", settings), Exposure::Anonymous);
     }
 
     #[test]
     fn it_can_be_accepted_in_words() {
         let settings = Settings { allow_insecure: true, ..settings(false, false, false) };
-        let exposure = Exposure::judge(&settings, &ips(&["192.168.1.2"]));
+        let exposure = at("192.168.1.2", settings);
         assert_eq!(exposure, Exposure::Accepted);
         assert_eq!(exposure.refuses("unlock"), None);
     }
@@ -156,11 +146,5 @@ mod tests {
         for operation in ["verify", "search", "compare", "liveness", "subject/list", "health"] {
             assert!(Exposure::Unencrypted.refuses(operation).is_none(), "{operation}");
         }
-    }
-
-    #[tokio::test]
-    async fn localhost_is_judged_by_its_address() {
-        let settings = Settings { host: Some("localhost".into()), ..Settings::default() };
-        assert_eq!(Exposure::of(&settings).await, Exposure::Closed);
     }
 }

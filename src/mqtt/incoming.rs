@@ -4,7 +4,7 @@
 //! add them on the way (`x-mqtt-client-id`); they are no fields.
 
 use super::topics::{ResponseTopicError, Topics};
-use crate::service::{Body, Caller, Credentials, Request};
+use crate::service::{Body, Caller, Credentials, MAX_REQUEST_ID, Request};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -115,14 +115,15 @@ impl Command {
         }
     }
 
-    /// `request_id`, looked up without building the rest of the body.
+    /// `request_id`, looked up without building the rest of the body; none when it is longer than
+    /// the service takes, so that what is kept of a command is small.
     pub(crate) fn request_id(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Identity<'a> {
             #[serde(borrow)]
             request_id: Option<Cow<'a, str>>,
         }
-        match self.form() {
+        let id = match self.form() {
             Ok(Form::Image) => {
                 let mut properties = self.user_properties().iter();
                 properties.find(|(name, _)| name == "request_id").map(|(_, value)| value.clone())
@@ -131,7 +132,8 @@ impl Command {
                 .ok()?
                 .request_id
                 .map(Cow::into_owned),
-        }
+        };
+        id.filter(|id| id.chars().count() <= MAX_REQUEST_ID)
     }
 
     /// The request for the service, its body read as `form`.

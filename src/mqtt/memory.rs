@@ -1,11 +1,12 @@
 //! What was answered in the last ten minutes, so that a repeat is answered again and not done
 //! again.
 //!
-//! A command's identity is its operation, its Correlation Data (without any: its `request_id`), and
-//! the topic its answer goes to. The topic belongs to it because counters are popular: two clients
-//! that both count from 1 and listen on topics of their own are two askers. The body does not belong
-//! to it: a client that uses an identity twice gets the first answer, whatever it sent the second
-//! time, so identities must be fresh (a UUID is). Commands without either are never repeats.
+//! A command is a repeat when its Correlation Data or its `request_id` was seen, for the same
+//! operation and the same topic the answer goes to. The topic belongs to the identity because
+//! counters are popular: two clients that both count from 1 and listen on topics of their own are
+//! two askers. The body does not belong to it: a client that uses an identity twice gets the first
+//! answer, whatever it sent the second time, so identities must be fresh (a UUID is). Commands
+//! without either are never repeats.
 //!
 //! Not remembered is what was not done and may succeed the next time: 401, 500 and 503.
 //!
@@ -25,39 +26,41 @@ const MOST_ANSWERS: usize = 2048;
 /// The most bytes of answers and identities remembered.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// The most repeats of one command that are answered when it is done. They would all get the same
-/// message on the same topic, so nobody misses the rest.
+/// The most repeats of one command that are answered when it is done: who repeats more often while
+/// it waits does not miss the rest.
 const MOST_RESENDS: usize = 16;
 
-/// What makes two commands the same.
+/// What two commands that are the same have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     operation: String,
-    reply: ReplyTo,
-    /// Only where there is no Correlation Data.
-    request_id: Option<String>,
+    /// Where the answer goes.
+    topic: String,
+    name: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    Correlation(Vec<u8>),
+    RequestId(String),
 }
 
 impl Identity {
-    /// `None` when the command has neither Correlation Data nor `request_id`. The latter is looked
-    /// up only when needed, since that reads the body.
-    pub(crate) fn of(
-        operation: &str,
-        reply: &ReplyTo,
-        request_id: impl FnOnce() -> Option<String>,
-    ) -> Option<Self> {
-        let request_id = match reply.correlation {
-            Some(_) => None,
-            None => Some(request_id()?),
-        };
-        Some(Self { operation: operation.to_owned(), reply: reply.clone(), request_id })
+    /// All identities of a command: none, one, or one by Correlation Data and one by `request_id`.
+    pub(crate) fn of(operation: &str, reply: &ReplyTo, request_id: Option<String>) -> Vec<Self> {
+        let correlation = reply.correlation.clone().map(Name::Correlation);
+        let names = correlation.into_iter().chain(request_id.map(Name::RequestId));
+        let identity =
+            |name| Self { operation: operation.to_owned(), topic: reply.topic.clone(), name };
+        names.map(identity).collect()
     }
 
     fn bytes(&self) -> usize {
-        self.operation.len()
-            + self.reply.topic.len()
-            + self.reply.correlation.as_ref().map_or(0, Vec::len)
-            + self.request_id.as_ref().map_or(0, String::len)
+        let name = match &self.name {
+            Name::Correlation(data) => data.len(),
+            Name::RequestId(id) => id.len(),
+        };
+        self.operation.len() + self.topic.len() + name
     }
 }
 
@@ -74,7 +77,8 @@ pub(crate) enum Seen {
 
 #[derive(Debug)]
 enum Entry {
-    InWork { repeats: usize },
+    /// The repeats that wait for the answer.
+    InWork(Vec<ReplyTo>),
     Answered(Arc<Vec<u8>>),
 }
 
@@ -87,47 +91,52 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Looks a command up, and notes it as in work if it is new.
-    pub(crate) fn meet(&mut self, identity: &Identity, now: Instant) -> Seen {
+    /// Looks a command up by all its identities, and notes it as in work if it is new.
+    pub(crate) fn meet(&mut self, identities: &[Identity], reply: &ReplyTo, now: Instant) -> Seen {
         self.forget_old(now);
-        match self.entries.get_mut(identity) {
-            Some(Entry::InWork { repeats }) => {
-                *repeats += 1;
-                Seen::InWork
-            }
-            Some(Entry::Answered(answer)) => Seen::Answered(answer.clone()),
-            None => {
-                let entry = Entry::InWork { repeats: 0 };
-                self.entries.insert(Arc::new(identity.clone()), entry);
-                Seen::Never
+        for identity in identities {
+            match self.entries.get_mut(identity) {
+                Some(Entry::InWork(waiting)) => {
+                    if waiting.len() < MOST_RESENDS {
+                        waiting.push(reply.clone());
+                    }
+                    return Seen::InWork;
+                }
+                Some(Entry::Answered(answer)) => return Seen::Answered(answer.clone()),
+                None => {}
             }
         }
+        for identity in identities {
+            self.entries.insert(Arc::new(identity.clone()), Entry::InWork(Vec::new()));
+        }
+        Seen::Never
     }
 
-    /// Ends the work on a command, and returns how many repeats that came meanwhile are to be
-    /// answered too. The answer comes with its payload, as it is sent; without one (the command had
+    /// Ends the work on a command, and returns where else its answer is to go: to the repeats that
+    /// came meanwhile. The answer comes with its payload, as it is sent; without one (the command had
     /// expired) nothing is remembered.
     pub(crate) fn finish(
         &mut self,
-        identity: Identity,
+        identities: Vec<Identity>,
         answer: Option<(&Answer, &Arc<Vec<u8>>)>,
         now: Instant,
-    ) -> usize {
-        let repeats = match self.entries.remove(&identity) {
-            Some(Entry::InWork { repeats }) => repeats.min(MOST_RESENDS),
-            _ => 0,
-        };
-        if let Some((answer, payload)) = answer
-            && !matches!(answer.status, 401 | 500 | 503)
-            && payload.len() + identity.bytes() <= MOST_BYTES
-        {
-            self.bytes += payload.len() + identity.bytes();
-            let identity = Arc::new(identity);
-            self.ages.push_back((now, identity.clone()));
-            self.entries.insert(identity, Entry::Answered(payload.clone()));
+    ) -> Vec<ReplyTo> {
+        let mut waiting = Vec::new();
+        for identity in identities {
+            if let Some(Entry::InWork(repeats)) = self.entries.remove(&identity) {
+                waiting.extend(repeats);
+            }
+            let Some((answer, payload)) = answer else { continue };
+            let bytes = payload.len() + identity.bytes();
+            if !matches!(answer.status, 401 | 500 | 503) && bytes <= MOST_BYTES {
+                self.bytes += bytes;
+                let identity = Arc::new(identity);
+                self.ages.push_back((now, identity.clone()));
+                self.entries.insert(identity, Entry::Answered(payload.clone()));
+            }
         }
         self.forget_old(now);
-        repeats
+        waiting
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -149,14 +158,20 @@ mod tests {
     use super::*;
     use serde_json::Map;
 
-    fn identity(correlation: &str) -> Identity {
-        identity_at("doorward/d/client/a", correlation)
+    fn reply_to(topic: &str, correlation: &str) -> ReplyTo {
+        ReplyTo { topic: topic.into(), correlation: Some(correlation.as_bytes().to_vec()) }
     }
 
-    fn identity_at(topic: &str, correlation: &str) -> Identity {
-        let reply =
-            ReplyTo { topic: topic.into(), correlation: Some(correlation.as_bytes().to_vec()) };
-        Identity::of("enroll", &reply, || panic!("not looked up")).unwrap()
+    fn reply(correlation: &str) -> ReplyTo {
+        reply_to("doorward/d/client/a", correlation)
+    }
+
+    fn identity(correlation: &str) -> Vec<Identity> {
+        Identity::of("enroll", &reply(correlation), None)
+    }
+
+    fn meet(memory: &mut Memory, correlation: &str, now: Instant) -> Seen {
+        memory.meet(&identity(correlation), &reply(correlation), now)
     }
 
     fn answer(status: u16) -> Answer {
@@ -167,10 +182,16 @@ mod tests {
         Arc::new(vec![7; size])
     }
 
-    fn remember(memory: &mut Memory, identity: &Identity, status: u16, size: usize, now: Instant) {
-        assert_eq!(memory.meet(identity, now), Seen::Never);
-        let repeats = memory.finish(identity.clone(), Some((&answer(status), &payload(size))), now);
-        assert_eq!(repeats, 0);
+    fn remember(
+        memory: &mut Memory,
+        identities: &[Identity],
+        status: u16,
+        size: usize,
+        now: Instant,
+    ) {
+        assert_eq!(memory.meet(identities, &reply("1"), now), Seen::Never);
+        let answer = (&answer(status), &payload(size));
+        assert_eq!(memory.finish(identities.to_vec(), Some(answer), now), []);
     }
 
     #[test]
@@ -178,29 +199,30 @@ mod tests {
         let (mut memory, start) = (Memory::default(), Instant::now());
         remember(&mut memory, &identity("1"), 200, 5, start);
         let later = start + Duration::from_secs(599);
-        assert_eq!(memory.meet(&identity("1"), later), Seen::Answered(payload(5)));
+        assert_eq!(meet(&mut memory, "1", later), Seen::Answered(payload(5)));
         let too_late = start + Duration::from_secs(600);
-        assert_eq!(memory.meet(&identity("1"), too_late), Seen::Never);
+        assert_eq!(meet(&mut memory, "1", too_late), Seen::Never);
         assert_eq!(memory.bytes, 0);
     }
 
     #[test]
-    fn repeats_of_what_is_in_work_are_counted() {
+    fn repeats_of_what_is_in_work_wait_for_its_answer() {
         let (mut memory, now) = (Memory::default(), Instant::now());
-        assert_eq!(memory.meet(&identity("1"), now), Seen::Never);
-        assert_eq!(memory.meet(&identity("1"), now), Seen::InWork);
-        assert_eq!(memory.meet(&identity("1"), now), Seen::InWork);
-        assert_eq!(memory.finish(identity("1"), Some((&answer(200), &payload(1))), now), 2);
+        assert_eq!(meet(&mut memory, "1", now), Seen::Never);
+        assert_eq!(meet(&mut memory, "1", now), Seen::InWork);
+        assert_eq!(meet(&mut memory, "1", now), Seen::InWork);
+        let waiting = memory.finish(identity("1"), Some((&answer(200), &payload(1))), now);
+        assert_eq!(waiting, [reply("1"), reply("1")]);
     }
 
     #[test]
     fn a_flood_of_repeats_is_not_answered_one_by_one() {
         let (mut memory, now) = (Memory::default(), Instant::now());
         for _ in 0..100_000 {
-            memory.meet(&identity("1"), now);
+            meet(&mut memory, "1", now);
         }
-        let repeats = memory.finish(identity("1"), Some((&answer(200), &payload(1))), now);
-        assert_eq!(repeats, MOST_RESENDS);
+        let waiting = memory.finish(identity("1"), Some((&answer(200), &payload(1))), now);
+        assert_eq!(waiting.len(), MOST_RESENDS);
     }
 
     #[test]
@@ -209,11 +231,11 @@ mod tests {
         for status in [401, 500, 503] {
             remember(&mut memory, &identity("1"), status, 5, now);
         }
-        assert_eq!(memory.meet(&identity("1"), now), Seen::Never);
-        assert_eq!(memory.finish(identity("1"), None, now), 0);
+        assert_eq!(meet(&mut memory, "1", now), Seen::Never);
+        assert_eq!(memory.finish(identity("1"), None, now), []);
         for status in [200, 400, 403] {
             remember(&mut memory, &identity(&status.to_string()), status, 5, now);
-            let seen = memory.meet(&identity(&status.to_string()), now);
+            let seen = meet(&mut memory, &status.to_string(), now);
             assert!(matches!(seen, Seen::Answered(_)), "{status}");
         }
     }
@@ -221,21 +243,23 @@ mod tests {
     #[test]
     fn who_asks_and_for_what_belongs_to_the_identity() {
         let (mut memory, now) = (Memory::default(), Instant::now());
-        remember(&mut memory, &identity_at("doorward/d/client/a", "1"), 200, 5, now);
-        remember(&mut memory, &identity_at("doorward/d/client/b", "1"), 200, 5, now);
-        let reply =
-            ReplyTo { topic: "doorward/d/client/a".into(), correlation: Some(b"1".to_vec()) };
-        let other = Identity::of("verify", &reply, || None).unwrap();
-        remember(&mut memory, &other, 200, 5, now);
+        for (operation, topic) in [("enroll", "a"), ("enroll", "b"), ("verify", "a")] {
+            let identities = Identity::of(operation, &reply_to(topic, "1"), Some("r".into()));
+            assert_eq!(identities.len(), 2);
+            remember(&mut memory, &identities, 200, 5, now);
+        }
+        assert_eq!(Identity::of("enroll", &ReplyTo { correlation: None, ..reply("1") }, None), []);
     }
 
     #[test]
-    fn request_id_counts_where_there_is_no_correlation_data() {
-        let reply = ReplyTo { topic: "t".into(), correlation: None };
-        let one = Identity::of("enroll", &reply, || Some("1".into()));
-        assert_eq!(one, Identity::of("enroll", &reply, || Some("1".into())));
-        assert_ne!(one, Identity::of("enroll", &reply, || Some("2".into())));
-        assert_eq!(Identity::of("enroll", &reply, || None), None);
+    fn a_request_id_is_enough_for_a_repeat() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let of = |correlation: &str| Identity::of("enroll", &reply(correlation), Some("r".into()));
+        assert_eq!(memory.meet(&of("1"), &reply("1"), now), Seen::Never);
+        assert_eq!(memory.meet(&of("2"), &reply("2"), now), Seen::InWork);
+        let waiting = memory.finish(of("1"), Some((&answer(200), &payload(5))), now);
+        assert_eq!(waiting, [reply("2")]);
+        assert_eq!(memory.meet(&of("3"), &reply("3"), now), Seen::Answered(payload(5)));
     }
 
     #[test]
@@ -245,8 +269,8 @@ mod tests {
             remember(&mut memory, &identity(&n.to_string()), 200, 5, now);
         }
         assert_eq!(memory.entries.len(), MOST_ANSWERS);
-        assert_eq!(memory.meet(&identity("9"), now), Seen::Never);
-        assert!(matches!(memory.meet(&identity("10"), now), Seen::Answered(_)));
+        assert_eq!(meet(&mut memory, "9", now), Seen::Never);
+        assert!(matches!(meet(&mut memory, "10", now), Seen::Answered(_)));
     }
 
     #[test]

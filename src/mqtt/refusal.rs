@@ -21,8 +21,8 @@ pub(crate) fn insecure_broker(why: &str, request_id: Option<String>) -> Answer {
 }
 
 /// `[500] INTERNAL_SERVER_ERROR`.
-pub(crate) fn internal() -> Answer {
-    refusal(500, "Internal server error", "INTERNAL_SERVER_ERROR", None, None)
+pub(crate) fn internal(request_id: Option<String>) -> Answer {
+    refusal(500, "Internal server error", "INTERNAL_SERVER_ERROR", None, request_id)
 }
 
 fn refusal(

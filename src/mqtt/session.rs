@@ -68,7 +68,7 @@ impl Session {
         F: Future<Output = Option<Answer>> + Send + 'static,
     {
         connect::options(&settings, &settings.client_id())?;
-        let exposure = Exposure::of(&settings).await;
+        let exposure = Exposure::of(&settings);
         if let Some(advice) = exposure.advice() {
             error!("enroll, update, delete and unlock are refused: {advice}");
         } else if exposure == Exposure::Accepted {

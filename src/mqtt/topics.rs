@@ -32,6 +32,9 @@ pub(crate) enum ResponseTopicError {
     Elsewhere(String),
 }
 
+/// Bytes of an operation's name; the longest there is has 14.
+const LONGEST_OPERATION: usize = 64;
+
 impl Topics {
     pub(crate) fn new(device_id: &str, extra_response_prefixes: &[String]) -> Self {
         let root = format!("doorward/{device_id}/");
@@ -58,7 +61,8 @@ impl Topics {
     /// matches too, and for anything else.
     pub(crate) fn operation<'a>(&self, topic: &'a str) -> Option<&'a str> {
         let operation = topic.strip_prefix(&self.root)?.strip_prefix("cmd/")?;
-        (!operation.is_empty()).then_some(operation)
+        // The default answer topic repeats it and must stay a topic.
+        (1..=LONGEST_OPERATION).contains(&operation.len()).then_some(operation)
     }
 
     /// Where an answer goes when the request names no topic.

@@ -56,6 +56,7 @@ const TABLE: &[Field] = &[
     field("image", Kind::Text(None), ONE_IMAGE),
     field("image_1", Kind::Text(None), &[Compare]),
     field("image_2", Kind::Text(None), &[Compare]),
+    field("capture_timeout_ms", Kind::Number(Some(5000.0)), CHECKED),
     field("subject_id", Kind::Text(None), ABOUT_A_SUBJECT),
     // What is computed and checked.
     field("is_quality", Kind::Bool(Some(true)), CHECKED),
@@ -141,6 +142,7 @@ mod tests {
             (Search, "limit", Some(Kind::Number(Some(1.0)))),
             (SubjectList, "limit", Some(Kind::Number(Some(50.0)))),
             (Search, "return_image", Some(Kind::Bool(Some(false)))),
+            (Verify, "capture_timeout_ms", Some(Kind::Number(Some(5000.0)))),
             (Search, "subject_id", None),
             (Compare, "image", None),
             (Compare, "subject_id", None),

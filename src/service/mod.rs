@@ -36,6 +36,7 @@ mod valid;
 mod workers;
 
 pub use operation::Operation;
+pub use raw::MAX_REQUEST_ID;
 pub use request::{Answer, Body, Caller, Credentials, Request};
 pub use settings::{Permission, Settings, UnknownPermission};
 

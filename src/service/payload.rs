@@ -67,6 +67,9 @@ fn known(operation: Operation) -> String {
     fields::of(operation).map(|field| field.name).collect::<Vec<_>>().join(", ")
 }
 
+/// How long `camera:` may wait for a face.
+const CAPTURE_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 100.0..=15_000.0;
+
 /// A raw request that has passed step 2.
 pub(super) struct Payload<'r> {
     pub operation: Operation,
@@ -114,6 +117,11 @@ impl Payload<'_> {
             return Err(Failure::field("request_id", why));
         }
         self.mode()?;
+        let wait = self.number("capture_timeout_ms");
+        if wait.is_some_and(|wait| !CAPTURE_TIMEOUT_MS.contains(&wait)) {
+            let why = "`capture_timeout_ms` must be 100 to 15000";
+            return Err(Failure::field("capture_timeout_ms", why));
+        }
         // A check that is not there must never look passed.
         for validation in [Validation::Attribute, Validation::Liveness] {
             if self.bool(validation.validate()) {

@@ -13,7 +13,7 @@ use std::fmt;
 /// No operation has half as many fields.
 const MAX_FIELDS: usize = 64;
 /// Longest `request_id`, in characters; a longer one is refused and not echoed.
-pub(super) const MAX_REQUEST_ID: usize = 128;
+pub const MAX_REQUEST_ID: usize = 128;
 /// Elements that are kept of a list; a longer one is recognised by having one more.
 pub(super) const MAX_LIST: usize = 64;
 

@@ -1,7 +1,7 @@
 //! Programs and libraries beside Rust that a chore needs: installed with apt where that is allowed,
 //! else named in one line.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 /// A Debian package and the program that shows it is there.
@@ -13,6 +13,7 @@ pub struct Need {
 /// The broker and the certificates of the black-box tests.
 pub const TESTS: &[Need] = &[
     Need { program: "mosquitto", package: "mosquitto" },
+    Need { program: "mosquitto_pub", package: "mosquitto-clients" },
     Need { program: "openssl", package: "openssl" },
 ];
 
@@ -32,6 +33,11 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     println!("installing {packages} with apt");
     let installed = apt(&["update", "-qq"], &[])
         && apt(&["install", "-y", "-qq", "--no-install-recommends"], &missing);
+    if installed && packages.split(' ').any(|package| package == "mosquitto") {
+        // Debian starts it at once, on the port that the embedded broker of `doorward run` wants. It
+        // was not there before, so nobody misses it.
+        let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
+    }
     if installed && needs.iter().all(|need| is_installed(need.program)) {
         Ok(())
     } else {
@@ -47,23 +53,25 @@ fn is_installed(program: &str) -> bool {
         .any(|dir| dir.join(program).is_file())
 }
 
-/// As root directly, else by a sudo that asks for no password: a chore must not sit and wait.
 fn apt(arguments: &[&str], packages: &[&str]) -> bool {
-    let is_root = Path::new("/proc/self")
-        .metadata()
-        .is_ok_and(|self_| std::os::unix::fs::MetadataExt::uid(&self_) == 0);
+    privileged("apt-get", &[arguments, packages].concat())
+}
+
+/// As root directly, else by a sudo that asks for no password: a chore must not sit and wait.
+fn privileged(program: &str, arguments: &[&str]) -> bool {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     let mut command = if is_root {
-        Command::new("apt-get")
+        Command::new(program)
     } else {
         let mut sudo = Command::new("sudo");
-        sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive", program]);
         sudo
     };
     command
         .args(arguments)
-        .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
 }
