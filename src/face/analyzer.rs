@@ -10,10 +10,11 @@ const MIN_SCORE: f32 = 0.6;
 /// From this score on a face stands upright and the picture is not turned. Faces on their side or on
 /// their head, taken for upright ones, reach 0.87; of upright ones (LFW) 99 % reach it.
 const SURELY_UPRIGHT: f32 = 0.9;
-/// A face in a turned picture is believed from this score on: upright faces seen upside down reach
-/// 0.77 where no face is found upright …
+/// A face in a turned picture is believed from this score on where none is found upright: upright
+/// faces seen upside down reach 0.77. Where one is found, the turned one must surely stand upright
+/// (a masked face that fills the picture reached 0.87 upside down) …
 const MIN_SCORE_TURNED: f32 = 0.8;
-/// … and when it beats the face found upright by this much.
+/// … and be ahead of it by this much.
 const TURNED_AHEAD: f32 = 0.05;
 /// Long sides in pixels the detector sees a picture at. The first finds faces that fill the picture,
 /// the second small ones.
@@ -85,7 +86,10 @@ impl Analyzer {
         if upright_score >= SURELY_UPRIGHT {
             return Ok(best);
         }
-        let mut score_to_beat = MIN_SCORE_TURNED.max(upright_score + TURNED_AHEAD);
+        let mut score_to_beat = match best.faces.is_empty() {
+            true => MIN_SCORE_TURNED,
+            false => SURELY_UPRIGHT.max(upright_score + TURNED_AHEAD),
+        };
         for rotation in [90, 180, 270] {
             let turned = picture.turned(rotation);
             let mut faces = self.detect_upright(&turned)?;
