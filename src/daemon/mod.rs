@@ -155,12 +155,8 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
         }
     };
     let health = {
-        let (service, device_id) = (service.clone(), mqtt.device_id.clone());
-        Arc::new(move || {
-            let mut fields = service.health();
-            fields.insert("device_id".into(), device_id.clone().into());
-            Value::Object(fields)
-        })
+        let service = service.clone();
+        Arc::new(move || Value::Object(service.health()))
     };
     let session = Session::start(mqtt, handler, health).await?;
     tracing::info!(

@@ -3,7 +3,9 @@
 /// Length of an embedding.
 pub const EMBEDDING_LEN: usize = 128;
 
-/// A vector of unit length: the dot product of two is their cosine.
+/// A vector of unit length: the dot product of two is their cosine. Networks make it with
+/// [`Embedding::normalized`]; whoever fills it from elsewhere, such as the gallery from its file,
+/// answers for the length.
 #[derive(Clone, PartialEq)]
 pub struct Embedding(pub [f32; EMBEDDING_LEN]);
 
