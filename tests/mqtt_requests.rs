@@ -23,13 +23,13 @@ use tokio::sync::Semaphore;
 #[derive(Clone)]
 struct Echo {
     done: Arc<AtomicUsize>,
-    /// A request is answered when there is a permit; at first there are plenty.
+    /// A request is answered when there is a permit, and uses it up.
     gate: Arc<Semaphore>,
 }
 
 impl Echo {
     fn new() -> Self {
-        Self { done: Arc::default(), gate: Arc::new(Semaphore::new(1000)) }
+        Self { done: Arc::default(), gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
     }
 
     /// One that answers only when the test lets it.
