@@ -44,8 +44,12 @@ fn main() {
         let found =
             measure(&format!("{name}: detect in {size}"), || analyzer.detect(&picture).unwrap());
         let face = FaceChoice::Largest.pick(&found.faces, &picture).unwrap();
-        measure(&format!("{name}: quality"), || analyzer.quality(&picture, face).unwrap());
-        measure(&format!("{name}: embed"), || analyzer.embed(&picture, face).unwrap());
+        measure(&format!("{name}: quality"), || {
+            analyzer.portrait(&picture, face).unwrap().quality()
+        });
+        measure(&format!("{name}: embed"), || {
+            analyzer.portrait(&picture, face).unwrap().embedding().unwrap()
+        });
     }
     let folder = std::env::temp_dir().join(format!("doorward-bench-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();

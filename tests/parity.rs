@@ -137,7 +137,11 @@ fn cosines(networks: &Networks, folder: &Path, reference: &Reference) -> Vec<f32
             let face = &seen.faces[seen.chosen];
             let crop = face::aligned_crop(&open(folder, seen), &face.detection()).unwrap();
             let expected = Embedding::normalized(&face.embedding).unwrap();
-            networks.embedder.embed(&crop).unwrap().cosine(&expected)
+            networks
+                .embedder
+                .embed(&networks.embedder.trunk(&crop).unwrap())
+                .unwrap()
+                .cosine(&expected)
         })
         .collect();
     cosines.sort_by(f32::total_cmp);

@@ -110,7 +110,7 @@ fn embed(
     let found = analyzer.detect(&picture)?;
     let upright = found.turned.as_ref().unwrap_or(&picture);
     match choice.pick(&found.faces, upright) {
-        Some(face) => Ok(Some(analyzer.embed(upright, face)?)),
+        Some(face) => Ok(Some(analyzer.portrait(upright, face)?.embedding()?)),
         None => Ok(None),
     }
 }

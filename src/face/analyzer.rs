@@ -1,7 +1,7 @@
 //! All networks, loaded, and how a face is looked for in a picture.
 
 use super::detector::without_overlaps;
-use super::{Detection, Detector, Embedder, Embedding, FaceError, Quality, aligned_crop};
+use super::{Detection, Detector, Embedder, FaceError, Portrait};
 use crate::nn::Weights;
 use crate::picture::Picture;
 
@@ -140,22 +140,21 @@ impl Analyzer {
         Ok(found.iter().map(|face| face.scaled(horizontal, vertical)).collect())
     }
 
-    /// The embedding of one detection of this picture.
-    pub fn embed(&self, picture: &Picture, face: &Detection) -> Result<Embedding, FaceError> {
-        self.embedder.embed(&crop(picture, face)?)
+    /// One detection of this picture, to be judged and embedded.
+    pub fn portrait<'a>(
+        &'a self,
+        picture: &'a Picture,
+        face: &'a Detection,
+    ) -> Result<Portrait<'a>, FaceError> {
+        Portrait::new(self, picture, face)
     }
 
-    /// Sharpness, brightness and colour of one detection of this picture.
-    pub fn quality(&self, picture: &Picture, face: &Detection) -> Result<Quality, FaceError> {
-        Ok(Quality::of_crop(&crop(picture, face)?))
+    pub(super) fn embedder(&self) -> &Embedder {
+        &self.embedder
     }
 }
 
 /// 0 of none.
 fn best_score(faces: &[Detection]) -> f32 {
     faces.iter().map(|face| face.score).fold(0.0, f32::max)
-}
-
-fn crop(picture: &Picture, face: &Detection) -> Result<Picture, FaceError> {
-    aligned_crop(picture, face).ok_or_else(|| FaceError("the landmarks are one point".into()))
 }

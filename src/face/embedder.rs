@@ -30,6 +30,12 @@ const BLOCKS: [(usize, usize, usize); 13] = [
 /// Values of the last activation map, 7×7×1024.
 const LAST_MAP: usize = 7 * 7 * 1024;
 
+/// What the network has seen before its last matrix reduces it to a person.
+pub struct Trunk {
+    /// `[7, 7, 1024]`.
+    last_map: Tensor,
+}
+
 /// The network, loaded.
 pub struct Embedder {
     first: Dense,
@@ -62,14 +68,22 @@ impl Embedder {
         Ok(Self { first, blocks, last })
     }
 
-    /// The embedding of a 112×112 crop aligned by [`super::align`].
-    pub fn embed(&self, crop: &Picture) -> std::result::Result<Embedding, FaceError> {
-        let values = self.forward(crop).map_err(FaceError::network)?;
-        Embedding::normalized(values)
+    /// Runs all but the last matrix on a 112×112 crop aligned by [`super::align`].
+    pub fn trunk(&self, crop: &Picture) -> std::result::Result<Trunk, FaceError> {
+        self.last_map(crop).map(|last_map| Trunk { last_map }).map_err(FaceError::network)
+    }
+
+    /// The embedding of a crop, from what [`Embedder::trunk`] made of it.
+    pub fn embed(&self, trunk: &Trunk) -> std::result::Result<Embedding, FaceError> {
+        let values = || {
+            let row = trunk.last_map.reshape((1, LAST_MAP))?;
+            self.last.forward(&row)?.flatten_all()?.to_vec1()
+        };
+        Embedding::normalized(values().map_err(FaceError::network)?)
             .ok_or_else(|| FaceError("the embedding has no direction".into()))
     }
 
-    fn forward(&self, crop: &Picture) -> Result<Vec<f32>> {
+    fn last_map(&self, crop: &Picture) -> Result<Tensor> {
         let side = CROP as usize;
         // (x − 127.5) / 128; the border of the convolutions is 0 after this step, not before.
         let values = crop.rgb().iter().map(|&v| (f32::from(v) - 127.5) / 128.0).collect();
@@ -78,6 +92,6 @@ impl Embedder {
         for (depthwise, pointwise) in &self.blocks {
             x = pointwise.forward(&depthwise.forward(&x)?)?;
         }
-        self.last.forward(&x.reshape((1, LAST_MAP))?)?.flatten_all()?.to_vec1()
+        Ok(x)
     }
 }

@@ -11,14 +11,16 @@ mod detection;
 mod detector;
 mod embedder;
 mod embedding;
+mod portrait;
 mod quality;
 
 pub use align::aligned_crop;
 pub use analyzer::{Analyzer, Faces, ModelFiles};
 pub use detection::Detection;
 pub use detector::Detector;
-pub use embedder::Embedder;
+pub use embedder::{Embedder, Trunk};
 pub use embedding::{EMBEDDING_LEN, Embedding};
+pub use portrait::Portrait;
 pub use quality::Quality;
 
 /// A network failed: a bug or a damaged model file, never the picture's fault.

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
 use super::valid::{Checks, Task};
-use crate::face::{Analyzer, Detection, Embedding, Faces, Quality};
+use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
 use base64::Engine as _;
@@ -85,15 +85,11 @@ impl Recognizer {
             return Err(Failure::internal("a request without an image passed validation"));
         };
 
-        let quality = match job.checks.is_quality {
-            true => Some(times.stage("quality", || {
-                self.analyzer.quality(probe.upright(), &probe.face).map_err(Failure::internal)
-            })?),
-            false => None,
-        };
+        let portrait = self.portrait(&probe).map_err(Failure::internal)?;
+        let quality = job.checks.is_quality.then(|| times.stage("quality", || portrait.quality()));
         let failed = failed(&job.checks, job.operation, quality, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, job.admin, &probe, reference.as_ref(), times)?
+            self.perform(job.task, job.admin, &probe, &portrait, reference.as_ref(), times)?
         } else {
             Done { failed, ..Done::default() }
         };
@@ -142,10 +138,11 @@ impl Recognizer {
         task: Task,
         admin: bool,
         probe: &Sight,
+        portrait: &Portrait,
         reference: Option<&Sight>,
         times: &mut Times,
     ) -> Result<Done, Failure> {
-        let embedding = times.stage("embed", || self.embedding(probe))?;
+        let embedding = times.stage("embed", || portrait.embedding()).map_err(Failure::internal)?;
         match task {
             Task::Enroll { subject_id, mode } => {
                 self.enroll(subject_id, mode, admin, probe, embedding)
@@ -168,14 +165,16 @@ impl Recognizer {
             Task::Compare { level } => {
                 let reference = reference
                     .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
-                let reference = times.stage("embed", || self.embedding(reference))?;
+                let reference = times
+                    .stage("embed", || self.portrait(reference)?.embedding())
+                    .map_err(Failure::internal)?;
                 Ok(compared(embedding.cosine(&reference), level))
             }
         }
     }
 
-    fn embedding(&self, sight: &Sight) -> Result<Embedding, Failure> {
-        self.analyzer.embed(sight.upright(), &sight.face).map_err(Failure::internal)
+    fn portrait<'a>(&'a self, sight: &'a Sight) -> Result<Portrait<'a>, FaceError> {
+        self.analyzer.portrait(sight.upright(), &sight.face)
     }
 
     fn enroll(

@@ -1,0 +1,185 @@
+//! Logistic regression with an L2 penalty, fitted by Newton's method: few parameters, one optimum,
+//! so that the same samples give the same bits.
+//!
+//! D. R. Cox, "The regression analysis of binary sequences", 1958; the fit is iteratively reweighted
+//! least squares.
+
+/// A fitted model: the probability of the positive class is σ(weights · x + bias).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logistic {
+    /// One a feature, in the features' own units.
+    pub weights: Vec<f32>,
+    /// Log-odds at x = 0.
+    pub bias: f32,
+}
+
+/// One sample: its features, its class, and how much it counts.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// As many as every other sample has.
+    pub features: Vec<f32>,
+    /// Of the positive class.
+    pub positive: bool,
+    /// 1 for one photograph like any other.
+    pub weight: f64,
+}
+
+/// Steps of Newton's method; it stops earlier when a step changes nothing.
+const MOST_STEPS: usize = 50;
+/// A step that moves no standardised weight by more than this is the last.
+const SETTLED: f64 = 1e-8;
+
+impl Logistic {
+    /// Log-odds of the positive class.
+    pub fn log_odds(&self, features: &[f32]) -> f32 {
+        self.bias + self.weights.iter().zip(features).map(|(w, x)| w * x).sum::<f32>()
+    }
+
+    /// Fits to samples. `penalty` is added to the Hessian of the standardised weights (not of the
+    /// bias): 1 is as strong as one sample of weight 4 at even odds.
+    ///
+    /// `None` without a sample of each class.
+    pub fn fit(samples: &[&Sample], penalty: f64) -> Option<Self> {
+        let first = samples.first()?;
+        if !samples.iter().any(|s| s.positive) || samples.iter().all(|s| s.positive) {
+            return None;
+        }
+        let width = first.features.len();
+        let (means, scales) = standard(samples, width);
+        // Column `width` is the bias.
+        let rows: Vec<Vec<f64>> = samples
+            .iter()
+            .map(|sample| {
+                let values = sample.features.iter().zip(&means).zip(&scales);
+                values.map(|((&x, m), s)| (f64::from(x) - m) / s).chain([1.0]).collect()
+            })
+            .collect();
+        let mut parameters = vec![0f64; width + 1];
+        for _ in 0..MOST_STEPS {
+            let mut gradient = vec![0f64; width + 1];
+            let mut hessian = vec![0f64; (width + 1) * (width + 1)];
+            for (sample, row) in samples.iter().zip(&rows) {
+                let odds: f64 = row.iter().zip(&parameters).map(|(x, p)| x * p).sum();
+                let p = 1.0 / (1.0 + (-odds).exp());
+                let error = sample.weight * (f64::from(u8::from(sample.positive)) - p);
+                // Bounded from below, so that samples without doubt leave the matrix invertible.
+                let curvature = sample.weight * (p * (1.0 - p)).max(1e-9);
+                for (i, x) in row.iter().enumerate() {
+                    gradient[i] += error * x;
+                    let scaled = curvature * x;
+                    let line = &mut hessian[i * (width + 1)..][..=i];
+                    for (cell, y) in line.iter_mut().zip(row) {
+                        *cell += scaled * y;
+                    }
+                }
+            }
+            for i in 0..width {
+                gradient[i] -= penalty * parameters[i];
+                hessian[i * (width + 1) + i] += penalty;
+            }
+            let step = solve(&mut hessian, gradient);
+            let mut largest = 0f64;
+            for (parameter, step) in parameters.iter_mut().zip(&step) {
+                // Far from the optimum a full Newton step may overshoot.
+                let step = step.clamp(-2.0, 2.0);
+                *parameter += step;
+                largest = largest.max(step.abs());
+            }
+            if largest < SETTLED {
+                break;
+            }
+        }
+        let weights: Vec<f64> = parameters.iter().zip(&scales).map(|(p, s)| p / s).collect();
+        let shift: f64 = weights.iter().zip(&means).map(|(w, m)| w * m).sum();
+        Some(Self {
+            weights: weights.into_iter().map(|w| w as f32).collect(),
+            bias: (parameters[width] - shift) as f32,
+        })
+    }
+}
+
+/// Mean and standard deviation of each feature; 1 for a feature that never changes.
+fn standard(samples: &[&Sample], width: usize) -> (Vec<f64>, Vec<f64>) {
+    let total: f64 = samples.iter().map(|s| s.weight).sum();
+    let (mut means, mut scales) = (vec![0f64; width], vec![0f64; width]);
+    for sample in samples {
+        for (mean, &x) in means.iter_mut().zip(&sample.features) {
+            *mean += sample.weight * f64::from(x) / total;
+        }
+    }
+    for sample in samples {
+        for ((scale, &x), mean) in scales.iter_mut().zip(&sample.features).zip(&means) {
+            *scale += sample.weight * (f64::from(x) - mean).powi(2) / total;
+        }
+    }
+    for scale in &mut scales {
+        *scale = if *scale > 1e-12 { scale.sqrt() } else { 1.0 };
+    }
+    (means, scales)
+}
+
+/// Solves `matrix` · x = `right` by Cholesky's decomposition; of the symmetric positive definite
+/// matrix only the lower triangle is read, and it is overwritten.
+fn solve(matrix: &mut [f64], mut right: Vec<f64>) -> Vec<f64> {
+    let n = right.len();
+    for j in 0..n {
+        for k in 0..j {
+            let factor = matrix[j * n + k];
+            for i in j..n {
+                matrix[i * n + j] -= matrix[i * n + k] * factor;
+            }
+        }
+        let pivot = matrix[j * n + j].max(1e-12).sqrt();
+        for i in j..n {
+            matrix[i * n + j] /= pivot;
+        }
+    }
+    for i in 0..n {
+        let known: f64 = (0..i).map(|k| matrix[i * n + k] * right[k]).sum();
+        right[i] = (right[i] - known) / matrix[i * n + i];
+    }
+    for i in (0..n).rev() {
+        let known: f64 = (i + 1..n).map(|k| matrix[k * n + i] * right[k]).sum();
+        right[i] = (right[i] - known) / matrix[i * n + i];
+    }
+    right
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(features: &[f32], positive: bool) -> Sample {
+        Sample { features: features.to_vec(), positive, weight: 1.0 }
+    }
+
+    #[test]
+    fn without_a_penalty_the_fit_meets_the_frequencies() {
+        // 3 of 4 positive at 0, 1 of 4 at 1: log-odds ln 3 and -ln 3.
+        let samples: Vec<Sample> = [(0.0, 3), (1.0, 1)]
+            .into_iter()
+            .flat_map(|(x, positive)| (0..4).map(move |i| sample(&[x], i < positive)))
+            .collect();
+        let fitted = Logistic::fit(&samples.iter().collect::<Vec<_>>(), 0.0).unwrap();
+        assert!((fitted.log_odds(&[0.0]) - 3f32.ln()).abs() < 1e-4, "{fitted:?}");
+        assert!((fitted.log_odds(&[1.0]) + 3f32.ln()).abs() < 1e-4, "{fitted:?}");
+    }
+
+    #[test]
+    fn a_penalty_keeps_separable_classes_finite_and_spares_the_useless_feature() {
+        let samples: Vec<Sample> =
+            (0..40).map(|i| sample(&[i as f32, (i % 2) as f32, 7.0], i >= 20)).collect();
+        let fitted = Logistic::fit(&samples.iter().collect::<Vec<_>>(), 1.0).unwrap();
+        assert!(fitted.weights.iter().all(|w| w.is_finite()));
+        assert!(fitted.log_odds(&[0.0, 0.0, 7.0]) < -1.0);
+        assert!(fitted.log_odds(&[39.0, 0.0, 7.0]) > 1.0);
+        assert!(fitted.weights[1].abs() < 0.5 && fitted.weights[2] == 0.0, "{fitted:?}");
+    }
+
+    #[test]
+    fn one_class_alone_is_no_fit() {
+        let samples = [sample(&[1.0], true), sample(&[2.0], true)];
+        assert_eq!(Logistic::fit(&samples.iter().collect::<Vec<_>>(), 1.0), None);
+        assert_eq!(Logistic::fit(&[], 1.0), None);
+    }
+}

@@ -1,0 +1,45 @@
+//! One face of a picture, and what the networks make of it. Each step runs when it is first asked
+//! for and only once: a check that nobody asked for costs nothing.
+
+use super::embedder::Trunk;
+use super::{Analyzer, Detection, Embedding, FaceError, Quality, aligned_crop};
+use crate::picture::Picture;
+use std::cell::OnceCell;
+
+/// A detection of an upright picture, ready to be judged; made by [`Analyzer::portrait`].
+pub struct Portrait<'a> {
+    analyzer: &'a Analyzer,
+    crop: Picture,
+    trunk: OnceCell<Trunk>,
+}
+
+impl<'a> Portrait<'a> {
+    pub(super) fn new(
+        analyzer: &'a Analyzer,
+        picture: &'a Picture,
+        face: &'a Detection,
+    ) -> Result<Self, FaceError> {
+        let crop = aligned_crop(picture, face)
+            .ok_or_else(|| FaceError("the landmarks are one point".into()))?;
+        Ok(Self { analyzer, crop, trunk: OnceCell::new() })
+    }
+
+    /// Sharpness, brightness and colour.
+    pub fn quality(&self) -> Quality {
+        Quality::of_crop(&self.crop)
+    }
+
+    /// Whose face it is.
+    pub fn embedding(&self) -> Result<Embedding, FaceError> {
+        self.analyzer.embedder().embed(self.trunk()?)
+    }
+
+    /// Everything of the embedder but its last matrix; the attributes read it too.
+    fn trunk(&self) -> Result<&Trunk, FaceError> {
+        if let Some(trunk) = self.trunk.get() {
+            return Ok(trunk);
+        }
+        let trunk = self.analyzer.embedder().trunk(&self.crop)?;
+        Ok(self.trunk.get_or_init(|| trunk))
+    }
+}
