@@ -1,5 +1,6 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
+mod accuracy;
 mod cargo;
 mod demo;
 mod models;
@@ -29,6 +30,12 @@ enum Command {
     },
     /// Make the numbers of tests/parity/ with OpenCV and onnxruntime, in a Python venv
     Reference,
+    /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
+    Accuracy {
+        /// The parts to measure; all of them by default
+        #[arg(value_enum)]
+        parts: Vec<accuracy::Part>,
+    },
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
     /// Every test
@@ -43,6 +50,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
+        Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
