@@ -3,7 +3,7 @@
 
 use super::align::smooth_crop;
 use super::embedder::Trunk;
-use super::{Analyzer, Detection, Embedding, FaceError, Quality, aligned_crop};
+use super::{Analyzer, Detection, Embedding, FaceError, Liveness, Quality, aligned_crop};
 use crate::picture::Picture;
 use std::cell::OnceCell;
 
@@ -34,6 +34,11 @@ impl<'a> Portrait<'a> {
             Some(crop) => Quality::of_crop(&crop),
             None => Quality::of_crop(&self.crop),
         }
+    }
+
+    /// A living face, or a picture of one?
+    pub fn liveness(&self) -> Result<Liveness, FaceError> {
+        self.analyzer.liveness().judge(self.picture, self.face)
     }
 
     /// Whose face it is.
