@@ -1,4 +1,5 @@
-//! Do our networks compute what OpenCV and onnxruntime compute from the authors' files?
+//! Do our networks compute what OpenCV and onnxruntime compute from the authors' files, and do the
+//! 8-bit weights what the f32 ones do?
 //!
 //! The numbers come from `cargo xtask reference`. Those of the portraits are committed; those of a
 //! hundred people of the development photographs are made anew where these are. The f32 path needs
@@ -8,7 +9,7 @@
 #[path = "support/terminal.rs"]
 mod terminal;
 
-use doorward::face::{self, Detection, Detector, Embedder, Embedding};
+use doorward::face::{self, Detection, Detector, Embedder, Embedding, MiniFasNet};
 use doorward::nn::Weights;
 use doorward::picture::{self, Limits, Picture};
 use serde::Deserialize;
@@ -197,5 +198,40 @@ fn quantized_finds_the_faces_that_opencv_finds() {
         assert_eq!(found.len(), seen.faces.len(), "{}", seen.path);
         let expected = seen.faces[0].detection();
         assert!(found[0].overlap(&expected) > 0.8, "{}", seen.path);
+    }
+}
+
+/// Softmax of the logits, the class live.
+fn live(network: &MiniFasNet, picture: &Picture, face: &Detection) -> f32 {
+    let logits = network.logits(&network.crop(picture, face).unwrap()).unwrap();
+    let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
+    logits[network.live_class()].exp() / sum
+}
+
+#[test]
+fn quantized_liveness_is_nearly_that_of_f32() {
+    let name = "quantized_liveness_is_nearly_that_of_f32";
+    if f32_networks(name).is_none() {
+        return;
+    }
+    let sets = [Some(portraits()), people(name)];
+    for file in ["minifasnet-v2.gguf", "minifasnet-v1se.gguf"] {
+        let [exact, rounded] = ["target/models-f32", "models"].map(|folder| {
+            let bytes = fs::read(root().join(folder).join(file)).unwrap();
+            MiniFasNet::load(&Weights::read(&bytes).unwrap()).unwrap()
+        });
+        for (folder, reference) in sets.iter().flatten() {
+            let apart = reference.pictures.iter().map(|seen| {
+                let (picture, face) = (open(folder, seen), seen.faces[seen.chosen].detection());
+                (live(&exact, &picture, &face) - live(&rounded, &picture, &face)).abs()
+            });
+            let apart: Vec<f32> = apart.collect();
+            let (worst, mean) = (
+                apart.iter().copied().fold(0.0, f32::max),
+                apart.iter().sum::<f32>() / apart.len() as f32,
+            );
+            println!("{file}: {} faces, worst {worst}, mean {mean}", apart.len());
+            assert!(worst < 0.15 && mean < 0.01, "{file}: worst {worst}, mean {mean}");
+        }
     }
 }

@@ -10,15 +10,24 @@ use crate::picture::Picture;
 pub const CROP: u32 = 112;
 
 /// Beyond this many picture pixels a crop pixel, the picture is shrunk before it is sampled, else
-/// fine structure would alias into the crop.
+/// fine structure would alias into the crop. Below it the embedder gets what it was trained on.
 const MOST_SKIP: f32 = 2.0;
 
 /// The face turned, scaled and shifted to the template: 112×112 pixels, black where the picture
 /// ends. `None` when the landmarks are one point.
 pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
+    crop(picture, face, MOST_SKIP)
+}
+
+/// The same, and never aliased: its sharpness is that of the face, whatever the resolution.
+pub(super) fn smooth_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
+    crop(picture, face, 1.0)
+}
+
+fn crop(picture: &Picture, face: &Detection, most_skip: f32) -> Option<Picture> {
     let matrix = crop_to_picture(&face.landmarks)?;
     let scale = matrix[0].hypot(matrix[1]);
-    if scale <= MOST_SKIP {
+    if scale <= most_skip {
         return Some(picture.warped(&matrix, CROP, CROP));
     }
     // Only the surroundings of the face are shrunk: the corners of the crop bound them.
@@ -29,9 +38,11 @@ pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
     let outermost = |axis: usize, pick: fn(f32, f32) -> f32, margin: f32| {
         (corners.iter().map(|c| c[axis]).reduce(pick).unwrap_or(0.0) + margin) as i64
     };
+    // A pixel of the shrunk picture more than is sampled, and one for the rounding.
+    let margin = 2.0 * scale + 1.0;
     let (left, top) =
-        (outermost(0, f32::min, -scale).max(0), outermost(1, f32::min, -scale).max(0));
-    let (right, bottom) = (outermost(0, f32::max, scale), outermost(1, f32::max, scale));
+        (outermost(0, f32::min, -margin).max(0), outermost(1, f32::min, -margin).max(0));
+    let (right, bottom) = (outermost(0, f32::max, margin), outermost(1, f32::max, margin));
     let Some(around) = picture.cropped(left, top, right, bottom) else {
         return Some(picture.warped(&matrix, CROP, CROP));
     };
@@ -114,6 +125,17 @@ mod tests {
             let x = matrix[0] * point[0] + matrix[1] * point[1] + matrix[2];
             let y = matrix[3] * point[0] + matrix[4] * point[1] + matrix[5];
             assert!((x - expected[0]).abs() < 1e-2 && (y - expected[1]).abs() < 1e-2);
+        }
+    }
+
+    #[test]
+    fn a_shrunk_crop_has_no_border_of_its_own() {
+        let even = Picture::new(400, 400, vec![200; 400 * 400 * 3]).unwrap();
+        for scale in [1.01, 1.2, 1.5, 1.99, 2.3, 3.0] {
+            let landmarks = TEMPLATE.map(|[x, y]| [scale * x + 20.3, scale * y + 10.7]);
+            let face = Detection { x: 0.0, y: 0.0, width: 1.0, height: 1.0, landmarks, score: 1.0 };
+            let crop = smooth_crop(&even, &face).unwrap();
+            assert!(crop.rgb().iter().all(|&value| value == 200), "at scale {scale}");
         }
     }
 

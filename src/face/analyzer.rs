@@ -1,7 +1,7 @@
 //! All networks, loaded, and how a face is looked for in a picture.
 
 use super::detector::without_overlaps;
-use super::{Detection, Detector, Embedder, FaceError, Portrait};
+use super::{Detection, Detector, Embedder, FaceError, LivenessModel, Portrait};
 use crate::nn::Weights;
 use crate::picture::Picture;
 
@@ -28,6 +28,10 @@ pub struct ModelFiles<'a> {
     pub yunet: &'a [u8],
     /// Embedder.
     pub sface: &'a [u8],
+    /// Liveness, of a crop 2.7 times the box.
+    pub minifasnet_v2: &'a [u8],
+    /// Liveness, of a crop 4 times the box.
+    pub minifasnet_v1se: &'a [u8],
     /// Id of the embedder and its quantization.
     pub model_id: &'a str,
 }
@@ -36,6 +40,8 @@ pub struct ModelFiles<'a> {
 pub const SHIPPED: ModelFiles<'static> = ModelFiles {
     yunet: include_bytes!("../../models/yunet.gguf"),
     sface: include_bytes!("../../models/sface.gguf"),
+    minifasnet_v2: include_bytes!("../../models/minifasnet-v2.gguf"),
+    minifasnet_v1se: include_bytes!("../../models/minifasnet-v1se.gguf"),
     model_id: "sface-2021dec-q8_0",
 };
 
@@ -54,6 +60,7 @@ pub struct Faces {
 pub struct Analyzer {
     detector: Detector,
     embedder: Embedder,
+    liveness: LivenessModel,
     model_id: String,
 }
 
@@ -65,7 +72,10 @@ impl Analyzer {
 
     /// Loads other weights of the same networks.
     pub fn from_files(files: &ModelFiles<'_>) -> Result<Self, FaceError> {
+        let networks = [files.minifasnet_v2, files.minifasnet_v1se].map(Weights::read);
+        let [v2, v1se] = networks;
         Ok(Self {
+            liveness: LivenessModel::load([&v2?, &v1se?])?,
             detector: Detector::load(&Weights::read(files.yunet)?)?,
             embedder: Embedder::load(&Weights::read(files.sface)?)?,
             model_id: files.model_id.to_owned(),
@@ -147,6 +157,10 @@ impl Analyzer {
         face: &'a Detection,
     ) -> Result<Portrait<'a>, FaceError> {
         Portrait::new(self, picture, face)
+    }
+
+    pub(super) fn liveness(&self) -> &LivenessModel {
+        &self.liveness
     }
 
     pub(super) fn embedder(&self) -> &Embedder {

@@ -1,4 +1,4 @@
-//! The networks and what they mean: detection, alignment, embedding, quality. Knows pixels and
+//! The networks and what they mean: detection, alignment, embedding, liveness, quality. Knows pixels and
 //! vectors; never requests, files, topics or the clock: the same picture gives the same result.
 //!
 //! Terms. A *detection* is one face found; its *landmarks* are eyes, nose tip and mouth corners. An
@@ -11,6 +11,8 @@ mod detection;
 mod detector;
 mod embedder;
 mod embedding;
+mod liveness;
+mod minifasnet;
 mod portrait;
 mod quality;
 
@@ -20,6 +22,8 @@ pub use detection::Detection;
 pub use detector::Detector;
 pub use embedder::{Embedder, Trunk};
 pub use embedding::{EMBEDDING_LEN, Embedding};
+pub use liveness::{Liveness, LivenessModel};
+pub use minifasnet::MiniFasNet;
 pub use portrait::Portrait;
 pub use quality::Quality;
 

@@ -1,14 +1,18 @@
 //! One face of a picture, and what the networks make of it. Each step runs when it is first asked
 //! for and only once: a check that nobody asked for costs nothing.
 
+use super::align::smooth_crop;
 use super::embedder::Trunk;
-use super::{Analyzer, Detection, Embedding, FaceError, Quality, aligned_crop};
+use super::{Analyzer, Detection, Embedding, FaceError, Liveness, Quality, aligned_crop};
 use crate::picture::Picture;
 use std::cell::OnceCell;
 
 /// A detection of an upright picture, ready to be judged; made by [`Analyzer::portrait`].
 pub struct Portrait<'a> {
     analyzer: &'a Analyzer,
+    picture: &'a Picture,
+    face: &'a Detection,
+    /// Aligned.
     crop: Picture,
     trunk: OnceCell<Trunk>,
 }
@@ -21,12 +25,20 @@ impl<'a> Portrait<'a> {
     ) -> Result<Self, FaceError> {
         let crop = aligned_crop(picture, face)
             .ok_or_else(|| FaceError("the landmarks are one point".into()))?;
-        Ok(Self { analyzer, crop, trunk: OnceCell::new() })
+        Ok(Self { analyzer, picture, face, crop, trunk: OnceCell::new() })
     }
 
     /// Sharpness, brightness and colour.
     pub fn quality(&self) -> Quality {
-        Quality::of_crop(&self.crop)
+        match smooth_crop(self.picture, self.face) {
+            Some(crop) => Quality::of_crop(&crop),
+            None => Quality::of_crop(&self.crop),
+        }
+    }
+
+    /// A living face, or a picture of one?
+    pub fn liveness(&self) -> Result<Liveness, FaceError> {
+        self.analyzer.liveness().judge(self.picture, self.face)
     }
 
     /// Whose face it is.

@@ -12,12 +12,14 @@ mod depthwise;
 mod matrix;
 mod resample;
 mod weights;
+mod whole_map;
 
 pub use activation::Activation;
 pub use depthwise::Depthwise;
 pub use matrix::{Dense, Linear, Pointwise};
 pub use resample::{MaxPool2, UpsampleAdd};
 pub use weights::{Weights, WeightsError};
+pub use whole_map::{SqueezeExcite, WholeDepthwise};
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 

@@ -6,7 +6,7 @@
 //! padded the same way. `{layer}.bias` and `{layer}.slope` (PReLU) are f32 vectors.
 
 use super::Activation;
-use candle_core::quantized::gguf_file::Content;
+use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use std::io::Cursor;
 
@@ -28,6 +28,9 @@ pub enum WeightsError {
         /// What the network needs.
         expected: String,
     },
+    /// The file does not say something about its network.
+    #[error("the weights do not tell {0}; models and program do not belong together")]
+    Metadata(String),
 }
 
 /// A network's tensors by name.
@@ -66,6 +69,24 @@ impl<'a> Weights<'a> {
             });
         }
         Ok(tensor.narrow(1, 0, inputs)?.contiguous()?)
+    }
+
+    /// Outputs of a layer, for networks whose widths only their file knows.
+    pub fn outputs(&self, layer: &str) -> Result<usize, WeightsError> {
+        let name = format!("{layer}.bias");
+        match self.content.tensor_infos.get(&name).map(|info| info.shape.dims()) {
+            Some(&[outputs]) => Ok(outputs),
+            other => Err(WeightsError::Shape {
+                layer: name,
+                found: format!("{:?}", other.unwrap_or(&[])),
+                expected: "a vector".to_owned(),
+            }),
+        }
+    }
+
+    /// An entry of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Result<&Value, WeightsError> {
+        self.content.metadata.get(key).ok_or_else(|| WeightsError::Metadata(key.to_owned()))
     }
 
     /// `{layer}.bias`, one value an output.

@@ -63,6 +63,42 @@ impl Picture {
         Self { width, height, rgb }
     }
 
+    /// The part of the picture that starts at `left`, `top`, brought to `to_width` x `to_height` by
+    /// interpolating between four neighbours, however far apart the samples lie: fine structure aliases, as in
+    /// OpenCV's `resize` with `INTER_LINEAR`, which this is to within one level. Beyond its border the part
+    /// goes on with its outermost pixels. `None` if a side is 0 or the part does not lie within the picture.
+    pub fn sampled(
+        &self,
+        [left, top, width, height]: [u32; 4],
+        to_width: u32,
+        to_height: u32,
+    ) -> Option<Self> {
+        let inside = |from: u32, length: u32, whole: u32| {
+            length > 0 && from.checked_add(length).is_some_and(|end| end <= whole)
+        };
+        if !inside(left, width, self.width) || !inside(top, height, self.height) {
+            return None;
+        }
+        let columns = neighbours(left, width, to_width);
+        let rows = neighbours(top, height, to_height);
+        let mut rgb = Vec::with_capacity(columns.len() * rows.len() * CHANNELS);
+        let stride = self.width as usize * CHANNELS;
+        for &(upper, lower, down) in &rows {
+            for &(left, right, across) in &columns {
+                for channel in 0..CHANNELS {
+                    let value = |row: usize, column: usize| {
+                        f32::from(self.rgb[row * stride + column * CHANNELS + channel])
+                    };
+                    let between = |a: f32, b: f32, share: f32| a + (b - a) * share;
+                    let above = between(value(upper, left), value(upper, right), across);
+                    let below = between(value(lower, left), value(lower, right), across);
+                    rgb.push(between(above, below, down).round() as u8);
+                }
+            }
+        }
+        Self::new(to_width, to_height, rgb)
+    }
+
     /// The picture seen through an affine map: output pixel (x, y) shows the source at
     /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours, of which those
     /// outside the picture are black. Pixel centres lie at whole numbers. This is OpenCV's `warpAffine` with
@@ -106,6 +142,20 @@ impl Picture {
         let at = (y as usize * self.width as usize + x as usize) * CHANNELS;
         self.rgb.get(at..at + CHANNELS)
     }
+}
+
+/// For each of `to` samples spread over `length` pixels from `from` on: the pixels before and after it,
+/// and how far it is on the way from the first to the second.
+fn neighbours(from: u32, length: u32, to: u32) -> Vec<(usize, usize, f32)> {
+    let step = length as f32 / to as f32;
+    (0..to)
+        .map(|sample| {
+            let at = ((sample as f32 + 0.5) * step - 0.5).clamp(0.0, (length - 1) as f32);
+            let before = at as u32;
+            let after = (before + 1).min(length - 1);
+            ((from + before) as usize, (from + after) as usize, at.fract())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -170,6 +220,24 @@ mod tests {
         let picture = places(7, 5);
         assert_eq!(picture.resized(7, 5), picture);
         assert_eq!(picture.resized(0, 3).width(), 1);
+    }
+
+    #[test]
+    fn sampling_worked_by_hand() {
+        // R of the source: 9, then 10 20 30 40 50 60.
+        let rgb = [9, 10, 20, 30, 40, 50, 60].into_iter().flat_map(|v| [v, 0, 255]).collect();
+        let source = Picture::new(7, 1, rgb).unwrap();
+        let red = |width: u32, to: u32| -> Vec<u8> {
+            let part = source.sampled([1, 0, width, 1], to, 1).unwrap();
+            part.rgb().iter().copied().step_by(3).collect()
+        };
+        // A third: samples 1 and 4 of 0..6 alone, nothing is averaged.
+        assert_eq!(red(6, 2), [20, 50]);
+        // Doubled: the outermost samples lie a quarter of a pixel outside.
+        assert_eq!(red(2, 4), [10, 13, 18, 20]);
+        assert_eq!(source.sampled([1, 0, 7, 1], 2, 1), None);
+        assert_eq!(source.sampled([1, 0, 0, 1], 2, 1), None);
+        assert_eq!(source.sampled([0, 0, 7, 1], 0, 1), None);
     }
 
     #[test]

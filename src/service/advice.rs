@@ -105,8 +105,16 @@ mod tests {
     }
 
     fn quality(dark: bool) -> Option<Quality> {
-        let (sharpness, brightness, chroma) = (100.0, 20.0, 10.0);
-        Some(Quality { blur: false, dark, grayscale: false, sharpness, brightness, chroma })
+        let (sharpness, fineness, brightness, chroma) = (100.0, 1.0, 20.0, 10.0);
+        Some(Quality {
+            blur: false,
+            dark,
+            grayscale: false,
+            sharpness,
+            fineness,
+            brightness,
+            chroma,
+        })
     }
 
     #[test]

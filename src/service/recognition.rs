@@ -296,10 +296,11 @@ fn not_available(checks: &Checks) -> Vec<&'static str> {
 /// The raw scores behind what was judged.
 fn scores(face: &Detection, quality: Option<Quality>, cosine: Option<f32>) -> Value {
     let sharpness = quality.map(|quality| ("sharpness", quality.sharpness));
+    let fineness = quality.map(|quality| ("fineness", quality.fineness));
     let brightness = quality.map(|quality| ("brightness", quality.brightness));
     let chroma = quality.map(|quality| ("chroma", quality.chroma));
     let cosine = cosine.map(|cosine| ("cosine", cosine));
-    [Some(("detection", face.score)), sharpness, brightness, chroma, cosine]
+    [Some(("detection", face.score)), sharpness, fineness, brightness, chroma, cosine]
         .into_iter()
         .flatten()
         .map(|(name, score)| {
@@ -333,8 +334,8 @@ mod tests {
     };
 
     fn quality(blur: bool, dark: bool, grayscale: bool) -> Option<Quality> {
-        let (sharpness, brightness, chroma) = (0.0, 0.0, 0.0);
-        Some(Quality { blur, dark, grayscale, sharpness, brightness, chroma })
+        let (sharpness, fineness, brightness, chroma) = (0.0, 0.0, 0.0, 0.0);
+        Some(Quality { blur, dark, grayscale, sharpness, fineness, brightness, chroma })
     }
 
     #[test]
@@ -395,6 +396,6 @@ mod tests {
         assert_eq!(scores(&face, None, None), json!({"detection": 0.9123}));
         let all = scores(&face, quality(false, false, false), Some(0.5));
         let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(names, ["detection", "sharpness", "brightness", "chroma", "cosine"]);
+        assert_eq!(names, ["detection", "sharpness", "fineness", "brightness", "chroma", "cosine"]);
     }
 }
