@@ -183,17 +183,21 @@ async fn blocks_are_there_when_they_are_asked_for() {
     assert_eq!(answer["image_quality"], json!({"blur": false, "dark": false, "grayscale": false}));
     assert_eq!((&answer["rotation"], &answer["nface"]), (&json!(0), &json!(1)));
     assert_eq!(answer["meta"]["device_id"], "front");
-    // Until they can be computed, they are named and not made up.
-    assert_eq!(answer["meta"]["not_available"], json!(["liveness", "attributes"]));
-    assert!(answer.get("attributes").is_none() && answer.get("liveness").is_none());
+    assert_eq!(answer["liveness"]["status"], true);
+    let bare = json!({
+        "sunglasses_on": false, "mask_on": false, "veil_on": false, "hat_on": false
+    });
+    assert_eq!(answer["attributes"], bare);
 
     let body = json!({
         "image": image, "is_quality": false, "is_attribute": false, "is_liveness": false
     });
     let answer = client.ask("search", &body).await;
     assert!(answer.get("image_quality").is_none());
-    assert!(answer["meta"].get("not_available").is_none());
-    assert!(answer["meta"]["timings_ms"].get("quality").is_none());
+    assert!(answer.get("attributes").is_none() && answer.get("liveness").is_none());
+    for stage in ["quality", "attributes", "liveness"] {
+        assert!(answer["meta"]["timings_ms"].get(stage).is_none(), "{stage}");
+    }
     assert!(answer["meta"]["scores"].get("sharpness").is_none());
 }
 

@@ -162,9 +162,6 @@ async fn step_2_fields_that_are_unknown_or_of_another_type() {
         ("subject/update", about_anna("valid_from", json!(-1)), "valid_from"),
         ("subject/update", about_anna("valid_until", json!("2030-01-01")), "valid_until"),
         ("subject/update", about_anna("templates", json!(0)), "templates"),
-        // A check that this version cannot make is refused and never passes.
-        ("enroll", with("validate_attribute", json!(true)), "validate_attribute"),
-        ("search", with("validate_liveness", json!(true)), "validate_liveness"),
     ];
     let cases = cases.map(|(operation, body, field)| (operation, body, "INVALID_PAYLOAD", field));
     all_refused(&mut client, &cases).await;
@@ -240,13 +237,43 @@ async fn step_3_images_and_step_4_subjects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn step_5_dependencies_and_step_6_thresholds_and_limits() {
     let (_terminal, mut client) = start().await;
-    let dependency = "INVALID_PAYLOAD_QUALITY_VALIDATION_DEPENDENCY";
+    let dependencies = [
+        ("quality", "INVALID_PAYLOAD_QUALITY_VALIDATION_DEPENDENCY"),
+        ("attribute", "INVALID_PAYLOAD_ATTRIBUTE_VALIDATION_DEPENDENCY"),
+        ("liveness", "INVALID_PAYLOAD_LIVENESS_VALIDATION_DEPENDENCY"),
+    ];
+    let fields = ["validate_quality", "validate_attribute", "validate_liveness"];
     let verify = |level: &str| json!({"image": IMAGE, "subject_id": "anna", "threshold": level});
     let compare = |level: &str| json!({"image_1": IMAGE, "image_2": IMAGE, "threshold": level});
     let mut cases = Vec::new();
-    for operation in ["enroll", "search"] {
-        let body = json!({"image": IMAGE, "is_quality": false, "validate_quality": true});
-        cases.push((operation, body, dependency, "validate_quality"));
+    let asked = |operation: &str| match operation {
+        "compare" => json!({"image_1": IMAGE, "image_2": IMAGE}),
+        "verify" => json!({"image": IMAGE, "subject_id": "anna"}),
+        _ => json!({"image": IMAGE}),
+    };
+    for operation in ["enroll", "search", "verify", "compare", "liveness"] {
+        for ((check, code), field) in dependencies.into_iter().zip(fields) {
+            if (operation, check) == ("liveness", "liveness") {
+                continue;
+            }
+            let mut body = asked(operation);
+            body[format!("is_{check}")] = json!(false);
+            body[field] = json!(true);
+            cases.push((operation, body, code, field));
+        }
+        // In this order: the first that lacks its block answers.
+        let mut body = asked(operation);
+        for check in ["quality", "attribute"] {
+            body[format!("is_{check}")] = json!(false);
+            body[format!("validate_{check}")] = json!(true);
+        }
+        cases.push((operation, body, dependencies[0].1, "validate_quality"));
+    }
+    // Liveness is not computed by default but in search.
+    for operation in ["enroll", "verify", "compare"] {
+        let mut body = asked(operation);
+        body["validate_liveness"] = json!(true);
+        cases.push((operation, body, dependencies[2].1, "validate_liveness"));
     }
     for level in ["", "82", "Basic", "extreme"] {
         cases.push(("verify", verify(level), "INVALID_PAYLOAD_THRESHOLD_MISSING", "threshold"));

@@ -9,6 +9,20 @@ use crate::picture::Picture;
 /// Side of the aligned crop in pixels.
 pub const CROP: u32 = 112;
 
+/// Which part of the template's plane a square crop shows.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Pixels of the crop's side.
+    pub side: u32,
+    /// Template pixels a crop pixel.
+    pub scale: f32,
+    /// Where the crop's first pixel lies in the template; x, y.
+    pub origin: [f32; 2],
+}
+
+/// The template itself, from the brows to the chin: what the embedder was trained on.
+pub const FACE: View = View { side: CROP, scale: 1.0, origin: [0.0, 0.0] };
+
 /// Beyond this many picture pixels a crop pixel, the picture is shrunk before it is sampled, else
 /// fine structure would alias into the crop. Below it the embedder gets what it was trained on.
 const MOST_SKIP: f32 = 2.0;
@@ -16,22 +30,28 @@ const MOST_SKIP: f32 = 2.0;
 /// The face turned, scaled and shifted to the template: 112×112 pixels, black where the picture
 /// ends. `None` when the landmarks are one point.
 pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
-    crop(picture, face, MOST_SKIP)
+    crop(picture, face, FACE, MOST_SKIP)
 }
 
-/// The same, and never aliased: its sharpness is that of the face, whatever the resolution.
+/// Like [`aligned_crop`], with more or less of what surrounds the face.
+pub fn aligned_view(picture: &Picture, face: &Detection, view: View) -> Option<Picture> {
+    crop(picture, face, view, MOST_SKIP)
+}
+
+/// The same as [`aligned_crop`], and never aliased: its sharpness is that of the face, whatever the
+/// resolution.
 pub(super) fn smooth_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
-    crop(picture, face, 1.0)
+    crop(picture, face, FACE, 1.0)
 }
 
-fn crop(picture: &Picture, face: &Detection, most_skip: f32) -> Option<Picture> {
-    let matrix = crop_to_picture(&face.landmarks)?;
+fn crop(picture: &Picture, face: &Detection, view: View, most_skip: f32) -> Option<Picture> {
+    let matrix = seen_through(view, template_to_picture(&face.landmarks)?);
     let scale = matrix[0].hypot(matrix[1]);
     if scale <= most_skip {
-        return Some(picture.warped(&matrix, CROP, CROP));
+        return Some(picture.warped(&matrix, view.side, view.side));
     }
     // Only the surroundings of the face are shrunk: the corners of the crop bound them.
-    let side = (CROP - 1) as f32;
+    let side = (view.side - 1) as f32;
     let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|[x, y]| {
         [matrix[0] * x + matrix[1] * y + matrix[2], matrix[3] * x + matrix[4] * y + matrix[5]]
     });
@@ -44,7 +64,7 @@ fn crop(picture: &Picture, face: &Detection, most_skip: f32) -> Option<Picture> 
         (outermost(0, f32::min, -margin).max(0), outermost(1, f32::min, -margin).max(0));
     let (right, bottom) = (outermost(0, f32::max, margin), outermost(1, f32::max, margin));
     let Some(around) = picture.cropped(left, top, right, bottom) else {
-        return Some(picture.warped(&matrix, CROP, CROP));
+        return Some(picture.warped(&matrix, view.side, view.side));
     };
     let shrunk = |length: u32| ((length as f32 / scale).round() as u32).max(1);
     let small = around.resized(shrunk(around.width()), shrunk(around.height()));
@@ -62,7 +82,7 @@ fn crop(picture: &Picture, face: &Detection, most_skip: f32) -> Option<Picture> 
         matrix[4] * fy,
         shift(matrix[5], top, fy),
     ];
-    Some(small.warped(&matrix, CROP, CROP))
+    Some(small.warped(&matrix, view.side, view.side))
 }
 
 /// Where the landmarks of an aligned face lie in the crop (ArcFace's template), in the order of
@@ -75,9 +95,9 @@ const TEMPLATE: [[f32; 2]; 5] = [
     [70.7299, 92.2041],
 ];
 
-/// The matrix that maps a pixel of the aligned crop to a point of the picture:
+/// The matrix that maps a pixel of the template, which is one of the aligned crop, to a point of the picture:
 /// x' = m0·x + m1·y + m2, y' = m3·x + m4·y + m5. `None` when the landmarks are one point.
-fn crop_to_picture(landmarks: &[[f32; 2]; 5]) -> Option<[f32; 6]> {
+pub fn template_to_picture(landmarks: &[[f32; 2]; 5]) -> Option<[f32; 6]> {
     // The least-squares similarity from picture to crop, [a −b; b a] and a shift, inverted.
     let (from, to) = (centre(landmarks), centre(&TEMPLATE));
     let (mut along, mut across, mut spread) = (0f64, 0f64, 0f64);
@@ -97,6 +117,12 @@ fn crop_to_picture(landmarks: &[[f32; 2]; 5]) -> Option<[f32; 6]> {
     matrix.iter().all(|value| value.is_finite()).then_some(matrix)
 }
 
+/// The matrix that maps a pixel of the view to a point of the picture.
+fn seen_through(view: View, [m0, m1, m2, m3, m4, m5]: [f32; 6]) -> [f32; 6] {
+    let (scale, [x, y]) = (view.scale, view.origin);
+    [m0 * scale, m1 * scale, m0 * x + m1 * y + m2, m3 * scale, m4 * scale, m3 * x + m4 * y + m5]
+}
+
 fn centre(points: &[[f32; 2]; 5]) -> [f64; 2] {
     [0, 1].map(|axis| points.iter().map(|p| f64::from(p[axis])).sum::<f64>() / 5.0)
 }
@@ -107,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_face_already_in_place_stays() {
-        let matrix = crop_to_picture(&TEMPLATE).unwrap();
+        let matrix = template_to_picture(&TEMPLATE).unwrap();
         for (value, identity) in matrix.iter().zip([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]) {
             assert!((value - identity).abs() < 1e-4, "{matrix:?}");
         }
@@ -119,7 +145,7 @@ mod tests {
         let place = |[x, y]: [f32; 2]| {
             [3.0 * (cos * x - sin * y) + 200.0, 3.0 * (sin * x + cos * y) - 50.0]
         };
-        let matrix = crop_to_picture(&TEMPLATE.map(place)).unwrap();
+        let matrix = template_to_picture(&TEMPLATE.map(place)).unwrap();
         for point in [[0.0, 0.0], [111.0, 0.0], [56.0, 80.0]] {
             let expected = place(point);
             let x = matrix[0] * point[0] + matrix[1] * point[1] + matrix[2];
@@ -141,6 +167,6 @@ mod tests {
 
     #[test]
     fn landmarks_in_one_point_are_no_face() {
-        assert_eq!(crop_to_picture(&[[5.0, 5.0]; 5]), None);
+        assert_eq!(template_to_picture(&[[5.0, 5.0]; 5]), None);
     }
 }

@@ -1,5 +1,6 @@
 //! All networks, loaded, and how a face is looked for in a picture.
 
+use super::attributes::AttributeHeads;
 use super::detector::without_overlaps;
 use super::{Detection, Detector, Embedder, FaceError, LivenessModel, Portrait};
 use crate::nn::Weights;
@@ -19,8 +20,11 @@ const TURNED_AHEAD: f32 = 0.05;
 /// Long sides in pixels the detector sees a picture at. The first finds faces that fill the picture,
 /// the second small ones.
 const SCALES: [u32; 2] = [320, 640];
-/// The last resort for a face larger than the picture.
+/// The last resort for a face larger than the picture …
 const SMALLEST_SCALE: u32 = 160;
+/// … and for a small one in a picture smaller than these: enlarged, it may be found (of 19 thumbnails
+/// of veiled faces and sunglasses without a detection, 9 then had one).
+const ENLARGED_SCALES: [u32; 2] = [320, 480];
 
 /// The bytes of the networks' GGUF files.
 pub struct ModelFiles<'a> {
@@ -32,6 +36,8 @@ pub struct ModelFiles<'a> {
     pub minifasnet_v2: &'a [u8],
     /// Liveness, of a crop 4 times the box.
     pub minifasnet_v1se: &'a [u8],
+    /// Heads of the attributes.
+    pub attributes: &'a [u8],
     /// Id of the embedder and its quantization.
     pub model_id: &'a str,
 }
@@ -42,6 +48,7 @@ pub const SHIPPED: ModelFiles<'static> = ModelFiles {
     sface: include_bytes!("../../models/sface.gguf"),
     minifasnet_v2: include_bytes!("../../models/minifasnet-v2.gguf"),
     minifasnet_v1se: include_bytes!("../../models/minifasnet-v1se.gguf"),
+    attributes: include_bytes!("../../models/attributes.gguf"),
     model_id: "sface-2021dec-q8_0",
 };
 
@@ -61,6 +68,7 @@ pub struct Analyzer {
     detector: Detector,
     embedder: Embedder,
     liveness: LivenessModel,
+    attribute_heads: AttributeHeads,
     model_id: String,
 }
 
@@ -78,6 +86,7 @@ impl Analyzer {
             liveness: LivenessModel::load([&v2?, &v1se?])?,
             detector: Detector::load(&Weights::read(files.yunet)?)?,
             embedder: Embedder::load(&Weights::read(files.sface)?)?,
+            attribute_heads: AttributeHeads::load(&Weights::read(files.attributes)?)?,
             model_id: files.model_id.to_owned(),
         })
     }
@@ -126,6 +135,11 @@ impl Analyzer {
         if faces.is_empty() && long_side > SMALLEST_SCALE {
             faces = self.detect_at(picture, SMALLEST_SCALE)?;
         }
+        for scale in ENLARGED_SCALES {
+            if faces.is_empty() && long_side < scale {
+                faces = self.detect_resized(picture, scale)?;
+            }
+        }
         let mut faces = without_overlaps(faces);
         faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
         Ok(faces)
@@ -137,16 +151,26 @@ impl Analyzer {
         if present <= long_side {
             return self.detector.detect(picture, MIN_SCORE);
         }
-        let shrunk = |side: u32| {
+        self.detect_resized(picture, long_side)
+    }
+
+    /// Faces seen with the picture's long side brought down or up to `long_side`.
+    fn detect_resized(
+        &self,
+        picture: &Picture,
+        long_side: u32,
+    ) -> Result<Vec<Detection>, FaceError> {
+        let present = picture.width().max(picture.height());
+        let scaled = |side: u32| {
             let side = u64::from(side) * u64::from(long_side) / u64::from(present);
             u32::try_from(side).unwrap_or(long_side).max(1)
         };
-        let small = picture.resized(shrunk(picture.width()), shrunk(picture.height()));
+        let resized = picture.resized(scaled(picture.width()), scaled(picture.height()));
         let (horizontal, vertical) = (
-            picture.width() as f32 / small.width() as f32,
-            picture.height() as f32 / small.height() as f32,
+            picture.width() as f32 / resized.width() as f32,
+            picture.height() as f32 / resized.height() as f32,
         );
-        let found = self.detector.detect(&small, MIN_SCORE)?;
+        let found = self.detector.detect(&resized, MIN_SCORE)?;
         Ok(found.iter().map(|face| face.scaled(horizontal, vertical)).collect())
     }
 
@@ -165,6 +189,10 @@ impl Analyzer {
 
     pub(super) fn embedder(&self) -> &Embedder {
         &self.embedder
+    }
+
+    pub(super) fn attribute_heads(&self) -> &AttributeHeads {
+        &self.attribute_heads
     }
 }
 

@@ -3,7 +3,6 @@
 //! Y. Zhong, W. Deng, J. Hu, D. Zhao, X. Li, D. Wen, "SFace: Sigmoid-Constrained Hypersphere Loss
 //! for Robust Face Recognition", 2021, in the wide MobileNet of OpenCV Zoo.
 
-use super::align::CROP;
 use super::{EMBEDDING_LEN, Embedding, FaceError};
 use crate::nn::{Activation, Dense, Depthwise, Linear, Pointwise, Weights, WeightsError};
 use crate::picture::Picture;
@@ -30,10 +29,31 @@ const BLOCKS: [(usize, usize, usize); 13] = [
 /// Values of the last activation map, 7×7×1024.
 const LAST_MAP: usize = 7 * 7 * 1024;
 
+/// Blocks up to the middle of the network: `conv_12` is the last that knows forms better than persons.
+const MIDDLE: usize = 11;
+/// Channels of the map after the middle.
+pub(super) const MIDDLE_CHANNELS: usize = BLOCKS[MIDDLE - 1].1;
+/// Channels of the last map.
+pub(super) const LAST_CHANNELS: usize = BLOCKS[BLOCKS.len() - 1].1;
+
 /// What the network has seen before its last matrix reduces it to a person.
 pub struct Trunk {
+    /// `[14, 14, 512]`, after the middle.
+    middle: Tensor,
     /// `[7, 7, 1024]`.
     last_map: Tensor,
+}
+
+impl Trunk {
+    /// The map after the middle, `[14, 14, 512]`.
+    pub(super) fn middle(&self) -> &Tensor {
+        &self.middle
+    }
+
+    /// The last map, `[7, 7, 1024]`.
+    pub(super) fn last_map(&self) -> &Tensor {
+        &self.last_map
+    }
 }
 
 /// The network, loaded.
@@ -70,7 +90,17 @@ impl Embedder {
 
     /// Runs all but the last matrix on a 112×112 crop aligned by [`super::align`].
     pub fn trunk(&self, crop: &Picture) -> std::result::Result<Trunk, FaceError> {
-        self.last_map(crop).map(|last_map| Trunk { last_map }).map_err(FaceError::network)
+        let maps = || {
+            let middle = self.up_to_middle(crop)?;
+            let last_map = through(&self.blocks[MIDDLE..], middle.clone())?;
+            Ok(Trunk { middle, last_map })
+        };
+        maps().map_err(FaceError::network)
+    }
+
+    /// Runs the network to its middle on a square crop: `[side / 8, side / 8, 512]`, rounded up.
+    pub(super) fn middle(&self, crop: &Picture) -> std::result::Result<Tensor, FaceError> {
+        self.up_to_middle(crop).map_err(FaceError::network)
     }
 
     /// The embedding of a crop, from what [`Embedder::trunk`] made of it.
@@ -83,15 +113,18 @@ impl Embedder {
             .ok_or_else(|| FaceError("the embedding has no direction".into()))
     }
 
-    fn last_map(&self, crop: &Picture) -> Result<Tensor> {
-        let side = CROP as usize;
+    fn up_to_middle(&self, crop: &Picture) -> Result<Tensor> {
+        let shape = (crop.height() as usize, crop.width() as usize, 3);
         // (x − 127.5) / 128; the border of the convolutions is 0 after this step, not before.
         let values = crop.rgb().iter().map(|&v| (f32::from(v) - 127.5) / 128.0).collect();
-        let mut x = Tensor::from_vec(values, (side, side, 3), &Device::Cpu)?;
-        x = self.first.forward(&x)?;
-        for (depthwise, pointwise) in &self.blocks {
-            x = pointwise.forward(&depthwise.forward(&x)?)?;
-        }
-        Ok(x)
+        let x = self.first.forward(&Tensor::from_vec(values, shape, &Device::Cpu)?)?;
+        through(&self.blocks[..MIDDLE], x)
     }
+}
+
+fn through(blocks: &[(Depthwise, Pointwise)], mut x: Tensor) -> Result<Tensor> {
+    for (depthwise, pointwise) in blocks {
+        x = pointwise.forward(&depthwise.forward(&x)?)?;
+    }
+    Ok(x)
 }

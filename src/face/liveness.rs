@@ -8,7 +8,7 @@ use crate::nn::{Weights, WeightsError};
 use crate::picture::Picture;
 
 /// How live a face looks.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Liveness {
     /// Log-odds of "live" by the fitted model; 0 is the shipped operating point. Of several frames
     /// of one face the mean counts.

@@ -1,4 +1,4 @@
-//! The networks and what they mean: detection, alignment, embedding, liveness, quality. Knows pixels and
+//! The networks and what they mean: detection, alignment, embedding, liveness, attributes, quality. Knows pixels and
 //! vectors; never requests, files, topics or the clock: the same picture gives the same result.
 //!
 //! Terms. A *detection* is one face found; its *landmarks* are eyes, nose tip and mouth corners. An
@@ -7,6 +7,7 @@
 
 mod align;
 mod analyzer;
+mod attributes;
 mod detection;
 mod detector;
 mod embedder;
@@ -16,8 +17,9 @@ mod minifasnet;
 mod portrait;
 mod quality;
 
-pub use align::aligned_crop;
+pub use align::{aligned_crop, template_to_picture};
 pub use analyzer::{Analyzer, Faces, ModelFiles};
+pub use attributes::{AttributeFeatures, Attributes};
 pub use detection::Detection;
 pub use detector::Detector;
 pub use embedder::{Embedder, Trunk};
@@ -33,6 +35,10 @@ pub use quality::Quality;
 pub struct FaceError(String);
 
 impl FaceError {
+    fn one_point() -> Self {
+        Self("the landmarks are one point".into())
+    }
+
     fn network(error: candle_core::Error) -> Self {
         Self(format!("a network failed: {error}"))
     }

@@ -23,8 +23,7 @@ impl<'a> Portrait<'a> {
         picture: &'a Picture,
         face: &'a Detection,
     ) -> Result<Self, FaceError> {
-        let crop = aligned_crop(picture, face)
-            .ok_or_else(|| FaceError("the landmarks are one point".into()))?;
+        let crop = aligned_crop(picture, face).ok_or_else(FaceError::one_point)?;
         Ok(Self { analyzer, picture, face, crop, trunk: OnceCell::new() })
     }
 
@@ -47,11 +46,26 @@ impl<'a> Portrait<'a> {
     }
 
     /// Everything of the embedder but its last matrix; the attributes read it too.
-    fn trunk(&self) -> Result<&Trunk, FaceError> {
+    pub(super) fn trunk(&self) -> Result<&Trunk, FaceError> {
         if let Some(trunk) = self.trunk.get() {
             return Ok(trunk);
         }
         let trunk = self.analyzer.embedder().trunk(&self.crop)?;
         Ok(self.trunk.get_or_init(|| trunk))
+    }
+
+    /// The networks.
+    pub(super) fn analyzer(&self) -> &'a Analyzer {
+        self.analyzer
+    }
+
+    /// The upright picture.
+    pub(super) fn picture(&self) -> &'a Picture {
+        self.picture
+    }
+
+    /// Where the face is in it.
+    pub(super) fn face(&self) -> &'a Detection {
+        self.face
     }
 }

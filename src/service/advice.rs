@@ -93,6 +93,8 @@ mod tests {
         is_attribute: true,
         is_liveness: false,
         validate_quality: false,
+        validate_attribute: false,
+        validate_liveness: false,
         validate_nface: false,
     };
 

@@ -5,6 +5,10 @@
 pub(super) struct Failed(u8);
 
 impl Failed {
+    /// No live person.
+    pub const LIVENESS: Failed = Failed(1);
+    /// Sunglasses or a mask.
+    pub const ATTRIBUTE: Failed = Failed(2);
     /// Blur or darkness, or no colour.
     pub const QUALITY: Failed = Failed(4);
     /// More than one face.

@@ -1,7 +1,7 @@
 //! Step 2: a payload that is an object of fields the operation knows, each of its type. What it
 //! hands on answers by a field's name, with the default where nothing was given.
 
-use super::failure::{Failure, Validation};
+use super::failure::Failure;
 use super::fields::{self, Kind};
 use super::operation::Operation;
 use super::raw::{Given, MAX_REQUEST_ID, Raw, shortened};
@@ -110,7 +110,7 @@ impl Payload<'_> {
         self.text(name).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// The end of step 2: values that no type holds back, and checks that cannot be made.
+    /// The end of step 2: values that no type holds back.
     fn bounded(&self) -> Result<(), Failure> {
         if self.text("request_id").is_some() && self.raw.request_id().is_none() {
             let why = format!("`request_id` is longer than {MAX_REQUEST_ID} characters");
@@ -121,17 +121,6 @@ impl Payload<'_> {
         if wait.is_some_and(|wait| !CAPTURE_TIMEOUT_MS.contains(&wait)) {
             let why = "`capture_timeout_ms` must be 100 to 15000";
             return Err(Failure::field("capture_timeout_ms", why));
-        }
-        // A check that is not there must never look passed.
-        for validation in [Validation::Attribute, Validation::Liveness] {
-            if self.bool(validation.validate()) {
-                let why = format!(
-                    "{} cannot be checked by this version; leave out `{}`",
-                    validation.name(),
-                    validation.validate()
-                );
-                return Err(Failure::field(validation.validate(), why));
-            }
         }
         Ok(())
     }

@@ -12,7 +12,9 @@ use super::settings::Settings;
 use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
 use super::valid::{Checks, Task};
-use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
+use crate::face::{
+    Analyzer, Attributes, Detection, Embedding, FaceError, Faces, Liveness, Portrait, Quality,
+};
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
 use base64::Engine as _;
@@ -61,6 +63,49 @@ impl Sight {
     }
 }
 
+/// What was computed of the probe: no more than was asked for.
+#[derive(Default)]
+struct Judged {
+    quality: Option<Quality>,
+    attributes: Option<Attributes>,
+    /// With its probability of 0 to 100 before this camera.
+    liveness: Option<(Liveness, f32)>,
+}
+
+/// The probability from which on a face is live.
+const LIVE: f32 = 50.0;
+
+impl Judged {
+    /// The blocks of the answer.
+    fn blocks(&self, reply: &mut Reply) {
+        if let Some(quality) = self.quality {
+            let Quality { blur, dark, grayscale, .. } = quality;
+            reply.insert(
+                "image_quality",
+                json!({ "blur": blur, "dark": dark, "grayscale": grayscale }),
+            );
+        }
+        if let Some(worn) = self.attributes {
+            let on = |probability: f32| probability >= Attributes::WORN;
+            reply.insert(
+                "attributes",
+                json!({
+                    "sunglasses_on": on(worn.sunglasses), "mask_on": on(worn.mask),
+                    "veil_on": on(worn.veil), "hat_on": on(worn.hat)
+                }),
+            );
+        }
+        if let Some((_, probability)) = self.liveness {
+            // Cut off, not rounded: what is shown as 50 is live.
+            let shown = (f64::from(probability) * 100.0).floor() / 100.0;
+            reply.insert(
+                "liveness",
+                json!({ "status": probability >= LIVE, "probability": format!("{shown:.2}") }),
+            );
+        }
+    }
+}
+
 /// What a task adds to the answer.
 #[derive(Default)]
 struct Done {
@@ -86,8 +131,8 @@ impl Recognizer {
         };
 
         let portrait = self.portrait(&probe).map_err(Failure::internal)?;
-        let quality = job.checks.is_quality.then(|| times.stage("quality", || portrait.quality()));
-        let failed = failed(&job.checks, job.operation, quality, probe.faces.faces.len());
+        let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
+        let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
             self.perform(job.task, job.admin, &probe, &portrait, reference.as_ref(), times)?
         } else {
@@ -95,22 +140,15 @@ impl Recognizer {
         };
 
         let mut reply = Reply::checked(job.operation, done.failed);
-        if let Some(quality) = quality {
-            reply.insert(
-                "image_quality",
-                json!({
-                    "blur": quality.blur, "dark": quality.dark, "grayscale": quality.grayscale
-                }),
-            );
-        }
+        judged.blocks(&mut reply);
         let turn = probe.turn();
         reply.insert("rotation", turn.rotation);
         reply.insert("nface", probe.faces.faces.len());
         reply.insert("bounding_box", turn.bounding_box(&probe.face));
         reply.insert("face_landmark", turn.face_landmark(&probe.face));
         reply.extend(done.fields);
-        let scores = scores(&probe.face, quality, done.cosine);
-        reply.insert("meta", self.meta(&job.checks, &probe, quality, scores, times));
+        let scores = scores(&probe.face, &judged, done.cosine);
+        reply.insert("meta", self.meta(&job.checks, &probe, judged.quality, scores, times));
         Ok(reply)
     }
 
@@ -142,8 +180,12 @@ impl Recognizer {
         reference: Option<&Sight>,
         times: &mut Times,
     ) -> Result<Done, Failure> {
+        if task == Task::Liveness {
+            return Ok(Done::default());
+        }
         let embedding = times.stage("embed", || portrait.embedding()).map_err(Failure::internal)?;
         match task {
+            Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
                 self.enroll(subject_id, mode, admin, probe, embedding)
             }
@@ -171,6 +213,28 @@ impl Recognizer {
                 Ok(compared(embedding.cosine(&reference), level))
             }
         }
+    }
+
+    /// What the checks ask for.
+    fn judged(
+        &self,
+        checks: &Checks,
+        portrait: &Portrait,
+        times: &mut Times,
+    ) -> Result<Judged, FaceError> {
+        let mut judged = Judged::default();
+        if checks.is_quality {
+            judged.quality = Some(times.stage("quality", || portrait.quality()));
+        }
+        if checks.is_attribute {
+            judged.attributes = Some(times.stage("attributes", || portrait.attributes())?);
+        }
+        if checks.is_liveness {
+            let liveness = times.stage("liveness", || portrait.liveness())?;
+            let probability = liveness.probability(self.settings.liveness_operating_point);
+            judged.liveness = Some((liveness, probability));
+        }
+        Ok(judged)
     }
 
     fn portrait<'a>(&'a self, sight: &'a Sight) -> Result<Portrait<'a>, FaceError> {
@@ -254,10 +318,6 @@ impl Recognizer {
         meta.insert("model_id".into(), self.analyzer.model_id().into());
         meta.insert("scores".into(), scores);
         meta.insert("advice".into(), advice(checks, &seen).into());
-        let missing = not_available(checks);
-        if !missing.is_empty() {
-            meta.insert("not_available".into(), missing.into());
-        }
         // Last, so that the total leaves nothing out; second in the contract's order.
         meta.shift_insert(2, "timings_ms".into(), times.block());
         Value::Object(meta)
@@ -265,12 +325,19 @@ impl Recognizer {
 }
 
 /// Step 10.
-fn failed(checks: &Checks, operation: Operation, quality: Option<Quality>, nface: usize) -> Failed {
-    // search reports grayscale and never fails on it.
+fn failed(checks: &Checks, operation: Operation, judged: &Judged, nface: usize) -> Failed {
+    // search reports grayscale and never fails on it; nothing fails on a veil or a hat.
     let gray_counts = operation != Operation::Search;
-    let bad = quality.is_some_and(|q| q.blur || q.dark || (q.grayscale && gray_counts));
+    // Asked for and not there is not passed.
+    let good = judged.quality.is_some_and(|q| !(q.blur || q.dark || (q.grayscale && gray_counts)));
+    let bare = judged
+        .attributes
+        .is_some_and(|worn| worn.sunglasses < Attributes::WORN && worn.mask < Attributes::WORN);
+    let live = judged.liveness.is_some_and(|(_, probability)| probability >= LIVE);
     Failed::default()
-        .and(Failed::QUALITY, checks.validate_quality && bad)
+        .and(Failed::LIVENESS, checks.validate_liveness && !live)
+        .and(Failed::ATTRIBUTE, checks.validate_attribute && !bare)
+        .and(Failed::QUALITY, checks.validate_quality && !good)
         .and(Failed::NFACE, checks.validate_nface && nface > 1)
 }
 
@@ -285,24 +352,31 @@ fn compared(cosine: f32, level: Level) -> Done {
     Done { failed, fields, cosine: Some(cosine) }
 }
 
-/// What was asked for and cannot be computed by this version.
-fn not_available(checks: &Checks) -> Vec<&'static str> {
-    [(checks.is_liveness, "liveness"), (checks.is_attribute, "attributes")]
-        .into_iter()
-        .filter_map(|(asked, name)| asked.then_some(name))
-        .collect()
-}
-
 /// The raw scores behind what was judged.
-fn scores(face: &Detection, quality: Option<Quality>, cosine: Option<f32>) -> Value {
-    let sharpness = quality.map(|quality| ("sharpness", quality.sharpness));
-    let fineness = quality.map(|quality| ("fineness", quality.fineness));
-    let brightness = quality.map(|quality| ("brightness", quality.brightness));
-    let chroma = quality.map(|quality| ("chroma", quality.chroma));
-    let cosine = cosine.map(|cosine| ("cosine", cosine));
-    [Some(("detection", face.score)), sharpness, fineness, brightness, chroma, cosine]
+fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> Value {
+    let mut scores = vec![("detection", face.score)];
+    if let Some(quality) = judged.quality {
+        scores.extend([
+            ("sharpness", quality.sharpness),
+            ("fineness", quality.fineness),
+            ("brightness", quality.brightness),
+            ("chroma", quality.chroma),
+        ]);
+    }
+    if let Some(worn) = judged.attributes {
+        scores.extend([
+            ("sunglasses", worn.sunglasses),
+            ("mask", worn.mask),
+            ("veil", worn.veil),
+            ("hat", worn.hat),
+        ]);
+    }
+    if let Some((liveness, _)) = judged.liveness {
+        scores.extend([("liveness", liveness.log_odds), ("liveness_raw", liveness.raw)]);
+    }
+    scores.extend(cosine.map(|cosine| ("cosine", cosine)));
+    scores
         .into_iter()
-        .flatten()
         .map(|(name, score)| {
             // Four decimals: more is noise of the quantized networks.
             let score = (f64::from(score) * 1e4).round() / 1e4;
@@ -330,36 +404,98 @@ mod tests {
         is_attribute: true,
         is_liveness: true,
         validate_quality: true,
+        validate_attribute: true,
+        validate_liveness: true,
         validate_nface: true,
     };
 
-    fn quality(blur: bool, dark: bool, grayscale: bool) -> Option<Quality> {
+    const BARE: Attributes = Attributes { sunglasses: 0.1, mask: 0.1, veil: 0.1, hat: 0.1 };
+
+    fn quality(blur: bool, dark: bool, grayscale: bool) -> Quality {
         let (sharpness, fineness, brightness, chroma) = (0.0, 0.0, 0.0, 0.0);
-        Some(Quality { blur, dark, grayscale, sharpness, fineness, brightness, chroma })
+        Quality { blur, dark, grayscale, sharpness, fineness, brightness, chroma }
+    }
+
+    /// Before a camera of that operating point.
+    fn liveness(log_odds: f32, operating_point: f32) -> Option<(Liveness, f32)> {
+        let liveness = Liveness { log_odds, ..Liveness::default() };
+        Some((liveness, liveness.probability(operating_point)))
+    }
+
+    /// A live, bare face of that quality.
+    fn judged(quality: Quality) -> Judged {
+        Judged { quality: Some(quality), attributes: Some(BARE), liveness: liveness(3.0, 0.0) }
+    }
+
+    fn good() -> Judged {
+        judged(quality(false, false, false))
     }
 
     #[test]
     fn quality_fails_on_blur_and_dark_and_on_grayscale_but_in_search() {
-        let code = |operation, quality| failed(&CHECKS, operation, quality, 1).code();
-        for operation in [Operation::Enroll, Operation::Verify, Operation::Search] {
-            assert_eq!(code(operation, quality(true, false, false)), "FAIL_ON_4");
-            assert_eq!(code(operation, quality(false, true, false)), "FAIL_ON_4");
-            assert!(failed(&CHECKS, operation, quality(false, false, false), 1).none());
+        let code = |operation, blur, dark, gray| {
+            failed(&CHECKS, operation, &judged(quality(blur, dark, gray)), 1).code()
+        };
+        for operation in [
+            Operation::Enroll,
+            Operation::Verify,
+            Operation::Search,
+            Operation::Liveness,
+            Operation::Compare,
+        ] {
+            assert_eq!(code(operation, true, false, false), "FAIL_ON_4");
+            assert_eq!(code(operation, false, true, false), "FAIL_ON_4");
+            assert_eq!(code(operation, false, false, false), "FAIL_ON_0");
+            let gray = if operation == Operation::Search { "FAIL_ON_0" } else { "FAIL_ON_4" };
+            assert_eq!(code(operation, false, false, true), gray);
         }
-        assert_eq!(code(Operation::Enroll, quality(false, false, true)), "FAIL_ON_4");
-        assert_eq!(code(Operation::Compare, quality(false, false, true)), "FAIL_ON_4");
-        let gray = quality(false, false, true);
-        assert!(failed(&CHECKS, Operation::Search, gray, 1).none());
     }
 
     #[test]
-    fn nface_fails_on_more_than_one_and_nothing_fails_unasked() {
-        let good = quality(false, false, false);
-        let bad = quality(true, true, true);
-        assert_eq!(failed(&CHECKS, Operation::Enroll, good, 2).code(), "FAIL_ON_8");
-        assert_eq!(failed(&CHECKS, Operation::Enroll, bad, 2).code(), "FAIL_ON_12");
-        let off = Checks { validate_quality: false, validate_nface: false, ..CHECKS };
-        assert!(failed(&off, Operation::Enroll, bad, 9).none());
+    fn attributes_fail_on_sunglasses_and_masks_alone() {
+        let code = |worn: Attributes| {
+            let judged = Judged { attributes: Some(worn), ..good() };
+            failed(&CHECKS, Operation::Verify, &judged, 1).code()
+        };
+        assert_eq!(code(Attributes { sunglasses: 0.5, ..BARE }), "FAIL_ON_2");
+        assert_eq!(code(Attributes { mask: 0.5, ..BARE }), "FAIL_ON_2");
+        assert_eq!(code(Attributes { veil: 1.0, hat: 1.0, ..BARE }), "FAIL_ON_0");
+    }
+
+    #[test]
+    fn liveness_fails_below_fifty_by_the_cameras_own_operating_point() {
+        let at = |operating_point| Judged { liveness: liveness(1.0, operating_point), ..good() };
+        assert!(failed(&CHECKS, Operation::Verify, &at(1.0), 1).none());
+        assert_eq!(failed(&CHECKS, Operation::Verify, &at(1.1), 1).code(), "FAIL_ON_1");
+        let shown = |judged: &Judged| {
+            let mut reply = Reply::success(Operation::Liveness);
+            judged.blocks(&mut reply);
+            reply.seal(None).fields["liveness"].clone()
+        };
+        assert_eq!(shown(&at(1.0)), json!({"status": true, "probability": "50.00"}));
+        assert_eq!(shown(&at(1.0001)), json!({"status": false, "probability": "49.99"}));
+    }
+
+    #[test]
+    fn checks_add_up_and_nothing_fails_unasked() {
+        let worst = Judged {
+            quality: Some(quality(true, true, true)),
+            attributes: Some(Attributes { sunglasses: 0.9, ..BARE }),
+            liveness: liveness(-3.0, 0.0),
+        };
+        assert_eq!(failed(&CHECKS, Operation::Enroll, &good(), 2).code(), "FAIL_ON_8");
+        assert_eq!(failed(&CHECKS, Operation::Enroll, &worst, 2).code(), "FAIL_ON_15");
+        let off = Checks {
+            validate_quality: false,
+            validate_attribute: false,
+            validate_liveness: false,
+            validate_nface: false,
+            ..CHECKS
+        };
+        assert!(failed(&off, Operation::Enroll, &worst, 9).none());
+        // Asked for and not computed never looks passed.
+        let nothing = Judged::default();
+        assert_eq!(failed(&CHECKS, Operation::Enroll, &nothing, 1).code(), "FAIL_ON_7");
     }
 
     #[test]
@@ -377,13 +513,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_listed_when_it_was_asked_for() {
-        assert_eq!(not_available(&CHECKS), ["liveness", "attributes"]);
-        let off = Checks { is_liveness: false, is_attribute: false, ..CHECKS };
-        assert!(not_available(&off).is_empty());
-    }
-
-    #[test]
     fn scores_of_what_ran() {
         let face = Detection {
             x: 0.0,
@@ -393,9 +522,24 @@ mod tests {
             landmarks: [[0.0; 2]; 5],
             score: 0.912_345,
         };
-        assert_eq!(scores(&face, None, None), json!({"detection": 0.9123}));
-        let all = scores(&face, quality(false, false, false), Some(0.5));
+        let nothing = Judged::default();
+        assert_eq!(scores(&face, &nothing, None), json!({"detection": 0.9123}));
+        let all = scores(&face, &good(), Some(0.5));
         let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(names, ["detection", "sharpness", "fineness", "brightness", "chroma", "cosine"]);
+        let expected = [
+            "detection",
+            "sharpness",
+            "fineness",
+            "brightness",
+            "chroma",
+            "sunglasses",
+            "mask",
+            "veil",
+            "hat",
+            "liveness",
+            "liveness_raw",
+            "cosine",
+        ];
+        assert_eq!(names, expected);
     }
 }

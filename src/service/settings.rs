@@ -85,6 +85,8 @@ pub struct Settings {
     pub store_images: bool,
     /// How many templates a subject may have.
     pub max_templates: usize,
+    /// Log-odds from which on a face is live before this camera.
+    pub liveness_operating_point: f32,
     /// What MQTT clients may do.
     pub permissions: BTreeSet<Permission>,
 }
@@ -102,6 +104,7 @@ impl Default for Settings {
             store_images: true,
             // A few poses with and without glasses.
             max_templates: 10,
+            liveness_operating_point: 0.0,
             permissions: Permission::ALL
                 .into_iter()
                 .filter(|&permission| permission != Permission::Admin)

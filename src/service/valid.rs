@@ -84,16 +84,32 @@ pub(super) struct Checks {
     pub is_attribute: bool,
     pub is_liveness: bool,
     pub validate_quality: bool,
+    pub validate_attribute: bool,
+    pub validate_liveness: bool,
     pub validate_nface: bool,
 }
 
 /// What the face is for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Task {
-    Enroll { subject_id: Option<String>, mode: EnrolMode },
-    Verify { subject_id: String, level: Level },
-    Search { limit: usize, threshold: f64, return_image: bool },
-    Compare { level: Level },
+    Enroll {
+        subject_id: Option<String>,
+        mode: EnrolMode,
+    },
+    Verify {
+        subject_id: String,
+        level: Level,
+    },
+    Search {
+        limit: usize,
+        threshold: f64,
+        return_image: bool,
+    },
+    Compare {
+        level: Level,
+    },
+    /// The checks alone.
+    Liveness,
 }
 
 /// What validation asks about the world outside the payload.
@@ -153,8 +169,7 @@ impl Payload<'_> {
                 limit: self.limit(10)?,
                 return_image: self.bool("return_image"),
             },
-            // liveness: everything about the request is in order, but nothing here can judge it.
-            _ => return Err(Failure::payload("liveness cannot be judged by this version")),
+            _ => Task::Liveness,
         };
         Ok(FaceRequest {
             reference: reference.map(|image| image.owned(world.limits)),
@@ -204,8 +219,11 @@ impl Payload<'_> {
         Ok(Checks {
             is_quality: self.bool("is_quality"),
             is_attribute: self.bool("is_attribute"),
-            is_liveness: self.bool("is_liveness"),
+            // Not a field of the operation that is about nothing else.
+            is_liveness: self.operation == Operation::Liveness || self.bool("is_liveness"),
             validate_quality: self.bool("validate_quality"),
+            validate_attribute: self.bool("validate_attribute"),
+            validate_liveness: self.bool("validate_liveness"),
             validate_nface: self.bool("validate_nface"),
         })
     }

@@ -58,6 +58,88 @@ pub fn two_people() -> RgbImage {
     both
 }
 
+/// This picture with a portrait beside it, which is farther away.
+pub fn beside(picture: &RgbImage, name: &str) -> RgbImage {
+    let other = scaled(name);
+    let other =
+        imageops::resize(&other, other.width() / 2, other.height() / 2, FilterType::Triangle);
+    let height = picture.height().max(other.height());
+    let mut both = RgbImage::new(picture.width() + other.width(), height);
+    imageops::replace(&mut both, picture, 0, 0);
+    imageops::replace(&mut both, &other, picture.width().into(), 0);
+    both
+}
+
+/// Where eyes and mouth are, in pixels; left and right are the viewer's.
+pub struct Landmarks {
+    pub left_eye: [f32; 2],
+    pub right_eye: [f32; 2],
+    /// Its left corner.
+    pub mouth: [f32; 2],
+}
+
+/// Black glasses over the eyes.
+pub fn with_sunglasses(picture: &RgbImage, landmarks: &Landmarks) -> RgbImage {
+    let Landmarks { left_eye: [lx, ly], right_eye: [rx, ry], .. } = *landmarks;
+    let apart = (rx - lx).hypot(ry - ly);
+    let mut worn = picture.clone();
+    for (x, y, pixel) in worn.enumerate_pixels_mut() {
+        let (x, y) = (x as f32, y as f32);
+        let lens = |cx: f32, cy: f32| {
+            let (dx, dy) = ((x - cx) / (0.42 * apart), (y - cy - 0.06 * apart) / (0.32 * apart));
+            dx.powi(4) + dy.powi(4) <= 1.0
+        };
+        // The frame: a bar from lens to lens and on to the temples.
+        let bar = (y - (ly + ry) / 2.0 + 0.12 * apart).abs() < 0.05 * apart
+            && (lx - 0.7 * apart..rx + 0.7 * apart).contains(&x);
+        if lens(lx, ly) || lens(rx, ry) || bar {
+            // A little of what is behind shines through, and the sky above.
+            let shine = (12.0 * (1.0 - (y - ly) / apart)).clamp(0.0, 20.0) as u8;
+            pixel.0 = pixel.0.map(|value| value / 12 + shine);
+        }
+    }
+    worn
+}
+
+/// The portrait on the screen of a telephone that somebody holds up: bezel, backlight, a grid of
+/// pixels that beats with the camera's, and a reflection.
+pub fn replayed(picture: &RgbImage) -> RgbImage {
+    let shown = imageops::resize(
+        picture,
+        300,
+        300 * picture.height() / picture.width(),
+        FilterType::Triangle,
+    );
+    let (width, height) = (640, 560);
+    let (left, top) = ((width - shown.width()) / 2, (height - shown.height().min(height)) / 2);
+    let bezel = 14;
+    let scene = RgbImage::from_fn(width, height, |x, y| {
+        let inside = |margin: u32| {
+            x + margin >= left
+                && x < left + shown.width() + margin
+                && y + margin >= top
+                && y < top + shown.height() + margin
+        };
+        if inside(0) {
+            let beat = |phase: f32| {
+                1.0 + 0.10 * (0.9 * x as f32 + 0.23 * y as f32 + phase).sin()
+                    + 0.06 * (2.3 * y as f32 + phase).sin()
+            };
+            let glare = 30.0 * (1.0 - (x - left) as f32 / shown.width() as f32);
+            let pixel = shown.get_pixel(x - left, y - top).0;
+            let lit = |channel: usize, gain: f32, phase: f32| {
+                (f32::from(pixel[channel]) * gain * beat(phase) + glare).min(255.0) as u8
+            };
+            Rgb([lit(0, 0.85, 0.0), lit(1, 0.95, 2.1), lit(2, 1.15, 4.2)])
+        } else if inside(bezel) {
+            Rgb([14, 14, 16])
+        } else {
+            Rgb([(150 - x / 12) as u8, (140 - y / 14) as u8, 120])
+        }
+    });
+    imageops::blur(&scene, 0.8)
+}
+
 /// So blurred that nobody would call it sharp, yet seen as a face.
 pub fn blurred(picture: &RgbImage) -> RgbImage {
     imageops::blur(picture, 8.0)

@@ -55,6 +55,8 @@ fn defaults_per_operation() {
         is_attribute: true,
         is_liveness: false,
         validate_quality: false,
+        validate_attribute: false,
+        validate_liveness: false,
         validate_nface: false,
     };
     let enroll = face(Enroll, json!({"image": IMAGE}));
@@ -76,6 +78,10 @@ fn defaults_per_operation() {
     assert_eq!(compare.task, Task::Compare { level: Level::Moderate });
     assert_eq!(compare.probe.field, ImageField::Image2);
     assert_eq!(compare.reference.unwrap().field, ImageField::Image1);
+
+    let liveness = face(Liveness, json!({"image": IMAGE}));
+    assert_eq!(liveness.checks, Checks { is_liveness: true, ..off });
+    assert_eq!(liveness.task, Task::Liveness);
 
     let list = valid(SubjectList, json!({}));
     assert_eq!(list, Valid::SubjectList { limit: 50, cursor: None });
@@ -149,21 +155,6 @@ fn step_2_fields_that_are_unknown_or_of_another_type() {
 }
 
 #[test]
-fn step_2_a_check_that_cannot_be_made_never_passes() {
-    for operation in [Enroll, Search] {
-        for field in ["validate_liveness", "validate_attribute"] {
-            let mut fields = json!({"image": IMAGE, "is_liveness": true});
-            fields[field] = true.into();
-            let expected = ("INVALID_PAYLOAD".to_owned(), Some(field.to_owned()));
-            assert_eq!(refused(operation, fields.clone()), expected);
-            fields[field] = false.into();
-            face(operation, fields);
-        }
-    }
-    assert_eq!(code(Liveness, json!({"image": IMAGE})), "INVALID_PAYLOAD");
-}
-
-#[test]
 fn step_3_images() {
     let cases = [
         (json!({"image": null, "is_quality": true}), "MISSING_PAYLOAD_IMAGE"),
@@ -227,12 +218,17 @@ fn step_4_subjects() {
 #[test]
 fn step_5_dependencies() {
     for operation in [Enroll, Search] {
-        let fields = json!({"image": IMAGE, "is_quality": false, "validate_quality": true});
-        let expected = (
-            "INVALID_PAYLOAD_QUALITY_VALIDATION_DEPENDENCY".to_owned(),
-            Some("validate_quality".to_owned()),
-        );
-        assert_eq!(refused(operation, fields), expected);
+        for check in ["quality", "attribute", "liveness"] {
+            let (is, validate) = (format!("is_{check}"), format!("validate_{check}"));
+            let mut fields = json!({"image": IMAGE});
+            fields[&is] = false.into();
+            fields[&validate] = true.into();
+            let code =
+                format!("INVALID_PAYLOAD_{}_VALIDATION_DEPENDENCY", check.to_ascii_uppercase());
+            assert_eq!(refused(operation, fields.clone()), (code, Some(validate)));
+            fields[&is] = true.into();
+            face(operation, fields);
+        }
     }
 }
 
