@@ -216,6 +216,39 @@ fn liveness_by_species_and_group() {
 }
 
 #[test]
+fn attributes_as_far_as_the_labels_tell_them() {
+    let dir = photographs();
+    let labels = write(
+        &dir,
+        "labels.csv",
+        "path,mask,eyewear,headwear\n\
+         obama.jpg,0,none,none\n\
+         obama2.jpg,0,eyeglasses,none\n\
+         biden.jpg,0,tinted,none\n\
+         obama3.jpg,0,none,unchecked\n\
+         wall.png,1,sunglasses,hat\n",
+    );
+    let figures = result(&evaluate(dir.path(), "attributes", &["--labels", &labels]));
+    assert_eq!(keys(&figures), ["sunglasses", "mask", "veil", "hat", "no_face"]);
+    assert_eq!(figures["no_face"], 1);
+    for (name, positives, negatives) in
+        [("sunglasses", 1, 2), ("mask", 1, 2), ("veil", 0, 3), ("hat", 1, 2)]
+    {
+        let property = &figures[name];
+        assert_eq!(keys(property), PROPERTY);
+        assert_eq!(property["positives"], positives, "{name}");
+        assert_eq!(property["negatives"], negatives, "{name}");
+        assert_eq!(property["fpr"], 0.0, "{name} on bare faces: {figures}");
+        assert_eq!(property["hits"], 0, "{name} without a face is a miss");
+    }
+    assert_eq!((&figures["mask"]["tpr"], &figures["veil"]["tpr"]), (&json!(0.0), &Value::Null));
+
+    let labels = write(&dir, "veil.csv", "path,class,note\nwall.png,hijab,\n");
+    let figures = result(&evaluate(dir.path(), "attributes", &["--labels", &labels]));
+    assert_eq!(keys(&figures), ["sunglasses", "mask", "veil", "no_face"]);
+}
+
+#[test]
 fn quality_of_blurred_dark_and_gray_faces() {
     let dir = photographs();
     let portrait = image::open(terminal::portrait("obama")).unwrap().thumbnail(400, 500);
@@ -289,7 +322,12 @@ fn labels_without_what_they_are_for_are_refused() {
     );
     let empty = write(&dir, "empty.csv", "path,live,mask,quality,n_faces\n");
     let words = write(&dir, "words.csv", "path,live,mask,dark,n_faces\nobama.jpg,x,x,x,x\n");
-    for (kind, column) in [("liveness", "live"), ("quality", "gray"), ("detection", "n_faces")] {
+    for (kind, column) in [
+        ("liveness", "live"),
+        ("attributes", "headwear"),
+        ("quality", "gray"),
+        ("detection", "n_faces"),
+    ] {
         let mut cases = vec![
             (&bare, column),
             (&gone, "nobody.jpg"),

@@ -54,8 +54,17 @@ pub enum Command {
         #[arg(long, default_value = "50", value_parser = percent)]
         threshold: f32,
         /// The camera's operating point in log-odds, as in liveness.operating_point.
-        #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+        #[arg(long, default_value = "0", value_parser = finite, allow_negative_numbers = true)]
         operating_point: f32,
+    },
+    /// What covers faces: sunglasses, mask, veil, hat.
+    Attributes {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with path and any of sunglasses, mask, veil, hat, class, eyewear, headwear.
+        #[arg(long)]
+        labels: PathBuf,
     },
     /// Blur, darkness, grayscale.
     Quality {
@@ -110,6 +119,9 @@ impl Command {
                 let threshold = LivenessThreshold { probability: threshold, operating_point };
                 super::liveness(analyzer, &root, &labels, threshold, face)
             }
+            Self::Attributes { photographs: Photographs { root, face }, labels } => {
+                super::attributes(analyzer, &root, &labels, face)
+            }
             Self::Quality { photographs: Photographs { root, face }, labels } => {
                 super::quality(analyzer, &root, &labels, face)
             }
@@ -118,7 +130,14 @@ impl Command {
     }
 }
 
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("not a number".to_owned()),
+    }
+}
+
 fn percent(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let value = finite(text)?;
     if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("0 to 100".to_owned()) }
 }

@@ -14,6 +14,7 @@
 //! stopped. `no_face` counts them apart in every result. Names that end in `_95` are 95 % confidence
 //! intervals.
 
+mod attributes;
 mod command;
 mod detection;
 mod embeddings;
@@ -26,6 +27,7 @@ mod recognised;
 mod search;
 mod verification;
 
+pub use attributes::attributes;
 pub use command::Command;
 pub use detection::detection;
 pub use embeddings::Embeddings;

@@ -51,7 +51,7 @@ impl Labelled {
 /// others are what they say; `soft_blur` is mild blur. What a row is silent about is not judged.
 ///
 /// `{"blur", "dark", "grayscale", "no_face", "labels"}`: the first three as far as the labels tell
-/// them, each with what [`Recognised::to_json`] counts, the AUC by sharpness, brightness and chroma;
+/// them, each as in [`super::attributes()`], the AUC by sharpness, brightness and chroma;
 /// `labels` counts what was said by each name in `quality`.
 pub fn quality(
     analyzer: &Analyzer,

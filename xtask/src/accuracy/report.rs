@@ -1,12 +1,22 @@
 //! The report that a training program writes beside a model: its out-of-fold errors, as a table.
 //!
-//! Wherever the report has a table with the whole numbers `k` and `n`, `k` of `n` went wrong or
-//! right there, and the way to it says what. More fields are of no interest here.
+//! Wherever the report counts errors of a kind in [`ERRORS`], that is a row, and the way to it says of
+//! what. More fields are of no interest here.
 
 use super::tables::{of, table};
 use crate::workspace::root;
 use std::path::PathBuf;
 use toml::{Table, Value};
+
+/// The field that counts errors, the one that says of how many, and what went wrong.
+const ERRORS: [(&str, &str, &str); 6] = [
+    ("k", "n", ""),
+    ("missed", "positives", "missed"),
+    ("false", "negatives", "said where it is not"),
+    ("refused", "live", "live refused (BPCER)"),
+    ("accepted", "spoof", "spoofs let in (APCER)"),
+    ("accepted", "n", "let in (APCER)"),
+];
 
 /// No report.
 #[derive(Debug, thiserror::Error)]
@@ -41,30 +51,26 @@ impl Report {
         self.text.contains(set)
     }
 
-    /// Every `k` of `n`, with the command that made them.
+    /// Every count of errors, with the command that made them.
     pub fn table(&self) -> String {
         let mut rows = Vec::new();
         walk(&self.table, &mut Vec::new(), &mut rows);
-        let rows: Vec<Vec<String>> =
-            rows.into_iter().map(|(way, k, n)| vec![way, of(k, n, None)]).collect();
-        let mut text = table(&["out-of-fold", "k of n, share (95 % interval)"], &rows);
-        text +=
-            &format!("\n```sh\ncargo xtask train-{}    # writes models/{0}.toml\n```\n", self.name);
-        text
+        let header = ["out-of-fold", "errors", "k of n, share (95 % interval)"];
+        let command = format!("cargo xtask train-{}    # writes models/{0}.toml", self.name);
+        format!("{}\n```sh\n{command}\n```\n", table(&header, &rows))
     }
 }
 
-/// Depth first, in the order of the file's names.
-fn walk(table: &Table, way: &mut Vec<String>, rows: &mut Vec<(String, u64, u64)>) {
+/// Depth first; names of tables in arrays are those in their fields.
+fn walk(table: &Table, way: &mut Vec<String>, rows: &mut Vec<Vec<String>>) {
     let whole = |name: &str| table.get(name)?.as_integer()?.try_into().ok();
-    if let (Some(k), Some(n)) = (whole("k"), whole("n")) {
-        let mut way = way.clone();
-        way.extend(
-            ["name", "source", "species"]
-                .iter()
-                .filter_map(|name| table.get(*name).and_then(Value::as_str).map(str::to_owned)),
-        );
-        rows.push((way.join(", ").replace('_', " "), k, n));
+    for (k, n, what) in ERRORS {
+        // Nobody of a class in a set: nothing to say.
+        if let (Some(k), Some(n @ 1..)) = (whole(k), whole(n)) {
+            let way: Vec<&str> =
+                way.iter().map(String::as_str).filter(|name| *name != "out_of_fold").collect();
+            rows.push(vec![way.join(", "), what.to_owned(), of(k, n, None)]);
+        }
     }
     for (name, value) in table {
         let tables: Vec<&Table> = match value {
@@ -72,11 +78,14 @@ fn walk(table: &Table, way: &mut Vec<String>, rows: &mut Vec<(String, u64, u64)>
             Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
             _ => continue,
         };
-        way.push(name.clone());
         for table in tables {
+            let named = ["name", "source", "set"].iter().find_map(|key| table.get(*key)?.as_str());
+            let depth = way.len();
+            way.push(name.clone());
+            way.extend(named.map(str::to_owned));
             walk(table, way, rows);
+            way.truncate(depth);
         }
-        way.pop();
     }
 }
 
@@ -85,19 +94,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_k_of_n_is_a_row() {
-        let table: Table =
-            "[file]\nbytes = 9\n[out_of_fold.nuaa.bpcer]\nk = 1\nn = 20\nrate = 0.05\n\
-                            [[out_of_fold.species]]\nname = \"print\"\nk = 0\nn = 5\n"
-                .parse()
-                .unwrap();
+    fn every_count_of_errors_is_a_row() {
+        let table: Table = "[file]\nbytes = 9\n[out_of_fold.nuaa.bpcer]\nk = 1\nn = 20\nrate = 0.05\n\
+                            [[out_of_fold.species]]\nname = \"print\"\naccepted = 0\nn = 5\n\
+                            [out_of_fold.veil]\npositives = 4\nmissed = 2\nnegatives = 0\nfalse = 0\n"
+            .parse()
+            .unwrap();
         let mut rows = Vec::new();
         walk(&table, &mut Vec::new(), &mut rows);
+        let short: Vec<String> =
+            rows.iter().map(|row| format!("{}: {} {}", row[0], row[1], &row[2][..6])).collect();
         assert_eq!(
-            rows,
+            short,
             [
-                ("out of fold, nuaa, bpcer".into(), 1, 20),
-                ("out of fold, species, print".into(), 0, 5)
+                "nuaa, bpcer:  1 of 2",
+                "species, print: let in (APCER) 0 of 5",
+                "veil: missed 2 of 4"
             ]
         );
     }
