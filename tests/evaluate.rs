@@ -255,7 +255,7 @@ fn quality_of_blurred_dark_and_gray_faces() {
     let save = |name: &str, picture: image::DynamicImage| {
         picture.save(dir.path().join(name)).unwrap();
     };
-    save("soft.png", portrait.blur(12.0));
+    save("soft.png", portrait.blur(6.0));
     save("gray.png", image::DynamicImage::ImageLuma8(portrait.to_luma8()));
     let mut dark = portrait.to_rgb8();
     dark.iter_mut().for_each(|value| *value /= 8);

@@ -10,13 +10,15 @@ use toml::{Table, Value};
 
 /// The field that counts errors, the one that says of how many, and what went wrong.
 const ERRORS: [(&str, &str, &str); 6] = [
-    ("k", "n", ""),
-    ("missed", "positives", "missed"),
+    ("missed", "positives", "missed where it is"),
     ("false", "negatives", "said where it is not"),
     ("refused", "live", "live refused (BPCER)"),
-    ("accepted", "spoof", "spoofs let in (APCER)"),
-    ("accepted", "n", "let in (APCER)"),
+    ("refused", "n", "live refused (BPCER)"),
+    ("passed", "attacks", "spoofs let in (APCER)"),
+    ("passed", "n", "spoofs let in (APCER)"),
 ];
+/// Fields that name a table among its like.
+const NAMES: [&str; 5] = ["set", "fitted_on", "judged", "name", "species"];
 
 /// No report.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +81,7 @@ fn walk(table: &Table, way: &mut Vec<String>, rows: &mut Vec<Vec<String>>) {
             _ => continue,
         };
         for table in tables {
-            let named = ["name", "source", "set"].iter().find_map(|key| table.get(*key)?.as_str());
+            let named = NAMES.iter().filter_map(|key| table.get(*key)?.as_str());
             let depth = way.len();
             way.push(name.clone());
             way.extend(named.map(str::to_owned));
@@ -95,8 +97,9 @@ mod tests {
 
     #[test]
     fn every_count_of_errors_is_a_row() {
-        let table: Table = "[file]\nbytes = 9\n[out_of_fold.nuaa.bpcer]\nk = 1\nn = 20\nrate = 0.05\n\
-                            [[out_of_fold.species]]\nname = \"print\"\naccepted = 0\nn = 5\n\
+        let table: Table = "[file]\nname = \"x\"\nbytes = 9\n\
+                            [[attack]]\nset = \"nuaa\"\nspecies = \"print\"\npassed = 0\nn = 5\n\
+                            [[group]]\nname = \"7\"\nlive = 4\nrefused = 1\nattacks = 0\npassed = 0\n\
                             [out_of_fold.veil]\npositives = 4\nmissed = 2\nnegatives = 0\nfalse = 0\n"
             .parse()
             .unwrap();
@@ -107,9 +110,9 @@ mod tests {
         assert_eq!(
             short,
             [
-                "nuaa, bpcer:  1 of 2",
-                "species, print: let in (APCER) 0 of 5",
-                "veil: missed 2 of 4"
+                "attack, nuaa, print: spoofs let in (APCER) 0 of 5",
+                "group, 7: live refused (BPCER) 1 of 4",
+                "veil: missed where it is 2 of 4"
             ]
         );
     }
