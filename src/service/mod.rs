@@ -67,12 +67,15 @@ use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
 
 /// The face service of one terminal. Shared by all transports.
+///
+/// Its parts end in the order in which they stand here: the work, then the file of the applications,
+/// then the gallery, whose lock is what the next process waits for.
 pub struct Service {
-    recognizer: Arc<Recognizer>,
-    applications: Arc<Applications>,
+    workers: Workers,
     images: Images,
     statistics: Statistics,
-    workers: Workers,
+    applications: Arc<Applications>,
+    recognizer: Arc<Recognizer>,
 }
 
 /// Why the service does not start.

@@ -153,11 +153,12 @@ async fn stats_count_what_was_asked() {
 }
 
 #[tokio::test]
-async fn the_gallery_file_is_free_once_the_service_is_gone() {
+async fn the_files_are_free_once_the_service_is_gone() {
     let House { service, gallery, _folder: folder } = house();
     drop((service, gallery));
     let settings = gallery::Settings { model_id: "x".into(), store_images: true };
     assert!(Gallery::open(&folder.path().join("gallery"), settings).is_ok());
+    assert!(Applications::open(&folder.path().join("applications")).is_ok());
 }
 
 /// What is refused for want of a permission, whatever else is wrong with the request.

@@ -12,10 +12,12 @@
 //! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never held
 //! while the disk is written.
 
+mod error;
 mod file;
 mod key;
 mod quota;
 
+pub use error::ApplicationsError;
 pub(super) use key::ApiKey;
 pub(super) use quota::{Amounts, BadQuota, Kind};
 
@@ -23,8 +25,7 @@ use super::settings::Permission;
 use file::{ApplicationsFile, Record, Usage};
 use key::KeyHash;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,57 +33,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Between two commits of what was used up.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const DAY: u64 = 24 * 60 * 60;
-
-/// Why applications cannot be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplicationsError {
-    /// The operating system refused.
-    #[error("the applications {path} cannot be opened: {source}; check its owner and the disk")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is none of ours, not whole, or of a newer doorward.
-    #[error(
-        "the applications {path} cannot be read: {what}; put back a copy, or move the file away and \
-         make the applications again"
-    )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// A record that would not have been written.
-    #[error("the file of the applications is damaged: {0}")]
-    Damaged(String),
-    /// The disk or redb refused.
-    #[error("the file of the applications cannot be written: {0}; check the disk")]
-    Storage(#[source] Box<redb::Error>),
-    /// No randomness for a key.
-    #[error("the operating system gave no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
-    /// The name is somebody's.
-    #[error("there is an application {0} already; choose another name, or revoke that one")]
-    Taken(String),
-    /// Neither name nor id of an application.
-    #[error("there is no application {0}; `doorward app list` shows them")]
-    Unknown(String),
-}
-
-macro_rules! from_redb {
-    ($($error:ident),*) => {$(
-        impl From<redb::$error> for ApplicationsError {
-            fn from(error: redb::$error) -> Self {
-                Self::Storage(Box::new(error.into()))
-            }
-        }
-    )*};
-}
-
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
 /// An application as it is listed.
 #[derive(Clone, Debug, PartialEq)]
