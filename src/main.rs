@@ -85,7 +85,8 @@ enum Command {
         #[command(flatten)]
         fields: Fields,
     },
-    /// Sends a request through the broker, as another system would.
+    /// Sends a request through the broker, as another system would. Where the daemon asks for a key,
+    /// the variables DOORWARD_APP_ID and DOORWARD_API_KEY hold it.
     Call {
         /// enroll, verify, search, compare, subject/list, health, …
         operation: String,
@@ -102,6 +103,9 @@ enum Command {
     /// Who is enrolled.
     #[command(subcommand)]
     Gallery(Gallery),
+    /// Applications: who may ask under service.auth = "app-key", for what, and how much.
+    #[command(subcommand)]
+    App(App),
     /// Accuracy on labelled photographs: JSON on standard output, progress on standard error.
     #[command(subcommand)]
     Evaluate(evaluate::Command),
@@ -140,6 +144,16 @@ enum Gallery {
         #[arg(long)]
         cursor: Option<String>,
     },
+    /// Changes what is known of a subject, such as the groups that open doors to it.
+    Update {
+        /// Id of the subject.
+        subject_id: String,
+        /// All its groups; an empty one (`--groups ""`): none.
+        #[arg(long, value_delimiter = ',')]
+        groups: Option<Vec<String>>,
+        #[command(flatten)]
+        fields: Fields,
+    },
     /// Removes a subject with its templates and crops.
     Delete {
         /// Id of the subject.
@@ -149,6 +163,38 @@ enum Gallery {
     Import {
         /// The folder; names of folders and files become subject ids.
         dir: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum App {
+    /// Makes an application and prints its App-ID and its API-Key. The key is shown this once.
+    Create {
+        /// What people call it: letters, digits, `.`, `_`, `-`, `:`, `@`.
+        name: String,
+        /// In testing mode: with quotas, 100 of each kind unless --quota says otherwise.
+        #[arg(long)]
+        testing: bool,
+        /// How many of each kind, as search=100,verify=50; of a kind that is not named, none.
+        #[arg(long, value_delimiter = ',', requires = "testing")]
+        quota: Option<Vec<String>>,
+        /// What it may ask for: enroll, verify, search, liveness, compare, subject, admin
+        /// [default: all but admin].
+        #[arg(long, value_delimiter = ',')]
+        allow: Option<Vec<String>>,
+    },
+    /// Lists the applications, their permissions, and what is used up and left of their quotas.
+    List,
+    /// Removes an application: its key is worth nothing from the next request on.
+    Revoke {
+        /// Its name or its App-ID.
+        app: String,
+    },
+    /// Gives an application another API-Key and prints it; the old one is worth nothing from the
+    /// next request on.
+    Rotate {
+        /// Its name or its App-ID.
+        app: String,
     },
 }
 
@@ -268,7 +314,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let call = Call {
                 operation,
                 body: Body::Json(Value::Object(body).to_string().into_bytes()),
-                credentials: Credentials::default(),
+                credentials: Credentials {
+                    app_id: std::env::var("DOORWARD_APP_ID").ok(),
+                    api_key: std::env::var("DOORWARD_API_KEY").ok(),
+                },
                 timeout: Duration::from_secs(timeout),
             };
             let answer = runtime.block_on(mqtt::call(&daemon::client_settings(&config)?, call))?;
@@ -279,6 +328,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             set(&mut body, "limit", limit);
             set(&mut body, "cursor", cursor);
             runtime.block_on(local(&config, "subject/list", body))
+        }
+        Command::Gallery(Gallery::Update { subject_id, groups, fields }) => {
+            let mut body = fields.body()?;
+            set(&mut body, "subject_id", Some(subject_id));
+            set(&mut body, "groups", groups.map(filled));
+            runtime.block_on(local(&config, "subject/update", body))
+        }
+        Command::App(app) => {
+            let (operation, body) = app.request();
+            runtime.block_on(local(&config, operation, body))
         }
         Command::Gallery(Gallery::Delete { subject_id }) => {
             let mut body = Map::new();
@@ -341,6 +400,31 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
+impl App {
+    fn request(self) -> (&'static str, Map<String, Value>) {
+        let mut body = Map::new();
+        let operation = match self {
+            Self::Create { name, testing, quota, allow } => {
+                set(&mut body, "name", Some(name));
+                set(&mut body, "testing", Some(testing));
+                set(&mut body, "quota", quota.map(filled));
+                set(&mut body, "allow", allow.map(filled));
+                "app/create"
+            }
+            Self::List => "app/list",
+            Self::Revoke { app } => {
+                set(&mut body, "app", Some(app));
+                "app/revoke"
+            }
+            Self::Rotate { app } => {
+                set(&mut body, "app", Some(app));
+                "app/rotate"
+            }
+        };
+        (operation, body)
+    }
+}
+
 impl Picture {
     fn body(&self) -> Result<Map<String, Value>, Failure> {
         let mut body = self.fields.body()?;
@@ -368,6 +452,11 @@ fn set(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>
     if let Some(value) = value {
         body.insert(name.to_owned(), value.into());
     }
+}
+
+/// A list of the command line, where a single empty entry stands for none.
+fn filled(entries: Vec<String>) -> Vec<String> {
+    entries.into_iter().filter(|entry| !entry.is_empty()).collect()
 }
 
 /// URLs and `camera:` go as they are, files as base64.

@@ -124,7 +124,8 @@ fn call_asks_through_the_embedded_broker() {
         (&["call", "search", r#"{"limit": 1}"#], 3, "MISSING_PAYLOAD_IMAGE"),
         (&["call", "search", "[]"], 2, "the body is no JSON object"),
         (&["call", "search", "--image", "nowhere.jpg"], 2, "nowhere.jpg"),
-        (&["call", "health", "--timeout", "0"], 4, "no answer within"),
+        // Recognition takes a while, health none.
+        (&["call", "search", "--image", &image, "--timeout", "0"], 4, "no answer within"),
     ] {
         let output = terminal.cli(arguments);
         assert_eq!(code(&output), expected, "{arguments:?}");
@@ -246,6 +247,17 @@ fn the_configuration_is_printed_checked_and_overridden() {
         ("[log]\nlevel = \"loud,,=\"", &[], "log.level"),
         ("[image_url]\nallow = [\"http://x\"]", &[], "image_url.allow"),
         ("[mqtt]\npermissions = [\"dance\"]", &[], "mqtt.permissions"),
+        ("[service]\nauth = \"none\"", &[], "service.auth"),
+        ("[mqtt]\nclients = [\"desk\"]", &[], "mqtt.clients"),
+        ("[mqtt]\nclients = [\"desk: dance\"]", &[], "`dance` is no permission"),
+        // Names of clients are worth nothing where all have one login, or none.
+        ("[mqtt]\nclients = [\"desk: search\"]", &[], "one login for all"),
+        ("[mqtt]\nhost = \"a\"\nclients = [\"desk: search\"]", &[], "tells clients apart"),
+        (
+            "[mqtt]\nclients = [\"desk: search\"]\n[service]\nauth = \"app-key\"",
+            &[],
+            "each application has its own",
+        ),
         ("[mqtt]\nhost = \"a\"\ntls = true\nca_file = \"/nowhere.pem\"", &[], "mqtt.ca_file"),
         ("[mqtt]\nhost = \"a\"\npassword_file = \"/nowhere\"", &[], "mqtt.password_file"),
     ] {

@@ -214,7 +214,11 @@ async fn a_picture_without_colour() {
 async fn the_photo_of_a_subject_with_a_group() {
     let (terminal, mut client) = start("").await;
     let body = json!({"subject_id": "anna", "groups": ["staff"]});
-    assert_eq!(client.ask("subject/update", &body).await["groups"], json!(["staff"]));
+    let answer = client.ask("subject/update", &body).await;
+    assert_eq!(verdict(&answer), (403, "PERMISSION_DENIED", ""));
+    golden::check("permission_denied_update", &answer);
+    let answer = terminal.json(&["gallery", "update", "anna", "--groups", "staff"]);
+    assert_eq!(answer["groups"], json!(["staff"]));
     let before = client.gallery().await;
     for mode in ["replace", "add"] {
         let body = json!({"image": pictures::face("biden"), "subject_id": "anna", "mode": mode});

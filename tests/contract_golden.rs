@@ -18,9 +18,22 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use terminal::Terminal;
 
-/// Files that `contract_codes.rs` checks: their answers take more than a request.
-const CHECKED_ELSEWHERE: [&str; 4] =
-    ["busy", "internal_server_error", "invalid_payload_image_timeout", "permission_denied"];
+/// Files that `contract_codes.rs` and `contract_applications.rs` check: their answers take more than
+/// a request.
+const CHECKED_ELSEWHERE: [&str; 8] = [
+    "authorization_failed",
+    "busy",
+    "insufficient_quota_liveness",
+    "insufficient_quota_search",
+    "internal_server_error",
+    "invalid_payload_image_timeout",
+    "permission_denied",
+    "permission_denied_update",
+];
+
+/// The default, and `admin`: one step changes who is let in.
+const PERMISSIONS: &str =
+    r#"permissions = ["enroll", "verify", "search", "liveness", "compare", "subject", "admin"]"#;
 
 /// Base64 that is a picture to nobody.
 const IMAGE: &str = "aGVsbG8=";
@@ -137,7 +150,7 @@ fn walk() -> Vec<(&'static str, &'static str, Value)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_its_file_says() {
-    let terminal = Terminal::start("");
+    let terminal = Terminal::start(PERMISSIONS);
     let mut client = Client::connect(&terminal).await;
     let mut cases: BTreeSet<String> = CHECKED_ELSEWHERE.map(String::from).into();
     for (case, operation, body) in walk() {

@@ -289,7 +289,7 @@ async fn subjects_are_listed_by_pages_and_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_field_of_a_subject_is_changed_and_cleared() {
-    let (_terminal, mut client) = start("").await;
+    let (_terminal, mut client) = start(r#"permissions = ["enroll", "subject", "admin"]"#).await;
     enroll(&mut client, "anna", "obama").await;
     let created = client.ask("subject/get", &json!({"subject_id": "anna"})).await;
     assert_eq!((&created["enabled"], &created["groups"]), (&json!(true), &json!([])));

@@ -100,7 +100,7 @@ fn picture(reply: PublishProperties, fields: &[(&str, &str)]) -> PublishProperti
 #[test]
 fn people_over_tls_with_a_login_and_an_access_list() {
     let broker = Mosquitto::start(Wanted { logins: true, tls: true, ..Wanted::default() });
-    let [own, desk] = Mosquitto::LOGINS;
+    let [own, desk, _] = Mosquitto::LOGINS;
     let tls = tls(&broker, false);
     let terminal = online(&broker, &(login(own) + &tls));
     let desk = keys(&broker, &(login(desk) + &tls));

@@ -65,8 +65,9 @@ keys! {
         /// Name of this terminal in topics and answers: letters, digits, `.`, `_`, `-`. Empty: the
         /// host name.
         id: String = String::new();
-        /// Folder of the gallery, the embedded broker's login and the control socket. Empty:
-        /// /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or ~/.local/state.
+        /// Folder of the gallery, the applications, the embedded broker's login and the control
+        /// socket. Empty: /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or
+        /// ~/.local/state.
         data_dir: PathBuf = PathBuf::new();
     }
     #[doc = " The broker. Without a host the daemon starts one of its own on this machine."]
@@ -99,11 +100,16 @@ keys! {
         keep_alive_s: u16 = 30;
         /// Response topics are accepted below these prefixes too.
         response_prefixes: Vec<String> = Vec::new();
-        /// What a client of the broker may ask for: enroll, verify, search, liveness, compare,
-        /// subject (list, get, update, delete; whoever has it may put anybody into a group), admin
-        /// (replace the photo of a subject with groups).
+        /// What a client that writes to cmd/ may ask for under service.auth = "broker": enroll,
+        /// verify, search, liveness, compare, subject (list, get, delete, and update of the name),
+        /// admin (whatever changes who is let in: groups, card, enabled, validity, and the photo of
+        /// a subject with groups).
         permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
             .map(String::from).to_vec();
+        /// What a client that writes to from/NAME/cmd/ may ask for: "NAME: PERMISSION …" each, such
+        /// as "desk: verify search"; a NAME that is not there, nothing. Sound only with a broker
+        /// whose access list gives from/NAME/ to the login NAME alone, so it needs host and a login.
+        clients: Vec<String> = Vec::new();
     }
     #[doc = " Who is enrolled."]
     gallery: Gallery {
@@ -128,8 +134,12 @@ keys! {
         /// are refused.
         allow: Vec<String> = Vec::new();
     }
-    #[doc = " How much work is taken on."]
+    #[doc = " Who may ask, and how much work is taken on."]
     service: Service {
+        /// How a client shows that it may ask. broker: whoever the broker lets in, with
+        /// mqtt.permissions and mqtt.clients. app-key: by the App-ID and API-Key of an application
+        /// (`doorward app create`), with the application's own permissions and quotas.
+        auth: String = "broker".to_owned();
         /// Requests that may wait for a vision thread; one more is answered 503 BUSY.
         queue: usize = 8;
         /// Threads that decode pictures and run the networks. One serves a door; a picture of 40

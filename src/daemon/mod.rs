@@ -19,9 +19,11 @@ pub use local::{Local, LocalError};
 use crate::config::Config;
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
-use crate::mqtt::{ConnectError, Embedded, EmbeddedError, LoginError, Session, SettingsError};
+use crate::mqtt::{
+    Answering, ConnectError, Embedded, EmbeddedError, Handler, LoginError, Session, SettingsError,
+};
 use crate::picture::allow::AllowList;
-use crate::service::{self, Service};
+use crate::service::{self, Applications, Request, Sender, Service};
 use serde_json::Value;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -53,6 +55,21 @@ pub enum DaemonError {
     /// A permission that does not exist.
     #[error("mqtt.permissions: {0}")]
     Permission(#[from] service::UnknownPermission),
+    /// A way to authenticate that does not exist.
+    #[error("service.auth: {0}")]
+    Auth(#[from] service::UnknownAuth),
+    /// A table of clients that cannot be read.
+    #[error("mqtt.clients: {0}")]
+    Clients(#[from] service::BadClient),
+    /// Two tables that say who may do what.
+    #[error(
+        "mqtt.clients is for service.auth = \"broker\"; under \"app-key\" each application has its \
+         own permissions: empty mqtt.clients, or change service.auth"
+    )]
+    TwoAuthorities,
+    /// The applications.
+    #[error(transparent)]
+    Applications(#[from] service::ApplicationsError),
     /// The control socket.
     #[error("cannot listen on {path}: {reason}")]
     Control {
@@ -82,7 +99,12 @@ impl DaemonError {
     /// Whether the configuration is to blame, or a file that it names.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::MqttSettings(_) | Self::Permission(_) | Self::Mqtt(_) => true,
+            Self::MqttSettings(_)
+            | Self::Permission(_)
+            | Self::Auth(_)
+            | Self::Clients(_)
+            | Self::TwoAuthorities
+            | Self::Mqtt(_) => true,
             Self::Service(error) => matches!(error, service::StartError::UrlAllow(_)),
             _ => false,
         }
@@ -104,7 +126,9 @@ pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), Dae
         store_images: config.gallery.store_images,
     };
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
-    let service = Service::new(analyzer, gallery.clone(), service_settings)?;
+    // Behind the gallery, whose lock says that nobody else is at work in this folder.
+    let applications = Applications::open(&data_dir.join("applications.redb"))?;
+    let service = Service::new(analyzer, gallery.clone(), applications, service_settings)?;
     Ok((Arc::new(service), gallery))
 }
 
@@ -127,6 +151,17 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
+impl Handler for Arc<Service> {
+    fn sender(&self, request: &Request) -> Option<Sender> {
+        Service::sender(self, request)
+    }
+
+    fn handle(&self, request: Request) -> Answering {
+        let service = self.clone();
+        Box::pin(async move { service.as_ref().handle(request).await })
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: &Config) -> Result<(), DaemonError> {
     let started = Instant::now();
@@ -147,18 +182,11 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
     } else {
         None
     };
-    let handler = {
-        let service = service.clone();
-        move |request| {
-            let service = service.clone();
-            async move { service.handle(request).await }
-        }
-    };
     let health = {
         let service = service.clone();
         Arc::new(move || Value::Object(service.health()))
     };
-    let session = Session::start(mqtt, handler, health).await?;
+    let session = Session::start(mqtt, service, health).await?;
     tracing::info!(
         device_id = config.device.id,
         ready_ms = started.elapsed().as_millis() as u64,

@@ -9,13 +9,20 @@ use std::time::Duration;
 /// The service's part.
 pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
     let permissions = config.mqtt.permissions.iter().map(|name| name.parse());
+    let auth = config.service.auth.parse()?;
+    let clients = service::clients(&config.mqtt.clients)?;
+    if auth == service::Auth::AppKey && !clients.is_empty() {
+        return Err(DaemonError::TwoAuthorities);
+    }
     Ok(service::Settings {
         device_id: config.device.id.clone(),
         queue: config.service.queue,
         vision_threads: config.service.vision_threads,
         url_allow: config.image_url.allow.clone(),
         store_images: config.gallery.store_images,
+        auth,
         permissions: permissions.collect::<Result<_, _>>()?,
+        clients,
         ..service::Settings::default()
     })
 }
@@ -41,6 +48,7 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         allow_insecure: mqtt.allow_insecure,
         keep_alive: Duration::from_secs(mqtt.keep_alive_s.into()),
         response_prefixes: mqtt.response_prefixes.clone(),
+        named_clients: !mqtt.clients.is_empty(),
         // More than the service takes on, so that the service itself says BUSY, and a faulty
         // request gets its own code also while the queue is full.
         queue: config.service.queue + config.service.vision_threads + 8,

@@ -16,7 +16,7 @@ use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
 use super::refusal;
 use super::topics::Topics;
-use crate::service::{Answer, Request};
+use crate::service::{Answer, Request, Sender};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
@@ -31,14 +31,37 @@ use tracing::{debug, error, info, warn};
 /// Refusals of QoS 0 commands in work at a time.
 const MOST_REFUSALS: usize = 64;
 
-/// The service, as the desk knows it.
-pub(crate) type Handler =
-    Box<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Option<Answer>> + Send>> + Send + Sync>;
+/// The service, as the desk knows it. A function from a request to its answer is one that lets
+/// everybody ask.
+pub trait Handler: Send + Sync + 'static {
+    /// Who sent a request; `None`: nobody who may ask, and [`Handler::handle`] would say so.
+    fn sender(&self, request: &Request) -> Option<Sender>;
+
+    /// Does a request and returns its answer, or `None` when it had expired.
+    fn handle(&self, request: Request) -> Answering;
+}
+
+/// An answer in the making.
+pub type Answering = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+
+impl<F, A> Handler for F
+where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Option<Answer>> + Send + 'static,
+{
+    fn sender(&self, _: &Request) -> Option<Sender> {
+        Some(Sender::Anybody)
+    }
+
+    fn handle(&self, request: Request) -> Answering {
+        Box::pin(self(request))
+    }
+}
 
 pub(crate) struct Desk {
     topics: Arc<Topics>,
     exposure: Exposure,
-    handler: Handler,
+    handler: Box<dyn Handler>,
     publisher: Publisher,
     memory: Mutex<Memory>,
     queue: u32,
@@ -108,7 +131,7 @@ impl Desk {
         topics: Arc<Topics>,
         exposure: Exposure,
         publisher: Publisher,
-        handler: Handler,
+        handler: Box<dyn Handler>,
     ) -> Self {
         let queue = u32::try_from(settings.queue).unwrap_or(u32::MAX);
         Self {
@@ -192,21 +215,32 @@ impl Desk {
 
     /// From a command to its answer on the way.
     async fn serve(&self, command: Command) {
-        let (reply, form) = self.judge(&command);
-        let form = match form {
-            Ok(form) => form,
-            Err(answer) => {
-                let why = answer.fields.get("data").and_then(|data| data["message"].as_str());
-                warn!(operation = command.operation(), why, "refused a command");
-                return self.publish(&reply, render(&answer), false).await;
-            }
-        };
+        let operation = command.operation().to_owned();
         let request_id = command.request_id();
-        let identities = Identity::of(command.operation(), &reply, request_id.clone());
+        let (reply, refused) = self.judge(&command);
+        if let Some(answer) = refused {
+            return self.refuse(&operation, &reply, &answer).await;
+        }
+        // A body of no known type is read as JSON until it is known who asks: it may hold a key, and
+        // who has none is not told what is wrong with the body.
+        let form = command.form();
+        let request = command.into_request(*form.as_ref().unwrap_or(&Form::Json));
+        let Some(sender) = self.handler.sender(&request) else {
+            // The service says so; what was answered before is for others.
+            if let Some(answer) = self.perform(&operation, request, request_id).await {
+                self.publish(&reply, render(&answer), false).await;
+            }
+            return;
+        };
+        if let Err(why) = form {
+            let answer = refusal::invalid_payload(&why, request_id);
+            return self.refuse(&operation, &reply, &answer).await;
+        }
+        let identities = Identity::of(&operation, &sender, &reply, request_id.clone());
         let seen = self.memory().meet(&identities, &reply, Instant::now());
         match seen {
             Seen::Never => {
-                let answer = self.perform(command, form, request_id).await;
+                let answer = self.perform(&operation, request, request_id).await;
                 let payload = answer.as_ref().map(|answer| Arc::new(render(answer)));
                 let waiting = self.memory().finish(
                     identities,
@@ -222,38 +256,40 @@ impl Desk {
             Seen::InWork => count(&self.counters.repeats),
             Seen::Answered(payload) => {
                 count(&self.counters.repeats);
-                info!(operation = command.operation(), "answered a repeat from memory");
+                info!(operation, "answered a repeat from memory");
                 self.publish(&reply, payload.to_vec(), true).await;
             }
         }
     }
 
-    /// What can be said without the service: where the answer goes, and how to read the body or why
-    /// it is not read at all.
-    fn judge(&self, command: &Command) -> (ReplyTo, Result<Form, Answer>) {
-        let invalid = |why: &str| refusal::invalid_payload(why, command.request_id());
-        let reply = match command.reply(&self.topics) {
-            Ok(reply) => reply,
-            Err(error) => {
-                return (command.default_reply(&self.topics), Err(invalid(&error.to_string())));
+    /// What the envelope says: where the answer goes, and why the command is not done, if it is not.
+    fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
+        match command.reply(&self.topics) {
+            Ok(reply) => {
+                let why = self.exposure.refuses(command.operation());
+                (reply, why.map(|why| refusal::insecure_broker(why, command.request_id())))
             }
-        };
-        let form = match self.exposure.refuses(command.operation()) {
-            Some(why) => Err(refusal::insecure_broker(why, command.request_id())),
-            None => command.form().map_err(|why| invalid(&why)),
-        };
-        (reply, form)
+            Err(error) => {
+                let answer = refusal::invalid_payload(&error.to_string(), command.request_id());
+                (command.default_reply(&self.topics), Some(answer))
+            }
+        }
+    }
+
+    async fn refuse(&self, operation: &str, reply: &ReplyTo, answer: &Answer) {
+        let why = answer.fields.get("data").and_then(|data| data["message"].as_str());
+        warn!(operation, why, "refused a command");
+        self.publish(reply, render(answer), false).await;
     }
 
     /// Has the service do it. A panic there is this command's failure and nobody else's.
     async fn perform(
         &self,
-        command: Command,
-        form: Form,
+        operation: &str,
+        request: Request,
         request_id: Option<String>,
     ) -> Option<Answer> {
-        let operation = command.operation().to_owned();
-        match tokio::spawn((self.handler)(command.into_request(form))).await {
+        match tokio::spawn(self.handler.handle(request)).await {
             Ok(answer) => answer,
             Err(failure) => {
                 error!(operation, "the service failed: {failure}");

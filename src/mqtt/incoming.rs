@@ -11,8 +11,9 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// A command as it came from the broker.
-#[derive(Debug)]
 pub(crate) struct Command {
+    /// Who sent it, where its topic says so.
+    client: Option<String>,
     operation: String,
     publish: Publish,
     received: Instant,
@@ -50,11 +51,12 @@ impl Command {
     /// Reads the envelope.
     pub(crate) fn read(topics: &Topics, publish: Publish) -> Result<Self, Stale> {
         let topic = std::str::from_utf8(&publish.topic).map_err(|_| Stale::NoOperation)?;
-        let operation = topics.operation(topic).ok_or(Stale::NoOperation)?.to_owned();
+        let (client, operation) = topics.command_of(topic).ok_or(Stale::NoOperation)?;
+        let (client, operation) = (client.map(str::to_owned), operation.to_owned());
         if publish.retain {
             return Err(Stale::Retained);
         }
-        let command = Self { operation, publish, received: Instant::now() };
+        let command = Self { client, operation, publish, received: Instant::now() };
         if command.properties().is_some_and(|p| p.message_expiry_interval == Some(0)) {
             return Err(Stale::Expired);
         }
@@ -138,7 +140,7 @@ impl Command {
 
     /// The request for the service, its body read as `form`.
     pub(crate) fn into_request(self, form: Form) -> Request {
-        let Self { operation, publish, received } = self;
+        let Self { client, operation, publish, received } = self;
         let properties = publish.properties.unwrap_or_default();
         let mut credentials = Credentials::default();
         let mut fields = Vec::new();
@@ -159,7 +161,7 @@ impl Command {
         let expires = properties
             .message_expiry_interval
             .and_then(|seconds| received.checked_add(Duration::from_secs(seconds.into())));
-        Request { operation, body, credentials, caller: Caller::Mqtt, expires }
+        Request { operation, body, credentials, caller: Caller::Mqtt { client }, expires }
     }
 }
 
@@ -176,7 +178,7 @@ mod tests {
             payload.to_vec(),
             Some(properties),
         );
-        Command::read(&topics, publish).unwrap()
+        Command::read(&topics, publish).ok().unwrap()
     }
 
     fn typed(content_type: &str) -> PublishProperties {
@@ -280,6 +282,23 @@ mod tests {
         };
         assert_eq!(publish(expire), Some(Stale::Expired));
         assert_eq!(publish(|p| p.topic = "doorward/front/cmd".into()), Some(Stale::NoOperation));
+    }
+
+    #[test]
+    fn the_client_is_named_by_the_topic_alone() {
+        let caller = |topic: &str| {
+            let properties = PublishProperties {
+                user_properties: pairs(&[("x-mqtt-client-id", "office"), ("client", "office")]),
+                ..typed("application/json")
+            };
+            let publish = Publish::new(topic, QoS::AtLeastOnce, "{}", Some(properties));
+            let command = Command::read(&Topics::new("front", &[]), publish).ok().unwrap();
+            assert_eq!(command.operation(), "search");
+            command.into_request(Form::Json).caller
+        };
+        let named = Caller::Mqtt { client: Some("desk".into()) };
+        assert_eq!(caller("doorward/front/from/desk/cmd/search"), named);
+        assert_eq!(caller("doorward/front/cmd/search"), Caller::Mqtt { client: None });
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! again.
 //!
 //! A command is a repeat when its Correlation Data or its `request_id` was seen, for the same
-//! operation and the same topic the answer goes to. The topic belongs to the identity because
+//! operation, the same sender and the same topic the answer goes to. The sender belongs to the
+//! identity because an answer is its asker's alone: who shows no key, or another application's, gets
+//! none that was remembered. The topic belongs to the identity because
 //! counters are popular: two clients that both count from 1 and listen on topics of their own are
 //! two askers. The body does not belong to it: a client that uses an identity twice gets the first
 //! answer, whatever it sent the second time, so identities must be fresh (a UUID is). Commands
@@ -14,7 +16,7 @@
 //! bounded by the places of the [`super::desk`].
 
 use super::incoming::ReplyTo;
-use crate::service::Answer;
+use crate::service::{Answer, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ const MOST_RESENDS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     operation: String,
+    sender: Sender,
     /// Where the answer goes.
     topic: String,
     name: Name,
@@ -47,11 +50,20 @@ enum Name {
 
 impl Identity {
     /// All identities of a command: none, one, or one by Correlation Data and one by `request_id`.
-    pub(crate) fn of(operation: &str, reply: &ReplyTo, request_id: Option<String>) -> Vec<Self> {
+    pub(crate) fn of(
+        operation: &str,
+        sender: &Sender,
+        reply: &ReplyTo,
+        request_id: Option<String>,
+    ) -> Vec<Self> {
         let correlation = reply.correlation.clone().map(Name::Correlation);
         let names = correlation.into_iter().chain(request_id.map(Name::RequestId));
-        let identity =
-            |name| Self { operation: operation.to_owned(), topic: reply.topic.clone(), name };
+        let identity = |name| Self {
+            operation: operation.to_owned(),
+            sender: sender.clone(),
+            topic: reply.topic.clone(),
+            name,
+        };
         names.map(identity).collect()
     }
 
@@ -60,7 +72,11 @@ impl Identity {
             Name::Correlation(data) => data.len(),
             Name::RequestId(id) => id.len(),
         };
-        self.operation.len() + self.topic.len() + name
+        let sender = match &self.sender {
+            Sender::Local | Sender::Anybody => 0,
+            Sender::Client(name) | Sender::Application(name) => name.len(),
+        };
+        self.operation.len() + sender + self.topic.len() + name
     }
 }
 
@@ -167,7 +183,7 @@ mod tests {
     }
 
     fn identity(correlation: &str) -> Vec<Identity> {
-        Identity::of("enroll", &reply(correlation), None)
+        Identity::of("enroll", &Sender::Anybody, &reply(correlation), None)
     }
 
     fn meet(memory: &mut Memory, correlation: &str, now: Instant) -> Seen {
@@ -243,18 +259,30 @@ mod tests {
     #[test]
     fn who_asks_and_for_what_belongs_to_the_identity() {
         let (mut memory, now) = (Memory::default(), Instant::now());
-        for (operation, topic) in [("enroll", "a"), ("enroll", "b"), ("verify", "a")] {
-            let identities = Identity::of(operation, &reply_to(topic, "1"), Some("r".into()));
+        let one = Sender::Application("1".into());
+        for (operation, sender, topic) in [
+            ("enroll", &Sender::Anybody, "a"),
+            ("enroll", &Sender::Anybody, "b"),
+            ("verify", &Sender::Anybody, "a"),
+            ("enroll", &Sender::Client("1".into()), "a"),
+            ("enroll", &one, "a"),
+            ("enroll", &Sender::Application("2".into()), "a"),
+        ] {
+            let reply = reply_to(topic, "1");
+            let identities = Identity::of(operation, sender, &reply, Some("r".into()));
             assert_eq!(identities.len(), 2);
             remember(&mut memory, &identities, 200, 5, now);
         }
-        assert_eq!(Identity::of("enroll", &ReplyTo { correlation: None, ..reply("1") }, None), []);
+        let nameless = ReplyTo { correlation: None, ..reply("1") };
+        assert_eq!(Identity::of("enroll", &one, &nameless, None), []);
     }
 
     #[test]
     fn a_request_id_is_enough_for_a_repeat() {
         let (mut memory, now) = (Memory::default(), Instant::now());
-        let of = |correlation: &str| Identity::of("enroll", &reply(correlation), Some("r".into()));
+        let of = |correlation: &str| {
+            Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some("r".into()))
+        };
         assert_eq!(memory.meet(&of("1"), &reply("1"), now), Seen::Never);
         assert_eq!(memory.meet(&of("2"), &reply("2"), now), Seen::InWork);
         let waiting = memory.finish(of("1"), Some((&answer(200), &payload(5))), now);

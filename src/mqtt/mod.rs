@@ -1,7 +1,8 @@
 //! The service over MQTT 5.
 //!
 //! A [`Session`] keeps one connection to a broker, hands each request that comes in on
-//! `doorward/<device>/cmd/#` to the service, and publishes what the service answers. It judges the
+//! `doorward/<device>/cmd/#`, and from clients with a name on `doorward/<device>/from/<name>/cmd/#`,
+//! to the service, and publishes what the service answers. It judges the
 //! envelope (topic, freshness, repetition, where the answer may go) and never a request's content.
 //!
 //! ```text
@@ -34,7 +35,7 @@ mod topics;
 
 pub use call::{Call, CallError, call};
 pub use connect::{ConnectError, check};
-pub use desk::Counts;
+pub use desk::{Answering, Counts, Handler};
 pub use embedded::{Embedded, EmbeddedError};
 pub use exposure::Exposure;
 pub use login::{Login, LoginError};

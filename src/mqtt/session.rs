@@ -13,7 +13,6 @@ use super::desk::{Counts, Desk, Handler};
 use super::publisher::{Link, Publisher};
 use super::topics::Topics;
 use super::{Exposure, Settings};
-use crate::service::{Answer, Request};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -56,17 +55,12 @@ impl Session {
     /// Starts connecting, and keeps at it. Returns before there is a connection; fails only on
     /// settings and files that cannot be used.
     ///
-    /// `handler` does a request and returns its answer, or `None` when it had expired. It runs as
-    /// a task, several at a time up to `settings.queue`.
-    pub async fn start<H, F>(
+    /// `handler` does the requests, each as a task, several at a time up to `settings.queue`.
+    pub async fn start(
         settings: Settings,
-        handler: H,
+        handler: impl Handler,
         health: Health,
-    ) -> Result<Self, ConnectError>
-    where
-        H: Fn(Request) -> F + Send + Sync + 'static,
-        F: Future<Output = Option<Answer>> + Send + 'static,
-    {
+    ) -> Result<Self, ConnectError> {
         connect::options(&settings, &settings.client_id())?;
         let exposure = Exposure::of(&settings);
         if let Some(advice) = exposure.advice() {
@@ -78,7 +72,7 @@ impl Session {
         let (link, link_seen) = watch::channel(None);
         let (stop, stop_seen) = watch::channel(false);
         let publisher = Publisher::new(link_seen, topics.clone());
-        let handler: Handler = Box::new(move |request| Box::pin(handler(request)));
+        let handler = Box::new(handler);
         let desk = Desk::new(&settings, topics.clone(), exposure, publisher.clone(), handler);
         let desk = Arc::new(desk);
         let worker = Worker {
@@ -186,7 +180,7 @@ impl Worker {
             match event {
                 Event::Incoming(Packet::ConnAck(ConnAck { properties, .. })) => {
                     largest = properties.and_then(|p| p.max_packet_size);
-                    if client.try_subscribe_many([self.command_filter()]).is_err() {
+                    if client.try_subscribe_many(self.command_filters()).is_err() {
                         return lost(None, "could not subscribe".into());
                     }
                 }
@@ -197,7 +191,7 @@ impl Worker {
                             format!(
                                 "the broker refused the subscription to {} ({refused:?}): its \
                                  access list must let this login read it",
-                                self.topics.command_filter()
+                                self.filters().join(" or ")
                             ),
                         );
                     }
@@ -254,16 +248,20 @@ impl Worker {
         connect::explain(error, &self.settings)
     }
 
-    fn command_filter(&self) -> Filter {
-        Filter {
-            path: self.topics.command_filter(),
+    fn filters(&self) -> Vec<String> {
+        self.topics.command_filters(self.settings.named_clients)
+    }
+
+    fn command_filters(&self) -> impl Iterator<Item = Filter> {
+        self.filters().into_iter().map(|path| Filter {
+            path,
             qos: QoS::AtLeastOnce,
             nolocal: false,
             // What was retained shows it, and what is retained is not sent: a command that lay
             // around is never done.
             preserve_retain: true,
             retain_forward_rule: RetainForwardRule::Never,
-        }
+        })
     }
 }
 

@@ -73,6 +73,9 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Further topic prefixes below which a Response Topic is accepted.
     pub response_prefixes: Vec<String>,
+    /// Whether there are clients that are known by name, on topics of their own that the broker's
+    /// access list gives to nobody else.
+    pub named_clients: bool,
     /// Commands in work at a time; one more is answered `[503] BUSY`.
     pub queue: usize,
     /// Payload bytes of the commands in work; more is answered `[503] BUSY`.
@@ -94,6 +97,7 @@ impl Default for Settings {
             allow_insecure: false,
             keep_alive: Duration::from_secs(30),
             response_prefixes: Vec::new(),
+            named_clients: false,
             queue: 16,
             // A terminal with 1 GB bears this beside models and gallery.
             queue_bytes: 64 * 1024 * 1024,
@@ -132,6 +136,12 @@ pub enum SettingsError {
          levels cmd, event, state, availability"
     )]
     ResponsePrefix(String),
+    /// The names of clients would be worth nothing.
+    #[error(
+        "mqtt.clients needs a broker that tells clients apart: set mqtt.host, and a login \
+         (mqtt.username or mqtt.client_cert_file); the embedded broker has one login for all"
+    )]
+    NamedClients,
     /// No request could ever be taken.
     #[error("service.queue must be 1 to 64")]
     Queue,
@@ -172,6 +182,10 @@ impl Settings {
             if prefix.trim_matches('/').is_empty() || !super::topics::harmless(prefix) {
                 return Err(SettingsError::ResponsePrefix(prefix.clone()));
             }
+        }
+        let login = self.username.is_some() || tls.client_cert_file.is_some();
+        if self.named_clients && (self.host.is_none() || !login) {
+            return Err(SettingsError::NamedClients);
         }
         if !(1..=1024).contains(&self.queue) || self.queue_bytes < MAX_PACKET as usize {
             return Err(SettingsError::Queue);
@@ -256,7 +270,22 @@ mod tests {
             assert_eq!(settings.validate(), Err(SettingsError::ResponsePrefix(prefix.into())));
         }
         assert_eq!(wrong(|s| s.queue = 0), SettingsError::Queue);
+        assert_eq!(wrong(|s| s.named_clients = true), SettingsError::NamedClients);
         assert_eq!(wrong(|s| s.queue_bytes = 1000), SettingsError::Queue);
+    }
+
+    #[test]
+    fn named_clients_need_a_broker_with_logins() {
+        let named = |host: Option<&str>, username: Option<&str>| Settings {
+            named_clients: true,
+            host: host.map(Into::into),
+            username: username.map(Into::into),
+            ..Settings::default()
+        };
+        assert_eq!(named(Some("a"), Some("door")).validate(), Ok(()));
+        for open in [named(None, None), named(None, Some("door")), named(Some("a"), None)] {
+            assert_eq!(open.validate(), Err(SettingsError::NamedClients));
+        }
     }
 
     #[test]

@@ -47,9 +47,10 @@ impl Topics {
         Self { root, response_prefixes }
     }
 
-    /// What the daemon subscribes to.
-    pub(crate) fn command_filter(&self) -> String {
-        format!("{}cmd/#", self.root)
+    /// What the daemon subscribes to; with the commands of named clients if there are any.
+    pub(crate) fn command_filters(&self, named_clients: bool) -> Vec<String> {
+        let named = named_clients.then(|| format!("{}from/+/cmd/#", self.root));
+        [format!("{}cmd/#", self.root)].into_iter().chain(named).collect()
     }
 
     /// Where a client sends the command for an operation.
@@ -57,12 +58,18 @@ impl Topics {
         format!("{}cmd/{operation}", self.root)
     }
 
-    /// The operation that a command's topic names; `None` for `…/cmd` itself, which the filter
-    /// matches too, and for anything else.
-    pub(crate) fn operation<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let operation = topic.strip_prefix(&self.root)?.strip_prefix("cmd/")?;
+    /// The client and the operation that a command's topic names: none and `search` for
+    /// `…/cmd/search`, `desk` and `search` for `…/from/desk/cmd/search`. `None` for `…/cmd` itself,
+    /// which the filter matches too, and for anything else.
+    pub(crate) fn command_of<'a>(&self, topic: &'a str) -> Option<(Option<&'a str>, &'a str)> {
+        let below = topic.strip_prefix(&self.root)?;
+        let (client, below) = match below.strip_prefix("from/") {
+            Some(from) => from.split_once('/').map(|(client, below)| (Some(client), below))?,
+            None => (None, below),
+        };
+        let operation = below.strip_prefix("cmd/")?;
         // The default answer topic repeats it and must stay a topic.
-        (1..=LONGEST_OPERATION).contains(&operation.len()).then_some(operation)
+        (1..=LONGEST_OPERATION).contains(&operation.len()).then_some((client, operation))
     }
 
     /// Where an answer goes when the request names no topic.
@@ -102,15 +109,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operation_is_what_stands_behind_cmd() {
+    fn the_operation_is_what_stands_behind_cmd_and_the_client_before_it() {
         let topics = Topics::new("front", &[]);
-        assert_eq!(topics.operation("doorward/front/cmd/enroll"), Some("enroll"));
-        assert_eq!(topics.operation("doorward/front/cmd/subject/list"), Some("subject/list"));
-        for other in
-            ["doorward/front/cmd", "doorward/front/cmd/", "doorward/back/cmd/enroll", "cmd/enroll"]
-        {
-            assert_eq!(topics.operation(other), None, "{other}");
+        let of = |topic| topics.command_of(topic);
+        assert_eq!(of("doorward/front/cmd/enroll"), Some((None, "enroll")));
+        assert_eq!(of("doorward/front/cmd/subject/list"), Some((None, "subject/list")));
+        let desk = Some("desk");
+        assert_eq!(of("doorward/front/from/desk/cmd/subject/list"), Some((desk, "subject/list")));
+        // A name of several levels is none: the first is the client.
+        assert_eq!(of("doorward/front/from/desk/cmd/cmd/enroll"), Some((desk, "cmd/enroll")));
+        for other in [
+            "doorward/front/cmd",
+            "doorward/front/cmd/",
+            "doorward/back/cmd/enroll",
+            "cmd/enroll",
+            "doorward/front/from/desk/cmd",
+            "doorward/front/from/desk/enroll",
+            "doorward/front/from/desk/desk/cmd/enroll",
+            "doorward/front/from/desk",
+            "doorward/back/from/desk/cmd/enroll",
+        ] {
+            assert_eq!(of(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn named_clients_are_heard_where_there_are_any() {
+        let topics = Topics::new("front", &[]);
+        assert_eq!(topics.command_filters(false), ["doorward/front/cmd/#"]);
+        let both = ["doorward/front/cmd/#", "doorward/front/from/+/cmd/#"];
+        assert_eq!(topics.command_filters(true), both);
     }
 
     #[test]
@@ -138,6 +166,8 @@ mod tests {
             ("doorward/front/state/health", false),
             ("doorward/front/availability", false),
             ("doorward/front/client/cmd/unlock", false),
+            ("doorward/front/from/desk/cmd/unlock", false),
+            ("doorward/front/from/desk", false),
             ("doorward/front/client/x/availability", false),
             ("house/replies/event", false),
             ("doorward/front/client/../cmd", false),

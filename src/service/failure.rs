@@ -1,7 +1,11 @@
 //! Why a request is answered with something other than 200: every code of the contract that is
 //! not a `FAIL_ON_n`, with its status, its `message` and what the sender can do about it.
 
+use super::applications::Kind;
 use std::fmt;
+
+/// What logs and counts know a 401 by; the contract gives it no `error_code`.
+pub(super) const UNAUTHORIZED: &str = "UNAUTHORIZED";
 
 /// Which image field is meant; compare has two, and its codes carry their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,12 @@ pub(super) enum Failure {
     /// The detector found none.
     #[error("Face not detected in image")]
     NoFace(ImageField),
+    /// No application has this App-ID and API-Key.
+    #[error("Authorization failed")]
+    Unauthorized,
+    /// An application in testing mode has used up what it had.
+    #[error("Insufficient {} quota", .0.name())]
+    Quota(Kind),
     /// This client may not do that.
     #[error("Permission denied")]
     Permission { why: String },
@@ -161,14 +171,15 @@ impl Failure {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Failure::Permission { .. } => 403,
+            Failure::Unauthorized => 401,
+            Failure::Permission { .. } | Failure::Quota(_) => 403,
             Failure::Internal { .. } => 500,
             Failure::Busy | Failure::Camera(_) => 503,
             _ => 400,
         }
     }
 
-    /// The `error_code`.
+    /// The `error_code`; of [`Failure::Unauthorized`], which has none, what the counts know it by.
     pub fn code(&self) -> String {
         let image = |field: &ImageField, what: &str| {
             format!("INVALID_PAYLOAD_{}_{what}", field.name().to_ascii_uppercase())
@@ -194,6 +205,10 @@ impl Failure {
             Failure::Threshold => "INVALID_PAYLOAD_THRESHOLD".into(),
             Failure::Limit(_) => "INVALID_PAYLOAD_LIMIT".into(),
             Failure::NoFace(_) => "FACE_NOT_DETECTED".into(),
+            Failure::Unauthorized => UNAUTHORIZED.into(),
+            Failure::Quota(kind) => {
+                format!("INSUFFICIENT_QUOTA_{}", kind.name().to_ascii_uppercase())
+            }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
             Failure::Internal { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
@@ -217,7 +232,11 @@ impl Failure {
             Failure::Dependency(validation) => Some(validation.validate()),
             Failure::Level | Failure::Threshold => Some("threshold"),
             Failure::Limit(_) => Some("limit"),
-            Failure::Permission { .. } | Failure::Internal { .. } | Failure::Busy => None,
+            Failure::Unauthorized
+            | Failure::Quota(_)
+            | Failure::Permission { .. }
+            | Failure::Internal { .. }
+            | Failure::Busy => None,
         }
     }
 
@@ -255,7 +274,7 @@ mod tests {
 
     #[test]
     fn codes_and_statuses_of_the_contract() {
-        let cases: [(Failure, u16, &str, &str); 12] = [
+        let cases: [(Failure, u16, &str, &str); 17] = [
             (Failure::payload("x"), 400, "INVALID_PAYLOAD", "Invalid Payload"),
             (
                 Failure::NoFace(ImageField::Image),
@@ -272,6 +291,31 @@ mod tests {
             (Failure::internal("x"), 500, "INTERNAL_SERVER_ERROR", "Internal server error"),
             (Failure::Busy, 503, "BUSY", "Busy"),
             (Failure::Camera(ImageField::Image), 503, "CAMERA_UNAVAILABLE", "Camera unavailable"),
+            (Failure::Unauthorized, 401, "UNAUTHORIZED", "Authorization failed"),
+            (
+                Failure::Quota(Kind::Enroll),
+                403,
+                "INSUFFICIENT_QUOTA_ENROLL",
+                "Insufficient enroll quota",
+            ),
+            (
+                Failure::Quota(Kind::Verify),
+                403,
+                "INSUFFICIENT_QUOTA_VERIFY",
+                "Insufficient verify quota",
+            ),
+            (
+                Failure::Quota(Kind::Search),
+                403,
+                "INSUFFICIENT_QUOTA_SEARCH",
+                "Insufficient search quota",
+            ),
+            (
+                Failure::Quota(Kind::Liveness),
+                403,
+                "INSUFFICIENT_QUOTA_LIVENESS",
+                "Insufficient liveness quota",
+            ),
             (
                 Failure::Permission { why: "x".into() },
                 403,

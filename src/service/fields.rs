@@ -76,12 +76,17 @@ const TABLE: &[Field] = &[
     // Who is enrolled.
     field("limit", Kind::Number(Some(50.0)), &[SubjectList]),
     field("cursor", Kind::Text(None), &[SubjectList]),
-    field("name", Kind::Text(None), &[SubjectUpdate]),
+    field("name", Kind::Text(None), &[SubjectUpdate, AppCreate]),
     field("groups", Kind::Texts, &[SubjectUpdate]),
     field("card", Kind::Text(None), &[SubjectUpdate]),
     field("enabled", Kind::Bool(None), &[SubjectUpdate]),
     field("valid_from", Kind::Number(None), &[SubjectUpdate]),
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
+    // Who may ask.
+    field("testing", Kind::Bool(Some(false)), &[AppCreate]),
+    field("quota", Kind::Texts, &[AppCreate]),
+    field("allow", Kind::Texts, &[AppCreate]),
+    field("app", Kind::Text(None), &[AppRevoke, AppRotate]),
 ];
 
 const fn field(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field {

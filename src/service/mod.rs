@@ -6,16 +6,20 @@
 //! | step | where | runs on |
 //! |---|---|---|
 //! | read the fields as they were given | `raw` | the caller's task |
+//! | find out who asks and what they may do | `access`, `applications` | the caller's task |
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
-//! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | pixels, networks, gallery, keys | `recognition`, `subjects`, `administration` | a worker thread, behind a bounded queue |
 //! | name what went wrong | `failure`, `checks` | – |
 //! | seal the answer | `reply` | the caller's task |
 //!
 //! It must never log an image, an embedding or a key, and never let a check that was asked for
 //! look passed without having been made.
 
+mod access;
+mod administration;
 mod advice;
+mod applications;
 mod change;
 mod checks;
 mod failure;
@@ -35,14 +39,20 @@ mod subjects;
 mod valid;
 mod workers;
 
+pub use applications::{Applications, ApplicationsError};
 pub use operation::Operation;
 pub use raw::MAX_REQUEST_ID;
-pub use request::{Answer, Body, Caller, Credentials, Request};
-pub use settings::{Permission, Settings, UnknownPermission};
+pub use request::{Answer, Body, Caller, Credentials, Request, Sender};
+pub use settings::{
+    Auth, BadClient, Permission, Settings, UnknownAuth, UnknownPermission, clients,
+};
 
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
 use crate::picture::allow::BadEntry;
+use access::Access;
+use applications::{Kind, NotReserved, Reservation};
+use change::decides_entry;
 use failure::Failure;
 use images::Images;
 use raw::Raw;
@@ -57,11 +67,15 @@ use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
 
 /// The face service of one terminal. Shared by all transports.
+///
+/// Its parts end in the order in which they stand here: the work, then the file of the applications,
+/// then the gallery, whose lock is what the next process waits for.
 pub struct Service {
-    recognizer: Arc<Recognizer>,
+    workers: Workers,
     images: Images,
     statistics: Statistics,
-    workers: Workers,
+    applications: Arc<Applications>,
+    recognizer: Arc<Recognizer>,
 }
 
 /// Why the service does not start.
@@ -79,16 +93,23 @@ pub enum StartError {
 struct Admitted {
     operation: Operation,
     valid: Valid,
+    /// Whether its sender may change who is let in.
+    admin: bool,
 }
+
+/// A request that is to be done, and what it has taken of its application's quota.
+type Reserved = (Admitted, Option<Reservation>);
 
 impl Service {
     /// Starts the worker threads; they end when the service is dropped.
     pub fn new(
         analyzer: Arc<Analyzer>,
         gallery: Arc<Gallery>,
+        applications: Applications,
         settings: Settings,
     ) -> Result<Self, StartError> {
         Ok(Self {
+            applications: Arc::new(applications),
             images: Images::new(&settings)?,
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
@@ -102,8 +123,8 @@ impl Service {
     /// sent.
     pub async fn handle(&self, request: Request) -> Option<Answer> {
         let mut times = Times::start();
-        let (caller, expires) = (request.caller, request.expires);
-        let operation = Operation::named(&request.operation);
+        let expires = request.expires;
+        let operation = asked_for(&request);
         let name = operation.map_or("unknown", Operation::name);
         if expired(expires) {
             tracing::info!(operation = name, "request expired before it was read");
@@ -118,20 +139,27 @@ impl Service {
             Ok((request_id, admitted)) => (request_id, admitted),
             Err(_) => (None, Err(Failure::internal("a panic while reading the request"))),
         };
+        // Given back wherever this function is left, unless it is kept.
+        let mut reservation = None;
         let result = match admitted {
-            Ok(admitted) => match self.done(admitted, caller, expires, &mut times).await {
-                Ok(result) => result,
-                Err(NotDone::Expired) => {
-                    tracing::info!(
-                        operation = name,
-                        total_ms = times.total(),
-                        "request expired in the queue"
-                    );
-                    return None;
+            Ok((admitted, reserved)) => {
+                reservation = reserved;
+                match self.done(admitted, expires, &mut times).await {
+                    Ok(result) => result,
+                    Err(NotDone::Expired) => {
+                        tracing::info!(
+                            operation = name,
+                            total_ms = times.total(),
+                            "request expired in the queue"
+                        );
+                        return None;
+                    }
+                    Err(NotDone::Busy) => Err(Failure::Busy),
+                    Err(NotDone::Panicked) => {
+                        Err(Failure::internal("a panic while doing the request"))
+                    }
                 }
-                Err(NotDone::Busy) => Err(Failure::Busy),
-                Err(NotDone::Panicked) => Err(Failure::internal("a panic while doing the request")),
-            },
+            }
             Err(failure) => Err(failure),
         };
 
@@ -139,6 +167,11 @@ impl Service {
             tracing::error!(operation = name, why, "request failed");
         }
         let reply = result.unwrap_or_else(|failure| Reply::from(&failure));
+        if let Some(reservation) = reservation
+            && reply.status() == 200
+        {
+            reservation.keep();
+        }
         tracing::info!(
             operation = name,
             status = reply.status(),
@@ -170,13 +203,33 @@ impl Service {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Steps 1 to 6, and the `request_id`, which is echoed whatever they say.
-    fn read(&self, request: &Request) -> (Option<String>, Result<Admitted, Failure>) {
-        let operation = Operation::named(&request.operation);
+    /// Who sent a request: what a transport knows it by beside the `request_id`, so that nobody
+    /// gets an answer that was somebody else's. None when it would be answered with a 401.
+    pub fn sender(&self, request: &Request) -> Option<Sender> {
+        let settings = &self.recognizer.settings;
+        let access = guarded(|| {
+            let raw = match Access::reads_body(request, settings) {
+                true => Raw::read(None, &request.body),
+                false => Raw::empty(),
+            };
+            self.access(request, &raw)
+        });
+        access.ok()?.ok().map(|access| access.sender)
+    }
+
+    fn access(&self, request: &Request, raw: &Raw) -> Result<Access, Failure> {
+        let Request { caller, credentials, .. } = request;
+        Access::of(caller, credentials, raw, &self.recognizer.settings, &self.applications)
+    }
+
+    /// Steps 1 to 7, and the `request_id`, which is echoed whatever they say.
+    fn read(&self, request: &Request) -> (Option<String>, Result<Reserved, Failure>) {
+        let operation = asked_for(request);
         let raw = Raw::read(operation, &request.body);
-        let admitted = operation
-            .ok_or_else(|| unknown(&request.operation))
-            .and_then(|operation| self.admitted(operation, &raw, request.caller));
+        let admitted = self.access(request, &raw).and_then(|access| {
+            let operation = operation.ok_or_else(|| unknown(&request.operation))?;
+            self.admitted(operation, &raw, &access)
+        });
         (raw.request_id().map(str::to_owned), admitted)
     }
 
@@ -184,19 +237,39 @@ impl Service {
         &self,
         operation: Operation,
         raw: &Raw,
-        caller: Caller,
-    ) -> Result<Admitted, Failure> {
+        access: &Access,
+    ) -> Result<Reserved, Failure> {
         let Recognizer { gallery, settings, .. } = &*self.recognizer;
-        permitted(operation, caller, settings)?;
+        access.permits(operation)?;
         let world = World { enrolled: &|id| gallery.contains(id), limits: &settings.limits };
-        Ok(Admitted { operation, valid: valid::validate(operation, raw, &world)? })
+        let valid = valid::validate(operation, raw, &world)?;
+        if let Valid::SubjectUpdate { change, .. } = &valid
+            && let fields = decides_entry(change)
+            && !fields.is_empty()
+        {
+            let what = format!("{} of {}", operation.name(), fields.join(", "));
+            access.needs(Permission::Admin, &what)?;
+        }
+        let reservation = match (&valid, access.application()) {
+            (Valid::Face(face), Some(id)) => self.reserve(id, face.spends(operation))?,
+            _ => None,
+        };
+        let admin = access.may(Permission::Admin);
+        Ok((Admitted { operation, valid, admin }, reservation))
+    }
+
+    /// Step 7.
+    fn reserve(&self, id: &str, kinds: Vec<Kind>) -> Result<Option<Reservation>, Failure> {
+        self.applications.reserve(id, kinds).map_err(|error| match error {
+            NotReserved::Short(kind) => Failure::Quota(kind),
+            NotReserved::Revoked => Failure::Unauthorized,
+        })
     }
 
     /// Step 8 onwards.
     async fn done(
         &self,
-        Admitted { operation, valid }: Admitted,
-        caller: Caller,
+        Admitted { operation, valid, admin }: Admitted,
         expires: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
@@ -207,7 +280,6 @@ impl Service {
                     Ok(images) => images,
                     Err(failure) => return Ok(Err(failure)),
                 };
-                let admin = may(caller, Permission::Admin, &recognizer.settings);
                 let job = Job { operation, images, checks, task, admin };
                 let mut stages = times.clone();
                 let work = move || (recognizer.answer(job, &mut stages), stages);
@@ -232,6 +304,11 @@ impl Service {
             Valid::Stats => {
                 let counts = self.workers.run(expires, move || recognizer.gallery.stats()).await?;
                 Ok(counts.map_err(Failure::internal).map(|counts| self.stats(&counts)))
+            }
+            Valid::Administration(administration) => {
+                let applications = Arc::clone(&self.applications);
+                let work = move || administration::administer(&applications, administration);
+                self.workers.run(expires, work).await
             }
             Valid::Health => {
                 let mut reply = Reply::success(operation);
@@ -261,31 +338,18 @@ impl Service {
     }
 }
 
+/// The operation that a request names, if its caller has it.
+fn asked_for(request: &Request) -> Option<Operation> {
+    let here = |operation: &Operation| !operation.is_local() || request.caller == Caller::Local;
+    Operation::named(&request.operation).filter(here)
+}
+
 /// `INVALID_PAYLOAD` for an operation that is not there.
 fn unknown(name: &str) -> Failure {
-    let names: Vec<_> = Operation::ALL.into_iter().map(Operation::name).collect();
+    let public = Operation::ALL.into_iter().filter(|operation| !operation.is_local());
+    let names: Vec<_> = public.map(Operation::name).collect();
     let name = raw::shortened(name);
     Failure::payload(format!("this version has no operation `{name}`; it has {}", names.join(", ")))
-}
-
-/// Whether a caller has a permission.
-fn may(caller: Caller, permission: Permission, settings: &Settings) -> bool {
-    match caller {
-        Caller::Local => true,
-        Caller::Mqtt => settings.permissions.contains(&permission),
-    }
-}
-
-/// Refuses what the caller may not ask for.
-fn permitted(operation: Operation, caller: Caller, settings: &Settings) -> Result<(), Failure> {
-    if let Some(permission) = operation.permission()
-        && !may(caller, permission, settings)
-    {
-        let (operation, permission) = (operation.name(), permission.name());
-        let why = format!("{operation} needs the permission `{permission}`; ask who runs the door");
-        return Err(Failure::Permission { why });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -28,13 +28,21 @@ pub enum Operation {
     Stats,
     /// Versions and states.
     Health,
+    /// Make an application.
+    AppCreate,
+    /// The applications and what they have used up.
+    AppList,
+    /// Remove an application.
+    AppRevoke,
+    /// Give an application another key.
+    AppRotate,
 }
 
 use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 11] = [
+    pub const ALL: [Operation; 15] = [
         Enroll,
         Verify,
         Search,
@@ -46,6 +54,10 @@ impl Operation {
         SubjectDelete,
         Stats,
         Health,
+        AppCreate,
+        AppList,
+        AppRevoke,
+        AppRotate,
     ];
 
     /// The name in the topic, behind `cmd/`.
@@ -62,6 +74,10 @@ impl Operation {
             SubjectDelete => "subject/delete",
             Stats => "stats",
             Health => "health",
+            AppCreate => "app/create",
+            AppList => "app/list",
+            AppRevoke => "app/revoke",
+            AppRotate => "app/rotate",
         }
     }
 
@@ -91,13 +107,19 @@ impl Operation {
             Liveness => Some(Permission::Liveness),
             Compare => Some(Permission::Compare),
             SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
-            Stats | Health => None,
+            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate => None,
         }
+    }
+
+    /// Whether only the command line has this operation: who may ask is decided by who runs the
+    /// door. For everybody else it does not exist.
+    pub(super) fn is_local(self) -> bool {
+        matches!(self, AppCreate | AppList | AppRevoke | AppRotate)
     }
 
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
-        matches!(self, SubjectList | Stats | Health)
+        matches!(self, SubjectList | Stats | Health | AppList)
     }
 }
 

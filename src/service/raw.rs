@@ -18,13 +18,21 @@ pub const MAX_REQUEST_ID: usize = 128;
 pub(super) const MAX_LIST: usize = 64;
 
 /// A payload, read.
-#[derive(Debug)]
 pub(super) struct Raw<'a> {
     fields: Vec<(Cow<'a, str>, Given<'a>)>,
     /// The picture that is the payload itself, with the other fields beside it.
     pub image: Option<&'a [u8]>,
     /// Why this is no request at all, whatever its fields say; the first reason.
     pub fault: Option<String>,
+    /// Whether all of it could be read as an object; it may have a fault all the same.
+    pub is_object: bool,
+}
+
+impl fmt::Debug for Raw<'_> {
+    /// The names of the fields: pictures and keys do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.fields().map(|(name, _)| name)).finish()
+    }
 }
 
 /// A field's value as it was given.
@@ -64,12 +72,13 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn empty() -> Self {
-        Self { fields: Vec::new(), image: None, fault: None }
+    /// A payload of nothing.
+    pub fn empty() -> Self {
+        Self { fields: Vec::new(), image: None, fault: None, is_object: true }
     }
 
     fn json(bytes: &'a [u8]) -> Self {
-        let mut raw = Self::empty();
+        let mut raw = Self { is_object: false, ..Self::empty() };
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -79,6 +88,7 @@ impl<'a> Raw<'a> {
         };
         let mut json = serde_json::Deserializer::from_str(text);
         let read = json.deserialize_map(Object(&mut raw)).and_then(|()| json.end());
+        raw.is_object = read.is_ok();
         if let Err(error) = read {
             let why = if error.is_data() {
                 // The only thing the visitor itself objects to.
@@ -343,6 +353,31 @@ mod tests {
             assert!(raw.fault.is_some(), "{text}");
             assert_eq!(raw.text("request_id"), Some("r1"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_an_object_is_one_whatever_its_faults() {
+        for (text, is_object) in [
+            ("{}", true),
+            ("", true),
+            (r#"{"limit": 1, "limit": 2}"#, true),
+            (r#"{"api_key": "k""#, false),
+            (r#"{"api_key": "k"} trailing"#, false),
+            (r#"["api_key"]"#, false),
+            ("nonsense", false),
+        ] {
+            let body = json(text);
+            assert_eq!(Raw::read(Some(Operation::Search), &body).is_object, is_object, "{text}");
+        }
+        let latin = Body::Json(b"{\"api_key\": \"\xff\"}".to_vec());
+        assert!(!Raw::read(None, &latin).is_object);
+    }
+
+    #[test]
+    fn a_payload_does_not_show_its_values() {
+        let body = json(r#"{"api_key": "s3cret", "image": "AAAA"}"#);
+        assert_eq!(format!("{:?}", Raw::read(None, &body)), r#"["api_key", "image"]"#);
+        assert_eq!(format!("{body:?}"), "Json(38 bytes)");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The answer: what an operation or a failure says, then sealed with session, time and request id.
 
 use super::checks::Failed;
-use super::failure::Failure;
+use super::failure::{Failure, UNAUTHORIZED};
 use super::operation::Operation;
 use super::request::Answer;
 use serde_json::{Map, Value, json};
@@ -48,7 +48,8 @@ impl Reply {
 
     /// What the log and the counts know it by: the `error_code`, or `OK`.
     pub fn code(&self) -> &str {
-        self.fields.get("error_code").and_then(Value::as_str).unwrap_or("OK")
+        let none = if self.status == 401 { UNAUTHORIZED } else { "OK" };
+        self.fields.get("error_code").and_then(Value::as_str).unwrap_or(none)
     }
 
     /// The HTTP status.
@@ -77,7 +78,9 @@ impl From<&Failure> for Reply {
             message: failure.to_string().into(),
             fields: Map::new(),
         };
-        reply.insert("error_code", failure.code());
+        if *failure != Failure::Unauthorized {
+            reply.insert("error_code", failure.code());
+        }
         if let Some(field) = failure.error_field() {
             reply.insert("error_field", field);
         }
@@ -120,6 +123,16 @@ mod tests {
         assert_eq!(answer.fields["error_field"], "limt");
         assert_eq!(answer.fields["data"], json!({"message": "search takes no `limt`"}));
         assert_eq!(answer.fields["request_id"], "r1");
+    }
+
+    #[test]
+    fn a_401_says_nothing_more() {
+        let reply = Reply::from(&Failure::Unauthorized);
+        assert_eq!((reply.status(), reply.code()), (401, "UNAUTHORIZED"));
+        let answer = reply.seal(Some("r1".into()));
+        let names: Vec<_> = answer.fields.keys().map(String::as_str).collect();
+        assert_eq!(names, ["message", "session_id", "timestamp", "request_id"]);
+        assert_eq!(answer.fields["message"], "Authorization failed");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::raw::Raw;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::time::Instant;
 
 /// One request as a transport received it; nothing of it is checked yet.
@@ -20,7 +21,7 @@ pub struct Request {
 }
 
 /// The two forms of a payload.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Body {
     /// Bytes that claim to be a JSON object.
     Json(Vec<u8>),
@@ -41,8 +42,20 @@ impl Body {
     }
 }
 
+impl fmt::Debug for Body {
+    /// Form and size: pictures and keys do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Json(bytes) => write!(f, "Json({} bytes)", bytes.len()),
+            Body::Image { bytes, fields } => {
+                write!(f, "Image({} bytes, {} fields)", bytes.len(), fields.len())
+            }
+        }
+    }
+}
+
 /// The original's headers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials {
     /// `App-ID`.
     pub app_id: Option<String>,
@@ -50,13 +63,39 @@ pub struct Credentials {
     pub api_key: Option<String>,
 }
 
+impl fmt::Debug for Credentials {
+    /// Never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("app_id", &self.app_id)
+            .field("api_key", &self.api_key.as_ref().map(|_| "(secret)"))
+            .finish()
+    }
+}
+
 /// Where a request came from; decides what it may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The command line, over the local socket or in the same process: may do everything.
     Local,
     /// A client of the MQTT broker.
-    Mqtt,
+    Mqtt {
+        /// Its name, where the topic it wrote to says so.
+        client: Option<String>,
+    },
+}
+
+/// Who sent a request, once that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// The command line.
+    Local,
+    /// Whoever the broker lets in.
+    Anybody,
+    /// The MQTT client of this name.
+    Client(String),
+    /// The application with this id.
+    Application(String),
 }
 
 /// What the service answers.
@@ -76,5 +115,31 @@ impl Answer {
         object.insert("status".into(), self.status.into());
         object.extend(self.fields.clone());
         Value::Object(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_neither_key_nor_picture() {
+        let request = Request {
+            operation: "search".into(),
+            body: Body::Json(br#"{"api_key": "s3cret"}"#.to_vec()),
+            credentials: Credentials {
+                app_id: Some("kiosk".into()),
+                api_key: Some("s3cret".into()),
+            },
+            caller: Caller::Mqtt { client: None },
+            expires: None,
+        };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("kiosk") && shown.contains("21 bytes"), "{shown}");
+        // Neither as text nor as the bytes of a list.
+        assert!(!shown.contains("s3cret") && !shown.contains("115, 51"), "{shown}");
+        let fields = vec![("api_key".to_owned(), "s3cret".to_owned())];
+        let shown = format!("{:?}", Body::Image { bytes: vec![1], fields });
+        assert_eq!(shown, "Image(1 bytes, 1 fields)");
     }
 }

@@ -1,10 +1,40 @@
 //! What the configuration decides about the service.
 
+use super::valid::is_id;
 use crate::picture::Limits;
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What an MQTT client may ask for; the local command line may do everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How a client shows that it may ask; the local command line need not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// The broker has let it in.
+    #[default]
+    Broker,
+    /// By an App-ID and its API-Key.
+    AppKey,
+}
+
+/// No way to show it has this name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither broker nor app-key")]
+pub struct UnknownAuth(String);
+
+impl std::str::FromStr for Auth {
+    type Err = UnknownAuth;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "broker" => Ok(Self::Broker),
+            "app-key" => Ok(Self::AppKey),
+            _ => Err(UnknownAuth(name.to_owned())),
+        }
+    }
+}
+
+/// What a client may ask for; the local command line may do everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// `enroll`.
     Enroll,
@@ -16,9 +46,10 @@ pub enum Permission {
     Liveness,
     /// `compare`.
     Compare,
-    /// `subject/list`, `subject/get`, `subject/update`, `subject/delete`.
+    /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name.
     Subject,
-    /// Replace the photo of a subject that has a group, that is: change whose face opens a door.
+    /// Change who is let in: the groups, card, validity and `enabled` of a subject, and the photo of
+    /// one that has a group.
     Admin,
 }
 
@@ -46,6 +77,45 @@ impl Permission {
             Permission::Admin => "admin",
         }
     }
+}
+
+impl Permission {
+    /// What whoever is let in may do when nothing is said: everything but [`Permission::Admin`].
+    pub fn granted_unasked() -> BTreeSet<Permission> {
+        Self::ALL.into_iter().filter(|&permission| permission != Permission::Admin).collect()
+    }
+}
+
+/// An entry of the table of clients that is none.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadClient {
+    /// Not of its form.
+    #[error("`{0}` is not of the form \"NAME: PERMISSION …\", as in \"desk: verify search\"")]
+    Form(String),
+    /// Named twice.
+    #[error("`{0}` stands there twice")]
+    Twice(String),
+    /// A permission that does not exist.
+    #[error(transparent)]
+    Permission(#[from] UnknownPermission),
+}
+
+/// Reads the table of clients: `desk: verify search` gives the client `desk` two permissions.
+pub fn clients(entries: &[String]) -> Result<BTreeMap<String, BTreeSet<Permission>>, BadClient> {
+    let mut clients = BTreeMap::new();
+    for entry in entries {
+        let form = || BadClient::Form(entry.clone());
+        let (name, permissions) = entry.split_once(": ").ok_or_else(form)?;
+        if !is_id(name) {
+            return Err(form());
+        }
+        let permissions = permissions.split_whitespace().map(str::parse);
+        let permissions = permissions.collect::<Result<_, UnknownPermission>>()?;
+        if clients.insert(name.to_owned(), permissions).is_some() {
+            return Err(BadClient::Twice(name.to_owned()));
+        }
+    }
+    Ok(clients)
 }
 
 /// No permission has this name.
@@ -87,8 +157,12 @@ pub struct Settings {
     pub max_templates: usize,
     /// Log-odds from which on a face is live before this camera.
     pub liveness_operating_point: f32,
-    /// What MQTT clients may do.
+    /// How clients show that they may ask.
+    pub auth: Auth,
+    /// What MQTT clients without a name may do, under [`Auth::Broker`].
     pub permissions: BTreeSet<Permission>,
+    /// What those with a name may do; one that is not there, nothing.
+    pub clients: BTreeMap<String, BTreeSet<Permission>>,
 }
 
 impl Default for Settings {
@@ -105,10 +179,9 @@ impl Default for Settings {
             // A few poses with and without glasses.
             max_templates: 10,
             liveness_operating_point: 0.0,
-            permissions: Permission::ALL
-                .into_iter()
-                .filter(|&permission| permission != Permission::Admin)
-                .collect(),
+            auth: Auth::default(),
+            permissions: Permission::granted_unasked(),
+            clients: BTreeMap::new(),
         }
     }
 }
@@ -126,5 +199,28 @@ mod tests {
         let given = Settings::default().permissions;
         assert_eq!(given.len(), Permission::ALL.len() - 1);
         assert!(!given.contains(&Permission::Admin));
+    }
+
+    #[test]
+    fn the_table_of_clients() {
+        let table = |entries: &[&str]| {
+            clients(&entries.iter().map(|entry| entry.to_string()).collect::<Vec<_>>())
+        };
+        let read = table(&["desk: verify search", "front:office: admin"]).unwrap();
+        assert_eq!(read["desk"], [Permission::Verify, Permission::Search].into());
+        assert_eq!(read["front:office"], [Permission::Admin].into());
+        for form in ["desk", "desk:", ": verify", "a/b: verify", "+: verify", ""] {
+            assert_eq!(table(&[form]), Err(BadClient::Form(form.into())));
+        }
+        let twice = table(&["a: verify", "a: search"]);
+        assert_eq!(twice, Err(BadClient::Twice("a".into())));
+        assert!(matches!(table(&["a: dance"]), Err(BadClient::Permission(_))));
+    }
+
+    #[test]
+    fn ways_to_authenticate() {
+        assert_eq!("broker".parse(), Ok(Auth::default()));
+        assert_eq!("app-key".parse(), Ok(Auth::AppKey));
+        assert!("none".parse::<Auth>().is_err());
     }
 }

@@ -12,11 +12,16 @@ struct House {
 }
 
 fn house() -> House {
+    house_with(Settings::default())
+}
+
+fn house_with(settings: Settings) -> House {
     let folder = tempfile::tempdir().unwrap();
     let analyzer = Arc::new(Analyzer::load().unwrap());
-    let settings = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
-    let gallery = Arc::new(Gallery::open(&folder.path().join("gallery"), settings).unwrap());
-    let service = Service::new(analyzer, Arc::clone(&gallery), Settings::default()).unwrap();
+    let used_by = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
+    let gallery = Arc::new(Gallery::open(&folder.path().join("gallery"), used_by).unwrap());
+    let applications = Applications::open(&folder.path().join("applications")).unwrap();
+    let service = Service::new(analyzer, Arc::clone(&gallery), applications, settings).unwrap();
     House { service, gallery, _folder: folder }
 }
 
@@ -40,6 +45,11 @@ impl House {
         self.service.handle(request(operation, fields)).await.unwrap()
     }
 
+    async fn ask_locally(&self, operation: &str, fields: Value) -> Answer {
+        let request = Request { caller: Caller::Local, ..request(operation, fields) };
+        self.service.handle(request).await.unwrap()
+    }
+
     async fn code(&self, operation: &str, fields: Value) -> (u16, String) {
         let answer = self.ask(operation, fields).await;
         (answer.status, answer.fields["error_code"].as_str().unwrap().to_owned())
@@ -51,7 +61,7 @@ fn request(operation: &str, fields: Value) -> Request {
         operation: operation.into(),
         body: Body::Json(fields.to_string().into_bytes()),
         credentials: Credentials::default(),
-        caller: Caller::Mqtt,
+        caller: Caller::Mqtt { client: None },
         expires: None,
     }
 }
@@ -69,7 +79,7 @@ async fn subjects_are_listed_changed_and_deleted() {
     assert_eq!(rest.fields.get("cursor"), None);
 
     let change = json!({"subject_id": "anna", "name": "Anna", "groups": ["staff"]});
-    let changed = house.ask("subject/update", change).await;
+    let changed = house.ask_locally("subject/update", change).await;
     assert_eq!((changed.status, &changed.fields["groups"]), (200, &json!(["staff"])));
     let anna = house.ask("subject/get", json!({"subject_id": "anna"})).await;
     assert_eq!(anna.fields["name"], "Anna");
@@ -143,35 +153,219 @@ async fn stats_count_what_was_asked() {
 }
 
 #[tokio::test]
-async fn the_gallery_file_is_free_once_the_service_is_gone() {
+async fn the_files_are_free_once_the_service_is_gone() {
     let House { service, gallery, _folder: folder } = house();
     drop((service, gallery));
     let settings = gallery::Settings { model_id: "x".into(), store_images: true };
     assert!(Gallery::open(&folder.path().join("gallery"), settings).is_ok());
+    assert!(Applications::open(&folder.path().join("applications")).is_ok());
 }
 
-fn code(operation: Operation, caller: Caller, settings: &Settings) -> Option<String> {
-    permitted(operation, caller, settings).err().map(|failure| failure.code())
-}
-
-#[test]
-fn the_command_line_may_do_everything() {
-    let none = Settings { permissions: [].into(), ..Settings::default() };
-    for operation in Operation::ALL {
-        assert_eq!(code(operation, Caller::Local, &none), None);
+/// What is refused for want of a permission, whatever else is wrong with the request.
+async fn denied(house: &House, caller: &Caller) -> Vec<&'static str> {
+    let mut denied = Vec::new();
+    for operation in Operation::ALL.into_iter().filter(|operation| !operation.is_local()) {
+        let request = Request { caller: caller.clone(), ..request(operation.name(), json!({})) };
+        let answer = house.service.handle(request).await.unwrap();
+        if answer.fields.get("error_code").is_some_and(|code| code == "PERMISSION_DENIED") {
+            assert_eq!(answer.status, 403);
+            denied.push(operation.name());
+        }
     }
-    assert!(may(Caller::Local, Permission::Admin, &none));
+    denied
 }
 
-#[test]
-fn mqtt_may_do_what_it_was_permitted() {
-    let none = Settings { permissions: [].into(), ..Settings::default() };
-    for operation in Operation::ALL {
-        let free = matches!(operation, Operation::Stats | Operation::Health);
-        assert_eq!(code(operation, Caller::Mqtt, &none).is_none(), free, "{operation:?}");
-        assert_eq!(code(operation, Caller::Mqtt, &Settings::default()), None);
+const ALL_GUARDED: [&str; 9] = [
+    "enroll",
+    "verify",
+    "search",
+    "liveness",
+    "compare",
+    "subject/list",
+    "subject/get",
+    "subject/update",
+    "subject/delete",
+];
+
+#[tokio::test]
+async fn who_asks_may_do_what_it_was_permitted() {
+    let anybody = Caller::Mqtt { client: None };
+    let named = |name: &str| Caller::Mqtt { client: Some(name.into()) };
+    let settings = Settings {
+        permissions: [].into(),
+        clients: clients(&["desk: verify search".into(), "office: subject admin".into()]).unwrap(),
+        ..Settings::default()
+    };
+    let house = house_with(settings);
+    assert_eq!(denied(&house, &anybody).await, ALL_GUARDED);
+    assert_eq!(denied(&house, &named("stranger")).await, ALL_GUARDED);
+    assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
+    let desk = denied(&house, &named("desk")).await;
+    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 7, "{desk:?}");
+    let office = ["enroll", "verify", "search", "liveness", "compare"];
+    assert_eq!(denied(&house, &named("office")).await, office);
+    assert_eq!(denied(&self::house(), &anybody).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn who_is_let_in_is_changed_by_admins_alone() {
+    let change = |name: &str, value: Value| {
+        let mut fields = json!({"subject_id": "anna"});
+        fields[name] = value;
+        fields
+    };
+    let entry = [
+        change("groups", json!(["staff"])),
+        change("groups", json!([])),
+        change("card", json!("007")),
+        change("enabled", json!(false)),
+        change("valid_from", json!(0)),
+        change("valid_until", json!(2e9)),
+    ];
+    let house = house();
+    house.enrol("anna");
+    for fields in &entry {
+        let denied = house.code("subject/update", fields.clone()).await;
+        assert_eq!(denied, (403, "PERMISSION_DENIED".into()), "{fields}");
+        // What is wrong with the request is told first.
+        let mut unknown = fields.clone();
+        unknown["subject_id"] = json!("nobody");
+        let code = house.code("subject/update", unknown).await;
+        assert_eq!(code, (400, "INVALID_PAYLOAD_SUBJECT_ID".into()));
     }
-    assert!(!may(Caller::Mqtt, Permission::Admin, &Settings::default()));
+    let both = json!({"subject_id": "anna", "name": "Anna", "enabled": false, "groups": ["x"]});
+    let denied = house.ask("subject/update", both).await;
+    let why = denied.fields["data"]["message"].as_str().unwrap();
+    assert!(why.starts_with("subject/update of groups, enabled needs"), "{why}");
+    let anna = house.gallery.subject("anna").unwrap().unwrap();
+    assert!(anna.name.is_none() && anna.groups.is_empty() && anna.enabled, "{anna:?}");
+    assert_eq!(house.ask("subject/update", change("name", json!("Anna"))).await.status, 200);
+
+    let permissions = Permission::ALL.into();
+    let house = house_with(Settings { permissions, ..Settings::default() });
+    house.enrol("anna");
+    for fields in entry {
+        assert_eq!(house.ask("subject/update", fields.clone()).await.status, 200, "{fields}");
+    }
+}
+
+fn with_key() -> Settings {
+    Settings { auth: Auth::AppKey, ..Settings::default() }
+}
+
+/// The application's id and key.
+async fn app(house: &House, fields: Value) -> (String, String) {
+    let made = house.ask_locally("app/create", fields).await;
+    assert_eq!(made.status, 200, "{:?}", made.fields);
+    let text = |name: &str| made.fields[name].as_str().unwrap().to_owned();
+    (text("app_id"), text("api_key"))
+}
+
+#[tokio::test]
+async fn an_application_shows_its_key_beside_the_body_or_in_it() {
+    let house = house_with(with_key());
+    let (id, key) = app(&house, json!({"name": "kiosk"})).await;
+    let ask = |app_id: Option<&str>, api_key: Option<&str>, body: &str| {
+        let credentials =
+            Credentials { app_id: app_id.map(Into::into), api_key: api_key.map(Into::into) };
+        let body = Body::Json(body.as_bytes().to_vec());
+        let request = Request { body, credentials, ..request("health", json!({})) };
+        let sender = house.service.sender(&request);
+        let service = &house.service;
+        async move {
+            let answer = service.handle(request).await.unwrap();
+            assert_eq!(sender.is_none(), answer.status == 401);
+            if answer.status == 401 {
+                assert_eq!(answer.fields["message"], "Authorization failed");
+                assert!(answer.fields.get("error_code").is_none());
+            }
+            answer.status
+        }
+    };
+    let both = format!(r#"{{"app_id": "{id}", "api_key": "{key}"}}"#);
+    let wrong = format!(r#"{{"app_id": "{id}", "api_key": "{key}x"}}"#);
+    let key_alone = format!(r#"{{"api_key": "{key}"}}"#);
+    let (id, key) = (Some(id.as_str()), Some(key.as_str()));
+    assert_eq!(ask(id, key, "{}").await, 200);
+    assert_eq!(ask(None, None, &both).await, 200);
+    assert_eq!(ask(id, None, &key_alone).await, 200);
+    assert_eq!(ask(id, key, &wrong).await, 200, "the properties come first");
+    for (id, key, body) in [
+        (None, None, "{}"),
+        (None, None, ""),
+        (id, None, "{}"),
+        (None, key, "{}"),
+        (id, Some(""), "{}"),
+        (id, Some("wrong"), both.as_str()),
+        (Some("wrong"), key, &both),
+        (None, None, &wrong),
+        (None, None, &format!("[{both}]")),
+        (None, None, &format!("{both} trailing")),
+        (None, None, &both[..both.len() - 1]),
+        (None, None, r#"{"app_id": 7, "api_key": true}"#),
+        (None, None, "nonsense"),
+    ] {
+        assert_eq!(ask(id, key, body).await, 401, "{body}");
+    }
+    // Who may ask is told what is wrong.
+    assert_eq!(ask(id, key, "nonsense").await, 400);
+    assert_eq!(ask(None, None, &both.replace('}', r#", "limit": 1}"#)).await, 400);
+
+    let stats = house.ask_locally("stats", json!({})).await;
+    assert_eq!(stats.fields["requests"]["health"]["UNAUTHORIZED"], 13);
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_told_not_even_which_operations_there_are() {
+    let house = house_with(with_key());
+    for operation in ["open_sesame", "app/list", "search", "stats", "subject/delete"] {
+        let answer = house.ask(operation, json!({"request_id": "r"})).await;
+        assert_eq!((answer.status, &answer.fields["request_id"]), (401, &json!("r")));
+    }
+}
+
+#[tokio::test]
+async fn applications_are_for_the_command_line_alone() {
+    let house = house();
+    for operation in ["app/create", "app/list", "app/revoke", "app/rotate"] {
+        let fields = json!({"name": "x", "app": "x"});
+        let answer = house.ask(operation, fields).await;
+        assert_eq!((answer.status, &answer.fields["error_code"]), (400, &json!("INVALID_PAYLOAD")));
+        let why = answer.fields["data"]["message"].as_str().unwrap();
+        assert!(why.contains("no operation") && !why.contains("health, app"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_application_cannot_be() {
+    let house = house();
+    app(&house, json!({"name": "kiosk", "testing": true, "quota": ["search=1"]})).await;
+    for (fields, field) in [
+        (json!({}), "name"),
+        (json!({"name": ""}), "name"),
+        (json!({"name": "a b"}), "name"),
+        (json!({"name": "kiosk"}), "name"),
+        (json!({"name": "a", "quota": ["search=1"]}), "quota"),
+        (json!({"name": "a", "testing": true, "quota": ["dance=1"]}), "quota"),
+        (json!({"name": "a", "allow": ["dance"]}), "allow"),
+        (json!({"name": "a", "alow": ["search"]}), "alow"),
+    ] {
+        let answer = house.ask_locally("app/create", fields.clone()).await;
+        assert_eq!(answer.status, 400, "{fields}");
+        if fields != json!({}) {
+            assert_eq!(answer.fields["error_field"], field, "{fields}");
+        }
+    }
+    for operation in ["app/revoke", "app/rotate"] {
+        let answer = house.ask_locally(operation, json!({"app": "nobody"})).await;
+        assert_eq!((answer.status, &answer.fields["error_field"]), (400, &json!("app")));
+    }
+    let list = house.ask_locally("app/list", json!({})).await;
+    let apps = list.fields["applications"].as_array().unwrap();
+    assert_eq!(apps.len(), 1);
+    assert_eq!(apps[0]["quota"]["search"], json!({"quota": 1, "used": 0, "left": 1}));
+    assert_eq!(apps[0]["quota"]["verify"]["quota"], 0);
+    assert!(!list.fields["applications"].to_string().contains("key"), "{apps:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The valid request: what the fields mean, each checked, in the order of the contract's section
 //! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
 
+use super::administration::Administration;
 use super::failure::{Failure, ImageField, Validation};
 use super::operation::Operation;
 use super::payload::{Payload, payload};
@@ -33,6 +34,8 @@ pub(super) enum Valid {
     Stats,
     /// Versions and states.
     Health,
+    /// Who may ask.
+    Administration(Administration),
 }
 
 /// What the five operations on images have in common: a probe, checks, and a task.
@@ -141,6 +144,9 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
+        Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
+            payload.administration().map(Valid::Administration)
+        }
     }
 }
 

@@ -28,9 +28,10 @@ pub struct Wanted {
 }
 
 impl Mosquitto {
-    /// Name and password of the terminal and of a client.
+    /// Name and password of the terminal, of a client, and of one that writes below its name alone.
     #[allow(dead_code, reason = "each test program takes what it needs")]
-    pub const LOGINS: [(&str, &str); 2] = [("terminal", "t3rminal"), ("desk", "d3sk")];
+    pub const LOGINS: [(&str, &str); 3] =
+        [("terminal", "t3rminal"), ("desk", "d3sk"), ("office", "0ffice")];
 
     /// Starts one on 127.0.0.1, and waits until it listens.
     pub fn start(wanted: Wanted) -> Self {
@@ -132,6 +133,7 @@ impl Drop for Mosquitto {
 const ACL: &str = "\
 user terminal
 topic read doorward/front/cmd/#
+topic read doorward/front/from/+/cmd/#
 topic write doorward/front/availability
 topic write doorward/front/state/#
 topic write doorward/front/event/#
@@ -143,6 +145,11 @@ topic write doorward/front/cmd/#
 topic read doorward/front/availability
 topic read doorward/front/state/#
 topic read doorward/front/client/#
+
+user office
+
+pattern write doorward/front/from/%u/cmd/#
+pattern read doorward/front/client/%u/#
 ";
 
 /// Debian puts daemons where a user's PATH may not look.

@@ -1,0 +1,98 @@
+//! Step 1: who asks, and what they may ask for.
+//!
+//! Over the local socket everybody may do everything. Over the broker it depends on
+//! [`Auth`]: under `broker` the broker has let the client in, and the topic it wrote to says which
+//! permissions it has; under `app-key` an App-ID with its API-Key says so, and who shows none, or a
+//! wrong one, learns nothing but that.
+
+use super::applications::{Applications, Known};
+use super::failure::Failure;
+use super::operation::Operation;
+use super::raw::Raw;
+use super::request::{Caller, Credentials, Request, Sender};
+use super::settings::{Auth, Permission, Settings};
+use std::collections::BTreeSet;
+
+/// Who asks, with what they may do.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub sender: Sender,
+    /// None: everything.
+    permissions: Option<BTreeSet<Permission>>,
+}
+
+impl Access {
+    /// Finds out who sends a request with these credentials beside its body, `raw`.
+    pub fn of(
+        caller: &Caller,
+        credentials: &Credentials,
+        raw: &Raw,
+        settings: &Settings,
+        applications: &Applications,
+    ) -> Result<Self, Failure> {
+        let client = match caller {
+            Caller::Local => return Ok(Self { sender: Sender::Local, permissions: None }),
+            Caller::Mqtt { client } => client,
+        };
+        match (settings.auth, client) {
+            (Auth::AppKey, _) => {
+                let Known { id, allow } =
+                    known(credentials, raw, applications).ok_or(Failure::Unauthorized)?;
+                Ok(Self { sender: Sender::Application(id), permissions: Some(allow) })
+            }
+            (Auth::Broker, None) => Ok(Self {
+                sender: Sender::Anybody,
+                permissions: Some(settings.permissions.clone()),
+            }),
+            (Auth::Broker, Some(name)) => Ok(Self {
+                sender: Sender::Client(name.clone()),
+                permissions: Some(settings.clients.get(name).cloned().unwrap_or_default()),
+            }),
+        }
+    }
+
+    /// Whether the body has a say in who sends a request.
+    pub fn reads_body(request: &Request, settings: &Settings) -> bool {
+        let Credentials { app_id, api_key } = &request.credentials;
+        settings.auth == Auth::AppKey && (app_id.is_none() || api_key.is_none())
+    }
+
+    /// The application that asks, if it is one.
+    pub fn application(&self) -> Option<&str> {
+        match &self.sender {
+            Sender::Application(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether the sender has a permission.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.as_ref().is_none_or(|given| given.contains(&permission))
+    }
+
+    /// Refuses an operation that the sender may not ask for.
+    pub fn permits(&self, operation: Operation) -> Result<(), Failure> {
+        match operation.permission() {
+            Some(permission) => self.needs(permission, operation.name()),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses `what` to a sender without `permission`.
+    pub fn needs(&self, permission: Permission, what: &str) -> Result<(), Failure> {
+        if self.may(permission) {
+            return Ok(());
+        }
+        let permission = permission.name();
+        let why = format!("{what} needs the permission `{permission}`; ask who runs the door");
+        Err(Failure::Permission { why })
+    }
+}
+
+/// Whose App-ID and API-Key they are: those beside the body, else those in a body that is an object.
+fn known(credentials: &Credentials, raw: &Raw, applications: &Applications) -> Option<Known> {
+    let field = |name| raw.is_object.then(|| raw.text(name)).flatten();
+    let id = credentials.app_id.as_deref().or_else(|| field("app_id"))?;
+    let key = credentials.api_key.as_deref().or_else(|| field("api_key"))?;
+    applications.authenticate(id, key)
+}

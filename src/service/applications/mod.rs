@@ -1,0 +1,363 @@
+//! Applications: who may ask under `service.auth = "app-key"`, for what, and how much of it.
+//!
+//! Terms: an *application* is a program with an App-ID, an API-Key and permissions; it is *live*, or
+//! *testing* with a quota for each kind of request. A *reservation* is quota taken before a request
+//! is done and given back unless it is kept.
+//!
+//! Never keeps or logs a key. What is decided (made, revoked, rotated) is on disk when the call
+//! returns and counts for the next request. What is used up is counted in memory at once and written
+//! at most once a second: a crash gives back the last second at most, and a reservation that was
+//! open in it stays spent.
+//!
+//! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never held
+//! while the disk is written.
+
+mod error;
+mod file;
+mod key;
+mod quota;
+
+pub use error::ApplicationsError;
+pub(super) use key::ApiKey;
+pub(super) use quota::{Amounts, BadQuota, Kind};
+
+use super::settings::Permission;
+use file::{ApplicationsFile, Record, Usage};
+use key::KeyHash;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Between two commits of what was used up.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const DAY: u64 = 24 * 60 * 60;
+
+/// An application as it is listed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Listed {
+    pub id: String,
+    pub name: String,
+    /// In testing mode.
+    pub quota: Option<Amounts>,
+    pub used: Amounts,
+    pub allow: BTreeSet<Permission>,
+    /// Unix seconds.
+    pub created: u64,
+    /// The beginning of the day, UTC, in Unix seconds.
+    pub last_used: Option<u64>,
+}
+
+/// What a new application is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Creation {
+    pub name: String,
+    /// For testing mode; none for live mode.
+    pub quota: Option<Amounts>,
+    pub allow: BTreeSet<Permission>,
+}
+
+/// Who has shown the right key.
+#[derive(Debug, PartialEq)]
+pub(super) struct Known {
+    pub id: String,
+    pub allow: BTreeSet<Permission>,
+}
+
+/// Why nothing is reserved.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotReserved {
+    /// Nothing of this kind is left.
+    Short(Kind),
+    /// It was revoked a moment ago.
+    Revoked,
+}
+
+struct Application {
+    record: Record,
+    usage: Usage,
+}
+
+impl Application {
+    fn listed(&self, id: &str) -> Listed {
+        let Self { record, usage } = self;
+        Listed {
+            id: id.to_owned(),
+            name: record.name.clone(),
+            quota: record.quota,
+            used: usage.used,
+            allow: record.allow.clone(),
+            created: record.created,
+            last_used: usage.last_used_day.map(|day| day * DAY),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// By id.
+    applications: BTreeMap<String, Application>,
+    /// Whose usage is not on disk as it is here.
+    dirty: BTreeSet<String>,
+    stopping: bool,
+}
+
+impl State {
+    /// The id of the application that has this id or name.
+    fn find(&self, id_or_name: &str) -> Option<String> {
+        let named = || {
+            let mut all = self.applications.iter();
+            all.find(|(_, application)| application.record.name == id_or_name).map(|(id, _)| id)
+        };
+        let by_id = self.applications.get_key_value(id_or_name).map(|(id, _)| id);
+        by_id.or_else(named).cloned()
+    }
+}
+
+struct Shared {
+    file: Mutex<ApplicationsFile>,
+    state: Mutex<State>,
+    /// Told when there is something to write, and at the end.
+    work: Condvar,
+}
+
+/// The applications of one terminal. All methods may be called from several threads.
+pub struct Applications {
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Applications {
+    /// Opens the file, or makes it in a folder that exists, and starts the thread that writes what
+    /// is used up.
+    pub fn open(path: &Path) -> Result<Self, ApplicationsError> {
+        let (file, loaded) = ApplicationsFile::open(path)?;
+        let applications = loaded
+            .into_iter()
+            .map(|(id, (record, usage))| (id, Application { record, usage }))
+            .collect();
+        let state = State { applications, ..State::default() };
+        let shared = Arc::new(Shared {
+            file: Mutex::new(file),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+        });
+        let keeper = {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("quota".into());
+            let spawned = thread.spawn(move || shared.keep());
+            spawned.map_err(|source| ApplicationsError::Io { path: path.to_owned(), source })?
+        };
+        Ok(Self { shared, keeper: Some(keeper) })
+    }
+
+    /// Makes an application and returns it with its key, which is shown here and nowhere else.
+    pub(super) fn create(&self, creation: Creation) -> Result<(Listed, ApiKey), ApplicationsError> {
+        let Creation { name, quota, allow } = creation;
+        let key = ApiKey::random()?;
+        let record =
+            Record { name, key: KeyHash::of(&key)?, quota, allow, created: unix_seconds() };
+        let id = uuid::Uuid::new_v4().to_string();
+        let file = self.shared.file();
+        if self.shared.state().find(&record.name).is_some() {
+            return Err(ApplicationsError::Taken(record.name));
+        }
+        file.put(&id, &record)?;
+        let application = Application { record, usage: Usage::default() };
+        let listed = application.listed(&id);
+        self.shared.state().applications.insert(id, application);
+        Ok((listed, key))
+    }
+
+    /// All of them by name.
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let state = self.shared.state();
+        let mut all: Vec<_> = state.applications.iter().map(|(id, it)| it.listed(id)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Removes an application, named by id or name; its key is worth nothing from here on.
+    pub(super) fn revoke(&self, id_or_name: &str) -> Result<Listed, ApplicationsError> {
+        let file = self.shared.file();
+        let id = self.shared.found(id_or_name)?;
+        file.remove(&id)?;
+        let mut state = self.shared.state();
+        state.dirty.remove(&id);
+        let gone = state.applications.remove(&id);
+        gone.map(|gone| gone.listed(&id)).ok_or(ApplicationsError::Unknown(id))
+    }
+
+    /// Gives an application, named by id or name, another key; the old one is worth nothing from
+    /// here on. What it has used up stays.
+    pub(super) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
+        let key = ApiKey::random()?;
+        let hash = KeyHash::of(&key)?;
+        let file = self.shared.file();
+        let id = self.shared.found(id_or_name)?;
+        let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
+        let record = {
+            let state = self.shared.state();
+            let application = state.applications.get(&id).ok_or_else(unknown)?;
+            Record { key: hash, ..application.record.clone() }
+        };
+        file.put(&id, &record)?;
+        let mut state = self.shared.state();
+        let application = state.applications.get_mut(&id).ok_or_else(unknown)?;
+        application.record = record;
+        Ok((application.listed(&id), key))
+    }
+
+    /// Who has this id and this key. An unknown id takes as long as a wrong key.
+    pub(super) fn authenticate(&self, id: &str, key: &str) -> Option<Known> {
+        let hash = {
+            let state = self.shared.state();
+            state.applications.get(id).map_or(KeyHash::NOBODY, |it| it.record.key.clone())
+        };
+        if !hash.is_of(key) {
+            return None;
+        }
+        let today = unix_seconds() / DAY;
+        let mut state = self.shared.state();
+        let application = state.applications.get_mut(id)?;
+        let known = Known { id: id.to_owned(), allow: application.record.allow.clone() };
+        if application.usage.last_used_day != Some(today) {
+            application.usage.last_used_day = Some(today);
+            self.shared.to_write(&mut state, id);
+        }
+        Some(known)
+    }
+
+    /// Takes one of each of `kinds` from an application's quota; nothing in live mode.
+    pub(super) fn reserve(
+        &self,
+        id: &str,
+        kinds: Vec<Kind>,
+    ) -> Result<Option<Reservation>, NotReserved> {
+        let mut state = self.shared.state();
+        let application = state.applications.get_mut(id).ok_or(NotReserved::Revoked)?;
+        let Some(quota) = application.record.quota else { return Ok(None) };
+        if kinds.is_empty() {
+            return Ok(None);
+        }
+        application.usage.used.spend(&kinds, &quota).map_err(NotReserved::Short)?;
+        self.shared.to_write(&mut state, id);
+        drop(state);
+        let shared = Arc::clone(&self.shared);
+        Ok(Some(Reservation { shared, id: id.to_owned(), kinds }))
+    }
+}
+
+impl Drop for Applications {
+    /// Writes what is used up.
+    fn drop(&mut self) {
+        self.shared.state().stopping = true;
+        self.shared.work.notify_all();
+        if let Some(keeper) = self.keeper.take() {
+            // It does not panic; if it did, it has told so, and there is nothing left to write.
+            let _ = keeper.join();
+        }
+    }
+}
+
+/// Quota that was taken; given back when it is dropped, so that a request that fails, expires or
+/// panics spends nothing.
+#[must_use = "dropped, it gives the quota back"]
+pub(super) struct Reservation {
+    shared: Arc<Shared>,
+    id: String,
+    /// Empty once it is kept.
+    kinds: Vec<Kind>,
+}
+
+impl Reservation {
+    /// The request was done: what was taken stays taken.
+    pub fn keep(mut self) {
+        self.kinds.clear();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.kinds.is_empty() {
+            return;
+        }
+        let mut state = self.shared.state();
+        if let Some(application) = state.applications.get_mut(&self.id) {
+            application.usage.used.give_back(&self.kinds);
+            self.shared.to_write(&mut state, &self.id);
+        }
+    }
+}
+
+impl Shared {
+    /// Whoever panicked while holding it has not left it half changed: every change is one call.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> MutexGuard<'_, ApplicationsFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self, id_or_name: &str) -> Result<String, ApplicationsError> {
+        let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
+        self.state().find(id_or_name).ok_or_else(unknown)
+    }
+
+    fn to_write(&self, state: &mut State, id: &str) {
+        state.dirty.insert(id.to_owned());
+        self.work.notify_all();
+    }
+
+    /// The keeper's life: writes as soon as there is something, then rests for [`COMMIT_EVERY`].
+    fn keep(&self) {
+        let mut well = true;
+        loop {
+            let idle = |state: &mut State| state.dirty.is_empty() && !state.stopping;
+            drop(self.work.wait_while(self.state(), idle));
+            let written = self.write_usage();
+            if let Err(error) = &written
+                && well
+            {
+                tracing::error!(%error, "what applications have used up is not on disk");
+            }
+            well = written.is_ok();
+            let resting = |state: &mut State| !state.stopping;
+            drop(self.work.wait_timeout_while(self.state(), COMMIT_EVERY, resting));
+            let state = self.state();
+            // At the end once more; what the disk does not take then is lost.
+            if state.stopping && (state.dirty.is_empty() || !well) {
+                return;
+            }
+        }
+    }
+
+    fn write_usage(&self) -> Result<(), ApplicationsError> {
+        let file = self.file();
+        let usages: Vec<(String, Usage)> = {
+            let mut state = self.state();
+            let dirty = std::mem::take(&mut state.dirty);
+            let usage = |id: String| {
+                let usage = state.applications.get(&id)?.usage.clone();
+                Some((id, usage))
+            };
+            dirty.into_iter().filter_map(usage).collect()
+        };
+        if usages.is_empty() {
+            return Ok(());
+        }
+        file.put_usage(&usages).inspect_err(|_| {
+            let ids = usages.iter().map(|(id, _)| id.clone());
+            self.state().dirty.extend(ids);
+        })
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests;

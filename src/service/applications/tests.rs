@@ -1,0 +1,206 @@
+//! The registry over a real file: keys, quotas, and what is on disk when.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+struct Desk {
+    applications: Applications,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { applications: Applications::open(&folder.path().join("a.redb")).unwrap(), folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("a.redb")
+    }
+
+    /// Closes the file and opens it again.
+    fn reopened(self) -> Self {
+        let path = self.path();
+        let Self { applications, folder } = self;
+        drop(applications);
+        Self { applications: Applications::open(&path).unwrap(), folder }
+    }
+
+    fn create(&self, name: &str, quota: Option<&str>) -> (String, ApiKey) {
+        let quota = quota.map(|entry| Amounts::parse(&[entry]).unwrap());
+        let allow = [Permission::Search].into();
+        let made = self.applications.create(Creation { name: name.into(), quota, allow });
+        let (listed, key) = made.unwrap();
+        (listed.id, key)
+    }
+
+    fn used(&self, kind: Kind) -> u64 {
+        self.applications.list()[0].used.of(kind)
+    }
+}
+
+#[test]
+fn only_the_right_key_of_a_known_application_counts() {
+    let desk = Desk::new();
+    let (id, key) = desk.create("kiosk", None);
+    let (other, other_key) = desk.create("office", None);
+    let known = desk.applications.authenticate(&id, key.reveal()).unwrap();
+    assert_eq!(known, Known { id: id.clone(), allow: [Permission::Search].into() });
+    for (id, key) in [
+        (id.as_str(), other_key.reveal()),
+        (id.as_str(), ""),
+        (other.as_str(), key.reveal()),
+        // The name is for people.
+        ("kiosk", key.reveal()),
+        ("", key.reveal()),
+        ("nobody", ""),
+    ] {
+        assert_eq!(desk.applications.authenticate(id, key), None, "{id}");
+    }
+    let listed = desk.applications.list();
+    assert_eq!(listed.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["kiosk", "office"]);
+    assert!(listed[0].last_used.is_some() && listed[1].last_used.is_none());
+}
+
+#[test]
+fn an_unknown_application_takes_as_long_as_a_wrong_key() {
+    let desk = Desk::new();
+    let (id, key) = desk.create("kiosk", None);
+    let ask = |id: &str| {
+        let started = Instant::now();
+        for _ in 0..2_000 {
+            assert_eq!(desk.applications.authenticate(id, &key.reveal()[1..]), None);
+        }
+        started.elapsed().as_secs_f64()
+    };
+    // The quickest of several rounds: what else the machine does is in the others.
+    let quickest = |id: &str| (0..15).map(|_| ask(id)).fold(f64::INFINITY, f64::min);
+    let unknown = uuid::Uuid::new_v4().to_string();
+    let (wrong, nobody) = (quickest(&id), quickest(&unknown));
+    let ratio = wrong / nobody;
+    println!("wrong key {:.0} ns, unknown {:.0} ns", wrong / 2e-6, nobody / 2e-6);
+    assert!((0.5..2.0).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn names_are_unique_and_revoked_ones_free() {
+    let desk = Desk::new();
+    let (id, key) = desk.create("kiosk", None);
+    for taken in ["kiosk", &id] {
+        let again = Creation { name: taken.into(), quota: None, allow: BTreeSet::new() };
+        let error = desk.applications.create(again).unwrap_err();
+        assert!(matches!(error, ApplicationsError::Taken(_)), "{error}");
+    }
+    assert_eq!(desk.applications.revoke("kiosk").unwrap().id, id);
+    assert_eq!(desk.applications.authenticate(&id, key.reveal()), None);
+    assert!(matches!(desk.applications.revoke(&id), Err(ApplicationsError::Unknown(_))));
+    let (again, _) = desk.create("kiosk", None);
+    assert_ne!(again, id);
+    let desk = desk.reopened();
+    assert_eq!(desk.applications.list().len(), 1);
+    assert_eq!(desk.applications.authenticate(&id, key.reveal()), None);
+}
+
+#[test]
+fn a_rotated_key_replaces_the_old_one_over_restarts() {
+    let desk = Desk::new();
+    let (id, old) = desk.create("kiosk", Some("search=5"));
+    desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
+    let (_, new) = desk.applications.rotate("kiosk").unwrap();
+    let desk = {
+        assert_eq!(desk.applications.authenticate(&id, old.reveal()), None);
+        assert!(desk.applications.authenticate(&id, new.reveal()).is_some());
+        desk.reopened()
+    };
+    assert_eq!(desk.applications.authenticate(&id, old.reveal()), None);
+    assert!(desk.applications.authenticate(&id, new.reveal()).is_some());
+    assert_eq!(desk.used(Kind::Search), 1);
+}
+
+#[test]
+fn what_is_not_kept_is_given_back() {
+    let desk = Desk::new();
+    let (id, _) = desk.create("kiosk", Some("search=2"));
+    let reserve = || desk.applications.reserve(&id, vec![Kind::Search]);
+    let (first, second) = (reserve().unwrap().unwrap(), reserve().unwrap().unwrap());
+    assert_eq!(reserve().err(), Some(NotReserved::Short(Kind::Search)));
+    drop(first);
+    second.keep();
+    assert_eq!(desk.used(Kind::Search), 1);
+    reserve().unwrap().unwrap().keep();
+    assert_eq!(reserve().err(), Some(NotReserved::Short(Kind::Search)));
+    let short = desk.applications.reserve(&id, vec![Kind::Verify]).err();
+    assert_eq!(short, Some(NotReserved::Short(Kind::Verify)), "a kind that was not named");
+    assert_eq!(desk.applications.reserve("gone", vec![]).err(), Some(NotReserved::Revoked));
+
+    let open = desk.applications.reserve(&id, vec![Kind::Search]).err();
+    assert!(open.is_some());
+    desk.applications.revoke(&id).unwrap();
+    let (live, _) = desk.create("office", None);
+    assert!(desk.applications.reserve(&live, vec![Kind::Search]).unwrap().is_none());
+    assert_eq!(desk.used(Kind::Search), 0);
+}
+
+#[test]
+fn counts_are_on_disk_within_a_second_or_so() {
+    let desk = Desk::new();
+    let (id, _) = desk.create("kiosk", Some("search=100"));
+    for _ in 0..50 {
+        desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
+    }
+    // Two periods: the machine that tests may be slow.
+    std::thread::sleep(2 * COMMIT_EVERY);
+    // What a power cut leaves is a copy of the file at this moment.
+    let copy = desk.folder.path().join("copy.redb");
+    std::fs::copy(desk.path(), &copy).unwrap();
+    let left = Applications::open(&copy).unwrap();
+    assert_eq!(left.list()[0].used.of(Kind::Search), 50);
+}
+
+#[test]
+fn many_reservations_at_once_spend_exactly_the_quota() {
+    let desk = Desk::new();
+    let (id, _) = desk.create("kiosk", Some("search=100"));
+    let granted = std::thread::scope(|scope| {
+        let ask = || {
+            let reserved = (0..50)
+                .filter_map(|_| desk.applications.reserve(&id, vec![Kind::Search]).ok().flatten());
+            reserved.map(Reservation::keep).count()
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!((granted, desk.used(Kind::Search)), (100, 100));
+    assert_eq!(desk.reopened().used(Kind::Search), 100);
+}
+
+#[test]
+fn the_file_is_private_and_holds_no_key() {
+    let desk = Desk::new();
+    let (_, first) = desk.create("kiosk", None);
+    let (_, second) = desk.applications.rotate("kiosk").unwrap();
+    let mode = std::fs::metadata(desk.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let bytes = std::fs::read(desk.path()).unwrap();
+    for key in [&first, &second] {
+        let secret = &key.reveal().as_bytes()[4..];
+        for trace in [&secret[..16], &secret[16..]] {
+            assert!(!bytes.windows(trace.len()).any(|window| window == trace));
+        }
+    }
+    assert!(bytes.windows(5).any(|window| window == b"kiosk"), "the search sees what is there");
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    for content in [&b""[..], b"not a database", &[7; 9000]] {
+        std::fs::write(&path, content).unwrap();
+        let error = Applications::open(&path).err().unwrap();
+        assert!(error.to_string().contains("a.redb"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+}
