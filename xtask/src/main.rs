@@ -6,6 +6,7 @@ mod models;
 mod prerequisites;
 mod reference;
 mod test;
+mod train;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     },
     /// Make the numbers of tests/parity/ with OpenCV and onnxruntime, in a Python venv
     Reference,
+    /// Fit models/liveness.gguf to the photographs of DOORWARD_DATA and write its report
+    TrainLiveness,
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
     /// Every test
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
+        Command::TrainLiveness => train::run("liveness").map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
