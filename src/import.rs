@@ -121,7 +121,7 @@ pub fn image_field(file: &Path) -> Result<String, ImportError> {
 }
 
 /// The photographs by subject, both in the order of their names.
-fn photographs(dir: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, ImportError> {
+pub(crate) fn photographs(dir: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, ImportError> {
     let mut people: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for entry in entries(dir)? {
         let files = if entry.is_dir() { entries(&entry)? } else { vec![entry.clone()] };

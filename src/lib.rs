@@ -16,8 +16,10 @@
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
+//! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
 
+pub mod calibrate;
 pub mod config;
 pub mod daemon;
 pub mod evaluate;

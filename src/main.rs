@@ -3,16 +3,17 @@
 //! Standard output holds the result alone, as JSON; standard error holds progress and problems.
 
 use clap::{Args, Parser, Subcommand};
-use doorward::config::{Config, ConfigError};
+use doorward::calibrate::{self, CalibrateError};
+use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
-use doorward::evaluate::{self, EvaluateError, FaceChoice};
+use doorward::evaluate::{self, EvaluateError};
 use doorward::face::{Analyzer, FaceError};
 use doorward::import::{self, ImportError};
 use doorward::mqtt::{self, Call, CallError};
 use doorward::service::{Body, Credentials};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -107,7 +108,10 @@ enum Command {
     App(App),
     /// Accuracy on labelled photographs: JSON on standard output, progress on standard error.
     #[command(subcommand)]
-    Evaluate(Evaluate),
+    Evaluate(evaluate::Command),
+    /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
+    /// similarity, and the door's threshold at the present gallery size.
+    Calibrate(calibrate::Command),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -195,52 +199,6 @@ enum App {
 }
 
 #[derive(Subcommand)]
-enum Evaluate {
-    /// 1:1 over labelled pairs.
-    Verification {
-        /// Folder that the paths are relative to.
-        #[arg(long)]
-        root: PathBuf,
-        /// CSV with columns path_a, path_b, same.
-        #[arg(long)]
-        pairs: PathBuf,
-        /// CSV with columns path, identity: TAR is then over all of its pairs.
-        #[arg(long)]
-        labels: Option<PathBuf>,
-        /// Which of several faces is meant.
-        #[arg(long, value_enum, default_value = "centre")]
-        face: FaceChoice,
-    },
-    /// 1:N of labelled probes against a labelled gallery.
-    Search {
-        /// Folder that the paths are relative to.
-        #[arg(long)]
-        root: PathBuf,
-        /// CSV with columns path, identity.
-        #[arg(long)]
-        gallery: PathBuf,
-        /// CSV with columns path, identity, mated.
-        #[arg(long)]
-        probes: PathBuf,
-        /// Which of several faces is meant.
-        #[arg(long, value_enum, default_value = "centre")]
-        face: FaceChoice,
-    },
-    /// The cosines behind the similarity scale.
-    Anchors {
-        /// Folder that the paths are relative to.
-        #[arg(long)]
-        root: PathBuf,
-        /// CSV with columns path, identity.
-        #[arg(long)]
-        labels: PathBuf,
-        /// Which of several faces is meant.
-        #[arg(long, value_enum, default_value = "centre")]
-        face: FaceChoice,
-    },
-}
-
-#[derive(Subcommand)]
 enum ConfigCommand {
     /// Says whether the configuration can stand.
     Check,
@@ -267,6 +225,12 @@ enum Failure {
     Face(#[from] FaceError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error("cannot write {path}: {reason}")]
+    Plot { path: PathBuf, reason: std::io::Error },
     #[error("cannot print the configuration: {0}")]
     Print(#[from] toml::ser::Error),
     #[error("the system refused: {0}")]
@@ -276,7 +240,9 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Config(_) | Self::Usage(_) | Self::Edit(EditError::Text { .. }) => {
+                ExitCode::from(2)
+            }
             Self::Daemon(error) | Self::Local(LocalError::Files(error))
                 if error.is_configuration() =>
             {
@@ -391,6 +357,37 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             out(format_args!("{result}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {
+            let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
+            // The gallery is let go of before the work begins.
+            let stats = runtime.block_on(async {
+                Local::connect(&config).await?.ask("stats", &json!({})).await
+            })?;
+            let templates = stats["gallery"]["templates"].as_u64().unwrap_or(0) as usize;
+            let analyzer = Analyzer::load()?;
+            let target_fpir = config.search.target_fpir;
+            let found = calibrate::people(&analyzer, &dir, templates, target_fpir)?;
+            draw(plot.as_deref(), || found.to_svg())?;
+            out(format_args!("{:#}\n", found.to_json()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Calibrate(calibrate::Command { part: Some(part), .. }) => {
+            let calibrate::Part::Liveness { live, spoof, plot, write } = part;
+            let file = Config::file(cli.config.as_deref());
+            if write && file.is_none() {
+                let why = "--write: there is no configuration file; name one with --config";
+                return Err(Failure::Usage(why.into()));
+            }
+            let found = calibrate::liveness(&Analyzer::load()?, &live, &spoof)?;
+            draw(plot.as_deref(), || found.to_svg())?;
+            if let Some(file) = file.filter(|_| write) {
+                let point = found.operating_point();
+                config::set_in_file(file, "liveness", "operating_point", point)?;
+                eprintln!("written to {}: it counts from the daemon's next start", file.display());
+            }
+            out(format_args!("{:#}\n", found.to_json()))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Config(ConfigCommand::Check) => {
             daemon::check(&config)?;
             eprintln!("the configuration can stand");
@@ -425,22 +422,6 @@ impl App {
             }
         };
         (operation, body)
-    }
-}
-
-impl Evaluate {
-    fn run(self, analyzer: &Analyzer) -> Result<Value, EvaluateError> {
-        match self {
-            Self::Verification { root, pairs, labels, face } => {
-                evaluate::verification(analyzer, &root, &pairs, labels.as_deref(), face)
-            }
-            Self::Search { root, gallery, probes, face } => {
-                evaluate::search(analyzer, &root, &gallery, &probes, face)
-            }
-            Self::Anchors { root, labels, face } => {
-                evaluate::anchors(analyzer, &root, &labels, face)
-            }
-        }
     }
 }
 
@@ -484,6 +465,12 @@ fn image_field(image: &str) -> Result<String, Failure> {
         return Ok(image.to_owned());
     }
     import::image_field(image.as_ref()).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Draws if there is a file to draw to.
+fn draw(file: Option<&Path>, svg: impl FnOnce() -> String) -> Result<(), Failure> {
+    let Some(path) = file else { return Ok(()) };
+    std::fs::write(path, svg()).map_err(|reason| Failure::Plot { path: path.to_owned(), reason })
 }
 
 async fn local(

@@ -137,6 +137,221 @@ fn search_of_mates_and_strangers() {
     );
 }
 
+const LIVENESS: [&str; 14] = [
+    "live",
+    "spoof",
+    "no_face",
+    "threshold",
+    "operating_point",
+    "bpcer",
+    "apcer",
+    "eer",
+    "refused",
+    "accepted",
+    "bpcer_95",
+    "apcer_95",
+    "species",
+    "groups",
+];
+const SPECIES: [&str; 4] = ["n", "apcer", "accepted", "apcer_95"];
+const GROUP: [&str; 8] =
+    ["live", "spoof", "bpcer", "apcer", "refused", "accepted", "bpcer_95", "apcer_95"];
+const PROPERTY: [&str; 10] = [
+    "positives",
+    "negatives",
+    "tpr",
+    "fpr",
+    "auc",
+    "hits",
+    "false_alarms",
+    "no_face",
+    "tpr_95",
+    "fpr_95",
+];
+
+#[test]
+fn liveness_by_species_and_group() {
+    let dir = photographs();
+    let labels = write(
+        &dir,
+        "labels.csv",
+        "path,live,attack_type,source_group\n\
+         obama.jpg,1,live,a\n\
+         obama2.jpg,1,live,b\n\
+         wall.png,1,live,a\n\
+         obama3.jpg,0,replay phone,a\n\
+         biden.jpg,0,print,b\n\
+         wall.png,0,print,b\n",
+    );
+    let run = |more: &[&str]| {
+        let arguments = [&["--labels", labels.as_str()], more].concat();
+        result(&evaluate(dir.path(), "liveness", &arguments))
+    };
+    let figures = run(&[]);
+    assert_eq!(keys(&figures), LIVENESS);
+    assert_eq!((&figures["live"], &figures["spoof"]), (&json!(3), &json!(3)));
+    assert_eq!((&figures["no_face"], &figures["threshold"]), (&json!(2), &json!(50.0)));
+    assert_eq!(keys(&figures["species"]), ["print", "replay phone"]);
+    assert_eq!(keys(&figures["species"]["print"]), SPECIES);
+    assert_eq!(figures["species"]["print"]["n"], 2);
+    assert_eq!(keys(&figures["groups"]), ["a", "b"]);
+    assert_eq!(keys(&figures["groups"]["a"]), GROUP);
+
+    // An operating point that every face reaches, and one that none does: what has no face is
+    // refused either way.
+    let open = run(&["--operating-point", "-1000000"]);
+    assert_eq!((&open["bpcer"], &open["apcer"]), (&json!(0.3333), &json!(0.6667)));
+    assert_eq!((&open["refused"], &open["accepted"]), (&json!(1), &json!(2)));
+    assert_eq!(open["species"]["print"]["apcer"], 0.5);
+    assert_eq!(open["species"]["replay phone"]["apcer"], 1.0);
+    assert_eq!(
+        (&open["groups"]["a"]["bpcer"], &open["groups"]["b"]["bpcer"]),
+        (&json!(0.5), &json!(0.0))
+    );
+    let shut = run(&["--operating-point", "1000000"]);
+    assert_eq!((&shut["bpcer"], &shut["apcer"]), (&json!(1.0), &json!(0.0)));
+    assert_eq!(shut["eer"], open["eer"], "the EER knows no operating point");
+    let low = run(&["--threshold", "0", "--operating-point", "1000000"]);
+    assert_eq!((&low["threshold"], &low["accepted"]), (&json!(0.0), &json!(2)));
+}
+
+#[test]
+fn attributes_as_far_as_the_labels_tell_them() {
+    let dir = photographs();
+    let labels = write(
+        &dir,
+        "labels.csv",
+        "path,mask,eyewear,headwear\n\
+         obama.jpg,0,none,none\n\
+         obama2.jpg,0,eyeglasses,none\n\
+         biden.jpg,0,tinted,none\n\
+         obama3.jpg,0,none,unchecked\n\
+         wall.png,1,sunglasses,hat\n",
+    );
+    let figures = result(&evaluate(dir.path(), "attributes", &["--labels", &labels]));
+    assert_eq!(keys(&figures), ["sunglasses", "mask", "veil", "hat", "no_face"]);
+    assert_eq!(figures["no_face"], 1);
+    for (name, positives, negatives) in
+        [("sunglasses", 1, 2), ("mask", 1, 2), ("veil", 0, 3), ("hat", 1, 2)]
+    {
+        let property = &figures[name];
+        assert_eq!(keys(property), PROPERTY);
+        assert_eq!(property["positives"], positives, "{name}");
+        assert_eq!(property["negatives"], negatives, "{name}");
+        assert_eq!(property["fpr"], 0.0, "{name} on bare faces: {figures}");
+        assert_eq!(property["hits"], 0, "{name} without a face is a miss");
+    }
+    assert_eq!((&figures["mask"]["tpr"], &figures["veil"]["tpr"]), (&json!(0.0), &Value::Null));
+
+    let labels = write(&dir, "veil.csv", "path,class,note\nwall.png,hijab,\n");
+    let figures = result(&evaluate(dir.path(), "attributes", &["--labels", &labels]));
+    assert_eq!(keys(&figures), ["sunglasses", "mask", "veil", "no_face"]);
+}
+
+#[test]
+fn quality_of_blurred_dark_and_gray_faces() {
+    let dir = photographs();
+    let portrait = image::open(terminal::portrait("obama")).unwrap().thumbnail(400, 500);
+    let save = |name: &str, picture: image::DynamicImage| {
+        picture.save(dir.path().join(name)).unwrap();
+    };
+    save("soft.png", portrait.blur(6.0));
+    save("gray.png", image::DynamicImage::ImageLuma8(portrait.to_luma8()));
+    let mut dark = portrait.to_rgb8();
+    dark.iter_mut().for_each(|value| *value /= 8);
+    save("night.png", dark.into());
+    let labels = write(
+        &dir,
+        "labels.csv",
+        "path,quality,dark\n\
+         obama.jpg,good,\n\
+         biden.jpg,good,\n\
+         soft.png,soft_blur+low_luma_but_lit,\n\
+         gray.png,grayscale,\n\
+         night.png,,1\n\
+         wall.png,,1\n",
+    );
+    let figures = result(&evaluate(dir.path(), "quality", &["--labels", &labels]));
+    assert_eq!(keys(&figures), ["blur", "dark", "grayscale", "no_face", "labels"]);
+    for (name, positives, negatives, tpr) in
+        [("blur", 1, 2, 1.0), ("dark", 2, 3, 0.5), ("grayscale", 1, 2, 1.0)]
+    {
+        let property = &figures[name];
+        assert_eq!(keys(property), PROPERTY);
+        assert_eq!(property["positives"], positives, "{name}");
+        assert_eq!(property["negatives"], negatives, "{name}");
+        assert_eq!((&property["tpr"], &property["fpr"]), (&json!(tpr), &json!(0.0)), "{figures}");
+    }
+    assert_eq!(figures["no_face"], 1);
+    assert_eq!(keys(&figures["labels"]), ["good", "grayscale", "low_luma_but_lit", "soft_blur"]);
+    assert_eq!(
+        figures["labels"]["good"],
+        json!({ "n": 2, "blur": 0, "dark": 0, "grayscale": 0, "no_face": 0 })
+    );
+}
+
+#[test]
+fn detection_counts_faces() {
+    let dir = photographs();
+    let labels = write(
+        &dir,
+        "labels.csv",
+        "path,kind,n_faces\nobama.jpg,single,1\nbiden.jpg,multi,3\nobama2.jpg,no_face,0\n\
+         wall.png,no_face,0\nobama3.jpg,multi,\n",
+    );
+    let figures = result(&evaluate(dir.path(), "detection", &["--labels", &labels]));
+    let interval = figures["nface_right_95"].clone();
+    assert_eq!(
+        figures,
+        json!({
+            "images": 4, "faces": 4, "found": 2, "false": 1, "nface_right": 2, "no_face": 1,
+            "nface_right_95": interval, "uncounted": 1,
+        })
+    );
+}
+
+#[test]
+fn labels_without_what_they_are_for_are_refused() {
+    let dir = photographs();
+    let bare = write(&dir, "bare.csv", "path,colour\nobama.jpg,red\n");
+    let silent = write(&dir, "silent.csv", "path,n_faces,eyewear\nobama.jpg,,tinted\n");
+    let gone = write(
+        &dir,
+        "gone.csv",
+        "path,live,mask,quality,n_faces\nobama.jpg,1,1,good,1\nnobody.jpg,1,1,good,1\n",
+    );
+    let empty = write(&dir, "empty.csv", "path,live,mask,quality,n_faces\n");
+    let words = write(&dir, "words.csv", "path,live,mask,dark,n_faces\nobama.jpg,x,x,x,x\n");
+    for (kind, column) in [
+        ("liveness", "live"),
+        ("attributes", "headwear"),
+        ("quality", "gray"),
+        ("detection", "n_faces"),
+    ] {
+        let mut cases = vec![
+            (&bare, column),
+            (&gone, "nobody.jpg"),
+            (&empty, "no rows to measure"),
+            (&words, "line: 2"),
+        ];
+        if kind != "liveness" {
+            cases.push((&silent, column));
+        }
+        for (labels, named) in cases {
+            let output = evaluate(dir.path(), kind, &["--labels", labels]);
+            let (out, err) = texts(&output);
+            assert_eq!(output.status.code(), Some(4), "{kind} {labels}: {err}");
+            assert_eq!(out, "", "{kind} {labels}");
+            assert!(err.contains(named), "{kind} {labels}: {err}");
+        }
+    }
+    for wrong in ["101", "-1", "half"] {
+        let threshold = format!("--threshold={wrong}");
+        let output = evaluate(dir.path(), "liveness", &["--labels", &bare, &threshold]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+}
+
 #[test]
 fn what_is_missing_or_wrong_is_named() {
     let dir = photographs();

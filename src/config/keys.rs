@@ -116,6 +116,18 @@ keys! {
         /// Keep the crop of each enrolled face, for return_image and for a change of the model.
         store_images: bool = true;
     }
+    #[doc = " Whether a face is a live person's."]
+    liveness: Liveness {
+        /// Log-odds of "live" from which on a face is live at this camera, -4 to 8: higher refuses
+        /// more spoofs and more people. `doorward calibrate liveness` finds it.
+        operating_point: f64 = 0.0;
+    }
+    #[doc = " 1:N at the door."]
+    search: Search {
+        /// Accepted chance that a stranger is taken for somebody enrolled, 0.000001 to 0.1. The
+        /// door's threshold follows from it and rises with the gallery.
+        target_fpir: f64 = 0.001;
+    }
     #[doc = " Pictures that come by http(s) URL."]
     image_url: ImageUrl {
         /// Host names, addresses or networks (10.0.0.0/8) pictures may be fetched from. Empty: URLs

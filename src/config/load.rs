@@ -2,6 +2,7 @@
 
 use super::keys::{Config, KEYS, SECTIONS};
 use super::{MASK, Secret};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -13,6 +14,12 @@ const DEFAULT_FILE: &str = "/etc/doorward/doorward.toml";
 
 /// Longest `device.data_dir`: the name of a socket has at most 107 bytes, `/control.sock` included.
 const MAX_DATA_DIR: usize = 94;
+
+/// Bounds of `liveness.operating_point`: below, faces that the model holds for spoofs at 50:1 would
+/// pass; above, hardly anybody.
+pub const OPERATING_POINTS: RangeInclusive<f64> = -4.0..=8.0;
+/// Bounds of `search.target_fpir`: one stranger in a million, one in ten.
+const TARGET_FPIRS: RangeInclusive<f64> = 1e-6..=0.1;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +46,16 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// The file that is read: `named`, else the default file if there is one.
+    pub fn file(named: Option<&Path>) -> Option<&Path> {
+        let default = Path::new(DEFAULT_FILE);
+        // A file that may not be looked at is named by whoever reads it, not passed over.
+        named.or_else(|| default.try_exists().unwrap_or(true).then_some(default))
+    }
+
     /// Reads `file` (or the default file, if there is one), then the environment; checks the result.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let default = Path::new(DEFAULT_FILE);
-        // A file that may not be looked at is named below, not passed over.
-        let file = file.or_else(|| default.try_exists().unwrap_or(true).then_some(default));
+        let file = Self::file(file);
         let text = match file {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path)
@@ -148,6 +160,12 @@ impl Config {
         }
         if self.service.vision_threads == 0 || self.service.vision_threads > 64 {
             problems.push("service.vision_threads: 1 to 64".into());
+        }
+        if !OPERATING_POINTS.contains(&self.liveness.operating_point) {
+            problems.push("liveness.operating_point: -4 to 8".into());
+        }
+        if !TARGET_FPIRS.contains(&self.search.target_fpir) {
+            problems.push("search.target_fpir: 0.000001 to 0.1".into());
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Refused(problems)) }
     }
@@ -292,13 +310,30 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let message = |text, environment: &[_]| from(text, environment).unwrap_err().to_string();
+        let message =
+            |text: &str, environment: &[_]| from(text, environment).unwrap_err().to_string();
         assert!(message("[mqtt]\nhots = 'a'", &[]).contains("hots"));
         assert!(message("[mqtt]\nport = 'a'", &[]).contains("line 2"));
         assert!(message("[mqtt]\nport = 70000", &[]).contains("70000"));
         assert!(message("", &[("DOORWARD__MQTT__HOTS", "a")]).contains("mqtt.hots"));
         assert!(message("", &[("DOORWARD__MQTT__PORT", "x")]).contains("DOORWARD__MQTT__PORT"));
         assert!(message("[service]\nqueue = 0", &[]).contains("1 to 64"));
+        for value in ["-4.1", "9", "nan", "-inf"] {
+            let text = format!("[liveness]\noperating_point = {value}");
+            assert!(message(&text, &[]).contains("liveness.operating_point"), "{value}");
+        }
+        for value in ["0", "0.2", "nan"] {
+            let text = format!("[search]\ntarget_fpir = {value}");
+            assert!(message(&text, &[]).contains("search.target_fpir"), "{value}");
+        }
+    }
+
+    #[test]
+    fn numbers_may_be_whole_or_not() {
+        let config =
+            from("[liveness]\noperating_point = 1", &[("DOORWARD__SEARCH__TARGET_FPIR", "0.01")])
+                .unwrap();
+        assert_eq!((config.liveness.operating_point, config.search.target_fpir), (1.0, 0.01));
     }
 
     #[test]

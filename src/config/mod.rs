@@ -1,11 +1,15 @@
 //! The daemon's settings: one table of keys ([`KEYS`]), filled from defaults, then a TOML file, then
-//! the environment. Acts on nothing.
+//! the environment. Acts on nothing. One key can be changed in the file in place.
 
+mod edit;
 mod keys;
 mod load;
 
-pub use keys::{Config, Device, Gallery, ImageUrl, KEYS, Key, Log, Mqtt, SECTIONS, Service};
-pub use load::ConfigError;
+pub use edit::{EditError, set_in_file};
+pub use keys::{
+    Config, Device, Gallery, ImageUrl, KEYS, Key, Liveness, Log, Mqtt, SECTIONS, Search, Service,
+};
+pub use load::{ConfigError, OPERATING_POINTS};
 
 use serde::{Deserialize, Serialize, Serializer};
 

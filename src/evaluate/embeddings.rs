@@ -1,38 +1,9 @@
-//! The embeddings of many photographs, each computed once, on all cores.
+//! The embeddings of many photographs by path, each computed once.
 
-use super::EvaluateError;
-use crate::face::{Analyzer, Detection, Embedding};
-use crate::picture::{self, Limits, Picture};
-use indicatif::{ProgressBar, ProgressStyle};
+use super::{EvaluateError, FaceChoice, photographs};
+use crate::face::{Analyzer, Embedding};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Which of several faces in a photograph is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum FaceChoice {
-    /// The one that minimises |Δx| + |Δy| from the photograph's middle − 0.3 · its width: for
-    /// labelled photographs with bystanders.
-    Centre,
-    /// The largest: the rule of the service.
-    Largest,
-}
-
-impl FaceChoice {
-    /// The one that is meant; `faces` are largest first.
-    pub fn pick<'a>(self, faces: &'a [Detection], picture: &Picture) -> Option<&'a Detection> {
-        let distance = |face: &Detection| {
-            let [x, y] = face.centre();
-            (x - picture.width() as f32 / 2.0).abs() + (y - picture.height() as f32 / 2.0).abs()
-                - 0.3 * face.width
-        };
-        match self {
-            Self::Largest => faces.first(),
-            Self::Centre => faces.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))),
-        }
-    }
-}
+use std::path::{Path, PathBuf};
 
 /// Embeddings by path; photographs without a face have none.
 pub struct Embeddings {
@@ -47,35 +18,12 @@ impl Embeddings {
         paths: impl IntoIterator<Item = &'a str>,
         choice: FaceChoice,
     ) -> Result<Self, EvaluateError> {
-        let paths: Vec<&str> = paths.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        let progress = ProgressBar::new(paths.len() as u64);
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} photographs, {eta}")
-        {
-            progress.set_style(style);
-        }
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Ok(HashMap::with_capacity(paths.len())));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let embedding = embed(analyzer, &root.join(path), choice);
-                        progress.inc(1);
-                        let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                        match (embedding, done.as_mut()) {
-                            (Ok(embedding), Ok(map)) => {
-                                map.insert((*path).to_owned(), embedding);
-                            }
-                            (Err(error), Ok(_)) => *done = Err(error),
-                            (_, Err(_)) => return,
-                        }
-                    }
-                });
-            }
-        });
-        progress.finish_and_clear();
-        let by_path = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())?;
+        let paths: BTreeSet<&str> = paths.into_iter().collect();
+        let files: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
+        let embeddings = photographs::each(&files, |picture| {
+            choice.judge(analyzer, picture, |portrait| portrait.embedding())
+        })?;
+        let by_path = paths.into_iter().map(str::to_owned).zip(embeddings).collect();
         Ok(Self { by_path })
     }
 
@@ -95,22 +43,5 @@ impl Embeddings {
     /// How many photographs show no face.
     pub fn without_face(&self) -> usize {
         self.by_path.values().filter(|embedding| embedding.is_none()).count()
-    }
-}
-
-fn embed(
-    analyzer: &Analyzer,
-    path: &Path,
-    choice: FaceChoice,
-) -> Result<Option<Embedding>, EvaluateError> {
-    let unreadable = |reason: String| EvaluateError::Photograph { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let picture = picture::decode(&bytes, &Limits::default())
-        .map_err(|error| unreadable(error.to_string()))?;
-    let found = analyzer.detect(&picture)?;
-    let upright = found.turned.as_ref().unwrap_or(&picture);
-    match choice.pick(&found.faces, upright) {
-        Some(face) => Ok(Some(analyzer.portrait(upright, face)?.embedding()?)),
-        None => Ok(None),
     }
 }

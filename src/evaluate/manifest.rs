@@ -1,5 +1,6 @@
 //! The CSV files that label photographs: paths are relative to a root folder.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,14 @@ pub enum EvaluateError {
     /// Nothing to measure.
     #[error("{0} has no rows to measure")]
     Empty(PathBuf),
+    /// None of the columns that the evaluation is about.
+    #[error("the labels {path} have none of the columns {}", .wanted.join(", "))]
+    Columns {
+        /// The CSV file.
+        path: PathBuf,
+        /// One of these is needed.
+        wanted: &'static [&'static str],
+    },
     /// A photograph cannot be read.
     #[error("cannot read the photograph {path}: {reason}")]
     Photograph {
@@ -28,6 +37,13 @@ pub enum EvaluateError {
     /// A network failed.
     #[error(transparent)]
     Face(#[from] crate::face::FaceError),
+}
+
+/// Columns `path, identity`: whose face a photograph shows.
+#[derive(Deserialize)]
+pub(super) struct Identified {
+    pub path: String,
+    pub identity: String,
 }
 
 /// All rows of a CSV file with a header line.

@@ -1,7 +1,8 @@
 //! 1:N accuracy: labelled probes against a labelled gallery.
 
-use super::verification::rounded;
-use super::{Embeddings, EvaluateError, FaceChoice, manifest::rows, threshold_at};
+use super::manifest::{Identified, rows};
+use super::rates::{rounded, threshold_at};
+use super::{Embeddings, EvaluateError, FaceChoice};
 use crate::face::{Analyzer, Embedding};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -9,12 +10,6 @@ use std::path::Path;
 
 /// The false-positive identification rates at which FNIR is given.
 const RATES: [(&str, f64); 2] = [("0.01", 0.01), ("0.003", 0.003)];
-
-#[derive(Deserialize)]
-struct Enrolled {
-    path: String,
-    identity: String,
-}
 
 #[derive(Deserialize)]
 struct Probe {
@@ -31,7 +26,7 @@ pub fn search(
     probes: &Path,
     choice: FaceChoice,
 ) -> Result<Value, EvaluateError> {
-    let gallery: Vec<Enrolled> = rows(gallery)?;
+    let gallery: Vec<Identified> = rows(gallery)?;
     let probes: Vec<Probe> = rows(probes)?;
     let paths = gallery.iter().map(|row| &row.path).chain(probes.iter().map(|row| &row.path));
     let embeddings = Embeddings::compute(analyzer, root, paths.map(String::as_str), choice)?;

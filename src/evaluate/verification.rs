@@ -1,6 +1,8 @@
 //! 1:1 accuracy: labelled pairs at the shipped threshold, and all pairs of a labelled set.
 
-use super::{Embeddings, EvaluateError, FaceChoice, manifest::rows, share_above, threshold_at};
+use super::manifest::{Identified, rows};
+use super::rates::{rounded, share_above, threshold_at};
+use super::{Embeddings, EvaluateError, FaceChoice};
 use crate::face::Analyzer;
 use crate::service::similarity::{self, Level};
 use serde::Deserialize;
@@ -17,12 +19,6 @@ struct Pair {
     same: u8,
 }
 
-#[derive(Deserialize)]
-struct Labelled {
-    path: String,
-    identity: String,
-}
-
 /// `pairs` has columns `path_a, path_b, same`; `labels`, if given, `path, identity`, and then TAR is
 /// over all of its pairs, else over `pairs`.
 pub fn verification(
@@ -33,7 +29,7 @@ pub fn verification(
     choice: FaceChoice,
 ) -> Result<Value, EvaluateError> {
     let pairs: Vec<Pair> = rows(pairs)?;
-    let labels: Vec<Labelled> = labels.map(rows).transpose()?.unwrap_or_default();
+    let labels: Vec<Identified> = labels.map(rows).transpose()?.unwrap_or_default();
     let paths = pairs
         .iter()
         .flat_map(|pair| [&pair.path_a, &pair.path_b])
@@ -86,7 +82,7 @@ pub fn anchors(
     labels: &Path,
     choice: FaceChoice,
 ) -> Result<Value, EvaluateError> {
-    let labels: Vec<Labelled> = rows(labels)?;
+    let labels: Vec<Identified> = rows(labels)?;
     let paths = labels.iter().map(|row| row.path.as_str());
     let embeddings = Embeddings::compute(analyzer, root, paths, choice)?;
     let mut scores = Scores::of_all(&embeddings, &labels);
@@ -136,7 +132,7 @@ impl Scores {
         Self { genuine: of(true), impostor: of(false) }
     }
 
-    fn of_all(embeddings: &Embeddings, labels: &[Labelled]) -> Self {
+    fn of_all(embeddings: &Embeddings, labels: &[Identified]) -> Self {
         let mut scores = Self { genuine: Vec::new(), impostor: Vec::new() };
         let rows: Vec<_> =
             labels.iter().map(|row| (&row.identity, embeddings.get(&row.path))).collect();
@@ -153,11 +149,6 @@ impl Scores {
         }
         scores
     }
-}
-
-/// Four decimals: what a few thousand samples can carry.
-pub(super) fn rounded(share: f64) -> f64 {
-    (share * 1e4).round() / 1e4
 }
 
 #[cfg(test)]

@@ -10,6 +10,42 @@
 const ANCHORS: [(f64, f64); 5] =
     [(-1.0, 0.0), (0.3583, 75.0), (0.4137, 82.0), (0.5184, 90.0), (1.0, 100.0)];
 
+/// log10 of the false-match rate at each cosine, on the straight line between two, for 1:N at the
+/// door: 1e-3 to 1e-5 measured, 1e-6 extrapolated, as above. Rarer false matches are unknown: the
+/// labels' own errors hide them.
+const FMR: [(f64, f64); 4] = [(0.3583, -3.0), (0.4137, -4.0), (0.4645, -5.0), (0.5184, -6.0)];
+
+/// The lowest threshold of 1:N at the door, however small the gallery.
+const LOWEST_AT_DOOR: Level = Level::Moderate;
+
+/// What 1:N at the door asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DoorThreshold {
+    /// The lowest similarity that passes.
+    pub similarity: f64,
+    /// The chance that a stranger passes: templates × FMR at that similarity, 0 of an empty gallery.
+    pub fpir: f64,
+    /// False when even the end of the table of false-match rates does not reach the target: then the
+    /// end is the threshold, `fpir` is above the target, and whoever is responsible must be warned.
+    pub reaches_target: bool,
+}
+
+/// The threshold of 1:N at the door in a gallery of `templates`: the higher of 82 and the lowest
+/// similarity with templates × FMR ≤ `target_fpir`, as far as the false-match rates are known.
+pub fn at_door(templates: usize, target_fpir: f64) -> DoorThreshold {
+    let wanted = (target_fpir / templates.max(1) as f64).log10();
+    let lowest = cosine(LOWEST_AT_DOOR.similarity());
+    // From rate to cosine the table runs downwards: both sides change their sign.
+    let by_rate = FMR.map(|(cosine, log_rate)| (-log_rate, cosine));
+    let threshold = interpolate(-wanted, by_rate).max(lowest);
+    let fpir = templates as f64 * 10f64.powf(interpolate(threshold, FMR));
+    DoorThreshold {
+        similarity: interpolate(threshold, ANCHORS),
+        fpir,
+        reaches_target: wanted >= FMR[FMR.len() - 1].1,
+    }
+}
+
 /// How sure a 1:1 comparison must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -52,8 +88,9 @@ pub fn cosine(similarity: f64) -> f64 {
     interpolate(similarity, ANCHORS.map(|(cosine, similarity)| (similarity, cosine)))
 }
 
-/// The straight line between the two anchors around `x`; a number that is none gives the lowest.
-fn interpolate(x: f64, anchors: [(f64, f64); 5]) -> f64 {
+/// The straight line between the two anchors around `x`; beyond the ends, the end. A number that is
+/// none gives the lowest.
+fn interpolate<const N: usize>(x: f64, anchors: [(f64, f64); N]) -> f64 {
     let mut low = anchors[0];
     if x.is_nan() || x <= low.0 {
         return low.1;
@@ -109,6 +146,37 @@ mod tests {
             let value = f64::from(step);
             assert!((similarity(cosine(value) as f32) - value).abs() < 1e-3, "{step}");
         }
+    }
+
+    #[test]
+    fn the_door_asks_for_more_as_the_gallery_grows() {
+        for (templates, similarity, fpir) in [
+            (0, 82.0, 0.0),
+            (1, 82.0, 1e-4),
+            (10, 82.0, 1e-3),
+            (100, 85.881_566, 1e-3),
+            (1000, 90.0, 1e-3),
+        ] {
+            let door = at_door(templates, 0.001);
+            assert!((door.similarity - similarity).abs() < 1e-3, "{templates}: {door:?}");
+            assert!((door.fpir - fpir).abs() < 1e-9, "{templates}: {door:?}");
+            assert!(door.reaches_target, "{templates}: {door:?}");
+        }
+        let mut last = 0.0;
+        for templates in 0..2000 {
+            let door = at_door(templates, 0.001);
+            assert!(door.similarity >= last && door.similarity <= 90.0, "{templates}");
+            assert!(!door.reaches_target || door.fpir <= 0.001 + 1e-12, "{templates}: {door:?}");
+            last = door.similarity;
+        }
+    }
+
+    #[test]
+    fn beyond_the_table_its_end_stands_and_says_so() {
+        let door = at_door(10_000, 0.001);
+        assert_eq!((door.similarity, door.reaches_target), (90.0, false));
+        assert!((door.fpir - 0.01).abs() < 1e-9);
+        assert!(at_door(10_000, 0.1).reaches_target);
     }
 
     #[test]

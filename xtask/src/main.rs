@@ -1,5 +1,6 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
+mod accuracy;
 mod cargo;
 mod demo;
 mod models;
@@ -32,6 +33,12 @@ enum Command {
     Reference,
     /// Fit models/liveness.gguf to the photographs of DOORWARD_DATA and write its report
     TrainLiveness,
+    /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
+    Accuracy {
+        /// The parts to measure; all of them by default
+        #[arg(value_enum)]
+        parts: Vec<accuracy::Part>,
+    },
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
     /// Every test
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
         Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
         Command::TrainLiveness => train::run("liveness").map_err(Into::into),
+        Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };

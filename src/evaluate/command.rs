@@ -1,0 +1,143 @@
+//! The command line of `doorward evaluate`.
+
+use super::{EvaluateError, FaceChoice, LivenessThreshold};
+use crate::face::Analyzer;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub enum Command {
+    /// 1:1 over labelled pairs.
+    Verification {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with columns path_a, path_b, same.
+        #[arg(long)]
+        pairs: PathBuf,
+        /// CSV with columns path, identity: TAR is then over all of its pairs.
+        #[arg(long)]
+        labels: Option<PathBuf>,
+    },
+    /// 1:N of labelled probes against a labelled gallery.
+    Search {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with columns path, identity.
+        #[arg(long)]
+        gallery: PathBuf,
+        /// CSV with columns path, identity, mated.
+        #[arg(long)]
+        probes: PathBuf,
+    },
+    /// The cosines behind the similarity scale.
+    Anchors {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with columns path, identity.
+        #[arg(long)]
+        labels: PathBuf,
+    },
+    /// Live people refused, spoofs let in: BPCER, APCER, EER, by species of attack and by group.
+    Liveness {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with columns path, live; attack_type and subject or source_group if there are.
+        #[arg(long)]
+        labels: PathBuf,
+        /// Lowest probability that is live, 0–100.
+        #[arg(long, default_value = "50", value_parser = percent)]
+        threshold: f32,
+        /// The camera's operating point in log-odds, as in liveness.operating_point.
+        #[arg(long, default_value = "0", value_parser = finite, allow_negative_numbers = true)]
+        operating_point: f32,
+    },
+    /// What covers faces: sunglasses, mask, veil, hat.
+    Attributes {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with path and any of sunglasses, mask, veil, hat, class, eyewear, headwear.
+        #[arg(long)]
+        labels: PathBuf,
+    },
+    /// Blur, darkness, grayscale.
+    Quality {
+        /// Where they are.
+        #[command(flatten)]
+        photographs: Photographs,
+        /// CSV with path and any of quality, blur, dark, grayscale.
+        #[arg(long)]
+        labels: PathBuf,
+    },
+    /// Faces found and things taken for faces.
+    Detection {
+        /// Folder that the paths are relative to.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns path, n_faces; rows without a number are left out.
+        #[arg(long)]
+        labels: PathBuf,
+    },
+}
+
+/// Where the photographs are, and whom they show.
+#[derive(Args)]
+pub struct Photographs {
+    /// Folder that the paths are relative to.
+    #[arg(long)]
+    root: PathBuf,
+    /// Which of several faces is meant.
+    #[arg(long, value_enum, default_value = "centre")]
+    face: FaceChoice,
+}
+
+impl Command {
+    /// Measures, with progress on standard error.
+    pub fn run(self, analyzer: &Analyzer) -> Result<Value, EvaluateError> {
+        match self {
+            Self::Verification { photographs: Photographs { root, face }, pairs, labels } => {
+                super::verification(analyzer, &root, &pairs, labels.as_deref(), face)
+            }
+            Self::Search { photographs: Photographs { root, face }, gallery, probes } => {
+                super::search(analyzer, &root, &gallery, &probes, face)
+            }
+            Self::Anchors { photographs: Photographs { root, face }, labels } => {
+                super::anchors(analyzer, &root, &labels, face)
+            }
+            Self::Liveness {
+                photographs: Photographs { root, face },
+                labels,
+                threshold,
+                operating_point,
+            } => {
+                let threshold = LivenessThreshold { probability: threshold, operating_point };
+                super::liveness(analyzer, &root, &labels, threshold, face)
+            }
+            Self::Attributes { photographs: Photographs { root, face }, labels } => {
+                super::attributes(analyzer, &root, &labels, face)
+            }
+            Self::Quality { photographs: Photographs { root, face }, labels } => {
+                super::quality(analyzer, &root, &labels, face)
+            }
+            Self::Detection { root, labels } => super::detection(analyzer, &root, &labels),
+        }
+    }
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("not a number".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f32, String> {
+    let value = finite(text)?;
+    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("0 to 100".to_owned()) }
+}
