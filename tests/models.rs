@@ -1,4 +1,5 @@
-//! The weights in `models/` are those of the manifest.
+//! The weights in `models/` are those of the manifest, or those of the report that their training
+//! wrote beside them.
 //!
 //! A file that was changed, truncated by a merge or left behind by an older `cargo xtask models`
 //! would run and give plausible, wrong faces. Nothing else would notice.
@@ -20,6 +21,19 @@ fn manifest() -> toml::Table {
     fs::read_to_string(models().join("manifest.toml")).unwrap().parse().unwrap()
 }
 
+/// The reports of the models that are fitted here, by name: of each its table `file`.
+fn reports() -> Vec<(String, toml::Value)> {
+    let paths = fs::read_dir(models()).unwrap().map(|entry| entry.unwrap().path());
+    let of_a_model = |path: &PathBuf| {
+        path.extension().is_some_and(|end| end == "toml") && !path.ends_with("manifest.toml")
+    };
+    let report = |path: PathBuf| {
+        let table: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        (path.file_stem().unwrap().to_str().unwrap().to_owned(), table["file"].clone())
+    };
+    paths.filter(of_a_model).map(report).collect()
+}
+
 fn text<'a>(entry: &'a toml::Value, key: &str) -> &'a str {
     entry.get(key).and_then(toml::Value::as_str).unwrap_or_else(|| panic!("no {key}: {entry}"))
 }
@@ -27,11 +41,13 @@ fn text<'a>(entry: &'a toml::Value, key: &str) -> &'a str {
 #[test]
 fn each_file_has_the_hash_and_size_of_the_manifest() {
     let mut total = 0;
-    for (name, entry) in manifest() {
-        let bytes = fs::read(models().join(text(&entry, "file"))).unwrap();
+    let originals = manifest().into_iter().map(|(name, entry)| (name, entry, "file"));
+    let fitted = reports().into_iter().map(|(name, entry)| (name, entry, "name"));
+    for (name, entry, file) in originals.chain(fitted) {
+        let bytes = fs::read(models().join(text(&entry, file))).unwrap();
         let hash = Sha256::digest(&bytes);
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, text(&entry, "sha256"), "{name}: run `cargo xtask models`");
+        assert_eq!(hash, text(&entry, "sha256"), "{name}: make it anew, see models/{name}.md");
         assert_eq!(Some(bytes.len() as i64), entry["bytes"].as_integer(), "{name}");
         total += bytes.len();
     }
@@ -39,16 +55,19 @@ fn each_file_has_the_hash_and_size_of_the_manifest() {
 }
 
 #[test]
-fn no_file_of_weights_is_outside_the_manifest() {
+fn each_file_of_weights_has_its_entry_or_its_report() {
     let manifest = manifest();
-    let mut listed: Vec<&str> = manifest.values().map(|entry| text(entry, "file")).collect();
+    assert_eq!(manifest.len(), 4);
+    let reports = reports();
+    let fitted = reports.iter().map(|(_, file)| text(file, "name"));
+    let mut listed: Vec<&str> =
+        manifest.values().map(|entry| text(entry, "file")).chain(fitted).collect();
     listed.sort_unstable();
     let names = fs::read_dir(models()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut found: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
     found.retain(|name| name.ends_with(".gguf"));
     found.sort_unstable();
     assert_eq!(found, listed);
-    assert_eq!(listed.len(), 4);
 }
 
 #[test]
@@ -64,5 +83,18 @@ fn each_model_has_its_card_its_licence_and_its_source() {
         for hash in ["wheel_sha256", "sha256"] {
             assert_eq!(text(&entry["source"], hash).len(), 64, "{name}");
         }
+    }
+}
+
+#[test]
+fn each_fitted_model_has_its_card_and_its_licence() {
+    for (name, file) in reports() {
+        assert_eq!(text(&file, "name"), format!("{name}.gguf"));
+        assert_eq!(text(&file, "licence"), "MIT OR Apache-2.0", "{name}");
+        let card = fs::read_to_string(models().join(format!("{name}.md"))).unwrap();
+        assert!(
+            card.contains(&format!("{name}.toml")),
+            "{name}: the card does not point to its report"
+        );
     }
 }

@@ -38,6 +38,8 @@ pub struct ModelFiles<'a> {
     pub minifasnet_v1se: &'a [u8],
     /// Heads of the attributes.
     pub attributes: &'a [u8],
+    /// Liveness, what the two networks are worth.
+    pub liveness: &'a [u8],
     /// Id of the embedder and its quantization.
     pub model_id: &'a str,
 }
@@ -49,6 +51,7 @@ pub const SHIPPED: ModelFiles<'static> = ModelFiles {
     minifasnet_v2: include_bytes!("../../models/minifasnet-v2.gguf"),
     minifasnet_v1se: include_bytes!("../../models/minifasnet-v1se.gguf"),
     attributes: include_bytes!("../../models/attributes.gguf"),
+    liveness: include_bytes!("../../models/liveness.gguf"),
     model_id: "sface-2021dec-q8_0",
 };
 
@@ -80,10 +83,12 @@ impl Analyzer {
 
     /// Loads other weights of the same networks.
     pub fn from_files(files: &ModelFiles<'_>) -> Result<Self, FaceError> {
-        let networks = [files.minifasnet_v2, files.minifasnet_v1se].map(Weights::read);
-        let [v2, v1se] = networks;
         Ok(Self {
-            liveness: LivenessModel::load([&v2?, &v1se?])?,
+            liveness: LivenessModel::load(
+                &Weights::read(files.minifasnet_v2)?,
+                &Weights::read(files.minifasnet_v1se)?,
+                &Weights::read(files.liveness)?,
+            )?,
             detector: Detector::load(&Weights::read(files.yunet)?)?,
             embedder: Embedder::load(&Weights::read(files.sface)?)?,
             attribute_heads: AttributeHeads::load(&Weights::read(files.attributes)?)?,

@@ -50,6 +50,12 @@ impl Detection {
         }
     }
 
+    /// The same face in a box wider by this factor about its middle.
+    pub fn widened(&self, times: f32) -> Self {
+        let width = self.width * times;
+        Self { x: self.x - (width - self.width) / 2.0, width, ..*self }
+    }
+
     /// Whether every number is one: a network fed with anything must not let NaN or ∞ out.
     pub(super) fn is_finite(&self) -> bool {
         [self.x, self.y, self.width, self.height, self.score]
@@ -74,6 +80,13 @@ mod tests {
         assert_eq!(a.overlap(&face(5.0, 0.0, 10.0, 10.0)), 50.0 / 150.0);
         assert_eq!(a.overlap(&face(10.0, 0.0, 10.0, 10.0)), 0.0);
         assert_eq!(a.overlap(&face(20.0, 20.0, 1.0, 1.0)), 0.0);
+    }
+
+    #[test]
+    fn a_widened_box_keeps_its_middle() {
+        let widened = face(10.0, 2.0, 20.0, 4.0).widened(1.5);
+        assert_eq!((widened.x, widened.width, widened.centre()), (5.0, 30.0, [20.0, 4.0]));
+        assert_eq!((widened.y, widened.height), (2.0, 4.0));
     }
 
     #[test]

@@ -155,9 +155,8 @@ impl MiniFasNet {
         picture: &Picture,
         face: &Detection,
     ) -> std::result::Result<Picture, FaceError> {
-        let (area, _) = surroundings(picture, face, self.crop_scale);
         picture
-            .sampled(area, CROP, CROP)
+            .sampled(surroundings(picture, face, self.crop_scale), CROP, CROP)
             .ok_or_else(|| FaceError("the box of the face holds no pixel".into()))
     }
 
@@ -182,9 +181,9 @@ impl MiniFasNet {
 }
 
 /// Left, top, width and height of the box enlarged `scale` times about its centre, less where the
-/// picture is too small for that, and shifted, not cut, to lie inside it; and how often it was
-/// enlarged. As the authors cut it: corners are rounded down, and both belong to the crop.
-pub fn surroundings(picture: &Picture, face: &Detection, scale: f32) -> ([u32; 4], f32) {
+/// picture is too small for that, and shifted, not cut, to lie inside it. As the authors cut it:
+/// corners are rounded down, and both belong to the crop.
+fn surroundings(picture: &Picture, face: &Detection, scale: f32) -> [u32; 4] {
     let (width, height) = ((picture.width() - 1) as f32, (picture.height() - 1) as f32);
     let scale = scale.min(height / face.height).min(width / face.width);
     let span = |centre: f32, length: f32, end: f32| {
@@ -195,14 +194,14 @@ pub fn surroundings(picture: &Picture, face: &Detection, scale: f32) -> ([u32; 4
     let [x, y] = face.centre();
     let (left, columns) = span(x, face.width, width);
     let (top, rows) = span(y, face.height, height);
-    ([left, top, columns, rows], scale)
+    [left, top, columns, rows]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn around(face: [f32; 4], scale: f32) -> ([u32; 4], f32) {
+    fn around(face: [f32; 4], scale: f32) -> [u32; 4] {
         let picture = Picture::new(101, 81, vec![0; 101 * 81 * 3]).unwrap();
         let [x, y, width, height] = face;
         let face = Detection { x, y, width, height, landmarks: [[0.0; 2]; 5], score: 0.9 };
@@ -212,18 +211,18 @@ mod tests {
     #[test]
     fn the_box_is_enlarged_about_its_centre() {
         // Centre 50, 40; 20 × 16 twice: from 30, 24 to 70, 56, both included.
-        assert_eq!(around([40.0, 32.0, 20.0, 16.0], 2.0), ([30, 24, 41, 33], 2.0));
+        assert_eq!(around([40.0, 32.0, 20.0, 16.0], 2.0), [30, 24, 41, 33]);
     }
 
     #[test]
     fn at_the_border_it_is_shifted_not_cut() {
-        assert_eq!(around([0.0, 0.0, 20.0, 16.0], 2.0), ([0, 0, 41, 33], 2.0));
-        assert_eq!(around([90.0, 70.0, 20.0, 16.0], 2.0), ([60, 48, 41, 33], 2.0));
+        assert_eq!(around([0.0, 0.0, 20.0, 16.0], 2.0), [0, 0, 41, 33]);
+        assert_eq!(around([90.0, 70.0, 20.0, 16.0], 2.0), [60, 48, 41, 33]);
     }
 
     #[test]
     fn in_a_small_picture_it_is_enlarged_less() {
-        assert_eq!(around([30.0, 20.0, 40.0, 40.0], 4.0), ([10, 0, 81, 81], 2.0));
-        assert_eq!(around([-50.0, -50.0, 400.0, 20.0], 4.0).0, [0, 0, 101, 6]);
+        assert_eq!(around([30.0, 20.0, 40.0, 40.0], 4.0), [10, 0, 81, 81]);
+        assert_eq!(around([-50.0, -50.0, 400.0, 20.0], 4.0), [0, 0, 101, 6]);
     }
 }

@@ -7,6 +7,7 @@ mod models;
 mod prerequisites;
 mod reference;
 mod test;
+mod train;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     },
     /// Make the numbers of tests/parity/ with OpenCV and onnxruntime, in a Python venv
     Reference,
+    /// Fit models/liveness.gguf to the photographs of DOORWARD_DATA and write its report
+    TrainLiveness,
     /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
     Accuracy {
         /// The parts to measure; all of them by default
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
+        Command::TrainLiveness => train::run("liveness").map_err(Into::into),
         Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),

@@ -4,13 +4,55 @@
 //! ```text
 //! logistic    the one kind of model that is fitted
 //! folds       who is judged by which model
+//! liveness    what the liveness networks' margins are worth
 //! ```
 //!
-//! Each command writes three files: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
+//! Each command writes two files: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
 //! report: hash and size of the weights, what they were fitted on, and the errors on those
 //! photographs from out-of-fold predictions alone. The same photographs give the same bytes.
 
 mod folds;
+mod liveness;
 mod logistic;
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "doorward-train", about = "Fits doorward's own small models")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Folder of the development photographs; without it the variable DOORWARD_DATA names it
+    #[arg(long, global = true)]
+    data: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write models/liveness.gguf and its report
+    Liveness,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Some(data) =
+        arguments.data.or_else(|| std::env::var_os("DOORWARD_DATA").map(PathBuf::from))
+    else {
+        eprintln!("doorward-train: no photographs: give --data DIR or set DOORWARD_DATA");
+        return ExitCode::FAILURE;
+    };
+    let models = PathBuf::from("models");
+    let result: Result<(), Box<dyn std::error::Error>> = match arguments.command {
+        Command::Liveness => liveness::run(&data, &models).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("doorward-train: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
