@@ -73,6 +73,11 @@ enum Command {
         #[arg(long)]
         return_image: bool,
     },
+    /// Says whether a picture shows a living face, or a print or a screen.
+    Liveness {
+        #[command(flatten)]
+        picture: Picture,
+    },
     /// Compares the faces in two pictures (1:1).
     Compare {
         /// The reference: a file, an http(s) URL.
@@ -298,6 +303,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             set(&mut body, "return_image", return_image.then_some(true));
             runtime.block_on(local(&config, "search", body))
         }
+        Command::Liveness { picture } => runtime.block_on(local(&config, "liveness", picture.body()?)),
         Command::Compare { image_1, image_2, threshold, fields } => {
             let mut body = fields.body()?;
             set(&mut body, "image_1", Some(image_field(&image_1)?));
