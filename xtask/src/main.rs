@@ -6,8 +6,10 @@ mod models;
 mod prerequisites;
 mod reference;
 mod test;
+mod train;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +33,12 @@ enum Command {
     Reference,
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
+    /// Fit the heads for sunglasses, mask, veil and hat: models/attributes.{gguf,toml}
+    TrainAttributes {
+        /// The development photographs; without it, $DOORWARD_DATA
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
     /// Every test
     Test {
         /// For the test programs, such as the name of a test, or --nocapture
@@ -44,6 +52,9 @@ fn main() -> ExitCode {
         Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
+        Command::TrainAttributes { data } => {
+            train::run("attributes", data.as_deref()).map_err(Into::into)
+        }
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
     match result {
