@@ -47,6 +47,9 @@ fn main() {
         measure(&format!("{name}: quality"), || {
             analyzer.portrait(&picture, face).unwrap().quality()
         });
+        measure(&format!("{name}: liveness"), || {
+            analyzer.portrait(&picture, face).unwrap().liveness().unwrap()
+        });
         measure(&format!("{name}: embed"), || {
             analyzer.portrait(&picture, face).unwrap().embedding().unwrap()
         });

@@ -11,7 +11,7 @@
 //! | [`config`] | one table of keys: file, environment, defaults, help | act on a value |
 //! | [`picture`] | untrusted bytes in, RGB pixels out | know faces |
 //! | [`nn`] | weights from GGUF, operators on candle tensors | know faces |
-//! | [`face`] | detector, alignment, embedder, quality | know requests, files or topics |
+//! | [`face`] | detector, alignment, embedder, liveness, quality | know requests, files or topics |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |

@@ -73,6 +73,11 @@ enum Command {
         #[arg(long)]
         return_image: bool,
     },
+    /// Says whether a picture shows a living face, or a print or a screen.
+    Liveness {
+        #[command(flatten)]
+        picture: Picture,
+    },
     /// Compares the faces in two pictures (1:1).
     Compare {
         /// The reference: a file, an http(s) URL.
@@ -298,6 +303,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             set(&mut body, "return_image", return_image.then_some(true));
             runtime.block_on(local(&config, "search", body))
         }
+        Command::Liveness { picture } => {
+            runtime.block_on(local(&config, "liveness", picture.body()?))
+        }
         Command::Compare { image_1, image_2, threshold, fields } => {
             let mut body = fields.body()?;
             set(&mut body, "image_1", Some(image_field(&image_1)?));
@@ -491,8 +499,10 @@ fn out(text: std::fmt::Arguments) -> Result<(), Failure> {
 /// Prints an answer and says by the exit code what it is.
 fn print(answer: &Value) -> Result<ExitCode, Failure> {
     out(format_args!("{answer:#}\n"))?;
+    // A spoof is a success of the operation liveness, and a no.
+    let spoof = answer["status_code"] == "FACE-401" && answer["liveness"]["status"] == false;
     Ok(match answer["status"].as_u64() {
-        Some(200) if answer.get("error_code").is_some() => ExitCode::from(1),
+        Some(200) if spoof || answer.get("error_code").is_some() => ExitCode::from(1),
         Some(200) => ExitCode::SUCCESS,
         Some(400..=499) => ExitCode::from(3),
         _ => ExitCode::from(4),

@@ -20,6 +20,7 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         vision_threads: config.service.vision_threads,
         url_allow: config.image_url.allow.clone(),
         store_images: config.gallery.store_images,
+        liveness_operating_point: config.liveness.operating_point as f32,
         auth,
         permissions: permissions.collect::<Result<_, _>>()?,
         clients,

@@ -104,14 +104,10 @@ pub fn with_sunglasses(picture: &RgbImage, landmarks: &Landmarks) -> RgbImage {
 /// The portrait on the screen of a telephone that somebody holds up: bezel, backlight, a grid of
 /// pixels that beats with the camera's, and a reflection.
 pub fn replayed(picture: &RgbImage) -> RgbImage {
-    let shown = imageops::resize(
-        picture,
-        300,
-        300 * picture.height() / picture.width(),
-        FilterType::Triangle,
-    );
-    let (width, height) = (640, 560);
-    let (left, top) = ((width - shown.width()) / 2, (height - shown.height().min(height)) / 2);
+    let height_shown = 220 * picture.height() / picture.width();
+    let shown = imageops::resize(picture, 220, height_shown, FilterType::Triangle);
+    let (width, height) = (640, 480);
+    let (left, top) = ((width - shown.width()) / 2, (height - shown.height()) / 2);
     let bezel = 14;
     let scene = RgbImage::from_fn(width, height, |x, y| {
         let inside = |margin: u32| {

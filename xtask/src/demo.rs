@@ -72,11 +72,35 @@ pub fn run() -> Result<(), DemoError> {
         |answer| answer["similarity_status"] == true,
     )?;
     terminal.ask(
-        "search: who is in a third photograph?",
+        "search: who is in a third photograph, if it passes every check?",
         "search",
-        json!({ "validate_quality": true, "validate_nface": true }),
+        json!({
+            "validate_liveness": true, "validate_attribute": true, "validate_quality": true,
+            "validate_nface": true
+        }),
         Some("obama3.jpg"),
         |answer| answer["matches"][0]["subject_id"] == "barack",
+    )?;
+    terminal.ask(
+        "liveness: a portrait",
+        "liveness",
+        json!({ "validate_quality": true }),
+        Some("obama2.jpg"),
+        |answer| answer["liveness"]["status"] == true,
+    )?;
+    terminal.ask(
+        "liveness: the same portrait on the screen of a telephone",
+        "liveness",
+        json!({ "validate_quality": true }),
+        Some("replayed.jpg"),
+        |answer| answer["message"] == "Request Success" && answer["liveness"]["status"] == false,
+    )?;
+    terminal.ask(
+        "verify: the telephone is refused, whoever it shows",
+        "verify",
+        json!({ "subject_id": "barack", "is_liveness": true, "validate_liveness": true }),
+        Some("replayed.jpg"),
+        |answer| answer["error_code"] == "FAIL_ON_1" && answer.get("similarity").is_none(),
     )?;
     terminal.ask(
         "search: an unknown person comes back as nobody",

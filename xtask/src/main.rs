@@ -33,6 +33,8 @@ enum Command {
     Reference,
     /// Fit models/liveness.gguf to the photographs of DOORWARD_DATA and write its report
     TrainLiveness,
+    /// Fit models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and write its report
+    TrainAttributes,
     /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
     Accuracy {
         /// The parts to measure; all of them by default
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Models { check } => models::run(check).map_err(Into::into),
         Command::Reference => reference::run().map_err(Into::into),
         Command::TrainLiveness => train::run("liveness").map_err(Into::into),
+        Command::TrainAttributes => train::run("attributes").map_err(Into::into),
         Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),

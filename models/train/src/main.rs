@@ -5,12 +5,14 @@
 //! logistic    the one kind of model that is fitted
 //! folds       who is judged by which model
 //! liveness    what the liveness networks' margins are worth
+//! attributes  sunglasses, mask, veil, hat
 //! ```
 //!
 //! Each command writes two files: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
 //! report: hash and size of the weights, what they were fitted on, and the errors on those
 //! photographs from out-of-fold predictions alone. The same photographs give the same bytes.
 
+mod attributes;
 mod folds;
 mod liveness;
 mod logistic;
@@ -34,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Write models/liveness.gguf and its report
     Liveness,
+    /// Write models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and its report
+    Attributes,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let models = PathBuf::from("models");
     let result: Result<(), Box<dyn std::error::Error>> = match arguments.command {
         Command::Liveness => liveness::run(&data, &models).map_err(Into::into),
+        Command::Attributes => attributes::train(&data).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,353 @@
+//! The heads of sunglasses, mask, veil and hat.
+//!
+//! Every labelled photograph gives two samples, itself and a worse version of itself; people of whom
+//! nothing is labelled are drawn on for more positives. A head is fitted five times without one fold
+//! of the groups, which it then judges, and once with all: the last is shipped, the others are its
+//! report. Only photographs as they are count in the report, never a drawing.
+
+mod chance;
+mod overlay;
+mod photos;
+mod report;
+
+use crate::folds::fold;
+use crate::logistic::{Logistic, Sample};
+use chance::Chance;
+use doorward::evaluate::FaceChoice;
+use doorward::face::{Analyzer, Attributes, Detection, Embedding, FaceError, Portrait};
+use doorward::picture::{self, Limits, Picture};
+use overlay::Thing;
+use photos::Photo;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const HEADS: usize = Attributes::NAMES.len();
+const FOLDS: u64 = 5;
+/// Drawings of each thing.
+const DRAWINGS: usize = 250;
+/// How much a drawing or a worse version counts beside a photograph.
+const MADE_UP: f64 = 0.5;
+/// Strength of the fit's penalty, by head: sunglasses are told from spectacles by less.
+const PENALTY: [f64; HEADS] = [10.0, 100.0, 100.0, 100.0];
+/// What a threshold weighs misses and false alarms by, by head: the rates that would be just right.
+const RIGHT: [(f64, f64); HEADS] = [(0.05, 0.01), (0.03, 0.02), (0.10, 0.03), (0.10, 0.03)];
+/// From this cosine on two photographs of the web may show one person.
+const LOOK_ALIKE: f32 = 0.6;
+
+/// Why no heads were fitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AttributesError {
+    /// The labels are not as expected.
+    #[error("cannot read the labels {path}: {reason}")]
+    Labels {
+        /// The CSV file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: csv::Error,
+    },
+    /// A photograph cannot be read.
+    #[error("cannot read the photograph {path}: {reason}")]
+    Photograph {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A network failed.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+    /// A head has no samples of one class.
+    #[error("no photographs to fit {0} on; is this the data's folder?")]
+    NoSamples(&'static str),
+    /// The weights could not be written down.
+    #[error("cannot encode the weights: {0}")]
+    Encode(#[from] candle_core::Error),
+    /// The report could not be written down.
+    #[error("cannot encode the report: {0}")]
+    Report(#[from] toml::ser::Error),
+    /// A file could not be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: std::io::Error,
+    },
+}
+
+/// What a photograph gives to fit on.
+struct Seen {
+    /// One vector a head; of a drawing, its head's alone.
+    features: [Option<Vec<f32>>; HEADS],
+    /// Of the same in worse quality.
+    worse: [Option<Vec<f32>>; HEADS],
+    embedding: Option<Embedding>,
+}
+
+/// One head: its model and what it made of the photographs it was not fitted on.
+pub struct Fitted {
+    /// Fitted on everything; log-odds 0 is the operating point.
+    pub model: Logistic,
+    /// Log-odds of each photograph by a model that has not seen its group, less the threshold that
+    /// was chosen without its fold; none without a face.
+    pub judged: Vec<Option<f32>>,
+}
+
+/// Fits all heads and writes `models/attributes.gguf` and `models/attributes.toml`.
+pub fn train(data: &Path) -> Result<(), AttributesError> {
+    let analyzer = Analyzer::load()?;
+    let mut photos = photos::labelled(data)?;
+    let mut bases = photos::bare(data, &photos)?;
+    bases.truncate(DRAWINGS * HEADS);
+    eprintln!("{} photographs, {} to draw on", photos.len(), bases.len());
+    let seen = each(&photos, |_, photo| photographed(&analyzer, data, photo))?;
+    let drawn = each(&bases, |index, photo| drawing(&analyzer, data, photo, index % HEADS))?;
+    let from_web: Vec<bool> = photos.iter().map(|photo| photo.set().starts_with("attr_")).collect();
+    let cosine = |a: usize, b: usize| {
+        let of = |i: usize| seen[i].as_ref().filter(|_| from_web[i])?.embedding.as_ref();
+        Some(of(a)?.cosine(of(b)?))
+    };
+    photos::join_look_alikes(&mut photos, cosine, LOOK_ALIKE);
+
+    let fitted = Mutex::new(std::array::from_fn::<_, HEADS, _>(|_| None));
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let head = next.fetch_add(1, Ordering::Relaxed);
+                    if head >= HEADS {
+                        return;
+                    }
+                    let one = fit(head, &photos, &seen, &bases, &drawn);
+                    fitted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[head] = one;
+                    eprintln!("{} is fitted", Attributes::NAMES[head]);
+                }
+            });
+        }
+    });
+    let mut heads = Vec::new();
+    let fitted = fitted.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for (name, fitted) in Attributes::NAMES.into_iter().zip(fitted) {
+        heads.push(fitted.ok_or(AttributesError::NoSamples(name))?);
+    }
+    report::write(&photos, bases.len(), &heads)
+}
+
+/// Does the same with each photograph on all cores; the results in the photographs' order.
+fn each<Result: Send>(
+    photos: &[Photo],
+    work: impl Fn(usize, &Photo) -> std::result::Result<Result, AttributesError> + Sync,
+) -> std::result::Result<Vec<Result>, AttributesError> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(photos.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(photo) = photos.get(index) else { return };
+                    let one = work(index, photo);
+                    let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    done.push((index, one));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, one)| one).collect()
+}
+
+/// The upright picture and its face in the middle.
+fn face(
+    analyzer: &Analyzer,
+    data: &Path,
+    photo: &Photo,
+) -> Result<Option<(Picture, Detection)>, AttributesError> {
+    let path = data.join(&photo.path);
+    let unreadable = |reason: String| AttributesError::Photograph { path: path.clone(), reason };
+    let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+    let picture = picture::decode(&bytes, &Limits::default())
+        .map_err(|error| unreadable(error.to_string()))?;
+    let found = analyzer.detect(&picture)?;
+    let upright = found.turned.unwrap_or(picture);
+    Ok(FaceChoice::Centre.pick(&found.faces, &upright).copied().map(|face| (upright, face)))
+}
+
+fn photographed(
+    analyzer: &Analyzer,
+    data: &Path,
+    photo: &Photo,
+) -> Result<Option<Seen>, AttributesError> {
+    let Some((picture, face)) = face(analyzer, data, photo)? else { return Ok(None) };
+    let portrait = analyzer.portrait(&picture, &face)?;
+    let worse = chance::worse(&picture, &mut Chance::of(&photo.path));
+    Ok(Some(Seen {
+        features: features(&portrait)?,
+        worse: features(&analyzer.portrait(&worse, &face)?)?,
+        embedding: Some(portrait.embedding()?),
+    }))
+}
+
+fn drawing(
+    analyzer: &Analyzer,
+    data: &Path,
+    photo: &Photo,
+    head: usize,
+) -> Result<Option<Seen>, AttributesError> {
+    let Some((picture, face)) = face(analyzer, data, photo)? else { return Ok(None) };
+    let Some(matrix) = doorward::face::template_to_picture(&face.landmarks) else {
+        return Ok(None);
+    };
+    let mut chance = Chance::of(&photo.path);
+    let drawn = overlay::worn(&picture, &matrix, Thing::ALL[head], &mut chance);
+    let worse = chance::worse(&drawn, &mut chance);
+    let only = |portrait: Portrait<'_>| -> Result<_, AttributesError> {
+        let mut features = features(&portrait)?;
+        features.iter_mut().enumerate().filter(|(i, _)| *i != head).for_each(|(_, f)| *f = None);
+        Ok(features)
+    };
+    Ok(Some(Seen {
+        features: only(analyzer.portrait(&drawn, &face)?)?,
+        worse: only(analyzer.portrait(&worse, &face)?)?,
+        embedding: None,
+    }))
+}
+
+fn features(portrait: &Portrait<'_>) -> Result<[Option<Vec<f32>>; HEADS], AttributesError> {
+    let features = portrait.attribute_features()?;
+    let mut vectors = [const { None }; HEADS];
+    for (head, vector) in vectors.iter_mut().enumerate() {
+        *vector = Some(features.of(head)?);
+    }
+    Ok(vectors)
+}
+
+/// Fits one head; `None` without photographs of both classes.
+fn fit(
+    head: usize,
+    photos: &[Photo],
+    seen: &[Option<Seen>],
+    bases: &[Photo],
+    drawn: &[Option<Seen>],
+) -> Option<Fitted> {
+    let mut samples: Vec<(u64, Sample)> = Vec::new();
+    let mut add = |photo: &Photo, seen: &Seen, positive: bool, real: bool| {
+        for (features, weight) in
+            [(&seen.features, if real { 1.0 } else { MADE_UP }), (&seen.worse, MADE_UP)]
+        {
+            if let Some(features) = features[head].clone() {
+                samples.push((fold(&photo.group, FOLDS), Sample { features, positive, weight }));
+            }
+        }
+    };
+    for (photo, seen) in photos.iter().zip(seen) {
+        if let (Some(seen), Some(positive)) = (seen, photo.labels[head]) {
+            add(photo, seen, positive, true);
+        }
+    }
+    for (photo, seen) in bases.iter().zip(drawn) {
+        if let Some(seen) = seen {
+            add(photo, seen, true, false);
+        }
+    }
+    let without = |fold: Option<u64>| {
+        let chosen: Vec<&Sample> =
+            samples.iter().filter(|(of, _)| Some(*of) != fold).map(|(_, sample)| sample).collect();
+        let chosen = balanced(&chosen);
+        Logistic::fit(&chosen.iter().collect::<Vec<_>>(), PENALTY[head])
+    };
+    let models = (0..FOLDS).map(|fold| without(Some(fold))).collect::<Option<Vec<_>>>()?;
+    let judged: Vec<Option<f32>> = photos
+        .iter()
+        .zip(seen)
+        .map(|(photo, seen)| {
+            let features = seen.as_ref()?.features[head].as_ref()?;
+            Some(models[fold(&photo.group, FOLDS) as usize].log_odds(features))
+        })
+        .collect();
+    // Chosen on what the models had not seen, and for a fold's photographs without that fold.
+    let threshold = |left_out: Option<u64>| {
+        let scores = photos.iter().zip(&judged).filter_map(|(photo, judged)| {
+            let known = Some(fold(&photo.group, FOLDS)) != left_out;
+            known.then_some((judged.as_ref().copied()?, photo.labels[head]?))
+        });
+        best_threshold(scores.collect(), RIGHT[head])
+    };
+    let of_fold: Vec<f32> = (0..FOLDS).map(|fold| threshold(Some(fold))).collect();
+    let judged = photos
+        .iter()
+        .zip(&judged)
+        .map(|(photo, judged)| Some((*judged)? - of_fold[fold(&photo.group, FOLDS) as usize]))
+        .collect();
+    let mut model = without(None)?;
+    model.bias -= threshold(None);
+    Some(Fitted { model, judged })
+}
+
+/// The samples with their weights scaled so that both classes weigh half of all.
+fn balanced(samples: &[&Sample]) -> Vec<Sample> {
+    let weight = |positive: bool| {
+        samples.iter().filter(|s| s.positive == positive).map(|s| s.weight).sum::<f64>()
+    };
+    let (positive, negative) = (weight(true), weight(false));
+    let half = (positive + negative) / 2.0;
+    samples
+        .iter()
+        .map(|sample| {
+            let of_class = if sample.positive { positive } else { negative };
+            Sample { weight: sample.weight * half / of_class, ..(*sample).clone() }
+        })
+        .collect()
+}
+
+/// The log-odds between two neighbouring scores at which misses and false alarms, each measured by
+/// the rate that is just right, weigh least; in the middle where several are as good.
+fn best_threshold(mut scores: Vec<(f32, bool)>, (right_misses, right_false): (f64, f64)) -> f32 {
+    scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let positives = scores.iter().filter(|(_, positive)| *positive).count().max(1) as f64;
+    let negatives = scores.iter().filter(|(_, positive)| !positive).count().max(1) as f64;
+    let (mut missed, mut falsely) = (0.0, negatives);
+    let mut best: (f64, Vec<f32>) = (f64::INFINITY, Vec::new());
+    for pair in scores.windows(2) {
+        if pair[0].1 {
+            missed += 1.0;
+        } else {
+            falsely -= 1.0;
+        }
+        let cost = missed / positives / right_misses + falsely / negatives / right_false;
+        let middle = (pair[0].0 + pair[1].0) / 2.0;
+        if cost < best.0 - 1e-9 {
+            best = (cost, vec![middle]);
+        } else if cost < best.0 + 1e-9 {
+            best.1.push(middle);
+        }
+    }
+    best.1.get(best.1.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_lies_where_the_errors_weigh_least() {
+        let scores = |wrong: f32| vec![(-3.0, false), (-1.0, false), (wrong, true), (2.0, true)];
+        assert_eq!(best_threshold(scores(1.0), (0.1, 0.1)), 0.0);
+        // A miss weighs more than a false alarm, so the positive at −2 is not given up …
+        assert_eq!(best_threshold(scores(-2.0), (0.01, 0.1)), -2.5);
+        // … unless it weighs less.
+        assert_eq!(best_threshold(scores(-2.0), (0.1, 0.01)), 0.5);
+    }
+
+    #[test]
+    fn balanced_classes_weigh_the_same_and_all_as_before() {
+        let sample = |positive| Sample { features: vec![0.0], positive, weight: 1.0 };
+        let samples = [sample(true), sample(false), sample(false), sample(false)];
+        let balanced = balanced(&samples.iter().collect::<Vec<_>>());
+        let weights: Vec<f64> = balanced.iter().map(|sample| sample.weight).collect();
+        assert_eq!(weights, [2.0, 2.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0]);
+    }
+}

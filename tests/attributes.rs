@@ -1,0 +1,61 @@
+//! What covers a face, by the heads that are part of the program.
+//!
+//! A head that reads rows of a map in another order than it was fitted on, or weights of another
+//! program, gives plausible nonsense: a capped visitor enrolled, or everybody refused.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use doorward::evaluate::FaceChoice;
+use doorward::face::{Analyzer, Attributes};
+use doorward::picture::{self, Limits};
+use std::path::Path;
+
+fn attributes(analyzer: &Analyzer, path: &Path) -> Attributes {
+    let picture = picture::decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
+    let found = analyzer.detect(&picture).unwrap();
+    let upright = found.turned.as_ref().unwrap_or(&picture);
+    let face = FaceChoice::Centre.pick(&found.faces, upright).unwrap();
+    analyzer.portrait(upright, face).unwrap().attributes().unwrap()
+}
+
+fn worn(attributes: &Attributes) -> Vec<&'static str> {
+    let Attributes { sunglasses, mask, veil, hat } = *attributes;
+    let probabilities = Attributes::NAMES.into_iter().zip([sunglasses, mask, veil, hat]);
+    probabilities.filter(|(_, p)| *p >= Attributes::WORN).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn nothing_is_worn_on_the_official_portraits() {
+    let analyzer = Analyzer::load().unwrap();
+    for name in ["obama", "obama2", "obama3", "biden"] {
+        let found = attributes(&analyzer, &terminal::portrait(name));
+        assert_eq!(worn(&found), [""; 0], "{name}: {found:?}");
+    }
+}
+
+/// The heads were fitted on these very photographs, so this shows that program and weights belong
+/// together, not how well they judge: for that see `models/attributes.toml`.
+#[test]
+fn photographs_the_heads_were_fitted_on() {
+    let Some(data) = terminal::data("photographs_the_heads_were_fitted_on") else { return };
+    let analyzer = Analyzer::load().unwrap();
+    for (path, expected) in [
+        ("lfw/images/Florencia_Macri/Florencia_Macri_0001.jpg", vec!["sunglasses"]),
+        ("lfw/images/Tiger_Woods/Tiger_Woods_0016.jpg", vec!["hat"]),
+        ("lfw/images/Tyra_Banks/Tyra_Banks_0001.jpg", vec![]),
+        ("attr_mask/images/with_mask/034.jpg", vec!["mask"]),
+        ("attr_mask/images/without_mask/000.jpg", vec![]),
+        ("attr_veil/images/hijab_193.jpg", vec!["veil"]),
+        ("attr_veil/images/niqab_028.jpg", vec!["veil"]),
+    ] {
+        let found = attributes(&analyzer, &data.join(path));
+        let mut worn = worn(&found);
+        if path.contains("niqab") {
+            // A niqab covers mouth and nose as a mask does: the label does not tell.
+            worn.retain(|name| *name != "mask");
+        }
+        assert_eq!(worn, expected, "{path}: {found:?}");
+    }
+}
