@@ -58,6 +58,18 @@ fn official_portraits_have_nothing_to_complain_about() {
 }
 
 #[test]
+fn however_strong_a_blur_is_it_is_one() {
+    let portrait = read(&terminal::portrait("obama"));
+    let portrait = portrait.resized(400, 500);
+    let faces = ANALYZER.detect(&portrait).unwrap();
+    for sigma in [2.0, 4.0, 8.0, 12.0, 16.0, 25.0] {
+        let blurred = blurred(&portrait, sigma);
+        let seen = ANALYZER.portrait(&blurred, &faces.faces[0]).unwrap().quality();
+        assert!(seen.blur, "{sigma}: {seen:?}");
+    }
+}
+
+#[test]
 fn a_portrait_of_other_resolution_is_as_sharp_and_as_bright() {
     let portrait = read(&terminal::portrait("obama"));
     let at = |factor: f32| {

@@ -11,6 +11,9 @@ const BLUR_BELOW: f32 = 45.0;
 /// LFW have at least 72 and 0.47; of mildly soft ones nine in ten are below both, of all photographs
 /// one in ten, dark skin or light.
 const COARSE_BELOW: f32 = 0.45;
+/// Below this sharpness alone a face is blurred: so little structure is left that rounding to whole
+/// gray levels counts as fine. Lit dark skin starts at 8.9 in LFW.
+const STRUCTURELESS_BELOW: f32 = 8.0;
 /// Below this brightness a face is dark. Well-lit dark skin starts at 52 in LFW; faces in dark rooms
 /// before a webcam end at 33.
 const DARK_BELOW: f32 = 42.0;
@@ -56,7 +59,8 @@ impl Quality {
         let fineness = sharpness / variance(&fine).max(1.0);
         let (brightness, chroma) = (brightness(crop), chroma(crop));
         Self {
-            blur: sharpness < BLUR_BELOW && fineness < COARSE_BELOW,
+            blur: sharpness < STRUCTURELESS_BELOW
+                || (sharpness < BLUR_BELOW && fineness < COARSE_BELOW),
             dark: brightness < DARK_BELOW,
             grayscale: chroma < GRAYSCALE_BELOW,
             sharpness,

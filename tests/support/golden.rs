@@ -47,6 +47,10 @@ fn masked(parent: &str, name: &str, value: &Value) -> Value {
             number(0.0, 1e5);
             "<ms>".into()
         }
+        ("liveness", "probability") => {
+            assert!(is_hundredths(text()), "{value}");
+            "<0.00 to 100.00>".into()
+        }
         (_, "similarity") => {
             number(0.0, 100.0);
             "<0 to 100>".into()

@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_face_that_was_not_found_stays_unjudged() {
-        let mut faces: Vec<Face> = ["a", "b", "c"]
+        let mut faces: Vec<Face> = ["a", "b", "c", "d"]
             .into_iter()
             .flat_map(|g| [face(g, true, 3.0), face(g, false, -3.0)])
             .collect();
