@@ -371,12 +371,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let stats = runtime.block_on(async {
                 Local::connect(&config).await?.ask("stats", &json!({})).await
             })?;
-            let templates = stats["gallery"]["templates"].as_u64().unwrap_or(0) as usize;
+            let templates = stats["gallery"]["templates"].as_u64();
+            let templates = templates.ok_or_else(|| Failure::Usage(format!("stats: {stats}")))?;
+            let templates = templates as usize;
             let analyzer = Analyzer::load()?;
             let target_fpir = config.search.target_fpir;
             let found = calibrate::people(&analyzer, &dir, templates, target_fpir)?;
-            draw(plot.as_deref(), || found.to_svg())?;
             out(format_args!("{:#}\n", found.to_json()))?;
+            draw(plot.as_deref(), || found.to_svg())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calibrate(calibrate::Command { part: Some(part), .. }) => {
@@ -387,13 +389,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 return Err(Failure::Usage(why.into()));
             }
             let found = calibrate::liveness(&Analyzer::load()?, &live, &spoof)?;
+            // First what took minutes to find; a file may fail.
+            out(format_args!("{:#}\n", found.to_json()))?;
             draw(plot.as_deref(), || found.to_svg())?;
             if let Some(file) = file.filter(|_| write) {
                 let point = found.operating_point();
                 config::set_in_file(file, "liveness", "operating_point", point)?;
                 eprintln!("written to {}: it counts from the daemon's next start", file.display());
             }
-            out(format_args!("{:#}\n", found.to_json()))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check) => {

@@ -69,6 +69,24 @@ fn however_strong_a_blur_is_it_is_one() {
     }
 }
 
+/// A face that the picture cuts is judged by what is there, not by the nothing beyond the border.
+#[test]
+fn a_face_at_the_border_is_as_bright_and_as_sharp() {
+    let portrait = read(&terminal::portrait("obama"));
+    let faces = ANALYZER.detect(&portrait).unwrap();
+    let face = faces.faces[0];
+    let whole = ANALYZER.portrait(&portrait, &face).unwrap().quality();
+    // From a fifth of the face's height on: the forehead is gone.
+    let top = face.y + 0.2 * face.height;
+    let (width, height) = (i64::from(portrait.width()), i64::from(portrait.height()));
+    let cut = portrait.cropped(0, top as i64, width, height).unwrap();
+    let seen = quality(&cut).unwrap();
+    assert!((seen.brightness - whole.brightness).abs() < 25.0, "{seen:?} {whole:?}");
+    assert!(seen.sharpness < 1.5 * whole.sharpness, "{seen:?} {whole:?}");
+    let blurred = blurred(&cut, 8.0);
+    assert!(quality(&blurred).is_none_or(|seen| seen.blur));
+}
+
 #[test]
 fn a_portrait_of_other_resolution_is_as_sharp_and_as_bright() {
     let portrait = read(&terminal::portrait("obama"));

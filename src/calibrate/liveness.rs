@@ -68,14 +68,15 @@ fn scored(analyzer: &Analyzer, dir: &Path) -> Result<Vec<Scored>, CalibrateError
     Ok(scored.collect())
 }
 
-/// The lowest operating point that `spoofs` pictures of attacks can justify, at most 0.
+/// The lowest operating point that `attacks` can justify, at most 0.
 ///
 /// A face at log-odds −d is, to the shipped model, a spoof at e^d : 1. What speaks for accepting it
-/// are n attacks that this camera told apart: by the rule of 3 they bound the share that passes at
-/// 3/n, odds of about n/3 : 1. The pictures are believed no further than that: e^d ≤ n/3. Ten spoofs
-/// loosen the point to −1.2, a hundred to −3.5.
-fn loosest(spoofs: usize) -> f32 {
-    -(spoofs.max(3) as f32 / 3.0).ln()
+/// are n attacks that this camera told apart, every one of them: by the rule of 3 they bound the
+/// share that passes at 3/n, odds of about n/3 : 1. They are believed no further than that:
+/// e^d ≤ n/3. Ten attacks loosen the point to −1.2, a hundred to −3.5. An attack is a folder: the
+/// frames of one recording are one.
+fn loosest(attacks: usize) -> f32 {
+    -(attacks.max(3) as f32 / 3.0).ln()
 }
 
 /// An operating point and how it came about.
@@ -90,14 +91,26 @@ struct Fitted {
 }
 
 impl Fitted {
-    /// Of the log-odds of live pictures and of spoofs; `None` unless each has a face.
-    fn of(live: &[f32], spoof: &[f32]) -> Option<Self> {
+    /// Of the log-odds of live pictures and of spoofs, which are of so many attacks; `None` unless
+    /// each has a face.
+    fn of(live: &[f32], spoof: &[f32], attacks: usize) -> Option<Self> {
         let balance = Balance::of(live, spoof)?;
-        let bound = loosest(spoof.iter().filter(|score| score.is_finite()).count());
+        let highest_spoof = spoof.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let told_apart = balance.equal_error_rate() <= POOR;
+        // Below 0 no spoof may pass, or the rule of 3 says nothing.
+        let above_spoofs = (highest_spoof + 0.01).min(0.0);
+        let bound = if told_apart { loosest(attacks).max(above_spoofs) } else { 0.0 };
         let (low, high) = (*OPERATING_POINTS.start() as f32, *OPERATING_POINTS.end() as f32);
         let point = (balance.threshold.max(bound) * 100.0).ceil() / 100.0;
         Some(Self { balance, bound, point: point.clamp(low, high) })
     }
+}
+
+/// The folders with a face, outside of one folder.
+fn attacks(pictures: &[Scored], left_out: Option<&str>) -> usize {
+    let seen = pictures.iter().filter(|picture| picture.log_odds.is_finite());
+    let groups: BTreeSet<&str> = seen.map(|picture| picture.group.as_str()).collect();
+    groups.into_iter().filter(|group| Some(*group) != left_out).count()
 }
 
 /// The log-odds of the pictures outside of one folder, or of all.
@@ -110,7 +123,7 @@ impl LivenessCalibration {
     fn fit(live: Vec<Scored>, spoof: Vec<Scored>) -> Result<Self, CalibrateError> {
         let (live_scores, spoof_scores) = (scores(&live, None), scores(&spoof, None));
         let area = area_under_roc(&live_scores, &spoof_scores).unwrap_or(0.0);
-        match Fitted::of(&live_scores, &spoof_scores) {
+        match Fitted::of(&live_scores, &spoof_scores, attacks(&spoof, None)) {
             Some(fitted) if area >= 0.5 => Ok(Self { live, spoof, fitted }),
             _ => Err(CalibrateError::Swapped(area)),
         }
@@ -138,7 +151,8 @@ impl LivenessCalibration {
         let (mut refused, mut accepted) = (Rate::default(), Rate::default());
         for group in groups {
             let left = |pictures| scores(pictures, Some(group));
-            let point = Fitted::of(&left(&self.live), &left(&self.spoof))?.point;
+            let attacks = attacks(&self.spoof, Some(group));
+            let point = Fitted::of(&left(&self.live), &left(&self.spoof), attacks)?.point;
             for judged in self.live.iter().filter(|picture| picture.group == group) {
                 refused.n += 1;
                 refused.k += usize::from(judged.log_odds < point);
@@ -186,9 +200,11 @@ impl LivenessCalibration {
         }
         if self.fitted.balance.threshold < self.fitted.bound {
             notes.push(format!(
-                "the errors balance at {:.2}, but {spoofs} spoofs justify no point below {:.2}: \
+                "the errors balance at {:.2}, but these {} attacks justify no point below {:.2}: \
                  attacks that nobody tried must not pass",
-                self.fitted.balance.threshold, self.fitted.bound
+                self.fitted.balance.threshold,
+                attacks(&self.spoof, None),
+                self.fitted.bound
             ));
         }
         if self.fitted.balance.equal_error_rate() > POOR {
@@ -293,6 +309,22 @@ mod tests {
         assert_eq!(fit(&[-6.0; 20], &[-10.0; 10_000]).operating_point(), -4.0);
         assert_eq!(fit(&[20.0; 10], &[19.0; 10]).operating_point(), 8.0);
         assert_eq!(loosest(0), 0.0);
+    }
+
+    #[test]
+    fn one_recording_is_one_witness_and_below_zero_no_spoof_passes() {
+        let clip = (0..400).map(|_| Scored { group: "clip".into(), log_odds: -10.0 }).collect();
+        let found = LivenessCalibration::fit(alone("live", [-6.0; 20]), clip).unwrap();
+        assert_eq!(found.operating_point(), 0.0);
+        // One of a hundred lies among the living: the point stays above it.
+        let mut spoof = vec![-10.0; 99];
+        spoof.push(-1.0);
+        let found = fit(&[-1.5; 100], &spoof);
+        assert_eq!(found.operating_point(), -0.99);
+        // Where nothing is told apart, nothing is loosened.
+        let mixed: Vec<f32> = (0..100).map(|i| -5.0 + 0.02 * i as f32).collect();
+        let live: Vec<f32> = mixed.iter().map(|odds| odds + 0.1).collect();
+        assert_eq!(fit(&live, &mixed).operating_point(), 0.0);
     }
 
     #[test]

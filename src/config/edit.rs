@@ -124,12 +124,12 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
         }
         out.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
         out.sync_all()?;
-        fs::rename(&new, file)?;
-        File::open(dir)?.sync_all()
+        fs::rename(&new, file)
     })();
-    if written.is_err() {
-        // Gone already if only the last step failed.
-        let _ = fs::remove_file(&new);
+    match written {
+        // The new file is in place; whether the folder's entry outlives a power cut is the disk's.
+        Ok(()) => drop(File::open(dir).and_then(|dir| dir.sync_all())),
+        Err(_) => drop(fs::remove_file(&new)),
     }
     written
 }

@@ -42,7 +42,9 @@ impl Labelled {
             return [None; 4];
         }
         // A class is one of veil, alone or with what its name adds.
-        let of_class = |name: &str| (!class.is_empty()).then(|| class.ends_with(name));
+        const CLASSES: [&str; 4] = ["hijab", "niqab", "hijab_mask", "niqab_sunglasses"];
+        let veiled = CLASSES.contains(&class);
+        let of_class = |name: &str| veiled.then(|| class.ends_with(name));
         let flag = |column: Option<u8>| column.map(|value| value != 0);
         let sunglasses = match eyewear {
             "sunglasses" => Some(true),
@@ -51,7 +53,7 @@ impl Labelled {
         };
         let veil = match headwear {
             "none" | "hat" => Some(false),
-            _ => (!class.is_empty()).then_some(true),
+            _ => veiled.then_some(true),
         };
         let hat = match headwear {
             "hat" => Some(true),

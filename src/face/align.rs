@@ -4,7 +4,7 @@
 //! 1991. In the plane and without reflection the least-squares similarity has the closed form below.
 
 use super::Detection;
-use crate::picture::Picture;
+use crate::picture::{Border, Picture};
 
 /// Side of the aligned crop in pixels.
 pub const CROP: u32 = 112;
@@ -30,25 +30,31 @@ const MOST_SKIP: f32 = 2.0;
 /// The face turned, scaled and shifted to the template: 112×112 pixels, black where the picture
 /// ends. `None` when the landmarks are one point.
 pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
-    crop(picture, face, FACE, MOST_SKIP)
+    crop(picture, face, FACE, MOST_SKIP, Border::Black)
 }
 
 /// Like [`aligned_crop`], with more or less of what surrounds the face.
 pub fn aligned_view(picture: &Picture, face: &Detection, view: View) -> Option<Picture> {
-    crop(picture, face, view, MOST_SKIP)
+    crop(picture, face, view, MOST_SKIP, Border::Black)
 }
 
-/// The same as [`aligned_crop`], and never aliased: its sharpness is that of the face, whatever the
-/// resolution.
+/// The same as [`aligned_crop`], never aliased and without black: its sharpness and brightness are
+/// those of the face, whatever the resolution and wherever the picture ends.
 pub(super) fn smooth_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
-    crop(picture, face, FACE, 1.0)
+    crop(picture, face, FACE, 1.0, Border::Repeated)
 }
 
-fn crop(picture: &Picture, face: &Detection, view: View, most_skip: f32) -> Option<Picture> {
+fn crop(
+    picture: &Picture,
+    face: &Detection,
+    view: View,
+    most_skip: f32,
+    border: Border,
+) -> Option<Picture> {
     let matrix = seen_through(view, template_to_picture(&face.landmarks)?);
     let scale = matrix[0].hypot(matrix[1]);
     if scale <= most_skip {
-        return Some(picture.warped(&matrix, view.side, view.side));
+        return Some(picture.warped(&matrix, view.side, view.side, border));
     }
     // Only the surroundings of the face are shrunk: the corners of the crop bound them.
     let side = (view.side - 1) as f32;
@@ -64,7 +70,7 @@ fn crop(picture: &Picture, face: &Detection, view: View, most_skip: f32) -> Opti
         (outermost(0, f32::min, -margin).max(0), outermost(1, f32::min, -margin).max(0));
     let (right, bottom) = (outermost(0, f32::max, margin), outermost(1, f32::max, margin));
     let Some(around) = picture.cropped(left, top, right, bottom) else {
-        return Some(picture.warped(&matrix, view.side, view.side));
+        return Some(picture.warped(&matrix, view.side, view.side, border));
     };
     let shrunk = |length: u32| ((length as f32 / scale).round() as u32).max(1);
     let small = around.resized(shrunk(around.width()), shrunk(around.height()));
@@ -82,7 +88,7 @@ fn crop(picture: &Picture, face: &Detection, view: View, most_skip: f32) -> Opti
         matrix[4] * fy,
         shift(matrix[5], top, fy),
     ];
-    Some(small.warped(&matrix, view.side, view.side))
+    Some(small.warped(&matrix, view.side, view.side, border))
 }
 
 /// Where the landmarks of an aligned face lie in the crop (ArcFace's template), in the order of
@@ -158,10 +164,14 @@ mod tests {
     fn a_shrunk_crop_has_no_border_of_its_own() {
         let even = Picture::new(400, 400, vec![200; 400 * 400 * 3]).unwrap();
         for scale in [1.01, 1.2, 1.5, 1.99, 2.3, 3.0] {
-            let landmarks = TEMPLATE.map(|[x, y]| [scale * x + 20.3, scale * y + 10.7]);
-            let face = Detection { x: 0.0, y: 0.0, width: 1.0, height: 1.0, landmarks, score: 1.0 };
-            let crop = smooth_crop(&even, &face).unwrap();
-            assert!(crop.rgb().iter().all(|&value| value == 200), "at scale {scale}");
+            // Within the picture, and over its border on two sides.
+            for [left, top] in [[20.3, 10.7], [-40.0, -30.0]] {
+                let landmarks = TEMPLATE.map(|[x, y]| [scale * x + left, scale * y + top]);
+                let face =
+                    Detection { x: 0.0, y: 0.0, width: 1.0, height: 1.0, landmarks, score: 1.0 };
+                let crop = smooth_crop(&even, &face).unwrap();
+                assert!(crop.rgb().iter().all(|&value| value == 200), "at scale {scale}");
+            }
         }
     }
 

@@ -15,6 +15,7 @@ pub mod source;
 
 pub use decode::{DecodeError, Limits, decode};
 pub use fetch::{FetchError, Fetcher};
+pub use shape::Border;
 pub use source::Source;
 
 /// An upright-by-EXIF picture: 8-bit RGB, rows top to bottom, no padding between rows.

@@ -9,6 +9,15 @@ use fir::pixels::U8x3;
 
 const CHANNELS: usize = 3;
 
+/// What lies beyond a picture's border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    /// Nothing.
+    Black,
+    /// Its outermost pixels, again and again.
+    Repeated,
+}
+
 impl Picture {
     /// Turned clockwise by 0, 90, 180 or 270 degrees, pixel by pixel. Any other angle counts as the
     /// quarter turn below it, modulo 360.
@@ -100,17 +109,22 @@ impl Picture {
     }
 
     /// The picture seen through an affine map: output pixel (x, y) shows the source at
-    /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours, of which those
-    /// outside the picture are black. Pixel centres lie at whole numbers. This is OpenCV's `warpAffine` with
-    /// `INTER_LINEAR | WARP_INVERSE_MAP` and a constant border of 0, to within one level. A side of 0 counts as 1.
-    pub fn warped(&self, matrix: &[f32; 6], width: u32, height: u32) -> Self {
+    /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours. Pixel centres lie at
+    /// whole numbers. This is OpenCV's `warpAffine` with `INTER_LINEAR | WARP_INVERSE_MAP` and a constant
+    /// border of 0 or a replicated one, to within one level. A side of 0 counts as 1.
+    pub fn warped(&self, matrix: &[f32; 6], width: u32, height: u32, border: Border) -> Self {
         let (width, height) = (width.max(1), height.max(1));
         let [m0, m1, m2, m3, m4, m5] = *matrix;
         let mut rgb = Vec::with_capacity(width as usize * height as usize * CHANNELS);
         for y in 0..height {
             for x in 0..width {
                 let (x, y) = (x as f32, y as f32);
-                rgb.extend_from_slice(&self.sample(m0 * x + m1 * y + m2, m3 * x + m4 * y + m5));
+                let (mut u, mut v) = (m0 * x + m1 * y + m2, m3 * x + m4 * y + m5);
+                if border == Border::Repeated {
+                    u = u.clamp(0.0, self.width as f32 - 1.0);
+                    v = v.clamp(0.0, self.height as f32 - 1.0);
+                }
+                rgb.extend_from_slice(&self.sample(u, v));
             }
         }
         Self { width, height, rgb }
@@ -246,7 +260,7 @@ mod tests {
         let source =
             Picture::new(2, 2, [10, 20, 30, 40].into_iter().flat_map(|v| [v, 0, 255]).collect())
                 .unwrap();
-        let warped = source.warped(&[1.0, 0.0, 0.5, 0.0, 1.0, 0.25], 2, 2);
+        let warped = source.warped(&[1.0, 0.0, 0.5, 0.0, 1.0, 0.25], 2, 2, Border::Black);
         let red: Vec<u8> = warped.rgb().iter().copied().step_by(3).collect();
         // (0,0): 3/4 (10+20)/2 + 1/4 (30+40)/2 = 20. (1,0): the right taps are outside:
         // 3/4 · 20/2 + 1/4 · 40/2 = 12.5, rounded up. (0,1): 3/4 · 35 = 26.25. (1,1): 3/4 · 20 = 15.
@@ -258,7 +272,7 @@ mod tests {
     fn a_warp_with_the_matrix_of_a_turn_is_the_turn() {
         let picture = places(5, 3);
         // Output (x, y) of a clockwise quarter turn shows source (y, height - 1 - x).
-        let warped = picture.warped(&[0.0, 1.0, 0.0, -1.0, 0.0, 2.0], 3, 5);
+        let warped = picture.warped(&[0.0, 1.0, 0.0, -1.0, 0.0, 2.0], 3, 5, Border::Black);
         assert_eq!(warped, picture.turned(90));
     }
 
@@ -266,7 +280,7 @@ mod tests {
     fn a_hostile_matrix_gives_black() {
         let picture = places(5, 3);
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30] {
-            let warped = picture.warped(&[value; 6], 4, 4);
+            let warped = picture.warped(&[value; 6], 4, 4, Border::Black);
             assert!(warped.rgb().iter().all(|&v| v == 0), "{value}");
         }
     }
