@@ -26,8 +26,10 @@ const HEADS: usize = Attributes::NAMES.len();
 const FOLDS: u64 = 5;
 /// Drawings of each thing.
 const DRAWINGS: usize = 250;
-/// How much a drawing or a worse version counts beside a photograph.
-const MADE_UP: f64 = 0.5;
+/// How much a worse version counts beside its photograph, and a drawing or its worse version: the
+/// drawings keep the heads from learning few people's few things by heart, but are no photographs.
+const WORSE: f64 = 0.5;
+const DRAWN: f64 = 0.15;
 /// Strength of the fit's penalty, by head: sunglasses are told from spectacles by less.
 const PENALTY: [f64; HEADS] = [10.0, 100.0, 100.0, 100.0];
 /// What a threshold weighs misses and false alarms by, by head: the rates that would be just right.
@@ -234,10 +236,8 @@ fn fit(
     drawn: &[Option<Seen>],
 ) -> Option<Fitted> {
     let mut samples: Vec<(u64, Sample)> = Vec::new();
-    let mut add = |photo: &Photo, seen: &Seen, positive: bool, real: bool| {
-        for (features, weight) in
-            [(&seen.features, if real { 1.0 } else { MADE_UP }), (&seen.worse, MADE_UP)]
-        {
+    let mut add = |photo: &Photo, seen: &Seen, positive: bool, weights: [f64; 2]| {
+        for (features, weight) in [&seen.features, &seen.worse].into_iter().zip(weights) {
             if let Some(features) = features[head].clone() {
                 samples.push((fold(&photo.group, FOLDS), Sample { features, positive, weight }));
             }
@@ -245,12 +245,12 @@ fn fit(
     };
     for (photo, seen) in photos.iter().zip(seen) {
         if let (Some(seen), Some(positive)) = (seen, photo.labels[head]) {
-            add(photo, seen, positive, true);
+            add(photo, seen, positive, [1.0, WORSE]);
         }
     }
     for (photo, seen) in bases.iter().zip(drawn) {
         if let Some(seen) = seen {
-            add(photo, seen, true, false);
+            add(photo, seen, true, [DRAWN; 2]);
         }
     }
     let without = |fold: Option<u64>| {
