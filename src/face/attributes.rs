@@ -24,6 +24,8 @@ const AROUND_EYES: (usize, usize) = (2, 5);
 const MOUTH: (usize, usize) = (7, 14);
 /// Rows of the head's map, of 14: above the hair line, the face, below the mouth.
 const HEAD_BANDS: [(usize, usize); 3] = [(0, 5), (5, 10), (10, 14)];
+/// Columns of the head's map that a head and what it wears fill; beside them is background.
+const HEAD_COLUMNS: (usize, usize) = (3, 11);
 
 /// What covers a face: probabilities 0–1, calibrated so that 0.5 is the shipped operating point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +106,9 @@ impl Portrait<'_> {
 }
 
 fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
-    let bands = HEAD_BANDS.map(|rows| band(head, rows)).into_iter().collect::<Result<Vec<_>>>()?;
+    let (left, right) = HEAD_COLUMNS;
+    let head = head.narrow(1, left, right - left)?;
+    let bands = HEAD_BANDS.map(|rows| band(&head, rows)).into_iter().collect::<Result<Vec<_>>>()?;
     let around = Tensor::cat(&bands, 1)?;
     let eyes = [band(face.middle(), EYES)?, band(face.last_map(), AROUND_EYES)?];
     Ok(AttributeFeatures([
