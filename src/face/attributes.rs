@@ -6,15 +6,15 @@
 //! the mean of a map over some of its rows: what is worn on the eyes is looked for at the eyes. The
 //! *head view* is the crop from above the crown to below the chin.
 
-use super::align::{View, aligned_view};
+use super::align::{CROP, View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
 use crate::nn::{Activation, Linear, Weights, WeightsError};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
-/// From above a hat to below the chin, at half the face's own resolution: six tenths of an embedding.
-const HEAD: View = View { side: 96, scale: 2.1, origin: [-45.0, -64.0] };
+/// From above a hat to below the chin, at little more than half the face's own resolution.
+const HEAD: View = View { side: CROP, scale: 1.8, origin: [-45.0, -64.0] };
 
 /// Rows of the face's middle map, of 14: from the brows to the middle of the nose …
 const EYES: (usize, usize) = (4, 8);
@@ -22,8 +22,10 @@ const EYES: (usize, usize) = (4, 8);
 const AROUND_EYES: (usize, usize) = (2, 5);
 /// … and from the middle of the nose to the chin, in the middle map again.
 const MOUTH: (usize, usize) = (7, 14);
-/// Rows of the head's map, of 12: above the hair line, the face, below the mouth.
-const HEAD_BANDS: [(usize, usize); 3] = [(0, 4), (4, 8), (8, 12)];
+/// Rows of the head's map, of 14: above the hair line, the face, below the mouth.
+const HEAD_BANDS: [(usize, usize); 3] = [(0, 5), (5, 10), (10, 14)];
+/// Columns of the head's map that a head and what it wears fill; beside them is background.
+const HEAD_COLUMNS: (usize, usize) = (3, 11);
 
 /// What covers a face: probabilities 0–1, calibrated so that 0.5 is the shipped operating point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +106,9 @@ impl Portrait<'_> {
 }
 
 fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
-    let bands = HEAD_BANDS.map(|rows| band(head, rows)).into_iter().collect::<Result<Vec<_>>>()?;
+    let (left, right) = HEAD_COLUMNS;
+    let head = head.narrow(1, left, right - left)?;
+    let bands = HEAD_BANDS.map(|rows| band(&head, rows)).into_iter().collect::<Result<Vec<_>>>()?;
     let around = Tensor::cat(&bands, 1)?;
     let eyes = [band(face.middle(), EYES)?, band(face.last_map(), AROUND_EYES)?];
     Ok(AttributeFeatures([

@@ -1,7 +1,7 @@
 //! The heads of sunglasses, mask, veil and hat.
 //!
-//! Every labelled photograph gives two samples, itself and a worse version of itself; people of whom
-//! nothing is labelled are drawn on for more positives. A head is fitted five times without one fold
+//! Every labelled photograph gives two samples, itself and a worse version of itself. People of whom
+//! nothing is labelled are drawn on for more positives, and stand undrawn for more negatives. A head is fitted five times without one fold
 //! of the groups, which it then judges, and once with all: the last is shipped, the others are its
 //! report. Only photographs as they are count in the report, never a drawing.
 
@@ -26,8 +26,12 @@ const HEADS: usize = Attributes::NAMES.len();
 const FOLDS: u64 = 5;
 /// Drawings of each thing.
 const DRAWINGS: usize = 250;
-/// How much a drawing or a worse version counts beside a photograph.
-const MADE_UP: f64 = 0.5;
+/// How much a worse version counts beside its photograph, and a drawing or its worse version: the
+/// drawings keep the heads from learning few people's few things by heart, but are no photographs.
+const WORSE: f64 = 0.5;
+const DRAWN: f64 = 0.15;
+/// How much a photograph drawn on counts, undrawn, for what nobody has looked for in it.
+const UNSEEN: f64 = 0.25;
 /// Strength of the fit's penalty, by head: sunglasses are told from spectacles by less.
 const PENALTY: [f64; HEADS] = [10.0, 100.0, 100.0, 100.0];
 /// What a threshold weighs misses and false alarms by, by head: the rates that would be just right.
@@ -102,6 +106,7 @@ pub fn train(data: &Path) -> Result<(), AttributesError> {
     bases.truncate(DRAWINGS * HEADS);
     eprintln!("{} photographs, {} to draw on", photos.len(), bases.len());
     let seen = each(&photos, |_, photo| photographed(&analyzer, data, photo))?;
+    let undrawn = each(&bases, |_, photo| photographed(&analyzer, data, photo))?;
     let drawn = each(&bases, |index, photo| drawing(&analyzer, data, photo, index % HEADS))?;
     let from_web: Vec<bool> = photos.iter().map(|photo| photo.set().starts_with("attr_")).collect();
     let cosine = |a: usize, b: usize| {
@@ -120,7 +125,7 @@ pub fn train(data: &Path) -> Result<(), AttributesError> {
                     if head >= HEADS {
                         return;
                     }
-                    let one = fit(head, &photos, &seen, &bases, &drawn);
+                    let one = fit(head, &photos, &seen, &bases, [&undrawn, &drawn]);
                     fitted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[head] = one;
                     eprintln!("{} is fitted", Attributes::NAMES[head]);
                 }
@@ -231,13 +236,11 @@ fn fit(
     photos: &[Photo],
     seen: &[Option<Seen>],
     bases: &[Photo],
-    drawn: &[Option<Seen>],
+    [undrawn, drawn]: [&[Option<Seen>]; 2],
 ) -> Option<Fitted> {
     let mut samples: Vec<(u64, Sample)> = Vec::new();
-    let mut add = |photo: &Photo, seen: &Seen, positive: bool, real: bool| {
-        for (features, weight) in
-            [(&seen.features, if real { 1.0 } else { MADE_UP }), (&seen.worse, MADE_UP)]
-        {
+    let mut add = |photo: &Photo, seen: &Seen, positive: bool, weights: [f64; 2]| {
+        for (features, weight) in [&seen.features, &seen.worse].into_iter().zip(weights) {
             if let Some(features) = features[head].clone() {
                 samples.push((fold(&photo.group, FOLDS), Sample { features, positive, weight }));
             }
@@ -245,12 +248,15 @@ fn fit(
     };
     for (photo, seen) in photos.iter().zip(seen) {
         if let (Some(seen), Some(positive)) = (seen, photo.labels[head]) {
-            add(photo, seen, positive, true);
+            add(photo, seen, positive, [1.0, WORSE]);
         }
     }
-    for (photo, seen) in bases.iter().zip(drawn) {
-        if let Some(seen) = seen {
-            add(photo, seen, true, false);
+    for (photo, (undrawn, drawn)) in bases.iter().zip(undrawn.iter().zip(drawn)) {
+        if let (Some(undrawn), Some(positive)) = (undrawn, photo.labels[head]) {
+            add(photo, undrawn, positive, [UNSEEN; 2]);
+        }
+        if let Some(drawn) = drawn {
+            add(photo, drawn, true, [DRAWN; 2]);
         }
     }
     let without = |fold: Option<u64>| {

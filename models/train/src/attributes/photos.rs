@@ -162,11 +162,12 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
     }
     for row in rows::<Veiled>(data, "attr_veil/labels.csv")? {
         let labels: Labels = match row.class.as_str() {
-            "hijab" => [Some(false), Some(false), Some(true), None],
             // Some of them wear sunglasses too, which the set does not tell.
-            "hijab_mask" => [None, Some(true), Some(true), None],
-            "niqab_sunglasses" => [Some(true), None, Some(true), None],
-            _ => [Some(false), None, Some(true), None],
+            "hijab_mask" => [None, Some(true), Some(true), Some(false)],
+            "hijab" => [Some(false), Some(false), Some(true), Some(false)],
+            // A niqab lies on mouth and nose as a mask does, and seen there it is one.
+            "niqab_sunglasses" => [Some(true), None, Some(true), Some(false)],
+            _ => [Some(false), None, Some(true), Some(false)],
         };
         photos.push(Photo {
             path: format!("attr_veil/{}", row.path),
@@ -194,12 +195,12 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
 }
 
 /// Photographs to draw on: one each of people of whom nothing is labelled, in an order that says
-/// nothing about them.
+/// nothing about them. They are taken to wear neither mask nor veil: in LFW next to nobody does.
 pub fn bare(data: &Path, labelled: &[Photo]) -> Result<Vec<Photo>, AttributesError> {
     let mut known: HashSet<String> = labelled.iter().map(|photo| photo.group.clone()).collect();
     let mut photos = Vec::new();
     for row in rows::<Person>(data, "lfw/labels.csv")? {
-        let photo = of_lfw(&row.path, [None; 4]);
+        let photo = of_lfw(&row.path, [None, Some(false), Some(false), None]);
         debug_assert_eq!(person(&row.path), row.identity);
         if known.insert(photo.group.clone()) {
             photos.push(photo);
