@@ -107,11 +107,19 @@ struct Person {
     identity: String,
 }
 
+/// Marks of a row that says nothing.
+const LEFT_OUT: [&str; 2] = ["unchecked", "tinted"];
+
 /// Every labelled photograph, in the order of the sets' files.
 pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
     let mut photos = Vec::new();
     let mut seen = HashSet::new();
     for row in rows::<Worn>(data, "lfw/attributes.csv")? {
+        seen.insert(row.path.clone());
+        // Nobody is sure of such a row, or it is neither.
+        if [&row.eyewear, &row.headwear].iter().any(|mark| LEFT_OUT.contains(&mark.as_str())) {
+            continue;
+        }
         let mut labels: Labels = [None, Some(false), None, None];
         labels[SUNGLASSES] = match row.eyewear.as_str() {
             "sunglasses" => Some(true),
@@ -128,7 +136,6 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
         if row.headwear == "headcloth" {
             labels[MASK] = None;
         }
-        seen.insert(row.path.clone());
         photos.push(of_lfw(&row.path, labels));
     }
     for row in rows::<Lit>(data, "lfw/quality.csv")? {
@@ -165,9 +172,9 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
             // Some of them wear sunglasses too, which the set does not tell.
             "hijab_mask" => [None, Some(true), Some(true), Some(false)],
             "hijab" => [Some(false), Some(false), Some(true), Some(false)],
-            // A niqab lies on mouth and nose as a mask does, and seen there it is one.
-            "niqab_sunglasses" => [Some(true), None, Some(true), Some(false)],
-            _ => [Some(false), None, Some(true), Some(false)],
+            // A niqab lies on mouth and nose as a mask does, and is a veil and no mask.
+            "niqab_sunglasses" => [Some(true), Some(false), Some(true), Some(false)],
+            _ => [Some(false), Some(false), Some(true), Some(false)],
         };
         photos.push(Photo {
             path: format!("attr_veil/{}", row.path),

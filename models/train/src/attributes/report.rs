@@ -149,14 +149,14 @@ fn errors(photos: &[Photo], head: usize, fitted: &Fitted) -> Errors {
             errors.missed_without_face += usize::from(judged.is_none());
             of_set.positives += 1;
             of_set.missed += missed;
-            worn.extend(*judged);
+            worn.push(judged.unwrap_or(f32::NEG_INFINITY));
         } else {
             errors.negatives += 1;
             errors.falsely += usize::from(called);
             errors.negatives_without_face += usize::from(judged.is_none());
             of_set.negatives += 1;
             of_set.falsely += usize::from(called);
-            bare.extend(*judged);
+            bare.push(judged.unwrap_or(f32::NEG_INFINITY));
         }
     }
     let found = errors.positives - errors.missed;
@@ -164,8 +164,10 @@ fn errors(photos: &[Photo], head: usize, fitted: &Fitted) -> Errors {
     errors.tpr_95 = wilson(found, errors.positives);
     errors.fpr = share(errors.falsely, errors.negatives);
     errors.fpr_95 = wilson(errors.falsely, errors.negatives);
-    let ahead: usize = worn.iter().map(|w| bare.iter().filter(|b| w > b).count()).sum();
-    errors.auc = share(ahead, worn.len() * bare.len());
+    // A tie counts half, as in `doorward evaluate`; a face that was not found ranks below all.
+    let halves = |w: &f32, b: &f32| 2 * usize::from(w > b) + usize::from(w == b);
+    let ahead: usize = worn.iter().map(|w| bare.iter().map(|b| halves(w, b)).sum::<usize>()).sum();
+    errors.auc = share(ahead, 2 * worn.len() * bare.len());
     errors
 }
 
