@@ -2,8 +2,8 @@
 //! embedder's network, which knows edges and textures there and not yet persons: on the aligned crop
 //! for what lies on the face, on a wider and coarser one for what lies around it.
 //!
-//! Terms. A *map* is what a block of the network puts out, `[height, width, channels]`. A *band* is
-//! the mean of a map over some of its rows: what is worn on the eyes is looked for at the eyes. The
+//! Terms. A *map* is what a block of the network puts out, `[height, width, channels]`. Heads
+//! read the means of *regions* of a map: what is worn on the eyes is looked for at the eyes. The
 //! *head view* is the crop from above the crown to below the chin.
 
 use super::align::{CROP, View, aligned_view};
@@ -16,16 +16,34 @@ use candle_nn::Module;
 /// From above a hat to below the chin, at little more than half the face's own resolution.
 const HEAD: View = View { side: CROP, scale: 1.8, origin: [-45.0, -64.0] };
 
-/// Rows of the face's middle map, of 14: from the brows to the middle of the nose …
-const EYES: (usize, usize) = (4, 8);
-/// … of its last map, of 7, which sees farther: around them …
-const AROUND_EYES: (usize, usize) = (2, 5);
+/// In the face's middle map of 14×14: from the brows to the middle of the nose …
+const EYES: Region = Region { rows: (4, 8), columns: (2, 12) };
+/// … in its last map of 7×7, which sees farther: around them …
+const AROUND_EYES: Region = Region { rows: (2, 5), columns: (1, 6) };
 /// … and from the middle of the nose to the chin, in the middle map again.
-const MOUTH: (usize, usize) = (7, 14);
-/// Rows of the head's map, of 14: above the hair line, the face, below the mouth.
-const HEAD_BANDS: [(usize, usize); 3] = [(0, 5), (5, 10), (10, 14)];
-/// Columns of the head's map that a head and what it wears fill; beside them is background.
-const HEAD_COLUMNS: (usize, usize) = (3, 11);
+const MOUTH: Region = Region { rows: (7, 14), columns: (0, 14) };
+/// In the head's map of 14×14: above the hair line, the face, below the mouth. Beside them there is
+/// background, which says where a picture was taken and not what is worn.
+const HEAD_REGIONS: [Region; 3] = [
+    Region { rows: (0, 5), columns: (3, 11) },
+    Region { rows: (5, 10), columns: (3, 11) },
+    Region { rows: (10, 14), columns: (3, 11) },
+];
+
+/// Cells of a map, each side from the first up to, not including, the second.
+struct Region {
+    rows: (usize, usize),
+    columns: (usize, usize),
+}
+
+impl Region {
+    /// The mean of a map over the region: `[1, channels]`.
+    fn mean(&self, map: &Tensor) -> Result<Tensor> {
+        let ((top, bottom), (left, right)) = (self.rows, self.columns);
+        let cells = map.narrow(0, top, bottom - top)?.narrow(1, left, right - left)?;
+        cells.mean((0, 1))?.unsqueeze(0)
+    }
+}
 
 /// What covers a face: probabilities 0–1, calibrated so that 0.5 is the shipped operating point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +83,7 @@ impl AttributeHeads {
     pub(super) fn load(weights: &Weights<'_>) -> std::result::Result<Self, WeightsError> {
         let head = |name, inputs| Linear::load(weights, name, inputs, 1, Activation::Identity);
         let [sunglasses, mask, veil, hat] = Attributes::NAMES;
-        let around = HEAD_BANDS.len() * MIDDLE_CHANNELS;
+        let around = HEAD_REGIONS.len() * MIDDLE_CHANNELS;
         Ok(Self([
             head(sunglasses, MIDDLE_CHANNELS + LAST_CHANNELS)?,
             head(mask, MIDDLE_CHANNELS)?,
@@ -106,20 +124,13 @@ impl Portrait<'_> {
 }
 
 fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
-    let (left, right) = HEAD_COLUMNS;
-    let head = head.narrow(1, left, right - left)?;
-    let bands = HEAD_BANDS.map(|rows| band(&head, rows)).into_iter().collect::<Result<Vec<_>>>()?;
-    let around = Tensor::cat(&bands, 1)?;
-    let eyes = [band(face.middle(), EYES)?, band(face.last_map(), AROUND_EYES)?];
+    let regions: Result<Vec<_>> = HEAD_REGIONS.iter().map(|region| region.mean(head)).collect();
+    let around = Tensor::cat(&regions?, 1)?;
+    let eyes = [EYES.mean(face.middle())?, AROUND_EYES.mean(face.last_map())?];
     Ok(AttributeFeatures([
         Tensor::cat(&eyes, 1)?,
-        band(face.middle(), MOUTH)?,
+        MOUTH.mean(face.middle())?,
         around.clone(),
         around,
     ]))
-}
-
-/// The mean of a map over the rows from `start` up to, not including, `end`: `[1, channels]`.
-fn band(map: &Tensor, (start, end): (usize, usize)) -> Result<Tensor> {
-    map.narrow(0, start, end - start)?.mean((0, 1))?.unsqueeze(0)
 }
