@@ -172,9 +172,10 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
             // Some of them wear sunglasses too, which the set does not tell.
             "hijab_mask" => [None, Some(true), Some(true), Some(false)],
             "hijab" => [Some(false), Some(false), Some(true), Some(false)],
-            // A niqab lies on mouth and nose as a mask does, and is a veil and no mask.
-            "niqab_sunglasses" => [Some(true), Some(false), Some(true), Some(false)],
-            _ => [Some(false), Some(false), Some(true), Some(false)],
+            // A niqab is a veil and no mask, yet lies on mouth and nose as a mask does, where alone the
+            // head looks: it has nothing to tell them apart by.
+            "niqab_sunglasses" => [Some(true), None, Some(true), Some(false)],
+            _ => [Some(false), None, Some(true), Some(false)],
         };
         photos.push(Photo {
             path: format!("attr_veil/{}", row.path),
