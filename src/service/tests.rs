@@ -192,19 +192,27 @@ async fn who_asks_may_do_what_it_was_permitted() {
     let anybody = Caller::Mqtt { client: None };
     let named = |name: &str| Caller::Mqtt { client: Some(name.into()) };
     let settings = Settings {
-        permissions: [].into(),
+        // Which is nobody's while there is a table.
+        permissions: Permission::ALL.into(),
         clients: clients(&["desk: verify search".into(), "office: subject admin".into()]).unwrap(),
         ..Settings::default()
     };
     let house = house_with(settings);
-    assert_eq!(denied(&house, &anybody).await, ALL_GUARDED);
-    assert_eq!(denied(&house, &named("stranger")).await, ALL_GUARDED);
+    let everything: Vec<_> = ALL_GUARDED.into_iter().chain(["stats", "health"]).collect();
+    assert_eq!(denied(&house, &named("stranger")).await, everything);
     assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
     let desk = denied(&house, &named("desk")).await;
     assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 7, "{desk:?}");
     let office = ["enroll", "verify", "search", "liveness", "compare"];
     assert_eq!(denied(&house, &named("office")).await, office);
+    assert_eq!(denied(&house, &anybody).await, everything);
+    let answer = house.ask("search", json!({"request_id": "r"})).await;
+    let why = answer.fields["data"]["message"].as_str().unwrap();
+    assert!(why.contains("from/NAME/cmd/") && answer.fields["request_id"] == "r", "{answer:?}");
+    let nothing = Settings { permissions: [].into(), ..Settings::default() };
+    assert_eq!(denied(&house_with(nothing), &anybody).await, ALL_GUARDED);
     assert_eq!(denied(&self::house(), &anybody).await, [""; 0]);
+    assert_eq!(denied(&self::house(), &named("desk")).await, everything);
 }
 
 #[tokio::test]
@@ -274,7 +282,7 @@ async fn an_application_shows_its_key_beside_the_body_or_in_it() {
         let service = &house.service;
         async move {
             let answer = service.handle(request).await.unwrap();
-            assert_eq!(sender.is_none(), answer.status == 401);
+            assert_eq!(sender.is_err(), answer.status == 401);
             if answer.status == 401 {
                 assert_eq!(answer.fields["message"], "Authorization failed");
                 assert!(answer.fields.get("error_code").is_none());
