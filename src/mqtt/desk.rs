@@ -240,7 +240,7 @@ impl Desk {
         match seen {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
-                let payload = answer.as_ref().map(|answer| Arc::new(render(answer)));
+                let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
                 let waiting = self.memory().finish(
                     identities,
                     answer.as_ref().zip(payload.as_ref()),
@@ -295,6 +295,19 @@ impl Desk {
                 Some(refusal::internal(request_id))
             }
         }
+    }
+
+    /// An answer and its payload: `[500]` in place of one that the broker would not take, so that
+    /// what is remembered is what was sent.
+    fn sendable(&self, answer: Answer, reply: &ReplyTo) -> (Answer, Arc<Vec<u8>>) {
+        let payload = render(&answer);
+        let Err(error) = self.publisher.takes(reply, payload.len()) else {
+            return (answer, Arc::new(payload));
+        };
+        error!("an answer is not sent: {error}");
+        let answer = refusal::internal(request_id_of(&payload));
+        let payload = Arc::new(render(&answer));
+        (answer, payload)
     }
 
     async fn publish(&self, reply: &ReplyTo, payload: Vec<u8>, repeated: bool) {

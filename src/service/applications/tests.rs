@@ -189,6 +189,7 @@ fn counts_that_could_not_be_written_are_written_the_next_time() {
     assert!(shared.hand_over(|_| full()).is_err());
     assert_eq!(shared.state().dirty, BTreeSet::from([id]));
     drop(file);
+    drop(shared);
     assert_eq!(desk.reopened().used(Kind::Search), 1);
 }
 
