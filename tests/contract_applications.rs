@@ -14,6 +14,8 @@ mod mosquitto;
 mod pictures;
 #[path = "support/terminal.rs"]
 mod terminal;
+#[path = "support/web.rs"]
+mod web;
 
 use asker::{Asker, reply_to};
 use mosquitto::{Mosquitto, Wanted};
@@ -25,6 +27,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use terminal::Terminal;
+use web::Web;
 
 const TOPIC: &str = "doorward/front/client/tester";
 const JSON: Option<&str> = Some("application/json");
@@ -36,7 +39,7 @@ struct House {
     terminal: Terminal,
     asker: Asker,
     sent: usize,
-    _broker: Mosquitto,
+    broker: Mosquitto,
 }
 
 /// What is sent as user properties.
@@ -48,7 +51,7 @@ impl House {
         let keys = format!("host = \"localhost\"\nport = {}\n{more}", broker.port());
         let terminal = Terminal::start(&keys);
         let asker = Asker::connect(broker.port(), "tester", &[TOPIC]).await;
-        let mut house = Self { terminal, asker, sent: 0, _broker: broker };
+        let mut house = Self { terminal, asker, sent: 0, broker };
         house.wait_until_heard().await;
         house
     }
@@ -256,6 +259,33 @@ async fn without_the_right_key_there_is_a_401_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_401_comes_before_what_the_envelope_refuses() {
+    let mut house = House::start(APP_KEY).await;
+    let app = house.app(&["kiosk"]);
+    let default = "doorward/front/response/enroll";
+    house.asker = Asker::connect(house.broker.port(), "tester", &[default]).await;
+    let nobody = App { id: app.id.clone(), key: "dwk_wrong".into() };
+    for topic in ["doorward/front/cmd/unlock", "elsewhere/x", "doorward/back/client/tester"] {
+        for (asker, status) in [(&nobody, 401), (&app, 400)] {
+            let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let properties = PublishProperties {
+                user_properties: asker.headers().map(text).into(),
+                ..reply_to(topic, topic)
+            };
+            house.asker.send("enroll", br#"{"request_id": "r-1"}"#, properties).await;
+            let answer = house.asker.next_json().await;
+            if status == 401 {
+                check_unauthorized(&answer, Some("r-1"));
+            } else {
+                assert_eq!(verdict(&answer), denied(400, "INVALID_PAYLOAD"), "{topic}");
+                let why = answer["data"]["message"].as_str().unwrap();
+                assert!(why.starts_with("Response Topic"), "{why}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_401_comes_before_the_400_before_the_403_before_the_image() {
     let mut house = House::start(APP_KEY).await;
     let none = house.app(&["none", "--testing", "--quota", "enroll=1"]);
@@ -435,7 +465,8 @@ async fn rotated_and_revoked_keys_end_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_used_up_stays_so_over_restarts_and_power_cuts() {
-    let mut house = House::start(APP_KEY).await;
+    let with_urls = format!("{APP_KEY}\n[image_url]\nallow = [\"127.0.0.1\"]");
+    let mut house = House::start(&with_urls).await;
     let app = house.app(&["kiosk", "--testing", "--quota", "search=6"]);
     let body = json!({"image": pictures::face("obama"), "is_liveness": false});
     for _ in 0..2 {
@@ -444,10 +475,26 @@ async fn what_is_used_up_stays_so_over_restarts_and_power_cuts() {
     assert!(house.terminal.stop());
     assert_eq!(house.used("kiosk"), [0, 0, 2, 0], "read by the command line itself");
     house.restart().await;
-    for _ in 0..2 {
-        assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
+    assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
+    // One waits for its picture, and holds its quota, while another one is done.
+    let web = Web::serve(Vec::new());
+    let stalling = json!({"image": web.url("stall"), "is_liveness": false}).to_string();
+    let properties = PublishProperties {
+        user_properties: app.headers().map(|(name, value)| (name.into(), value.into())).into(),
+        ..reply_to(TOPIC, "open in the crash")
+    };
+    house.asker.send("search", stalling.as_bytes(), properties).await;
+    for attempt in 0.. {
+        if house.used("kiosk") == [0, 0, 4, 0] {
+            break;
+        }
+        assert!(attempt < 100, "nothing is reserved: {}", house.terminal.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Counts are written once a second; whatever is older than that has to be there.
+    assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
+    assert_eq!(house.used("kiosk"), [0, 0, 5, 0]);
+    // Counts are written once a second; whatever is older than that has to be there, and what is
+    // not done has not.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     house.terminal.kill();
     house.restart().await;
@@ -621,14 +668,14 @@ async fn clients_have_the_permissions_of_their_own_topic() {
     let [(name, password), desk, office] = Mosquitto::LOGINS;
     let keys = format!(
         "host = \"localhost\"\nport = {}\nusername = {name:?}\npassword = {password:?}\n\
-         permissions = []\n\
          clients = [\"desk: search verify\", \"office: enroll subject admin\"]",
         broker.port()
     );
     let terminal = Terminal::start(&keys);
     let (mut desk, mut office) = (login(&broker, desk).await, login(&broker, office).await);
     for attempt in 0..100 {
-        command(&desk, "desk", "cmd/health", &json!({}), &format!("heard-{attempt}")).await;
+        let id = format!("heard-{attempt}");
+        command(&desk, "desk", "from/desk/cmd/health", &json!({}), &id).await;
         if !desk.hears_nothing().await {
             break;
         }
@@ -640,7 +687,7 @@ async fn clients_have_the_permissions_of_their_own_topic() {
     let search = json!({"image": face});
     let forbidden = denied(403, "PERMISSION_DENIED");
     let done = denied(200, "");
-    let steps: [(bool, &str, &Value, &(u64, String)); 9] = [
+    let steps: [(bool, &str, &Value, &(u64, String)); 12] = [
         (false, "from/office/cmd/enroll", &enroll, &done),
         (false, "from/office/cmd/subject/update", &groups, &done),
         (false, "from/office/cmd/search", &search, &forbidden),
@@ -648,9 +695,13 @@ async fn clients_have_the_permissions_of_their_own_topic() {
         (true, "from/desk/cmd/enroll", &enroll, &forbidden),
         (true, "from/desk/cmd/subject/update", &groups, &forbidden),
         (true, "from/desk/cmd/app/list", &json!({}), &denied(400, "INVALID_PAYLOAD")),
-        // Without a name there is nothing but what mqtt.permissions gives, here nothing.
+        (true, "from/desk/cmd/health", &json!({}), &done),
+        // Without a name it is nobody, although `mqtt.permissions` gives everything but `admin` and
+        // the broker lets it write there.
         (true, "cmd/search", &search, &forbidden),
-        (true, "cmd/health", &json!({}), &done),
+        (true, "cmd/enroll", &enroll, &forbidden),
+        (true, "cmd/subject/delete", &groups, &forbidden),
+        (true, "cmd/health", &json!({}), &forbidden),
     ];
     for (number, (is_desk, topic, body, expected)) in steps.into_iter().enumerate() {
         let (asker, name) = if is_desk { (&mut desk, "desk") } else { (&mut office, "office") };
@@ -665,5 +716,10 @@ async fn clients_have_the_permissions_of_their_own_topic() {
     command(&office, "office", "from/desk/cmd/search", &search, "forged-3").await;
     command(&office, "office", "cmd/health", &json!({}), "forged-4").await;
     assert!(desk.hears_nothing().await && office.hears_nothing().await);
+    // Nor does it get a genuine answer put before another one.
+    command(&desk, "office", "from/desk/cmd/search", &search, "planted").await;
+    assert!(desk.hears_nothing().await && office.hears_nothing().await);
+    let own = "doorward/front/response/, doorward/front/client/desk/";
+    assert!(terminal.log().contains(own), "{}", terminal.log());
     assert_eq!(terminal.json(&["gallery", "list"])["subjects"], before["subjects"]);
 }

@@ -225,6 +225,27 @@ async fn a_response_topic_that_is_a_command_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_broker_does_not_take_is_not_remembered() {
+    let wanted = Wanted { largest_packet: Some(20_000), ..Wanted::default() };
+    let (broker, echo) = (Mosquitto::start(wanted), Echo::new());
+    let session = start(settings(&broker), &echo).await;
+    let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
+    // The command fits, and its answer with all of it does not.
+    for done in 1..=2 {
+        asker.send("mirror", &[0xFF; 19_800], reply_to(CLIENT, "same")).await;
+        let message = asker.next().await;
+        let answer: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(answer["status"], 500);
+        assert_eq!(message.properties.unwrap().user_properties, []);
+        assert_eq!(echo.done(), done);
+    }
+    // The connection outlives it.
+    asker.send("mirror", &[0xFF; 100], reply_to(CLIENT, "small")).await;
+    assert_eq!(asker.next_json().await["status"], 200);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_answered_again_and_done_once() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;

@@ -100,15 +100,17 @@ keys! {
         keep_alive_s: u16 = 30;
         /// Response topics are accepted below these prefixes too.
         response_prefixes: Vec<String> = Vec::new();
-        /// What a client that writes to cmd/ may ask for under service.auth = "broker": enroll,
+        /// What a client may ask for under service.auth = "broker", while clients is empty: enroll,
         /// verify, search, liveness, compare, subject (list, get, delete, and update of the name),
-        /// admin (whatever changes who is let in: groups, card, enabled, validity, and the photo of
-        /// a subject with groups).
+        /// admin (in addition to subject or enroll: whatever changes who is let in, which is groups,
+        /// card, enabled, validity, and the photo of a subject with groups).
         permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
             .map(String::from).to_vec();
         /// What a client that writes to from/NAME/cmd/ may ask for: "NAME: PERMISSION …" each, such
-        /// as "desk: verify search"; a NAME that is not there, nothing. Sound only with a broker
-        /// whose access list gives from/NAME/ to the login NAME alone, so it needs host and a login.
+        /// as "desk: verify search". With this table permissions counts for nothing: a NAME that is
+        /// not there, and whoever writes to cmd/, may ask for nothing. Sound only with a broker
+        /// whose access list gives from/NAME/ to the login NAME alone, so it needs host, and
+        /// username with a password or a client certificate.
         clients: Vec<String> = Vec::new();
     }
     #[doc = " Who is enrolled."]
@@ -137,7 +139,7 @@ keys! {
     #[doc = " Who may ask, and how much work is taken on."]
     service: Service {
         /// How a client shows that it may ask. broker: whoever the broker lets in, with
-        /// mqtt.permissions and mqtt.clients. app-key: by the App-ID and API-Key of an application
+        /// mqtt.permissions, or as mqtt.clients says. app-key: by the App-ID and API-Key of an application
         /// (`doorward app create`), with the application's own permissions and quotas.
         auth: String = "broker".to_owned();
         /// Requests that may wait for a vision thread; one more is answered 503 BUSY.

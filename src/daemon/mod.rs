@@ -23,7 +23,7 @@ use crate::mqtt::{
     Answering, ConnectError, Embedded, EmbeddedError, Handler, LoginError, Session, SettingsError,
 };
 use crate::picture::allow::AllowList;
-use crate::service::{self, Applications, Request, Sender, Service};
+use crate::service::{self, Answer, Applications, Request, Sender, Service};
 use serde_json::Value;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -152,7 +152,7 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
 }
 
 impl Handler for Arc<Service> {
-    fn sender(&self, request: &Request) -> Option<Sender> {
+    fn sender(&self, request: &Request) -> Result<Sender, Answer> {
         Service::sender(self, request)
     }
 

@@ -34,8 +34,9 @@ const MOST_REFUSALS: usize = 64;
 /// The service, as the desk knows it. A function from a request to its answer is one that lets
 /// everybody ask.
 pub trait Handler: Send + Sync + 'static {
-    /// Who sent a request; `None`: nobody who may ask, and [`Handler::handle`] would say so.
-    fn sender(&self, request: &Request) -> Option<Sender>;
+    /// Who sent a request; for nobody who may ask, what it is answered: before anything else is
+    /// said about it.
+    fn sender(&self, request: &Request) -> Result<Sender, Answer>;
 
     /// Does a request and returns its answer, or `None` when it had expired.
     fn handle(&self, request: Request) -> Answering;
@@ -49,8 +50,8 @@ where
     F: Fn(Request) -> A + Send + Sync + 'static,
     A: Future<Output = Option<Answer>> + Send + 'static,
 {
-    fn sender(&self, _: &Request) -> Option<Sender> {
-        Some(Sender::Anybody)
+    fn sender(&self, _: &Request) -> Result<Sender, Answer> {
+        Ok(Sender::Anybody)
     }
 
     fn handle(&self, request: Request) -> Answering {
@@ -218,20 +219,18 @@ impl Desk {
         let operation = command.operation().to_owned();
         let request_id = command.request_id();
         let (reply, refused) = self.judge(&command);
-        if let Some(answer) = refused {
-            return self.refuse(&operation, &reply, &answer).await;
-        }
         // A body of no known type is read as JSON until it is known who asks: it may hold a key, and
         // who has none is not told what is wrong with the body.
         let form = command.form();
         let request = command.into_request(*form.as_ref().unwrap_or(&Form::Json));
-        let Some(sender) = self.handler.sender(&request) else {
-            // The service says so; what was answered before is for others.
-            if let Some(answer) = self.perform(&operation, request, request_id).await {
-                self.publish(&reply, render(&answer), false).await;
-            }
-            return;
+        let sender = match self.handler.sender(&request) {
+            Ok(sender) => sender,
+            // What was answered before is for others.
+            Err(answer) => return self.publish(&reply, render(&answer), false).await,
         };
+        if let Some(answer) = refused {
+            return self.refuse(&operation, &reply, &answer).await;
+        }
         if let Err(why) = form {
             let answer = refusal::invalid_payload(&why, request_id);
             return self.refuse(&operation, &reply, &answer).await;
@@ -241,7 +240,7 @@ impl Desk {
         match seen {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
-                let payload = answer.as_ref().map(|answer| Arc::new(render(answer)));
+                let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
                 let waiting = self.memory().finish(
                     identities,
                     answer.as_ref().zip(payload.as_ref()),
@@ -296,6 +295,19 @@ impl Desk {
                 Some(refusal::internal(request_id))
             }
         }
+    }
+
+    /// An answer and its payload: `[500]` in place of one that the broker would not take, so that
+    /// what is remembered is what was sent.
+    fn sendable(&self, answer: Answer, reply: &ReplyTo) -> (Answer, Arc<Vec<u8>>) {
+        let payload = render(&answer);
+        let Err(error) = self.publisher.takes(reply, payload.len()) else {
+            return (answer, Arc::new(payload));
+        };
+        error!("an answer is not sent: {error}");
+        let answer = refusal::internal(request_id_of(&payload));
+        let payload = Arc::new(render(&answer));
+        (answer, payload)
     }
 
     async fn publish(&self, reply: &ReplyTo, payload: Vec<u8>, repeated: bool) {

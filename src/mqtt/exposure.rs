@@ -33,12 +33,9 @@ impl Exposure {
         if is_loopback {
             return Self::Closed;
         }
-        let certificate = settings.tls.enabled && settings.tls.client_cert_file.is_some();
-        let login = settings.username.is_some()
-            && settings.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
         let open = if !settings.tls.enabled {
             Self::Unencrypted
-        } else if !login && !certificate {
+        } else if !settings.has_login() {
             Self::Anonymous
         } else {
             return Self::Closed;

@@ -89,7 +89,7 @@ impl Command {
         match self.properties().and_then(|p| p.response_topic.as_deref()) {
             None => Ok(self.default_reply(topics)),
             Some(topic) => {
-                topics.accept_response(topic)?;
+                topics.accept_response(topic, self.client.as_deref())?;
                 Ok(ReplyTo { topic: topic.to_owned(), correlation: self.correlation() })
             }
         }

@@ -81,6 +81,15 @@ impl Publisher {
         send(&link, &self.topics.state(name), true, payload, PublishProperties::default()).await
     }
 
+    /// Whether the broker takes an answer with this payload; nothing is wrong while there is none.
+    pub(crate) fn takes(&self, reply: &ReplyTo, payload: usize) -> Result<(), PublishError> {
+        let correlation = reply.correlation.as_ref().map_or(0, Vec::len);
+        match &*self.link.borrow() {
+            Some(link) => fits(link, &reply.topic, correlation, payload),
+            None => Ok(()),
+        }
+    }
+
     /// Publishes an answer, waiting for a connection as long as the answer is worth something.
     pub(crate) async fn answer(
         &self,
@@ -107,6 +116,12 @@ impl Publisher {
     }
 }
 
+/// Sent nevertheless, a larger packet would cost the connection and everything on the way.
+fn fits(link: &Link, topic: &str, correlation: usize, payload: usize) -> Result<(), PublishError> {
+    let (size, largest) = (payload + topic.len() + correlation + PACKET_OVERHEAD, link.largest);
+    if size > largest { Err(PublishError::TooLarge { size, largest }) } else { Ok(()) }
+}
+
 async fn send(
     link: &Link,
     topic: &str,
@@ -115,11 +130,7 @@ async fn send(
     properties: PublishProperties,
 ) -> Result<(), PublishError> {
     let correlation = properties.correlation_data.as_ref().map_or(0, |data| data.len());
-    let size = payload.len() + topic.len() + correlation + PACKET_OVERHEAD;
-    if size > link.largest {
-        // Sent nevertheless, it would cost the connection and everything on the way.
-        return Err(PublishError::TooLarge { size, largest: link.largest });
-    }
+    fits(link, topic, correlation, payload.len())?;
     link.client
         .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
         .await

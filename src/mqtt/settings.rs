@@ -139,7 +139,8 @@ pub enum SettingsError {
     /// The names of clients would be worth nothing.
     #[error(
         "mqtt.clients needs a broker that tells clients apart: set mqtt.host, and a login \
-         (mqtt.username or mqtt.client_cert_file); the embedded broker has one login for all"
+         (mqtt.username with mqtt.password, or mqtt.client_cert_file); the embedded broker has one \
+         login for all"
     )]
     NamedClients,
     /// No request could ever be taken.
@@ -183,8 +184,7 @@ impl Settings {
                 return Err(SettingsError::ResponsePrefix(prefix.clone()));
             }
         }
-        let login = self.username.is_some() || tls.client_cert_file.is_some();
-        if self.named_clients && (self.host.is_none() || !login) {
+        if self.named_clients && (self.host.is_none() || !self.has_login()) {
             return Err(SettingsError::NamedClients);
         }
         if !(1..=1024).contains(&self.queue) || self.queue_bytes < MAX_PACKET as usize {
@@ -194,6 +194,14 @@ impl Settings {
             return Err(SettingsError::Health);
         }
         Ok(())
+    }
+
+    /// Whether it shows the broker who it is: by a name with a password, or by a certificate. A
+    /// name alone is anybody's.
+    pub(crate) fn has_login(&self) -> bool {
+        let password = self.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
+        let certificate = self.tls.enabled && self.tls.client_cert_file.is_some();
+        (self.username.is_some() && password) || certificate
     }
 
     /// The broker's host, without the brackets that an IPv6 address may carry; the loopback
@@ -276,16 +284,30 @@ mod tests {
 
     #[test]
     fn named_clients_need_a_broker_with_logins() {
-        let named = |host: Option<&str>, username: Option<&str>| Settings {
+        let named = |host: Option<&str>, login: Option<(&str, &str)>| Settings {
             named_clients: true,
             host: host.map(Into::into),
-            username: username.map(Into::into),
+            username: login.map(|(name, _)| name.into()),
+            password: login.map(|(_, password)| password.to_owned().into()),
             ..Settings::default()
         };
-        assert_eq!(named(Some("a"), Some("door")).validate(), Ok(()));
-        for open in [named(None, None), named(None, Some("door")), named(Some("a"), None)] {
-            assert_eq!(open.validate(), Err(SettingsError::NamedClients));
+        let login = Some(("door", "s3cret"));
+        assert_eq!(named(Some("a"), login).validate(), Ok(()));
+        let empty = named(Some("a"), Some(("door", "")));
+        let without_password = Settings { password: None, ..named(Some("a"), login) };
+        for open in
+            [named(None, None), named(None, login), named(Some("a"), None), empty, without_password]
+        {
+            assert_eq!(open.validate(), Err(SettingsError::NamedClients), "{open:?}");
         }
+        let certificate = Tls {
+            enabled: true,
+            client_cert_file: Some("cert.pem".into()),
+            client_key_file: Some("key.pem".into()),
+            ca_file: None,
+        };
+        let shown = Settings { tls: certificate, ..named(Some("a"), None) };
+        assert_eq!(shown.validate(), Ok(()));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The rule exists because the daemon publishes with its own rights: without it, a client that may
 //! not write to `…/cmd/unlock` or `…/event/access` could have the daemon write there, by naming it
-//! as Response Topic.
+//! as Response Topic. For the same reason a client that is known by name names no topic below
+//! `client/` but its own: it could have genuine answers put before another one.
 
 /// Levels that never occur in a topic an answer is sent to.
 pub(crate) const RESERVED_LEVELS: [&str; 4] = ["cmd", "event", "state", "availability"];
@@ -91,16 +92,32 @@ impl Topics {
         format!("{}state/{name}", self.root)
     }
 
-    /// Checks a Response Topic against the rule.
-    pub(crate) fn accept_response(&self, topic: &str) -> Result<(), ResponseTopicError> {
+    /// Checks the Response Topic of a command from `client`, where its topic names one, against the
+    /// rule.
+    pub(crate) fn accept_response(
+        &self,
+        topic: &str,
+        client: Option<&str>,
+    ) -> Result<(), ResponseTopicError> {
         if !harmless(topic) {
             return Err(ResponseTopicError::Harmful);
         }
-        let below = |prefix: &String| topic.len() > prefix.len() && topic.starts_with(prefix);
-        if !self.response_prefixes.iter().any(below) {
-            return Err(ResponseTopicError::Elsewhere(self.response_prefixes.join(", ")));
+        let clients = self.client("");
+        let below = |prefix: &str| topic.len() > prefix.len() && topic.starts_with(prefix);
+        let own = client.map(|name| self.client(name));
+        let accepted = match &own {
+            // Whatever the configuration adds, the inbox of another one stays its own.
+            Some(own) if topic.starts_with(&clients) => topic == own || below(&format!("{own}/")),
+            _ => self.response_prefixes.iter().any(|prefix| below(prefix)),
+        };
+        if accepted {
+            return Ok(());
         }
-        Ok(())
+        let listed = self.response_prefixes.iter().map(|prefix| match &own {
+            Some(own) if *prefix == clients => format!("{own}/"),
+            _ => prefix.clone(),
+        });
+        Err(ResponseTopicError::Elsewhere(listed.collect::<Vec<_>>().join(", ")))
     }
 }
 
@@ -178,14 +195,41 @@ mod tests {
             ("doorward/front/client/$share", false),
             ("doorward/front/client/a\0b", false),
         ] {
-            assert_eq!(topics.accept_response(topic).is_ok(), accepted, "{topic}");
+            assert_eq!(topics.accept_response(topic, None).is_ok(), accepted, "{topic}");
         }
+    }
+
+    #[test]
+    fn a_named_client_has_answers_sent_to_its_own_topics() {
+        // The last would take in everybody's.
+        let topics = Topics::new("front", &["lab".into(), "doorward/front".into()]);
+        for (topic, accepted) in [
+            ("doorward/front/client/desk", true),
+            ("doorward/front/client/desk/answers/1", true),
+            ("doorward/front/response/search", true),
+            ("lab/x", true),
+            ("doorward/front/client/office", false),
+            ("doorward/front/client/office/answers", false),
+            ("doorward/front/client/desktop", false),
+            ("doorward/front/client/desk/", false),
+            ("doorward/front/client//desk", false),
+            ("doorward/front/client/", false),
+            ("doorward/front/client/office/client/desk", false),
+            ("doorward/front/client/desk/cmd/x", false),
+            ("doorward/back/client/desk", false),
+        ] {
+            let verdict = topics.accept_response(topic, Some("desk"));
+            assert_eq!(verdict.is_ok(), accepted, "{topic}");
+        }
+        let why = Topics::new("front", &[]).accept_response("x", Some("desk")).unwrap_err();
+        let own = "one of: doorward/front/response/, doorward/front/client/desk/";
+        assert!(why.to_string().ends_with(own), "{why}");
     }
 
     #[test]
     fn words_inside_a_level_are_no_levels() {
         let topics = Topics::new("front", &[]);
-        assert_eq!(topics.accept_response("doorward/front/client/cmdline"), Ok(()));
-        assert_eq!(topics.accept_response("doorward/front/client/events"), Ok(()));
+        assert_eq!(topics.accept_response("doorward/front/client/cmdline", None), Ok(()));
+        assert_eq!(topics.accept_response("doorward/front/client/events", None), Ok(()));
     }
 }

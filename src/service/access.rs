@@ -2,8 +2,9 @@
 //!
 //! Over the local socket everybody may do everything. Over the broker it depends on
 //! [`Auth`]: under `broker` the broker has let the client in, and the topic it wrote to says which
-//! permissions it has; under `app-key` an App-ID with its API-Key says so, and who shows none, or a
-//! wrong one, learns nothing but that.
+//! permissions it has, where there is a table of clients; whoever is not in the table may ask for
+//! nothing, or the table would restrict nobody. Under `app-key` an App-ID with its API-Key says so,
+//! and who shows none, or a wrong one, learns nothing but that.
 
 use super::applications::{Applications, Known};
 use super::failure::Failure;
@@ -12,6 +13,11 @@ use super::raw::Raw;
 use super::request::{Caller, Credentials, Request, Sender};
 use super::settings::{Auth, Permission, Settings};
 use std::collections::BTreeSet;
+
+const NAMELESS: &str = "here clients are known by name: send commands to from/NAME/cmd/, below \
+                        the same prefix, with a NAME that stands in `mqtt.clients`; ask who runs \
+                        the door";
+const UNLISTED: &str = "`mqtt.clients` has no client of this name; ask who runs the door";
 
 /// Who asks, with what they may do.
 #[derive(Debug)]
@@ -40,14 +46,18 @@ impl Access {
                     known(credentials, raw, applications).ok_or(Failure::Unauthorized)?;
                 Ok(Self { sender: Sender::Application(id), permissions: Some(allow) })
             }
-            (Auth::Broker, None) => Ok(Self {
+            (Auth::Broker, None) if settings.clients.is_empty() => Ok(Self {
                 sender: Sender::Anybody,
                 permissions: Some(settings.permissions.clone()),
             }),
-            (Auth::Broker, Some(name)) => Ok(Self {
-                sender: Sender::Client(name.clone()),
-                permissions: Some(settings.clients.get(name).cloned().unwrap_or_default()),
-            }),
+            (Auth::Broker, None) => Err(Failure::Permission { why: NAMELESS.to_owned() }),
+            (Auth::Broker, Some(name)) => match settings.clients.get(name) {
+                Some(given) => Ok(Self {
+                    sender: Sender::Client(name.clone()),
+                    permissions: Some(given.clone()),
+                }),
+                None => Err(Failure::Permission { why: UNLISTED.to_owned() }),
+            },
         }
     }
 

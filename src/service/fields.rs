@@ -103,8 +103,8 @@ pub(super) fn kind(operation: Operation, name: &str) -> Option<Kind> {
     of(operation).find(|field| field.name == name).map(|field| field.kind)
 }
 
-/// The fields that say who asks and not what: a request of these alone asks for nothing, and
-/// empty ones are not counted.
+/// The fields that say who asks and not what: a request of these alone asks for nothing, empty
+/// ones are not counted, and they are kept whatever else is too much.
 pub(super) fn identifies(name: &str) -> bool {
     matches!(name, "request_id" | "app_id" | "api_key")
 }

@@ -9,7 +9,8 @@
 //! | find out who asks and what they may do | `access`, `applications` | the caller's task |
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
-//! | pixels, networks, gallery, keys | `recognition`, `subjects`, `administration` | a worker thread, behind a bounded queue |
+//! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | the command line's look at gallery and keys | `subjects`, `administration` | a blocking thread: no flood keeps out who would end it |
 //! | name what went wrong | `failure`, `checks` | – |
 //! | seal the answer | `reply` | the caller's task |
 //!
@@ -95,6 +96,8 @@ struct Admitted {
     valid: Valid,
     /// Whether its sender may change who is let in.
     admin: bool,
+    /// Whether it came from the command line.
+    local: bool,
 }
 
 /// A request that is to be done, and what it has taken of its application's quota.
@@ -124,8 +127,7 @@ impl Service {
     pub async fn handle(&self, request: Request) -> Option<Answer> {
         let mut times = Times::start();
         let expires = request.expires;
-        let operation = asked_for(&request);
-        let name = operation.map_or("unknown", Operation::name);
+        let name = name_of(&request);
         if expired(expires) {
             tracing::info!(operation = name, "request expired before it was read");
             return None;
@@ -163,15 +165,26 @@ impl Service {
             Err(failure) => Err(failure),
         };
 
-        if let Err(Failure::Internal { why }) = &result {
-            tracing::error!(operation = name, why, "request failed");
-        }
-        let reply = result.unwrap_or_else(|failure| Reply::from(&failure));
+        let reply = self.concluded(name, result, &times);
         if let Some(reservation) = reservation
             && reply.status() == 200
         {
             reservation.keep();
         }
+        Some(reply.seal(request_id))
+    }
+
+    /// What a request comes to, logged and counted.
+    fn concluded(
+        &self,
+        name: &'static str,
+        result: Result<Reply, Failure>,
+        times: &Times,
+    ) -> Reply {
+        if let Err(Failure::Internal { why }) = &result {
+            tracing::error!(operation = name, why, "request failed");
+        }
+        let reply = result.unwrap_or_else(|failure| Reply::from(&failure));
         tracing::info!(
             operation = name,
             status = reply.status(),
@@ -179,8 +192,8 @@ impl Service {
             timings_ms = %times.block(),
             "request"
         );
-        self.statistics.count(name, reply.code(), &times);
-        Some(reply.seal(request_id))
+        self.statistics.count(name, reply.code(), times);
+        reply
     }
 
     /// Versions and states: what `health` answers beside the common fields. Never waits.
@@ -204,8 +217,10 @@ impl Service {
     }
 
     /// Who sent a request: what a transport knows it by beside the `request_id`, so that nobody
-    /// gets an answer that was somebody else's. None when it would be answered with a 401.
-    pub fn sender(&self, request: &Request) -> Option<Sender> {
+    /// gets an answer that was somebody else's. For nobody who may ask, the answer: it comes before
+    /// whatever else is wrong with the request, the transport's own refusals included.
+    pub fn sender(&self, request: &Request) -> Result<Sender, Answer> {
+        let times = Times::start();
         let settings = &self.recognizer.settings;
         let access = guarded(|| {
             let raw = match Access::reads_body(request, settings) {
@@ -214,7 +229,13 @@ impl Service {
             };
             self.access(request, &raw)
         });
-        access.ok()?.ok().map(|access| access.sender)
+        let failure = match access {
+            Ok(Ok(access)) => return Ok(access.sender),
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::internal("a panic while reading who asks"),
+        };
+        let request_id = guarded(|| request.body.request_id()).ok().flatten();
+        Err(self.concluded(name_of(request), Err(failure), &times).seal(request_id))
     }
 
     fn access(&self, request: &Request, raw: &Raw) -> Result<Access, Failure> {
@@ -255,7 +276,8 @@ impl Service {
             _ => None,
         };
         let admin = access.may(Permission::Admin);
-        Ok((Admitted { operation, valid, admin }, reservation))
+        let local = access.sender == Sender::Local;
+        Ok((Admitted { operation, valid, admin, local }, reservation))
     }
 
     /// Step 7.
@@ -269,7 +291,7 @@ impl Service {
     /// Step 8 onwards.
     async fn done(
         &self,
-        Admitted { operation, valid, admin }: Admitted,
+        Admitted { operation, valid, admin, local }: Admitted,
         expires: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
@@ -289,26 +311,29 @@ impl Service {
             }
             Valid::SubjectList { limit, cursor } => {
                 let work = move || subjects::list(&recognizer.gallery, limit, cursor.as_deref());
-                self.workers.run(expires, work).await
+                self.turn(local, expires, work).await
             }
             Valid::SubjectGet { id } => {
-                self.workers.run(expires, move || subjects::get(&recognizer.gallery, &id)).await
+                let work = move || subjects::get(&recognizer.gallery, &id);
+                self.turn(local, expires, work).await
             }
             Valid::SubjectUpdate { id, change } => {
                 let work = move || subjects::update(&recognizer.gallery, &id, change);
-                self.workers.run(expires, work).await
+                self.turn(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
-                self.workers.run(expires, move || subjects::delete(&recognizer.gallery, &id)).await
+                let work = move || subjects::delete(&recognizer.gallery, &id);
+                self.turn(local, expires, work).await
             }
             Valid::Stats => {
-                let counts = self.workers.run(expires, move || recognizer.gallery.stats()).await?;
+                let work = move || recognizer.gallery.stats();
+                let counts = self.turn(local, expires, work).await?;
                 Ok(counts.map_err(Failure::internal).map(|counts| self.stats(&counts)))
             }
             Valid::Administration(administration) => {
                 let applications = Arc::clone(&self.applications);
                 let work = move || administration::administer(&applications, administration);
-                self.workers.run(expires, work).await
+                self.turn(local, expires, work).await
             }
             Valid::Health => {
                 let mut reply = Reply::success(operation);
@@ -316,6 +341,20 @@ impl Service {
                 Ok(Ok(reply))
             }
         }
+    }
+
+    /// Does `work` without pixels: the command line's at once, anybody else's when its turn comes.
+    /// The control socket bounds how much the command line asks at a time.
+    async fn turn<T: Send + 'static>(
+        &self,
+        local: bool,
+        expires: Option<Instant>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        if !local {
+            return self.workers.run(expires, work).await;
+        }
+        tokio::task::spawn_blocking(work).await.map_err(|_| NotDone::Panicked)
     }
 
     fn stats(&self, gallery: &gallery::Stats) -> Reply {
@@ -342,6 +381,11 @@ impl Service {
 fn asked_for(request: &Request) -> Option<Operation> {
     let here = |operation: &Operation| !operation.is_local() || request.caller == Caller::Local;
     Operation::named(&request.operation).filter(here)
+}
+
+/// What a request is logged and counted as.
+fn name_of(request: &Request) -> &'static str {
+    asked_for(request).map_or("unknown", Operation::name)
 }
 
 /// `INVALID_PAYLOAD` for an operation that is not there.

@@ -116,12 +116,13 @@ impl<'a> Raw<'a> {
         raw
     }
 
-    /// Keeps a field, or the reason why it cannot be kept.
+    /// Keeps a field, or the reason why it cannot be kept. What says who asks is kept behind any
+    /// number of others: who shows a key is told what is wrong with the rest.
     fn insert(&mut self, name: Cow<'a, str>, given: Given<'a>) {
         if self.get(&name).is_some() {
             let name = shortened(&name);
             self.fault.get_or_insert(format!("the field `{name}` is given twice"));
-        } else if self.fields.len() == MAX_FIELDS {
+        } else if self.fields.len() >= MAX_FIELDS && !fields::identifies(&name) {
             self.fault.get_or_insert(format!("there are more than {MAX_FIELDS} fields"));
         } else {
             self.fields.push((name, given));
@@ -371,6 +372,18 @@ mod tests {
         }
         let latin = Body::Json(b"{\"api_key\": \"\xff\"}".to_vec());
         assert!(!Raw::read(None, &latin).is_object);
+    }
+
+    #[test]
+    fn who_asks_is_read_behind_too_many_fields() {
+        let many: Vec<String> = (0..1000).map(|n| format!(r#""f{n}": 0"#)).collect();
+        let identity = r#""app_id": "a", "api_key": "k", "request_id": "r""#;
+        let body = json(&format!("{{{},{identity}}}", many.join(",")));
+        let raw = Raw::read(Some(Operation::Search), &body);
+        let names = ["app_id", "api_key", "request_id"];
+        assert_eq!(names.map(|name| raw.text(name)), [Some("a"), Some("k"), Some("r")]);
+        assert!(raw.fault.as_ref().is_some_and(|why| why.contains("more than 64")));
+        assert_eq!(raw.fields().count(), MAX_FIELDS + 3);
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub enum Permission {
     Compare,
     /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name.
     Subject,
-    /// Change who is let in: the groups, card, validity and `enabled` of a subject, and the photo of
-    /// one that has a group.
+    /// In addition to `subject` or `enroll`: change who is let in, which is the groups, card,
+    /// validity and `enabled` of a subject, and the photo of one that has a group.
     Admin,
 }
 
@@ -159,9 +159,10 @@ pub struct Settings {
     pub liveness_operating_point: f32,
     /// How clients show that they may ask.
     pub auth: Auth,
-    /// What MQTT clients without a name may do, under [`Auth::Broker`].
+    /// What MQTT clients may do under [`Auth::Broker`], while there is no table of them.
     pub permissions: BTreeSet<Permission>,
-    /// What those with a name may do; one that is not there, nothing.
+    /// The table of clients by name: unless it is empty, whoever is not there may do nothing,
+    /// `health` and `stats` included.
     pub clients: BTreeMap<String, BTreeSet<Permission>>,
 }
 

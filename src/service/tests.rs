@@ -3,6 +3,7 @@
 use super::*;
 use crate::face::{EMBEDDING_LEN, Embedding};
 use crate::gallery::{EnrolMode, Enrolment};
+use std::sync::mpsc;
 use std::time::Duration;
 
 struct House {
@@ -192,19 +193,27 @@ async fn who_asks_may_do_what_it_was_permitted() {
     let anybody = Caller::Mqtt { client: None };
     let named = |name: &str| Caller::Mqtt { client: Some(name.into()) };
     let settings = Settings {
-        permissions: [].into(),
+        // Which is nobody's while there is a table.
+        permissions: Permission::ALL.into(),
         clients: clients(&["desk: verify search".into(), "office: subject admin".into()]).unwrap(),
         ..Settings::default()
     };
     let house = house_with(settings);
-    assert_eq!(denied(&house, &anybody).await, ALL_GUARDED);
-    assert_eq!(denied(&house, &named("stranger")).await, ALL_GUARDED);
+    let everything: Vec<_> = ALL_GUARDED.into_iter().chain(["stats", "health"]).collect();
+    assert_eq!(denied(&house, &named("stranger")).await, everything);
     assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
     let desk = denied(&house, &named("desk")).await;
     assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 7, "{desk:?}");
     let office = ["enroll", "verify", "search", "liveness", "compare"];
     assert_eq!(denied(&house, &named("office")).await, office);
+    assert_eq!(denied(&house, &anybody).await, everything);
+    let answer = house.ask("search", json!({"request_id": "r"})).await;
+    let why = answer.fields["data"]["message"].as_str().unwrap();
+    assert!(why.contains("from/NAME/cmd/") && answer.fields["request_id"] == "r", "{answer:?}");
+    let nothing = Settings { permissions: [].into(), ..Settings::default() };
+    assert_eq!(denied(&house_with(nothing), &anybody).await, ALL_GUARDED);
     assert_eq!(denied(&self::house(), &anybody).await, [""; 0]);
+    assert_eq!(denied(&self::house(), &named("desk")).await, everything);
 }
 
 #[tokio::test]
@@ -249,6 +258,40 @@ async fn who_is_let_in_is_changed_by_admins_alone() {
     }
 }
 
+#[tokio::test]
+async fn the_command_line_is_heard_in_a_flood() {
+    let house = house_with(Settings { queue: 1, vision_threads: 1, ..Settings::default() });
+    let workers = &house.service.workers;
+    let (open, gate) = mpsc::channel::<()>();
+    let (started, starts) = mpsc::channel::<()>();
+    let first = workers.run(None, move || started.send(()).is_ok() && gate.recv().is_ok());
+    let rest = async {
+        while starts.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let asked = async {
+            let list = house.code("subject/list", json!({})).await;
+            assert_eq!(list, (503, "BUSY".into()));
+            house.enrol("anna");
+            for (operation, fields) in [
+                ("app/create", json!({"name": "kiosk"})),
+                ("app/rotate", json!({"app": "kiosk"})),
+                ("app/revoke", json!({"app": "kiosk"})),
+                ("app/list", json!({})),
+                ("subject/list", json!({})),
+                ("subject/update", json!({"subject_id": "anna", "enabled": false})),
+                ("subject/delete", json!({"subject_id": "anna"})),
+                ("stats", json!({})),
+            ] {
+                assert_eq!(house.ask_locally(operation, fields).await.status, 200, "{operation}");
+            }
+            drop(open);
+        };
+        tokio::join!(workers.run(None, || ()), asked).0
+    };
+    assert_eq!(tokio::join!(first, rest), (Ok(false), Ok(())));
+}
+
 fn with_key() -> Settings {
     Settings { auth: Auth::AppKey, ..Settings::default() }
 }
@@ -273,8 +316,10 @@ async fn an_application_shows_its_key_beside_the_body_or_in_it() {
         let sender = house.service.sender(&request);
         let service = &house.service;
         async move {
-            let answer = service.handle(request).await.unwrap();
-            assert_eq!(sender.is_none(), answer.status == 401);
+            let answer = match sender {
+                Ok(_) => service.handle(request).await.unwrap(),
+                Err(answer) => answer,
+            };
             if answer.status == 401 {
                 assert_eq!(answer.fields["message"], "Authorization failed");
                 assert!(answer.fields.get("error_code").is_none());

@@ -19,12 +19,14 @@ pub struct Mosquitto {
 /// What a broker is asked to be.
 #[derive(Clone, Copy, Default)]
 pub struct Wanted {
-    /// Only the logins of [`Mosquitto::LOGINS`], with the access list of `docs/mqtt.md`.
+    /// Only the logins of [`Mosquitto::LOGINS`], with the access lists of `docs/mqtt.md`.
     pub logins: bool,
     /// TLS with a certificate for `localhost`, signed by `ca.pem`.
     pub tls: bool,
     /// Clients must show a certificate that `ca.pem` signed.
     pub client_certificates: bool,
+    /// Takes no larger packet, in bytes, and says so.
+    pub largest_packet: Option<u32>,
 }
 
 impl Mosquitto {
@@ -93,6 +95,7 @@ impl Mosquitto {
         let mut lines = vec![format!("listener {} {}", self.port, self.address)];
         lines.push("persistence false".into());
         lines.push("set_tcp_nodelay true".into());
+        lines.extend(wanted.largest_packet.map(|bytes| format!("max_packet_size {bytes}")));
         lines.push(format!("allow_anonymous {}", !wanted.logins));
         if wanted.logins {
             for (name, password) in Self::LOGINS {
@@ -129,7 +132,8 @@ impl Drop for Mosquitto {
     }
 }
 
-/// The access list of `docs/mqtt.md`, for the device `front`.
+/// Both access lists of `docs/mqtt.md`, for the device `front`: `desk` may write to `cmd/` as
+/// without a table of clients, so that what a table refuses there is the terminal's doing.
 const ACL: &str = "\
 user terminal
 topic read doorward/front/cmd/#

@@ -19,9 +19,9 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -142,7 +142,12 @@ fn builder() -> Builder {
 fn open_or_create(path: &Path) -> Result<Database, ApplicationsError> {
     let io = |source| ApplicationsError::Io { path: path.to_owned(), source };
     if fs::exists(path).map_err(io)? {
-        return Ok(builder().open(path)?);
+        let database = builder().open(path)?;
+        // Once it is known to be ours: a copy that was put back may have come with a wider mode.
+        if fs::metadata(path).map_err(io)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(io)?;
+        }
+        return Ok(database);
     }
     // Made beside its place and renamed when it is whole: a power cut leaves no half of it.
     let new = beside(path);

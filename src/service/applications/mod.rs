@@ -6,8 +6,8 @@
 //!
 //! Never keeps or logs a key. What is decided (made, revoked, rotated) is on disk when the call
 //! returns and counts for the next request. What is used up is counted in memory at once and written
-//! at most once a second: a crash gives back the last second at most, and a reservation that was
-//! open in it stays spent.
+//! at most once a second, without the reservations that are open: a crash gives those back, and
+//! beside them the last second at most.
 //!
 //! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never held
 //! while the disk is written.
@@ -22,6 +22,7 @@ pub(super) use key::ApiKey;
 pub(super) use quota::{Amounts, BadQuota, Kind};
 
 use super::settings::Permission;
+use super::workers::guarded;
 use file::{ApplicationsFile, Record, Usage};
 use key::KeyHash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,12 +77,24 @@ pub(super) enum NotReserved {
 
 struct Application {
     record: Record,
+    /// With what is reserved.
     usage: Usage,
+    /// What of it is reserved, and may be given back.
+    open: Amounts,
 }
 
 impl Application {
+    fn new(record: Record, usage: Usage) -> Self {
+        Self { record, usage, open: Amounts::default() }
+    }
+
+    /// What a crash is to leave.
+    fn kept(&self) -> Usage {
+        Usage { used: self.usage.used.without(&self.open), ..self.usage.clone() }
+    }
+
     fn listed(&self, id: &str) -> Listed {
-        let Self { record, usage } = self;
+        let Self { record, usage, .. } = self;
         Listed {
             id: id.to_owned(),
             name: record.name.clone(),
@@ -135,7 +148,7 @@ impl Applications {
         let (file, loaded) = ApplicationsFile::open(path)?;
         let applications = loaded
             .into_iter()
-            .map(|(id, (record, usage))| (id, Application { record, usage }))
+            .map(|(id, (record, usage))| (id, Application::new(record, usage)))
             .collect();
         let state = State { applications, ..State::default() };
         let shared = Arc::new(Shared {
@@ -164,7 +177,7 @@ impl Applications {
             return Err(ApplicationsError::Taken(record.name));
         }
         file.put(&id, &record)?;
-        let application = Application { record, usage: Usage::default() };
+        let application = Application::new(record, Usage::default());
         let listed = application.listed(&id);
         self.shared.state().applications.insert(id, application);
         Ok((listed, key))
@@ -242,7 +255,7 @@ impl Applications {
             return Ok(None);
         }
         application.usage.used.spend(&kinds, &quota).map_err(NotReserved::Short)?;
-        self.shared.to_write(&mut state, id);
+        application.open.add(&kinds);
         drop(state);
         let shared = Arc::clone(&self.shared);
         Ok(Some(Reservation { shared, id: id.to_owned(), kinds }))
@@ -255,7 +268,7 @@ impl Drop for Applications {
         self.shared.state().stopping = true;
         self.shared.work.notify_all();
         if let Some(keeper) = self.keeper.take() {
-            // It does not panic; if it did, it has told so, and there is nothing left to write.
+            // It holds every panic; should one pass, it has been told, and nobody is left to write.
             let _ = keeper.join();
         }
     }
@@ -274,7 +287,12 @@ pub(super) struct Reservation {
 impl Reservation {
     /// The request was done: what was taken stays taken.
     pub fn keep(mut self) {
-        self.kinds.clear();
+        let kinds = std::mem::take(&mut self.kinds);
+        let mut state = self.shared.state();
+        if let Some(application) = state.applications.get_mut(&self.id) {
+            application.open.give_back(&kinds);
+            self.shared.to_write(&mut state, &self.id);
+        }
     }
 }
 
@@ -284,9 +302,10 @@ impl Drop for Reservation {
             return;
         }
         let mut state = self.shared.state();
+        // The file never heard of it.
         if let Some(application) = state.applications.get_mut(&self.id) {
             application.usage.used.give_back(&self.kinds);
-            self.shared.to_write(&mut state, &self.id);
+            application.open.give_back(&self.kinds);
         }
     }
 }
@@ -336,19 +355,30 @@ impl Shared {
 
     fn write_usage(&self) -> Result<(), ApplicationsError> {
         let file = self.file();
+        self.hand_over(|usages| file.put_usage(usages))
+    }
+
+    /// Has `write` write what is not on disk; what it does not, by an error or a panic, is for the
+    /// next time. Only under the lock of the file, or an older count could follow a newer one.
+    fn hand_over(
+        &self,
+        write: impl FnOnce(&[(String, Usage)]) -> Result<(), ApplicationsError>,
+    ) -> Result<(), ApplicationsError> {
         let usages: Vec<(String, Usage)> = {
             let mut state = self.state();
             let dirty = std::mem::take(&mut state.dirty);
-            let usage = |id: String| {
-                let usage = state.applications.get(&id)?.usage.clone();
+            let kept = |id: String| {
+                let usage = state.applications.get(&id)?.kept();
                 Some((id, usage))
             };
-            dirty.into_iter().filter_map(usage).collect()
+            dirty.into_iter().filter_map(kept).collect()
         };
         if usages.is_empty() {
             return Ok(());
         }
-        file.put_usage(&usages).inspect_err(|_| {
+        // On a damaged file redb may panic where it would better return an error.
+        let panicked = || ApplicationsError::Damaged("a panic while writing it".to_owned());
+        guarded(|| write(&usages)).unwrap_or_else(|_| Err(panicked())).inspect_err(|_| {
             let ids = usages.iter().map(|(id, _)| id.clone());
             self.state().dirty.extend(ids);
         })

@@ -115,10 +115,24 @@ impl Amounts {
         if let Some(short) = kinds.iter().find(|&&kind| self.of(kind) >= quota.of(kind)) {
             return Err(*short);
         }
+        self.add(kinds);
+        Ok(())
+    }
+
+    /// Adds one of each of `kinds`.
+    pub fn add(&mut self, kinds: &[Kind]) {
         for &kind in kinds {
             *self.of_mut(kind) += 1;
         }
-        Ok(())
+    }
+
+    /// These less `others`, none below 0.
+    pub fn without(mut self, others: &Amounts) -> Self {
+        for kind in Kind::ALL {
+            let left = self.of(kind).saturating_sub(others.of(kind));
+            *self.of_mut(kind) = left;
+        }
+        self
     }
 
     /// Takes one of each of `kinds` back.

@@ -160,6 +160,50 @@ fn counts_are_on_disk_within_a_second_or_so() {
 }
 
 #[test]
+fn what_was_open_in_a_crash_is_given_back() {
+    let desk = Desk::new();
+    let (id, _) = desk.create("kiosk", Some("search=100"));
+    let reserve = || desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap();
+    let (open, done) = (reserve(), reserve());
+    done.keep();
+    assert_eq!(desk.used(Kind::Search), 2);
+    std::thread::sleep(2 * COMMIT_EVERY);
+    let copy = desk.folder.path().join("copy.redb");
+    std::fs::copy(desk.path(), &copy).unwrap();
+    assert_eq!(Applications::open(&copy).unwrap().list()[0].used.of(Kind::Search), 1);
+    open.keep();
+    assert_eq!(desk.reopened().used(Kind::Search), 2);
+}
+
+#[test]
+fn counts_that_could_not_be_written_are_written_the_next_time() {
+    let desk = Desk::new();
+    let (id, _) = desk.create("kiosk", Some("search=100"));
+    let shared = Arc::clone(&desk.applications.shared);
+    // The keeper cannot write meanwhile.
+    let file = shared.file();
+    desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
+    let panicked = shared.hand_over(|_| panic!("a bug of the database"));
+    assert!(matches!(panicked, Err(ApplicationsError::Damaged(_))), "{panicked:?}");
+    let full = || Err(ApplicationsError::Damaged("the disk is full".into()));
+    assert!(shared.hand_over(|_| full()).is_err());
+    assert_eq!(shared.state().dirty, BTreeSet::from([id]));
+    drop(file);
+    drop(shared);
+    assert_eq!(desk.reopened().used(Kind::Search), 1);
+}
+
+#[test]
+fn a_file_that_others_could_read_is_made_private() {
+    let desk = Desk::new();
+    desk.create("kiosk", None);
+    let mode = |desk: &Desk| std::fs::metadata(desk.path()).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(desk.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let desk = desk.reopened();
+    assert_eq!(mode(&desk), 0o600);
+}
+
+#[test]
 fn many_reservations_at_once_spend_exactly_the_quota() {
     let desk = Desk::new();
     let (id, _) = desk.create("kiosk", Some("search=100"));
