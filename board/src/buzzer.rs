@@ -43,14 +43,15 @@ impl Pattern {
 
 /// A buzzer with its own tone; the pin only turns it on.
 #[derive(Debug)]
-pub struct Buzzer<Pin> {
+pub struct Buzzer<Pin: OutputPin> {
     pin: Pin,
     playing: Option<(Pattern, Duration)>,
     sounding: Option<bool>,
 }
 
 impl<Pin: OutputPin> Buzzer<Pin> {
-    /// Takes a logical pin: high sounds. The first [`Buzzer::step`] silences it.
+    /// Takes a logical pin: high sounds. The first [`Buzzer::step`] silences it, and so does
+    /// dropping.
     pub fn new(pin: Pin) -> Self {
         Self { pin, playing: None, sounding: None }
     }
@@ -95,6 +96,13 @@ impl<Pin: OutputPin> Buzzer<Pin> {
     }
 }
 
+impl<Pin: OutputPin> Drop for Buzzer<Pin> {
+    fn drop(&mut self) {
+        // A freed line may stay driven. Should this fail, nobody is left to tell.
+        let _ = self.pin.set_low();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,12 +121,15 @@ mod tests {
         buzzer.play(ms(0), pattern);
         for at in (0..=end).step_by(10) {
             let edge = edges.iter().position(|&edge| edge == at);
-            let level = |edge: usize| if edge % 2 == 0 { State::High } else { State::Low };
+            let level = |edge: usize| if edge.is_multiple_of(2) { State::High } else { State::Low };
             let expected: Vec<_> = edge.map(level).map(Transaction::set).into_iter().collect();
             pin.update_expectations(&expected);
             buzzer.step(ms(at)).unwrap();
             pin.done();
         }
+        pin.update_expectations(&[Transaction::set(State::Low)]);
+        drop(buzzer);
+        pin.done();
     }
 
     #[test]
@@ -136,6 +147,7 @@ mod tests {
             Transaction::set(State::Low),
             Transaction::set(State::High),
             Transaction::set(State::Low),
+            Transaction::set(State::Low),
         ]);
         let mut buzzer = Buzzer::new(pin.clone());
         buzzer.play(ms(0), Pattern::ALARM);
@@ -146,16 +158,18 @@ mod tests {
         buzzer.silence();
         buzzer.step(ms(510)).unwrap();
         assert!(!buzzer.is_playing());
+        drop(buzzer);
         pin.done();
     }
 
     #[test]
     fn a_pattern_without_beats_is_silent() {
-        let mut pin = Mock::new(&[Transaction::set(State::Low)]);
+        let mut pin = Mock::new(&[Transaction::set(State::Low), Transaction::set(State::Low)]);
         let mut buzzer = Buzzer::new(pin.clone());
         buzzer.play(ms(0), Pattern { beats: &[], repeats: true });
         buzzer.step(ms(0)).unwrap();
         buzzer.step(ms(10)).unwrap();
+        drop(buzzer);
         pin.done();
     }
 }

@@ -99,8 +99,7 @@ mod tests {
 
     /// Rows of time in ms, level, engaged, event.
     fn check(table: &[(u64, State, bool, Option<ContactEvent>)]) {
-        let reads: Vec<_> =
-            table.iter().map(|(_, level, ..)| Transaction::get(level.clone())).collect();
+        let reads: Vec<_> = table.iter().map(|(_, level, ..)| Transaction::get(*level)).collect();
         let mut pin = Mock::new(&reads);
         let mut contact = Contact::new(pin.clone(), ContactLimits::default());
         for (at, _, engaged, expected) in table {

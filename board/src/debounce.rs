@@ -80,8 +80,7 @@ mod tests {
             (160, State::High, Some(true)),
             (500, State::High, None),
         ];
-        let reads: Vec<_> =
-            table.iter().map(|(_, level, _)| Transaction::get(level.clone())).collect();
+        let reads: Vec<_> = table.iter().map(|(_, level, _)| Transaction::get(*level)).collect();
         let mut pin = Mock::new(&reads);
         let mut input = Debounced::new(pin.clone());
         for (at, _, expected) in table {

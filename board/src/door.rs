@@ -130,7 +130,7 @@ pub enum Event {
 
 /// Everything of a door but its strike; what a board lacks is `None`.
 #[derive(Debug)]
-pub struct Parts<Output, Input> {
+pub struct Parts<Output: OutputPin, Input> {
     /// Red, green, white.
     pub lamps: Lamps<Output>,
     /// The buzzer.
@@ -178,7 +178,7 @@ impl Journal {
 
 /// A door.
 #[derive(Debug)]
-pub struct Door<Line: OutputPin, Output, Input> {
+pub struct Door<Line: OutputPin, Output: OutputPin, Input> {
     strike: Strike<Line>,
     parts: Parts<Output, Input>,
     journal: Journal,

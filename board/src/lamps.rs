@@ -15,7 +15,7 @@ pub struct Lit {
 
 /// Up to three lamps; one that a board lacks is `None`.
 #[derive(Debug)]
-pub struct Lamps<Pin> {
+pub struct Lamps<Pin: OutputPin> {
     red: Option<Pin>,
     green: Option<Pin>,
     white: Option<Pin>,
@@ -24,7 +24,8 @@ pub struct Lamps<Pin> {
 }
 
 impl<Pin: OutputPin> Lamps<Pin> {
-    /// Takes logical pins: high is lit. The first [`Lamps::show`] writes them all.
+    /// Takes logical pins: high is lit. The first [`Lamps::show`] writes them all; dropping turns
+    /// them off.
     pub fn new(red: Option<Pin>, green: Option<Pin>, white: Option<Pin>) -> Self {
         Self { red, green, white, lit: None }
     }
@@ -55,6 +56,15 @@ impl<Pin: OutputPin> Lamps<Pin> {
     }
 }
 
+impl<Pin: OutputPin> Drop for Lamps<Pin> {
+    fn drop(&mut self) {
+        // A freed line may stay driven. Should this fail, nobody is left to tell.
+        for pin in [&mut self.red, &mut self.green, &mut self.white].into_iter().flatten() {
+            let _ = pin.set_low();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,12 +76,14 @@ mod tests {
 
     #[test]
     fn only_changes_are_written() {
-        let mut red = Mock::new(&[Transaction::set(State::Low), Transaction::set(State::High)]);
-        let mut green = Mock::new(&[Transaction::set(State::High), Transaction::set(State::Low)]);
+        let [low, high] = [State::Low, State::High].map(Transaction::set);
+        let mut red = Mock::new(&[low.clone(), high.clone(), low.clone()]);
+        let mut green = Mock::new(&[high, low.clone(), low]);
         let mut lamps = Lamps::new(Some(red.clone()), Some(green.clone()), None);
         lamps.show(GREEN).unwrap();
         lamps.show(GREEN).unwrap();
         lamps.show(Lit { red: true, green: false, white: true }).unwrap();
+        drop(lamps);
         red.done();
         green.done();
     }
@@ -82,11 +94,14 @@ mod tests {
         let mut red = Mock::new(&[
             Transaction::set(State::Low).with_error(failure),
             Transaction::set(State::Low),
+            Transaction::set(State::Low),
         ]);
-        let mut green = Mock::new(&[Transaction::set(State::High), Transaction::set(State::High)]);
+        let [low, high] = [State::Low, State::High].map(Transaction::set);
+        let mut green = Mock::new(&[high.clone(), high, low]);
         let mut lamps = Lamps::new(Some(red.clone()), Some(green.clone()), None);
         assert!(lamps.show(GREEN).is_err());
         lamps.show(GREEN).unwrap();
+        drop(lamps);
         red.done();
         green.done();
     }

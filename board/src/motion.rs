@@ -69,8 +69,7 @@ mod tests {
             (60_000, State::Low, None),
             (60_010, State::High, Some(MotionEvent::Awake)),
         ];
-        let reads: Vec<_> =
-            table.iter().map(|(_, level, _)| Transaction::get(level.clone())).collect();
+        let reads: Vec<_> = table.iter().map(|(_, level, _)| Transaction::get(*level)).collect();
         let mut pin = Mock::new(&reads);
         let mut motion = Motion::new(pin.clone());
         for (at, _, expected) in table {

@@ -12,6 +12,7 @@ use crate::motion::Motion;
 use crate::request_to_exit::RequestToExit;
 use crate::strike::Lock;
 use crate::tamper::Tamper;
+use crate::wiegand::Wiegand;
 use embedded_hal::digital::{InputPin, OutputPin, PinState};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -204,6 +205,11 @@ pub trait Lines {
     fn input(&mut self, function: Function, wiring: &Wiring) -> Result<Self::Input, Self::Error>;
 }
 
+/// An output of a source, seen by its function.
+pub type Output<L> = Active<<L as Lines>::Output>;
+/// An input of a source, seen by its function.
+pub type Input<L> = Active<<L as Lines>::Input>;
+
 impl Profile {
     /// The profile of a TOML text.
     ///
@@ -254,7 +260,7 @@ impl Profile {
         &self,
         lines: &mut L,
         lock: Lock,
-    ) -> Result<Option<Active<L::Output>>, L::Error> {
+    ) -> Result<Option<Output<L>>, L::Error> {
         self.output(lines, Function::Strike, lock.safe_level())
     }
 
@@ -266,7 +272,7 @@ impl Profile {
         &self,
         lines: &mut L,
         limits: ContactLimits,
-    ) -> Result<Parts<Active<L::Output>, Active<L::Input>>, L::Error> {
+    ) -> Result<Parts<Output<L>, Input<L>>, L::Error> {
         let red = self.output(lines, Function::Red, PinState::Low)?;
         let green = self.output(lines, Function::Green, PinState::Low)?;
         let white = self.output(lines, Function::White, PinState::Low)?;
@@ -281,18 +287,14 @@ impl Profile {
         })
     }
 
-    /// The lines D0 and D1 of the Wiegand output, idle; `None` where there is none.
+    /// The Wiegand output, idle; `None` where there is none.
     ///
     /// # Errors
     /// The source's.
-    #[allow(clippy::type_complexity, reason = "a pair of pins, or none, or an error")]
-    pub fn wiegand<L: Lines>(
-        &self,
-        lines: &mut L,
-    ) -> Result<Option<(Active<L::Output>, Active<L::Output>)>, L::Error> {
+    pub fn wiegand<L: Lines>(&self, lines: &mut L) -> Result<Option<Wiegand<Output<L>>>, L::Error> {
         let d0 = self.output(lines, Function::WiegandD0, PinState::Low)?;
         let d1 = self.output(lines, Function::WiegandD1, PinState::Low)?;
-        Ok(d0.zip(d1))
+        Ok(d0.zip(d1).map(|(d0, d1)| Wiegand::new(d0, d1)))
     }
 
     fn output<L: Lines>(
@@ -300,7 +302,7 @@ impl Profile {
         lines: &mut L,
         function: Function,
         logical: PinState,
-    ) -> Result<Option<Active<L::Output>>, L::Error> {
+    ) -> Result<Option<Output<L>>, L::Error> {
         let Some(wiring) = self.lines.get(&function) else { return Ok(None) };
         let pin = lines.output(function, wiring, wiring.active.on_the_wire(logical))?;
         Ok(Some(Active::new(pin, wiring.active)))
@@ -310,7 +312,7 @@ impl Profile {
         &self,
         lines: &mut L,
         function: Function,
-    ) -> Result<Option<Active<L::Input>>, L::Error> {
+    ) -> Result<Option<Input<L>>, L::Error> {
         let Some(wiring) = self.lines.get(&function) else { return Ok(None) };
         Ok(Some(Active::new(lines.input(function, wiring)?, wiring.active)))
     }

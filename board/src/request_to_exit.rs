@@ -44,8 +44,7 @@ mod tests {
             (1119, State::High, false),
             (1120, State::High, true),
         ];
-        let reads: Vec<_> =
-            table.iter().map(|(_, level, _)| Transaction::get(level.clone())).collect();
+        let reads: Vec<_> = table.iter().map(|(_, level, _)| Transaction::get(*level)).collect();
         let mut pin = Mock::new(&reads);
         let mut exit = RequestToExit::new(pin.clone());
         for (at, _, pressed) in table {

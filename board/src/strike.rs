@@ -81,6 +81,10 @@ pub enum Refusal<E> {
     Pin(E),
 }
 
+/// How often the safe level is written anew while locked: so that a line that fails, or a dead man
+/// that died, is noticed before somebody stands at the door.
+const REASSERT: Duration = Duration::from_secs(1);
+
 /// A strike on a logical pin.
 #[derive(Debug)]
 pub struct Strike<Pin: OutputPin> {
@@ -89,8 +93,8 @@ pub struct Strike<Pin: OutputPin> {
     pulse: Pulse,
     /// When the pulse ends.
     until: Option<Duration>,
-    /// The line may not be at the safe level although nobody was granted.
-    doubtful: bool,
+    /// When the safe level was last written, `None` when that failed.
+    asserted: Option<Duration>,
 }
 
 impl<Pin: OutputPin> Strike<Pin> {
@@ -100,7 +104,7 @@ impl<Pin: OutputPin> Strike<Pin> {
     /// The pin's.
     pub fn new(mut pin: Pin, lock: Lock, pulse: Pulse) -> Result<Self, Pin::Error> {
         pin.set_state(lock.safe_level())?;
-        Ok(Self { pin, lock, pulse, until: None, doubtful: false })
+        Ok(Self { pin, lock, pulse, until: None, asserted: Some(Duration::ZERO) })
     }
 
     /// Lets people pass for one pulse from `now` on. [`Strike::step`] ends it.
@@ -130,26 +134,28 @@ impl<Pin: OutputPin> Strike<Pin> {
         }
         if let Err(error) = self.pin.set_state(!self.lock.safe_level()) {
             // The line may have moved all the same; if this fails too, step tries on.
-            self.doubtful = self.pin.set_state(self.lock.safe_level()).is_err();
+            let _ = self.assert_safe(now);
             return Err(Refusal::Pin(error));
         }
         self.until = Some(now.saturating_add(pulse.length()));
         Ok(())
     }
 
-    /// Ends the pulse when its time has come; true when the strike has just locked.
+    /// Ends the pulse when its time has come; true when the strike has just locked. While locked,
+    /// writes the safe level anew every second.
     ///
     /// # Errors
     /// The pin's; the next step tries again.
     pub fn step(&mut self, now: Duration) -> Result<bool, Pin::Error> {
         match self.until {
-            Some(until) if now >= until => self.relock(),
-            None if self.doubtful => {
-                self.pin.set_state(self.lock.safe_level())?;
-                self.doubtful = false;
+            Some(until) if now >= until => self.relock(now),
+            Some(_) => Ok(false),
+            None => {
+                if self.asserted.is_none_or(|at| now.saturating_sub(at) >= REASSERT) {
+                    self.assert_safe(now)?;
+                }
                 Ok(false)
             }
-            _ => Ok(false),
         }
     }
 
@@ -157,20 +163,27 @@ impl<Pin: OutputPin> Strike<Pin> {
     ///
     /// # Errors
     /// The pin's; the next step tries again.
-    pub fn relock(&mut self) -> Result<bool, Pin::Error> {
+    pub fn relock(&mut self, now: Duration) -> Result<bool, Pin::Error> {
         let engaged = self.until.is_some();
         if engaged {
             // Due from the first step on, should this fail.
             self.until = Some(Duration::ZERO);
-            self.pin.set_state(self.lock.safe_level())?;
+            self.assert_safe(now)?;
             self.until = None;
         }
         Ok(engaged)
     }
 
+    fn assert_safe(&mut self, now: Duration) -> Result<(), Pin::Error> {
+        self.asserted = None;
+        self.pin.set_state(self.lock.safe_level())?;
+        self.asserted = Some(now);
+        Ok(())
+    }
+
     /// How long from `now` until there is something to do for [`Strike::step`]; `None`: nothing.
     pub(crate) fn due_in(&self, now: Duration) -> Option<Duration> {
-        let doubtful = self.doubtful.then_some(Duration::ZERO);
+        let doubtful = self.asserted.is_none().then_some(Duration::ZERO);
         self.until.map(|until| until.saturating_sub(now)).or(doubtful)
     }
 
@@ -218,9 +231,14 @@ mod tests {
             pin.done();
             pin.update_expectations(&[Transaction::set(safe)]);
             assert!(strike.step(ms(1500)).unwrap());
-            assert!(!strike.step(ms(9999)).unwrap());
             pin.done();
-            pin.update_expectations(&[Transaction::set(safe)]);
+            // Locked, the level is written anew every second, and at the end.
+            pin.update_expectations(&[]);
+            assert!(!strike.step(ms(1999)).unwrap());
+            pin.done();
+            pin.update_expectations(&[Transaction::set(safe), Transaction::set(safe)]);
+            assert!(!strike.step(ms(2500)).unwrap());
+            assert!(!strike.step(ms(3499)).unwrap());
             drop(strike);
             pin.done();
         }

@@ -60,8 +60,7 @@ mod tests {
             (200, State::Low, None),
             (250, State::Low, Some(TamperEvent::Cleared)),
         ];
-        let reads: Vec<_> =
-            table.iter().map(|(_, level, _)| Transaction::get(level.clone())).collect();
+        let reads: Vec<_> = table.iter().map(|(_, level, _)| Transaction::get(*level)).collect();
         let mut pin = Mock::new(&reads);
         let mut tamper = Tamper::new(pin.clone());
         for (at, _, expected) in table {

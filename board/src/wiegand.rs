@@ -98,30 +98,24 @@ impl Frame {
 
 /// The two lines, logical: high is the pulse, which on the wire is 0 V.
 #[derive(Debug)]
-pub struct Wiegand<D0, D1> {
-    d0: D0,
-    d1: D1,
+pub struct Wiegand<Pin> {
+    d0: Pin,
+    d1: Pin,
 }
 
-impl<D0: OutputPin, D1: OutputPin<Error = D0::Error>> Wiegand<D0, D1> {
-    /// Takes the lines and lets them idle.
-    ///
-    /// # Errors
-    /// The pins'.
-    pub fn new(mut d0: D0, mut d1: D1) -> Result<Self, D0::Error> {
-        d0.set_low()?;
-        d1.set_low()?;
-        Ok(Self { d0, d1 })
+impl<Pin: OutputPin> Wiegand<Pin> {
+    /// Takes lines that idle, as a profile requests them.
+    pub fn new(d0: Pin, d1: Pin) -> Self {
+        Self { d0, d1 }
     }
 
     /// Sends a frame, which takes 53 or 70 ms: not in the loop that steps a door.
     ///
     /// # Errors
     /// The pins'; the controller then sees a short frame and drops it. Both lines idle again.
-    pub fn send(&mut self, delay: &mut impl DelayNs, frame: Frame) -> Result<(), D0::Error> {
+    pub fn send(&mut self, delay: &mut impl DelayNs, frame: Frame) -> Result<(), Pin::Error> {
         for bit in frame.bits() {
-            let sent = if bit { pulse(&mut self.d1, delay) } else { pulse(&mut self.d0, delay) };
-            sent?;
+            pulse(if bit { &mut self.d1 } else { &mut self.d0 }, delay)?;
             delay.delay_us(INTERVAL_US);
         }
         Ok(())
@@ -177,15 +171,14 @@ mod tests {
         let pulses = |ones: bool| -> Vec<Transaction> {
             let bits = frame.bits().filter(|&bit| bit == ones);
             let pulse = [Transaction::set(State::High), Transaction::set(State::Low)];
-            let idle = [Transaction::set(State::Low)];
-            idle.into_iter().chain(bits.flat_map(|_| pulse.clone())).collect()
+            bits.flat_map(|_| pulse.clone()).collect()
         };
         let mut d0 = Mock::new(&pulses(false));
         let mut d1 = Mock::new(&pulses(true));
         let waits: Vec<_> =
             (0..26).flat_map(|_| [Wait::delay_us(50), Wait::delay_us(2000)]).collect();
         let mut delay = CheckedDelay::new(&waits);
-        let mut wiegand = Wiegand::new(d0.clone(), d1.clone()).unwrap();
+        let mut wiegand = Wiegand::new(d0.clone(), d1.clone());
         wiegand.send(&mut delay, frame).unwrap();
         d0.done();
         d1.done();
@@ -196,14 +189,13 @@ mod tests {
     fn a_line_that_fails_ends_the_frame_and_idles() {
         let failure = MockError::Io(ErrorKind::NotConnected);
         let mut d0 = Mock::new(&[
-            Transaction::set(State::Low),
             Transaction::set(State::High).with_error(failure),
             Transaction::set(State::Low),
         ]);
-        let mut d1 = Mock::new(&[Transaction::set(State::Low)]);
+        let mut d1 = Mock::new(&[]);
         let mut delay = CheckedDelay::new(&[]);
         let frame = Frame::new(Format::Bits26, Card { facility: 0, number: 0 }).unwrap();
-        let mut wiegand = Wiegand::new(d0.clone(), d1.clone()).unwrap();
+        let mut wiegand = Wiegand::new(d0.clone(), d1.clone());
         assert!(wiegand.send(&mut delay, frame).is_err());
         d0.done();
         d1.done();

@@ -6,6 +6,10 @@ use core::time::Duration;
 use embedded_hal::digital::{self, ErrorKind, ErrorType, OutputPin, PinState};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Instant;
+
+/// Between two starts: a line that something else holds is not asked for a hundred times a second.
+const RESTART: Duration = Duration::from_secs(1);
 
 /// How long the child may take to lock and end once its pipe is closed.
 const ENDING: Duration = Duration::from_secs(1);
@@ -21,10 +25,19 @@ pub enum SpawnError {
     NotHeld,
 }
 
-/// The child is gone.
+/// The child is gone, and there is no other yet.
 #[derive(Debug, thiserror::Error)]
-#[error("the process that holds the strike's line is gone, start it anew: {0}")]
-pub struct HeldPinError(#[source] std::io::Error);
+pub enum HeldPinError {
+    /// Too soon after the last start; asking again later starts one.
+    #[error("the process that holds the strike's line is gone; another is started within a second")]
+    Gone,
+    /// Another could not be started.
+    #[error("the process that held the strike's line is gone: {0}")]
+    Restart(#[from] SpawnError),
+    /// Another was started, and did not listen either.
+    #[error("the process that holds the strike's line does not listen; see its message above: {0}")]
+    Deaf(#[source] std::io::Error),
+}
 
 impl digital::Error for HeldPinError {
     fn kind(&self) -> ErrorKind {
@@ -32,14 +45,42 @@ impl digital::Error for HeldPinError {
     }
 }
 
-/// The strike's logical pin, held by a child process. Dropping it closes the pipe, upon which the
-/// child locks and ends.
+/// The strike's logical pin, held by a child process. Should that be gone, the next level written
+/// starts another. Dropping the pin closes the pipe, upon which the child locks and ends.
 #[derive(Debug)]
 pub struct HeldPin {
-    pipe: Option<ChildStdin>,
-    child: Child,
+    command: Command,
+    holder: Holder,
+    started: Instant,
     lock: Lock,
     pulse: Pulse,
+}
+
+/// A child that holds the line.
+#[derive(Debug)]
+struct Holder {
+    pipe: Option<ChildStdin>,
+    child: Child,
+}
+
+impl Holder {
+    /// Starts a child and waits until it holds the line.
+    fn start(command: &mut Command) -> Result<Self, SpawnError> {
+        let mut child = command.spawn().map_err(SpawnError::Start)?;
+        let pipe = child.stdin.take();
+        let ready = child.stdout.take();
+        let holder = Self { pipe, child };
+        let mut said = [0];
+        match ready.map(|mut ready| ready.read_exact(&mut said)) {
+            Some(Ok(())) if said == [READY] => Ok(holder),
+            _ => Err(SpawnError::NotHeld),
+        }
+    }
+
+    fn send(&mut self, message: Message) -> std::io::Result<()> {
+        let pipe = self.pipe.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        pipe.write_all(&message.to_bytes())
+    }
 }
 
 impl HeldPin {
@@ -53,31 +94,26 @@ impl HeldPin {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().map_err(SpawnError::Start)?;
-        let pipe = child.stdin.take();
-        let ready = child.stdout.take();
-        let held = Self { pipe, child, lock, pulse };
-        let mut said = [0];
-        match ready.map(|mut ready| ready.read_exact(&mut said)) {
-            Some(Ok(())) if said == [READY] => Ok(held),
-            _ => Err(SpawnError::NotHeld),
-        }
-    }
-
-    /// Whether the child lives. When it does not, its line is as its board leaves it: start anew.
-    pub fn is_held(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        let holder = Holder::start(&mut command)?;
+        Ok(Self { command, holder, started: Instant::now(), lock, pulse })
     }
 
     /// The child's process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.holder.child.id()
     }
 
     fn send(&mut self, message: Message) -> Result<(), HeldPinError> {
-        let gone = || HeldPinError(std::io::ErrorKind::BrokenPipe.into());
-        let pipe = self.pipe.as_mut().ok_or_else(gone)?;
-        pipe.write_all(&message.to_bytes()).map_err(HeldPinError)
+        if self.holder.send(message).is_ok() {
+            return Ok(());
+        }
+        if self.started.elapsed() < RESTART {
+            return Err(HeldPinError::Gone);
+        }
+        self.started = Instant::now();
+        // The first is gone, or about to be: it no longer reads.
+        self.holder = Holder::start(&mut self.command)?;
+        self.holder.send(message).map_err(HeldPinError::Deaf)
     }
 }
 
@@ -103,7 +139,7 @@ impl OutputPin for HeldPin {
     }
 }
 
-impl Drop for HeldPin {
+impl Drop for Holder {
     fn drop(&mut self) {
         drop(self.pipe.take());
         let step = Duration::from_millis(5);

@@ -49,14 +49,15 @@ pub fn hold<Pin: OutputPin>(
     // The pipe is read by a thread of its own: a read waits as long as it likes, the timer does not.
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || read(messages, &sender));
-    let outcome = obey(&receiver, &mut strike);
-    let mut locked = strike.relock();
+    let start = Instant::now();
+    let outcome = obey(&receiver, &mut strike, start);
+    let mut locked = strike.relock(start.elapsed());
     for _ in 1..LAST_ATTEMPTS {
         if locked.is_ok() {
             break;
         }
         std::thread::sleep(RETRY);
-        locked = strike.relock();
+        locked = strike.relock(start.elapsed());
     }
     outcome?;
     locked.map(|_| ()).map_err(line)
@@ -65,8 +66,8 @@ pub fn hold<Pin: OutputPin>(
 fn obey<Pin: OutputPin>(
     receiver: &Receiver<Result<Message, HoldError>>,
     strike: &mut Strike<Pin>,
+    start: Instant,
 ) -> Result<(), HoldError> {
-    let start = Instant::now();
     loop {
         let mut wait = strike.due_in(start.elapsed()).unwrap_or(IDLE);
         if strike.step(start.elapsed()).is_err() {
@@ -80,7 +81,7 @@ fn obey<Pin: OutputPin>(
                 }
             }
             // Should it fail, it is due from then on.
-            Ok(Ok(Message::Lock)) => drop(strike.relock()),
+            Ok(Ok(Message::Lock)) => drop(strike.relock(start.elapsed())),
             Ok(Err(error)) => return Err(error),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
