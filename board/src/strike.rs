@@ -43,7 +43,7 @@ impl Pulse {
     /// Longer is a door that stands unlocked, and more than a strike's coil is rated for.
     pub const MAX: Duration = Duration::from_secs(30);
 
-    /// A pulse of whole milliseconds between [`Pulse::MIN`] and [`Pulse::MAX`].
+    /// A pulse between [`Pulse::MIN`] and [`Pulse::MAX`]; the dead man keeps its whole milliseconds.
     ///
     /// # Errors
     /// Outside of that range.
