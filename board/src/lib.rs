@@ -1,11 +1,53 @@
-//! What doorward does to the world, behind [`embedded_hal`] traits: drivers know pins and delays,
-//! never boards, and decide nothing.
+//! What doorward does to the world, behind [`embedded_hal`] traits. Drivers know pins and times,
+//! never boards, and decide nothing: who may pass is said to them.
 //!
-//! Terms. The *strike* is the electric lock. Its *safe level* is the pin level at which the door is
-//! in the state it must have without power: locked for a fail-secure strike, open for a fail-safe one.
+//! Principles:
+//! 1. Every driver works with *logical* levels: high is active (current flows, lamp lit, button
+//!    pressed). What that is on the wire is [`Active`]'s business alone.
+//! 2. Nothing sleeps but [`wiegand`]: drivers are stepped with `now`, the time since start by a
+//!    monotonic clock, so that one loop serves a whole door. Every [`STEP`] is often enough.
+//! 3. A pin that fails is reported and tried again; it never keeps the other parts from working.
+//! 4. The strike is at its safe level whenever nobody was granted: see [`Lock`].
+//!
+//! Terms. The *strike* is the electric lock. It is *engaged* while it lets people pass, for one
+//! *pulse* at most. Its *safe level* is the level at which it is locked while the system lives.
+//! *Request-to-exit* is the button inside. The *contact* tells whether the door leaf is open:
+//! *forced* open is open without a grant or an exit, *held* open is open for too long. The *dead
+//! man* is the child process that holds the strike's line, so that it is let go of when the daemon
+//! dies. An *interlock* keeps two doors (a mantrap) from being open at once.
 
 #![forbid(unsafe_code)]
 
+mod buzzer;
+mod contact;
+pub mod deadman;
+mod debounce;
+pub mod door;
+mod lamps;
+mod level;
+#[cfg(target_os = "linux")]
+pub mod linux;
+mod motion;
+pub mod profile;
+mod request_to_exit;
+pub mod simulated;
 mod strike;
+mod tamper;
+pub mod wiegand;
 
-pub use strike::{Lock, Strike};
+pub use buzzer::{Buzzer, Pattern};
+pub use contact::{Contact, ContactEvent, ContactLimits};
+pub use debounce::Debounced;
+pub use door::{Door, Event, Inputs, Order};
+pub use lamps::{Lamps, Lit};
+pub use level::{Active, ActiveLevel};
+pub use motion::{Motion, MotionEvent};
+pub use profile::Profile;
+pub use request_to_exit::RequestToExit;
+pub use strike::{Lock, Pulse, PulseError, Refusal, Strike};
+pub use tamper::{Tamper, TamperEvent};
+
+use core::time::Duration;
+
+/// How often a door wants to be stepped: a fifth of the time a contact needs to settle.
+pub const STEP: Duration = Duration::from_millis(10);

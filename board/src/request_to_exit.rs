@@ -1,0 +1,55 @@
+//! The button inside. It must work with everything else dead: it needs its pin and the time, and
+//! a press is never checked against anything.
+
+use crate::Debounced;
+use core::time::Duration;
+use embedded_hal::digital::InputPin;
+
+/// The request-to-exit button.
+#[derive(Debug)]
+pub struct RequestToExit<Pin> {
+    button: Debounced<Pin>,
+}
+
+impl<Pin: InputPin> RequestToExit<Pin> {
+    /// A button on a logical pin: high is pressed.
+    pub fn new(pin: Pin) -> Self {
+        Self { button: Debounced::new(pin) }
+    }
+
+    /// True when the button has just been pressed, once a press. A button that is down at the
+    /// start is pressed: whoever waits behind the door while the daemon restarts gets out.
+    ///
+    /// # Errors
+    /// The pin's.
+    pub fn step(&mut self, now: Duration) -> Result<bool, Pin::Error> {
+        Ok(self.button.step(now)? == Some(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
+
+    #[test]
+    fn a_press_counts_once_after_50_ms_also_when_down_at_the_start() {
+        let table = [
+            (0, State::High, false),
+            (50, State::High, true),
+            (1000, State::High, false),
+            (1010, State::Low, false),
+            (1060, State::Low, false),
+            (1070, State::High, false),
+            (1119, State::High, false),
+            (1120, State::High, true),
+        ];
+        let reads: Vec<_> = table.iter().map(|(_, level, _)| Transaction::get(*level)).collect();
+        let mut pin = Mock::new(&reads);
+        let mut exit = RequestToExit::new(pin.clone());
+        for (at, _, pressed) in table {
+            assert_eq!(exit.step(Duration::from_millis(at)).unwrap(), pressed, "at {at} ms");
+        }
+        pin.done();
+    }
+}
