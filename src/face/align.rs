@@ -44,6 +44,18 @@ pub(super) fn smooth_crop(picture: &Picture, face: &Detection) -> Option<Picture
     crop(picture, face, FACE, 1.0, Border::Repeated)
 }
 
+/// Which pixels of the aligned crop show the picture and not what lies beyond its border, row by row.
+pub(super) fn shown(picture: &Picture, face: &Detection) -> Option<Vec<bool>> {
+    let [m0, m1, m2, m3, m4, m5] = template_to_picture(&face.landmarks)?;
+    let (width, height) = (picture.width() as f32, picture.height() as f32);
+    let pixels = (0..CROP).flat_map(|y| (0..CROP).map(move |x| (x as f32, y as f32)));
+    let inside = |(x, y)| {
+        let (u, v) = (m0 * x + m1 * y + m2, m3 * x + m4 * y + m5);
+        (0.0..width).contains(&u) && (0.0..height).contains(&v)
+    };
+    Some(pixels.map(inside).collect())
+}
+
 fn crop(
     picture: &Picture,
     face: &Detection,

@@ -1,7 +1,7 @@
 //! One face of a picture, and what the networks make of it. Each step runs when it is first asked
 //! for and only once: a check that nobody asked for costs nothing.
 
-use super::align::smooth_crop;
+use super::align::{shown, smooth_crop};
 use super::embedder::Trunk;
 use super::{Analyzer, Detection, Embedding, FaceError, Liveness, Quality, aligned_crop};
 use crate::picture::Picture;
@@ -29,9 +29,10 @@ impl<'a> Portrait<'a> {
 
     /// Sharpness, brightness and colour.
     pub fn quality(&self) -> Quality {
+        let shown = shown(self.picture, self.face).unwrap_or_default();
         match smooth_crop(self.picture, self.face) {
-            Some(crop) => Quality::of_crop(&crop),
-            None => Quality::of_crop(&self.crop),
+            Some(crop) => Quality::of_crop(&crop, &shown),
+            None => Quality::of_crop(&self.crop, &shown),
         }
     }
 

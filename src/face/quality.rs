@@ -15,8 +15,8 @@ const COARSE_BELOW: f32 = 0.45;
 /// gray levels counts as fine. Lit dark skin starts at 8.9 in LFW.
 const STRUCTURELESS_BELOW: f32 = 8.0;
 /// Below this brightness a face is dark. Well-lit dark skin starts at 52 in LFW; faces in dark rooms
-/// before a webcam end at 33.
-const DARK_BELOW: f32 = 42.0;
+/// before a webcam end at 43.
+const DARK_BELOW: f32 = 47.0;
 /// Below this chroma a face has no colour. Grayscale photographs of LFW reach 4.2 by the noise of
 /// JPEG, colour ones start at 18.
 const GRAYSCALE_BELOW: f32 = 8.0;
@@ -49,15 +49,15 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// Measures an aligned crop.
-    pub(super) fn of_crop(crop: &Picture) -> Self {
+    /// Measures an aligned crop; `shown` says which of its pixels are of the picture.
+    pub(super) fn of_crop(crop: &Picture, shown: &[bool]) -> Self {
         let luma: Vec<f32> = crop.rgb().chunks_exact(3).map(luma).collect();
         let coarse = blurred(&luma);
         let fine: Vec<f32> = luma.iter().zip(&coarse).map(|(a, b)| a - b).collect();
         let sharpness = variance(&laplacian(&luma));
         // One gray level of noise is no structure.
         let fineness = sharpness / variance(&fine).max(1.0);
-        let (brightness, chroma) = (brightness(crop), chroma(crop));
+        let (brightness, chroma) = (brightness(crop, shown), chroma(crop));
         Self {
             blur: sharpness < STRUCTURELESS_BELOW
                 || (sharpness < BLUR_BELOW && fineness < COARSE_BELOW),
@@ -76,14 +76,17 @@ fn luma(rgb: &[u8]) -> f32 {
     0.299 * f32::from(rgb[0]) + 0.587 * f32::from(rgb[1]) + 0.114 * f32::from(rgb[2])
 }
 
-fn brightness(crop: &Picture) -> f32 {
+fn brightness(crop: &Picture, shown: &[bool]) -> f32 {
     let (columns, rows) = SKIN;
     let width = crop.width() as usize;
     let lightness: Vec<f32> = rows
-        .flat_map(|y| columns.clone().map(move |x| 3 * (y * width + x)))
-        .map(|at| f32::from(crop.rgb()[at..at + 3].iter().copied().max().unwrap_or(0)).cbrt())
+        .flat_map(|y| columns.clone().map(move |x| y * width + x))
+        .filter(|&at| shown.get(at).is_none_or(|shown| *shown))
+        .map(|at| &crop.rgb()[3 * at..3 * at + 3])
+        .map(|rgb| f32::from(rgb.iter().copied().max().unwrap_or(0)).cbrt())
         .collect();
-    (lightness.iter().sum::<f32>() / lightness.len() as f32).powi(3)
+    // A picture that shows nothing of the skin shows nothing lit.
+    (lightness.iter().sum::<f32>() / lightness.len().max(1) as f32).powi(3)
 }
 
 fn chroma(crop: &Picture) -> f32 {
@@ -168,8 +171,8 @@ mod tests {
     fn fineness_does_not_change_with_contrast() {
         let wave =
             |x: usize, y: usize| ((x as f32 * 1.1).sin() + (y as f32 * 0.7).cos()) * 0.25 + 0.5;
-        let full = Quality::of_crop(&crop(|x, y| [(wave(x, y) * 200.0) as u8; 3]));
-        let faint = Quality::of_crop(&crop(|x, y| [(wave(x, y) * 60.0) as u8; 3]));
+        let full = Quality::of_crop(&crop(|x, y| [(wave(x, y) * 200.0) as u8; 3]), &[]);
+        let faint = Quality::of_crop(&crop(|x, y| [(wave(x, y) * 60.0) as u8; 3]), &[]);
         assert!(faint.sharpness < 0.2 * full.sharpness);
         assert!((faint.fineness / full.fineness - 1.0).abs() < 0.1, "{faint:?} {full:?}");
     }
@@ -182,7 +185,7 @@ mod tests {
                 true => [90, 60, 40],
                 false => [around; 3],
             });
-            assert!((Quality::of_crop(&face).brightness - 90.0).abs() < 0.1);
+            assert!((Quality::of_crop(&face, &[]).brightness - 90.0).abs() < 0.1);
         }
     }
 }
