@@ -19,6 +19,7 @@
 //! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
 
+pub mod access;
 pub mod calibrate;
 pub mod config;
 pub mod daemon;

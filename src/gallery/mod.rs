@@ -223,6 +223,11 @@ impl Gallery {
         }
     }
 
+    /// How many templates a search compares with: those of this model. From memory.
+    pub fn comparable_templates(&self) -> usize {
+        self.index.read().map_or(0, |index| index.templates())
+    }
+
     /// The image stored with a template; none when it has none or is gone.
     pub fn image(&self, template: TemplateId) -> Result<Option<Vec<u8>>, GalleryError> {
         let file = self.file()?;

@@ -11,7 +11,7 @@ const WINDOW: usize = 128;
 /// The stages of one request and what they took, in milliseconds; a stage that ran twice counts
 /// both.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub(crate) struct Times {
     started: Instant,
     stages: Vec<(&'static str, f64)>,
 }
