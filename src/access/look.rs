@@ -39,7 +39,7 @@ pub(super) struct Skin {
 }
 
 impl Skin {
-    fn of(frame: &Picture, region: [i64; 4]) -> Self {
+    pub(super) fn of(frame: &Picture, region: [i64; 4]) -> Self {
         let [left, top, right, bottom] = region;
         let crop = frame.cropped(left, top, right, bottom);
         Self { region, rgb: crop.map(|crop| crop.rgb().to_vec()).unwrap_or_default() }

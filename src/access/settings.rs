@@ -40,9 +40,6 @@ pub enum Unarmed {
     /// Strangers could reach the broker, and enrol themselves.
     #[error("strangers could reach the broker: see mqtt.allow_insecure")]
     Exposed,
-    /// The camera is not streaming.
-    #[error("the camera is not streaming")]
-    Camera,
 }
 
 /// The part of the frame in which a face is judged, in shares of width and height: left, top,

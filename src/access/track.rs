@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Boxes that overlap less are of different faces (intersection over union).
 const SAME: f32 = 0.3;
-/// A face not seen for this long has left: a turned head, a hand before the face come back sooner.
+/// A face not seen for this long, in one frame at least, has left: a turned head, a hand before the
+/// face come back sooner.
 const LOST_AFTER: Duration = Duration::from_millis(800);
 /// More faces than stand before any door; the smallest are not followed.
 const MOST: usize = 16;
@@ -25,6 +26,8 @@ pub(super) struct Track {
     pub face: Detection,
     /// When.
     pub seen: Duration,
+    /// In which frame.
+    frame: u64,
 }
 
 /// All faces followed.
@@ -32,13 +35,18 @@ pub(super) struct Track {
 pub(super) struct Tracks {
     tracks: Vec<Track>,
     next: u64,
+    frames: u64,
 }
 
 impl Tracks {
     /// Follows the faces of a frame, largest first, and forgets who has left. Returns those of this
     /// frame, in the same order.
     pub fn follow(&mut self, faces: &[Detection], now: Duration) -> Vec<Track> {
-        self.tracks.retain(|track| now.saturating_sub(track.seen) <= LOST_AFTER);
+        let (last, frame) = (self.frames, self.frames + 1);
+        self.frames = frame;
+        self.tracks.retain(|track| {
+            track.frame == last || now.saturating_sub(track.seen) <= LOST_AFTER
+        });
         let mut here: Vec<Track> = Vec::new();
         for face in faces.iter().take(MOST) {
             let best = self
@@ -49,11 +57,11 @@ impl Tracks {
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let track = match best {
                 Some((overlap, track)) if overlap >= SAME => {
-                    (track.face, track.seen) = (*face, now);
+                    (track.face, track.seen, track.frame) = (*face, now, frame);
                     track.clone()
                 }
                 _ => {
-                    let track = Track { id: TrackId(self.next), face: *face, seen: now };
+                    let track = Track { id: TrackId(self.next), face: *face, seen: now, frame };
                     self.next += 1;
                     self.tracks.push(track.clone());
                     track
@@ -108,7 +116,15 @@ mod tests {
         assert!(tracks.follow(&[], ms(700)).is_empty());
         assert_eq!(tracks.follow(&[face(0.0, 100.0)], ms(800))[0].id, id);
         tracks.follow(&[], ms(1601));
+        tracks.follow(&[], ms(1602));
         assert!(!tracks.has(id));
         assert_ne!(tracks.follow(&[face(0.0, 100.0)], ms(1650))[0].id, id);
+    }
+
+    #[test]
+    fn a_slow_camera_loses_nobody() {
+        let mut tracks = Tracks::default();
+        let id = tracks.follow(&[face(0.0, 100.0)], ms(0))[0].id;
+        assert_eq!(tracks.follow(&[face(0.0, 100.0)], ms(5000))[0].id, id);
     }
 }
