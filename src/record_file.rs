@@ -123,14 +123,17 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("it cannot be read").to_owned()
 }
 
-/// Whether an error at opening says that the file itself is no good: redb reports a wrong magic
-/// number and a short file as errors of input and output.
+/// Whether an error at opening says that the file itself is no good.
 pub(crate) fn is_damage(error: &redb::Error) -> bool {
     match error {
-        redb::Error::Io(source) => {
-            matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-        }
+        redb::Error::Io(source) => is_damage_of(source),
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => false,
         _ => true,
     }
+}
+
+/// Whether an error of input and output is one of the content: redb reports a wrong magic number and
+/// a short file so.
+pub(crate) fn is_damage_of(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
