@@ -35,7 +35,8 @@ pub use subject::{
 };
 
 use crate::face::Embedding;
-use file::{GalleryFile, ScrubbedCopy, begin_write};
+use crate::record_file::begin_write;
+use file::{GalleryFile, ScrubbedCopy};
 use index::{Index, is_unit};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use std::collections::BTreeMap;

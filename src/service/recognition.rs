@@ -7,7 +7,7 @@ use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::Bytes;
 use super::operation::Operation;
-use super::reply::{Reply, unix_time};
+use super::reply::Reply;
 use super::settings::Settings;
 use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
@@ -17,6 +17,7 @@ use crate::face::{
 };
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
+use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};

@@ -2,8 +2,9 @@
 
 use super::failure::Failure;
 use super::operation::Operation;
-use super::reply::{Reply, unix_time};
+use super::reply::Reply;
 use crate::gallery::{Gallery, Subject, SubjectChange};
+use crate::time::unix_time;
 use serde_json::{Map, Value};
 
 /// `subject/list`: `subjects`, and `cursor` when there are more.
