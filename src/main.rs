@@ -14,6 +14,7 @@ use doorward::service::{Body, Credentials};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -361,7 +362,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Evaluate(evaluate) => {
-            let result = evaluate.run(&Analyzer::load()?)?;
+            let result = evaluate.run(Arc::new(Analyzer::load()?))?;
             out(format_args!("{result}\n"))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -7,7 +7,7 @@ use super::settings::{LivenessPolicy, Settings};
 use crate::face::Attributes;
 use crate::picture::Picture;
 use crate::service::Times;
-use crate::service::similarity::{cosine, similarity};
+use crate::service::similarity::{Level, cosine, similarity};
 use std::time::Duration;
 
 /// Usable looks after which the attempt is over, whatever they say.
@@ -115,9 +115,16 @@ impl Attempt {
         &self.looks[self.looks.len().saturating_sub(settings.agreement)..]
     }
 
-    /// Mean similarity of the subject that the last look found.
+    /// Similarity of the best subject: the mean of the last looks where they agree, else the best of
+    /// all.
     pub fn similarity(&self, settings: &Settings) -> Option<f64> {
-        self.agreed(settings).map(|agreed| similarity(agreed.cosine as f32))
+        let agreed = self.agreed(settings).map(|agreed| agreed.cosine as f32);
+        agreed.or_else(|| self.best()).map(similarity)
+    }
+
+    fn best(&self) -> Option<f32> {
+        let found = self.looks.iter().filter_map(|look| Some(look.found.first()?.cosine));
+        found.max_by(f32::total_cmp)
     }
 
     /// What the looks come to at `now`, when the door asks for this similarity and the frame had so
@@ -186,13 +193,17 @@ impl Attempt {
         if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
     }
 
-    /// The subject of the last looks, if they agree.
+    /// The subject of the last looks, if they agree: each names it by itself, at the level basic at
+    /// least, so that no mixture of a living stranger and a picture of somebody else makes a mean.
     fn agreed(&self, settings: &Settings) -> Option<Agreed<'_>> {
         let last = self.last(settings);
         let subject = last.last()?.found.first()?.subject_id.as_str();
         let (mut sum, mut ahead) = (0.0, 0.0);
         for look in last {
             let best = look.found.first().filter(|best| best.subject_id == subject)?;
+            if similarity(best.cosine) < Level::Basic.similarity() {
+                return None;
+            }
             let next = look.found.get(1).map_or(-1.0, |next| next.cosine);
             sum += f64::from(best.cosine);
             ahead += best.cosine - next;
@@ -202,10 +213,8 @@ impl Attempt {
     }
 
     fn recognised(&self, settings: &Settings, threshold: f64) -> Result<&str, Reason> {
-        let best = |look: &Usable| look.found.first().map_or(-1.0, |best| best.cosine);
         let Some(agreed) = self.agreed(settings) else {
-            let best = self.looks.iter().map(best).fold(-1.0, f32::max);
-            let best = similarity(best);
+            let best = similarity(self.best().unwrap_or(-1.0));
             return Err(match best < threshold {
                 true => Reason::BelowThreshold { best, threshold },
                 false => Reason::NoAgreement,

@@ -133,6 +133,11 @@ impl Judge {
         }
     }
 
+    /// Whether somebody is under judgement.
+    pub fn is_looking(&self) -> bool {
+        self.attempt.is_some()
+    }
+
     fn forget(&mut self, now: Duration) {
         self.rests.retain(|id, _| self.tracks.has(*id));
         let repeat = self.settings.repeat;

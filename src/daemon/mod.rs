@@ -128,7 +128,7 @@ pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), Dae
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
     // Behind the gallery, whose lock says that nobody else is at work in this folder.
     let applications = Applications::open(&data_dir.join("applications.redb"))?;
-    let service = Service::new(analyzer, gallery.clone(), applications, service_settings)?;
+    let service = Service::new(analyzer, gallery.clone(), applications, service_settings, None)?;
     Ok((Arc::new(service), gallery))
 }
 

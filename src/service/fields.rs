@@ -82,6 +82,8 @@ const TABLE: &[Field] = &[
     field("enabled", Kind::Bool(None), &[SubjectUpdate]),
     field("valid_from", Kind::Number(None), &[SubjectUpdate]),
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
+    // The door.
+    field("reason", Kind::Text(None), &[Unlock]),
     // Who may ask.
     field("testing", Kind::Bool(Some(false)), &[AppCreate]),
     field("quota", Kind::Texts, &[AppCreate]),

@@ -22,6 +22,7 @@ mod administration;
 mod advice;
 mod applications;
 mod change;
+mod door;
 mod checks;
 mod failure;
 mod fields;
@@ -41,6 +42,7 @@ mod valid;
 mod workers;
 
 pub use applications::{Applications, ApplicationsError};
+pub use door::Door;
 pub use operation::Operation;
 pub use raw::MAX_REQUEST_ID;
 pub use request::{Answer, Body, Caller, Credentials, Request, Sender};
@@ -78,6 +80,7 @@ pub struct Service {
     statistics: Statistics,
     applications: Arc<Applications>,
     recognizer: Arc<Recognizer>,
+    door: Option<Arc<dyn Door>>,
 }
 
 /// Why the service does not start.
@@ -111,6 +114,7 @@ impl Service {
         gallery: Arc<Gallery>,
         applications: Applications,
         settings: Settings,
+        door: Option<Arc<dyn Door>>,
     ) -> Result<Self, StartError> {
         Ok(Self {
             applications: Arc::new(applications),
@@ -118,6 +122,7 @@ impl Service {
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
             recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),
+            door,
         })
     }
 
@@ -212,7 +217,7 @@ impl Service {
                 }),
             ),
             ("camera", json!("not configured")),
-            ("door", json!("not configured")),
+            ("door", self.door.as_ref().map_or(json!("not configured"), |door| door.state())),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -326,6 +331,14 @@ impl Service {
                 let work = move || subjects::delete(&recognizer.gallery, &id);
                 self.turn(local, expires, work).await
             }
+            Valid::Unlock { reason } => {
+                let door = match self.unlockable(local) {
+                    Ok(door) => door,
+                    Err(failure) => return Ok(Err(failure)),
+                };
+                // Not behind a queue of pictures: somebody waits at the door.
+                self.turn(true, expires, move || door::unlock(&*door, &reason)).await
+            }
             Valid::Stats => {
                 let work = move || recognizer.gallery.stats();
                 let counts = self.turn(local, expires, work).await?;
@@ -342,6 +355,15 @@ impl Service {
                 Ok(Ok(reply))
             }
         }
+    }
+
+    /// The door, if whoever asks may unlock it from afar.
+    fn unlockable(&self, local: bool) -> Result<Arc<dyn Door>, Failure> {
+        let refused = |why: &str| Failure::Permission { why: why.to_owned() };
+        if !local && !self.recognizer.settings.remote_unlock {
+            return Err(refused("this door is not unlocked from afar: see door.remote_unlock"));
+        }
+        self.door.clone().ok_or_else(|| refused("there is no door here: see door.board"))
     }
 
     /// Does `work` without pixels: the command line's at once, anybody else's when its turn comes.

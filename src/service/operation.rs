@@ -24,6 +24,8 @@ pub enum Operation {
     SubjectUpdate,
     /// Remove a subject with all its templates.
     SubjectDelete,
+    /// Pulse the strike.
+    Unlock,
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -42,7 +44,7 @@ use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 16] = [
         Enroll,
         Verify,
         Search,
@@ -52,6 +54,7 @@ impl Operation {
         SubjectGet,
         SubjectUpdate,
         SubjectDelete,
+        Unlock,
         Stats,
         Health,
         AppCreate,
@@ -72,6 +75,7 @@ impl Operation {
             SubjectGet => "subject/get",
             SubjectUpdate => "subject/update",
             SubjectDelete => "subject/delete",
+            Unlock => "unlock",
             Stats => "stats",
             Health => "health",
             AppCreate => "app/create",
@@ -107,6 +111,7 @@ impl Operation {
             Liveness => Some(Permission::Liveness),
             Compare => Some(Permission::Compare),
             SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
+            Unlock => Some(Permission::Unlock),
             Stats | Health | AppCreate | AppList | AppRevoke | AppRotate => None,
         }
     }
@@ -132,7 +137,7 @@ mod tests {
         for operation in Operation::ALL {
             assert_eq!(Operation::named(operation.name()), Some(operation));
         }
-        assert_eq!(Operation::named("unlock"), None);
+        assert_eq!(Operation::named("lock"), None);
         assert_eq!(Operation::named("Enroll"), None);
     }
 }

@@ -22,7 +22,7 @@ fn house_with(settings: Settings) -> House {
     let used_by = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
     let gallery = Arc::new(Gallery::open(&folder.path().join("gallery"), used_by).unwrap());
     let applications = Applications::open(&folder.path().join("applications")).unwrap();
-    let service = Service::new(analyzer, Arc::clone(&gallery), applications, settings).unwrap();
+    let service = Service::new(analyzer, Arc::clone(&gallery), applications, settings, None).unwrap();
     House { service, gallery, _folder: folder }
 }
 

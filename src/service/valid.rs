@@ -30,6 +30,8 @@ pub(super) enum Valid {
     SubjectUpdate { id: String, change: SubjectChange },
     /// Remove a subject.
     SubjectDelete { id: String },
+    /// Pulse the strike; why is for the log.
+    Unlock { reason: String },
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -141,6 +143,10 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         Operation::SubjectUpdate => {
             let change = payload.change()?;
             Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change })
+        }
+        Operation::Unlock => {
+            let needed = || Failure::field("reason", "`reason` must say why, for the log");
+            Ok(Valid::Unlock { reason: payload.filled("reason").ok_or_else(needed)? })
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
