@@ -4,12 +4,15 @@
 //! |---|---|
 //! | vision threads, behind the service's queue | the service is dropped |
 //! | scrub of the gallery's file, from time to time | the runtime stops |
-//! | embedded broker, if no other is configured | after the session |
+//! | embedded broker, if no other is configured | after the session and the delivery |
 //! | control socket | first: it finishes what is in work |
 //! | MQTT session | with it: it does the same and says `stopped` |
+//! | delivery of events | with the session: what is not acknowledged then goes out after the next start |
+//! | `state/gallery` | the runtime stops |
 
 mod control;
 mod local;
+mod record;
 mod scrub;
 mod settings;
 
@@ -20,8 +23,10 @@ use crate::config::Config;
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
 use crate::mqtt::{
-    Answering, ConnectError, Embedded, EmbeddedError, Handler, LoginError, Session, SettingsError,
+    Answering, ConnectError, Delivery, Embedded, EmbeddedError, Handler, LoginError, Session,
+    SettingsError,
 };
+use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
 use crate::service::{self, Answer, Applications, Request, Sender, Service};
 use serde_json::Value;
@@ -70,6 +75,9 @@ pub enum DaemonError {
     /// The applications.
     #[error(transparent)]
     Applications(#[from] service::ApplicationsError),
+    /// The outbox and the audit log.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// The control socket.
     #[error("cannot listen on {path}: {reason}")]
     Control {
@@ -111,8 +119,18 @@ impl DaemonError {
     }
 }
 
-/// Models, gallery and service, as `config` says: what `run` and a lone command line share.
-pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), DaemonError> {
+/// The service and the files behind it.
+pub struct Opened {
+    /// Answers requests.
+    pub service: Arc<Service>,
+    /// Who is enrolled.
+    pub gallery: Arc<Gallery>,
+    /// What happened.
+    pub outbox: Arc<Outbox>,
+}
+
+/// Models, files and service, as `config` says: what `run` and a lone command line share.
+pub fn open_service(config: &Config) -> Result<Opened, DaemonError> {
     let data_dir = &config.device.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -128,8 +146,11 @@ pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), Dae
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
     // Behind the gallery, whose lock says that nobody else is at work in this folder.
     let applications = Applications::open(&data_dir.join("applications.redb"))?;
-    let service = Service::new(analyzer, gallery.clone(), applications, service_settings)?;
-    Ok((Arc::new(service), gallery))
+    let outbox = Outbox::open(&data_dir.join("events.redb"), settings::outbox(config))?;
+    let outbox = Arc::new(outbox);
+    let (kept, recorded) = (gallery.clone(), outbox.clone());
+    let service = Service::new(analyzer, kept, applications, recorded, service_settings)?;
+    Ok(Opened { service: Arc::new(service), gallery, outbox })
 }
 
 /// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
@@ -169,8 +190,10 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
-    let (service, gallery) = open_service(config)?;
-    tokio::spawn(scrub::scrub_when_due(gallery));
+    let Opened { service, gallery, outbox } = open_service(config)?;
+    let beginning = outbox.clone();
+    let beginning = tokio::task::spawn_blocking(move || record::started(&beginning));
+    tokio::spawn(scrub::scrub_when_due(gallery.clone()));
     let data_dir = &config.device.data_dir;
     let control = Control::start(data_dir, service.clone())
         .map_err(|reason| DaemonError::Control { path: control::socket_path(data_dir), reason })?;
@@ -186,7 +209,12 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
         let service = service.clone();
         Arc::new(move || Value::Object(service.health()))
     };
+    let gallery_changes = service.gallery_changes();
+    let delivery = Delivery::start(&mqtt, outbox.clone())?;
     let session = Session::start(mqtt, service, health).await?;
+    tokio::spawn(record::publish_gallery(gallery, gallery_changes, session.publisher()));
+    // It holds its panics and has no other way to fail.
+    let _ = beginning.await;
     tracing::info!(
         device_id = config.device.id,
         ready_ms = started.elapsed().as_millis() as u64,
@@ -198,7 +226,9 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!(reason, "stopping");
-    tokio::join!(session.stop(), control.stop());
+    let end = tokio::task::spawn_blocking(move || record::stopping(&outbox, reason));
+    tokio::join!(session.stop(), control.stop(), delivery.stop());
+    let _ = end.await;
     if let Some(broker) = embedded {
         broker.stop().await;
     }

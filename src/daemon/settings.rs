@@ -2,7 +2,7 @@
 
 use super::DaemonError;
 use crate::config::Config;
-use crate::{mqtt, service};
+use crate::{mqtt, outbox, service};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +26,17 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         clients,
         ..service::Settings::default()
     })
+}
+
+/// The outbox's and the audit log's part.
+pub fn outbox(config: &Config) -> outbox::Settings {
+    outbox::Settings {
+        device_id: config.device.id.clone(),
+        max_events: config.outbox.max_events,
+        max_age_days: config.outbox.max_age_days,
+        max_lines: config.audit.max_lines,
+        max_line_days: config.audit.max_age_days,
+    }
 }
 
 /// The MQTT session's part, checked.
@@ -53,6 +64,12 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         // More than the service takes on, so that the service itself says BUSY, and a faulty
         // request gets its own code also while the queue is full.
         queue: config.service.queue + config.service.vision_threads + 8,
+        homeassistant: mqtt::HomeAssistant {
+            discovery: config.homeassistant.discovery,
+            prefix: config.homeassistant.prefix.clone(),
+            client: text(&config.homeassistant.client),
+            remote_unlock: false,
+        },
         ..mqtt::Settings::default()
     };
     settings.validate()?;

@@ -10,7 +10,8 @@
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
-//! | the command line's look at gallery and keys | `subjects`, `administration` | a blocking thread: no flood keeps out who would end it |
+//! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit` | a blocking thread: no flood keeps out who would end it |
+//! | leave on record what was done | `trail` | the same thread |
 //! | name what went wrong | `failure`, `checks` | – |
 //! | seal the answer | `reply` | the caller's task |
 //!
@@ -21,6 +22,7 @@ mod access;
 mod administration;
 mod advice;
 mod applications;
+mod audit;
 mod change;
 mod checks;
 mod failure;
@@ -37,6 +39,7 @@ mod settings;
 pub mod similarity;
 mod statistics;
 mod subjects;
+mod trail;
 mod valid;
 mod workers;
 
@@ -50,6 +53,7 @@ pub use settings::{
 
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
+use crate::outbox::Outbox;
 use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
@@ -57,25 +61,28 @@ use change::decides_entry;
 use failure::Failure;
 use images::Images;
 use raw::Raw;
-use recognition::{Job, Recognizer};
+use recognition::{Author, Job, Recognizer};
 use reply::Reply;
 use serde_json::{Map, Value, json};
 use statistics::{Statistics, Times};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
+use trail::Trail;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
 
 /// The face service of one terminal. Shared by all transports.
 ///
-/// Its parts end in the order in which they stand here: the work, then the file of the applications,
-/// then the gallery, whose lock is what the next process waits for.
+/// Its parts end in the order in which they stand here: the work, then the files of the applications
+/// and the events, then the gallery, whose lock is what the next process waits for.
 pub struct Service {
     workers: Workers,
     images: Images,
     statistics: Statistics,
     applications: Arc<Applications>,
+    trail: Arc<Trail>,
     recognizer: Arc<Recognizer>,
 }
 
@@ -94,10 +101,7 @@ pub enum StartError {
 struct Admitted {
     operation: Operation,
     valid: Valid,
-    /// Whether its sender may change who is let in.
-    admin: bool,
-    /// Whether it came from the command line.
-    local: bool,
+    by: Author,
 }
 
 /// A request that is to be done, and what it has taken of its application's quota.
@@ -109,14 +113,22 @@ impl Service {
         analyzer: Arc<Analyzer>,
         gallery: Arc<Gallery>,
         applications: Applications,
+        outbox: Arc<Outbox>,
         settings: Settings,
     ) -> Result<Self, StartError> {
+        let trail = Arc::new(Trail::new(outbox));
         Ok(Self {
             applications: Arc::new(applications),
             images: Images::new(&settings)?,
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
-            recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),
+            recognizer: Arc::new(Recognizer {
+                analyzer,
+                trail: Arc::clone(&trail),
+                gallery,
+                settings,
+            }),
+            trail,
         })
     }
 
@@ -210,10 +222,29 @@ impl Service {
                     "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
                 }),
             ),
+            ("outbox", self.outbox()),
+            ("audit", json!(self.trail.outbox().stats().audit)),
             ("camera", json!("not configured")),
             ("door", json!("not configured")),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// What waits for the broker, and what was lost.
+    fn outbox(&self) -> Value {
+        let stats = self.trail.outbox().stats();
+        json!({
+            "depth": stats.depth,
+            "last_seq": stats.last_seq,
+            "delivered": stats.delivered,
+            "dropped": stats.dropped,
+            "not_recorded": stats.not_recorded,
+        })
+    }
+
+    /// Changes with every change of the gallery.
+    pub fn gallery_changes(&self) -> watch::Receiver<u64> {
+        self.trail.gallery_changes()
     }
 
     /// Who sent a request: what a transport knows it by beside the `request_id`, so that nobody
@@ -276,8 +307,8 @@ impl Service {
             _ => None,
         };
         let admin = access.may(Permission::Admin);
-        let local = access.sender == Sender::Local;
-        Ok((Admitted { operation, valid, admin, local }, reservation))
+        let by = Author { sender: access.sender.clone(), admin };
+        Ok((Admitted { operation, valid, by }, reservation))
     }
 
     /// Step 7.
@@ -291,18 +322,20 @@ impl Service {
     /// Step 8 onwards.
     async fn done(
         &self,
-        Admitted { operation, valid, admin, local }: Admitted,
+        Admitted { operation, valid, by }: Admitted,
         expires: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
         let recognizer = Arc::clone(&self.recognizer);
+        let trail = Arc::clone(&self.trail);
+        let local = by.sender == Sender::Local;
         match valid {
             Valid::Face(FaceRequest { reference, probe, checks, task }) => {
                 let images = match self.images.get(reference, probe).await {
                     Ok(images) => images,
                     Err(failure) => return Ok(Err(failure)),
                 };
-                let job = Job { operation, images, checks, task, admin };
+                let job = Job { operation, images, checks, task, by };
                 let mut stages = times.clone();
                 let work = move || (recognizer.answer(job, &mut stages), stages);
                 let (result, stages) = self.workers.run(expires, work).await?;
@@ -318,11 +351,12 @@ impl Service {
                 self.turn(local, expires, work).await
             }
             Valid::SubjectUpdate { id, change } => {
-                let work = move || subjects::update(&recognizer.gallery, &id, change);
+                let work =
+                    move || subjects::update(&recognizer.gallery, &trail, &by.sender, &id, change);
                 self.turn(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
-                let work = move || subjects::delete(&recognizer.gallery, &id);
+                let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
                 self.turn(local, expires, work).await
             }
             Valid::Stats => {
@@ -332,7 +366,12 @@ impl Service {
             }
             Valid::Administration(administration) => {
                 let applications = Arc::clone(&self.applications);
-                let work = move || administration::administer(&applications, administration);
+                let work =
+                    move || administration::administer(&applications, &trail, administration);
+                self.turn(local, expires, work).await
+            }
+            Valid::Audit(look) => {
+                let work = move || audit::look(trail.outbox(), look);
                 self.turn(local, expires, work).await
             }
             Valid::Health => {
