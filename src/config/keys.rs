@@ -24,7 +24,7 @@ macro_rules! keys {
         }
     )+) => {
         /// Every setting of the daemon.
-        #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Config {
             $( #[doc = $about] pub $section: $Section, )+
@@ -32,7 +32,7 @@ macro_rules! keys {
 
         $(
             #[doc = $about]
-            #[derive(Clone, Debug, Deserialize, Serialize)]
+            #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
             #[serde(default, deny_unknown_fields)]
             pub struct $Section {
                 $( $(#[doc = $help])+ pub $key: $Type, )+
@@ -211,6 +211,29 @@ keys! {
         /// Threads that decode pictures and run the networks. One serves a door; a picture of 40
         /// megapixels takes up to 350 MB of memory while it is decoded, in each of them.
         vision_threads: usize = 1;
+    }
+    #[doc = " Events on their way to the broker."]
+    outbox: Outbox {
+        /// Events that may wait for the broker, 1 to 1000000; then the oldest is dropped, and counted.
+        max_events: usize = 10_000;
+        /// Days an event may wait, 1 to 3650; then it is dropped, and counted.
+        max_age_days: u32 = 30;
+    }
+    #[doc = " The record of decisions and administration that `doorward audit` shows and verifies."]
+    audit: Audit {
+        /// Lines that are kept, 100 to 10000000; then the oldest goes.
+        max_lines: u64 = 100_000;
+        /// Days a line is kept, 1 to 3650.
+        max_age_days: u32 = 365;
+    }
+    #[doc = " Home Assistant, over the same broker."]
+    homeassistant: HomeAssistant {
+        /// Publish what it needs to show this door as a device. false: remove what was published.
+        discovery: bool = true;
+        /// Its discovery prefix.
+        prefix: String = "homeassistant".to_owned();
+        /// Its NAME in mqtt.clients, if there is that table: it then unlocks by from/NAME/cmd/unlock.
+        client: String = String::new();
     }
     #[doc = " What is written to standard error."]
     log: Log {

@@ -168,6 +168,20 @@ impl Config {
         if !TARGET_FPIRS.contains(&self.search.target_fpir) {
             problems.push("search.target_fpir: 0.000001 to 0.1".into());
         }
+        if !(1..=1_000_000).contains(&self.outbox.max_events) {
+            problems.push("outbox.max_events: 1 to 1000000".into());
+        }
+        if !(100..=10_000_000).contains(&self.audit.max_lines) {
+            problems.push("audit.max_lines: 100 to 10000000".into());
+        }
+        for (key, days) in [
+            ("outbox.max_age_days", self.outbox.max_age_days),
+            ("audit.max_age_days", self.audit.max_age_days),
+        ] {
+            if !(1..=3650).contains(&days) {
+                problems.push(format!("{key}: 1 to 3650"));
+            }
+        }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Refused(problems)) }
     }
 

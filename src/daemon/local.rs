@@ -3,6 +3,7 @@
 use super::{DaemonError, control, open_service};
 use crate::config::Config;
 use crate::gallery::OpenError;
+use crate::outbox::OutboxError;
 use crate::service::Service;
 use serde_json::Value;
 use std::io;
@@ -52,10 +53,11 @@ impl Local {
                 return Ok(Self { data_dir, own: None });
             }
             match open_service(config) {
-                Ok((service, _)) => return Ok(Self { data_dir, own: Some(service) }),
-                Err(DaemonError::Gallery(OpenError::InUse { .. }))
-                    if started.elapsed() < PATIENCE =>
-                {
+                Ok(opened) => return Ok(Self { data_dir, own: Some(opened.service) }),
+                Err(
+                    DaemonError::Gallery(OpenError::InUse { .. })
+                    | DaemonError::Outbox(OutboxError::InUse { .. }),
+                ) if started.elapsed() < PATIENCE => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(error.into()),

@@ -4,6 +4,8 @@
 use super::failure::Failure;
 use super::operation::Operation;
 use super::reply::Reply;
+use super::request::Sender;
+use super::trail::Trail;
 use serde_json::Value;
 
 /// A door.
@@ -16,9 +18,15 @@ pub trait Door: Send + Sync {
 }
 
 /// `unlock`: the state of the door, unlocked.
-pub(super) fn unlock(door: &dyn Door, reason: &str) -> Result<Reply, Failure> {
-    tracing::info!(reason, "remote unlock");
-    door.unlock().map_err(|why| Failure::Door { why })?;
+pub(super) fn unlock(
+    door: &dyn Door,
+    trail: &Trail,
+    by: &Sender,
+    reason: &str,
+) -> Result<Reply, Failure> {
+    let outcome = door.unlock();
+    trail.unlocked(by, reason, outcome.as_ref().map(|()| ()).map_err(String::as_str));
+    outcome.map_err(|why| Failure::Door { why })?;
     let mut reply = Reply::success(Operation::Unlock);
     reply.insert("door", door.state());
     Ok(reply)

@@ -38,13 +38,17 @@ pub enum Operation {
     AppRevoke,
     /// Give an application another key.
     AppRotate,
+    /// Whether the audit log is as it was written.
+    AuditVerify,
+    /// Lines of the audit log.
+    AuditList,
 }
 
 use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 16] = [
+    pub const ALL: [Operation; 18] = [
         Enroll,
         Verify,
         Search,
@@ -61,6 +65,8 @@ impl Operation {
         AppList,
         AppRevoke,
         AppRotate,
+        AuditVerify,
+        AuditList,
     ];
 
     /// The name in the topic, behind `cmd/`.
@@ -82,6 +88,8 @@ impl Operation {
             AppList => "app/list",
             AppRevoke => "app/revoke",
             AppRotate => "app/rotate",
+            AuditVerify => "audit/verify",
+            AuditList => "audit/list",
         }
     }
 
@@ -112,19 +120,20 @@ impl Operation {
             Compare => Some(Permission::Compare),
             SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
             Unlock => Some(Permission::Unlock),
-            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate => None,
+            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate | AuditVerify
+            | AuditList => None,
         }
     }
 
-    /// Whether only the command line has this operation: who may ask is decided by who runs the
-    /// door. For everybody else it does not exist.
+    /// Whether only the command line has this operation: who may ask, and who asked, is the business
+    /// of who runs the door. For everybody else it does not exist.
     pub(super) fn is_local(self) -> bool {
-        matches!(self, AppCreate | AppList | AppRevoke | AppRotate)
+        matches!(self, AppCreate | AppList | AppRevoke | AppRotate | AuditVerify | AuditList)
     }
 
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
-        matches!(self, SubjectList | Stats | Health | AppList)
+        matches!(self, SubjectList | Stats | Health | AppList | AuditVerify | AuditList)
     }
 }
 

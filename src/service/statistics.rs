@@ -41,6 +41,11 @@ impl Times {
 
     /// The block `timings_ms`: the stages that ran, and the total up to this moment.
     pub fn block(&self) -> Value {
+        Value::Object(self.milliseconds())
+    }
+
+    /// The same as a map.
+    pub fn milliseconds(&self) -> Map<String, Value> {
         let stages = self.stages.iter().copied();
         let total = std::iter::once(("total", self.total()));
         stages.chain(total).map(|(name, took)| (name.to_owned(), rounded(took))).collect()

@@ -2,6 +2,7 @@
 //! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
 
 use super::administration::Administration;
+use super::audit::Look;
 use super::failure::{Failure, ImageField, Validation};
 use super::operation::Operation;
 use super::payload::{Payload, payload};
@@ -38,6 +39,8 @@ pub(super) enum Valid {
     Health,
     /// Who may ask.
     Administration(Administration),
+    /// What was done.
+    Audit(Look),
 }
 
 /// What the five operations on images have in common: a probe, checks, and a task.
@@ -153,6 +156,7 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
             payload.administration().map(Valid::Administration)
         }
+        Operation::AuditVerify | Operation::AuditList => payload.look().map(Valid::Audit),
     }
 }
 
