@@ -4,6 +4,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use doorward::calibrate::{self, CalibrateError};
+use doorward::camera::{self, CommandError};
 use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
 use doorward::evaluate::{self, EvaluateError};
@@ -117,6 +118,8 @@ enum Command {
     /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
     /// similarity, and the door's threshold at the present gallery size.
     Calibrate(calibrate::Command),
+    #[command(subcommand)]
+    Camera(camera::Command),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -233,6 +236,8 @@ enum Failure {
     #[error(transparent)]
     Calibrate(#[from] CalibrateError),
     #[error(transparent)]
+    Camera(#[from] CommandError),
+    #[error(transparent)]
     Edit(#[from] EditError),
     #[error("cannot write {path}: {reason}")]
     Plot { path: PathBuf, reason: std::io::Error },
@@ -245,9 +250,10 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Usage(_) | Self::Edit(EditError::Text { .. }) => {
-                ExitCode::from(2)
-            }
+            Self::Config(_)
+            | Self::Usage(_)
+            | Self::Camera(CommandError::NoCamera | CommandError::Settings(_))
+            | Self::Edit(EditError::Text { .. }) => ExitCode::from(2),
             Self::Daemon(error) | Self::Local(LocalError::Files(error))
                 if error.is_configuration() =>
             {
@@ -363,6 +369,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Evaluate(evaluate) => {
             let result = evaluate.run(&Analyzer::load()?)?;
             out(format_args!("{result}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Camera(camera) => {
+            let result = camera.run(&config.camera)?;
+            out(format_args!("{result:#}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {

@@ -7,7 +7,8 @@ mod load;
 
 pub use edit::{EditError, set_in_file};
 pub use keys::{
-    Config, Device, Gallery, ImageUrl, KEYS, Key, Liveness, Log, Mqtt, SECTIONS, Search, Service,
+    Camera, Config, Device, Gallery, ImageUrl, KEYS, Key, Liveness, Log, Mqtt, SECTIONS, Search,
+    Service,
 };
 pub use load::{ConfigError, OPERATING_POINTS};
 

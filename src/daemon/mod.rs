@@ -2,6 +2,7 @@
 //!
 //! | worker | ends when |
 //! |---|---|
+//! | camera, if one is configured | its last handle is dropped |
 //! | vision threads, behind the service's queue | the service is dropped |
 //! | scrub of the gallery's file, from time to time | the runtime stops |
 //! | embedded broker, if no other is configured | after the session |
@@ -16,6 +17,7 @@ mod settings;
 use control::Control;
 pub use local::{Local, LocalError};
 
+use crate::camera::{self, Camera, CameraError};
 use crate::config::Config;
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
@@ -70,6 +72,12 @@ pub enum DaemonError {
     /// The applications.
     #[error(transparent)]
     Applications(#[from] service::ApplicationsError),
+    /// Camera settings that cannot be used.
+    #[error(transparent)]
+    CameraSettings(#[from] camera::SettingsError),
+    /// The camera.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
     /// The control socket.
     #[error("cannot listen on {path}: {reason}")]
     Control {
@@ -104,6 +112,7 @@ impl DaemonError {
             | Self::Auth(_)
             | Self::Clients(_)
             | Self::TwoAuthorities
+            | Self::CameraSettings(_)
             | Self::Mqtt(_) => true,
             Self::Service(error) => matches!(error, service::StartError::UrlAllow(_)),
             _ => false,
@@ -132,6 +141,11 @@ pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), Dae
     Ok((Arc::new(service), gallery))
 }
 
+/// The configured camera, being opened; `None`: there is none.
+fn start_camera(config: &Config) -> Result<Option<Camera>, DaemonError> {
+    Ok(settings::camera(config)?.map(Camera::start).transpose()?)
+}
+
 /// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
 /// login that the daemon made.
 pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonError> {
@@ -147,6 +161,7 @@ pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonE
 pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::service(config)?;
     AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;
+    settings::camera(config)?;
     crate::mqtt::check(&settings::mqtt(config)?)?;
     Ok(())
 }
@@ -169,7 +184,12 @@ pub async fn run(config: &Config) -> Result<(), DaemonError> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
+    // First, so that it finds its exposure while the models are loaded.
+    let camera = start_camera(config)?;
     let (service, gallery) = open_service(config)?;
+    if let Some(camera) = camera {
+        service.attach(camera);
+    }
     tokio::spawn(scrub::scrub_when_due(gallery));
     let data_dir = &config.device.data_dir;
     let control = Control::start(data_dir, service.clone())

@@ -2,7 +2,7 @@
 
 use super::DaemonError;
 use crate::config::Config;
-use crate::{mqtt, service};
+use crate::{camera, mqtt, service};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +26,11 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         clients,
         ..service::Settings::default()
     })
+}
+
+/// The camera's part, checked; `None`: there is no camera.
+pub fn camera(config: &Config) -> Result<Option<camera::Settings>, camera::SettingsError> {
+    camera::Settings::new(&config.camera)
 }
 
 /// The MQTT session's part, checked.

@@ -48,6 +48,7 @@ pub use settings::{
     Auth, BadClient, Permission, Settings, UnknownAuth, UnknownPermission, clients,
 };
 
+use crate::camera::Camera;
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
 use crate::picture::allow::BadEntry;
@@ -62,7 +63,7 @@ use reply::Reply;
 use serde_json::{Map, Value, json};
 use statistics::{Statistics, Times};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
@@ -77,6 +78,7 @@ pub struct Service {
     statistics: Statistics,
     applications: Arc<Applications>,
     recognizer: Arc<Recognizer>,
+    camera: OnceLock<Camera>,
 }
 
 /// Why the service does not start.
@@ -117,7 +119,19 @@ impl Service {
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
             recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),
+            camera: OnceLock::new(),
         })
+    }
+
+    /// Gives the service the camera that `camera:` stands for. The first one stays.
+    pub fn attach(&self, camera: Camera) {
+        // One that has a camera needs no other.
+        let _ = self.camera.set(camera);
+    }
+
+    /// Whether there is a camera, with frames or without.
+    pub fn has_camera(&self) -> bool {
+        self.camera.get().is_some()
     }
 
     /// Answers one request. Never panics; waits for nothing unboundedly.
@@ -210,7 +224,10 @@ impl Service {
                     "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
                 }),
             ),
-            ("camera", json!("not configured")),
+            (
+                "camera",
+                self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
+            ),
             ("door", json!("not configured")),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
