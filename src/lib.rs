@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | [`config`] | one table of keys: file, environment, defaults, help | act on a value |
 //! | [`picture`] | untrusted bytes in, RGB pixels out | know faces |
+//! | [`camera`] | frames from a V4L2 device or from files in its place | decode unasked, look for faces |
 //! | [`nn`] | weights from GGUF, operators on candle tensors | know faces |
 //! | [`face`] | detector, alignment, embedder, liveness, quality | know requests, files or topics |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
@@ -22,6 +23,7 @@
 
 pub mod access;
 pub mod calibrate;
+pub mod camera;
 pub mod config;
 pub mod daemon;
 pub mod evaluate;

@@ -4,6 +4,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use doorward::calibrate::{self, CalibrateError};
+use doorward::camera::{self, CommandError};
 use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
 use doorward::evaluate::{self, EvaluateError};
@@ -14,8 +15,8 @@ use doorward::service::{Body, Credentials};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +39,14 @@ struct Cli {
 enum Command {
     /// Runs the daemon until SIGTERM or SIGINT.
     Run,
+    /// Holds the strike's line for the daemon, which starts this itself.
+    #[command(hide = true)]
+    HoldStrike { profile: String, lock: String },
+    /// Unlocks the door once.
+    Unlock {
+        /// Why, for the log.
+        reason: String,
+    },
     /// Stores the face in a picture under a subject.
     Enroll {
         #[command(flatten)]
@@ -124,6 +133,8 @@ enum Command {
     /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
     /// similarity, and the door's threshold at the present gallery size.
     Calibrate(calibrate::Command),
+    #[command(subcommand)]
+    Camera(camera::Command),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -266,6 +277,8 @@ enum Failure {
     #[error(transparent)]
     Calibrate(#[from] CalibrateError),
     #[error(transparent)]
+    Camera(#[from] CommandError),
+    #[error(transparent)]
     Edit(#[from] EditError),
     #[error("cannot write {path}: {reason}")]
     Plot { path: PathBuf, reason: std::io::Error },
@@ -278,9 +291,10 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Usage(_) | Self::Edit(EditError::Text { .. }) => {
-                ExitCode::from(2)
-            }
+            Self::Config(_)
+            | Self::Usage(_)
+            | Self::Camera(CommandError::NoCamera | CommandError::Settings(_))
+            | Self::Edit(EditError::Text { .. }) => ExitCode::from(2),
             Self::Daemon(error) | Self::Local(LocalError::Files(error))
                 if error.is_configuration() =>
             {
@@ -319,6 +333,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             // A picture on its way from a URL may take 15 s; nobody waits for it any more.
             runtime.shutdown_timeout(Duration::from_secs(1));
             Ok(ExitCode::SUCCESS)
+        }
+        Command::HoldStrike { profile, lock } => {
+            daemon::hold_strike(&profile, &lock)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Unlock { reason } => {
+            let mut body = Map::new();
+            set(&mut body, "reason", Some(reason));
+            runtime.block_on(local(&config, "unlock", body))
         }
         Command::Enroll { picture, subject_id, add } => {
             let mut body = picture.body()?;
@@ -412,6 +435,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Evaluate(evaluate) => {
             let result = evaluate.run(Arc::new(Analyzer::load()?))?;
             out(format_args!("{result}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Camera(camera) => {
+            let result = camera.run(&config.camera)?;
+            out(format_args!("{result:#}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {

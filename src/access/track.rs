@@ -44,9 +44,8 @@ impl Tracks {
     pub fn follow(&mut self, faces: &[Detection], now: Duration) -> Vec<Track> {
         let (last, frame) = (self.frames, self.frames + 1);
         self.frames = frame;
-        self.tracks.retain(|track| {
-            track.frame == last || now.saturating_sub(track.seen) <= LOST_AFTER
-        });
+        self.tracks
+            .retain(|track| track.frame == last || now.saturating_sub(track.seen) <= LOST_AFTER);
         let mut here: Vec<Track> = Vec::new();
         for face in faces.iter().take(MOST) {
             let best = self

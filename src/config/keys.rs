@@ -113,6 +113,32 @@ keys! {
         /// username with a password or a client certificate.
         clients: Vec<String> = Vec::new();
     }
+    #[doc = " The camera at the door."]
+    camera: Camera {
+        /// The device, best by a name that stays the same, such as /dev/v4l/by-id/usb-…-index0
+        /// (`doorward camera list` shows them). "replay:DIR" plays the JPEG and PNG files of a folder
+        /// in the order of their names, "replay:FILE" an .avi or .mjpeg file of JPEGs. Empty: no
+        /// camera.
+        source: String = String::new();
+        /// Wished width in pixels, before any turn; of what the camera offers, the nearest is taken.
+        width: u32 = 640;
+        /// Wished height in pixels.
+        height: u32 = 480;
+        /// Wished frames a second, 1 to 120; the rate of a replay.
+        fps: u32 = 15;
+        /// MJPG, YUYV, NV12 or GREY. auto: the best of them that the camera offers at that size.
+        format: String = "auto".to_owned();
+        /// Milliseconds after opening a device in which its frames are thrown away, while it finds
+        /// its exposure.
+        warm_up_ms: u32 = 500;
+        /// Milliseconds without a frame until the device is closed and opened again.
+        timeout_ms: u32 = 2000;
+        /// Degrees clockwise by which the frames are turned, for a camera that is mounted on its
+        /// side: 0, 90, 180 or 270.
+        rotate: u16 = 0;
+        /// Whether a replay starts again when it has ended.
+        replay_loop: bool = true;
+    }
     #[doc = " Who is enrolled."]
     gallery: Gallery {
         /// Keep the crop of each enrolled face, for return_image and for a change of the model.

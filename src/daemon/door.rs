@@ -8,7 +8,7 @@ use super::worker::{Progress, Running, Worker};
 use doorward_board::deadman::{HeldPin, SpawnError};
 use doorward_board::door::{By, Part, Why};
 use doorward_board::linux::{Delay, Gpio, GpioError};
-use doorward_board::profile::{Lines, ProfileError};
+use doorward_board::profile::ProfileError;
 use doorward_board::simulated::{Script, ScriptError, Simulated};
 use doorward_board::wiegand::{Card, CardError, Format, Frame};
 use doorward_board::{
@@ -20,7 +20,6 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ use tracing::{error, info, warn};
 
 /// Orders that wait for the next step.
 const ORDERS: usize = 8;
-/// What happened and nobody has recorded yet; beyond it the newest is dropped and counted.
+/// What happened and nobody has recorded yet; beyond it the newest is only logged.
 const HAPPENINGS: usize = 256;
 /// Between two attempts at a board whose lines cannot be had.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -144,7 +143,6 @@ pub struct DoorHandle {
     orders: SyncSender<Waiting>,
     cards: SyncSender<Card>,
     happenings: Arc<Mutex<Receiver<Event>>>,
-    dropped: Arc<AtomicU64>,
     state: watch::Receiver<State>,
 }
 
@@ -170,13 +168,11 @@ impl DoorWorker {
             faults: BTreeSet::new(),
             board,
         });
-        let dropped = Arc::new(AtomicU64::new(0));
-        let keeper =
-            Keeper { origin, waiting, happened, dropped: dropped.clone(), state, settings };
+        let keeper = Keeper { origin, waiting, happened, state, settings };
         let cards_of_gpio = Arc::new(Mutex::new(to_send));
         let worker = Worker::start("door", move |running| keeper.keep(running, &cards_of_gpio))?;
         let happenings = Arc::new(Mutex::new(happenings));
-        let handle = DoorHandle { origin, orders, cards, happenings, dropped, state: seen };
+        let handle = DoorHandle { origin, orders, cards, happenings, state: seen };
         Ok(Self { handle, worker })
     }
 
@@ -224,11 +220,6 @@ impl DoorHandle {
         happenings.recv_timeout(patience).ok()
     }
 
-    /// How many happenings were dropped since nobody recorded them.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
     /// How the door is, and every change of it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
@@ -240,7 +231,6 @@ struct Keeper {
     origin: Instant,
     waiting: Receiver<Waiting>,
     happened: SyncSender<Event>,
-    dropped: Arc<AtomicU64>,
     state: watch::Sender<State>,
     settings: Settings,
 }
@@ -320,8 +310,8 @@ impl Keeper {
                 while running.goes_on() {
                     match cards.recv_timeout(Duration::from_millis(200)) {
                         Ok(card) => {
-                            let sent = Frame::new(format, card)
-                                .map(|frame| lines.send(&mut Delay, frame));
+                            let sent =
+                                Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame));
                             match sent {
                                 Ok(Ok(())) => {}
                                 Ok(Err(error)) => error!("the Wiegand lines: {error:?}"),
@@ -388,8 +378,8 @@ impl Keeper {
         if matches!(event, Event::Motion(_)) {
             return;
         }
-        if self.happened.try_send(event).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Err(lost) = self.happened.try_send(event) {
+            error!(%lost, "nobody records what happens at the door");
         }
     }
 }

@@ -30,7 +30,7 @@ pub use door::DoorError;
 pub use local::{Local, LocalError};
 
 use crate::access::{GroupError, UnknownPolicy, ZoneError};
-use crate::camera;
+use crate::camera::{self, Camera};
 use crate::config::{Config, ConfigError};
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
@@ -94,6 +94,12 @@ pub enum DaemonError {
     /// The applications.
     #[error(transparent)]
     Applications(#[from] service::ApplicationsError),
+    /// Camera settings that cannot be used.
+    #[error(transparent)]
+    CameraSettings(#[from] camera::SettingsError),
+    /// The camera.
+    #[error(transparent)]
+    Camera(#[from] camera::CameraError),
     /// The control socket.
     #[error("cannot listen on {path}: {reason}")]
     Control {
@@ -129,12 +135,6 @@ pub enum DaemonError {
     /// The strike's line, in the process that holds it.
     #[error(transparent)]
     HoldStrike(#[from] HoldStrikeError),
-    /// The camera.
-    #[error(transparent)]
-    Camera(#[from] camera::CameraError),
-    /// What the camera is told.
-    #[error(transparent)]
-    CameraSettings(#[from] camera::SettingsError),
     /// The events.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -205,6 +205,11 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
     };
     let service = Arc::new(Service::new(parts, service_settings)?);
     Ok(Opened { service, analyzer, gallery, outbox })
+}
+
+/// The configured camera, being opened; `None`: there is none.
+fn start_camera(config: &Config) -> Result<Option<Camera>, DaemonError> {
+    Ok(settings::camera(config)?.map(Camera::start).transpose()?)
 }
 
 /// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
@@ -368,10 +373,7 @@ fn start_door(config: &Config) -> Result<Option<DoorWorker>, DaemonError> {
 }
 
 /// The door of another configuration, once the first has locked and let go of its lines.
-fn replaced(
-    door: Option<DoorWorker>,
-    config: &Config,
-) -> Result<Option<DoorWorker>, DaemonError> {
+fn replaced(door: Option<DoorWorker>, config: &Config) -> Result<Option<DoorWorker>, DaemonError> {
     drop(door);
     start_door(config)
 }

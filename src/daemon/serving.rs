@@ -5,7 +5,7 @@ use super::control::{self, Control};
 use super::door::DoorHandle;
 use super::terminal::{Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
-use super::{DaemonError, Opened, open_service, record, scrub, settings};
+use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
 use crate::access::Unarmed;
 use crate::camera::Camera;
 use crate::config::Config;
@@ -54,10 +54,12 @@ impl Serving {
         let started = Instant::now();
         let mut mqtt = settings::mqtt(config)?;
         let access = settings::access(config)?;
-        let camera = settings::camera(config)?.map(Camera::start).transpose()?;
+        let camera = start_camera(config)?;
         let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
-        let Opened { service, analyzer, gallery, outbox } =
-            open_service(config, house, camera.clone())?;
+        let Opened { service, analyzer, gallery, outbox } = open_service(config, house)?;
+        if let Some(camera) = camera.clone() {
+            service.attach(camera);
+        }
         let beginning = outbox.clone();
         let beginning = tokio::task::spawn_blocking(move || record::started(&beginning));
         let mut tasks = JoinSet::new();
@@ -122,13 +124,15 @@ impl Serving {
     pub fn progress(&self) -> Vec<Counter> {
         let terminal = self.terminal.progress().into_iter();
         let terminal = terminal.map(|(name, progress)| counter(name, progress));
-        let camera = self.camera.clone().map(|camera| Counter::new("camera", move || camera.progress()));
+        let camera =
+            self.camera.clone().map(|camera| Counter::new("camera", move || camera.progress()));
         terminal.chain(camera).collect()
     }
 
     /// Stops them in the order in which they need each other.
     pub async fn stop(self, reason: &'static str) {
-        let Self { session, delivery, control, embedded, terminal, camera, outbox, mut tasks } = self;
+        let Self { session, delivery, control, embedded, terminal, camera, outbox, mut tasks } =
+            self;
         tasks.abort_all();
         // Threads that wait for frames and happenings, half a second at most.
         let terminal = tokio::task::spawn_blocking(move || {

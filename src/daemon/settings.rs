@@ -44,6 +44,11 @@ pub fn outbox(config: &Config) -> outbox::Settings {
     }
 }
 
+/// The camera's part, checked; `None`: there is no camera.
+pub fn camera(config: &Config) -> Result<Option<camera::Settings>, camera::SettingsError> {
+    camera::Settings::new(&config.camera)
+}
+
 /// The MQTT session's part, checked.
 pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
     let mqtt = &config.mqtt;

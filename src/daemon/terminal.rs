@@ -115,7 +115,9 @@ fn judge(
             match judge.judge(&picture, clock.at(frame.taken()), unarmed) {
                 Ok(Some(decision)) => parts.act(&decision),
                 Ok(None) => {}
-                Err(error) => error!("the networks failed, nobody is judged by this frame: {error}"),
+                Err(error) => {
+                    error!("the networks failed, nobody is judged by this frame: {error}")
+                }
             }
         }
     })

@@ -93,13 +93,13 @@ pub fn approaches(
     let step = (walkers.len() / crowd.residents.max(1)).max(1);
     let mut walkers: Vec<_> = walkers.into_iter().step_by(step).take(crowd.residents).collect();
     let (extra, strangers) = single.split_at(others.min(single.len()));
-    enrolled.extend(extra.iter().filter_map(|(identity, paths)| Some((*identity, *paths.first()?))));
+    enrolled
+        .extend(extra.iter().filter_map(|(identity, paths)| Some((*identity, *paths.first()?))));
     for (_, paths) in strangers.iter().take(crowd.strangers) {
         walkers.extend(paths.first().map(|path| Walker { path, identity: None }));
     }
 
-    let folder =
-        tempfile::tempdir().map_err(|error| EvaluateError::Approach(error.to_string()))?;
+    let folder = tempfile::tempdir().map_err(|error| EvaluateError::Approach(error.to_string()))?;
     let gallery = Arc::new(filled(analyzer, root, &enrolled, folder.path())?);
     let settings = settings(crowd.target_fpir)?;
     let progress = ProgressBar::new(walkers.len() as u64);
@@ -133,10 +133,8 @@ fn filled(
         FaceChoice::Centre.judge(analyzer, picture, |portrait| portrait.embedding())
     })?;
     let failed = |error: GalleryError| EvaluateError::Approach(error.to_string());
-    let settings = crate::gallery::Settings {
-        model_id: analyzer.model_id().to_owned(),
-        store_images: false,
-    };
+    let settings =
+        crate::gallery::Settings { model_id: analyzer.model_id().to_owned(), store_images: false };
     let gallery = Gallery::open(&folder.join("gallery.redb"), settings)
         .map_err(|error| EvaluateError::Approach(error.to_string()))?;
     for ((identity, _), embedding) in enrolled.iter().zip(embeddings) {
@@ -190,14 +188,8 @@ fn frame(photograph: &Picture, step: u32) -> Picture {
     ];
     // From the frame back into the photograph.
     let (a, b) = (turn_cos / scale, turn_sin / scale);
-    let matrix = [
-        a,
-        b,
-        centre[0] - a * at[0] - b * at[1],
-        -b,
-        a,
-        centre[1] + b * at[0] - a * at[1],
-    ];
+    let matrix =
+        [a, b, centre[0] - a * at[0] - b * at[1], -b, a, centre[1] + b * at[0] - a * at[1]];
     let seen = photograph.warped(&matrix, FRAME.0, FRAME.1, Border::Repeated);
     let light = 1.0 + 0.06 * (phase * 0.4).sin();
     let mut state = u64::from(step) + 1;

@@ -53,6 +53,7 @@ pub use settings::{
     Auth, BadClient, Permission, Settings, UnknownAuth, UnknownPermission, clients,
 };
 
+use crate::camera::Camera;
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
 use crate::outbox::Outbox;
@@ -69,7 +70,7 @@ use serde_json::{Map, Value, json};
 use statistics::Statistics;
 pub(crate) use statistics::Times;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::watch;
 use trail::Trail;
@@ -88,6 +89,7 @@ pub struct Service {
     trail: Arc<Trail>,
     recognizer: Arc<Recognizer>,
     door: Option<Arc<dyn Door>>,
+    camera: OnceLock<Camera>,
 }
 
 /// What the service works with.
@@ -145,7 +147,19 @@ impl Service {
             }),
             trail,
             door,
+            camera: OnceLock::new(),
         })
+    }
+
+    /// Gives the service the camera that `camera:` stands for. The first one stays.
+    pub fn attach(&self, camera: Camera) {
+        // One that has a camera needs no other.
+        let _ = self.camera.set(camera);
+    }
+
+    /// Whether there is a camera, with frames or without.
+    pub fn has_camera(&self) -> bool {
+        self.camera.get().is_some()
     }
 
     /// Answers one request. Never panics; waits for nothing unboundedly.
@@ -240,7 +254,10 @@ impl Service {
             ),
             ("outbox", self.outbox()),
             ("audit", json!(self.trail.outbox().stats().audit)),
-            ("camera", json!("not configured")),
+            (
+                "camera",
+                self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
+            ),
             ("door", self.door.as_ref().map_or(json!("not configured"), |door| door.state())),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
