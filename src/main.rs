@@ -317,6 +317,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Command::HoldStrike { profile, lock } = &cli.command {
+        // Before the configuration is read: a mistake in it must not keep the line from being held.
+        daemon::hold_strike(profile, lock)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = Config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Every command checks the level, and the daemon alone logs at it: on the command line only
@@ -334,10 +339,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             runtime.shutdown_timeout(Duration::from_secs(1));
             Ok(ExitCode::SUCCESS)
         }
-        Command::HoldStrike { profile, lock } => {
-            daemon::hold_strike(&profile, &lock)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::HoldStrike { .. } => Ok(ExitCode::SUCCESS),
         Command::Unlock { reason } => {
             let mut body = Map::new();
             set(&mut body, "reason", Some(reason));

@@ -11,7 +11,7 @@ use crate::service::similarity::{Level, cosine, similarity};
 use std::time::Duration;
 
 /// Usable looks after which the attempt is over, whatever they say.
-const MOST_LOOKS: usize = 8;
+const MOST_LOOKS: usize = 12;
 /// From 50 on a face is live.
 const LIVE: f64 = 50.0;
 /// Consecutive frames of a living face before a camera differ by more than this in the mean of all
@@ -306,7 +306,8 @@ mod tests {
     #[test]
     fn looks_that_name_several_subjects_let_nobody_in() {
         let bob: &[(&str, f32)] = &[("bob", 0.7), ("ada", 0.2)];
-        let looks = (0..8).map(|i| look(if i % 2 == 0 { ADA } else { bob }, 2.0)).collect();
+        let looks =
+            (0..MOST_LOOKS).map(|i| look(if i % 2 == 0 { ADA } else { bob }, 2.0)).collect();
         assert_eq!(
             after(looks, &Settings::default()),
             Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_stranger_and_a_double_are_nobody() {
-        let stranger = after(vec![look(NOBODY, 2.0); 8], &Settings::default());
+        let stranger = after(vec![look(NOBODY, 2.0); MOST_LOOKS], &Settings::default());
         let Verdict::Failed(Outcome::Unknown, Reason::BelowThreshold { best, threshold }) =
             stranger
         else {
@@ -323,23 +324,23 @@ mod tests {
         };
         assert!(best < threshold && threshold == 82.0);
         let double: &[(&str, f32)] = &[("ada", 0.7), ("eve", 0.68)];
-        let double = after(vec![look(double, 2.0); 8], &Settings::default());
+        let double = after(vec![look(double, 2.0); MOST_LOOKS], &Settings::default());
         assert!(matches!(double, Verdict::Failed(Outcome::Unknown, Reason::Ambiguous { .. })));
     }
 
     #[test]
     fn an_empty_gallery_and_numbers_that_are_none_let_nobody_in() {
         for found in [&[][..], &[("ada", f32::NAN)], &[("ada", 0.7), ("bob", f32::NAN)]] {
-            let verdict = after(vec![look(found, 2.0); 8], &Settings::default());
+            let verdict = after(vec![look(found, 2.0); MOST_LOOKS], &Settings::default());
             assert_eq!(outcome(verdict), Some(Outcome::Unknown), "{found:?}");
         }
-        let verdict = after(vec![look(ADA, f32::NAN); 8], &Settings::default());
+        let verdict = after(vec![look(ADA, f32::NAN); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(verdict), Some(Outcome::Spoof));
     }
 
     #[test]
     fn a_spoof_is_refused_at_the_end_and_a_doubtful_frame_is_outweighed() {
-        let spoof = after(vec![look(ADA, -1.0); 8], &Settings::default());
+        let spoof = after(vec![look(ADA, -1.0); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(spoof), Some(Outcome::Spoof));
         let live = [2.0, -1.0, 2.0].map(|odds| look(ADA, odds)).to_vec();
         assert_eq!(after(live, &Settings::default()), Verdict::Recognised("ada".into()));
@@ -348,14 +349,14 @@ mod tests {
     #[test]
     fn a_picture_held_up_after_a_living_face_is_judged_as_a_picture() {
         let mut looks = vec![look(NOBODY, 6.0); 5];
-        looks.extend(vec![look(ADA, -2.0); 3]);
+        looks.extend(vec![look(ADA, -2.0); 7]);
         assert_eq!(outcome(after(looks, &Settings::default())), Some(Outcome::Spoof));
     }
 
     #[test]
     fn liveness_not_judged_is_not_passed_unless_it_is_off() {
         let blind = Usable { liveness: None, ..look(ADA, 0.0) };
-        let verdict = after(vec![blind.clone(); 8], &Settings::default());
+        let verdict = after(vec![blind.clone(); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(verdict), Some(Outcome::Spoof));
         let off = Settings { liveness: LivenessPolicy::Off, ..Settings::default() };
         assert_eq!(after(vec![blind; 3], &off), Verdict::Recognised("ada".into()));
@@ -365,10 +366,10 @@ mod tests {
     fn a_face_that_does_not_move_at_all_is_a_picture() {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
-        for step in 0..8 {
+        for step in 0..12 {
             attempt.add(Look::Usable(look(ADA, 5.0)), &frame(0), 1, ms(step));
         }
-        let verdict = attempt.verdict(&settings, 82.0, 1, ms(8));
+        let verdict = attempt.verdict(&settings, 82.0, 1, ms(12));
         assert_eq!(verdict, Verdict::Failed(Outcome::Spoof, Reason::Frozen));
     }
 

@@ -25,8 +25,10 @@ use std::time::{Duration, Instant};
 
 /// Size of a frame.
 const FRAME: (u32, u32) = (640, 480);
-/// Frames of an approach: 2 s.
-const FRAMES: u32 = 20;
+/// Frames of an approach: 2 s of walking …
+const WALK: u32 = 20;
+/// … and 2 s of standing before the door.
+const FRAMES: u32 = 40;
 /// Time from one to the next.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Size of the photograph in the first frame and in the last, against its own.
@@ -177,7 +179,7 @@ fn walk(mut judge: Judge, photograph: &Picture) -> Result<Ended, FaceError> {
 
 /// One frame of an approach.
 fn frame(photograph: &Picture, step: u32) -> Picture {
-    let share = step as f32 / (FRAMES - 1) as f32;
+    let share = (step as f32 / WALK as f32).min(1.0);
     let phase = step as f32 * 0.9;
     let scale = FAR * (NEAR / FAR).powf(share);
     let (turn_sin, turn_cos) = (0.05 * (phase * 0.7).sin()).sin_cos();
