@@ -3,6 +3,7 @@
 use super::{DaemonError, control, open_service, start_camera};
 use crate::config::Config;
 use crate::gallery::OpenError;
+use crate::outbox::OutboxError;
 use crate::picture;
 use crate::service::Service;
 use serde_json::Value;
@@ -52,13 +53,14 @@ impl Local {
             if daemon.is_some() {
                 return Ok(Self { config: config.clone(), own: None });
             }
-            match open_service(config) {
-                Ok((service, _)) => {
-                    return Ok(Self { config: config.clone(), own: Some(service) });
+            match open_service(config, None) {
+                Ok(opened) => {
+                    return Ok(Self { config: config.clone(), own: Some(opened.service) });
                 }
-                Err(DaemonError::Gallery(OpenError::InUse { .. }))
-                    if started.elapsed() < PATIENCE =>
-                {
+                Err(
+                    DaemonError::Gallery(OpenError::InUse { .. })
+                    | DaemonError::Outbox(OutboxError::InUse { .. }),
+                ) if started.elapsed() < PATIENCE => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(error.into()),

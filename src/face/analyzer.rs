@@ -127,6 +127,19 @@ impl Analyzer {
         Ok(best)
     }
 
+    /// Finds the faces in a frame of a camera, largest first: upright ones, of at least a twentieth
+    /// of the frame's long side. For every frame of a video, where [`Analyzer::detect`] takes its
+    /// time to find a face in whatever was sent.
+    pub fn faces_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {
+        let mut faces = self.detect_at(frame, SCALES[0])?;
+        if faces.is_empty() {
+            // Before the lens a face may be larger than the frame.
+            faces = self.detect_at(frame, SMALLEST_SCALE)?;
+        }
+        faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        Ok(faces)
+    }
+
     /// Finds faces that stand upright in the picture, largest first.
     fn detect_upright(&self, picture: &Picture) -> Result<Vec<Detection>, FaceError> {
         let long_side = picture.width().max(picture.height());

@@ -9,6 +9,7 @@ use std::time::Duration;
 struct House {
     service: Service,
     gallery: Arc<Gallery>,
+    outbox: Arc<Outbox>,
     _folder: tempfile::TempDir,
 }
 
@@ -22,8 +23,17 @@ fn house_with(settings: Settings) -> House {
     let used_by = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
     let gallery = Arc::new(Gallery::open(&folder.path().join("gallery"), used_by).unwrap());
     let applications = Applications::open(&folder.path().join("applications")).unwrap();
-    let service = Service::new(analyzer, Arc::clone(&gallery), applications, settings).unwrap();
-    House { service, gallery, _folder: folder }
+    let outbox = Outbox::open(&folder.path().join("events"), Default::default()).unwrap();
+    let outbox = Arc::new(outbox);
+    let parts = Parts {
+        analyzer,
+        gallery: gallery.clone(),
+        applications,
+        outbox: outbox.clone(),
+        door: None,
+    };
+    let service = Service::new(parts, settings).unwrap();
+    House { service, gallery, outbox, _folder: folder }
 }
 
 impl House {
