@@ -4,17 +4,28 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-/// A Debian package and the program that shows it is there.
+use std::path::{Path, PathBuf};
+
+/// A Debian package and what shows that it is there.
 pub struct Need {
-    program: &'static str,
+    sign: Sign,
     package: &'static str,
 }
 
-/// The broker and the certificates of the black-box tests.
+enum Sign {
+    Program(&'static str),
+    Library(&'static str),
+}
+
+/// What compiling takes beside Rust and a C compiler: the bindings to V4L2 are made of the kernel's headers.
+pub const BUILD: &[Need] = &[Need { sign: Sign::Library("libclang"), package: "libclang-dev" }];
+
+/// The broker, the certificates and the videos of the black-box tests.
 pub const TESTS: &[Need] = &[
-    Need { program: "mosquitto", package: "mosquitto" },
-    Need { program: "mosquitto_pub", package: "mosquitto-clients" },
-    Need { program: "openssl", package: "openssl" },
+    Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
+    Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
+    Need { sign: Sign::Program("ffmpeg"), package: "ffmpeg" },
 ];
 
 /// What is missing and could not be installed.
@@ -25,7 +36,7 @@ pub struct Missing(String);
 /// Makes sure that every need is met.
 pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     let missing: Vec<&str> =
-        needs.iter().filter(|need| !is_installed(need.program)).map(|need| need.package).collect();
+        needs.iter().filter(|need| !need.is_met()).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -38,11 +49,40 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
         // was not there before, so nobody misses it.
         let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
     }
-    if installed && needs.iter().all(|need| is_installed(need.program)) {
-        Ok(())
-    } else {
-        Err(Missing(packages))
+    if installed && needs.iter().all(Need::is_met) { Ok(()) } else { Err(Missing(packages)) }
+}
+
+impl Need {
+    fn is_met(&self) -> bool {
+        match self.sign {
+            Sign::Program(program) => is_installed(program),
+            Sign::Library(library) => has_library(library),
+        }
     }
+}
+
+/// Looks where distributions put shared libraries, LLVM's own folders and those of an architecture
+/// included, and where `LIBCLANG_PATH` says.
+fn has_library(library: &str) -> bool {
+    let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    let below = roots.iter().flat_map(|root| entries(root));
+    let folders: Vec<_> = below
+        .flat_map(|folder| [folder.join("lib"), folder])
+        .chain(roots.clone())
+        .chain(named)
+        .collect();
+    folders.iter().flat_map(|folder| entries(folder)).any(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let rest = name.strip_prefix(library).unwrap_or_default();
+        // libclang.so, libclang-14.so.1; not libclang-cpp.so.
+        rest.contains(".so") && !rest.starts_with("-cpp")
+    })
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = folder.read_dir() else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 /// Servers live in sbin, which is not on everybody's path.
