@@ -53,7 +53,7 @@ pub use settings::{
 
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
-use crate::outbox::Outbox;
+use crate::outbox::{Chain, Outbox};
 use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
@@ -210,6 +210,7 @@ impl Service {
 
     /// Versions and states: what `health` answers beside the common fields. Never waits.
     pub fn health(&self) -> Map<String, Value> {
+        let (outbox, audit) = self.records();
         let fields = [
             ("health", json!("up")),
             ("device_id", json!(self.recognizer.settings.device_id)),
@@ -222,24 +223,27 @@ impl Service {
                     "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
                 }),
             ),
-            ("outbox", self.outbox()),
-            ("audit", json!(self.trail.outbox().stats().audit)),
+            ("outbox", outbox),
+            ("audit", audit),
             ("camera", json!("not configured")),
             ("door", json!("not configured")),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What waits for the broker, and what was lost.
-    fn outbox(&self) -> Value {
+    /// What waits for the broker and what was lost; and the head of the audit log, to be kept by
+    /// whoever wants to know later that nothing was rewritten.
+    fn records(&self) -> (Value, Value) {
         let stats = self.trail.outbox().stats();
-        json!({
+        let outbox = json!({
             "depth": stats.depth,
             "last_seq": stats.last_seq,
             "delivered": stats.delivered,
             "dropped": stats.dropped,
             "not_recorded": stats.not_recorded,
-        })
+        });
+        let Chain { first, last, head, .. } = stats.audit;
+        (outbox, json!({ "first": first, "last": last, "head": head }))
     }
 
     /// Changes with every change of the gallery.
