@@ -56,7 +56,7 @@ pub use settings::{
 use crate::camera::Camera;
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
-use crate::outbox::Outbox;
+use crate::outbox::{Chain, Outbox};
 use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
@@ -240,6 +240,7 @@ impl Service {
 
     /// Versions and states: what `health` answers beside the common fields. Never waits.
     pub fn health(&self) -> Map<String, Value> {
+        let (outbox, audit) = self.records();
         let fields = [
             ("health", json!("up")),
             ("device_id", json!(self.recognizer.settings.device_id)),
@@ -252,8 +253,8 @@ impl Service {
                     "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
                 }),
             ),
-            ("outbox", self.outbox()),
-            ("audit", json!(self.trail.outbox().stats().audit)),
+            ("outbox", outbox),
+            ("audit", audit),
             (
                 "camera",
                 self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
@@ -263,16 +264,19 @@ impl Service {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What waits for the broker, and what was lost.
-    fn outbox(&self) -> Value {
+    /// What waits for the broker and what was lost; and the head of the audit log, to be kept by
+    /// whoever wants to know later that nothing was rewritten.
+    fn records(&self) -> (Value, Value) {
         let stats = self.trail.outbox().stats();
-        json!({
+        let outbox = json!({
             "depth": stats.depth,
             "last_seq": stats.last_seq,
             "delivered": stats.delivered,
             "dropped": stats.dropped,
             "not_recorded": stats.not_recorded,
-        })
+        });
+        let Chain { first, last, head, .. } = stats.audit;
+        (outbox, json!({ "first": first, "last": last, "head": head }))
     }
 
     /// Changes with every change of the gallery.
