@@ -44,6 +44,13 @@ impl FaceError {
     }
 }
 
+impl<'a> From<&'a crate::picture::Picture> for crate::nn::Pixels<'a> {
+    fn from(picture: &'a crate::picture::Picture) -> Self {
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        Self { rgb: picture.rgb(), height, width }
+    }
+}
+
 impl From<crate::nn::WeightsError> for FaceError {
     fn from(error: crate::nn::WeightsError) -> Self {
         Self(error.to_string())
