@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use doorward::calibrate::{self, CalibrateError};
 use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
+use doorward::doctor;
 use doorward::evaluate::{self, EvaluateError};
 use doorward::face::{Analyzer, FaceError};
 use doorward::import::{self, ImportError};
@@ -117,6 +118,8 @@ enum Command {
     /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
     /// similarity, and the door's threshold at the present gallery size.
     Calibrate(calibrate::Command),
+    /// Prints what to add to a report of a fault: processor, models, versions.
+    Doctor,
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -363,6 +366,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Evaluate(evaluate) => {
             let result = evaluate.run(&Analyzer::load()?)?;
             out(format_args!("{result}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor => {
+            out(format_args!("{:#}\n", doctor::report()?))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {

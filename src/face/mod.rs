@@ -18,7 +18,7 @@ mod portrait;
 mod quality;
 
 pub use align::{aligned_crop, template_to_picture};
-pub use analyzer::{Analyzer, Faces, ModelFiles};
+pub use analyzer::{Analyzer, Faces, ModelFiles, SHIPPED};
 pub use attributes::{AttributeFeatures, Attributes};
 pub use detection::Detection;
 pub use detector::Detector;

@@ -2,8 +2,9 @@
 
 use super::kernel::{BytesTimes, Q8_0};
 use super::level::Level;
+use super::map::values;
 use super::{Weights, WeightsError};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Storage, Tensor, bail};
 use candle_nn::Module;
 
 /// A linear layer of few outputs: `[rows, inputs]` to `[rows, outputs]`.
@@ -70,12 +71,17 @@ impl Projection {
                 linear.forward(&x.reshape((1, ()))?)?.flatten_all()?.to_vec1()
             }
             Stored::Bytes(matrix) => {
-                let vector = x.flatten_all()?.to_vec1()?;
+                let x = x.contiguous()?;
+                let (storage, layout) = x.storage_and_layout();
+                let Storage::Cpu(storage) = &*storage else {
+                    bail!("not in the processor's memory")
+                };
+                let vector = values(storage, layout)?;
                 if vector.len() != matrix.columns {
                     bail!("{} values for {} inputs", vector.len(), matrix.columns);
                 }
                 let mut y = vec![0.0; self.bias.len()];
-                self.level.run(BytesTimes { matrix, vector: &vector, output: &mut y });
+                self.level.run(BytesTimes { matrix, vector, output: &mut y });
                 y.iter_mut().zip(&self.bias).for_each(|(y, bias)| *y += bias);
                 Ok(y)
             }

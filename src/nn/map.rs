@@ -146,7 +146,8 @@ fn written<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [
     }
 }
 
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+/// The f32 values behind a contiguous tensor.
+pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
         _ => bail!("a map is f32 and contiguous, not {layout:?}"),

@@ -101,7 +101,7 @@ impl<'a> Weights<'a> {
         let name = format!("{layer}.weight");
         let tensor = self.content.tensor(&mut Cursor::new(self.file), &name, &Device::Cpu)?;
         expect(name, tensor.shape().dims(), &[outputs, inputs])?;
-        if tensor.dtype() != GgmlDType::Q8_0 || inputs % Q8_0::GROUP != 0 {
+        if tensor.dtype() != GgmlDType::Q8_0 || !inputs.is_multiple_of(Q8_0::GROUP) {
             return Ok(None);
         }
         // Each group is an f16 and 32 bytes.

@@ -133,9 +133,8 @@ impl Line<'_> {
             for (tap, weight) in weights.iter_mut().enumerate() {
                 *weight = V::load(self.taps.add(tap * BLOCK));
             }
-            let inner_end = ((self.width - 1) / STRIDE
-                + usize::from(STRIDE == 2 && self.width % 2 == 0))
-            .clamp(1, columns);
+            // Their last tap, column · stride + 1, is below the width.
+            let inner_end = ((self.width + STRIDE - 2) / STRIDE).clamp(1, columns);
             self.edge::<V, STRIDE>(&weights, 0, to);
             let mut column = 1;
             while column + AT_ONCE <= inner_end {

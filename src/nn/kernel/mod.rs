@@ -30,3 +30,6 @@ unsafe fn prelu<V: Lanes>(x: V, slope: V) -> V {
         x.smallest(zero).times_plus(slope, x.largest(zero))
     }
 }
+
+#[cfg(test)]
+mod tests;
