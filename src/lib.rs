@@ -19,6 +19,7 @@
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
 //! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
+//! | [`doctor`] | processor, models, versions, as JSON | change anything |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
 
 pub mod access;
@@ -26,6 +27,7 @@ pub mod calibrate;
 pub mod camera;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod evaluate;
 pub mod face;
 pub mod gallery;

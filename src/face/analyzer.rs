@@ -44,6 +44,20 @@ pub struct ModelFiles<'a> {
     pub model_id: &'a str,
 }
 
+impl<'a> ModelFiles<'a> {
+    /// Each file and its name in `models/`.
+    pub fn by_name(&self) -> [(&'static str, &'a [u8]); 6] {
+        [
+            ("yunet.gguf", self.yunet),
+            ("sface.gguf", self.sface),
+            ("minifasnet-v2.gguf", self.minifasnet_v2),
+            ("minifasnet-v1se.gguf", self.minifasnet_v1se),
+            ("attributes.gguf", self.attributes),
+            ("liveness.gguf", self.liveness),
+        ]
+    }
+}
+
 /// The models that are part of the program.
 pub const SHIPPED: ModelFiles<'static> = ModelFiles {
     yunet: include_bytes!("../../models/yunet.gguf"),
