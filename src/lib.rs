@@ -3,6 +3,8 @@
 //! Data walks one way:
 //!
 //! ```text
+//! camera ─► picture ─► face ─► access ─► doorward_board   (the door)
+//!                                 └────► outbox ─► mqtt   (the house)
 //! mqtt ─► service ─► picture ─► face ─► gallery ─► answer
 //! ```
 //!
@@ -15,6 +17,7 @@
 //! | [`face`] | detector, alignment, embedder, liveness, quality | know requests, files or topics |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
+//! | [`access`] | the door's judgement on frames | move anything, read a clock |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |

@@ -204,8 +204,8 @@ enum App {
         /// How many of each kind, as search=100,verify=50; of a kind that is not named, none.
         #[arg(long, value_delimiter = ',', requires = "testing")]
         quota: Option<Vec<String>>,
-        /// What it may ask for: enroll, verify, search, liveness, compare, subject, admin
-        /// [default: all but admin].
+        /// What it may ask for: enroll, verify, search, liveness, compare, subject, unlock, admin
+        /// [default: all but admin and unlock].
         #[arg(long, value_delimiter = ',')]
         allow: Option<Vec<String>>,
     },

@@ -16,6 +16,7 @@
 
 mod approaches;
 mod attributes;
+mod clips;
 mod command;
 mod detection;
 mod embeddings;
@@ -30,6 +31,7 @@ mod verification;
 
 pub use approaches::{Crowd, approaches};
 pub use attributes::attributes;
+pub use clips::clips;
 pub use command::Command;
 pub use detection::detection;
 pub use embeddings::Embeddings;

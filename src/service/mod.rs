@@ -430,11 +430,12 @@ impl Service {
 
     /// The door, if whoever asks may unlock it from afar.
     fn unlockable(&self, local: bool) -> Result<Arc<dyn Door>, Failure> {
-        let refused = |why: &str| Failure::Permission { why: why.to_owned() };
         if !local && !self.recognizer.settings.remote_unlock {
-            return Err(refused("this door is not unlocked from afar: see door.remote_unlock"));
+            let why = "this door is not unlocked from afar: see door.remote_unlock".to_owned();
+            return Err(Failure::Permission { why });
         }
-        self.door.clone().ok_or_else(|| refused("there is no door here: see door.board"))
+        let none = || Failure::Door { why: "there is no door here: see door.board".to_owned() };
+        self.door.clone().ok_or_else(none)
     }
 
     /// Does `work` without pixels: the command line's at once, anybody else's when its turn comes.

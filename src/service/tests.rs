@@ -187,7 +187,7 @@ async fn denied(house: &House, caller: &Caller) -> Vec<&'static str> {
     denied
 }
 
-const ALL_GUARDED: [&str; 9] = [
+const ALL_GUARDED: [&str; 10] = [
     "enroll",
     "verify",
     "search",
@@ -197,6 +197,7 @@ const ALL_GUARDED: [&str; 9] = [
     "subject/get",
     "subject/update",
     "subject/delete",
+    "unlock",
 ];
 
 #[tokio::test]
@@ -214,8 +215,8 @@ async fn who_asks_may_do_what_it_was_permitted() {
     assert_eq!(denied(&house, &named("stranger")).await, everything);
     assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
     let desk = denied(&house, &named("desk")).await;
-    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 7, "{desk:?}");
-    let office = ["enroll", "verify", "search", "liveness", "compare"];
+    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 8, "{desk:?}");
+    let office = ["enroll", "verify", "search", "liveness", "compare", "unlock"];
     assert_eq!(denied(&house, &named("office")).await, office);
     assert_eq!(denied(&house, &anybody).await, everything);
     let answer = house.ask("search", json!({"request_id": "r"})).await;
