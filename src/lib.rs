@@ -15,7 +15,7 @@
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
-//! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
+//! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
 //! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
