@@ -19,7 +19,7 @@
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`access`] | the door's judgement on frames | move anything, read a clock |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
-//! | [`mqtt`] | MQTT 5 session, topics, request and response, embedded broker | judge a request's content |
+//! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
 //! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |

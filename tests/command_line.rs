@@ -248,6 +248,7 @@ fn the_configuration_is_printed_checked_and_overridden() {
         ("[image_url]\nallow = [\"http://x\"]", &[], "image_url.allow"),
         ("[mqtt]\npermissions = [\"dance\"]", &[], "mqtt.permissions"),
         ("[service]\nauth = \"none\"", &[], "service.auth"),
+        ("[homeassistant]\nprefix = \"#\"", &[], "homeassistant.prefix"),
         ("[mqtt]\nclients = [\"desk\"]", &[], "mqtt.clients"),
         ("[mqtt]\nclients = [\"desk: dance\"]", &[], "`dance` is no permission"),
         // Names of clients are worth nothing where all have one login, or none.

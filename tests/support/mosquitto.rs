@@ -102,6 +102,8 @@ impl Mosquitto {
         lines.extend(wanted.largest_packet.map(|bytes| format!("max_packet_size {bytes}")));
         lines.push(format!("allow_anonymous {}", !wanted.logins));
         if wanted.logins {
+            // Whom the access list denies what.
+            lines.push("log_type all".into());
             for (name, password) in Self::LOGINS.into_iter().chain([Self::HOUSE]) {
                 let create = if self.file("passwords").exists() { &[][..] } else { &["-c"] };
                 run(Command::new("mosquitto_passwd").args(create).args([
