@@ -59,7 +59,7 @@ impl<'a> ModelFiles<'a> {
 }
 
 /// The models that are part of the program.
-pub const SHIPPED: ModelFiles<'static> = ModelFiles {
+pub static SHIPPED: ModelFiles<'static> = ModelFiles {
     yunet: include_bytes!("../../models/yunet.gguf"),
     sface: include_bytes!("../../models/sface.gguf"),
     minifasnet_v2: include_bytes!("../../models/minifasnet-v2.gguf"),

@@ -2,7 +2,6 @@
 
 use super::kernel::{BytesTimes, Q8_0};
 use super::level::Level;
-use super::map::values;
 use super::{Weights, WeightsError};
 use candle_core::{Result, Storage, Tensor, bail};
 use candle_nn::Module;
@@ -73,10 +72,12 @@ impl Projection {
             Stored::Bytes(matrix) => {
                 let x = x.contiguous()?;
                 let (storage, layout) = x.storage_and_layout();
-                let Storage::Cpu(storage) = &*storage else {
-                    bail!("not in the processor's memory")
+                let (Storage::Cpu(storage), Some((start, end))) =
+                    (&*storage, layout.contiguous_offsets())
+                else {
+                    bail!("a vector lies in the processor's memory in one piece");
                 };
-                let vector = values(storage, layout)?;
+                let vector = &storage.as_slice::<f32>()?[start..end];
                 if vector.len() != matrix.columns {
                     bail!("{} values for {} inputs", vector.len(), matrix.columns);
                 }

@@ -13,13 +13,17 @@ pub type Shape = (usize, usize, usize);
 pub struct Map {
     /// One dimension; the map is its beginning.
     values: Tensor,
+    /// Its first value, through which operators reach the memory: candle lists the axes of what is
+    /// written in place on the heap each time, and a single value has none.
+    handle: Tensor,
     shape: Shape,
 }
 
 impl Map {
     /// A map without pixels.
     pub fn new() -> Result<Self> {
-        Ok(Self { values: Tensor::zeros(0, DType::F32, &Device::Cpu)?, shape: (0, 0, 0) })
+        let values = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+        Ok(Self { handle: values.clone(), values, shape: (0, 0, 0) })
     }
 
     /// Height, width, channels.
@@ -42,6 +46,7 @@ impl Map {
         let len = self.len();
         if self.values.elem_count() < len {
             self.values = Tensor::zeros(len, DType::F32, &Device::Cpu)?;
+            self.handle = self.values.narrow(0, 0, 1)?;
         }
         Ok(len)
     }
@@ -49,7 +54,7 @@ impl Map {
     /// The map becomes what `fill` writes; every value is to be written.
     pub(super) fn fill(&mut self, shape: Shape, fill: impl Fn(&mut [f32])) -> Result<()> {
         let len = self.shaped(shape)?;
-        self.values.inplace_op1(&Fill(|y: &mut [f32]| fill(&mut y[..len])))
+        self.handle.inplace_op1(&Fill(|y: &mut [f32]| fill(&mut y[..len])))
     }
 
     /// The map becomes what `fill` makes of `x`; every value is to be written.
@@ -82,7 +87,7 @@ impl Map {
     ) -> Result<()> {
         let lens = (self.len(), x.len());
         let op = Fill(|y: &mut [f32], x: &[f32]| change(&mut y[..lens.0], &x[..lens.1]));
-        self.values.inplace_op2(&x.values, &op)
+        self.handle.inplace_op2(&x.handle, &op)
     }
 
     /// Changes the map in place, by `a` and `b`.
@@ -95,7 +100,7 @@ impl Map {
         let op = Fill(|y: &mut [f32], a: &[f32], b: &[f32]| {
             change(&mut y[..lens.0], &a[..lens.1], &b[..lens.2]);
         });
-        self.values.inplace_op3(&a.values, &b.values, &op)
+        self.handle.inplace_op3(&a.handle, &b.handle, &op)
     }
 
     /// The map becomes a plain run of `len` values, of which every one is to be written.
@@ -136,21 +141,13 @@ impl Bordered {
     }
 }
 
-/// A function over the values of contiguous f32 tensors as a candle operator.
+/// A function over the memory of f32 tensors, from its beginning, as a candle operator.
 struct Fill<F>(F);
 
-fn written<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => bail!("a map is f32 and contiguous, not {layout:?}"),
-    }
-}
-
-/// The f32 values behind a contiguous tensor.
-pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => bail!("a map is f32 and contiguous, not {layout:?}"),
+fn written(storage: &mut CpuStorage) -> Result<&mut [f32]> {
+    match storage {
+        CpuStorage::F32(values) => Ok(values),
+        _ => bail!("a map is f32"),
     }
 }
 
@@ -159,8 +156,8 @@ impl<F: Fn(&mut [f32])> InplaceOp1 for Fill<F> {
         "fill"
     }
 
-    fn cpu_fwd(&self, y: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        self.0(written(y, layout)?);
+    fn cpu_fwd(&self, y: &mut CpuStorage, _: &Layout) -> Result<()> {
+        self.0(written(y)?);
         Ok(())
     }
 }
@@ -170,14 +167,8 @@ impl<F: Fn(&mut [f32], &[f32])> InplaceOp2 for Fill<F> {
         "fill-from"
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &mut CpuStorage,
-        at: &Layout,
-        a: &CpuStorage,
-        a_at: &Layout,
-    ) -> Result<()> {
-        self.0(written(y, at)?, values(a, a_at)?);
+    fn cpu_fwd(&self, y: &mut CpuStorage, _: &Layout, a: &CpuStorage, _: &Layout) -> Result<()> {
+        self.0(written(y)?, a.as_slice()?);
         Ok(())
     }
 }
@@ -190,13 +181,13 @@ impl<F: Fn(&mut [f32], &[f32], &[f32])> InplaceOp3 for Fill<F> {
     fn cpu_fwd(
         &self,
         y: &mut CpuStorage,
-        at: &Layout,
+        _: &Layout,
         a: &CpuStorage,
-        a_at: &Layout,
+        _: &Layout,
         b: &CpuStorage,
-        b_at: &Layout,
+        _: &Layout,
     ) -> Result<()> {
-        self.0(written(y, at)?, values(a, a_at)?, values(b, b_at)?);
+        self.0(written(y)?, a.as_slice()?, b.as_slice()?);
         Ok(())
     }
 }
