@@ -39,5 +39,6 @@ pub use liveness::{LivenessThreshold, liveness};
 pub use manifest::EvaluateError;
 pub use photographs::FaceChoice;
 pub use quality::quality;
+pub use rates::{Rate, area_under_roc, rounded};
 pub use search::search;
 pub use verification::{anchors, verification};

@@ -30,6 +30,9 @@ const HEAD_REGIONS: [Region; 3] = [
     Region { rows: (10, 14), columns: (3, 11) },
 ];
 
+/// In the face's last map of 7×7: all of it.
+const FACE: Region = Region { rows: (0, 7), columns: (0, 7) };
+
 /// Cells of a map, each side from the first up to, not including, the second.
 struct Region {
     rows: (usize, usize),
@@ -87,7 +90,7 @@ impl AttributeHeads {
         Ok(Self([
             head(sunglasses, MIDDLE_CHANNELS + LAST_CHANNELS)?,
             head(mask, MIDDLE_CHANNELS)?,
-            head(veil, around)?,
+            head(veil, around + LAST_CHANNELS)?,
             head(hat, around)?,
         ]))
     }
@@ -130,7 +133,7 @@ fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
     Ok(AttributeFeatures([
         Tensor::cat(&eyes, 1)?,
         MOUTH.mean(face.middle())?,
-        around.clone(),
+        Tensor::cat(&[&around, &FACE.mean(face.last_map())?], 1)?,
         around,
     ]))
 }
