@@ -4,53 +4,95 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-/// A Debian package and the program that shows it is there.
+/// A Debian package, and what shows it is there.
 pub struct Need {
-    program: &'static str,
+    /// A program by its name, or a file or folder by its whole path.
+    shown_by: &'static str,
+    /// With `:arm64` behind its name where it is another architecture's.
     package: &'static str,
 }
 
 /// The broker and the certificates of the black-box tests.
 pub const TESTS: &[Need] = &[
-    Need { program: "mosquitto", package: "mosquitto" },
-    Need { program: "mosquitto_pub", package: "mosquitto-clients" },
-    Need { program: "openssl", package: "openssl" },
+    Need { shown_by: "mosquitto", package: "mosquitto" },
+    Need { shown_by: "mosquitto_pub", package: "mosquitto-clients" },
+    Need { shown_by: "openssl", package: "openssl" },
+];
+
+/// To build for 64-bit ARM: Debian's compiler, beside the machine's own. libclang is for the
+/// bindings to Video4Linux, made anew at each build.
+pub const AARCH64: &[Need] = &[
+    Need { shown_by: "/usr/bin/rustc", package: "rustc-web" },
+    Need { shown_by: "/usr/bin/cargo", package: "cargo-web" },
+    Need {
+        shown_by: "/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib",
+        package: "libstd-rust-web-dev:arm64",
+    },
+    Need { shown_by: "aarch64-linux-gnu-gcc", package: "gcc-aarch64-linux-gnu" },
+    Need {
+        shown_by: "/usr/aarch64-linux-gnu/include/linux/videodev2.h",
+        package: "libc6-dev-arm64-cross",
+    },
+    Need { shown_by: "/usr/lib/x86_64-linux-gnu/libclang-14.so.1", package: "libclang-dev" },
+];
+
+/// The same for 32-bit ARM.
+pub const ARMV7: &[Need] = &[
+    Need { shown_by: "/usr/bin/rustc", package: "rustc-web" },
+    Need { shown_by: "/usr/bin/cargo", package: "cargo-web" },
+    Need {
+        shown_by: "/usr/lib/rustlib/armv7-unknown-linux-gnueabihf/lib",
+        package: "libstd-rust-web-dev:armhf",
+    },
+    Need { shown_by: "arm-linux-gnueabihf-gcc", package: "gcc-arm-linux-gnueabihf" },
+    Need {
+        shown_by: "/usr/arm-linux-gnueabihf/include/linux/videodev2.h",
+        package: "libc6-dev-armhf-cross",
+    },
+    Need { shown_by: "/usr/lib/x86_64-linux-gnu/libclang-14.so.1", package: "libclang-dev" },
 ];
 
 /// What is missing and could not be installed.
 #[derive(Debug, thiserror::Error)]
-#[error("missing on this machine; install it with: sudo apt-get install -y {0}")]
+#[error("missing on this machine; install it with: {0}")]
 pub struct Missing(String);
 
 /// Makes sure that every need is met.
 pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     let missing: Vec<&str> =
-        needs.iter().filter(|need| !is_installed(need.program)).map(|need| need.package).collect();
+        needs.iter().filter(|need| !is_there(need.shown_by)).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let packages = missing.join(" ");
-    println!("installing {packages} with apt");
-    let installed = apt(&["update", "-qq"], &[])
+    println!("installing {} with apt", missing.join(" "));
+    let mut foreign: Vec<&str> =
+        missing.iter().filter_map(|package| Some(package.split_once(':')?.1)).collect();
+    foreign.dedup();
+    let installed = foreign.iter().all(|name| privileged("dpkg", &["--add-architecture", name]))
+        && apt(&["update", "-qq"], &[])
         && apt(&["install", "-y", "-qq", "--no-install-recommends"], &missing);
-    if installed && packages.split(' ').any(|package| package == "mosquitto") {
+    if installed && missing.contains(&"mosquitto") {
         // Debian starts it at once, on the port that the embedded broker of `doorward run` wants. It
         // was not there before, so nobody misses it.
         let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
     }
-    if installed && needs.iter().all(|need| is_installed(need.program)) {
-        Ok(())
-    } else {
-        Err(Missing(packages))
+    if installed && needs.iter().all(|need| is_there(need.shown_by)) {
+        return Ok(());
     }
+    let architectures: String =
+        foreign.iter().map(|name| format!("sudo dpkg --add-architecture {name} && ")).collect();
+    Err(Missing(format!(
+        "{architectures}sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    )))
 }
 
 /// Servers live in sbin, which is not on everybody's path.
-fn is_installed(program: &str) -> bool {
+fn is_there(what: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
-        .any(|dir| dir.join(program).is_file())
+        .any(|dir| dir.join(what).exists())
 }
 
 fn apt(arguments: &[&str], packages: &[&str]) -> bool {
