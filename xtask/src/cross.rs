@@ -138,7 +138,7 @@ pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
          and {program:.1} MB the program (at most {PROGRAM_LIMIT})",
         binary.display()
     );
-    if program > PROGRAM_LIMIT {
+    if profile == Profile::Dist && program > PROGRAM_LIMIT {
         return Err(CrossError::TooLarge { program });
     }
     Ok(())

@@ -9,6 +9,7 @@ mod prerequisites;
 mod reference;
 mod test;
 mod train;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         dist: bool,
     },
+    /// The daemon on an emulated board with a real kernel, checked from outside
+    VmTest,
     /// Every test
     Test {
         /// For the test programs, such as the name of a test, or --nocapture
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
             let profile = if dist { cross::Profile::Dist } else { cross::Profile::Release };
             cross::run(target, profile).map_err(Into::into)
         }
+        Command::VmTest => vm::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
     match result {

@@ -52,6 +52,26 @@ pub const ARMV7: &[Need] = &[
     Need { shown_by: "/usr/lib/x86_64-linux-gnu/libclang-14.so.1", package: "libclang-dev" },
 ];
 
+/// To make the image of the virtual terminal and to talk to it.
+pub const VIRTUAL_TERMINAL: &[Need] = &[
+    Need {
+        shown_by: "/usr/share/keyrings/debian-archive-keyring.gpg",
+        package: "debian-archive-keyring",
+    },
+    Need { shown_by: "make", package: "make" },
+    // For the tools of the kernel's own build, which look for it without architecture.
+    Need { shown_by: "gcc", package: "gcc" },
+    Need { shown_by: "aarch64-linux-gnu-gcc-12", package: "gcc-12-aarch64-linux-gnu" },
+    Need { shown_by: "depmod", package: "kmod" },
+    Need { shown_by: "cpio", package: "cpio" },
+    Need { shown_by: "mosquitto", package: "mosquitto" },
+    Need { shown_by: "mosquitto_pub", package: "mosquitto-clients" },
+    Need { shown_by: "openssl", package: "openssl" },
+];
+
+/// The machine of the virtual terminal.
+pub const QEMU: &[Need] = &[Need { shown_by: "qemu-system-aarch64", package: "qemu-system-arm" }];
+
 /// What is missing and could not be installed.
 #[derive(Debug, thiserror::Error)]
 #[error("missing on this machine; install it with: {0}")]
