@@ -14,6 +14,7 @@
 //! stopped. `no_face` counts them apart in every result. Names that end in `_95` are 95 % confidence
 //! intervals.
 
+mod approaches;
 mod attributes;
 mod command;
 mod detection;
@@ -27,6 +28,7 @@ mod recognised;
 mod search;
 mod verification;
 
+pub use approaches::{Crowd, approaches};
 pub use attributes::attributes;
 pub use command::Command;
 pub use detection::detection;

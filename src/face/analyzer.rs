@@ -44,6 +44,20 @@ pub struct ModelFiles<'a> {
     pub model_id: &'a str,
 }
 
+impl<'a> ModelFiles<'a> {
+    /// Each file and its name in `models/`.
+    pub fn by_name(&self) -> [(&'static str, &'a [u8]); 6] {
+        [
+            ("yunet.gguf", self.yunet),
+            ("sface.gguf", self.sface),
+            ("minifasnet-v2.gguf", self.minifasnet_v2),
+            ("minifasnet-v1se.gguf", self.minifasnet_v1se),
+            ("attributes.gguf", self.attributes),
+            ("liveness.gguf", self.liveness),
+        ]
+    }
+}
+
 /// The models that are part of the program.
 pub const SHIPPED: ModelFiles<'static> = ModelFiles {
     yunet: include_bytes!("../../models/yunet.gguf"),
@@ -125,6 +139,19 @@ impl Analyzer {
             }
         }
         Ok(best)
+    }
+
+    /// Finds the faces in a frame of a camera, largest first: upright ones, of at least a twentieth
+    /// of the frame's long side. For every frame of a video, where [`Analyzer::detect`] takes its
+    /// time to find a face in whatever was sent.
+    pub fn faces_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {
+        let mut faces = self.detect_at(frame, SCALES[0])?;
+        if faces.is_empty() {
+            // Before the lens a face may be larger than the frame.
+            faces = self.detect_at(frame, SMALLEST_SCALE)?;
+        }
+        faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        Ok(faces)
     }
 
     /// Finds faces that stand upright in the picture, largest first.

@@ -9,7 +9,7 @@
 use super::align::{CROP, View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
-use crate::nn::{Activation, Linear, Weights, WeightsError};
+use crate::nn::{Linear, Weights, WeightsError};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
@@ -81,7 +81,7 @@ pub(super) struct AttributeHeads([Linear; 4]);
 impl AttributeHeads {
     /// Reads `attributes.gguf`.
     pub(super) fn load(weights: &Weights<'_>) -> std::result::Result<Self, WeightsError> {
-        let head = |name, inputs| Linear::load(weights, name, inputs, 1, Activation::Identity);
+        let head = |name, inputs| Linear::load(weights, name, inputs, 1);
         let [sunglasses, mask, veil, hat] = Attributes::NAMES;
         let around = HEAD_REGIONS.len() * MIDDLE_CHANNELS;
         Ok(Self([

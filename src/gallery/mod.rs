@@ -35,7 +35,8 @@ pub use subject::{
 };
 
 use crate::face::Embedding;
-use file::{GalleryFile, ScrubbedCopy, begin_write};
+use crate::record_file::begin_write;
+use file::{GalleryFile, ScrubbedCopy};
 use index::{Index, is_unit};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use std::collections::BTreeMap;
@@ -221,6 +222,11 @@ impl Gallery {
             Ok(index) => index.search(probe, limit),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// How many templates a search compares with: those of this model. From memory.
+    pub fn comparable_templates(&self) -> usize {
+        self.index.read().map_or(0, |index| index.templates())
     }
 
     /// The image stored with a template; none when it has none or is gone.

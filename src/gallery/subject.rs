@@ -120,6 +120,14 @@ pub struct Candidate {
     pub template: TemplateId,
 }
 
+#[cfg(test)]
+impl Candidate {
+    /// A candidate as a search might find it.
+    pub(crate) fn of(subject_id: &str, cosine: f32) -> Self {
+        Self { subject_id: subject_id.to_owned(), cosine, template: TemplateId(0) }
+    }
+}
+
 /// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {

@@ -136,6 +136,9 @@ pub(super) enum Failure {
     /// This client may not do that.
     #[error("Permission denied")]
     Permission { why: String },
+    /// The door did not unlock.
+    #[error("Door did not unlock")]
+    Door { why: String },
     /// A bug, a damaged file, a full disk.
     #[error("Internal server error")]
     Internal {
@@ -174,7 +177,7 @@ impl Failure {
             Failure::Unauthorized => 401,
             Failure::Permission { .. } | Failure::Quota(_) => 403,
             Failure::Internal { .. } => 500,
-            Failure::Busy | Failure::Camera(_) => 503,
+            Failure::Busy | Failure::Camera(_) | Failure::Door { .. } => 503,
             _ => 400,
         }
     }
@@ -210,6 +213,7 @@ impl Failure {
                 format!("INSUFFICIENT_QUOTA_{}", kind.name().to_ascii_uppercase())
             }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
+            Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
             Failure::Internal { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
         }
@@ -235,6 +239,7 @@ impl Failure {
             Failure::Unauthorized
             | Failure::Quota(_)
             | Failure::Permission { .. }
+            | Failure::Door { .. }
             | Failure::Internal { .. }
             | Failure::Busy => None,
         }
@@ -248,6 +253,7 @@ impl Failure {
             | Failure::ImageSize { why, .. }
             | Failure::ImageFormat { why, .. }
             | Failure::Subject { why }
+            | Failure::Door { why }
             | Failure::Permission { why } => Some(why),
             Failure::Camera(_) => Some("no camera is configured; send the image itself"),
             _ => None,

@@ -82,11 +82,18 @@ const TABLE: &[Field] = &[
     field("enabled", Kind::Bool(None), &[SubjectUpdate]),
     field("valid_from", Kind::Number(None), &[SubjectUpdate]),
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
+    // The door.
+    field("reason", Kind::Text(None), &[Unlock]),
     // Who may ask.
     field("testing", Kind::Bool(Some(false)), &[AppCreate]),
     field("quota", Kind::Texts, &[AppCreate]),
     field("allow", Kind::Texts, &[AppCreate]),
     field("app", Kind::Text(None), &[AppRevoke, AppRotate]),
+    // What was done.
+    field("line", Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
+    field("hash", Kind::Text(None), &[AuditVerify]),
+    field("since", Kind::Number(Some(0.0)), &[AuditList]),
+    field("limit", Kind::Number(Some(100.0)), &[AuditList]),
 ];
 
 const fn field(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field {

@@ -24,6 +24,8 @@ pub enum Operation {
     SubjectUpdate,
     /// Remove a subject with all its templates.
     SubjectDelete,
+    /// Pulse the strike.
+    Unlock,
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -36,13 +38,17 @@ pub enum Operation {
     AppRevoke,
     /// Give an application another key.
     AppRotate,
+    /// Whether the audit log is as it was written.
+    AuditVerify,
+    /// Lines of the audit log.
+    AuditList,
 }
 
 use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 18] = [
         Enroll,
         Verify,
         Search,
@@ -52,12 +58,15 @@ impl Operation {
         SubjectGet,
         SubjectUpdate,
         SubjectDelete,
+        Unlock,
         Stats,
         Health,
         AppCreate,
         AppList,
         AppRevoke,
         AppRotate,
+        AuditVerify,
+        AuditList,
     ];
 
     /// The name in the topic, behind `cmd/`.
@@ -72,12 +81,15 @@ impl Operation {
             SubjectGet => "subject/get",
             SubjectUpdate => "subject/update",
             SubjectDelete => "subject/delete",
+            Unlock => "unlock",
             Stats => "stats",
             Health => "health",
             AppCreate => "app/create",
             AppList => "app/list",
             AppRevoke => "app/revoke",
             AppRotate => "app/rotate",
+            AuditVerify => "audit/verify",
+            AuditList => "audit/list",
         }
     }
 
@@ -107,19 +119,21 @@ impl Operation {
             Liveness => Some(Permission::Liveness),
             Compare => Some(Permission::Compare),
             SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
-            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate => None,
+            Unlock => Some(Permission::Unlock),
+            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate | AuditVerify
+            | AuditList => None,
         }
     }
 
-    /// Whether only the command line has this operation: who may ask is decided by who runs the
-    /// door. For everybody else it does not exist.
+    /// Whether only the command line has this operation: who may ask, and who asked, is the business
+    /// of who runs the door. For everybody else it does not exist.
     pub(super) fn is_local(self) -> bool {
-        matches!(self, AppCreate | AppList | AppRevoke | AppRotate)
+        matches!(self, AppCreate | AppList | AppRevoke | AppRotate | AuditVerify | AuditList)
     }
 
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
-        matches!(self, SubjectList | Stats | Health | AppList)
+        matches!(self, SubjectList | Stats | Health | AppList | AuditVerify | AuditList)
     }
 }
 
@@ -132,7 +146,7 @@ mod tests {
         for operation in Operation::ALL {
             assert_eq!(Operation::named(operation.name()), Some(operation));
         }
-        assert_eq!(Operation::named("unlock"), None);
+        assert_eq!(Operation::named("lock"), None);
         assert_eq!(Operation::named("Enroll"), None);
     }
 }

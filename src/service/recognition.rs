@@ -7,16 +7,19 @@ use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::Bytes;
 use super::operation::Operation;
-use super::reply::{Reply, unix_time};
+use super::reply::Reply;
+use super::request::Sender;
 use super::settings::Settings;
 use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
+use super::trail::Trail;
 use super::valid::{Checks, Task};
 use crate::face::{
     Analyzer, Attributes, Detection, Embedding, FaceError, Faces, Liveness, Portrait, Quality,
 };
-use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
+use crate::gallery::{Candidate, EnrolMode, Enrolled, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
+use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -28,6 +31,7 @@ const CROP_QUALITY: u8 = 90;
 /// The networks, the gallery and what was configured about them.
 pub(super) struct Recognizer {
     pub analyzer: Arc<Analyzer>,
+    pub trail: Arc<Trail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
 }
@@ -39,7 +43,13 @@ pub(super) struct Job {
     pub images: Vec<Bytes>,
     pub checks: Checks,
     pub task: Task,
-    /// Whether the caller may give a new face to a subject that has groups.
+    pub by: Author,
+}
+
+/// Who wants it done.
+pub(super) struct Author {
+    pub sender: Sender,
+    /// Whether it may give a new face to a subject that has groups.
     pub admin: bool,
 }
 
@@ -112,6 +122,8 @@ struct Done {
     failed: Failed,
     fields: Map<String, Value>,
     cosine: Option<f32>,
+    /// Who has a template more, and how.
+    enrolled: Option<(String, EnrolMode, Enrolled)>,
 }
 
 impl Recognizer {
@@ -134,11 +146,16 @@ impl Recognizer {
         let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, job.admin, &probe, &portrait, reference.as_ref(), times)?
+            self.perform(job.task, job.by.admin, &probe, &portrait, reference.as_ref(), times)?
         } else {
             Done { failed, ..Done::default() }
         };
 
+        if let Some((subject_id, mode, enrolled)) = &done.enrolled {
+            let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
+            let (by, timings) = (&job.by.sender, times.milliseconds());
+            self.trail.enrolled(by, subject_id, *mode, enrolled, liveness, timings);
+        }
         let mut reply = Reply::checked(job.operation, done.failed);
         judged.blocks(&mut reply);
         let turn = probe.turn();
@@ -254,7 +271,8 @@ impl Recognizer {
             true => crop(probe.upright(), &probe.face),
             false => None,
         };
-        self.gallery
+        let enrolled = self
+            .gallery
             .enroll(Enrolment {
                 subject_id: subject_id.clone(),
                 mode,
@@ -270,7 +288,8 @@ impl Recognizer {
                 error => Failure::internal(error),
             })?;
         let mut done = Done::default();
-        done.fields.insert("subject_id".into(), subject_id.into());
+        done.fields.insert("subject_id".into(), subject_id.as_str().into());
+        done.enrolled = Some((subject_id, mode, enrolled));
         Ok(done)
     }
 
@@ -349,7 +368,7 @@ fn compared(cosine: f32, level: Level) -> Done {
     fields.insert("similarity".into(), shown(value).into());
     fields.insert("similarity_status".into(), same.into());
     let failed = Failed::default().and(Failed::SIMILARITY, !same);
-    Done { failed, fields, cosine: Some(cosine) }
+    Done { failed, fields, cosine: Some(cosine), ..Done::default() }
 }
 
 /// The raw scores behind what was judged.

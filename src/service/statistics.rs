@@ -11,7 +11,7 @@ const WINDOW: usize = 128;
 /// The stages of one request and what they took, in milliseconds; a stage that ran twice counts
 /// both.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub(crate) struct Times {
     started: Instant,
     stages: Vec<(&'static str, f64)>,
 }
@@ -41,6 +41,11 @@ impl Times {
 
     /// The block `timings_ms`: the stages that ran, and the total up to this moment.
     pub fn block(&self) -> Value {
+        Value::Object(self.milliseconds())
+    }
+
+    /// The same as a map.
+    pub fn milliseconds(&self) -> Map<String, Value> {
         let stages = self.stages.iter().copied();
         let total = std::iter::once(("total", self.total()));
         stages.chain(total).map(|(name, took)| (name.to_owned(), rounded(took))).collect()

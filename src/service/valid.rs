@@ -2,6 +2,7 @@
 //! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
 
 use super::administration::Administration;
+use super::audit::Look;
 use super::failure::{Failure, ImageField, Validation};
 use super::operation::Operation;
 use super::payload::{Payload, payload};
@@ -30,12 +31,16 @@ pub(super) enum Valid {
     SubjectUpdate { id: String, change: SubjectChange },
     /// Remove a subject.
     SubjectDelete { id: String },
+    /// Pulse the strike; why is for the log.
+    Unlock { reason: String },
     /// Counts and timings.
     Stats,
     /// Versions and states.
     Health,
     /// Who may ask.
     Administration(Administration),
+    /// What was done.
+    Audit(Look),
 }
 
 /// What the five operations on images have in common: a probe, checks, and a task.
@@ -142,11 +147,16 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
             let change = payload.change()?;
             Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change })
         }
+        Operation::Unlock => {
+            let needed = || Failure::field("reason", "`reason` must say why, for the log");
+            Ok(Valid::Unlock { reason: payload.filled("reason").ok_or_else(needed)? })
+        }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
         Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
             payload.administration().map(Valid::Administration)
         }
+        Operation::AuditVerify | Operation::AuditList => payload.look().map(Valid::Audit),
     }
 }
 

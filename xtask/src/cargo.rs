@@ -1,5 +1,6 @@
 //! Cargo, run for a chore.
 
+use crate::prerequisites::{self, Missing};
 use std::ffi::OsStr;
 use std::process::Command;
 
@@ -10,6 +11,9 @@ pub const BUILD: &[&str] = &["build", "--release", "--workspace"];
 /// A cargo run that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CargoError {
+    /// Something is not installed.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// It could not be started.
     #[error("cannot start cargo: {0}")]
     Start(#[from] std::io::Error),
@@ -38,8 +42,9 @@ pub fn at_root(program: &OsStr) -> Command {
     command
 }
 
-/// Runs it with its output shown.
+/// Runs it with its output shown, with what building takes.
 pub fn run(arguments: &[&str]) -> Result<(), CargoError> {
+    prerequisites::meet(prerequisites::BUILD)?;
     let status = cargo().args(arguments).status()?;
     if status.success() { Ok(()) } else { Err(CargoError::Failed(arguments.join(" "))) }
 }

@@ -2,75 +2,85 @@
 //! else named in one line.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A Debian package, and what shows it is there.
+/// A Debian package and what shows that it is there.
 pub struct Need {
-    /// A program by its name, or a file or folder by its whole path.
-    shown_by: &'static str,
-    /// With `:arm64` behind its name where it is another architecture's.
+    sign: Sign,
+    /// With its architecture behind a colon where that is not this machine's.
     package: &'static str,
 }
 
-/// The broker and the certificates of the black-box tests.
+enum Sign {
+    Program(&'static str),
+    Library(&'static str),
+    /// By its whole path.
+    File(&'static str),
+}
+
+/// What compiling takes beside Rust and a C compiler: the bindings to V4L2 are made of the kernel's headers.
+pub const BUILD: &[Need] = &[Need { sign: Sign::Library("libclang"), package: "libclang-dev" }];
+
+/// The broker, the certificates and the videos of the black-box tests.
 pub const TESTS: &[Need] = &[
-    Need { shown_by: "mosquitto", package: "mosquitto" },
-    Need { shown_by: "mosquitto_pub", package: "mosquitto-clients" },
-    Need { shown_by: "openssl", package: "openssl" },
+    Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
+    Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
+    Need { sign: Sign::Program("ffmpeg"), package: "ffmpeg" },
 ];
 
-/// To build for 64-bit ARM: Debian's compiler, beside the machine's own. libclang is for the
-/// bindings to Video4Linux, made anew at each build.
+/// To build for 64-bit ARM: Debian's compiler, beside the machine's own.
 pub const AARCH64: &[Need] = &[
-    Need { shown_by: "/usr/bin/rustc", package: "rustc-web" },
-    Need { shown_by: "/usr/bin/cargo", package: "cargo-web" },
+    Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
+    Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
     Need {
-        shown_by: "/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib",
+        sign: Sign::File("/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib"),
         package: "libstd-rust-web-dev:arm64",
     },
-    Need { shown_by: "aarch64-linux-gnu-gcc", package: "gcc-aarch64-linux-gnu" },
+    Need { sign: Sign::Program("aarch64-linux-gnu-gcc"), package: "gcc-aarch64-linux-gnu" },
     Need {
-        shown_by: "/usr/aarch64-linux-gnu/include/linux/videodev2.h",
+        sign: Sign::File("/usr/aarch64-linux-gnu/include/linux/videodev2.h"),
         package: "libc6-dev-arm64-cross",
     },
-    Need { shown_by: "/usr/lib/x86_64-linux-gnu/libclang-14.so.1", package: "libclang-dev" },
+    Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
 ];
 
 /// The same for 32-bit ARM.
 pub const ARMV7: &[Need] = &[
-    Need { shown_by: "/usr/bin/rustc", package: "rustc-web" },
-    Need { shown_by: "/usr/bin/cargo", package: "cargo-web" },
+    Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
+    Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
     Need {
-        shown_by: "/usr/lib/rustlib/armv7-unknown-linux-gnueabihf/lib",
+        sign: Sign::File("/usr/lib/rustlib/armv7-unknown-linux-gnueabihf/lib"),
         package: "libstd-rust-web-dev:armhf",
     },
-    Need { shown_by: "arm-linux-gnueabihf-gcc", package: "gcc-arm-linux-gnueabihf" },
+    Need { sign: Sign::Program("arm-linux-gnueabihf-gcc"), package: "gcc-arm-linux-gnueabihf" },
     Need {
-        shown_by: "/usr/arm-linux-gnueabihf/include/linux/videodev2.h",
+        sign: Sign::File("/usr/arm-linux-gnueabihf/include/linux/videodev2.h"),
         package: "libc6-dev-armhf-cross",
     },
-    Need { shown_by: "/usr/lib/x86_64-linux-gnu/libclang-14.so.1", package: "libclang-dev" },
+    Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
 ];
 
 /// To make the image of the virtual terminal and to talk to it.
 pub const VIRTUAL_TERMINAL: &[Need] = &[
     Need {
-        shown_by: "/usr/share/keyrings/debian-archive-keyring.gpg",
+        sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
         package: "debian-archive-keyring",
     },
-    Need { shown_by: "make", package: "make" },
-    // For the tools of the kernel's own build, which look for it without architecture.
-    Need { shown_by: "gcc", package: "gcc" },
-    Need { shown_by: "aarch64-linux-gnu-gcc-12", package: "gcc-12-aarch64-linux-gnu" },
-    Need { shown_by: "depmod", package: "kmod" },
-    Need { shown_by: "cpio", package: "cpio" },
-    Need { shown_by: "mosquitto", package: "mosquitto" },
-    Need { shown_by: "mosquitto_pub", package: "mosquitto-clients" },
-    Need { shown_by: "openssl", package: "openssl" },
+    Need { sign: Sign::Program("make"), package: "make" },
+    // The version that the kernel's makefiles name.
+    Need { sign: Sign::Program("aarch64-linux-gnu-gcc-12"), package: "gcc-12-aarch64-linux-gnu" },
+    Need { sign: Sign::Program("depmod"), package: "kmod" },
+    Need { sign: Sign::Program("cpio"), package: "cpio" },
+    Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
+    Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
 ];
 
 /// The machine of the virtual terminal.
-pub const QEMU: &[Need] = &[Need { shown_by: "qemu-system-aarch64", package: "qemu-system-arm" }];
+pub const QEMU: &[Need] =
+    &[Need { sign: Sign::Program("qemu-system-aarch64"), package: "qemu-system-arm" }];
 
 /// What is missing and could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +90,7 @@ pub struct Missing(String);
 /// Makes sure that every need is met.
 pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     let missing: Vec<&str> =
-        needs.iter().filter(|need| !is_there(need.shown_by)).map(|need| need.package).collect();
+        needs.iter().filter(|need| !need.is_met()).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -96,7 +106,7 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
         // was not there before, so nobody misses it.
         let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
     }
-    if installed && needs.iter().all(|need| is_there(need.shown_by)) {
+    if installed && needs.iter().all(Need::is_met) {
         return Ok(());
     }
     let architectures: String =
@@ -107,12 +117,46 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     )))
 }
 
+impl Need {
+    fn is_met(&self) -> bool {
+        match self.sign {
+            Sign::Program(program) => is_installed(program),
+            Sign::Library(library) => has_library(library),
+            Sign::File(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+/// Looks where distributions put shared libraries, LLVM's own folders and those of an architecture
+/// included, and where `LIBCLANG_PATH` says.
+fn has_library(library: &str) -> bool {
+    let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    let below = roots.iter().flat_map(|root| entries(root));
+    let folders: Vec<_> = below
+        .flat_map(|folder| [folder.join("lib"), folder])
+        .chain(roots.clone())
+        .chain(named)
+        .collect();
+    folders.iter().flat_map(|folder| entries(folder)).any(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let rest = name.strip_prefix(library).unwrap_or_default();
+        // libclang.so, libclang-14.so.1; not libclang-cpp.so.
+        rest.contains(".so") && !rest.starts_with("-cpp")
+    })
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = folder.read_dir() else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
 /// Servers live in sbin, which is not on everybody's path.
-fn is_there(what: &str) -> bool {
+fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
-        .any(|dir| dir.join(what).exists())
+        .any(|dir| dir.join(program).is_file())
 }
 
 fn apt(arguments: &[&str], packages: &[&str]) -> bool {

@@ -1,0 +1,158 @@
+//! Pictures from files in place of a camera, at a set rate: for demonstrations, for tests, and to look
+//! again at what a camera saw.
+
+use super::container::Container;
+use super::device::{Device, Fault, Next, Open, Raw};
+use super::frame::{Layout, PixelFormat};
+use super::settings::Settings;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The largest picture file that is read.
+const MAX_FILE: u64 = 8 << 20;
+/// The most files of a folder; two hours of frames.
+const MAX_FILES: usize = 100_000;
+
+/// Opens a folder or a file.
+pub(super) struct Opener {
+    path: PathBuf,
+}
+
+impl Opener {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+}
+
+impl Open for Opener {
+    fn open(&mut self, settings: &Settings) -> Result<Box<dyn Device>, Fault> {
+        let frames = Recorded::open(&self.path).map_err(|error| unplayable(&self.path, &error))?;
+        Ok(Box::new(Replay {
+            path: self.path.clone(),
+            name: self.path.display().to_string(),
+            frames,
+            interval: Duration::from_secs(1) / settings.fps.max(1),
+            again: settings.replay_loop,
+            due: Instant::now(),
+            given: 0,
+            bytes: Vec::new(),
+        }))
+    }
+}
+
+fn unplayable(path: &Path, error: &io::Error) -> Fault {
+    Fault::Replay { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Frames in files, from the first to the last.
+enum Recorded {
+    Folder { files: Vec<PathBuf>, at: usize },
+    File(Container),
+}
+
+impl Recorded {
+    fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            return Container::open(path).map(Self::File);
+        }
+        let mut files = Vec::new();
+        for entry in path.read_dir()? {
+            let file = entry?.path();
+            let is_picture = file.extension().and_then(|extension| extension.to_str()).is_some_and(
+                |extension| {
+                    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+                },
+            );
+            if is_picture {
+                files.push(file);
+            }
+            if files.len() > MAX_FILES {
+                let why = format!("it has more than {MAX_FILES} pictures");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+        }
+        if files.is_empty() {
+            let why = "it has no .jpg, .jpeg or .png file";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        files.sort();
+        Ok(Self::Folder { files, at: 0 })
+    }
+
+    /// The next frame's bytes, empty for a file that cannot be read; `None` behind the last.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::File(container) => container.next(),
+            Self::Folder { files, at } => {
+                let Some(file) = files.get(*at) else { return Ok(None) };
+                *at += 1;
+                // One bad file is a bad frame, and the next may be good.
+                Ok(Some(read(file).unwrap_or_default()))
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// A replay that is running.
+struct Replay {
+    path: PathBuf,
+    name: String,
+    frames: Recorded,
+    interval: Duration,
+    again: bool,
+    /// When the next frame is to be given.
+    due: Instant,
+    /// Frames given since the last start from the first one.
+    given: u64,
+    bytes: Vec<u8>,
+}
+
+impl Device for Replay {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn layout(&self) -> Layout {
+        Layout { format: PixelFormat::File, width: 0, height: 0, stride: 0 }
+    }
+
+    fn warms_up(&self) -> bool {
+        false
+    }
+
+    fn next(&mut self, wait: Duration) -> Result<Next<'_>, Fault> {
+        let left = self.due.duration_since(Instant::now());
+        std::thread::sleep(left.min(wait));
+        if left > wait {
+            return Ok(Next::Nothing);
+        }
+        let now = Instant::now();
+        let read = self.frames.next().map_err(|error| unplayable(&self.path, &error))?;
+        let Some(bytes) = read else {
+            if !self.again {
+                return Ok(Next::End);
+            }
+            if self.given == 0 {
+                let nothing = io::Error::other("it holds no frame");
+                return Err(unplayable(&self.path, &nothing));
+            }
+            self.given = 0;
+            self.frames = Recorded::open(&self.path).map_err(|e| unplayable(&self.path, &e))?;
+            return Ok(Next::Nothing);
+        };
+        self.given += 1;
+        // A machine that cannot keep up plays slower: bursts would be no camera's.
+        self.due = (self.due + self.interval).max(now);
+        self.bytes = bytes;
+        let damaged = self.bytes.is_empty();
+        Ok(Next::Frame(Raw { bytes: &self.bytes, taken: Some(now), number: None, damaged }))
+    }
+}
