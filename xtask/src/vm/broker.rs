@@ -98,7 +98,7 @@ impl Broker {
     /// mosquitto_sub does not start.
     pub fn listen(&self, topic: &str) -> Result<Messages, VmError> {
         let mut command = self.client("mosquitto_sub");
-        command.args(["-q", "1", "-t", topic, "-F", "%r %t %p"]);
+        command.args(["--retain-as-published", "-q", "1", "-t", topic, "-F", "%r %t %p"]);
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -162,7 +162,7 @@ impl Drop for Broker {
 pub struct Message {
     /// Where to.
     pub topic: String,
-    /// Kept by the broker from before this program listened?
+    /// Was it published to be kept by the broker?
     pub retained: bool,
     /// The body, as it came.
     pub text: String,

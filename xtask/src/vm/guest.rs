@@ -155,7 +155,7 @@ impl Guest {
                 });
             }
             if started.elapsed() > limit {
-                return Err(VmError::Late { what: what.into(), limit, console: self.console() });
+                return Err(VmError::Late { what: what.into(), limit, seen: self.console() });
             }
             std::thread::sleep(Duration::from_millis(200));
         }

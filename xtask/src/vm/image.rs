@@ -118,7 +118,7 @@ impl Base {
     ///
     /// # Errors
     /// A file that is not there, no space.
-    pub fn pack(&self, folder: &Path, files: &[(&str, &Path)]) -> Result<PathBuf, VmError> {
+    pub fn pack(&self, folder: &Path, files: &[(String, PathBuf)]) -> Result<PathBuf, VmError> {
         let tree = folder.join("tree");
         let _ = std::fs::remove_dir_all(&tree);
         let put = |from: &Path, to: &str| {

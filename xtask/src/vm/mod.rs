@@ -7,9 +7,11 @@
 
 mod archive;
 mod broker;
+mod checks;
 mod guest;
 mod image;
 mod monitor;
+mod terminal;
 
 use crate::cross::{self, CrossError, Profile, Target};
 use crate::prerequisites::{self, Missing};
@@ -20,6 +22,12 @@ use image::Base;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use terminal::Terminal;
+
+/// The profile of the machine's GPIO chip …
+const BOARD: &str = include_str!("board.toml");
+/// … and the line of the strike in it.
+const STRIKE: u8 = 0;
 
 /// Why the terminal did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -70,14 +78,14 @@ pub enum VmError {
         found: String,
     },
     /// Waited for in vain.
-    #[error("{what} was not seen within {} s; the guest's console:\n{console}", .limit.as_secs())]
+    #[error("{what} was not seen within {} s; this was:\n{seen}", .limit.as_secs())]
     Late {
         /// What.
         what: String,
         /// How long.
         limit: Duration,
-        /// What the guest wrote.
-        console: String,
+        /// What was seen.
+        seen: String,
     },
 }
 
@@ -125,11 +133,37 @@ pub fn run() -> Result<(), VmError> {
     let started = Instant::now();
     let base = Base::make(&folder)?;
     let broker = Broker::start(&folder.join("broker"))?;
-    let _ = (broker.encrypted, daemon, feed);
-    let initramfs = base.pack(&folder, &[])?;
+    let mut files = vec![
+        ("bin/doorward".to_owned(), daemon),
+        ("bin/feed".to_owned(), feed),
+        ("etc/doorward/ca.pem".to_owned(), broker.authority()),
+    ];
+    let texts = [
+        ("board", BOARD.to_owned()),
+        ("recognition", terminal::configuration(&broker, "off-for-this-test")),
+        ("liveness", terminal::configuration(&broker, "required")),
+    ];
+    for (name, text) in texts {
+        let file = folder.join(name).with_extension("toml");
+        std::fs::write(&file, text).map_err(VmError::file(&file))?;
+        files.push((format!("etc/doorward/{name}.toml"), file));
+    }
+    let portraits = root().join("tests/portraits");
+    for portrait in ["obama.jpg", "biden.jpg"] {
+        files.push((format!("portraits/{portrait}"), portraits.join(portrait)));
+    }
+    let initramfs = base.pack(&folder, &files)?;
     let mut guest = Guest::boot(&folder, &base.kernel(), &initramfs)?;
     println!("the guest is up after {:.1} s", started.elapsed().as_secs_f64());
-    println!("{}", guest.run("uname -a; ls /dev/video0 /dev/gpiochip0; cat /sys/bus/gpio/devices/gpiochip0/of_node/name")?);
+
+    let mut terminal = Terminal::new(&mut guest, &broker)?;
+    let passed = checks::recognition(&mut terminal, &portraits)
+        .and_then(|()| checks::liveness(&mut terminal));
+    if passed.is_err() {
+        eprintln!("the daemon's log, its end:\n{}", terminal.log());
+    }
+    passed?;
+    println!("the virtual terminal passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -144,9 +144,4 @@ impl Watched {
         // The first is the level it had.
         self.edges().iter().skip(1).filter(|edge| edge.high).count()
     }
-
-    /// The level as last seen; `None` before the first look.
-    pub fn level(&self) -> Option<bool> {
-        self.edges().last().map(|edge| edge.high)
-    }
 }
