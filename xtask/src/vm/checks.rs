@@ -108,6 +108,22 @@ pub fn liveness(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     Ok(())
 }
 
+/// A camera whose device goes away while it streams, and comes back.
+pub fn unplugged(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
+    terminal.step("a camera that can be pulled out of its socket")?;
+    terminal.unplug_camera()?;
+    terminal.load_pluggable()?;
+    terminal.start("pluggable")?;
+    terminal.camera("streaming")?;
+    terminal.step("it is pulled out")?;
+    terminal.pluggable("unbind")?;
+    terminal.camera("lost")?;
+    terminal.step("it is plugged in again")?;
+    terminal.pluggable("bind")?;
+    terminal.camera("streaming")?;
+    terminal.stop()
+}
+
 /// Shows the resident, and waits for the grant and its pulse.
 fn granted(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     let before = terminal.pulses();

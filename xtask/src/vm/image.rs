@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 /// In the order they are loaded, each after what it depends on: the bus of the devices, the
 /// network, the port for commands, the camera.
 const MODULES: [&str; 4] = ["virtio_mmio", "virtio_net", "virtio_console", "videodev"];
+/// A camera that can be pulled out: test patterns, from a driver that can be unbound. Loaded when it
+/// is tried.
+const PLUGGABLE: &str = "vivid";
 /// The camera: a device that gives what is written to another end of it.
 const LOOPBACK: &str = "v4l2loopback-0.12.7";
 /// What the daemon links to.
@@ -89,10 +92,10 @@ impl Base {
         VmError::succeed(&mut make).map(drop)
     }
 
-    /// The files of every module in the order of loading.
-    fn modules(&self) -> Result<Vec<PathBuf>, VmError> {
+    /// The files of some modules in the order of loading.
+    fn modules(&self, modules: &[&str]) -> Result<Vec<PathBuf>, VmError> {
         let mut files = Vec::new();
-        for module in MODULES {
+        for module in modules {
             let mut modprobe = Command::new("/sbin/modprobe");
             modprobe.arg("-d").arg(&self.root).args([
                 "-S",
@@ -110,7 +113,6 @@ impl Base {
                 }
             }
         }
-        files.push(self.root.join("usr/src").join(LOOPBACK).join("v4l2loopback.ko"));
         Ok(files)
     }
 
@@ -135,16 +137,20 @@ impl Base {
         for library in LIBRARIES {
             put(&self.root.join("lib/aarch64-linux-gnu").join(library), &format!("lib/{library}"))?;
         }
-        let mut order = String::new();
-        for module in self.modules()? {
-            let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            put(&module, &format!("modules/{name}"))?;
-            order += &format!("{name}\n");
-        }
         let write = |to: &str, text: &str| {
             std::fs::write(tree.join(to), text).map_err(VmError::file(&tree.join(to)))
         };
-        write("modules/order", &order)?;
+        let mut at_start = self.modules(&MODULES)?;
+        at_start.push(self.root.join("usr/src").join(LOOPBACK).join("v4l2loopback.ko"));
+        for (list, files) in [("start", at_start), (PLUGGABLE, self.modules(&[PLUGGABLE])?)] {
+            let mut names = String::new();
+            for file in files {
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                put(&file, &format!("modules/{name}"))?;
+                names += &format!("{name}\n");
+            }
+            write(&format!("modules/{list}"), &names)?;
+        }
         write("init", INIT)?;
         VmError::succeed(Command::new("chmod").arg("755").arg(tree.join("init")))?;
         for (to, from) in files {

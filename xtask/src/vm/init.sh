@@ -14,7 +14,7 @@ while read -r module; do
         v4l2loopback.ko) insmod /modules/$module video_nr=0 card_label=door max_buffers=4 ;;
         *) insmod /modules/$module ;;
     esac
-done < /modules/order
+done < /modules/start
 ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 route add default gw 10.0.2.2

@@ -140,8 +140,9 @@ pub fn run() -> Result<(), VmError> {
     ];
     let texts = [
         ("board", BOARD.to_owned()),
-        ("recognition", terminal::configuration(&broker, "off-for-this-test")),
-        ("liveness", terminal::configuration(&broker, "required")),
+        ("recognition", terminal::configuration(&broker, terminal::FED, "off-for-this-test")),
+        ("liveness", terminal::configuration(&broker, terminal::FED, "required")),
+        ("pluggable", terminal::configuration(&broker, terminal::PLUGGABLE, "required")),
     ];
     for (name, text) in texts {
         let file = folder.join(name).with_extension("toml");
@@ -158,7 +159,8 @@ pub fn run() -> Result<(), VmError> {
 
     let mut terminal = Terminal::new(&mut guest, &broker)?;
     let passed = checks::recognition(&mut terminal, &portraits)
-        .and_then(|()| checks::liveness(&mut terminal));
+        .and_then(|()| checks::liveness(&mut terminal))
+        .and_then(|()| checks::unplugged(&mut terminal));
     if passed.is_err() {
         eprintln!("the daemon's log, its end:\n{}", terminal.log());
     }

@@ -18,15 +18,20 @@ const RATE: &str = "3";
 /// What the camera shows; a link that the feeder follows.
 const SHOWN: &str = "/tmp/shown.jpg";
 
+/// The camera that is fed.
+pub const FED: &str = "/dev/video0";
+/// The camera that can be pulled out.
+pub const PLUGGABLE: &str = "/dev/video1";
+
 /// The configuration of a pass.
-pub fn configuration(broker: &Broker, liveness: &str) -> String {
+pub fn configuration(broker: &Broker, camera: &str, liveness: &str) -> String {
     let (name, password) = LOGINS[0];
     let (port, pulse) = (broker.encrypted, PULSE.as_millis());
     format!(
         "[device]\nid = \"vm\"\ndata_dir = \"/var/doorward\"\n\
          [mqtt]\nhost = \"{HOST}\"\nport = {port}\ntls = true\nca_file = \"/etc/doorward/ca.pem\"\n\
          username = \"{name}\"\npassword = \"{password}\"\n\
-         [camera]\nsource = \"/dev/video0\"\ntimeout_ms = 5000\n\
+         [camera]\nsource = \"{camera}\"\ntimeout_ms = 5000\n\
          [liveness]\npolicy = \"{liveness}\"\n\
          [access]\ngroups = [\"family: always\"]\npatience_ms = 30000\nrepeat_ms = 1000\n\
          retry_ms = 1000\nlockout_after = 0\n\
@@ -108,7 +113,7 @@ impl<'a> Terminal<'a> {
     /// Plugs the camera in, with an empty wall before it.
     pub fn plug_camera(&mut self, format: &str) -> Result<(), VmError> {
         let line = format!(
-            "rm -f {SHOWN}; feed /dev/video0 {format} {RATE} {SHOWN} >> /tmp/feed.log 2>&1 & echo $!"
+            "rm -f {SHOWN}; feed {FED} {format} {RATE} {SHOWN} >> /tmp/feed.log 2>&1 & echo $!"
         );
         self.feeder = Some(self.guest.run(&line)?);
         Ok(())
@@ -119,6 +124,21 @@ impl<'a> Terminal<'a> {
         let Some(feeder) = self.feeder.take() else { return Ok(()) };
         self.guest.run(&format!("kill -KILL {feeder}"))?;
         self.gone(&feeder)
+    }
+
+    /// Plugs in the camera that can be pulled out, for the first time.
+    pub fn load_pluggable(&mut self) -> Result<(), VmError> {
+        // Modules that are loaded already are refused, which is as well.
+        let line = "while read -r module; do insmod /modules/$module \
+                    $(test $module = vivid.ko && echo n_devs=1 node_types=0x1 vid_cap_nr=1) \
+                    2> /dev/null; done < /modules/vivid; test -c /dev/video1";
+        self.guest.run(line).map(drop)
+    }
+
+    /// Pulls it out (`unbind`) or plugs it in again (`bind`): the device itself goes and comes.
+    pub fn pluggable(&mut self, change: &str) -> Result<(), VmError> {
+        let line = format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/{change}");
+        self.guest.run(&line).map(drop)
     }
 
     /// Puts somebody before the camera.
@@ -162,7 +182,8 @@ impl<'a> Terminal<'a> {
         let strike = self.strike.clone();
         self.guest.wait_for("the strike's answer to the button", LIMIT, |guest| {
             guest.monitor().press_button()?;
-            std::thread::sleep(Duration::from_secs(1));
+            // Pressed during a pulse it would be remembered, and give another.
+            std::thread::sleep(Duration::from_secs(3));
             Ok((strike.pulses() > before).then_some(()))
         })
     }
