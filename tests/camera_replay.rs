@@ -337,7 +337,7 @@ fn the_command_line_looks_through_the_camera() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clips_of_real_people() {
     let Some(data) = terminal::data("clips_of_real_people") else { return };
-    for (clip, file) in [("wolf_a.mp4", "door.avi"), ("lestari_real.mp4", "door.mjpeg")] {
+    for (clip, file) in [("wolf_b.mp4", "door.avi"), ("lestari_real.mp4", "door.mjpeg")] {
         let dir = tempfile::tempdir().unwrap();
         let video = dir.path().join(file);
         let made = Command::new("ffmpeg")
@@ -349,12 +349,14 @@ async fn clips_of_real_people() {
         assert!(made.is_ok_and(|status| status.success()), "ffmpeg (Debian: apt install ffmpeg)");
         let terminal = Terminal::start(&playing(&video));
         let mut client = Client::connect(&terminal).await;
-        let body = json!({"subject_id": "anna", "timeout_ms": 10_000});
+        let body = json!({"subject_id": "anna", "timeout_ms": 10_000, "is_liveness": true});
         let answer = client.ask("enroll_mode", &body).await;
         assert_eq!(code(&answer), (200, ""), "{clip}: {answer}");
         println!(
-            "{clip}: {} templates in {} ms",
-            answer["templates"], answer["meta"]["timings_ms"]["total"]
+            "{clip}: {} templates in {} ms, liveness of the worst {}",
+            answer["templates"],
+            answer["meta"]["timings_ms"]["total"],
+            answer["liveness"]["probability"]
         );
         let verified =
             client.ask("verify", &json!({"image": "camera:", "subject_id": "anna"})).await;
