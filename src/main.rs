@@ -7,6 +7,7 @@ use doorward::calibrate::{self, CalibrateError};
 use doorward::camera::{self, CommandError};
 use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
+use doorward::doctor;
 use doorward::evaluate::{self, EvaluateError};
 use doorward::face::{Analyzer, FaceError};
 use doorward::import::{self, ImportError};
@@ -135,6 +136,8 @@ enum Command {
     Calibrate(calibrate::Command),
     #[command(subcommand)]
     Camera(camera::Command),
+    /// Prints what to add to a report of a fault: processor, models, versions.
+    Doctor,
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -201,8 +204,8 @@ enum App {
         /// How many of each kind, as search=100,verify=50; of a kind that is not named, none.
         #[arg(long, value_delimiter = ',', requires = "testing")]
         quota: Option<Vec<String>>,
-        /// What it may ask for: enroll, verify, search, liveness, compare, subject, admin
-        /// [default: all but admin].
+        /// What it may ask for: enroll, verify, search, liveness, compare, subject, unlock, admin
+        /// [default: all but admin and unlock].
         #[arg(long, value_delimiter = ',')]
         allow: Option<Vec<String>>,
     },
@@ -442,6 +445,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Camera(camera) => {
             let result = camera.run(&config.camera)?;
             out(format_args!("{result:#}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor => {
+            out(format_args!("{:#}\n", doctor::report()?))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {

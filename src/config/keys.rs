@@ -65,8 +65,8 @@ keys! {
         /// Name of this terminal in topics and answers: letters, digits, `.`, `_`, `-`. Empty: the
         /// host name.
         id: String = String::new();
-        /// Folder of the gallery, the applications, the embedded broker's login and the control
-        /// socket. Empty: /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or
+        /// Folder of the gallery, the applications, the events, the embedded broker's login and the
+        /// control socket. Empty: /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or
         /// ~/.local/state.
         data_dir: PathBuf = PathBuf::new();
     }

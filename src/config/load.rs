@@ -353,6 +353,14 @@ mod tests {
         assert!(message("", &[("DOORWARD__MQTT__HOTS", "a")]).contains("mqtt.hots"));
         assert!(message("", &[("DOORWARD__MQTT__PORT", "x")]).contains("DOORWARD__MQTT__PORT"));
         assert!(message("[service]\nqueue = 0", &[]).contains("1 to 64"));
+        for (text, key) in [
+            ("[outbox]\nmax_events = 0", "outbox.max_events"),
+            ("[outbox]\nmax_age_days = 4000", "outbox.max_age_days"),
+            ("[audit]\nmax_lines = 99", "audit.max_lines"),
+            ("[audit]\nmax_age_days = 0", "audit.max_age_days"),
+        ] {
+            assert!(message(text, &[]).contains(key), "{text}");
+        }
         for value in ["-4.1", "9", "nan", "-inf"] {
             let text = format!("[liveness]\noperating_point = {value}");
             assert!(message(&text, &[]).contains("liveness.operating_point"), "{value}");

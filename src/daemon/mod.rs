@@ -316,8 +316,8 @@ pub async fn run(
             Err(error) => {
                 if let Some(good) = last_good.take() {
                     error!("{error}; going back to the last configuration");
+                    door = next_door(door, &config, &good)?;
                     config = good;
-                    door = replaced(door, &config)?;
                     continue;
                 }
                 if door.is_none() {
@@ -333,11 +333,8 @@ pub async fn run(
         match wish {
             Wish::Stop(_) => return Ok(()),
             Wish::Serve(next) => {
-                let same_door = next.door == config.door;
+                door = next_door(door, &config, &next)?;
                 config = *next;
-                if !same_door {
-                    door = replaced(door, &config)?;
-                }
             }
         }
     }
@@ -372,8 +369,16 @@ fn start_door(config: &Config) -> Result<Option<DoorWorker>, DaemonError> {
     Ok(settings.map(DoorWorker::start).transpose()?)
 }
 
-/// The door of another configuration, once the first has locked and let go of its lines.
-fn replaced(door: Option<DoorWorker>, config: &Config) -> Result<Option<DoorWorker>, DaemonError> {
+/// The door of the next configuration: the same where nothing about it has changed, else another,
+/// once the first has locked and let go of its lines.
+fn next_door(
+    door: Option<DoorWorker>,
+    present: &Config,
+    next: &Config,
+) -> Result<Option<DoorWorker>, DaemonError> {
+    if present.door == next.door {
+        return Ok(door);
+    }
     drop(door);
-    start_door(config)
+    start_door(next)
 }

@@ -9,12 +9,13 @@ use super::{DaemonError, Opened, open_service, record, scrub, settings, start_ca
 use crate::access::Unarmed;
 use crate::camera::Camera;
 use crate::config::Config;
+use crate::gallery::Gallery;
 use crate::mqtt::{Delivery, Embedded, Exposure, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::Door;
 use doorward_board::door::By;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +32,8 @@ pub struct Serving {
     terminal: Terminal,
     camera: Option<Camera>,
     outbox: Arc<Outbox>,
+    /// Closed when the last of its users is gone: then its file can be opened again.
+    gallery: Weak<Gallery>,
     /// What runs from time to time; ended when dropped.
     tasks: JoinSet<()>,
 }
@@ -60,6 +63,7 @@ impl Serving {
         if let Some(camera) = camera.clone() {
             service.attach(camera);
         }
+        let open = Arc::downgrade(&gallery);
         let beginning = outbox.clone();
         let beginning = tokio::task::spawn_blocking(move || record::started(&beginning));
         let mut tasks = JoinSet::new();
@@ -117,7 +121,17 @@ impl Serving {
             ready_ms = started.elapsed().as_millis() as u64,
             "ready"
         );
-        Ok(Self { session, delivery, control, embedded, terminal, camera, outbox, tasks })
+        Ok(Self {
+            session,
+            delivery,
+            control,
+            embedded,
+            terminal,
+            camera,
+            outbox,
+            gallery: open,
+            tasks,
+        })
     }
 
     /// What shows that the workers move.
@@ -131,9 +145,18 @@ impl Serving {
 
     /// Stops them in the order in which they need each other.
     pub async fn stop(self, reason: &'static str) {
-        let Self { session, delivery, control, embedded, terminal, camera, outbox, mut tasks } =
-            self;
-        tasks.abort_all();
+        let Self {
+            session,
+            delivery,
+            control,
+            embedded,
+            terminal,
+            camera,
+            outbox,
+            gallery,
+            mut tasks,
+        } = self;
+        tasks.shutdown().await;
         // Threads that wait for frames and happenings, half a second at most.
         let terminal = tokio::task::spawn_blocking(move || {
             drop((terminal, camera));
@@ -143,6 +166,10 @@ impl Serving {
         let _ = terminal.await;
         if let Some(broker) = embedded {
             broker.stop().await;
+        }
+        // Requests in work hold it, and a scrub that has begun.
+        while gallery.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

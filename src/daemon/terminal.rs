@@ -154,7 +154,7 @@ impl Parts {
         };
         let mut extra = Map::new();
         extra.insert("looks".into(), decision.looks.into());
-        extra.insert("took_ms".into(), json!(decision.took.as_secs_f64() * 1e3));
+        extra.insert("took_ms".into(), json!(decision.took.as_millis() as u64));
         if let Some(outcome) = door {
             let word = match outcome {
                 Ok(()) => json!("unlocked"),

@@ -118,9 +118,14 @@ pub fn approaches(
 }
 
 fn settings(target_fpir: f64) -> Result<Settings, EvaluateError> {
-    let groups = Groups::parse(&[format!("{GROUP}: always")])
-        .map_err(|error| EvaluateError::Approach(error.to_string()))?;
-    Ok(Settings { groups, liveness: LivenessPolicy::Off, target_fpir, ..Settings::default() })
+    let (groups, liveness) = (residents()?, LivenessPolicy::Off);
+    Ok(Settings { groups, liveness, target_fpir, ..Settings::default() })
+}
+
+/// The group that everybody enrolled is in, at any time.
+pub(super) fn residents() -> Result<Groups, EvaluateError> {
+    Groups::parse(&[format!("{GROUP}: always")])
+        .map_err(|error| EvaluateError::Approach(error.to_string()))
 }
 
 /// A gallery of these photographs' faces.
@@ -134,15 +139,25 @@ fn filled(
     let embeddings: Vec<Option<Embedding>> = photographs::each(&files, |picture| {
         FaceChoice::Centre.judge(analyzer, picture, |portrait| portrait.embedding())
     })?;
+    let faces = enrolled.iter().zip(embeddings);
+    let faces = faces.filter_map(|((identity, _), face)| Some(((*identity).to_owned(), face?)));
+    gallery_of(analyzer, faces, folder)
+}
+
+/// A gallery of these subjects' faces in a folder, all of them residents.
+pub(super) fn gallery_of(
+    analyzer: &Analyzer,
+    faces: impl IntoIterator<Item = (String, Embedding)>,
+    folder: &Path,
+) -> Result<Gallery, EvaluateError> {
     let failed = |error: GalleryError| EvaluateError::Approach(error.to_string());
     let settings =
         crate::gallery::Settings { model_id: analyzer.model_id().to_owned(), store_images: false };
     let gallery = Gallery::open(&folder.join("gallery.redb"), settings)
         .map_err(|error| EvaluateError::Approach(error.to_string()))?;
-    for ((identity, _), embedding) in enrolled.iter().zip(embeddings) {
-        let Some(embedding) = embedding else { continue };
+    for (identity, embedding) in faces {
         let enrolment = Enrolment {
-            subject_id: (*identity).to_owned(),
+            subject_id: identity.clone(),
             mode: EnrolMode::Add,
             embedding,
             image: None,
@@ -153,7 +168,7 @@ fn filled(
         if gallery.enroll(enrolment).map_err(failed)?.created {
             let groups = Some(vec![GROUP.to_owned()]);
             let change = SubjectChange { groups, ..SubjectChange::default() };
-            gallery.update(identity, change).map_err(failed)?;
+            gallery.update(&identity, change).map_err(failed)?;
         }
     }
     Ok(gallery)

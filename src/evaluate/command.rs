@@ -89,6 +89,19 @@ pub enum Command {
         #[arg(long, default_value = "0.001")]
         target_fpir: f64,
     },
+    /// What the door decides, liveness included, on clips of people and of replays: each shows a
+    /// resident.
+    Clips {
+        /// Folder of the clips' folders of frames.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns file, live.
+        #[arg(long)]
+        labels: PathBuf,
+        /// Frames a second.
+        #[arg(long, default_value = "10")]
+        fps: f64,
+    },
     /// Blur, darkness, grayscale.
     Quality {
         /// Where they are.
@@ -129,6 +142,7 @@ impl Command {
                 let crowd = Crowd { enrolled, residents, strangers, target_fpir };
                 super::approaches(analyzer, &root, &labels, crowd)
             }
+            Self::Clips { root, labels, fps } => super::clips(analyzer, &root, &labels, fps),
             Self::Verification { photographs: Photographs { root, face }, pairs, labels } => {
                 super::verification(analyzer, &root, &pairs, labels.as_deref(), face)
             }

@@ -16,6 +16,7 @@
 
 mod approaches;
 mod attributes;
+mod clips;
 mod command;
 mod detection;
 mod embeddings;
@@ -30,6 +31,7 @@ mod verification;
 
 pub use approaches::{Crowd, approaches};
 pub use attributes::attributes;
+pub use clips::clips;
 pub use command::Command;
 pub use detection::detection;
 pub use embeddings::Embeddings;
@@ -37,5 +39,6 @@ pub use liveness::{LivenessThreshold, liveness};
 pub use manifest::EvaluateError;
 pub use photographs::FaceChoice;
 pub use quality::quality;
+pub use rates::{Rate, area_under_roc, rounded};
 pub use search::search;
 pub use verification::{anchors, verification};

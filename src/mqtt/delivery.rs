@@ -41,6 +41,8 @@ const BACKLOG_EVERY: Duration = Duration::from_millis(50);
 /// When a refused kind is tried again, at first and at last; doubling.
 const REFUSED_FIRST: Duration = Duration::from_secs(10);
 const REFUSED_LAST: Duration = Duration::from_secs(15 * 60);
+/// A broker that acknowledges nothing for so long is given up; the next connection sends it again.
+const ACK_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an outbox that cannot be read is left alone.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stop waits for acknowledgements, and then for the goodbye.
@@ -107,8 +109,7 @@ impl Worker {
         loop {
             let End::Lost { held, why } = self.connection().await else { return };
             let wait = backoff.next(held);
-            // The session says the same, louder.
-            debug!("events: {why}; next attempt in {:.1} s", wait.as_secs_f32());
+            warn!("events wait: {why}; next attempt in {:.1} s", wait.as_secs_f32());
             tokio::select! {
                 () = sleep(wait) => {}
                 _ = self.stop.wait_for(|stop| *stop) => return,
@@ -144,7 +145,7 @@ impl Worker {
                 Err(why) => lost(since.elapsed(), why),
             },
             () = publishing.run(told, self.stop.clone()) => {
-                lost(since.elapsed(), "the connection takes no more".into())
+                lost(since.elapsed(), "the broker acknowledges nothing".into())
             }
         }
     }
@@ -184,6 +185,13 @@ struct Refusal {
     retry: Instant,
 }
 
+/// An event that went out.
+struct InFlight {
+    seq: u64,
+    kind: Kind,
+    since: Instant,
+}
+
 /// What is under way on one connection.
 struct Publishing<'w> {
     worker: &'w Worker,
@@ -191,7 +199,7 @@ struct Publishing<'w> {
     /// The first number that is live.
     live: u64,
     handed: VecDeque<(u64, Kind)>,
-    in_flight: HashMap<u16, (u64, Kind)>,
+    in_flight: HashMap<u16, InFlight>,
     refused: HashMap<Kind, Refusal>,
     /// When the backlog may go on.
     backlog_at: Instant,
@@ -211,7 +219,7 @@ impl<'w> Publishing<'w> {
         }
     }
 
-    /// Publishes until the connection takes no more.
+    /// Publishes until the connection takes no more, or gives nothing back.
     async fn run(
         mut self,
         mut told: mpsc::UnboundedReceiver<Told>,
@@ -224,6 +232,9 @@ impl<'w> Publishing<'w> {
                 if self.publish(seq, kind).await.is_err() {
                     return;
                 }
+            }
+            if self.is_overdue() {
+                return;
             }
             let wake = self.wake();
             let sleeping = async {
@@ -258,7 +269,8 @@ impl<'w> Publishing<'w> {
     }
 
     fn under_way(&self) -> impl Iterator<Item = u64> {
-        self.handed.iter().chain(self.in_flight.values()).map(|(seq, _)| *seq)
+        let in_flight = self.in_flight.values().map(|event| event.seq);
+        self.handed.iter().map(|(seq, _)| *seq).chain(in_flight)
     }
 
     /// The next event to publish, if there is one and it may go.
@@ -282,7 +294,12 @@ impl<'w> Publishing<'w> {
         let now = Instant::now();
         let retries = self.refused.values().map(|refusal| refusal.retry);
         let backlog = std::iter::once(self.backlog_at);
-        retries.chain(backlog).filter(|at| *at > now).min()
+        let due = self.in_flight.values().map(|event| event.since + ACK_PATIENCE);
+        retries.chain(backlog).chain(due).filter(|at| *at > now).min()
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.in_flight.values().any(|event| event.since.elapsed() >= ACK_PATIENCE)
     }
 
     /// Hands an event over; the error is the connection's end.
@@ -329,12 +346,12 @@ impl<'w> Publishing<'w> {
     fn hear(&mut self, told: Told) {
         match told {
             Told::Sent(pkid) => {
-                if let Some(event) = self.handed.pop_front() {
-                    self.in_flight.insert(pkid, event);
+                if let Some((seq, kind)) = self.handed.pop_front() {
+                    self.in_flight.insert(pkid, InFlight { seq, kind, since: Instant::now() });
                 }
             }
             Told::Acknowledged(pkid, reason) => {
-                let Some((seq, kind)) = self.in_flight.remove(&pkid) else { return };
+                let Some(InFlight { seq, kind, .. }) = self.in_flight.remove(&pkid) else { return };
                 match reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
                         self.refused.remove(&kind);

@@ -252,11 +252,10 @@ impl Device<'_> {
     }
 }
 
-/// A field of the state that is true, false, or null where there is no such contact.
+/// A field of the state that is true, false, or null or absent where there is no such contact.
 fn on_off(field: &str) -> String {
-    format!(
-        "{{{{ none if value_json.{field} is none else ('ON' if value_json.{field} else 'OFF') }}}}"
-    )
+    let value = format!("value_json.{field} | default(none)");
+    format!("{{{{ none if ({value}) is none else ('ON' if value_json.{field} else 'OFF') }}}}")
 }
 
 fn diagnostic(name: &str, topic: &str, template: &str) -> Value {

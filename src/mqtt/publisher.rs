@@ -85,7 +85,8 @@ impl Publisher {
     }
 
     /// Publishes `state/<name>`, retained: at once where there is a connection, and on every
-    /// connection to come, for a broker may forget what it retained.
+    /// connection to come, for a broker may forget what it retained. Waits for other states that are
+    /// on their way, on a connection that is about to break as long as that takes.
     pub async fn state(&self, name: &str, value: &Value) -> Result<(), PublishError> {
         let mut states = self.states.lock().await;
         states.insert(name.to_owned(), value.clone());

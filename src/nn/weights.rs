@@ -5,9 +5,11 @@
 //! zeros to a multiple of 32 so that Q8_0's blocks fit; a depthwise weight is `[channels, 9]`
 //! padded the same way. `{layer}.bias` and `{layer}.slope` (PReLU) are f32 vectors.
 
-use super::Activation;
+use super::kernel::Q8_0;
+use super::{Activation, Level, LevelError};
+use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::io::Cursor;
 
 /// Why a network could not be loaded.
@@ -31,19 +33,34 @@ pub enum WeightsError {
     /// The file does not say something about its network.
     #[error("the weights do not tell {0}; models and program do not belong together")]
     Metadata(String),
+    /// The instructions that were asked for are not those of this processor.
+    #[error(transparent)]
+    Level(#[from] LevelError),
 }
 
 /// A network's tensors by name.
 pub struct Weights<'a> {
     content: Content,
     file: &'a [u8],
+    level: Level,
 }
 
 impl<'a> Weights<'a> {
-    /// Reads the directory of a GGUF file.
+    /// Reads the directory of a GGUF file. The network will use the processor's best instructions,
+    /// or those that `DOORWARD_CPU` names.
     pub fn read(file: &'a [u8]) -> Result<Self, WeightsError> {
+        Self::read_for(file, Level::detect()?)
+    }
+
+    /// The same for instructions chosen by the caller.
+    pub fn read_for(file: &'a [u8], level: Level) -> Result<Self, WeightsError> {
         let content = Content::read(&mut Cursor::new(file))?;
-        Ok(Self { content, file })
+        Ok(Self { content, file, level })
+    }
+
+    /// The instructions that the network is to use.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, WeightsError> {
@@ -60,15 +77,44 @@ impl<'a> Weights<'a> {
     ) -> Result<Tensor, WeightsError> {
         let name = format!("{layer}.weight");
         let tensor = self.tensor(&name)?;
-        let padded = inputs.div_ceil(32) * 32;
-        if tensor.dims() != [outputs, padded] {
-            return Err(WeightsError::Shape {
-                layer: name,
-                found: format!("{:?}", tensor.dims()),
-                expected: format!("[{outputs}, {padded}]"),
-            });
-        }
+        expect(name, tensor.dims(), &[outputs, inputs.next_multiple_of(Q8_0::GROUP)])?;
         Ok(tensor.narrow(1, 0, inputs)?.contiguous()?)
+    }
+
+    /// `{layer}.weight` row after row, without its padding.
+    pub(super) fn rows(
+        &self,
+        layer: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Vec<f32>, WeightsError> {
+        Ok(self.matrix(layer, outputs, inputs)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// `{layer}.weight` in its 8 bits, if the file has it so; `inputs` is a multiple of 32.
+    pub(super) fn bytes(
+        &self,
+        layer: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Option<Q8_0>, WeightsError> {
+        let name = format!("{layer}.weight");
+        let tensor = self.content.tensor(&mut Cursor::new(self.file), &name, &Device::Cpu)?;
+        expect(name, tensor.shape().dims(), &[outputs, inputs])?;
+        if tensor.dtype() != GgmlDType::Q8_0 || !inputs.is_multiple_of(Q8_0::GROUP) {
+            return Ok(None);
+        }
+        // Each group is an f16 and 32 bytes.
+        let data = tensor.data()?;
+        let (mut scales, mut weights) = (Vec::new(), Vec::with_capacity(outputs * inputs));
+        for group in data.chunks_exact(2 + Q8_0::GROUP) {
+            scales.extend_from_slice(&group[..2]);
+            weights.extend(group[2..].iter().map(|byte| byte.cast_signed()));
+        }
+        let groups = scales.len() / 2;
+        let scales = Tensor::from_raw_buffer(&scales, DType::F16, &[groups], &Device::Cpu)?;
+        let scales = scales.to_dtype(DType::F32)?.to_vec1()?;
+        Ok(Some(Q8_0 { weights, scales, columns: inputs }))
     }
 
     /// Outputs of a layer, for networks whose widths only their file knows.
@@ -101,13 +147,15 @@ impl<'a> Weights<'a> {
 
     fn vector(&self, name: String, length: usize) -> Result<Vec<f32>, WeightsError> {
         let tensor = self.tensor(&name)?;
-        if tensor.dims() != [length] {
-            return Err(WeightsError::Shape {
-                layer: name,
-                found: format!("{:?}", tensor.dims()),
-                expected: format!("[{length}]"),
-            });
-        }
+        expect(name, tensor.dims(), &[length])?;
         Ok(tensor.to_vec1()?)
     }
+}
+
+fn expect(layer: String, found: &[usize], expected: &[usize]) -> Result<(), WeightsError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+    Err(WeightsError::Shape { layer, found, expected })
 }

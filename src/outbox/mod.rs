@@ -369,6 +369,9 @@ impl Shared {
         };
         // redb takes nothing more after an error; what it did take is read anew.
         *self.file_alone() = None;
+        // The keeper opens it again, also if nobody records anything.
+        self.state().untidy = true;
+        self.work.notify_all();
         writer.rests_until = Some(Instant::now() + REST);
         Err(OutboxError::Write { path: self.path.clone(), what })
     }
@@ -445,16 +448,20 @@ impl Shared {
         loop {
             let idle =
                 |state: &mut State| state.gone.is_empty() && !state.untidy && !state.stopping;
-            let waited = self.work.wait_timeout_while(self.state(), TIDY_EVERY, idle);
-            drop(waited);
-            let written = match self.state().stopping && self.state().gone.is_empty() {
+            let (state, _) = self
+                .work
+                .wait_timeout_while(self.state(), TIDY_EVERY, idle)
+                .unwrap_or_else(PoisonError::into_inner);
+            let nothing_left = state.stopping && state.gone.is_empty();
+            drop(state);
+            let written = match nothing_left {
                 true => Ok(()),
                 false => self.written(&mut self.writer(), 0, |_| Ok(())),
             };
             if let Err(error) = &written
                 && well
             {
-                tracing::error!(%error, "delivered events are still in the outbox");
+                tracing::error!(%error, "the event file is not tidied");
             }
             well = written.is_ok();
             let resting = |state: &mut State| !state.stopping;

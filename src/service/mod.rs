@@ -59,7 +59,7 @@ pub use settings::{
 use crate::camera::Camera;
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
-use crate::outbox::Outbox;
+use crate::outbox::{Chain, Outbox};
 use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
@@ -247,6 +247,7 @@ impl Service {
 
     /// Versions and states: what `health` answers beside the common fields. Never waits.
     pub fn health(&self) -> Map<String, Value> {
+        let (outbox, audit) = self.records();
         let fields = [
             ("health", json!("up")),
             ("device_id", json!(self.recognizer.settings.device_id)),
@@ -259,8 +260,8 @@ impl Service {
                     "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
                 }),
             ),
-            ("outbox", self.outbox()),
-            ("audit", json!(self.trail.outbox().stats().audit)),
+            ("outbox", outbox),
+            ("audit", audit),
             (
                 "camera",
                 self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
@@ -270,16 +271,19 @@ impl Service {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What waits for the broker, and what was lost.
-    fn outbox(&self) -> Value {
+    /// What waits for the broker and what was lost; and the head of the audit log, to be kept by
+    /// whoever wants to know later that nothing was rewritten.
+    fn records(&self) -> (Value, Value) {
         let stats = self.trail.outbox().stats();
-        json!({
+        let outbox = json!({
             "depth": stats.depth,
             "last_seq": stats.last_seq,
             "delivered": stats.delivered,
             "dropped": stats.dropped,
             "not_recorded": stats.not_recorded,
-        })
+        });
+        let Chain { first, last, head, .. } = stats.audit;
+        (outbox, json!({ "first": first, "last": last, "head": head }))
     }
 
     /// Changes with every change of the gallery.
@@ -452,11 +456,12 @@ impl Service {
 
     /// The door, if whoever asks may unlock it from afar.
     fn unlockable(&self, local: bool) -> Result<Arc<dyn Door>, Failure> {
-        let refused = |why: &str| Failure::Permission { why: why.to_owned() };
         if !local && !self.recognizer.settings.remote_unlock {
-            return Err(refused("this door is not unlocked from afar: see door.remote_unlock"));
+            let why = "this door is not unlocked from afar: see door.remote_unlock".to_owned();
+            return Err(Failure::Permission { why });
         }
-        self.door.clone().ok_or_else(|| refused("there is no door here: see door.board"))
+        let none = || Failure::Door { why: "there is no door here: see door.board".to_owned() };
+        self.door.clone().ok_or_else(none)
     }
 
     /// Does `work` without pixels: the command line's at once, anybody else's when its turn comes.

@@ -84,9 +84,11 @@ impl Permission {
 }
 
 impl Permission {
-    /// What whoever is let in may do when nothing is said: everything but [`Permission::Admin`].
+    /// What whoever is let in may do when nothing is said: everything but what moves the strike or
+    /// changes who may.
     pub fn granted_unasked() -> BTreeSet<Permission> {
-        Self::ALL.into_iter().filter(|&permission| permission != Permission::Admin).collect()
+        let asked = [Permission::Admin, Permission::Unlock];
+        Self::ALL.into_iter().filter(|permission| !asked.contains(permission)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cargo, run for a chore.
 
 use crate::prerequisites::{self, Missing};
+use std::ffi::OsStr;
 use std::process::Command;
 
 /// Builds every package. Always all of them: cargo gives a dependency the features that the selected
@@ -23,7 +24,12 @@ pub enum CargoError {
 
 /// The cargo that runs this chore, in the workspace's root.
 pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    at_root(&std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Another cargo, in the workspace's root.
+pub fn at_root(program: &OsStr) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(crate::workspace::root());
     // What `cargo run` tells about xtask would reach build scripts that watch these variables (ring's
     // does), and everything above them would be compiled again at each change between cargo and xtask.

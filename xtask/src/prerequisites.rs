@@ -2,19 +2,21 @@
 //! else named in one line.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
-
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A Debian package and what shows that it is there.
 pub struct Need {
     sign: Sign,
+    /// With its architecture behind a colon where that is not this machine's.
     package: &'static str,
 }
 
 enum Sign {
     Program(&'static str),
     Library(&'static str),
+    /// By its whole path.
+    File(&'static str),
 }
 
 /// What compiling takes beside Rust and a C compiler: the bindings to V4L2 are made of the kernel's headers.
@@ -28,9 +30,61 @@ pub const TESTS: &[Need] = &[
     Need { sign: Sign::Program("ffmpeg"), package: "ffmpeg" },
 ];
 
+/// To build for 64-bit ARM: Debian's compiler, beside the machine's own.
+pub const AARCH64: &[Need] = &[
+    Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
+    Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
+    Need {
+        sign: Sign::File("/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib"),
+        package: "libstd-rust-web-dev:arm64",
+    },
+    Need { sign: Sign::Program("aarch64-linux-gnu-gcc"), package: "gcc-aarch64-linux-gnu" },
+    Need {
+        sign: Sign::File("/usr/aarch64-linux-gnu/include/linux/videodev2.h"),
+        package: "libc6-dev-arm64-cross",
+    },
+    Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
+];
+
+/// The same for 32-bit ARM.
+pub const ARMV7: &[Need] = &[
+    Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
+    Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
+    Need {
+        sign: Sign::File("/usr/lib/rustlib/armv7-unknown-linux-gnueabihf/lib"),
+        package: "libstd-rust-web-dev:armhf",
+    },
+    Need { sign: Sign::Program("arm-linux-gnueabihf-gcc"), package: "gcc-arm-linux-gnueabihf" },
+    Need {
+        sign: Sign::File("/usr/arm-linux-gnueabihf/include/linux/videodev2.h"),
+        package: "libc6-dev-armhf-cross",
+    },
+    Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
+];
+
+/// To make the image of the virtual terminal and to talk to it.
+pub const VIRTUAL_TERMINAL: &[Need] = &[
+    Need {
+        sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        package: "debian-archive-keyring",
+    },
+    Need { sign: Sign::Program("make"), package: "make" },
+    // The version that the kernel's makefiles name.
+    Need { sign: Sign::Program("aarch64-linux-gnu-gcc-12"), package: "gcc-12-aarch64-linux-gnu" },
+    Need { sign: Sign::Program("depmod"), package: "kmod" },
+    Need { sign: Sign::Program("cpio"), package: "cpio" },
+    Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
+    Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
+];
+
+/// The machine of the virtual terminal.
+pub const QEMU: &[Need] =
+    &[Need { sign: Sign::Program("qemu-system-aarch64"), package: "qemu-system-arm" }];
+
 /// What is missing and could not be installed.
 #[derive(Debug, thiserror::Error)]
-#[error("missing on this machine; install it with: sudo apt-get install -y {0}")]
+#[error("missing on this machine; install it with: {0}")]
 pub struct Missing(String);
 
 /// Makes sure that every need is met.
@@ -40,16 +94,27 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages = missing.join(" ");
-    println!("installing {packages} with apt");
-    let installed = apt(&["update", "-qq"], &[])
+    println!("installing {} with apt", missing.join(" "));
+    let mut foreign: Vec<&str> =
+        missing.iter().filter_map(|package| Some(package.split_once(':')?.1)).collect();
+    foreign.dedup();
+    let installed = foreign.iter().all(|name| privileged("dpkg", &["--add-architecture", name]))
+        && apt(&["update", "-qq"], &[])
         && apt(&["install", "-y", "-qq", "--no-install-recommends"], &missing);
-    if installed && packages.split(' ').any(|package| package == "mosquitto") {
+    if installed && missing.contains(&"mosquitto") {
         // Debian starts it at once, on the port that the embedded broker of `doorward run` wants. It
         // was not there before, so nobody misses it.
         let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
     }
-    if installed && needs.iter().all(Need::is_met) { Ok(()) } else { Err(Missing(packages)) }
+    if installed && needs.iter().all(Need::is_met) {
+        return Ok(());
+    }
+    let architectures: String =
+        foreign.iter().map(|name| format!("sudo dpkg --add-architecture {name} && ")).collect();
+    Err(Missing(format!(
+        "{architectures}sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    )))
 }
 
 impl Need {
@@ -57,6 +122,7 @@ impl Need {
         match self.sign {
             Sign::Program(program) => is_installed(program),
             Sign::Library(library) => has_library(library),
+            Sign::File(path) => Path::new(path).exists(),
         }
     }
 }

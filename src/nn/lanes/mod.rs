@@ -1,0 +1,66 @@
+//! Sixteen f32 side by side, on every level of instructions: what the kernels are written in.
+//!
+//! A *block* is sixteen channels of one pixel. One AVX-512 register holds it, two of AVX2, four of
+//! NEON; the kernels are the same text for all and are compiled once a level. The portable level is
+//! the twin that the others are tested against.
+//!
+//! Every method is unsafe for two reasons: the processor must have the level's instructions, which
+//! [`super::Level::run`] sees to, and a pointer must be good for sixteen values, which the kernels
+//! see to.
+#![allow(unsafe_code, reason = "instructions of one processor level")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
+pub(super) use portable::Portable;
+
+/// Channels of a block.
+pub(super) const BLOCK: usize = 16;
+
+/// Sixteen values.
+pub(super) trait Lanes: Copy {
+    /// Pixels that the matrix kernel sums at once: as many as the registers hold.
+    const TILE: usize;
+
+    /// # Safety
+    /// The processor has the level; sixteen values can be read at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// The processor has the level; sixteen values can be written at `to`.
+    unsafe fn store(self, to: *mut f32);
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn splat(value: f32) -> Self;
+    /// self · by + and
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn times_plus(self, by: Self, and: Self) -> Self;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn plus(self, other: Self) -> Self;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn largest(self, other: Self) -> Self;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn smallest(self, other: Self) -> Self;
+    /// Sixteen signed bytes as f32.
+    /// # Safety
+    /// The processor has the level; sixteen bytes can be read at `from`.
+    unsafe fn load_bytes(from: *const i8) -> Self;
+    /// The sum of the sixteen, always in the same order.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn sum(self) -> f32;
+}
