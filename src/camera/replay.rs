@@ -156,3 +156,82 @@ impl Device for Replay {
         Ok(Next::Frame(Raw { bytes: &self.bytes, taken: Some(now), number: None, damaged }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        dir
+    }
+
+    fn open(path: &Path, fps: u32, replay_loop: bool) -> Result<Box<dyn Device>, Fault> {
+        let settings = Settings { fps, replay_loop, ..Settings::default() };
+        Opener::new(path).open(&settings)
+    }
+
+    /// What is given next: a frame's bytes, `None` at the end.
+    fn next(device: &mut dyn Device) -> Option<Vec<u8>> {
+        loop {
+            match device.next(Duration::from_millis(20)).unwrap() {
+                Next::Frame(raw) => {
+                    assert_eq!(raw.damaged, raw.bytes.is_empty());
+                    return Some(raw.bytes.to_vec());
+                }
+                Next::Nothing => {}
+                Next::End => return None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_in_the_order_of_its_names_and_a_bad_file_is_a_bad_frame() {
+        let files: &[(&str, &[u8])] =
+            &[("b.PNG", b"2"), ("a.jpg", b"1"), ("notes.txt", b"x"), ("d.jpeg", b"4")];
+        let dir = folder(files);
+        std::fs::create_dir(dir.path().join("c.jpg")).unwrap();
+        let mut device = open(dir.path(), 120, false).unwrap();
+        let given: Vec<_> = std::iter::from_fn(|| next(device.as_mut())).collect();
+        assert_eq!(given, [&b"1"[..], b"2", b"", b"4"]);
+        assert_eq!(next(device.as_mut()), None);
+        let mut device = open(dir.path(), 120, true).unwrap();
+        let given: Vec<_> = (0..9).filter_map(|_| next(device.as_mut())).collect();
+        assert_eq!(given.concat(), b"1241241");
+    }
+
+    #[test]
+    fn frames_come_at_the_rate_that_was_set() {
+        let dir = folder(&[("a.jpg", b"1")]);
+        let mut device = open(dir.path(), 50, true).unwrap();
+        next(device.as_mut());
+        let began = Instant::now();
+        (0..10).for_each(|_| drop(next(device.as_mut())));
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(190), "{took:?}");
+        // Who was away for long gets no burst.
+        std::thread::sleep(Duration::from_millis(200));
+        next(device.as_mut());
+        let began = Instant::now();
+        (0..3).for_each(|_| drop(next(device.as_mut())));
+        assert!(began.elapsed() >= Duration::from_millis(35), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn what_cannot_be_played_says_so() {
+        let said = |path: &Path| open(path, 10, true).err().unwrap().to_string();
+        let dir = folder(&[("notes.txt", b"x")]);
+        assert!(said(dir.path()).contains("no .jpg"), "{}", said(dir.path()));
+        assert!(said(&dir.path().join("notes.txt")).contains("ffmpeg"));
+        assert!(said(&dir.path().join("nowhere")).contains("No such file"));
+        // An AVI without a frame, over and over.
+        let empty = dir.path().join("empty.avi");
+        std::fs::write(&empty, b"RIFF\x04\0\0\0AVI ").unwrap();
+        let mut device = open(&empty, 100, true).unwrap();
+        let fault = device.next(Duration::from_millis(20)).err().unwrap();
+        assert!(fault.to_string().contains("no frame"), "{fault}");
+    }
+}

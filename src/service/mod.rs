@@ -9,6 +9,7 @@
 //! | find out who asks and what they may do | `access`, `applications` | the caller's task |
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
+//! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
 //! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
 //! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit` | a blocking thread: no flood keeps out who would end it |
 //! | leave on record what was done | `trail` | the same thread |
@@ -23,6 +24,7 @@ mod administration;
 mod advice;
 mod applications;
 mod audit;
+mod capture;
 mod change;
 mod checks;
 mod door;
@@ -32,6 +34,7 @@ mod geometry;
 mod images;
 mod operation;
 mod payload;
+mod poses;
 mod raw;
 mod recognition;
 mod reply;
@@ -60,9 +63,10 @@ use crate::outbox::{Chain, Outbox};
 use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
+use capture::{NotTaken, Taker};
 use change::decides_entry;
 use failure::Failure;
-use images::Images;
+use images::{Given, Images};
 use raw::Raw;
 use recognition::{Author, Job, Recognizer};
 use reply::Reply;
@@ -72,7 +76,7 @@ pub(crate) use statistics::Times;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use trail::Trail;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
@@ -90,6 +94,8 @@ pub struct Service {
     recognizer: Arc<Recognizer>,
     door: Option<Arc<dyn Door>>,
     camera: OnceLock<Camera>,
+    /// Places before the camera.
+    captures: Arc<Semaphore>,
 }
 
 /// What the service works with.
@@ -148,6 +154,7 @@ impl Service {
             trail,
             door,
             camera: OnceLock::new(),
+            captures: Arc::new(Semaphore::new(capture::AT_A_TIME)),
         })
     }
 
@@ -341,10 +348,12 @@ impl Service {
         }
         let reservation = match (&valid, access.application()) {
             (Valid::Face(face), Some(id)) => self.reserve(id, face.spends(operation))?,
+            (Valid::Poses(poses), Some(id)) => self.reserve(id, poses.spends())?,
             _ => None,
         };
         let admin = access.may(Permission::Admin);
-        let by = Author { sender: access.sender.clone(), admin };
+        let may_search = admin || access.may(Permission::Search);
+        let by = Author { sender: access.sender.clone(), admin, may_search };
         Ok((Admitted { operation, valid, by }, reservation))
     }
 
@@ -366,12 +375,24 @@ impl Service {
         let recognizer = Arc::clone(&self.recognizer);
         let trail = Arc::clone(&self.trail);
         let local = by.sender == Sender::Local;
+        let taker = Taker {
+            camera: self.camera.get(),
+            places: &self.captures,
+            workers: &self.workers,
+            recognizer: &self.recognizer,
+            expires,
+        };
         match valid {
             Valid::Face(FaceRequest { reference, probe, checks, task }) => {
-                let images = match self.images.get(reference, probe).await {
+                let began = Instant::now();
+                let images = match self.images.get(reference, probe, taker).await {
                     Ok(images) => images,
-                    Err(failure) => return Ok(Err(failure)),
+                    Err(NotTaken::Refused(failure)) => return Ok(Err(failure)),
+                    Err(NotTaken::NotDone(not_done)) => return Err(not_done),
                 };
+                if images.iter().any(|image| matches!(image, Given::Sight(_))) {
+                    times.took("capture", began);
+                }
                 let job = Job { operation, images, checks, task, by };
                 let mut stages = times.clone();
                 let work = move || (recognizer.answer(job, &mut stages), stages);
@@ -379,6 +400,11 @@ impl Service {
                 *times = stages;
                 Ok(result)
             }
+            Valid::Poses(request) => match request.done(taker, by, times).await {
+                Ok(reply) => Ok(Ok(reply)),
+                Err(NotTaken::Refused(failure)) => Ok(Err(failure)),
+                Err(NotTaken::NotDone(not_done)) => Err(not_done),
+            },
             Valid::SubjectList { limit, cursor } => {
                 let work = move || subjects::list(&recognizer.gallery, limit, cursor.as_deref());
                 self.turn(local, expires, work).await

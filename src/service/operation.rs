@@ -16,6 +16,8 @@ pub enum Operation {
     Liveness,
     /// 1:1 between two images.
     Compare,
+    /// Store several poses of the person before the camera.
+    EnrollMode,
     /// Who is enrolled, a page at a time.
     SubjectList,
     /// One subject.
@@ -48,12 +50,13 @@ use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 18] = [
+    pub const ALL: [Operation; 19] = [
         Enroll,
         Verify,
         Search,
         Liveness,
         Compare,
+        EnrollMode,
         SubjectList,
         SubjectGet,
         SubjectUpdate,
@@ -77,6 +80,7 @@ impl Operation {
             Search => "search",
             Liveness => "liveness",
             Compare => "compare",
+            EnrollMode => "enroll_mode",
             SubjectList => "subject/list",
             SubjectGet => "subject/get",
             SubjectUpdate => "subject/update",
@@ -113,7 +117,7 @@ impl Operation {
     /// What an MQTT client must be allowed to do to ask for this; `None`: anybody may ask.
     pub(super) fn permission(self) -> Option<Permission> {
         match self {
-            Enroll => Some(Permission::Enroll),
+            Enroll | EnrollMode => Some(Permission::Enroll),
             Verify => Some(Permission::Verify),
             Search => Some(Permission::Search),
             Liveness => Some(Permission::Liveness),
@@ -133,7 +137,10 @@ impl Operation {
 
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
-        matches!(self, SubjectList | Stats | Health | AppList | AuditVerify | AuditList)
+        matches!(
+            self,
+            EnrollMode | SubjectList | Stats | Health | AppList | AuditVerify | AuditList
+        )
     }
 }
 

@@ -26,12 +26,17 @@ impl Times {
     pub fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let result = run();
-        let took = milliseconds(started);
+        self.took(name, started);
+        result
+    }
+
+    /// Keeps what a stage took that began at a moment and ends at this one.
+    pub fn took(&mut self, name: &'static str, began: Instant) {
+        let took = milliseconds(began);
         match self.stages.iter_mut().find(|stage| stage.0 == name) {
             Some(stage) => stage.1 += took,
             None => self.stages.push((name, took)),
         }
-        result
     }
 
     /// Milliseconds since the start.
