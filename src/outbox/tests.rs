@@ -1,7 +1,10 @@
 //! What is recorded is kept, in order, bounded, and leaves when it was acknowledged.
 
+use super::keeper::{CLOCK_IS_SET, DAY, is_old};
 use super::*;
 use serde_json::json;
+use std::path::PathBuf;
+use std::time::Instant;
 use tempfile::TempDir;
 
 struct Place {
