@@ -4,7 +4,7 @@
 use super::decision::{Outcome, Reason};
 use super::look::{Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
-use crate::face::Attributes;
+use crate::face::{Attributes, Detection};
 use crate::picture::Picture;
 use crate::service::Times;
 use crate::service::similarity::{Level, cosine, similarity};
@@ -24,6 +24,8 @@ pub(super) struct Attempt {
     started: Duration,
     first_usable: Option<Duration>,
     looks: Vec<Usable>,
+    /// The pixels of the last of them.
+    skin: Option<Skin>,
     /// Of each look, whether the face has moved since the one before.
     moved: Vec<bool>,
     /// Why the last frame that was not usable was not.
@@ -59,6 +61,7 @@ impl Attempt {
             started: now,
             first_usable: None,
             looks: Vec::new(),
+            skin: None,
             moved: Vec::new(),
             poor: None,
             crowded: 0,
@@ -66,19 +69,21 @@ impl Attempt {
         }
     }
 
-    /// The pixels of the last usable look.
-    fn skin(&self) -> Option<&Skin> {
-        self.looks.last().map(|look| &look.skin)
-    }
-
-    /// Adds a look, of a frame with so many people at the door.
-    pub fn add(&mut self, look: Look, frame: &Picture, people: usize, now: Duration) {
+    /// Adds a look at a face of a frame with so many people at the door.
+    pub fn add(
+        &mut self,
+        look: Look,
+        (frame, face): (&Picture, &Detection),
+        people: usize,
+        now: Duration,
+    ) {
         self.crowded = if people > 1 { self.crowded + 1 } else { 0 };
         match look {
             Look::Blurred => self.poor = Some(Reason::Blur),
             Look::Dark => self.poor = Some(Reason::Dark),
             Look::Usable(look) => {
-                let change = self.skin().and_then(|skin| skin.change(frame));
+                let change = self.skin.as_ref().and_then(|skin| skin.change(frame));
+                self.skin = Some(Skin::of(frame, face));
                 self.moved.push(change.is_some_and(|change| change >= STILL_BELOW));
                 self.first_usable.get_or_insert(now);
                 self.looks.push(look);
@@ -106,7 +111,9 @@ impl Attempt {
             let odds = odds.filter(|odds| !odds.is_empty())?;
             Some(odds.iter().map(|odds| f64::from(*odds)).sum::<f64>() / odds.len() as f64)
         };
-        let mean = mean(&self.looks)?.min(mean(self.last(settings))?);
+        let (all, last) = (mean(&self.looks)?, mean(self.last(settings))?);
+        // What is no number stays none, where `min` would drop it.
+        let mean = if all.is_nan() || all < last { all } else { last };
         Some(100.0 / (1.0 + (f64::from(settings.operating_point) - mean).exp()))
     }
 
@@ -249,7 +256,6 @@ mod tests {
             worn: BARE,
             liveness: Some(Liveness { log_odds, ..Liveness::default() }),
             found: found.iter().map(candidate).collect(),
-            skin: Skin::of(&frame(0), [0, 0, 4, 4]),
         }
     }
 
@@ -257,6 +263,9 @@ mod tests {
     fn frame(shade: u8) -> Picture {
         Picture::new(4, 4, vec![shade; 48]).unwrap()
     }
+
+    const FACE: Detection =
+        Detection { x: 0.0, y: 0.0, width: 4.0, height: 4.0, landmarks: [[0.0; 2]; 5], score: 0.9 };
 
     const ADA: &[(&str, f32)] = &[("ada", 0.7), ("bob", 0.2)];
     const NOBODY: &[(&str, f32)] = &[("ada", 0.2), ("bob", 0.1)];
@@ -271,7 +280,7 @@ mod tests {
         let mut verdict = Verdict::Undecided;
         for (index, look) in looks.into_iter().enumerate() {
             let now = ms(100 * index as u64);
-            attempt.add(Look::Usable(look), &frame(1), 1, now);
+            attempt.add(Look::Usable(look), (&frame(index as u8), &FACE), 1, now);
             verdict = attempt.verdict(settings, 82.0, 1, now);
             if verdict != Verdict::Undecided {
                 return verdict;
@@ -334,8 +343,9 @@ mod tests {
             let verdict = after(vec![look(found, 2.0); MOST_LOOKS], &Settings::default());
             assert_eq!(outcome(verdict), Some(Outcome::Unknown), "{found:?}");
         }
-        let verdict = after(vec![look(ADA, f32::NAN); MOST_LOOKS], &Settings::default());
-        assert_eq!(outcome(verdict), Some(Outcome::Spoof));
+        let mut looks = vec![look(ADA, f32::NAN)];
+        looks.extend(vec![look(ADA, 5.0); MOST_LOOKS - 1]);
+        assert_eq!(outcome(after(looks, &Settings::default())), Some(Outcome::Spoof));
     }
 
     #[test]
@@ -367,7 +377,7 @@ mod tests {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
         for step in 0..12 {
-            attempt.add(Look::Usable(look(ADA, 5.0)), &frame(0), 1, ms(step));
+            attempt.add(Look::Usable(look(ADA, 5.0)), (&frame(0), &FACE), 1, ms(step));
         }
         let verdict = attempt.verdict(&settings, 82.0, 1, ms(12));
         assert_eq!(verdict, Verdict::Failed(Outcome::Spoof, Reason::Frozen));
@@ -395,9 +405,9 @@ mod tests {
     fn darkness_and_blur_end_with_patience() {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
-        attempt.add(Look::Dark, &frame(0), 1, ms(0));
-        attempt.add(Look::Usable(look(ADA, 2.0)), &frame(1), 1, ms(2000));
-        attempt.add(Look::Blurred, &frame(1), 1, ms(2500));
+        attempt.add(Look::Dark, (&frame(0), &FACE), 1, ms(0));
+        attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(1), &FACE), 1, ms(2000));
+        attempt.add(Look::Blurred, (&frame(1), &FACE), 1, ms(2500));
         assert_eq!(attempt.verdict(&settings, 82.0, 1, ms(2999)), Verdict::Undecided);
         assert_eq!(
             attempt.verdict(&settings, 82.0, 1, ms(3000)),
@@ -410,13 +420,14 @@ mod tests {
         let one = Settings { one_person: true, ..Settings::default() };
         let mut attempt = Attempt::new(ms(0));
         for (step, people) in [1, 1, 2].into_iter().enumerate() {
-            attempt.add(Look::Usable(look(ADA, 2.0)), &frame(1), people, ms(step as u64));
+            let seen = frame(step as u8);
+            attempt.add(Look::Usable(look(ADA, 2.0)), (&seen, &FACE), people, ms(step as u64));
         }
         assert_eq!(attempt.verdict(&one, 82.0, 2, ms(2)), Verdict::Undecided);
         let any = attempt.verdict(&Settings::default(), 82.0, 2, ms(2));
         assert_eq!(any, Verdict::Recognised("ada".into()));
         for step in 3..5 {
-            attempt.add(Look::Usable(look(ADA, 2.0)), &frame(1), 2, ms(step));
+            attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(step as u8), &FACE), 2, ms(step));
         }
         assert_eq!(outcome(attempt.verdict(&one, 82.0, 2, ms(5))), Some(Outcome::SeveralPeople));
     }

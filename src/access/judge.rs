@@ -4,11 +4,11 @@ use super::Now;
 use super::attempt::{Attempt, Verdict};
 use super::decision::{Decision, Outcome, Reason};
 use super::lockout::Lockout;
-use super::look::{Eyes, Look};
+use super::look::Eyes;
 use super::rules::permit;
 use super::settings::{LivenessPolicy, Settings, Unarmed};
 use super::track::{Track, TrackId, Tracks};
-use crate::face::{Analyzer, FaceError};
+use crate::face::{Analyzer, Detection, FaceError};
 use crate::gallery::{Gallery, Subject};
 use crate::picture::Picture;
 use crate::service::similarity::at_door;
@@ -24,6 +24,15 @@ const MUCH_LARGER: f32 = 2.0;
 /// the door; a smaller one is somebody in the street.
 const BESIDE: f32 = 0.6;
 
+/// A face at a place where one was refused, in a box that overlaps so much (intersection over union),
+/// hangs there: nobody stands so still.
+const STILL_THERE: f32 = 0.9;
+/// For how long such a place is remembered.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// The longest while after which somebody who stays is let in again: they did not get through, or
+/// they chat before a door that must not stay unlocked for it.
+const LONGEST_REPEAT: Duration = Duration::from_secs(60);
+
 /// Judges the frames of one camera.
 pub struct Judge {
     analyzer: Arc<Analyzer>,
@@ -37,16 +46,25 @@ pub struct Judge {
     lockout: Lockout,
     /// Whether somebody was told of the present lock-out.
     told: bool,
-    /// The number of templates for which the daemon was warned that the threshold cannot reach its
-    /// target.
+    /// Whether it was said that the threshold cannot reach its target.
     warned: bool,
+    /// Where a failed attempt was counted, and when: a poster is one however often it is found anew.
+    counted: Vec<(Detection, Duration)>,
 }
 
 /// A track that has had its decision.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Rest {
     until: Duration,
-    refusals: u32,
+    /// Decisions that each double the next rest: grants, or failed attempts.
+    grants: u32,
+    failures: u32,
+}
+
+/// A while, doubled so many times, up to the longest.
+fn doubled(rest: Duration, times: u32, longest: Duration) -> Duration {
+    let factor = 1u32.checked_shl(times).unwrap_or(u32::MAX);
+    rest.saturating_mul(factor).min(longest.max(rest))
 }
 
 impl Judge {
@@ -64,6 +82,7 @@ impl Judge {
             granted: BTreeMap::new(),
             told: false,
             warned: false,
+            counted: Vec::new(),
         }
     }
 
@@ -85,8 +104,12 @@ impl Judge {
             self.attempt.take_if(|(id, _)| !self.tracks.has(*id));
             return Ok(None);
         };
-        let people = here.iter().filter(|other| other.face.width >= BESIDE * track.face.width);
-        let people = people.count();
+        let (width, height) = (frame.width(), frame.height());
+        let beside = |other: &&Track| {
+            other.face.width >= BESIDE * track.face.width
+                && self.settings.zone.holds(&other.face, width, height)
+        };
+        let people = here.iter().filter(beside).count();
         if let Some(left) = self.lockout.remains(now.monotonic) {
             self.attempt = None;
             let told = std::mem::replace(&mut self.told, true);
@@ -103,15 +126,8 @@ impl Judge {
             gallery: &self.gallery,
             liveness: self.settings.liveness == LivenessPolicy::Required,
         };
-        let look = match eyes.look(frame, &track.face, &mut attempt.times) {
-            Ok(look) => look,
-            // Landmarks that fall together: no face to judge, and no reason to stop.
-            Err(error) => {
-                tracing::debug!("a face cannot be judged: {error}");
-                Look::Blurred
-            }
-        };
-        attempt.add(look, frame, people, now.monotonic);
+        let look = eyes.look(frame, &track.face, &mut attempt.times)?;
+        attempt.add(look, (frame, &track.face), people, now.monotonic);
         let threshold = self.threshold();
         match attempt.verdict(&self.settings, threshold, people, now.monotonic) {
             Verdict::Undecided => {
@@ -120,16 +136,26 @@ impl Judge {
             }
             Verdict::Failed(outcome, reason) => {
                 let decision = self.decision(&attempt, outcome, reason, None, now);
-                Ok(Some(self.settled(id, decision, now)))
+                Ok(Some(self.settled(&track, decision, now)))
             }
             Verdict::Recognised(subject) => {
                 if let Some(left) = self.repeats(&subject, now.monotonic) {
-                    self.rests.insert(id, Rest { until: now.monotonic + left, refusals: 0 });
+                    self.rests.entry(id).or_default().until = now.monotonic.saturating_add(left);
                     return Ok(None);
                 }
                 let decision = self.recognised(&attempt, &subject, now, unarmed);
-                Ok(Some(self.settled(id, decision, now)))
+                Ok(Some(self.settled(&track, decision, now)))
             }
+        }
+    }
+
+    /// The strike did not move for the subject just granted: whoever stands there is judged again
+    /// soon, as if nothing had been.
+    pub fn not_opened(&mut self, subject: &str, now: Duration) {
+        self.granted.remove(subject);
+        let soon = now.saturating_add(self.settings.retry);
+        for rest in self.rests.values_mut().filter(|rest| rest.grants > 0) {
+            rest.until = rest.until.min(soon);
         }
     }
 
@@ -142,9 +168,11 @@ impl Judge {
         self.rests.retain(|id, _| self.tracks.has(*id));
         let repeat = self.settings.repeat;
         self.granted.retain(|_, at| now.saturating_sub(*at) < repeat);
+        self.counted.retain(|(_, at)| now.saturating_sub(*at) < REMEMBERED);
     }
 
-    /// The largest well-placed face that does not rest, or the one under judgement.
+    /// The largest well-placed face that does not rest, or the one under judgement; nobody while
+    /// that one is out of sight for a moment.
     fn chosen(&self, here: &[Track], frame: &Picture) -> Option<Track> {
         let (width, height) = (frame.width(), frame.height());
         let eligible = |track: &&Track| {
@@ -155,6 +183,10 @@ impl Judge {
         let largest =
             here.iter().filter(eligible).max_by(|a, b| a.face.area().total_cmp(&b.face.area()))?;
         let judged = self.attempt.as_ref().map(|(id, _)| *id);
+        let seen = here.iter().any(|track| Some(track.id) == judged);
+        if !seen && judged.is_some_and(|id| self.tracks.has(id)) {
+            return None;
+        }
         let present = here.iter().filter(eligible).find(|track| Some(track.id) == judged);
         match present {
             Some(track) if largest.face.area() <= MUCH_LARGER * track.face.area() => {
@@ -244,28 +276,34 @@ impl Judge {
         self.decision(&attempt, Outcome::LockedOut, Reason::LockOut(left), None, now)
     }
 
-    /// Takes note of a decision. A refused face that stays is judged again after a while that
+    /// Takes note of a decision. A stranger's face that stays is judged again after a while that
     /// doubles, and counts towards a lock-out once: a poster in view must not lock out those who
-    /// come.
-    fn settled(&mut self, id: TrackId, decision: Decision, now: Now) -> Decision {
+    /// come. Whoever was refused for something that may change in a moment waits no longer each time.
+    fn settled(&mut self, track: &Track, decision: Decision, now: Now) -> Decision {
         let now = now.monotonic;
-        let refusals = self.rests.get(&id).map_or(0, |rest| rest.refusals);
+        let Settings { retry, repeat, .. } = self.settings;
+        let before = self.rests.get(&track.id).copied().unwrap_or_default();
         let rest = if decision.is_grant() {
             self.lockout.granted();
             if let Some(subject) = &decision.subject_id {
                 self.granted.insert(subject.clone(), now);
             }
-            Rest { until: now.saturating_add(self.settings.repeat), refusals: 0 }
-        } else {
-            if decision.is_failed_attempt() && refusals == 0 {
+            let rests = doubled(repeat, before.grants, LONGEST_REPEAT);
+            Rest { until: now.saturating_add(rests), grants: before.grants + 1, failures: 0 }
+        } else if decision.is_failed_attempt() {
+            let known =
+                |(face, _): &(Detection, Duration)| face.overlap(&track.face) >= STILL_THERE;
+            if before.failures == 0 && !self.counted.iter().any(known) {
                 self.lockout.failed(now);
             }
-            let doubled = 1u32.checked_shl(refusals).unwrap_or(u32::MAX);
-            let while_ = self.settings.retry.saturating_mul(doubled);
-            let while_ = while_.min(self.settings.lockout_longest.max(self.settings.retry));
-            Rest { until: now.saturating_add(while_), refusals: refusals.saturating_add(1) }
+            self.counted.retain(|entry| !known(entry));
+            self.counted.push((track.face, now));
+            let rests = doubled(retry, before.failures, retry.saturating_mul(8));
+            Rest { until: now.saturating_add(rests), failures: before.failures + 1, ..before }
+        } else {
+            Rest { until: now.saturating_add(retry), ..before }
         };
-        self.rests.insert(id, rest);
+        self.rests.insert(track.id, rest);
         decision
     }
 }

@@ -1,10 +1,11 @@
-//! Failed attempts in a row: after too many, nobody is judged for a while that grows. It slows down
-//! whoever tries one picture after another; a grant ends it, and so does time.
+//! Failed attempts: after too many, nobody is judged for a while that grows. It slows down whoever
+//! tries one picture after another; a grant forgives all, and every minute one.
 
 use std::time::Duration;
 
-/// Failed attempts this long ago are forgotten.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// In such a time without another, one failed attempt is forgotten: passers-by must not add up to a
+/// door that nobody can use.
+const FORGIVES_ONE: Duration = Duration::from_secs(60);
 
 /// What was tried.
 #[derive(Debug)]
@@ -31,9 +32,9 @@ impl Lockout {
 
     /// An attempt failed.
     pub fn failed(&mut self, now: Duration) {
-        if now.saturating_sub(self.last) >= FORGOTTEN_AFTER {
-            self.failed = 0;
-        }
+        let forgiven = now.saturating_sub(self.last).as_secs() / FORGIVES_ONE.as_secs();
+        let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
+        self.failed = self.failed.saturating_sub(forgiven);
         (self.failed, self.last) = (self.failed.saturating_add(1), now);
         if self.after > 0 && self.failed >= self.after {
             let doubled = 1u32.checked_shl(self.failed - self.after).unwrap_or(u32::MAX);
@@ -77,10 +78,19 @@ mod tests {
         lockout.granted();
         lockout.failed(s(2));
         assert_eq!(lockout.remains(s(2)), None);
-        lockout.failed(s(700));
-        assert_eq!(lockout.remains(s(700)), None);
-        lockout.failed(s(701));
-        assert_eq!(lockout.remains(s(701)), Some(s(5)));
+        lockout.failed(s(62));
+        assert_eq!(lockout.remains(s(62)), None);
+        lockout.failed(s(63));
+        assert_eq!(lockout.remains(s(63)), Some(s(5)));
+    }
+
+    #[test]
+    fn strangers_who_pass_now_and_then_lock_nobody_out() {
+        let mut lockout = Lockout::new(3, s(5), s(60));
+        for minute in 1..100 {
+            lockout.failed(s(61 * minute));
+            assert_eq!(lockout.remains(s(61 * minute)), None);
+        }
     }
 
     #[test]

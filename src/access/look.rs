@@ -26,8 +26,6 @@ pub(super) struct Usable {
     pub liveness: Option<Liveness>,
     /// The best subject and the next.
     pub found: Vec<Candidate>,
-    /// The pixels of the face.
-    pub skin: Skin,
 }
 
 /// The face as it is in the frame: for telling whether it moves.
@@ -39,7 +37,13 @@ pub(super) struct Skin {
 }
 
 impl Skin {
-    pub(super) fn of(frame: &Picture, region: [i64; 4]) -> Self {
+    /// Of a face in a frame.
+    pub fn of(frame: &Picture, face: &Detection) -> Self {
+        let region = [face.x, face.y, face.x + face.width, face.y + face.height];
+        Self::at(frame, region.map(|edge| edge.round() as i64))
+    }
+
+    fn at(frame: &Picture, region: [i64; 4]) -> Self {
         let [left, top, right, bottom] = region;
         let crop = frame.cropped(left, top, right, bottom);
         Self { region, rgb: crop.map(|crop| crop.rgb().to_vec()).unwrap_or_default() }
@@ -48,7 +52,7 @@ impl Skin {
     /// Mean absolute difference of the same pixels in another frame, 0–255; none when that frame
     /// does not have them.
     pub fn change(&self, frame: &Picture) -> Option<f32> {
-        let other = Self::of(frame, self.region);
+        let other = Self::at(frame, self.region);
         if self.rgb.is_empty() || other.rgb.len() != self.rgb.len() {
             return None;
         }
@@ -74,7 +78,8 @@ impl Eyes<'_> {
         face: &Detection,
         times: &mut Times,
     ) -> Result<Look, FaceError> {
-        let portrait = self.analyzer.portrait(frame, face)?;
+        // Landmarks that fall together: no face to judge, and no reason to stop.
+        let Ok(portrait) = self.analyzer.portrait(frame, face) else { return Ok(Look::Blurred) };
         let quality = times.stage("quality", || portrait.quality());
         if quality.dark {
             return Ok(Look::Dark);
@@ -89,8 +94,6 @@ impl Eyes<'_> {
         let embedding = times.stage("embed", || portrait.embedding())?;
         let worn = times.stage("attributes", || portrait.attributes())?;
         let found = times.stage("search", || self.gallery.search(&embedding, 2));
-        let region = [face.x, face.y, face.x + face.width, face.y + face.height];
-        let skin = Skin::of(frame, region.map(|edge| edge.round() as i64));
-        Ok(Look::Usable(Usable { worn, liveness, found, skin }))
+        Ok(Look::Usable(Usable { worn, liveness, found }))
     }
 }

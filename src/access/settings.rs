@@ -153,7 +153,7 @@ impl Default for Settings {
             repeat: Duration::from_secs(5),
             lockout_after: 5,
             lockout_first: Duration::from_secs(5),
-            lockout_longest: Duration::from_secs(60),
+            lockout_longest: Duration::from_secs(30),
         }
     }
 }

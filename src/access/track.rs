@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Boxes that overlap less are of different faces (intersection over union).
 const SAME: f32 = 0.3;
+/// After a gap the box must be much the same: who steps in where somebody has just left is another.
+const SAME_AFTER_GAP: f32 = 0.6;
 /// A face not seen for this long, in one frame at least, has left: a turned head, a hand before the
 /// face come back sooner.
 const LOST_AFTER: Duration = Duration::from_millis(800);
@@ -54,8 +56,9 @@ impl Tracks {
                 .filter(|track| !here.iter().any(|taken| taken.id == track.id))
                 .map(|track| (track.face.overlap(face), track))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
+            let least = |track: &Track| if track.frame == last { SAME } else { SAME_AFTER_GAP };
             let track = match best {
-                Some((overlap, track)) if overlap >= SAME => {
+                Some((overlap, track)) if overlap >= least(track) => {
                     (track.face, track.seen, track.frame) = (*face, now, frame);
                     track.clone()
                 }
@@ -118,6 +121,14 @@ mod tests {
         tracks.follow(&[], ms(1602));
         assert!(!tracks.has(id));
         assert_ne!(tracks.follow(&[face(0.0, 100.0)], ms(1650))[0].id, id);
+    }
+
+    #[test]
+    fn who_steps_in_where_somebody_left_is_another() {
+        let mut tracks = Tracks::default();
+        let id = tracks.follow(&[face(0.0, 100.0)], ms(0))[0].id;
+        tracks.follow(&[], ms(40));
+        assert_ne!(tracks.follow(&[face(40.0, 100.0)], ms(80))[0].id, id);
     }
 
     #[test]

@@ -182,17 +182,18 @@ keys! {
         /// Milliseconds after which an attempt that came to nothing is over, 1000 to 30000.
         patience_ms: u32 = 3000;
         /// Milliseconds after which a refused face that stays is judged again, 500 to 60000; doubled
-        /// with each refusal.
+        /// up to eightfold with each stranger's or spoof's.
         retry_ms: u32 = 2000;
-        /// Milliseconds for which somebody who was let in is not let in again, 0 to 60000.
+        /// Milliseconds for which somebody who was let in is not let in again, 0 to 60000; doubled up
+        /// to a minute while they stay.
         repeat_ms: u32 = 5000;
-        /// Failed attempts in a row (strangers, spoofs) after which nobody is judged for a while.
-        /// 0: never.
+        /// Failed attempts (strangers, spoofs) after which nobody is judged for a while; a grant
+        /// forgives all, a minute one. 0: never.
         lockout_after: u32 = 5;
         /// The first such while in seconds; doubled with each further failed attempt.
         lockout_s: u32 = 5;
         /// The longest, in seconds.
-        lockout_longest_s: u32 = 60;
+        lockout_longest_s: u32 = 30;
     }
     #[doc = " Hours and dates."]
     schedules: Schedules {

@@ -21,15 +21,10 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that is believed from the start (`trusted`), or as soon as the system says that it
-    /// was set since boot. A clock that was set once is believed from then on: it runs on.
-    pub fn start(trusted: bool) -> Self {
-        let clock =
-            Self { origin: Instant::now(), synchronised: Arc::new(AtomicBool::new(trusted)) };
-        if !trusted {
-            tokio::spawn(clock.clone().wait());
-        }
-        clock
+    /// A clock that is believed from the start (`trusted`), or once [`Clock::wait`] has found that
+    /// it may be.
+    pub fn new(trusted: bool) -> Self {
+        Self { origin: Instant::now(), synchronised: Arc::new(AtomicBool::new(trusted)) }
     }
 
     /// The time at an instant, and that of the wall.
@@ -42,9 +37,11 @@ impl Clock {
         }
     }
 
-    async fn wait(self) {
+    /// Waits until the system says that the clock was set since boot. One that was set once is
+    /// believed from then on: it runs on.
+    pub async fn wait(self) {
         let mut warned = false;
-        while !is_synchronised().await {
+        while !self.synchronised.load(Ordering::Relaxed) && !is_synchronised().await {
             if !warned {
                 warn!(
                     "the clock has not been synchronised since boot: nothing is granted by \
@@ -54,8 +51,9 @@ impl Clock {
             warned = true;
             tokio::time::sleep(AGAIN).await;
         }
-        self.synchronised.store(true, Ordering::Relaxed);
-        info!("the clock is synchronised");
+        if !self.synchronised.swap(true, Ordering::Relaxed) {
+            info!("the clock is synchronised");
+        }
     }
 }
 
@@ -77,9 +75,9 @@ async fn is_synchronised() -> bool {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_trusted_clock_is_believed_and_runs() {
-        let clock = Clock::start(true);
+    #[test]
+    fn a_trusted_clock_is_believed_and_runs() {
+        let clock = Clock::new(true);
         let first = clock.at(Instant::now());
         let later = clock.at(Instant::now() + Duration::from_secs(1));
         assert!(first.synchronised && first.unix > 1.7e9);

@@ -6,7 +6,7 @@
 
 use super::worker::{Progress, Running, Worker};
 use doorward_board::deadman::{HeldPin, SpawnError};
-use doorward_board::door::{By, Part, Why};
+use doorward_board::door::{By, FRESH, Part, Why};
 use doorward_board::linux::{Delay, Gpio, GpioError};
 use doorward_board::profile::ProfileError;
 use doorward_board::simulated::{Script, ScriptError, Simulated};
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -32,11 +32,12 @@ const ORDERS: usize = 8;
 const HAPPENINGS: usize = 256;
 /// Between two attempts at a board whose lines cannot be had.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long an unlock waits for the door's word.
-const WORD: Duration = Duration::from_secs(1);
+/// How long an unlock waits for the door's word: until the order is too old to be followed, so that
+/// nothing opens of which it was said that it does not.
+const WORD: Duration = FRESH.saturating_add(Duration::from_millis(100));
 
 /// Which board, and how the door behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The board.
     pub profile: Profile,
@@ -130,6 +131,14 @@ impl From<Why> for NotUnlocked {
     }
 }
 
+/// What happened, and when.
+pub struct Happening {
+    /// What.
+    pub event: Event,
+    /// By the wall's clock: it may be recorded much later.
+    pub time: SystemTime,
+}
+
 /// An order on its way, and who waits for what became of it.
 struct Waiting {
     order: Order,
@@ -141,8 +150,8 @@ struct Waiting {
 pub struct DoorHandle {
     origin: Instant,
     orders: SyncSender<Waiting>,
-    cards: SyncSender<Card>,
-    happenings: Arc<Mutex<Receiver<Event>>>,
+    cards: SyncSender<(Card, Instant)>,
+    happenings: Arc<Mutex<Receiver<Happening>>>,
     state: watch::Receiver<State>,
 }
 
@@ -160,14 +169,7 @@ impl DoorWorker {
         let (cards, to_send) = sync_channel(ORDERS);
         let (happened, happenings) = sync_channel(HAPPENINGS);
         let board = settings.profile.board.clone();
-        let (state, seen) = watch::channel(State {
-            lock: "JAMMED",
-            open: None,
-            tamper: None,
-            alarm: None,
-            faults: BTreeSet::new(),
-            board,
-        });
+        let (state, seen) = watch::channel(State::unknown(board));
         let keeper = Keeper { origin, waiting, happened, state, settings };
         let cards_of_gpio = Arc::new(Mutex::new(to_send));
         let worker = Worker::start("door", move |running| keeper.keep(running, &cards_of_gpio))?;
@@ -206,16 +208,16 @@ impl DoorHandle {
         self.orders.try_send(order).map_err(|_| NotUnlocked::Silent)
     }
 
-    /// Sends a card over the Wiegand lines, if the board has them.
+    /// Sends a card over the Wiegand lines, if the board has them; at once or not at all.
     pub fn send_card(&self, card: &str) -> Result<(), CardError> {
-        if let Err(TrySendError::Full(_)) = self.cards.try_send(card.parse()?) {
+        if let Err(TrySendError::Full(_)) = self.cards.try_send((card.parse()?, Instant::now())) {
             warn!("a card was not sent: those before it are still on their way");
         }
         Ok(())
     }
 
     /// The next thing that happened, if one does in so long.
-    pub fn happened(&self, patience: Duration) -> Option<Event> {
+    pub fn happened(&self, patience: Duration) -> Option<Happening> {
         let happenings = self.happenings.lock().unwrap_or_else(PoisonError::into_inner);
         happenings.recv_timeout(patience).ok()
     }
@@ -230,7 +232,7 @@ impl DoorHandle {
 struct Keeper {
     origin: Instant,
     waiting: Receiver<Waiting>,
-    happened: SyncSender<Event>,
+    happened: SyncSender<Happening>,
     state: watch::Sender<State>,
     settings: Settings,
 }
@@ -249,7 +251,7 @@ enum NoDoor {
 }
 
 impl Keeper {
-    fn keep(&self, running: &Running, cards: &Arc<Mutex<Receiver<Card>>>) {
+    fn keep(&self, running: &Running, cards: &Arc<Mutex<Receiver<(Card, Instant)>>>) {
         while running.goes_on() {
             let kept = match self.settings.profile.is_simulated() {
                 true => self.simulated(running),
@@ -282,12 +284,16 @@ impl Keeper {
         let pin = profile.strike(&mut board, *lock).map_err(broken)?;
         let pin = pin.ok_or_else(|| NoDoor::NoStrike(profile.board.clone()))?;
         let strike = Strike::new(pin, *lock, *pulse).map_err(broken)?;
-        let parts = profile.parts(&mut board, *limits).map_err(broken)?;
-        self.step(running, Door::new(strike, parts), |now| board.run_to(now));
+        let parts = profile.parts(&mut board, *limits, |_, _| ()).map_err(broken)?;
+        self.step(running, Door::new(strike, parts), BTreeSet::new(), |now| board.run_to(now));
         Ok(())
     }
 
-    fn gpio(&self, running: &Running, cards: &Arc<Mutex<Receiver<Card>>>) -> Result<(), NoDoor> {
+    fn gpio(
+        &self,
+        running: &Running,
+        cards: &Arc<Mutex<Receiver<(Card, Instant)>>>,
+    ) -> Result<(), NoDoor> {
         let Settings { profile, profile_name, lock, pulse, limits, wiegand, .. } = &self.settings;
         // The running program, also after an update has replaced its file.
         let mut child = Command::new("/proc/self/exe");
@@ -300,8 +306,16 @@ impl Keeper {
         let broken = |error: doorward_board::deadman::HeldPinError| NoDoor::Line(error.to_string());
         let strike = Strike::new(pin, *lock, *pulse).map_err(broken)?;
         let mut gpio = Gpio::open(profile)?;
-        let parts = profile.parts(&mut gpio, *limits)?;
-        let lines = profile.wiegand(&mut gpio)?;
+        let mut lost = BTreeSet::new();
+        let parts = profile.parts(&mut gpio, *limits, |function, error| {
+            error!("the door goes without its {}: {error}", function.name());
+            lost.insert(function.name());
+        })?;
+        let lines = profile.wiegand(&mut gpio).unwrap_or_else(|error| {
+            error!("the door goes without its Wiegand lines: {error}");
+            lost.insert("wiegand");
+            None
+        });
         let (cards, format) = (cards.clone(), *wiegand);
         // A frame takes 70 ms, so long no door may wait.
         let sender = lines.map(|mut lines| {
@@ -309,7 +323,9 @@ impl Keeper {
                 let cards = cards.lock().unwrap_or_else(PoisonError::into_inner);
                 while running.goes_on() {
                     match cards.recv_timeout(Duration::from_millis(200)) {
-                        Ok(card) => {
+                        // Nobody stands at the door of a card that waited for its lines.
+                        Ok((_, granted)) if granted.elapsed() > FRESH => {}
+                        Ok((card, _)) => {
                             let sent =
                                 Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame));
                             match sent {
@@ -327,18 +343,23 @@ impl Keeper {
         if let Some(Err(error)) = &sender {
             error!("no thread for the Wiegand lines: {error}");
         }
-        self.step(running, Door::new(strike, parts), |_| ());
+        self.step(running, Door::new(strike, parts), lost, |_| ());
         Ok(())
     }
 
-    /// Steps the door until it is over; `tick` runs before each step.
+    /// Steps the door until it is over; `lost` are the parts that it goes without, `tick` runs before
+    /// each step.
     fn step<Line: OutputPin, Output: OutputPin, Input: InputPin>(
         &self,
         running: &Running,
         mut door: Door<Line, Output, Input>,
+        lost: BTreeSet<&'static str>,
         mut tick: impl FnMut(Duration),
     ) {
-        self.state.send_modify(|state| state.lock = "LOCKED");
+        self.state.send_modify(|state| {
+            let board = std::mem::take(&mut state.board);
+            *state = State { lock: "LOCKED", faults: lost, ..State::unknown(board) };
+        });
         while running.goes_on() {
             let now = self.origin.elapsed();
             tick(now);
@@ -353,13 +374,13 @@ impl Keeper {
                     Event::NotUnlocked { why, .. } => Some(Err(NotUnlocked::from(*why))),
                     _ => None,
                 };
+                self.tell(event);
                 if let Some(word) = word
                     && let Some(heard) = words.next()
                 {
                     // Whoever gave up waiting does not hear it.
                     let _ = heard.try_send(word);
                 }
-                self.tell(event);
             }
             std::thread::sleep(STEP);
         }
@@ -378,13 +399,19 @@ impl Keeper {
         if matches!(event, Event::Motion(_)) {
             return;
         }
-        if let Err(lost) = self.happened.try_send(event) {
-            error!(%lost, "nobody records what happens at the door");
+        if self.happened.try_send(Happening { event, time: SystemTime::now() }).is_err() {
+            error!("what happens at the door is recorded by nobody but this log");
         }
     }
 }
 
 impl State {
+    /// Of a door of which nothing is known yet.
+    fn unknown(board: String) -> Self {
+        let (open, tamper, alarm, faults) = (None, None, None, BTreeSet::new());
+        Self { lock: "JAMMED", open, tamper, alarm, faults, board }
+    }
+
     fn follow(&mut self, event: &Event) {
         match event {
             Event::Unlocked { .. } => self.lock = "UNLOCKED",

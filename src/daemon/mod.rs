@@ -38,7 +38,7 @@ use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, S
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
 use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
-use door::DoorWorker;
+use door::{DoorHandle, DoorWorker};
 use doorward_board::linux::HoldStrikeError;
 use serving::Serving;
 use std::io;
@@ -49,10 +49,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
-use watchdog::Watchdog;
+use watchdog::{Counter, Watchdog};
 
 /// With a door, a start that failed is tried again after this: until then people can leave.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Between two looks whether files that a stop left open are closed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a stop may take; systemd and people pull the plug on what takes longer.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -144,6 +146,14 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether another process, or what is left of this one's last work, has the files.
+    fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::Gallery(OpenError::InUse { .. }) | Self::Outbox(OutboxError::InUse { .. })
+        )
+    }
+
     /// Whether the configuration is to blame, or a file that it names.
     pub fn is_configuration(&self) -> bool {
         match self {
@@ -292,18 +302,18 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let watchdog = Watchdog::start();
     let mut config = config;
+    // What was served with before, to go back to.
     let mut last_good: Option<Config> = None;
-    let mut door = start_door(&config)?;
+    let mut door = FrontDoor::start(&config)?;
     loop {
-        let handle = door.as_ref().map(DoorWorker::handle);
-        let wish = match Serving::start(&config, handle).await {
+        watchdog.watch(door.counter().into_iter().collect());
+        let wish = match Serving::start(&config, door.handle()).await {
             Ok(serving) => {
-                let door = door.iter().map(|door| watchdog::counter("door", door.progress()));
-                watchdog.watch(door.chain(serving.progress()).collect());
+                watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
                 watchdog::ready();
                 last_good = Some(config.clone());
                 let wish = wish(&mut signals, &read).await;
-                watchdog.watch(Vec::new());
+                watchdog.watch(door.counter().into_iter().collect());
                 let reason = match &wish {
                     Wish::Stop(reason) => reason,
                     Wish::Serve(_) => "reload",
@@ -313,16 +323,26 @@ pub async fn run(
                 }
                 wish
             }
+            // What was broken off still has the files: it ends by its own time limits.
+            Err(error) if error.is_in_use() && last_good.is_some() => {
+                info!("{error}; waiting");
+                tokio::select! {
+                    () = sleep(CLOSED_WITHIN) => continue,
+                    wish = wish(&mut signals, &read) => wish,
+                }
+            }
             Err(error) => {
                 if let Some(good) = last_good.take() {
                     error!("{error}; going back to the last configuration");
-                    door = next_door(door, &config, &good)?;
                     config = good;
+                    door.change(&config);
                     continue;
                 }
-                if door.is_none() {
+                if door.handle().is_none() {
                     return Err(error);
                 }
+                // People can leave, which is what systemd must not end.
+                watchdog::ready();
                 error!("{error}; until this works only the way out does");
                 tokio::select! {
                     () = sleep(AGAIN) => continue,
@@ -333,8 +353,8 @@ pub async fn run(
         match wish {
             Wish::Stop(_) => return Ok(()),
             Wish::Serve(next) => {
-                door = next_door(door, &config, &next)?;
                 config = *next;
+                door.change(&config);
             }
         }
     }
@@ -364,21 +384,40 @@ async fn wish(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigEr
     }
 }
 
-fn start_door(config: &Config) -> Result<Option<DoorWorker>, DaemonError> {
-    let settings = settings::door(config)?;
-    Ok(settings.map(DoorWorker::start).transpose()?)
+/// The door's worker, and what it was started with.
+struct FrontDoor {
+    settings: Option<door::Settings>,
+    worker: Option<DoorWorker>,
 }
 
-/// The door of the next configuration: the same where nothing about it has changed, else another,
-/// once the first has locked and let go of its lines.
-fn next_door(
-    door: Option<DoorWorker>,
-    present: &Config,
-    next: &Config,
-) -> Result<Option<DoorWorker>, DaemonError> {
-    if present.door == next.door {
-        return Ok(door);
+impl FrontDoor {
+    fn start(config: &Config) -> Result<Self, DaemonError> {
+        let settings = settings::door(config)?;
+        let worker = settings.clone().map(DoorWorker::start).transpose()?;
+        Ok(Self { settings, worker })
     }
-    drop(door);
-    start_door(next)
+
+    fn handle(&self) -> Option<DoorHandle> {
+        self.worker.as_ref().map(DoorWorker::handle)
+    }
+
+    fn counter(&self) -> Option<Counter> {
+        self.worker.as_ref().map(|worker| watchdog::counter("door", worker.progress()))
+    }
+
+    /// The door of another configuration: the same where nothing about it has changed, else another,
+    /// once the first has locked and let go of its lines. One that cannot be started leaves the first.
+    fn change(&mut self, config: &Config) {
+        match settings::door(config) {
+            Ok(settings) if settings == self.settings => {}
+            Ok(settings) => {
+                self.worker = None;
+                match settings.clone().map(DoorWorker::start).transpose() {
+                    Ok(worker) => (self.worker, self.settings) = (worker, settings),
+                    Err(error) => error!("no thread for the door: {error}"),
+                }
+            }
+            Err(error) => error!("the door stays as it is: {error}"),
+        }
+    }
 }

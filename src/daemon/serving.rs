@@ -19,9 +19,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-/// A state that did not reach the broker, or that it has forgotten, is published again after this.
+/// What changes without a change of state, such as a camera's counts, is published after this.
 const STATE_AGAIN: Duration = Duration::from_secs(60);
+/// How long a start that failed waits for what it has begun.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The workers of one configuration. They end with [`Serving::stop`].
 pub struct Serving {
@@ -52,14 +55,28 @@ impl Door for HouseDoor {
 }
 
 impl Serving {
-    /// Starts them all; what was started ends again should one fail.
+    /// Starts them all. Should one fail, those that were started end again, and the files are closed
+    /// when this returns.
     pub async fn start(config: &Config, door: Option<DoorHandle>) -> Result<Self, DaemonError> {
+        let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
+        let opened = open_service(config, house)?;
+        let gallery = Arc::downgrade(&opened.gallery);
+        let serving = Self::begin(config, door, opened).await;
+        if serving.is_err() {
+            let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
+        }
+        serving
+    }
+
+    async fn begin(
+        config: &Config,
+        door: Option<DoorHandle>,
+        Opened { service, analyzer, gallery, outbox }: Opened,
+    ) -> Result<Self, DaemonError> {
         let started = Instant::now();
         let mut mqtt = settings::mqtt(config)?;
         let access = settings::access(config)?;
         let camera = start_camera(config)?;
-        let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
-        let Opened { service, analyzer, gallery, outbox } = open_service(config, house)?;
         if let Some(camera) = camera.clone() {
             service.attach(camera);
         }
@@ -81,13 +98,15 @@ impl Serving {
             None
         };
         let unarmed = (!Exposure::of(&mqtt).is_safe()).then_some(Unarmed::Exposed);
+        let clock = Clock::new(config.schedules.trust_clock);
+        tasks.spawn(clock.clone().wait());
         let decisions = Arc::new(Decisions::default());
         let parts = Parts {
             analyzer,
             gallery: gallery.clone(),
             outbox: outbox.clone(),
             door: door.clone(),
-            clock: Clock::start(config.schedules.trust_clock),
+            clock: clock.clone(),
             decisions: decisions.clone(),
         };
         let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
@@ -167,10 +186,14 @@ impl Serving {
         if let Some(broker) = embedded {
             broker.stop().await;
         }
-        // Requests in work hold it, and a scrub that has begun.
-        while gallery.strong_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        closed(&gallery).await;
+    }
+}
+
+/// Waits until nobody uses the gallery any more: requests in work do, and a scrub that has begun.
+async fn closed(gallery: &Weak<Gallery>) {
+    while gallery.strong_count() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -183,10 +206,8 @@ async fn publish_state<State: Send + Sync>(
 ) {
     loop {
         let value = shown(&states.borrow_and_update());
-        // Without a broker: again after the next connection, which `STATE_AGAIN` does not wait for.
-        if publisher.state(name, &value).await.is_err() {
-            publisher.connected().await;
-            continue;
+        if let Err(error) = publisher.state(name, &value).await {
+            tracing::warn!(%error, name, "a state is not published");
         }
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },

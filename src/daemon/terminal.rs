@@ -5,7 +5,7 @@
 //! card. What cannot be written is said in the log and counted.
 
 use super::clock::Clock;
-use super::door::{DoorHandle, NotUnlocked};
+use super::door::{DoorHandle, Happening, NotUnlocked};
 use super::worker::{Progress, Worker};
 use crate::access::{Decision, Judge, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
@@ -13,18 +13,21 @@ use crate::face::Analyzer;
 use crate::gallery::Gallery;
 use crate::outbox::{Event, Kind, Outbox};
 use doorward_board::door::By;
-use doorward_board::{ContactEvent, Event as Happening, TamperEvent};
+use doorward_board::{ContactEvent, Event as DoorEvent, TamperEvent};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use tracing::{debug, error, info, warn};
 
 /// How long a worker waits for its next piece of work before it shows that it lives.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A frame older than this is not judged: the person it shows may have gone.
 const STALE: Duration = Duration::from_secs(2);
+
+/// What is recorded later than this after it happened says when that was.
+const LATE: Duration = Duration::from_secs(2);
 
 /// How many decisions ended how.
 #[derive(Debug, Default)]
@@ -97,6 +100,8 @@ fn judge(
 ) -> io::Result<Worker> {
     Worker::start("judge", move |running| {
         let Parts { analyzer, gallery, clock, .. } = &parts;
+        // Nobody's attempt is honoured once it took longer than anybody is looked at.
+        let honoured = STALE.max(settings.patience);
         let mut judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
         let mut frames = camera.frames();
         while running.goes_on() {
@@ -112,8 +117,15 @@ fn judge(
                     continue;
                 }
             };
-            match judge.judge(&picture, clock.at(frame.taken()), unarmed) {
-                Ok(Some(decision)) => parts.act(&decision),
+            let now = clock.at(frame.taken());
+            match judge.judge(&picture, now, unarmed) {
+                Ok(Some(decision)) => {
+                    let late = frame.taken().elapsed() > honoured;
+                    let opened = parts.act(&decision, late);
+                    if let (false, Some(subject)) = (opened, &decision.subject_id) {
+                        judge.not_opened(subject, now.monotonic);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => {
                     error!("the networks failed, nobody is judged by this frame: {error}")
@@ -124,10 +136,12 @@ fn judge(
 }
 
 impl Parts {
-    /// Does what follows from a decision.
-    fn act(&self, decision: &Decision) {
+    /// Does what follows from a decision; `late`: too late for the strike to move. Whether whoever
+    /// was granted could pass.
+    fn act(&self, decision: &Decision, late: bool) -> bool {
         let door = match (&self.door, decision.is_grant()) {
             (None, _) => None,
+            (Some(_), true) if late => Some(Err(NotUnlocked::Stale)),
             (Some(door), true) => Some(self.open(door, decision)),
             (Some(door), false) => {
                 door.refuse();
@@ -171,11 +185,13 @@ impl Parts {
             extra,
             ..Event::new(kind, decision.outcome.name(), words)
         });
+        door.is_none_or(|outcome| outcome.is_ok())
     }
 
     fn open(&self, door: &DoorHandle, decision: &Decision) -> Result<(), NotUnlocked> {
         let opened = door.unlock(By::Face);
-        if let Some(card) = &decision.card
+        if opened.is_ok()
+            && let Some(card) = &decision.card
             && let Err(error) = door.send_card(card)
         {
             warn!("the subject's card is not sent: {error}");
@@ -230,34 +246,43 @@ fn of_camera(state: &CameraState) -> Event {
 }
 
 /// What happened at the door, as an event.
-fn of_door(happening: &Happening) -> Event {
+fn of_door(Happening { event, time }: &Happening) -> Event {
     let by = |by: &By| match by {
         By::Face => "face",
         By::Remote => "remote",
         By::Exit => "exit",
     };
-    let (kind, outcome, reason) = match happening {
-        Happening::Unlocked { by: who } => (Kind::Door, "unlocked", by(who).to_owned()),
-        Happening::NotUnlocked { by: who, why } => {
+    let (kind, outcome, reason) = match event {
+        DoorEvent::Unlocked { by: who } => (Kind::Door, "unlocked", by(who).to_owned()),
+        DoorEvent::NotUnlocked { by: who, why } => {
             (Kind::Door, "not_unlocked", format!("{}: {}", by(who), NotUnlocked::from(*why)))
         }
-        Happening::Relocked => (Kind::Door, "locked", String::new()),
-        Happening::ExitPressed => (Kind::Door, "exit_pressed", String::new()),
-        Happening::Contact(ContactEvent::Opened) => (Kind::Door, "opened", String::new()),
-        Happening::Contact(ContactEvent::Closed) => (Kind::Door, "closed", String::new()),
-        Happening::Contact(ContactEvent::ForcedOpen) => {
+        DoorEvent::Relocked => (Kind::Door, "locked", String::new()),
+        DoorEvent::ExitPressed => (Kind::Door, "exit_pressed", String::new()),
+        DoorEvent::Contact(ContactEvent::Opened) => (Kind::Door, "opened", String::new()),
+        DoorEvent::Contact(ContactEvent::Closed) => (Kind::Door, "closed", String::new()),
+        DoorEvent::Contact(ContactEvent::ForcedOpen) => {
             (Kind::Door, "forced_open", "opened without a grant or an exit".into())
         }
-        Happening::Contact(ContactEvent::HeldOpen) => {
+        DoorEvent::Contact(ContactEvent::HeldOpen) => {
             (Kind::Door, "held_open", "open for longer than door.held_open_s".into())
         }
-        Happening::Tamper(TamperEvent::Raised) => {
+        DoorEvent::Tamper(TamperEvent::Raised) => {
             (Kind::Tamper, "raised", "the housing is open".into())
         }
-        Happening::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
-        Happening::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
-        Happening::Fault { part, error } => (Kind::Door, "fault", format!("{part:?}: {error}")),
-        Happening::Recovered { part } => (Kind::Door, "recovered", format!("{part:?}")),
+        DoorEvent::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
+        DoorEvent::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
+        DoorEvent::Fault { part, error } => (Kind::Door, "fault", format!("{part:?}: {error}")),
+        DoorEvent::Recovered { part } => (Kind::Door, "recovered", format!("{part:?}")),
     };
-    Event::new(kind, outcome, reason)
+    let event = Event::new(kind, outcome, reason);
+    // Recorded late, as after a start without a gallery, its own time is not that of the record.
+    match time.elapsed() {
+        Ok(late) if late < LATE => event,
+        _ => {
+            let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let extra = [("happened".to_owned(), json!(time))].into_iter().collect();
+            Event { extra, ..event }
+        }
+    }
 }

@@ -66,7 +66,7 @@ impl Watchdog {
 
 async fn look(counters: Arc<Mutex<Vec<Counter>>>, limit: Option<Duration>) {
     let (every, still) = match limit {
-        // Twice in the time that systemd waits, and a worker has half of it as well.
+        // Several times while systemd waits; a worker has half of that time.
         Some(limit) => (limit / 3, limit / 2),
         None => (LOOK, STILL),
     };

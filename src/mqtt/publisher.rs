@@ -77,13 +77,6 @@ impl Publisher {
         self.link.borrow().is_some()
     }
 
-    /// Waits until a broker is connected; for ever when the session has ended.
-    pub async fn connected(&self) {
-        if self.link.clone().wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Publishes `state/<name>`, retained: at once where there is a connection, and on every
     /// connection to come, for a broker may forget what it retained. Waits for other states that are
     /// on their way, on a connection that is about to break as long as that takes.

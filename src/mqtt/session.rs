@@ -36,9 +36,9 @@ pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(15);
 /// Home Assistant, which has just started, is told within this time, each door at another moment.
 const BIRTH_SPREAD: Duration = Duration::from_secs(2);
 /// How long a stop waits for commands in work.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a stop waits for the broker.
-const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+const FAREWELL_PATIENCE: Duration = Duration::from_millis(800);
 
 /// Makes the content of `state/health`.
 pub type Health = Arc<dyn Fn() -> Value + Send + Sync>;

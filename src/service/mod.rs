@@ -428,8 +428,11 @@ impl Service {
                     Err(failure) => return Ok(Err(failure)),
                 };
                 // Not behind a queue of pictures: somebody waits at the door.
-                let work = move || door::unlock(&*door, &trail, &by.sender, &reason);
-                self.turn(true, expires, work).await
+                let work = move || match expired(expires) {
+                    true => Err(NotDone::Expired),
+                    false => Ok(door::unlock(&*door, &trail, &by.sender, &reason)),
+                };
+                self.turn(true, expires, work).await?
             }
             Valid::Stats => {
                 let work = move || recognizer.gallery.stats();
