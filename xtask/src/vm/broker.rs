@@ -92,13 +92,16 @@ impl Broker {
         command
     }
 
-    /// Hears everything below a topic from here on.
+    /// Hears some topics from here on, whose bodies must be text.
     ///
     /// # Errors
     /// mosquitto_sub does not start.
-    pub fn listen(&self, topic: &str) -> Result<Messages, VmError> {
+    pub fn listen(&self, topics: &[&str]) -> Result<Messages, VmError> {
         let mut command = self.client("mosquitto_sub");
-        command.args(["--retain-as-published", "-q", "1", "-t", topic, "-F", "%r %t %p"]);
+        command.args(["--retain-as-published", "-q", "1", "-F", "%r %t %p"]);
+        for topic in topics {
+            command.args(["-t", topic]);
+        }
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -30,6 +30,7 @@ pub fn recognition(terminal: &mut Terminal<'_>, portraits: &Path) -> Result<(), 
     terminal.show("biden.jpg")?;
     let refused = terminal.event("access", "unknown")?;
     expect("a stranger's event", &refused, refused.get("subject_id").is_none())?;
+    expect_liveness_off(&refused)?;
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before)?;
     terminal.show_nobody()?;
 
@@ -94,7 +95,9 @@ pub fn liveness(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before)?;
 
     terminal.step("the audit log is whole, and nothing of it was lost on the way")?;
-    println!("  {}", terminal.command("audit verify")?.replace('\n', " "));
+    let verified = terminal.command("audit verify")?;
+    let verified: Value = serde_json::from_str(&verified).unwrap_or(Value::String(verified));
+    expect("what audit verify says", &verified, verified["status"] == 200)?;
     let recorded = terminal.command("audit list")?;
     let recorded: Vec<Value> =
         recorded.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -137,14 +140,19 @@ fn granted(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
         rise.at.duration_since(shown).as_secs_f64()
     );
     let event = terminal.event("access", "granted")?;
-    let reason = event["reason"].as_str().unwrap_or_default();
-    expect("the grant's reason", &event, reason.contains("LIVENESS IS OFF"))?;
+    expect_liveness_off(&event)?;
     expect("the grant's subject", &event, event["subject_id"] == "obama")?;
     println!("  timings in ms: {}", event["timings_ms"]);
     terminal.event("door", "unlocked")?;
     pulse(terminal)?;
     terminal.event("door", "locked")?;
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before + 1)
+}
+
+/// Every decision says so.
+fn expect_liveness_off(event: &Value) -> Result<(), VmError> {
+    let reason = event["reason"].as_str().unwrap_or_default();
+    expect("the reason of a decision without liveness", event, reason.contains("LIVENESS IS OFF"))
 }
 
 /// The pulse that has begun ends when it should.

@@ -56,7 +56,10 @@ pub struct Terminal<'a> {
 impl<'a> Terminal<'a> {
     /// Nothing runs in the guest yet.
     pub fn new(guest: &'a mut Guest, broker: &'a Broker) -> Result<Self, VmError> {
-        let messages = broker.listen("doorward/vm/#")?;
+        // Not `cmd/`: there are pictures.
+        let topics = ["availability", "event/#", "state/#", "response/#"];
+        let topics = topics.map(|topic| format!("doorward/vm/{topic}"));
+        let messages = broker.listen(&topics.each_ref().map(String::as_str))?;
         let strike = guest.watch(STRIKE)?;
         let (heard, daemon, feeder) = (Vec::new(), None, None);
         Ok(Self { guest, broker, messages, heard, step: 0, strike, daemon, feeder })
