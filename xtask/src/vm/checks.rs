@@ -15,9 +15,6 @@ pub fn recognition(terminal: &mut Terminal<'_>, portraits: &Path) -> Result<(), 
     terminal.step("the camera gives YUYV and the daemon starts, liveness off for this test")?;
     terminal.plug_camera("YUYV")?;
     terminal.start("recognition")?;
-    terminal.hear("availability online", |message| {
-        message.topic.ends_with("availability") && message.text == "online"
-    })?;
     let camera = terminal.camera("streaming")?;
     expect("the camera's format", &camera, camera["format"] == "YUYV")?;
 
@@ -105,20 +102,29 @@ pub fn liveness(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
 
     terminal.step("it stops when it is told to, and says so")?;
     terminal.stop()?;
-    terminal.hear("availability stopped", |message| {
-        message.topic.ends_with("availability") && message.text == "stopped"
-    })?;
-    Ok(())
+    terminal.available("stopped")
 }
 
-/// A camera whose device goes away while it streams, and comes back.
-pub fn unplugged(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
-    terminal.step("a camera that can be pulled out of its socket")?;
+/// Commands from elsewhere; and a camera whose device goes away while it streams, and comes back.
+pub fn remote(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
+    let before = terminal.pulses();
+    terminal.step("an unlock that the broker kept opens nothing when the daemon starts")?;
     terminal.unplug_camera()?;
     terminal.load_pluggable()?;
-    terminal.start("pluggable")?;
+    terminal.send_unlock("kept", true)?;
+    terminal.start("remote")?;
     terminal.camera("streaming")?;
-    terminal.step("it is pulled out")?;
+    stays_locked(terminal)?;
+
+    terminal.step("a fresh one does, now that it is configured")?;
+    let answer = terminal.unlock("fresh")?;
+    expect("the answer to unlock", &answer, answer["status"] == 200)?;
+    terminal.engaged()?;
+    terminal.event("door", "unlocked")?;
+    pulse(terminal)?;
+    expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before + 1)?;
+
+    terminal.step("the camera is pulled out of its socket")?;
     terminal.pluggable("unbind")?;
     terminal.camera("lost")?;
     terminal.step("it is plugged in again")?;
