@@ -100,7 +100,8 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     foreign.dedup();
     let installed = foreign.iter().all(|name| privileged("dpkg", &["--add-architecture", name]))
         && apt(&["update", "-qq"], &[])
-        && apt(&["install", "-y", "-qq", "--no-install-recommends"], &missing);
+        // What is there stays there: else a package that conflicts would be removed, unasked.
+        && apt(&["install", "-y", "-qq", "--no-install-recommends", "--no-remove"], &missing);
     if installed && missing.contains(&"mosquitto") {
         // Debian starts it at once, on the port that the embedded broker of `doorward run` wants. It
         // was not there before, so nobody misses it.

@@ -92,13 +92,16 @@ impl Broker {
         command
     }
 
-    /// Hears everything below a topic from here on.
+    /// Hears some topics from here on, whose bodies must be text.
     ///
     /// # Errors
     /// mosquitto_sub does not start.
-    pub fn listen(&self, topic: &str) -> Result<Messages, VmError> {
+    pub fn listen(&self, topics: &[&str]) -> Result<Messages, VmError> {
         let mut command = self.client("mosquitto_sub");
-        command.args(["--retain-as-published", "-q", "1", "-t", topic, "-F", "%r %t %p"]);
+        command.args(["--retain-as-published", "-q", "1", "-F", "%r %t %p"]);
+        for topic in topics {
+            command.args(["-t", topic]);
+        }
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -119,12 +122,13 @@ impl Broker {
         Ok(Messages { process, receiver })
     }
 
-    /// Sends a command with a JSON body.
+    /// Sends a command with a JSON body, to be kept by the broker if `retained`.
     ///
     /// # Errors
     /// mosquitto_pub fails.
-    pub fn publish(&self, topic: &str, body: &Value) -> Result<(), VmError> {
+    pub fn publish(&self, topic: &str, body: &Value, retained: bool) -> Result<(), VmError> {
         let mut command = self.client("mosquitto_pub");
+        command.args(if retained { &["-r"][..] } else { &[] });
         command.args(["-q", "1", "-t", topic, "-m", &body.to_string()]);
         command.args(["-D", "publish", "content-type", "application/json"]);
         VmError::succeed(&mut command).map(drop)
@@ -256,4 +260,22 @@ fn make_certificates(folder: &Path) -> Result<(), VmError> {
         "-out",
         "server.pem",
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_message_whatever_is_in_its_body() {
+        let event = Message::parse(r#"0 doorward/vm/event/door {"outcome":"a b"}"#).unwrap();
+        assert_eq!((event.topic.as_str(), event.retained), ("doorward/vm/event/door", false));
+        assert_eq!(event.body["outcome"], "a b");
+        let word = Message::parse("1 doorward/vm/availability online").unwrap();
+        assert!(word.retained && word.body.is_null());
+        assert_eq!(word.text, "online");
+        let empty = Message::parse("1 doorward/vm/state/door").unwrap();
+        assert_eq!(empty.text, "");
+        assert!(Message::parse("nonsense").is_none());
+    }
 }

@@ -22,7 +22,7 @@ use image::Base;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use terminal::Terminal;
+use terminal::{PASSES, Terminal};
 
 /// The profile of the machine's GPIO chip …
 const BOARD: &str = include_str!("board.toml");
@@ -138,12 +138,8 @@ pub fn run() -> Result<(), VmError> {
         ("bin/feed".to_owned(), feed),
         ("etc/doorward/ca.pem".to_owned(), broker.authority()),
     ];
-    let texts = [
-        ("board", BOARD.to_owned()),
-        ("recognition", terminal::configuration(&broker, terminal::FED, "off-for-this-test")),
-        ("liveness", terminal::configuration(&broker, terminal::FED, "required")),
-        ("pluggable", terminal::configuration(&broker, terminal::PLUGGABLE, "required")),
-    ];
+    let configurations = PASSES.iter().map(|pass| (pass.name, pass.configuration(&broker)));
+    let texts = configurations.chain([("board", BOARD.to_owned())]);
     for (name, text) in texts {
         let file = folder.join(name).with_extension("toml");
         std::fs::write(&file, text).map_err(VmError::file(&file))?;
@@ -160,7 +156,7 @@ pub fn run() -> Result<(), VmError> {
     let mut terminal = Terminal::new(&mut guest, &broker)?;
     let passed = checks::recognition(&mut terminal, &portraits)
         .and_then(|()| checks::liveness(&mut terminal))
-        .and_then(|()| checks::unplugged(&mut terminal));
+        .and_then(|()| checks::remote(&mut terminal));
     if passed.is_err() {
         eprintln!("the daemon's log, its end:\n{}", terminal.log());
     }

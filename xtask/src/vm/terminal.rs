@@ -23,20 +23,44 @@ pub const FED: &str = "/dev/video0";
 /// The camera that can be pulled out.
 pub const PLUGGABLE: &str = "/dev/video1";
 
-/// The configuration of a pass.
-pub fn configuration(broker: &Broker, camera: &str, liveness: &str) -> String {
-    let (name, password) = LOGINS[0];
-    let (port, pulse) = (broker.encrypted, PULSE.as_millis());
-    format!(
-        "[device]\nid = \"vm\"\ndata_dir = \"/var/doorward\"\n\
-         [mqtt]\nhost = \"{HOST}\"\nport = {port}\ntls = true\nca_file = \"/etc/doorward/ca.pem\"\n\
-         username = \"{name}\"\npassword = \"{password}\"\n\
-         [camera]\nsource = \"{camera}\"\ntimeout_ms = 5000\n\
-         [liveness]\npolicy = \"{liveness}\"\n\
-         [access]\ngroups = [\"family: always\"]\npatience_ms = 30000\nrepeat_ms = 1000\n\
-         retry_ms = 1000\nlockout_after = 0\n\
-         [door]\nboard = \"/etc/doorward/board.toml\"\nlock = \"fail_secure\"\npulse_ms = {pulse}\n"
-    )
+/// What differs between the passes.
+pub struct Pass {
+    /// Its name, and its configuration's.
+    pub name: &'static str,
+    /// `camera.source`.
+    pub camera: &'static str,
+    /// `liveness.policy`.
+    pub liveness: &'static str,
+    /// `door.remote_unlock`. The permission is given in every pass.
+    pub remote_unlock: bool,
+}
+
+/// Each pass is a start of the daemon.
+pub const PASSES: [Pass; 3] = [
+    Pass { name: "recognition", camera: FED, liveness: "off-for-this-test", remote_unlock: false },
+    Pass { name: "liveness", camera: FED, liveness: "required", remote_unlock: false },
+    Pass { name: "remote", camera: PLUGGABLE, liveness: "required", remote_unlock: true },
+];
+
+impl Pass {
+    /// The daemon's configuration.
+    pub fn configuration(&self, broker: &Broker) -> String {
+        let Self { camera, liveness, remote_unlock, .. } = self;
+        let (name, password) = LOGINS[0];
+        let (port, pulse) = (broker.encrypted, PULSE.as_millis());
+        format!(
+            "[device]\nid = \"vm\"\ndata_dir = \"/var/doorward\"\n\
+             [mqtt]\nhost = \"{HOST}\"\nport = {port}\ntls = true\n\
+             ca_file = \"/etc/doorward/ca.pem\"\nusername = \"{name}\"\n\
+             password = \"{password}\"\npermissions = [\"enroll\", \"unlock\"]\n\
+             [camera]\nsource = \"{camera}\"\ntimeout_ms = 5000\n\
+             [liveness]\npolicy = \"{liveness}\"\n\
+             [access]\ngroups = [\"family: always\"]\npatience_ms = 30000\nrepeat_ms = 1000\n\
+             retry_ms = 1000\nlockout_after = 0\n\
+             [door]\nboard = \"/etc/doorward/board.toml\"\nlock = \"fail_secure\"\n\
+             pulse_ms = {pulse}\nremote_unlock = {remote_unlock}\n"
+        )
+    }
 }
 
 /// A terminal, its house, and what both have seen.
@@ -56,7 +80,10 @@ pub struct Terminal<'a> {
 impl<'a> Terminal<'a> {
     /// Nothing runs in the guest yet.
     pub fn new(guest: &'a mut Guest, broker: &'a Broker) -> Result<Self, VmError> {
-        let messages = broker.listen("doorward/vm/#")?;
+        // Not `cmd/`: there are pictures.
+        let topics = ["availability", "event/#", "state/#", "response/#"];
+        let topics = topics.map(|topic| format!("doorward/vm/{topic}"));
+        let messages = broker.listen(&topics.each_ref().map(String::as_str))?;
         let strike = guest.watch(STRIKE)?;
         let (heard, daemon, feeder) = (Vec::new(), None, None);
         Ok(Self { guest, broker, messages, heard, step: 0, strike, daemon, feeder })
@@ -72,14 +99,22 @@ impl<'a> Terminal<'a> {
         Ok(Instant::now())
     }
 
-    /// Starts the daemon with one of the configurations.
-    pub fn start(&mut self, configuration: &str) -> Result<(), VmError> {
+    /// Starts the daemon for a pass, and waits until it is there for the house.
+    pub fn start(&mut self, pass: &str) -> Result<(), VmError> {
         let line = format!(
-            "RUST_BACKTRACE=1 doorward --config /etc/doorward/{configuration}.toml run \
+            "RUST_BACKTRACE=1 doorward --config /etc/doorward/{pass}.toml run \
              >> /tmp/daemon.log 2>&1 & echo $!"
         );
         self.daemon = Some(self.guest.run(&line)?);
-        Ok(())
+        self.available("online")
+    }
+
+    /// Waits for a word on `availability`.
+    pub fn available(&mut self, word: &str) -> Result<(), VmError> {
+        self.hear(&format!("availability {word}"), |message| {
+            message.topic.ends_with("availability") && message.text == word
+        })
+        .map(drop)
     }
 
     /// Ends it as a service manager does, and waits for it.
@@ -168,11 +203,16 @@ impl<'a> Terminal<'a> {
 
     /// Sends an unlock command over the broker, and gives the answer.
     pub fn unlock(&mut self, request: &str) -> Result<Value, VmError> {
-        let body = json!({ "reason": "the virtual terminal's test", "request_id": request });
-        self.broker.publish("doorward/vm/cmd/unlock", &body)?;
+        self.send_unlock(request, false)?;
         self.hear("the answer to unlock", |message| {
             message.topic.ends_with("response/unlock") && message.body["request_id"] == request
         })
+    }
+
+    /// Sends an unlock command, to be kept by the broker for whoever comes later if `retained`.
+    pub fn send_unlock(&self, request: &str, retained: bool) -> Result<(), VmError> {
+        let body = json!({ "reason": "the virtual terminal's test", "request_id": request });
+        self.broker.publish("doorward/vm/cmd/unlock", &body, retained)
     }
 
     /// Presses the button inside, until it was felt: the emulated door may look away for the 0.1 s
