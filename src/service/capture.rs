@@ -7,7 +7,7 @@
 use super::advice::reaches_over;
 use super::failure::{Failure, ImageField};
 use super::recognition::{Recognizer, Sight};
-use super::workers::{NotDone, Workers};
+use super::workers::{NotDone, Workers, expired};
 use crate::camera::{Camera, Frame, Frames, State};
 use crate::face::{Detection, Quality};
 use crate::picture::Picture;
@@ -119,6 +119,20 @@ impl Taker<'_> {
             Err(NotDone::Busy) => Ok(None),
             Err(not_done) => Err(not_done),
         }
+    }
+
+    /// Does something that takes no pixels, on a thread of its own: who has posed waits behind no queue of
+    /// pictures.
+    pub async fn aside<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Recognizer) -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        if expired(self.expires) {
+            return Err(NotDone::Expired);
+        }
+        let recognizer = Arc::clone(self.recognizer);
+        let done = tokio::task::spawn_blocking(move || work(&recognizer)).await;
+        done.map_err(|_| NotDone::Panicked)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::face::Embedding;
 use crate::gallery::{self, EnrolMode, Enrolment};
 use crate::time::unix_time;
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So many poses see a person from every side that doors see.
 pub(super) const MOST: usize = 5;
@@ -127,10 +127,9 @@ impl PosesRequest {
         // Told before anybody poses; the gallery holds to it all the same.
         if let (Some(id), false) = (self.subject_id.clone(), by.admin) {
             let grouped = move |recognizer: &Recognizer| recognizer.is_grouped(&id);
-            let answered = taker.with_frame(grouped).await?.ok_or(Failure::Busy)?;
-            answered?;
+            taker.aside(grouped).await??;
         }
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let mut capture = taker.start(None, self.timeout)?;
         let mut poses = Poses::default();
         while !poses.complete()
@@ -153,8 +152,7 @@ impl PosesRequest {
         let subject_id = self.subject_id;
         let store =
             move |recognizer: &Recognizer| recognizer.store(subject_id, poses, &by, &stages);
-        let reply = taker.with_frame(store).await?.ok_or(Failure::Busy)?;
-        Ok(reply?)
+        Ok(taker.aside(store).await??)
     }
 }
 

@@ -187,12 +187,13 @@ async fn denied(house: &House, caller: &Caller) -> Vec<&'static str> {
     denied
 }
 
-const ALL_GUARDED: [&str; 10] = [
+const ALL_GUARDED: [&str; 11] = [
     "enroll",
     "verify",
     "search",
     "liveness",
     "compare",
+    "enroll_mode",
     "subject/list",
     "subject/get",
     "subject/update",
@@ -215,8 +216,8 @@ async fn who_asks_may_do_what_it_was_permitted() {
     assert_eq!(denied(&house, &named("stranger")).await, everything);
     assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
     let desk = denied(&house, &named("desk")).await;
-    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 8, "{desk:?}");
-    let office = ["enroll", "verify", "search", "liveness", "compare", "unlock"];
+    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 9, "{desk:?}");
+    let office = ["enroll", "verify", "search", "liveness", "compare", "enroll_mode", "unlock"];
     assert_eq!(denied(&house, &named("office")).await, office);
     assert_eq!(denied(&house, &anybody).await, everything);
     let answer = house.ask("search", json!({"request_id": "r"})).await;
