@@ -179,6 +179,27 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
 }
 
 #[test]
+fn a_start_that_failed_is_tried_again_until_it_works() {
+    let mut terminal = Terminal::prepare("[door]\nboard = \"pc\"");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", terminal.port())).unwrap();
+    let log = terminal.file("log");
+    let watching = std::thread::spawn(move || {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if fs::read_to_string(&log).unwrap_or_default().contains("only the way out does") {
+                return drop(taken);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the taken port is not told of");
+    });
+    // Returns when the daemon is ready.
+    terminal.run();
+    watching.join().unwrap();
+    assert_eq!(terminal.call("health", &json!({}))["status"], 200);
+}
+
+#[test]
 fn remote_unlock_is_obeyed_where_it_is_configured_and_nowhere_else() {
     let permitted = "permissions = [\"unlock\"]\n";
     let body = json!({"reason": "a parcel"});

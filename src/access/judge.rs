@@ -11,6 +11,7 @@ use super::track::{Track, TrackId, Tracks};
 use crate::face::{Analyzer, Detection, FaceError};
 use crate::gallery::{Gallery, Subject};
 use crate::picture::Picture;
+use crate::service::Times;
 use crate::service::similarity::at_door;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -271,9 +272,18 @@ impl Judge {
     }
 
     fn locked_out(&self, left: Duration) -> Decision {
-        let attempt = Attempt::new(Duration::ZERO);
-        let now = Now { monotonic: Duration::ZERO, unix: 0.0, synchronised: false };
-        self.decision(&attempt, Outcome::LockedOut, Reason::LockOut(left), None, now)
+        Decision {
+            outcome: Outcome::LockedOut,
+            reason: Reason::LockOut(left),
+            subject_id: None,
+            similarity: None,
+            liveness: None,
+            card: None,
+            liveness_off: self.settings.liveness == LivenessPolicy::Off,
+            looks: 0,
+            took: Duration::ZERO,
+            timings: Times::start().block(),
+        }
     }
 
     /// Takes note of a decision. A stranger's face that stays is judged again after a while that

@@ -38,11 +38,12 @@ pub fn clips(
     let mut shown = Vec::new();
     for clip in rows::<Clip>(labels)? {
         let folder = root.join(Path::new(&clip.file).with_extension(""));
-        let decisions = judged(analyzer, &folder, fps)?;
+        let (enrolled, decisions) = judged(analyzer, &folder, fps)?;
         let count = |outcome: &str| decisions.iter().filter(|d| d["outcome"] == outcome).count();
         shown.push(json!({
             "clip": clip.file,
             "live": clip.live == 1,
+            "templates": enrolled,
             "granted": count("granted"),
             "spoof": count("spoof"),
             "decisions": decisions,
@@ -51,8 +52,12 @@ pub fn clips(
     Ok(json!({ "clips": shown }))
 }
 
-/// The decisions on one clip.
-fn judged(analyzer: &Arc<Analyzer>, folder: &Path, fps: f64) -> Result<Vec<Value>, EvaluateError> {
+/// How many templates its person has, and the decisions on one clip.
+fn judged(
+    analyzer: &Arc<Analyzer>,
+    folder: &Path,
+    fps: f64,
+) -> Result<(usize, Vec<Value>), EvaluateError> {
     let unreadable = |reason: std::io::Error| EvaluateError::Photograph {
         path: folder.to_owned(),
         reason: reason.to_string(),
@@ -65,10 +70,11 @@ fn judged(analyzer: &Arc<Analyzer>, folder: &Path, fps: f64) -> Result<Vec<Value
     let step = (first.len() / TEMPLATES).max(1);
     let mut templates = Vec::new();
     for file in first.iter().step_by(step).take(TEMPLATES) {
-        let judge = FaceChoice::Largest;
-        let seen = judge.judge(analyzer, &read(file)?, |portrait| portrait.embedding())?;
+        let largest = FaceChoice::Largest;
+        let seen = largest.judge(analyzer, &read(file)?, |portrait| portrait.embedding())?;
         templates.extend(seen.map(|embedding| ("resident".to_owned(), embedding)));
     }
+    let enrolled = templates.len();
     let scratch = tempfile::tempdir().map_err(unreadable)?;
     let gallery = Arc::new(gallery_of(analyzer, templates, scratch.path())?);
     let settings = Settings { groups: residents()?, ..Settings::default() };
@@ -90,5 +96,5 @@ fn judged(analyzer: &Arc<Analyzer>, folder: &Path, fps: f64) -> Result<Vec<Value
             }));
         }
     }
-    Ok(decisions)
+    Ok((enrolled, decisions))
 }

@@ -54,7 +54,6 @@ pub fn show(terminal: &Terminal) -> Result<(), DemoError> {
         std::fs::create_dir_all(&frames).map_err(system("cannot make the frames"))?;
         let portrait = root().join("tests/portraits").join(approach.portrait);
         std::fs::copy(portrait, frames.join("1.jpg")).map_err(system("cannot copy a frame"))?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let keys = format!(
             "[camera]\nsource = \"replay:{}\"\n[liveness]\npolicy = {:?}\n\
              [access]\ngroups = [\"residents: always\"]\n[door]\nboard = \"pc\"\npulse_ms = 1000\n",
@@ -62,8 +61,9 @@ pub fn show(terminal: &Terminal) -> Result<(), DemoError> {
             approach.liveness
         );
         println!("# {}\n# kill -HUP, with:\n{}", approach.title, indented(&keys));
+        let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         terminal.reconfigure(&keys)?;
-        let timeline = decided(terminal, since, approach)?;
+        let timeline = decided(terminal, before.as_secs_f64(), approach)?;
         print_timeline(&timeline);
     }
     Ok(())
@@ -73,7 +73,10 @@ pub fn show(terminal: &Terminal) -> Result<(), DemoError> {
 fn decided(terminal: &Terminal, since: f64, approach: &Approach) -> Result<Vec<Value>, DemoError> {
     let started = Instant::now();
     loop {
-        let lines = lines(terminal, since)?;
+        let mut lines = lines(terminal, since)?;
+        // What the configuration before decided to its end is not of this approach.
+        let start = lines.iter().position(|line| line["action"] == "start");
+        lines.drain(..start.unwrap_or(lines.len()));
         let is = |line: &Value, action: &str, outcome: &str| {
             line["action"] == action && line["outcome"] == outcome
         };
