@@ -1,16 +1,22 @@
 //! Depthwise 3×3 convolution with bias and activation.
 
-use super::kernel::{DepthwiseRows, Filters};
+use super::kernel::{ByteDepthwise, ByteFilters, DepthwiseRows, Filters, Range, Rounding};
 use super::level::Level;
 use super::{Activation, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
-/// One 3×3 filter a channel, a border of one zero pixel.
+/// One 3×3 filter a channel, a border of one zero pixel. Its file says whether it computes in f32 or
+/// in bytes.
 pub struct Depthwise {
-    filters: Filters,
+    arithmetic: Arithmetic,
     channels: usize,
     stride: usize,
     level: Level,
+}
+
+enum Arithmetic {
+    Values(Filters),
+    Bytes { filters: ByteFilters, input: Range, output: Range },
 }
 
 impl Depthwise {
@@ -23,9 +29,22 @@ impl Depthwise {
         activation: Activation,
     ) -> std::result::Result<Self, WeightsError> {
         assert!(matches!(stride, 1 | 2), "a stride of {stride}");
-        let rows = weights.rows(layer, channels, 9)?;
-        let filters = Filters::pack(&rows, weights.bias(layer, channels)?, activation);
-        Ok(Self { filters, channels, stride, level: weights.level() })
+        let bias = weights.bias(layer, channels)?;
+        let ranges =
+            [weights.range(&format!("{layer}.input"))?, weights.range(&format!("{layer}.output"))?];
+        let arithmetic = match ranges {
+            [Some(input), Some(output)] => {
+                let (rows, scales) = weights.byte_rows(layer, channels, 9)?;
+                let rounding = Rounding::new(&scales, &bias, &activation, input, Some(output));
+                let filters = ByteFilters::pack(&rows, input.zero, rounding);
+                Arithmetic::Bytes { filters, input, output }
+            }
+            _ => {
+                let rows = weights.rows(layer, channels, 9)?;
+                Arithmetic::Values(Filters::pack(&rows, bias, activation))
+            }
+        };
+        Ok(Self { arithmetic, channels, stride, level: weights.level() })
     }
 
     /// Several layers side by side as one over all their channels, stride 1, no activation.
@@ -40,7 +59,8 @@ impl Depthwise {
         }
         let channels = bias.len();
         let filters = Filters::pack(&rows, bias, Activation::Identity);
-        Ok(Self { filters, channels, stride: 1, level: weights.level() })
+        let arithmetic = Arithmetic::Values(filters);
+        Ok(Self { arithmetic, channels, stride: 1, level: weights.level() })
     }
 
     /// `y` becomes the filtered `x`, its sides those of `x` divided by the stride, rounded up.
@@ -50,15 +70,21 @@ impl Depthwise {
             bail!("a layer of {} channels on a map of {channels}", self.channels);
         }
         let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
-        y.fill_from((rows, columns, channels), x, |output, input| {
-            self.level.run(DepthwiseRows {
-                input,
-                height,
-                width,
-                stride: self.stride,
-                filters: &self.filters,
-                output,
-            });
-        })
+        let shape = (rows, columns, channels);
+        let stride = self.stride;
+        match &self.arithmetic {
+            Arithmetic::Values(filters) => {
+                x.expect_range(None)?;
+                y.fill_from(shape, None, x, |output: &mut [f32], input| {
+                    self.level.run(DepthwiseRows { input, height, width, stride, filters, output });
+                })
+            }
+            Arithmetic::Bytes { filters, input, output } => {
+                x.expect_range(Some(*input))?;
+                y.fill_from(shape, Some(*output), x, |output: &mut [u8], input| {
+                    self.level.run(ByteDepthwise { input, height, width, stride, filters, output });
+                })
+            }
+        }
     }
 }

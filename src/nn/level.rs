@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "entering code compiled for one processor level")]
 
 use super::lanes::{Lanes, Portable};
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,6 +24,9 @@ enum Instructions {
     Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
+    /// With `sdot`.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 /// The wish in `DOORWARD_CPU` cannot be granted.
@@ -58,9 +63,19 @@ impl Level {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             ),
             #[cfg(target_arch = "x86_64")]
-            (Instructions::Avx512, is_x86_feature_detected!("avx512f")),
+            (
+                Instructions::Avx512,
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni"),
+            ),
             #[cfg(target_arch = "aarch64")]
-            (Instructions::Neon, std::arch::is_aarch64_feature_detected!("neon")),
+            (Instructions::Neon, is_aarch64_feature_detected!("neon")),
+            #[cfg(target_arch = "aarch64")]
+            (
+                Instructions::NeonDot,
+                is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod"),
+            ),
         ];
         levels.into_iter().filter_map(|(level, here)| here.then_some(Self(level)))
     }
@@ -76,7 +91,9 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => unsafe { avx512(kernel) },
             #[cfg(target_arch = "aarch64")]
-            Instructions::Neon => unsafe { neon(kernel) },
+            Instructions::Neon => unsafe { neon::<false, K>(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Instructions::NeonDot => unsafe { neon::<true, K>(kernel) },
         }
     }
 }
@@ -98,17 +115,17 @@ fn avx2<K: Kernel>(kernel: K) -> K::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function is entered with AVX-512F only.
+    // SAFETY: this function is entered with AVX-512 F, BW and VNNI only.
     unsafe { kernel.run::<super::lanes::Avx512>() }
 }
 
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-fn neon<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function is entered with NEON only.
-    unsafe { kernel.run::<super::lanes::Neon>() }
+fn neon<const DOT: bool, K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: this function is entered with NEON only, and with `DOT` where there is `sdot`.
+    unsafe { kernel.run::<super::lanes::Neon<DOT>>() }
 }
 
 impl fmt::Display for Level {
@@ -121,6 +138,8 @@ impl fmt::Display for Level {
             Instructions::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Instructions::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Instructions::NeonDot => "neon-dot",
         })
     }
 }

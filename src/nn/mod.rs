@@ -26,6 +26,7 @@ mod whole_map;
 
 pub use activation::Activation;
 pub use depthwise::Depthwise;
+pub use kernel::Range;
 pub use level::{Level, LevelError};
 pub use linear::{Linear, Projection};
 pub use map::{Bordered, Map};
@@ -35,3 +36,6 @@ pub use resample::Resampler;
 pub use stem::{PixelFormat, Pixels, Stem};
 pub use weights::{Weights, WeightsError};
 pub use whole_map::{SqueezeExcite, Squeezed, WholeDepthwise};
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,22 @@
 //! A 1×1 convolution: the same matrix at every pixel; at a map of one pixel, a linear layer.
 
-use super::kernel::{Matrix, Multiply, Taps};
+use super::kernel::{ByteMatrix, ByteMultiply, Matrix, Multiply, Range, Rounding, Taps};
 use super::lanes::BLOCK;
 use super::level::Level;
 use super::{Activation, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
-/// The layer.
+/// The layer. Its file says whether it computes in f32 or in bytes.
 pub struct Pointwise {
-    matrix: Matrix,
+    arithmetic: Arithmetic,
     inputs: usize,
     outputs: usize,
     level: Level,
+}
+
+enum Arithmetic {
+    Values(Matrix),
+    Bytes { matrix: ByteMatrix, input: Range, output: Option<Range> },
 }
 
 impl Pointwise {
@@ -23,8 +28,17 @@ impl Pointwise {
         outputs: usize,
         activation: Activation,
     ) -> std::result::Result<Self, WeightsError> {
-        let rows = weights.rows(layer, outputs, inputs)?;
-        Ok(Self::pack(&rows, inputs, weights.bias(layer, outputs)?, activation, weights.level()))
+        let (bias, level) = (weights.bias(layer, outputs)?, weights.level());
+        let Some(input) = weights.range(&format!("{layer}.input"))? else {
+            let rows = weights.rows(layer, outputs, inputs)?;
+            return Ok(Self::pack(&rows, inputs, bias, activation, level));
+        };
+        let output = weights.range(&format!("{layer}.output"))?;
+        let padded = inputs.next_multiple_of(BLOCK);
+        let (rows, scales) = weights.byte_rows(layer, outputs, padded)?;
+        let rounding = Rounding::new(&scales, &bias, &activation, input, output);
+        let matrix = ByteMatrix::pack(&rows, padded, input.zero, rounding);
+        Ok(Self { arithmetic: Arithmetic::Bytes { matrix, input, output }, inputs, outputs, level })
     }
 
     /// Several layers over the same input as one, their outputs in the order given. None of them
@@ -54,23 +68,50 @@ impl Pointwise {
         for (wide, row) in wide.chunks_exact_mut(padded).zip(rows.chunks_exact(inputs)) {
             wide[..inputs].copy_from_slice(row);
         }
-        Self { matrix: Matrix::pack(&wide, padded, bias, activation), inputs, outputs, level }
+        let matrix = Matrix::pack(&wide, padded, bias, activation);
+        Self { arithmetic: Arithmetic::Values(matrix), inputs, outputs, level }
     }
 
     /// `y` becomes the layer's outputs at every pixel of `x`.
     pub fn forward(&self, x: &Map, y: &mut Map) -> Result<()> {
         let shape = self.shape(x)?;
-        y.fill_from(shape, x, |output, input| self.run(shape, input, None, output))
+        let pixels = shape.0 * shape.1;
+        match &self.arithmetic {
+            Arithmetic::Values(matrix) => {
+                x.expect_range(None)?;
+                y.fill_from(shape, None, x, |output: &mut [f32], input| {
+                    self.run(matrix, pixels, input, None, output);
+                })
+            }
+            Arithmetic::Bytes { matrix, input, output: Some(range) } => {
+                x.expect_range(Some(*input))?;
+                y.fill_from(shape, Some(*range), x, |output: &mut [u8], input| {
+                    self.level.run(ByteMultiply { input, pixels, matrix, residual: None, output });
+                })
+            }
+            Arithmetic::Bytes { matrix, input, output: None } => {
+                x.expect_range(Some(*input))?;
+                y.fill_from(shape, None, x, |output: &mut [f32], input| {
+                    self.level.run(ByteMultiply { input, pixels, matrix, residual: None, output });
+                })
+            }
+        }
     }
 
-    /// The same plus `residual`, which has the shape of the result, before the activation.
+    /// The same plus `residual`, which has the shape of the result, before the activation; of layers
+    /// that compute in f32.
     pub fn forward_plus(&self, x: &Map, residual: &Map, y: &mut Map) -> Result<()> {
         let shape = self.shape(x)?;
         if residual.shape() != shape {
             bail!("a residual of {:?} for {shape:?}", residual.shape());
         }
-        y.fill_from_two(shape, (x, residual), |output, input, residual| {
-            self.run(shape, input, Some(residual), output);
+        let Arithmetic::Values(matrix) = &self.arithmetic else {
+            bail!("a residual for a layer in bytes");
+        };
+        x.expect_range(None)?;
+        residual.expect_range(None)?;
+        y.fill_from_two(shape, None, (x, residual), |output: &mut [f32], input, residual| {
+            self.run(matrix, shape.0 * shape.1, input, Some(residual), output);
         })
     }
 
@@ -84,20 +125,21 @@ impl Pointwise {
 
     fn run(
         &self,
-        (height, width, _): super::map::Shape,
+        matrix: &Matrix,
+        pixels: usize,
         input: &[f32],
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
-        let pixels = height * width;
-        self.level.run(Multiply::<BLOCK, BLOCK> {
+        self.level.run(Multiply::<f32, BLOCK, BLOCK> {
             input,
-            taps: Taps { runs: self.matrix.inputs() / BLOCK, step: pixels * BLOCK },
+            taps: Taps { runs: matrix.inputs() / BLOCK, step: pixels * BLOCK },
             rows: 1,
             columns: pixels,
             row_step: 0,
-            matrix: &self.matrix,
+            matrix,
             residual,
+            offset: 0.0,
             output,
         });
     }

@@ -16,7 +16,8 @@ impl Resampler {
             bail!("max-pool needs even sides, got {height}x{width}");
         }
         let rows = x.blocks() * height;
-        y.fill_from((height / 2, width / 2, channels), x, |output, input| {
+        x.expect_range(None)?;
+        y.fill_from((height / 2, width / 2, channels), None, x, |output: &mut [f32], input| {
             self.0.run(HalveByMaximum { input, height: rows, width, output });
         })
     }
@@ -29,7 +30,9 @@ impl Resampler {
             bail!("{:?} cannot be added doubled to {:?}", coarse.shape(), fine.shape());
         }
         let rows = fine.blocks() * height;
-        fine.update_by(coarse, |fine, coarse| {
+        fine.expect_range(None)?;
+        coarse.expect_range(None)?;
+        fine.update_by(coarse, |fine: &mut [f32], coarse| {
             self.0.run(AddDoubled { fine, height: rows, width, coarse });
         })
     }

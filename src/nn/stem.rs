@@ -1,7 +1,8 @@
 //! The first layer: a dense 3×3 convolution over the pixels of a picture.
 
-use super::kernel::{Matrix, Multiply, Scale, Taps};
+use super::kernel::{Cell, Matrix, Multiply, Range, Scale, Taps};
 use super::level::Level;
+use super::map::Shape;
 use super::{Activation, Bordered, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
@@ -40,6 +41,8 @@ pub struct Stem {
     outputs: usize,
     stride: usize,
     format: PixelFormat,
+    /// What it writes, if that is bytes; the matrix is in its steps then.
+    output: Option<Range>,
     level: Level,
 }
 
@@ -59,8 +62,13 @@ impl Stem {
             // Pictures are R, G, B: the weights are turned once, not every pixel.
             rows.chunks_exact_mut(COLOURS).for_each(|weights| weights.swap(0, 2));
         }
-        let matrix = Matrix::pack(&rows, FILTER, weights.bias(layer, outputs)?, activation);
-        Ok(Self { matrix, outputs, stride, format, level: weights.level() })
+        let mut bias = weights.bias(layer, outputs)?;
+        let output = weights.range(&format!("{layer}.output"))?;
+        if let Some(Range { scale, .. }) = output {
+            rows.iter_mut().chain(&mut bias).for_each(|value| *value /= scale);
+        }
+        let matrix = Matrix::pack(&rows, FILTER, bias, activation);
+        Ok(Self { matrix, outputs, stride, format, output, level: weights.level() })
     }
 
     /// Convolves; `between` is overwritten. The result's sides are the picture's, filled up, divided
@@ -84,27 +92,46 @@ impl Stem {
                 before: COLOURS,
             });
         })?;
-        let (out_rows, out_columns) = (rows.div_ceil(self.stride), columns.div_ceil(self.stride));
-        let taps = Taps { runs: 3, step: row_step };
-        y.fill_from((out_rows, out_columns, self.outputs), &between.0, |output, input| {
-            macro_rules! strided {
-                ($stride:literal) => {
-                    self.level.run(Multiply::<{ $stride * COLOURS }, { 3 * COLOURS }> {
-                        input,
-                        taps,
-                        rows: out_rows,
-                        columns: out_columns,
-                        row_step: $stride * row_step,
-                        matrix: &self.matrix,
-                        residual: None,
-                        output,
-                    })
-                };
+        let shape = (rows.div_ceil(self.stride), columns.div_ceil(self.stride), self.outputs);
+        match self.output {
+            None => y.fill_from(shape, None, &between.0, |output: &mut [f32], input| {
+                self.convolve(shape, row_step, 0.0, input, output);
+            }),
+            Some(range) => {
+                let offset = range.zero_stored();
+                y.fill_from(shape, Some(range), &between.0, |output: &mut [u8], input| {
+                    self.convolve(shape, row_step, offset, input, output);
+                })
             }
-            match self.stride {
-                1 => strided!(1),
-                _ => strided!(2),
-            }
-        })
+        }
+    }
+
+    fn convolve<T: Cell>(
+        &self,
+        (rows, columns, _): Shape,
+        row_step: usize,
+        offset: f32,
+        input: &[f32],
+        output: &mut [T],
+    ) {
+        macro_rules! strided {
+            ($stride:literal) => {
+                self.level.run(Multiply::<T, { $stride * COLOURS }, { 3 * COLOURS }> {
+                    input,
+                    taps: Taps { runs: 3, step: row_step },
+                    rows,
+                    columns,
+                    row_step: $stride * row_step,
+                    matrix: &self.matrix,
+                    residual: None,
+                    offset,
+                    output,
+                })
+            };
+        }
+        match self.stride {
+            1 => strided!(1),
+            _ => strided!(2),
+        }
     }
 }

@@ -4,8 +4,12 @@
 //! whose K index runs (row, column, input channel), input channel fastest, each row padded with
 //! zeros to a multiple of 32 so that Q8_0's blocks fit; a depthwise weight is `[channels, 9]`
 //! padded the same way. `{layer}.bias` and `{layer}.slope` (PReLU) are f32 vectors.
+//!
+//! A layer that computes in bytes states in `{layer}.input` the range of the map it reads, as the
+//! vector (scale, zero), and all blocks of a row of its weights share one scale. A layer that writes
+//! a map in bytes states its range in `{layer}.output`.
 
-use super::kernel::Q8_0;
+use super::kernel::{Q8_0, Range};
 use super::{Activation, Level, LevelError};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -143,6 +147,50 @@ impl<'a> Weights<'a> {
     /// `{layer}.slope` as the activation of a layer with that many channels.
     pub fn prelu(&self, layer: &str, channels: usize) -> Result<Activation, WeightsError> {
         Ok(Activation::PRelu(self.vector(format!("{layer}.slope"), channels)?))
+    }
+
+    /// What the bytes of a layer's input (`{layer}.input`) or output (`{layer}.output`) stand for;
+    /// `None` where it reads or writes values.
+    pub(super) fn range(&self, name: &str) -> Result<Option<Range>, WeightsError> {
+        if !self.content.tensor_infos.contains_key(name) {
+            return Ok(None);
+        }
+        let found = self.vector(name.to_owned(), 2)?;
+        let (scale, zero) = (found[0], found[1]);
+        let sound = scale.is_normal() && scale > 0.0 && zero.fract() == 0.0;
+        if !sound || !(0.0..=255.0).contains(&zero) {
+            let (found, expected) = (format!("{found:?}"), "a scale and a byte".to_owned());
+            return Err(WeightsError::Shape { layer: name.to_owned(), found, expected });
+        }
+        Ok(Some(Range { scale, zero: zero as u8 }))
+    }
+
+    /// The weights of a layer that computes in bytes: the first `columns` of each row, and a scale a
+    /// row.
+    pub(super) fn byte_rows(
+        &self,
+        layer: &str,
+        outputs: usize,
+        columns: usize,
+    ) -> Result<(Vec<i8>, Vec<f32>), WeightsError> {
+        let padded = columns.next_multiple_of(Q8_0::GROUP);
+        let shape = |found: &str| WeightsError::Shape {
+            layer: format!("{layer}.weight"),
+            found: found.to_owned(),
+            expected: "Q8_0 with one scale a row".to_owned(),
+        };
+        let Some(stored) = self.bytes(layer, outputs, padded)? else {
+            return Err(shape("another type"));
+        };
+        let mut scales = Vec::with_capacity(outputs);
+        for row in stored.scales.chunks_exact(padded / Q8_0::GROUP) {
+            if row.iter().any(|scale| *scale != row[0]) {
+                return Err(shape("several scales in a row"));
+            }
+            scales.push(row[0]);
+        }
+        let rows = stored.weights.chunks_exact(padded);
+        Ok((rows.flat_map(|row| &row[..columns]).copied().collect(), scales))
     }
 
     fn vector(&self, name: String, length: usize) -> Result<Vec<f32>, WeightsError> {

@@ -46,7 +46,8 @@ impl WholeDepthwise {
         if x.shape() != (side, side, channels) {
             bail!("filters of {side}x{side}x{channels} on a map of {:?}", x.shape());
         }
-        y.fill_from((1, 1, channels), x, |output, input| {
+        x.expect_range(None)?;
+        y.fill_from((1, 1, channels), None, x, |output: &mut [f32], input| {
             let (taps, bias) = (&self.taps, &self.bias);
             self.level.run(WholeMap { input, pixels: side * side, taps, bias, output });
         })
@@ -106,7 +107,7 @@ impl SqueezeExcite {
         self.mean.forward(x, means)?;
         self.squeeze.forward(means, hidden)?;
         self.excite.forward(hidden, means)?;
-        weights.fill_from(means.shape(), means, |weights, x| {
+        weights.fill_from(means.shape(), None, means, |weights: &mut [f32], x: &[f32]| {
             for (weight, x) in weights.iter_mut().zip(x) {
                 *weight = 1.0 / (1.0 + (-x).exp());
             }
@@ -115,7 +116,8 @@ impl SqueezeExcite {
         if residual.shape() != x.shape() {
             bail!("a residual of {:?} for {:?}", residual.shape(), x.shape());
         }
-        x.update_by_two((weights, residual), |map, weights, plus| {
+        residual.expect_range(None)?;
+        x.update_by_two((weights, residual), |map: &mut [f32], weights, plus| {
             self.level.run(Weigh { map, pixels: height * width, weights, plus });
         })
     }

@@ -4,18 +4,25 @@
 //! 40 channels is three planes, the last filled up with zeros. A pixel's next block is a plane away.
 #![allow(unsafe_code, reason = "pointers, checked against the slices before the loops")]
 
+mod byte_depthwise;
+mod byte_multiply;
 mod depthwise;
 mod multiply;
 mod pixels;
 mod reduce;
 mod resample;
+mod rounding;
 mod whole_map;
 
+pub(super) use byte_depthwise::{ByteDepthwise, ByteFilters};
+pub(super) use byte_multiply::{ByteMatrix, ByteMultiply};
 pub(super) use depthwise::{DepthwiseRows, Filters};
 pub(super) use multiply::{Matrix, Multiply, Taps};
 pub(super) use pixels::Scale;
 pub(super) use reduce::{BytesTimes, Q8_0};
 pub(super) use resample::{AddDoubled, HalveByMaximum};
+pub use rounding::Range;
+pub(super) use rounding::{Cell, Rounding};
 pub(super) use whole_map::{Weigh, WholeMap};
 
 use super::lanes::Lanes;

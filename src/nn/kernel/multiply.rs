@@ -2,6 +2,7 @@
 //! pointwise convolution, and the first one, whose few channels lie side by side (implicit GEMM).
 
 use super::prelu;
+use super::rounding::Cell;
 use crate::nn::activation::Activation;
 use crate::nn::lanes::{BLOCK, Lanes};
 use crate::nn::level::Kernel;
@@ -58,7 +59,7 @@ pub(in crate::nn) struct Taps {
 }
 
 /// Runs of `RUN` values a pixel; the next pixel of a row lies `PIXEL` values on.
-pub(in crate::nn) struct Multiply<'a, const PIXEL: usize, const RUN: usize> {
+pub(in crate::nn) struct Multiply<'a, T, const PIXEL: usize, const RUN: usize> {
     pub input: &'a [f32],
     pub taps: Taps,
     /// Rows of pixels, pixels of a row, and how far apart rows begin in the input.
@@ -68,16 +69,18 @@ pub(in crate::nn) struct Multiply<'a, const PIXEL: usize, const RUN: usize> {
     pub matrix: &'a Matrix,
     /// Added before the activation; of the form of the output.
     pub residual: Option<&'a [f32]>,
+    /// Added after the activation.
+    pub offset: f32,
     /// Planes of rows · columns pixels.
-    pub output: &'a mut [f32],
+    pub output: &'a mut [T],
 }
 
-impl<const PIXEL: usize, const RUN: usize> Kernel for Multiply<'_, PIXEL, RUN> {
+impl<T: Cell, const PIXEL: usize, const RUN: usize> Kernel for Multiply<'_, T, PIXEL, RUN> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
-        let Self { input, taps, rows, columns, row_step, matrix, residual, output } = self;
+        let Self { input, taps, rows, columns, row_step, matrix, residual, offset, output } = self;
         if rows * columns == 0 {
             return;
         }
@@ -110,6 +113,7 @@ impl<const PIXEL: usize, const RUN: usize> Kernel for Multiply<'_, PIXEL, RUN> {
                                 activation: &matrix.activation,
                                 block,
                                 residual: residual.map_or(ptr::null(), |r| r.as_ptr().add(at)),
+                                offset,
                                 output: output.as_mut_ptr().add(at),
                             };
                             tile.of_pixels::<V, PIXEL, RUN>(pixels);
@@ -123,7 +127,7 @@ impl<const PIXEL: usize, const RUN: usize> Kernel for Multiply<'_, PIXEL, RUN> {
 }
 
 /// Some pixels of a row by one block of outputs: sums that stay in registers.
-struct Tile<'a> {
+struct Tile<'a, T> {
     input: *const f32,
     taps: Taps,
     weights: *const f32,
@@ -132,10 +136,11 @@ struct Tile<'a> {
     block: usize,
     /// Null for none.
     residual: *const f32,
-    output: *mut f32,
+    offset: f32,
+    output: *mut T,
 }
 
-impl Tile<'_> {
+impl<T: Cell> Tile<'_, T> {
     /// # Safety
     /// As for [`Tile::sum`], of so many pixels.
     #[inline(always)]
@@ -186,6 +191,7 @@ impl Tile<'_> {
                 Some(slopes) => V::load(slopes.as_ptr()),
                 None => V::splat(0.0),
             };
+            let offset = V::splat(self.offset);
             for (pixel, sum) in sums.iter().enumerate() {
                 let mut sum = *sum;
                 if !self.residual.is_null() {
@@ -194,7 +200,7 @@ impl Tile<'_> {
                 if !matches!(self.activation, Activation::Identity) {
                     sum = prelu(sum, slope);
                 }
-                sum.store(self.output.add(pixel * BLOCK));
+                T::put(sum.plus(offset), self.output.add(pixel * BLOCK));
             }
         }
     }

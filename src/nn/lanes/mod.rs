@@ -32,6 +32,8 @@ pub(super) const BLOCK: usize = 16;
 pub(super) trait Lanes: Copy {
     /// Pixels that the matrix kernel sums at once: as many as the registers hold.
     const TILE: usize;
+    /// The same where bytes are multiplied.
+    const BYTE_TILE: usize;
 
     /// # Safety
     /// The processor has the level; sixteen values can be read at `from`.
@@ -63,4 +65,53 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level.
     unsafe fn sum(self) -> f32;
+
+    /// Sixteen whole numbers.
+    type Sums: Copy;
+    /// Sixteen times four bytes.
+    type Quads: Copy;
+    /// What [`Lanes::same`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
+    /// the processor multiplies signed bytes only.
+    const SHIFT: i32;
+
+    /// from · by
+    /// # Safety
+    /// The processor has the level; sixteen values can be read at `from`.
+    unsafe fn scaled_sums(from: *const i32, by: i32) -> Self::Sums;
+    /// Weights.
+    /// # Safety
+    /// The processor has the level; 64 bytes can be read at `from`.
+    unsafe fn quads(from: *const i8) -> Self::Quads;
+    /// The same four bytes sixteen times.
+    /// # Safety
+    /// The processor has the level; four bytes can be read at `from`.
+    unsafe fn same(from: *const u8) -> Self::Quads;
+    /// Four pixels' blocks, turned: of each channel its four pixels.
+    /// # Safety
+    /// The processor has the level; 64 bytes can be read at `from`.
+    unsafe fn turned(from: *const u8) -> Self::Quads;
+    /// To each sum its four bytes of `x` times those of `weights`; exact.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn dot(sums: Self::Sums, x: Self::Quads, weights: Self::Quads) -> Self::Sums;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn values(sums: Self::Sums) -> Self;
+    /// self · by + and, rounded once on every level: for sums whose bits must not depend on it.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn fused(self, by: Self, and: Self) -> Self;
+    /// Of each lane `above` where self is greater than `limit`, else `below`.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self;
+    /// Sixteen unsigned bytes as f32.
+    /// # Safety
+    /// The processor has the level; sixteen bytes can be read at `from`.
+    unsafe fn load_unsigned(from: *const u8) -> Self;
+    /// Rounds to the nearest, ties to even, saturates to −128…127 and adds 128. Values lie within
+    /// ±2³⁰.
+    /// # Safety
+    /// The processor has the level; sixteen bytes can be written at `to`.
+    unsafe fn store_shifted(self, to: *mut u8);
 }
