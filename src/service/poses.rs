@@ -53,7 +53,7 @@ pub(super) enum Glimpse {
     /// A face, or several, that cannot be taken.
     Unfit(Failed),
     /// A face that can be.
-    Fit(Pose),
+    Fit(Box<Pose>),
 }
 
 /// One view of a face.
@@ -92,7 +92,7 @@ impl Poses {
         });
         let same = |cosine| similarity::similarity(cosine) >= SAME_PERSON.similarity();
         if self.taken.is_empty() || (same(worst) && best < ANOTHER_VIEW) {
-            self.taken.push(pose);
+            self.taken.push(*pose);
         } else if !same(best) {
             self.somebody_else += 1;
         }
@@ -194,7 +194,7 @@ impl Recognizer {
         }
         let embedding = portrait.embedding().map_err(Failure::internal)?;
         let image = self.settings.store_images.then(|| crop(&picture, face)).flatten();
-        Ok(Glimpse::Fit(Pose { embedding, image, liveness }))
+        Ok(Glimpse::Fit(Box::new(Pose { embedding, image, liveness })))
     }
 
     /// Stores the poses in the place of whatever the subject had.
@@ -255,7 +255,8 @@ mod tests {
         let mut embedding = [0.0; EMBEDDING_LEN];
         let radians = degrees.to_radians();
         (embedding[0], embedding[axis]) = (radians.cos(), radians.sin());
-        Glimpse::Fit(Pose { embedding: Embedding(embedding), image: None, liveness: None })
+        let embedding = Embedding(embedding);
+        Glimpse::Fit(Box::new(Pose { embedding, image: None, liveness: None }))
     }
 
     fn taken(glimpses: impl IntoIterator<Item = Glimpse>) -> Result<usize, Option<Failed>> {
