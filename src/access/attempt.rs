@@ -181,8 +181,8 @@ impl Attempt {
             let mean = self.looks.iter().map(|look| part(&look.worn)).sum::<f32>()
                 / self.looks.len() as f32;
             // In doubt it is: what a number that is none says must not open the door.
-            let each = last.iter().all(|look| !(part(&look.worn) < Attributes::WORN));
-            each || (over && !(mean < Attributes::WORN))
+            let each = last.iter().all(|look| !is_bare(part(&look.worn)));
+            each || (over && !is_bare(mean))
         };
         parts.into_iter().find(|(_, part)| is_worn(*part)).map(|(name, _)| name)
     }
@@ -228,17 +228,27 @@ impl Attempt {
             });
         };
         // Compared as cosines: the mean of similarities is not the similarity of the mean.
-        if !(agreed.cosine >= cosine(threshold)) {
+        if !reaches(agreed.cosine, cosine(threshold)) {
             return Err(Reason::BelowThreshold {
                 best: similarity(agreed.cosine as f32),
                 threshold,
             });
         }
-        if !(agreed.margin >= settings.margin) {
+        if !reaches(agreed.margin.into(), settings.margin.into()) {
             return Err(Reason::Ambiguous { margin: agreed.margin });
         }
         Ok(agreed.subject)
     }
+}
+
+/// Surely not worn: what is no number is not.
+fn is_bare(worn: f32) -> bool {
+    worn < Attributes::WORN
+}
+
+/// What is no number reaches nothing.
+fn reaches(value: f64, least: f64) -> bool {
+    value >= least
 }
 
 #[cfg(test)]

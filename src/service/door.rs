@@ -25,7 +25,7 @@ pub(super) fn unlock(
     reason: &str,
 ) -> Result<Reply, Failure> {
     let outcome = door.unlock();
-    trail.unlocked(by, reason, outcome.as_ref().map(|()| ()).map_err(String::as_str));
+    trail.unlocked(by, reason, outcome.as_ref().err().map(String::as_str));
     outcome.map_err(|why| Failure::Door { why })?;
     let mut reply = Reply::success(Operation::Unlock);
     reply.insert("door", door.state());

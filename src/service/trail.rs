@@ -89,14 +89,10 @@ impl Trail {
         self.told(self.outbox.audit(entry));
     }
 
-    /// Somebody asked for the strike from afar; `outcome` says what came of it.
-    pub fn unlocked(&self, by: &Sender, reason: &str, outcome: Result<(), &str>) {
+    /// Somebody asked for the strike from afar; `hindrance` says why it did not move, if it did not.
+    pub fn unlocked(&self, by: &Sender, reason: &str, hindrance: Option<&str>) {
         let entry = Entry::new("unlock", by.to_string()).with("reason", reason);
-        let entry = match outcome {
-            Ok(()) => entry.with("outcome", "unlocked"),
-            Err(why) => entry.with("outcome", why),
-        };
-        self.told(self.outbox.audit(entry));
+        self.told(self.outbox.audit(entry.with("outcome", hindrance.unwrap_or("unlocked"))));
     }
 
     /// An application was made or revoked, or its key changed.
