@@ -2,6 +2,8 @@
 //! broker. What can fail: somebody is let in who must not be, a resident is left outside, the way out
 //! depends on something, an event says other than what happened.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 #[path = "support/asker.rs"]
 mod asker;
 #[path = "support/terminal.rs"]

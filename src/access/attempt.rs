@@ -47,6 +47,9 @@ pub(super) enum Verdict {
     Failed(Outcome, Reason),
 }
 
+/// One of the attributes.
+type Share = fn(&Attributes) -> f32;
+
 /// Who the last looks agree on.
 struct Agreed<'a> {
     subject: &'a str,
@@ -174,10 +177,10 @@ impl Attempt {
 
     /// Covered in each of the last looks; once it is over, in the mean of all.
     fn covered(&self, settings: &Settings, over: bool) -> Option<&'static str> {
-        let parts: [(&'static str, fn(&Attributes) -> f32); 2] =
+        let parts: [(&str, Share); 2] =
             [("sunglasses", |worn| worn.sunglasses), ("mask", |worn| worn.mask)];
         let last = self.last(settings);
-        let is_worn = |part: fn(&Attributes) -> f32| {
+        let is_worn = |part: Share| {
             let mean = self.looks.iter().map(|look| part(&look.worn)).sum::<f32>()
                 / self.looks.len() as f32;
             // In doubt it is: what a number that is none says must not open the door.
