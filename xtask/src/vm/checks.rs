@@ -125,10 +125,10 @@ pub fn remote(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before + 1)?;
 
     terminal.step("the camera is pulled out of its socket")?;
-    terminal.pluggable("unbind")?;
+    terminal.pull_out()?;
     terminal.camera("lost")?;
     terminal.step("it is plugged in again")?;
-    terminal.pluggable("bind")?;
+    terminal.plug_in()?;
     terminal.camera("streaming")?;
     terminal.stop()
 }

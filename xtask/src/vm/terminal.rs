@@ -20,8 +20,13 @@ const SHOWN: &str = "/tmp/shown.jpg";
 
 /// The camera that is fed.
 pub const FED: &str = "/dev/video0";
-/// The camera that can be pulled out.
-pub const PLUGGABLE: &str = "/dev/video1";
+/// The camera that can be pulled out, by a link as udev makes them: plugged in again while somebody
+/// still has it open, the device gets another number.
+pub const PLUGGABLE: &str = "/run/camera";
+
+/// What udev would do; prints where the link leads.
+const LINK: &str = "cd /sys/bus/platform/devices/vivid.0/video4linux && \
+                    ln -sfn /dev/$(echo video*) /run/camera && readlink -f /run/camera";
 
 /// What differs between the passes.
 pub struct Pass {
@@ -166,14 +171,21 @@ impl<'a> Terminal<'a> {
         // Modules that are loaded already are refused, which is as well.
         let line = "while read -r module; do insmod /modules/$module \
                     $(test $module = vivid.ko && echo n_devs=1 node_types=0x1 vid_cap_nr=1) \
-                    2> /dev/null; done < /modules/vivid; test -c /dev/video1";
-        self.guest.run(line).map(drop)
+                    2> /dev/null; done < /modules/vivid";
+        self.guest.run(&format!("{line}; {LINK}")).map(drop)
     }
 
-    /// Pulls it out (`unbind`) or plugs it in again (`bind`): the device itself goes and comes.
-    pub fn pluggable(&mut self, change: &str) -> Result<(), VmError> {
-        let line = format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/{change}");
+    /// Pulls it out: the device itself goes, and its link.
+    pub fn pull_out(&mut self) -> Result<(), VmError> {
+        let line = format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind; rm {PLUGGABLE}");
         self.guest.run(&line).map(drop)
+    }
+
+    /// Plugs it in again.
+    pub fn plug_in(&mut self) -> Result<(), VmError> {
+        let line = format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind; {LINK}");
+        println!("  it is {} this time", self.guest.run(&line)?);
+        Ok(())
     }
 
     /// Puts somebody before the camera.
