@@ -4,18 +4,21 @@
 
 use clap::{Args, Parser, Subcommand};
 use doorward::calibrate::{self, CalibrateError};
+use doorward::camera::{self, CommandError};
 use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
+use doorward::doctor;
 use doorward::evaluate::{self, EvaluateError};
 use doorward::face::{Analyzer, FaceError};
 use doorward::import::{self, ImportError};
-use doorward::mqtt::{self, Call, CallError};
+use doorward::mqtt::{self, Call, CallError, RemoveError};
 use doorward::service::{Body, Credentials};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 
 /// Face recognition at a door.
@@ -37,6 +40,14 @@ struct Cli {
 enum Command {
     /// Runs the daemon until SIGTERM or SIGINT.
     Run,
+    /// Holds the strike's line for the daemon, which starts this itself.
+    #[command(hide = true)]
+    HoldStrike { profile: String, lock: String },
+    /// Unlocks the door once.
+    Unlock {
+        /// Why, for the log.
+        reason: String,
+    },
     /// Stores the face in a picture under a subject.
     Enroll {
         #[command(flatten)]
@@ -111,12 +122,22 @@ enum Command {
     /// Applications: who may ask under service.auth = "app-key", for what, and how much.
     #[command(subcommand)]
     App(App),
+    /// What was done at this door and by whom, line by line, chained by hashes.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Home Assistant.
+    #[command(subcommand)]
+    Homeassistant(Homeassistant),
     /// Accuracy on labelled photographs: JSON on standard output, progress on standard error.
     #[command(subcommand)]
     Evaluate(evaluate::Command),
     /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
     /// similarity, and the door's threshold at the present gallery size.
     Calibrate(calibrate::Command),
+    #[command(subcommand)]
+    Camera(camera::Command),
+    /// Prints what to add to a report of a fault: processor, models, versions.
+    Doctor,
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -183,8 +204,8 @@ enum App {
         /// How many of each kind, as search=100,verify=50; of a kind that is not named, none.
         #[arg(long, value_delimiter = ',', requires = "testing")]
         quota: Option<Vec<String>>,
-        /// What it may ask for: enroll, verify, search, liveness, compare, subject, admin
-        /// [default: all but admin].
+        /// What it may ask for: enroll, verify, search, liveness, compare, subject, unlock, admin
+        /// [default: all but admin and unlock].
         #[arg(long, value_delimiter = ',')]
         allow: Option<Vec<String>>,
     },
@@ -201,6 +222,30 @@ enum App {
         /// Its name or its App-ID.
         app: String,
     },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Lists lines as JSON, one a line, oldest first, each with its hash.
+    List {
+        /// Only what was written since: Unix seconds, or an age such as 90m, 24h, 7d.
+        #[arg(long, value_parser = since)]
+        since: Option<f64>,
+    },
+    /// Looks at every line: prints the number of lines and the head hash, or the first line that is
+    /// not as it was written.
+    Verify {
+        /// A line that was noted before, and its hash: says whether it still has it.
+        #[arg(long, value_name = "LINE:HASH", value_parser = noted)]
+        noted: Option<(u64, String)>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Homeassistant {
+    /// Removes this door from Home Assistant. A daemon with homeassistant.discovery = true brings it
+    /// back when it connects.
+    Remove,
 }
 
 #[derive(Subcommand)]
@@ -225,6 +270,8 @@ enum Failure {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
+    Remove(#[from] RemoveError),
+    #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
     Face(#[from] FaceError),
@@ -232,6 +279,8 @@ enum Failure {
     Evaluate(#[from] EvaluateError),
     #[error(transparent)]
     Calibrate(#[from] CalibrateError),
+    #[error(transparent)]
+    Camera(#[from] CommandError),
     #[error(transparent)]
     Edit(#[from] EditError),
     #[error("cannot write {path}: {reason}")]
@@ -245,15 +294,18 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Usage(_) | Self::Edit(EditError::Text { .. }) => {
-                ExitCode::from(2)
-            }
+            Self::Config(_)
+            | Self::Usage(_)
+            | Self::Camera(CommandError::NoCamera | CommandError::Settings(_))
+            | Self::Edit(EditError::Text { .. }) => ExitCode::from(2),
             Self::Daemon(error) | Self::Local(LocalError::Files(error))
                 if error.is_configuration() =>
             {
                 ExitCode::from(2)
             }
-            Self::Call(CallError::Connect(_)) => ExitCode::from(2),
+            Self::Call(CallError::Connect(_)) | Self::Remove(RemoveError::Connect(_)) => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::from(4),
         }
     }
@@ -268,6 +320,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Command::HoldStrike { profile, lock } = &cli.command {
+        // Before the configuration is read: a mistake in it must not keep the line from being held.
+        daemon::hold_strike(profile, lock)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = Config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Every command checks the level, and the daemon alone logs at it: on the command line only
@@ -279,10 +336,17 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
     match cli.command {
         Command::Run => {
-            runtime.block_on(daemon::run(&config))?;
+            let file = cli.config;
+            runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
             // A picture on its way from a URL may take 15 s; nobody waits for it any more.
             runtime.shutdown_timeout(Duration::from_secs(1));
             Ok(ExitCode::SUCCESS)
+        }
+        Command::HoldStrike { .. } => Ok(ExitCode::SUCCESS),
+        Command::Unlock { reason } => {
+            let mut body = Map::new();
+            set(&mut body, "reason", Some(reason));
+            runtime.block_on(local(&config, "unlock", body))
         }
         Command::Enroll { picture, subject_id, add } => {
             let mut body = picture.body()?;
@@ -347,6 +411,19 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let (operation, body) = app.request();
             runtime.block_on(local(&config, operation, body))
         }
+        Command::Audit(Audit::Verify { noted }) => {
+            let mut body = Map::new();
+            let (line, hash) = noted.unzip();
+            set(&mut body, "line", line);
+            set(&mut body, "hash", hash);
+            runtime.block_on(local(&config, "audit/verify", body))
+        }
+        Command::Audit(Audit::List { since }) => runtime.block_on(audit_list(&config, since)),
+        Command::Homeassistant(Homeassistant::Remove) => {
+            runtime.block_on(mqtt::remove(&daemon::client_settings(&config)?))?;
+            eprintln!("removed");
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Gallery(Gallery::Delete { subject_id }) => {
             let mut body = Map::new();
             set(&mut body, "subject_id", Some(subject_id));
@@ -361,8 +438,17 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Evaluate(evaluate) => {
-            let result = evaluate.run(&Analyzer::load()?)?;
+            let result = evaluate.run(Arc::new(Analyzer::load()?))?;
             out(format_args!("{result}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Camera(camera) => {
+            let result = camera.run(&config.camera)?;
+            out(format_args!("{result:#}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor => {
+            out(format_args!("{:#}\n", doctor::report()?))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {
@@ -491,6 +577,50 @@ async fn local(
 ) -> Result<ExitCode, Failure> {
     let answer = Local::connect(config).await?.ask(operation, &Value::Object(body)).await?;
     print(&answer)
+}
+
+/// Prints the lines of the audit log, page by page.
+async fn audit_list(config: &Config, since: Option<f64>) -> Result<ExitCode, Failure> {
+    let door = Local::connect(config).await?;
+    let mut line = json!(1);
+    loop {
+        let body = json!({ "line": line, "since": since, "limit": 500 });
+        let page = door.ask("audit/list", &body).await?;
+        let Some(lines) = page["lines"].as_array() else { return print(&page) };
+        for line in lines {
+            out(format_args!("{line}\n"))?;
+        }
+        match page.get("next") {
+            Some(next) => line = next.clone(),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Unix seconds, or how long ago: `90m`, `24h`, `7d`.
+fn since(text: &str) -> Result<f64, String> {
+    let why = || format!("{text:?} is neither Unix seconds nor an age such as 90m, 24h, 7d");
+    let number =
+        |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let unit = match text.chars().last() {
+        Some('s') => 1.0,
+        Some('m') => 60.0,
+        Some('h') => 3600.0,
+        Some('d') => 86_400.0,
+        _ => return number(text).ok_or_else(why),
+    };
+    let age = number(&text[..text.len() - 1]).ok_or_else(why)? * unit;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok((now.as_secs_f64() - age).max(0.0))
+}
+
+/// `17:9f2c…`: a line and its hash.
+fn noted(text: &str) -> Result<(u64, String), String> {
+    let of_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_once(':')
+        .filter(|(_, hash)| of_hash(hash))
+        .and_then(|(line, hash)| Some((line.parse().ok()?, hash.to_owned())))
+        .ok_or_else(|| format!("{text:?} is not LINE:HASH, with a hash of 64 hexadecimal digits"))
 }
 
 /// Writes to standard output; a reader that has left is an error and no panic.

@@ -26,16 +26,13 @@ fn worn(attributes: &Attributes) -> Vec<&'static str> {
     probabilities.filter(|(_, p)| *p >= Attributes::WORN).map(|(name, _)| name).collect()
 }
 
-/// `obama3` stands below a bright chandelier, which the head for veils takes for cloth: one of the
-/// faces in a hundred that it is wrong about. Its other heads must still be right.
+/// `obama3` stands below a bright chandelier, which is as near to a veil as a picture of none comes.
 #[test]
 fn nothing_is_worn_on_the_official_portraits() {
     let analyzer = Analyzer::load().unwrap();
     for name in ["obama", "obama2", "obama3", "biden"] {
         let found = attributes(&analyzer, &terminal::portrait(name));
-        let mut worn = worn(&found);
-        worn.retain(|worn| (name, *worn) != ("obama3", "veil"));
-        assert_eq!(worn, [""; 0], "{name}: {found:?}");
+        assert_eq!(worn(&found), [""; 0], "{name}: {found:?}");
     }
 }
 

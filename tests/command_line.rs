@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use terminal::{Terminal, portrait};
 
 fn code(output: &Output) -> i32 {
@@ -248,6 +248,7 @@ fn the_configuration_is_printed_checked_and_overridden() {
         ("[image_url]\nallow = [\"http://x\"]", &[], "image_url.allow"),
         ("[mqtt]\npermissions = [\"dance\"]", &[], "mqtt.permissions"),
         ("[service]\nauth = \"none\"", &[], "service.auth"),
+        ("[homeassistant]\nprefix = \"#\"", &[], "homeassistant.prefix"),
         ("[mqtt]\nclients = [\"desk\"]", &[], "mqtt.clients"),
         ("[mqtt]\nclients = [\"desk: dance\"]", &[], "`dance` is no permission"),
         // Names of clients are worth nothing where all have one login, or none.
@@ -324,4 +325,20 @@ fn a_reader_that_leaves_is_no_panic() {
         assert_eq!(code(&output), 4, "{}", stderr(&output));
         assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn the_doctor_tells_the_processor_and_the_models_and_refuses_a_foreign_level() {
+    let doctor = |level: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        command.arg("doctor").env("DOORWARD_CPU", level).output().unwrap()
+    };
+    let output = doctor("portable");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report = json_of(&output);
+    assert_eq!(report["cpu"]["level"], "portable");
+    assert_eq!(report["models"]["sface.gguf"]["sha256"].as_str().unwrap().len(), 64);
+    let output = doctor("abacus");
+    assert_eq!(code(&output), 4);
+    assert!(stderr(&output).contains("DOORWARD_CPU=abacus"), "{}", stderr(&output));
 }

@@ -88,7 +88,6 @@ async fn step_2_requests_that_ask_for_nothing_or_for_too_much() {
         ("enroll", json!({"image": "", "subject_id": ""}), "INVALID_PAYLOAD", ""),
         ("open_sesame", json!({"image": IMAGE}), "INVALID_PAYLOAD", ""),
         ("Search", json!({"image": IMAGE}), "INVALID_PAYLOAD", ""),
-        ("unlock", json!({"reason": "x"}), "INVALID_PAYLOAD", ""),
         ("subject/update", json!({"subject_id": "anna"}), "INVALID_PAYLOAD", ""),
         // Empty names of who asks are not counted.
         (

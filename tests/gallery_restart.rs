@@ -8,7 +8,8 @@ mod gallery_people;
 
 use doorward::face::Embedding;
 use doorward::gallery::{
-    EnrolMode, Enrolment, Gallery, GalleryError, OpenError, Settings, SubjectChange, TemplateId,
+    EnrolMode, Enrolment, Gallery, GalleryError, OpenError, Pose, Settings, SubjectChange,
+    TemplateId,
 };
 use gallery_people::{Random, enrolment, open};
 use std::collections::BTreeMap;
@@ -280,4 +281,39 @@ fn what_cannot_be_stored_is_refused_and_changes_nothing() {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Several faces of one person are one enrolment: all of them, or none and nothing changed.
+#[test]
+fn poses_are_stored_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gallery.redb");
+    let mut random = Random(7);
+    let old = random.embedding();
+    let faces: Vec<Embedding> = (0..4).map(|_| random.embedding()).collect();
+    let gallery = open(&path).unwrap();
+    gallery.enroll(enrolment("anna", old.clone())).unwrap();
+    let pose = |face: &Embedding| Pose { embedding: face.clone(), image: Some(vec![7; 9]) };
+    let further: Vec<Pose> = faces[1..].iter().map(pose).collect();
+    let anna = |max_templates| Enrolment { max_templates, ..enrolment("anna", faces[0].clone()) };
+
+    let refused = gallery.enroll_poses(anna(3), further.clone());
+    assert!(matches!(refused, Err(GalleryError::TooManyTemplates { max: 3, .. })), "{refused:?}");
+    let mut damaged = further.clone();
+    damaged[2].embedding.0[5] = f32::NAN;
+    assert!(matches!(gallery.enroll_poses(anna(20), damaged), Err(GalleryError::Embedding)));
+    assert_eq!(gallery.subject("anna").unwrap().unwrap().templates, 1);
+    assert!(gallery.verify("anna", &old).unwrap() > 0.9999);
+
+    let enrolled = gallery.enroll_poses(anna(4), further).unwrap();
+    assert_eq!((enrolled.templates, enrolled.created), (4, false));
+    drop(gallery);
+    let gallery = open(&path).unwrap();
+    for face in &faces {
+        assert!(gallery.verify("anna", face).unwrap() > 0.9999);
+        let found = gallery.search(face, 1).remove(0);
+        let image = gallery.image(found.template).unwrap();
+        assert_eq!(image.is_some(), face.0 != faces[0].0, "the first came without an image");
+    }
+    assert!(gallery.verify("anna", &old).unwrap() < 0.9);
 }

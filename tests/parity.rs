@@ -190,6 +190,27 @@ fn quantized_embeds_nearly_as_onnxruntime_does() {
 }
 
 #[test]
+fn bytes_embed_nearly_as_onnxruntime_does() {
+    let name = "bytes_embed_nearly_as_onnxruntime_does";
+    let file = root().join("target/models-bytes/sface.gguf");
+    let Ok(file) = fs::read(file) else {
+        eprintln!(
+            "SKIPPED {name}: target/models-bytes is not there; `doorward-train ranges` makes it"
+        );
+        return;
+    };
+    let networks = Networks {
+        embedder: Embedder::load(&Weights::read(&file).unwrap()).unwrap(),
+        ..Networks::load(&root().join("models"))
+    };
+    for (folder, reference) in [Some(portraits()), people(name)].iter().flatten() {
+        let cosines = cosines(&networks, folder, reference);
+        println!("bytes against f32: worst {}, median {}", cosines[0], cosines[cosines.len() / 2]);
+        assert!(cosines[0] >= 0.95, "{}", cosines[0]);
+    }
+}
+
+#[test]
 fn quantized_finds_the_faces_that_opencv_finds() {
     let networks = Networks::load(&root().join("models"));
     let (folder, reference) = portraits();

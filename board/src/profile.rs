@@ -264,26 +264,40 @@ impl Profile {
         self.output(lines, Function::Strike, lock.safe_level())
     }
 
-    /// Everything of a door but its strike.
+    /// Everything of a door but its strike. A lamp, a buzzer, a contact whose line cannot be had is
+    /// told to `lost` and left out: people must get out without it.
     ///
     /// # Errors
-    /// The source's.
+    /// The source's, for request-to-exit alone.
     pub fn parts<L: Lines>(
         &self,
         lines: &mut L,
         limits: ContactLimits,
+        mut lost: impl FnMut(Function, L::Error),
     ) -> Result<Parts<Output<L>, Input<L>>, L::Error> {
-        let red = self.output(lines, Function::Red, PinState::Low)?;
-        let green = self.output(lines, Function::Green, PinState::Low)?;
-        let white = self.output(lines, Function::White, PinState::Low)?;
-        let contact = self.input(lines, Function::Contact)?;
+        let exit = self.input(lines, Function::RequestToExit)?.map(RequestToExit::new);
+        let [red, green, white, buzzer] =
+            [Function::Red, Function::Green, Function::White, Function::Buzzer].map(|function| {
+                let pin = self.output(lines, function, PinState::Low);
+                pin.unwrap_or_else(|error| {
+                    lost(function, error);
+                    None
+                })
+            });
+        let [contact, tamper, motion] = [Function::Contact, Function::Tamper, Function::Motion]
+            .map(|function| {
+                self.input(lines, function).unwrap_or_else(|error| {
+                    lost(function, error);
+                    None
+                })
+            });
         Ok(Parts {
             lamps: Lamps::new(red, green, white),
-            buzzer: self.output(lines, Function::Buzzer, PinState::Low)?.map(Buzzer::new),
-            exit: self.input(lines, Function::RequestToExit)?.map(RequestToExit::new),
+            buzzer: buzzer.map(Buzzer::new),
+            exit,
             contact: contact.map(|pin| Contact::new(pin, limits)),
-            tamper: self.input(lines, Function::Tamper)?.map(Tamper::new),
-            motion: self.input(lines, Function::Motion)?.map(Motion::new),
+            tamper: tamper.map(Tamper::new),
+            motion: motion.map(Motion::new),
         })
     }
 

@@ -20,7 +20,7 @@ fn a_press_opens_for_one_pulse_although_every_other_pin_is_broken() {
         let profile = Profile::shipped("pc").unwrap();
         let pin = profile.strike(&mut board, lock).unwrap().unwrap();
         let strike = Strike::new(pin, lock, Pulse::new(ms(1500)).unwrap()).unwrap();
-        let parts = profile.parts(&mut board, ContactLimits::default()).unwrap();
+        let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
         let mut door = Door::new(strike, parts);
         for function in Function::ALL {
             if !matches!(function, Function::Strike | Function::RequestToExit) {

@@ -37,7 +37,7 @@ fn door(
     let mut lines = board.clone();
     let pin = profile.strike(&mut lines, lock).unwrap().unwrap();
     let strike = Strike::new(pin, lock, Pulse::default()).unwrap();
-    Door::new(strike, profile.parts(&mut lines, ContactLimits::default()).unwrap())
+    Door::new(strike, profile.parts(&mut lines, ContactLimits::default(), |_, _| ()).unwrap())
 }
 
 fn unlock() -> [Order; 1] {

@@ -24,7 +24,7 @@ macro_rules! keys {
         }
     )+) => {
         /// Every setting of the daemon.
-        #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Config {
             $( #[doc = $about] pub $section: $Section, )+
@@ -32,7 +32,7 @@ macro_rules! keys {
 
         $(
             #[doc = $about]
-            #[derive(Clone, Debug, Deserialize, Serialize)]
+            #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
             #[serde(default, deny_unknown_fields)]
             pub struct $Section {
                 $( $(#[doc = $help])+ pub $key: $Type, )+
@@ -65,8 +65,8 @@ keys! {
         /// Name of this terminal in topics and answers: letters, digits, `.`, `_`, `-`. Empty: the
         /// host name.
         id: String = String::new();
-        /// Folder of the gallery, the applications, the embedded broker's login and the control
-        /// socket. Empty: /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or
+        /// Folder of the gallery, the applications, the events, the embedded broker's login and the
+        /// control socket. Empty: /var/lib/doorward for root, else doorward in $XDG_STATE_HOME or
         /// ~/.local/state.
         data_dir: PathBuf = PathBuf::new();
     }
@@ -102,7 +102,7 @@ keys! {
         response_prefixes: Vec<String> = Vec::new();
         /// What a client may ask for under service.auth = "broker", while clients is empty: enroll,
         /// verify, search, liveness, compare, subject (list, get, delete, and update of the name),
-        /// admin (in addition to subject or enroll: whatever changes who is let in, which is groups,
+        /// unlock (with door.remote_unlock), admin (in addition to subject or enroll: whatever changes who is let in, which is groups,
         /// card, enabled, validity, and the photo of a subject with groups).
         permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
             .map(String::from).to_vec();
@@ -112,6 +112,32 @@ keys! {
         /// whose access list gives from/NAME/ to the login NAME alone, so it needs host, and
         /// username with a password or a client certificate.
         clients: Vec<String> = Vec::new();
+    }
+    #[doc = " The camera at the door."]
+    camera: Camera {
+        /// The device, best by a name that stays the same, such as /dev/v4l/by-id/usb-…-index0
+        /// (`doorward camera list` shows them). "replay:DIR" plays the JPEG and PNG files of a folder
+        /// in the order of their names, "replay:FILE" an .avi or .mjpeg file of JPEGs. Empty: no
+        /// camera.
+        source: String = String::new();
+        /// Wished width in pixels, before any turn; of what the camera offers, the nearest is taken.
+        width: u32 = 640;
+        /// Wished height in pixels.
+        height: u32 = 480;
+        /// Wished frames a second, 1 to 120; the rate of a replay.
+        fps: u32 = 15;
+        /// MJPG, YUYV, NV12 or GREY. auto: the best of them that the camera offers at that size.
+        format: String = "auto".to_owned();
+        /// Milliseconds after opening a device in which its frames are thrown away, while it finds
+        /// its exposure.
+        warm_up_ms: u32 = 500;
+        /// Milliseconds without a frame until the device is closed and opened again.
+        timeout_ms: u32 = 2000;
+        /// Degrees clockwise by which the frames are turned, for a camera that is mounted on its
+        /// side: 0, 90, 180 or 270.
+        rotate: u16 = 0;
+        /// Whether a replay starts again when it has ended.
+        replay_loop: bool = true;
     }
     #[doc = " Who is enrolled."]
     gallery: Gallery {
@@ -123,12 +149,77 @@ keys! {
         /// Log-odds of "live" from which on a face is live at this camera, -4 to 8: higher refuses
         /// more spoofs and more people. `doorward calibrate liveness` finds it.
         operating_point: f64 = 0.0;
+        /// required: a face that is not live opens no door. off-for-this-test: a photograph opens
+        /// it; every decision says so.
+        policy: String = "required".to_owned();
     }
     #[doc = " 1:N at the door."]
     search: Search {
         /// Accepted chance that a stranger is taken for somebody enrolled, 0.000001 to 0.1. The
         /// door's threshold follows from it and rises with the gallery.
         target_fpir: f64 = 0.001;
+    }
+    #[doc = " Who may pass, and how the door judges."]
+    access: Access {
+        /// Who may open this door when, a group a line: "family: always",
+        /// "staff: Mon-Fri 07:00-19:00, Sat 09:00-13:00 in Europe/Berlin". Hours without a zone are
+        /// the system's. A subject without one of these groups opens no door.
+        groups: Vec<String> = Vec::new();
+        /// Frames in a row that must name the same subject, 2 to 8.
+        agreement: usize = 3;
+        /// By how much the best subject must be ahead of the next, in cosine, 0 to 0.5.
+        margin: f64 = 0.05;
+        /// Width of a face in pixels of the frame from which on it is judged, 32 to 1000. A face
+        /// 14 cm wide, 1 m before a camera of 640 pixels and 60 degrees, has 78.
+        smallest_face: u32 = 64;
+        /// Part of the frame in which the middle of a face must be: LEFT TOP RIGHT BOTTOM in shares,
+        /// such as "0.2 0 0.8 1". Empty: everywhere.
+        zone: String = String::new();
+        /// Refuse while a second person stands at the door.
+        one_person: bool = false;
+        /// Refuse faces with sunglasses or a mask.
+        refuse_covered: bool = true;
+        /// Milliseconds after which an attempt that came to nothing is over, 1000 to 30000.
+        patience_ms: u32 = 3000;
+        /// Milliseconds after which a refused face that stays is judged again, 500 to 60000; doubled
+        /// up to eightfold with each stranger's or spoof's.
+        retry_ms: u32 = 2000;
+        /// Milliseconds for which somebody who was let in is not let in again, 0 to 60000; doubled up
+        /// to a minute while they stay.
+        repeat_ms: u32 = 5000;
+        /// Failed attempts (strangers, spoofs) after which nobody is judged for a while; a grant
+        /// forgives all, a minute one. 0: never.
+        lockout_after: u32 = 5;
+        /// The first such while in seconds; doubled with each further failed attempt.
+        lockout_s: u32 = 5;
+        /// The longest, in seconds.
+        lockout_longest_s: u32 = 30;
+    }
+    #[doc = " Hours and dates."]
+    schedules: Schedules {
+        /// Believe the clock although nothing says that it was synchronised since boot. For a machine
+        /// without a network that has a clock with a battery.
+        trust_clock: bool = false;
+    }
+    #[doc = " The strike and what is around it."]
+    door: Door {
+        /// Profile of the board: raspberry-pi-4, raspberry-pi-5, jetson-orin-nano, pc (simulated), or
+        /// a TOML file. Empty: no door.
+        board: String = String::new();
+        /// fail_secure: locked without power. fail_safe: open without power.
+        lock: String = "fail_secure".to_owned();
+        /// Milliseconds for which the strike is engaged, 100 to 30000.
+        pulse_ms: u32 = 3000;
+        /// Seconds after which an open door is an alarm.
+        held_open_s: u32 = 30;
+        /// Bits of a subject's card on the Wiegand lines: 26 or 34.
+        wiegand_bits: u8 = 26;
+        /// Obey unlock commands that come over the broker. Who sends them needs the permission
+        /// unlock as well.
+        remote_unlock: bool = false;
+        /// File with what happens to the inputs of the simulated board, a line each: `1500ms
+        /// request_to_exit low`. For demonstrations and tests.
+        script: PathBuf = PathBuf::new();
     }
     #[doc = " Pictures that come by http(s) URL."]
     image_url: ImageUrl {
@@ -147,6 +238,29 @@ keys! {
         /// Threads that decode pictures and run the networks. One serves a door; a picture of 40
         /// megapixels takes up to 350 MB of memory while it is decoded, in each of them.
         vision_threads: usize = 1;
+    }
+    #[doc = " Events on their way to the broker."]
+    outbox: Outbox {
+        /// Events that may wait for the broker, 1 to 1000000; then the oldest is dropped, and counted.
+        max_events: usize = 10_000;
+        /// Days an event may wait, 1 to 3650; then it is dropped, and counted.
+        max_age_days: u32 = 30;
+    }
+    #[doc = " The record of decisions and administration that `doorward audit` shows and verifies."]
+    audit: Audit {
+        /// Lines that are kept, 100 to 10000000; then the oldest goes.
+        max_lines: u64 = 100_000;
+        /// Days a line is kept, 1 to 3650.
+        max_age_days: u32 = 365;
+    }
+    #[doc = " Home Assistant, over the same broker."]
+    homeassistant: HomeAssistant {
+        /// Publish what it needs to show this door as a device. false: remove what was published.
+        discovery: bool = true;
+        /// Its discovery prefix.
+        prefix: String = "homeassistant".to_owned();
+        /// Its NAME in mqtt.clients, if there is that table: it then unlocks by from/NAME/cmd/unlock.
+        client: String = String::new();
     }
     #[doc = " What is written to standard error."]
     log: Log {

@@ -164,10 +164,45 @@ impl Config {
         if !OPERATING_POINTS.contains(&self.liveness.operating_point) {
             problems.push("liveness.operating_point: -4 to 8".into());
         }
+        self.settle_terminal(&mut problems);
         if !TARGET_FPIRS.contains(&self.search.target_fpir) {
             problems.push("search.target_fpir: 0.000001 to 0.1".into());
         }
+        if !(1..=1_000_000).contains(&self.outbox.max_events) {
+            problems.push("outbox.max_events: 1 to 1000000".into());
+        }
+        if !(100..=10_000_000).contains(&self.audit.max_lines) {
+            problems.push("audit.max_lines: 100 to 10000000".into());
+        }
+        for (key, days) in [
+            ("outbox.max_age_days", self.outbox.max_age_days),
+            ("audit.max_age_days", self.audit.max_age_days),
+        ] {
+            if !(1..=3650).contains(&days) {
+                problems.push(format!("{key}: 1 to 3650"));
+            }
+        }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Refused(problems)) }
+    }
+
+    /// Bounds of what the judgement and the door are told.
+    fn settle_terminal(&self, problems: &mut Vec<String>) {
+        let access = &self.access;
+        let mut within = |name: &str, value: f64, range: RangeInclusive<f64>| {
+            if !range.contains(&value) {
+                problems.push(format!("{name}: {} to {}", range.start(), range.end()));
+            }
+        };
+        within("access.agreement", access.agreement as f64, 2.0..=8.0);
+        within("access.margin", access.margin, 0.0..=0.5);
+        within("access.smallest_face", access.smallest_face.into(), 32.0..=1000.0);
+        within("access.patience_ms", access.patience_ms.into(), 1000.0..=30_000.0);
+        within("access.retry_ms", access.retry_ms.into(), 500.0..=60_000.0);
+        within("access.repeat_ms", access.repeat_ms.into(), 0.0..=60_000.0);
+        within("access.lockout_s", access.lockout_s.into(), 1.0..=3600.0);
+        let longest = f64::from(access.lockout_s.max(1))..=86_400.0;
+        within("access.lockout_longest_s", access.lockout_longest_s.into(), longest);
+        within("door.held_open_s", self.door.held_open_s.into(), 1.0..=3600.0);
     }
 
     /// The configuration as a commented TOML file with every key; secrets are masked.
@@ -318,6 +353,14 @@ mod tests {
         assert!(message("", &[("DOORWARD__MQTT__HOTS", "a")]).contains("mqtt.hots"));
         assert!(message("", &[("DOORWARD__MQTT__PORT", "x")]).contains("DOORWARD__MQTT__PORT"));
         assert!(message("[service]\nqueue = 0", &[]).contains("1 to 64"));
+        for (text, key) in [
+            ("[outbox]\nmax_events = 0", "outbox.max_events"),
+            ("[outbox]\nmax_age_days = 4000", "outbox.max_age_days"),
+            ("[audit]\nmax_lines = 99", "audit.max_lines"),
+            ("[audit]\nmax_age_days = 0", "audit.max_age_days"),
+        ] {
+            assert!(message(text, &[]).contains(key), "{text}");
+        }
         for value in ["-4.1", "9", "nan", "-inf"] {
             let text = format!("[liveness]\noperating_point = {value}");
             assert!(message(&text, &[]).contains("liveness.operating_point"), "{value}");

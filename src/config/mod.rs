@@ -7,7 +7,8 @@ mod load;
 
 pub use edit::{EditError, set_in_file};
 pub use keys::{
-    Config, Device, Gallery, ImageUrl, KEYS, Key, Liveness, Log, Mqtt, SECTIONS, Search, Service,
+    Access, Audit, Camera, Config, Device, Door, Gallery, HomeAssistant, ImageUrl, KEYS, Key,
+    Liveness, Log, Mqtt, Outbox, SECTIONS, Schedules, Search, Service,
 };
 pub use load::{ConfigError, OPERATING_POINTS};
 

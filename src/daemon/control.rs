@@ -32,7 +32,7 @@ const MAX_REQUESTS: usize = 8;
 /// A caller that has not sent its line, or has not taken its answer by then, is hung up on.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests in work.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
 /// When the command line gives up: longer than a full queue of URLs that time out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -69,11 +69,24 @@ impl Control {
 
     /// Takes no more requests, and waits for those in work.
     pub async fn stop(self) {
+        self.close();
+        let all = self.requests.acquire_many(MAX_REQUESTS as u32);
+        let _ = timeout(DRAIN_PATIENCE, all).await;
+    }
+}
+
+impl Control {
+    fn close(&self) {
         self.accepting.abort();
         // Left behind it would only be taken for the socket of a daemon that died.
         let _ = std::fs::remove_file(&self.path);
-        let all = self.requests.acquire_many(MAX_REQUESTS as u32);
-        let _ = timeout(DRAIN_PATIENCE, all).await;
+    }
+}
+
+impl Drop for Control {
+    /// Takes no more requests, without waiting: what it holds is let go of when a start fails.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

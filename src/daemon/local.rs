@@ -1,8 +1,10 @@
 //! The command line's way to the service: the running daemon, else files of its own.
 
-use super::{DaemonError, control, open_service};
+use super::{DaemonError, control, open_service, start_camera};
 use crate::config::Config;
 use crate::gallery::OpenError;
+use crate::outbox::OutboxError;
+use crate::picture;
 use crate::service::Service;
 use serde_json::Value;
 use std::io;
@@ -16,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One operation by whoever can do it: the daemon that serves the data folder, else this process
 /// with files of its own.
 pub struct Local {
-    data_dir: PathBuf,
+    config: Config,
     own: Option<Arc<Service>>,
 }
 
@@ -49,13 +51,16 @@ impl Local {
                 LocalError::Socket { path: control::socket_path(&data_dir), reason }
             })?;
             if daemon.is_some() {
-                return Ok(Self { data_dir, own: None });
+                return Ok(Self { config: config.clone(), own: None });
             }
-            match open_service(config) {
-                Ok((service, _)) => return Ok(Self { data_dir, own: Some(service) }),
-                Err(DaemonError::Gallery(OpenError::InUse { .. }))
-                    if started.elapsed() < PATIENCE =>
-                {
+            match open_service(config, None) {
+                Ok(opened) => {
+                    return Ok(Self { config: config.clone(), own: Some(opened.service) });
+                }
+                Err(
+                    DaemonError::Gallery(OpenError::InUse { .. })
+                    | DaemonError::Outbox(OutboxError::InUse { .. }),
+                ) if started.elapsed() < PATIENCE => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -66,14 +71,32 @@ impl Local {
     /// The answer of the contract, `status` first.
     pub async fn ask(&self, operation: &str, body: &Value) -> Result<Value, LocalError> {
         if let Some(service) = &self.own {
+            // Nobody's camera lights up for a request that does not ask for it.
+            if !service.has_camera()
+                && needs_camera(operation, body)
+                && let Some(camera) = start_camera(&self.config)?
+            {
+                service.attach(camera);
+            }
             let answer = service.handle(control::request(operation, body)).await;
             return Ok(answer.map_or(Value::Null, |answer| answer.with_status()));
         }
-        let path = control::socket_path(&self.data_dir);
+        let data_dir = &self.config.device.data_dir;
+        let path = control::socket_path(data_dir);
         let socket = |reason| LocalError::Socket { path: path.clone(), reason };
-        control::ask(&self.data_dir, operation, body)
+        control::ask(data_dir, operation, body)
             .await
             .map_err(socket)?
             .ok_or_else(|| socket(io::ErrorKind::NotConnected.into()))
     }
+}
+
+/// Whether an operation takes its picture from the camera.
+fn needs_camera(operation: &str, body: &Value) -> bool {
+    let images =
+        ["image", "image_1", "image_2"].into_iter().filter_map(|field| body[field].as_str());
+    operation == "enroll_mode"
+        || images
+            .into_iter()
+            .any(|text| picture::Source::parse(text) == Ok(picture::Source::Camera))
 }

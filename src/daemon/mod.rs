@@ -1,36 +1,62 @@
-//! Starts the workers in the order they need each other, and stops them in the reverse order.
+//! Starts the workers in the order they need each other, watches them, and stops them in the reverse
+//! order.
 //!
 //! | worker | ends when |
 //! |---|---|
+//! | door | last: it needs nothing of the others, and lets people out while they are dead |
 //! | vision threads, behind the service's queue | the service is dropped |
-//! | scrub of the gallery's file, from time to time | the runtime stops |
+//! | camera, judgement, chronicle of the door | before the service |
+//! | scrub of the gallery's file, from time to time | with the service |
 //! | embedded broker, if no other is configured | after the session |
 //! | control socket | first: it finishes what is in work |
 //! | MQTT session | with it: it does the same and says `stopped` |
+//!
+//! All but the door are [`Serving`] one configuration; SIGHUP ends them and starts them anew with
+//! the next, and with the last good one should that not stand.
 
+mod clock;
 mod control;
+mod door;
 mod local;
+mod record;
 mod scrub;
+mod serving;
 mod settings;
+mod terminal;
+mod watchdog;
+mod worker;
 
-use control::Control;
+pub use door::DoorError;
 pub use local::{Local, LocalError};
 
-use crate::config::Config;
+use crate::access::{GroupError, UnknownPolicy, ZoneError};
+use crate::camera::{self, Camera};
+use crate::config::{Config, ConfigError};
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
-use crate::mqtt::{
-    Answering, ConnectError, Embedded, EmbeddedError, Handler, LoginError, Session, SettingsError,
-};
+use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, SettingsError};
+use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
-use crate::service::{self, Answer, Applications, Request, Sender, Service};
-use serde_json::Value;
+use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
+use door::{DoorHandle, DoorWorker};
+use doorward_board::linux::HoldStrikeError;
+use serving::Serving;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info};
+use watchdog::{Counter, Watchdog};
+
+/// With a door, a start that failed is tried again after this: until then people can leave.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Between two looks whether files that a stop left open are closed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+/// How long a stop may take; systemd and people pull the plug on what takes longer.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +96,12 @@ pub enum DaemonError {
     /// The applications.
     #[error(transparent)]
     Applications(#[from] service::ApplicationsError),
+    /// Camera settings that cannot be used.
+    #[error(transparent)]
+    CameraSettings(#[from] camera::SettingsError),
+    /// The camera.
+    #[error(transparent)]
+    Camera(#[from] camera::CameraError),
     /// The control socket.
     #[error("cannot listen on {path}: {reason}")]
     Control {
@@ -90,12 +122,38 @@ pub enum DaemonError {
     /// The embedded broker's login, asked for by a client.
     #[error("no login of an embedded broker: {0}; start the daemon first, or set mqtt.host")]
     Login(#[from] LoginError),
+    /// A group.
+    #[error("access.groups: {0}")]
+    Groups(#[from] GroupError),
+    /// The zone.
+    #[error("access.zone: {0}")]
+    Zone(#[from] ZoneError),
+    /// The policy.
+    #[error("liveness.policy: {0}")]
+    LivenessPolicy(#[from] UnknownPolicy),
+    /// The door.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The strike's line, in the process that holds it.
+    #[error(transparent)]
+    HoldStrike(#[from] HoldStrikeError),
+    /// The events.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// The system gives no signals or threads.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
 }
 
 impl DaemonError {
+    /// Whether another process, or what is left of this one's last work, has the files.
+    fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::Gallery(OpenError::InUse { .. }) | Self::Outbox(OutboxError::InUse { .. })
+        )
+    }
+
     /// Whether the configuration is to blame, or a file that it names.
     pub fn is_configuration(&self) -> bool {
         match self {
@@ -104,6 +162,11 @@ impl DaemonError {
             | Self::Auth(_)
             | Self::Clients(_)
             | Self::TwoAuthorities
+            | Self::Groups(_)
+            | Self::Zone(_)
+            | Self::LivenessPolicy(_)
+            | Self::Door(_)
+            | Self::CameraSettings(_)
             | Self::Mqtt(_) => true,
             Self::Service(error) => matches!(error, service::StartError::UrlAllow(_)),
             _ => false,
@@ -111,8 +174,21 @@ impl DaemonError {
     }
 }
 
-/// Models, gallery and service, as `config` says: what `run` and a lone command line share.
-pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), DaemonError> {
+/// The service and the files behind it.
+pub struct Opened {
+    /// Answers requests.
+    pub service: Arc<Service>,
+    /// The networks.
+    pub analyzer: Arc<Analyzer>,
+    /// Who is enrolled.
+    pub gallery: Arc<Gallery>,
+    /// What happened.
+    pub outbox: Arc<Outbox>,
+}
+
+/// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
+/// what the service may unlock.
+pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Opened, DaemonError> {
     let data_dir = &config.device.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -128,8 +204,22 @@ pub fn open_service(config: &Config) -> Result<(Arc<Service>, Arc<Gallery>), Dae
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
     // Behind the gallery, whose lock says that nobody else is at work in this folder.
     let applications = Applications::open(&data_dir.join("applications.redb"))?;
-    let service = Service::new(analyzer, gallery.clone(), applications, service_settings)?;
-    Ok((Arc::new(service), gallery))
+    let outbox = Outbox::open(&data_dir.join("events.redb"), settings::outbox(config))?;
+    let outbox = Arc::new(outbox);
+    let parts = service::Parts {
+        analyzer: analyzer.clone(),
+        gallery: gallery.clone(),
+        applications,
+        outbox: outbox.clone(),
+        door,
+    };
+    let service = Arc::new(Service::new(parts, service_settings)?);
+    Ok(Opened { service, analyzer, gallery, outbox })
+}
+
+/// The configured camera, being opened; `None`: there is none.
+fn start_camera(config: &Config) -> Result<Option<Camera>, DaemonError> {
+    Ok(settings::camera(config)?.map(Camera::start).transpose()?)
 }
 
 /// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
@@ -148,7 +238,16 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::service(config)?;
     AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;
     crate::mqtt::check(&settings::mqtt(config)?)?;
+    settings::access(config)?;
+    settings::door(config)?;
+    settings::camera(config)?;
     Ok(())
+}
+
+/// The whole life of the process that holds the strike's line: see [`doorward_board::deadman`].
+pub fn hold_strike(profile: &str, lock: &str) -> Result<(), DaemonError> {
+    let profile = settings::profile(profile)?;
+    Ok(doorward_board::linux::hold_strike(&profile, settings::lock(lock)?)?)
 }
 
 impl Handler for Arc<Service> {
@@ -162,45 +261,163 @@ impl Handler for Arc<Service> {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(config: &Config) -> Result<(), DaemonError> {
-    let started = Instant::now();
-    let mut mqtt = settings::mqtt(config)?;
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+/// What is wished for next.
+enum Wish {
+    /// The end, by this signal.
+    Stop(&'static str),
+    /// To go on with a configuration that can stand.
+    Serve(Box<Config>),
+}
 
-    let (service, gallery) = open_service(config)?;
-    tokio::spawn(scrub::scrub_when_due(gallery));
-    let data_dir = &config.device.data_dir;
-    let control = Control::start(data_dir, service.clone())
-        .map_err(|reason| DaemonError::Control { path: control::socket_path(data_dir), reason })?;
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
 
-    let embedded = if mqtt.host.is_none() {
-        let broker = Embedded::start(mqtt.port(), data_dir).await?;
-        mqtt = mqtt.aimed_at_embedded(broker.port(), broker.login());
-        Some(broker)
-    } else {
-        None
-    };
-    let health = {
-        let service = service.clone();
-        Arc::new(move || Value::Object(service.health()))
-    };
-    let session = Session::start(mqtt, service, health).await?;
-    tracing::info!(
-        device_id = config.device.id,
-        ready_ms = started.elapsed().as_millis() as u64,
-        "ready"
-    );
-
-    let reason = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(reason, "stopping");
-    tokio::join!(session.stop(), control.stop());
-    if let Some(broker) = embedded {
-        broker.stop().await;
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
-    Ok(())
+
+    /// The signal that ends the daemon; `None` for the one that reloads the configuration.
+    async fn next(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.interrupt.recv() => Some("SIGINT"),
+            _ = self.hangup.recv() => None,
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. On SIGHUP, `read` is asked for the configuration anew.
+pub async fn run(
+    config: Config,
+    read: impl Fn() -> Result<Config, ConfigError>,
+) -> Result<(), DaemonError> {
+    let mut signals = Signals::new()?;
+    let watchdog = Watchdog::start();
+    let mut config = config;
+    // What was served with before, to go back to.
+    let mut last_good: Option<Config> = None;
+    let mut door = FrontDoor::start(&config)?;
+    loop {
+        watchdog.watch(door.counter().into_iter().collect());
+        let wish = match Serving::start(&config, door.handle()).await {
+            Ok(serving) => {
+                watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
+                watchdog::ready();
+                last_good = Some(config.clone());
+                let wish = wish(&mut signals, &read).await;
+                watchdog.watch(door.counter().into_iter().collect());
+                let reason = match &wish {
+                    Wish::Stop(reason) => reason,
+                    Wish::Serve(_) => "reload",
+                };
+                if timeout(STOP_PATIENCE, serving.stop(reason)).await.is_err() {
+                    error!("something in work did not end in time and was broken off");
+                }
+                wish
+            }
+            // What was broken off still has the files: it ends by its own time limits.
+            Err(error) if error.is_in_use() && last_good.is_some() => {
+                info!("{error}; waiting");
+                tokio::select! {
+                    () = sleep(CLOSED_WITHIN) => continue,
+                    wish = wish(&mut signals, &read) => wish,
+                }
+            }
+            Err(error) => {
+                if let Some(good) = last_good.take() {
+                    error!("{error}; going back to the last configuration");
+                    config = good;
+                    door.change(&config);
+                    continue;
+                }
+                if door.handle().is_none() {
+                    return Err(error);
+                }
+                // People can leave, which is what systemd must not end.
+                watchdog::ready();
+                error!("{error}; until this works only the way out does");
+                tokio::select! {
+                    () = sleep(AGAIN) => continue,
+                    wish = wish(&mut signals, &read) => wish,
+                }
+            }
+        };
+        match wish {
+            Wish::Stop(_) => return Ok(()),
+            Wish::Serve(next) => {
+                config = *next;
+                door.change(&config);
+            }
+        }
+    }
+}
+
+/// Waits for a signal that ends the daemon, or that brings a configuration which can stand.
+async fn wish(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigError>) -> Wish {
+    loop {
+        if let Some(reason) = signals.next().await {
+            info!(reason, "stopping");
+            watchdog::stopping();
+            return Wish::Stop(reason);
+        }
+        let next = read().map_err(|error| error.to_string());
+        let next = next.and_then(|next| match check(&next) {
+            Ok(()) => Ok(next),
+            Err(error) => Err(error.to_string()),
+        });
+        match next {
+            Ok(next) => {
+                info!("reloading");
+                watchdog::reloading();
+                return Wish::Serve(Box::new(next));
+            }
+            Err(error) => error!("the configuration stays as it is: {error}"),
+        }
+    }
+}
+
+/// The door's worker, and what it was started with.
+struct FrontDoor {
+    settings: Option<door::Settings>,
+    worker: Option<DoorWorker>,
+}
+
+impl FrontDoor {
+    fn start(config: &Config) -> Result<Self, DaemonError> {
+        let settings = settings::door(config)?;
+        let worker = settings.clone().map(DoorWorker::start).transpose()?;
+        Ok(Self { settings, worker })
+    }
+
+    fn handle(&self) -> Option<DoorHandle> {
+        self.worker.as_ref().map(DoorWorker::handle)
+    }
+
+    fn counter(&self) -> Option<Counter> {
+        self.worker.as_ref().map(|worker| watchdog::counter("door", worker.progress()))
+    }
+
+    /// The door of another configuration: the same where nothing about it has changed, else another,
+    /// once the first has locked and let go of its lines. One that cannot be started leaves the first.
+    fn change(&mut self, config: &Config) {
+        match settings::door(config) {
+            Ok(settings) if settings == self.settings => {}
+            Ok(settings) => {
+                self.worker = None;
+                match settings.clone().map(DoorWorker::start).transpose() {
+                    Ok(worker) => (self.worker, self.settings) = (worker, settings),
+                    Err(error) => error!("no thread for the door: {error}"),
+                }
+            }
+            Err(error) => error!("the door stays as it is: {error}"),
+        }
+    }
 }

@@ -1,8 +1,12 @@
 //! The configuration's keys to the settings of the parts they are about.
 
 use super::DaemonError;
+use super::door::{self, DoorError};
+use crate::access::{self, Groups};
 use crate::config::Config;
-use crate::{mqtt, service};
+use crate::{camera, mqtt, outbox, service};
+use doorward_board::wiegand::Format;
+use doorward_board::{ContactLimits, Lock, Profile, Pulse};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,11 +25,28 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         url_allow: config.image_url.allow.clone(),
         store_images: config.gallery.store_images,
         liveness_operating_point: config.liveness.operating_point as f32,
+        remote_unlock: config.door.remote_unlock,
         auth,
         permissions: permissions.collect::<Result<_, _>>()?,
         clients,
         ..service::Settings::default()
     })
+}
+
+/// The outbox's and the audit log's part.
+pub fn outbox(config: &Config) -> outbox::Settings {
+    outbox::Settings {
+        device_id: config.device.id.clone(),
+        max_events: config.outbox.max_events,
+        max_age_days: config.outbox.max_age_days,
+        max_lines: config.audit.max_lines,
+        max_line_days: config.audit.max_age_days,
+    }
+}
+
+/// The camera's part, checked; `None`: there is no camera.
+pub fn camera(config: &Config) -> Result<Option<camera::Settings>, camera::SettingsError> {
+    camera::Settings::new(&config.camera)
 }
 
 /// The MQTT session's part, checked.
@@ -53,8 +74,89 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         // More than the service takes on, so that the service itself says BUSY, and a faulty
         // request gets its own code also while the queue is full.
         queue: config.service.queue + config.service.vision_threads + 8,
+        homeassistant: mqtt::HomeAssistant {
+            discovery: config.homeassistant.discovery,
+            prefix: config.homeassistant.prefix.clone(),
+            client: text(&config.homeassistant.client),
+            remote_unlock: config.door.remote_unlock && !config.door.board.is_empty(),
+        },
         ..mqtt::Settings::default()
     };
     settings.validate()?;
     Ok(settings)
+}
+
+/// The judgement's part.
+pub fn access(config: &Config) -> Result<access::Settings, DaemonError> {
+    let keys = &config.access;
+    let ms = |ms: u32| Duration::from_millis(ms.into());
+    let s = |s: u32| Duration::from_secs(s.into());
+    Ok(access::Settings {
+        groups: Groups::parse(&keys.groups)?,
+        liveness: config.liveness.policy.parse()?,
+        operating_point: config.liveness.operating_point as f32,
+        target_fpir: config.search.target_fpir,
+        agreement: keys.agreement,
+        margin: keys.margin as f32,
+        smallest_face: keys.smallest_face,
+        zone: keys.zone.parse()?,
+        one_person: keys.one_person,
+        refuse_covered: keys.refuse_covered,
+        patience: ms(keys.patience_ms),
+        retry: ms(keys.retry_ms),
+        repeat: ms(keys.repeat_ms),
+        lockout_after: keys.lockout_after,
+        lockout_first: s(keys.lockout_s),
+        lockout_longest: s(keys.lockout_longest_s),
+    })
+}
+
+/// The door's part; none when there is no door.
+pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
+    let keys = &config.door;
+    if keys.board.is_empty() {
+        return Ok(None);
+    }
+    let script = match keys.script.as_os_str().is_empty() {
+        true => String::new(),
+        false => read(&keys.script)?,
+    };
+    Ok(Some(door::Settings {
+        profile: profile(&keys.board)?,
+        profile_name: keys.board.clone(),
+        lock: lock(&keys.lock)?,
+        pulse: Pulse::new(Duration::from_millis(keys.pulse_ms.into()))?,
+        limits: ContactLimits {
+            held_open_after: Duration::from_secs(keys.held_open_s.into()),
+            ..ContactLimits::default()
+        },
+        wiegand: match keys.wiegand_bits {
+            26 => Format::Bits26,
+            34 => Format::Bits34,
+            other => return Err(DoorError::Wiegand(other)),
+        },
+        script: script.parse()?,
+    }))
+}
+
+/// A shipped profile by its name, any other by its file.
+pub fn profile(name: &str) -> Result<Profile, DoorError> {
+    match name.contains(['/', '.']) {
+        true => Ok(Profile::parse(&read(Path::new(name))?)?),
+        false => Ok(Profile::shipped(name)?),
+    }
+}
+
+/// What a lock does without power.
+pub fn lock(name: &str) -> Result<Lock, DoorError> {
+    match name {
+        "fail_secure" => Ok(Lock::FailSecure),
+        "fail_safe" => Ok(Lock::FailSafe),
+        _ => Err(DoorError::Lock(name.to_owned())),
+    }
+}
+
+fn read(path: &Path) -> Result<String, DoorError> {
+    std::fs::read_to_string(path)
+        .map_err(|reason| DoorError::File { path: path.to_owned(), reason })
 }

@@ -1,10 +1,11 @@
 //! The command line of `doorward evaluate`.
 
-use super::{EvaluateError, FaceChoice, LivenessThreshold};
+use super::{Crowd, EvaluateError, FaceChoice, LivenessThreshold};
 use crate::face::Analyzer;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What is measured.
 #[derive(Subcommand)]
@@ -66,6 +67,41 @@ pub enum Command {
         #[arg(long)]
         labels: PathBuf,
     },
+    /// Approaches of residents and strangers to the door, made of photographs: false grants and false
+    /// denials, each listed, and the time to a decision.
+    Approaches {
+        /// Folder that the paths are relative to.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns path, identity.
+        #[arg(long)]
+        labels: PathBuf,
+        /// Subjects enrolled.
+        #[arg(long, default_value = "1000")]
+        enrolled: usize,
+        /// Approaches of enrolled people.
+        #[arg(long, default_value = "300")]
+        residents: usize,
+        /// Approaches of people who are not enrolled.
+        #[arg(long, default_value = "500")]
+        strangers: usize,
+        /// Accepted chance that a stranger is taken for somebody, as search.target_fpir.
+        #[arg(long, default_value = "0.001")]
+        target_fpir: f64,
+    },
+    /// What the door decides, liveness included, on clips of people and of replays: each shows a
+    /// resident.
+    Clips {
+        /// Folder of the clips' folders of frames.
+        #[arg(long)]
+        root: PathBuf,
+        /// CSV with columns file, live.
+        #[arg(long)]
+        labels: PathBuf,
+        /// Frames a second.
+        #[arg(long, default_value = "10")]
+        fps: f64,
+    },
     /// Blur, darkness, grayscale.
     Quality {
         /// Where they are.
@@ -99,8 +135,14 @@ pub struct Photographs {
 
 impl Command {
     /// Measures, with progress on standard error.
-    pub fn run(self, analyzer: &Analyzer) -> Result<Value, EvaluateError> {
+    pub fn run(self, analyzer: Arc<Analyzer>) -> Result<Value, EvaluateError> {
+        let analyzer = &analyzer;
         match self {
+            Self::Approaches { root, labels, enrolled, residents, strangers, target_fpir } => {
+                let crowd = Crowd { enrolled, residents, strangers, target_fpir };
+                super::approaches(analyzer, &root, &labels, crowd)
+            }
+            Self::Clips { root, labels, fps } => super::clips(analyzer, &root, &labels, fps),
             Self::Verification { photographs: Photographs { root, face }, pairs, labels } => {
                 super::verification(analyzer, &root, &pairs, labels.as_deref(), face)
             }

@@ -34,6 +34,9 @@ pub enum EvaluateError {
         /// What is wrong.
         reason: String,
     },
+    /// The approaches could not be made.
+    #[error("the approaches cannot be made: {0}")]
+    Approach(String),
     /// A network failed.
     #[error(transparent)]
     Face(#[from] crate::face::FaceError),

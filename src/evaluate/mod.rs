@@ -14,7 +14,9 @@
 //! stopped. `no_face` counts them apart in every result. Names that end in `_95` are 95 % confidence
 //! intervals.
 
+mod approaches;
 mod attributes;
+mod clips;
 mod command;
 mod detection;
 mod embeddings;
@@ -27,7 +29,9 @@ mod recognised;
 mod search;
 mod verification;
 
+pub use approaches::{Crowd, approaches};
 pub use attributes::attributes;
+pub use clips::clips;
 pub use command::Command;
 pub use detection::detection;
 pub use embeddings::Embeddings;
@@ -35,5 +39,6 @@ pub use liveness::{LivenessThreshold, liveness};
 pub use manifest::EvaluateError;
 pub use photographs::FaceChoice;
 pub use quality::quality;
+pub use rates::{Rate, area_under_roc, rounded};
 pub use search::search;
 pub use verification::{anchors, verification};

@@ -83,7 +83,7 @@ pub(crate) fn each<File: AsRef<Path> + Sync, Seen: Send>(
     Ok(all.into_iter().map(|(_, seen)| seen).collect())
 }
 
-fn read(file: &Path) -> Result<Picture, EvaluateError> {
+pub(super) fn read(file: &Path) -> Result<Picture, EvaluateError> {
     let unreadable = |reason: String| EvaluateError::Photograph { path: file.to_owned(), reason };
     let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     picture::decode(&bytes, &Limits::default()).map_err(|error| unreadable(error.to_string()))

@@ -173,6 +173,15 @@ mod tests {
         assert!(low == 0.0 && (high - 0.2775).abs() < 1e-4, "{high}");
         let [low, high] = Rate { k: 10, n: 100 }.interval().unwrap();
         assert!((low - 0.0552).abs() < 1e-4 && (high - 0.1744).abs() < 1e-4, "{low} {high}");
+        // R. G. Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I.
+        for (k, n, published) in [
+            (81, 263, [0.2553, 0.3662]),
+            (15, 148, [0.0624, 0.1605]),
+            (0, 20, [0.0, 0.1611]),
+            (1, 29, [0.0061, 0.1718]),
+        ] {
+            assert_eq!(Rate { k, n }.interval().map(|bounds| bounds.map(rounded)), Some(published));
+        }
         assert_eq!(Rate { k: 0, n: 0 }.interval(), None);
         assert_eq!(Rate::of([true, false, true]), Rate { k: 2, n: 3 });
     }

@@ -25,6 +25,14 @@ const SMALLEST_SCALE: u32 = 160;
 /// … and for a small one in a picture smaller than these: enlarged, it may be found (of 19 thumbnails
 /// of veiled faces and sunglasses without a detection, 9 then had one).
 const ENLARGED_SCALES: [u32; 2] = [320, 480];
+/// The very last resort in a picture smaller than the enlarged ones: a face of which little is seen
+/// (all but the eyes veiled) that is found at both of these scales …
+const CONFIRMING_SCALES: [u32; 2] = [800, 1024];
+/// … in boxes that overlap by this much, at scores whose mean is [`MIN_SCORE`] or more …
+const CONFIRMING_OVERLAP: f32 = 0.5;
+/// … and whose sides are at least this share of the picture's long side: specks of grain look like
+/// anything, enlarged.
+const CONFIRMED_SIDE: f32 = 0.1;
 
 /// The bytes of the networks' GGUF files.
 pub struct ModelFiles<'a> {
@@ -44,8 +52,22 @@ pub struct ModelFiles<'a> {
     pub model_id: &'a str,
 }
 
+impl<'a> ModelFiles<'a> {
+    /// Each file and its name in `models/`.
+    pub fn by_name(&self) -> [(&'static str, &'a [u8]); 6] {
+        [
+            ("yunet.gguf", self.yunet),
+            ("sface.gguf", self.sface),
+            ("minifasnet-v2.gguf", self.minifasnet_v2),
+            ("minifasnet-v1se.gguf", self.minifasnet_v1se),
+            ("attributes.gguf", self.attributes),
+            ("liveness.gguf", self.liveness),
+        ]
+    }
+}
+
 /// The models that are part of the program.
-pub const SHIPPED: ModelFiles<'static> = ModelFiles {
+pub static SHIPPED: ModelFiles<'static> = ModelFiles {
     yunet: include_bytes!("../../models/yunet.gguf"),
     sface: include_bytes!("../../models/sface.gguf"),
     minifasnet_v2: include_bytes!("../../models/minifasnet-v2.gguf"),
@@ -124,7 +146,46 @@ impl Analyzer {
                 best = Faces { rotation, turned: Some(turned), faces };
             }
         }
+        if best.faces.is_empty() {
+            best.faces.extend(self.detect_confirmed(picture)?);
+        }
         Ok(best)
+    }
+
+    /// Finds the faces in a frame of a camera, largest first: upright ones, of at least a twentieth
+    /// of the frame's long side. For every frame of a video, where [`Analyzer::detect`] takes its
+    /// time to find a face in whatever was sent.
+    pub fn faces_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {
+        let mut faces = self.detect_at(frame, SCALES[0])?;
+        if faces.is_empty() {
+            // Before the lens a face may be larger than the frame.
+            faces = self.detect_at(frame, SMALLEST_SCALE)?;
+        }
+        faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        Ok(faces)
+    }
+
+    /// The face of a small picture that is hardly seen at any one scale, by two of them.
+    fn detect_confirmed(&self, picture: &Picture) -> Result<Option<Detection>, FaceError> {
+        let long_side = picture.width().max(picture.height());
+        if ENLARGED_SCALES.iter().all(|scale| long_side >= *scale) {
+            return Ok(None);
+        }
+        let [first, second] = CONFIRMING_SCALES;
+        // Of two scores with that mean, none is lower.
+        let least = 2.0 * MIN_SCORE - 1.0;
+        let seen = self.detect_resized(picture, first, least)?;
+        if seen.is_empty() {
+            return Ok(None);
+        }
+        let again = self.detect_resized(picture, second, least)?;
+        let pairs = seen.iter().flat_map(|a| again.iter().map(move |b| (a, b)));
+        let confirmed = pairs
+            .filter(|(a, b)| a.overlap(b) >= CONFIRMING_OVERLAP)
+            .map(|(a, b)| Detection { score: (a.score + b.score) / 2.0, ..*b })
+            .filter(|face| face.score >= MIN_SCORE)
+            .filter(|face| face.width.min(face.height) >= CONFIRMED_SIDE * long_side as f32);
+        Ok(confirmed.max_by(|a, b| a.score.total_cmp(&b.score)))
     }
 
     /// Finds faces that stand upright in the picture, largest first.
@@ -142,7 +203,7 @@ impl Analyzer {
         }
         for scale in ENLARGED_SCALES {
             if faces.is_empty() && long_side < scale {
-                faces = self.detect_resized(picture, scale)?;
+                faces = self.detect_resized(picture, scale, MIN_SCORE)?;
             }
         }
         let mut faces = without_overlaps(faces);
@@ -156,14 +217,16 @@ impl Analyzer {
         if present <= long_side {
             return self.detector.detect(picture, MIN_SCORE);
         }
-        self.detect_resized(picture, long_side)
+        self.detect_resized(picture, long_side, MIN_SCORE)
     }
 
-    /// Faces seen with the picture's long side brought down or up to `long_side`.
+    /// Faces of at least that score seen with the picture's long side brought down or up to
+    /// `long_side`.
     fn detect_resized(
         &self,
         picture: &Picture,
         long_side: u32,
+        min_score: f32,
     ) -> Result<Vec<Detection>, FaceError> {
         let present = picture.width().max(picture.height());
         let scaled = |side: u32| {
@@ -175,7 +238,7 @@ impl Analyzer {
             picture.width() as f32 / resized.width() as f32,
             picture.height() as f32 / resized.height() as f32,
         );
-        let found = self.detector.detect(&resized, MIN_SCORE)?;
+        let found = self.detector.detect(&resized, min_score)?;
         Ok(found.iter().map(|face| face.scaled(horizontal, vertical)).collect())
     }
 

@@ -9,7 +9,7 @@
 use super::align::{CROP, View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
-use crate::nn::{Activation, Linear, Weights, WeightsError};
+use crate::nn::{Linear, Weights, WeightsError};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
@@ -29,6 +29,9 @@ const HEAD_REGIONS: [Region; 3] = [
     Region { rows: (5, 10), columns: (3, 11) },
     Region { rows: (10, 14), columns: (3, 11) },
 ];
+
+/// In the face's last map of 7×7: all of it.
+const FACE: Region = Region { rows: (0, 7), columns: (0, 7) };
 
 /// Cells of a map, each side from the first up to, not including, the second.
 struct Region {
@@ -81,13 +84,13 @@ pub(super) struct AttributeHeads([Linear; 4]);
 impl AttributeHeads {
     /// Reads `attributes.gguf`.
     pub(super) fn load(weights: &Weights<'_>) -> std::result::Result<Self, WeightsError> {
-        let head = |name, inputs| Linear::load(weights, name, inputs, 1, Activation::Identity);
+        let head = |name, inputs| Linear::load(weights, name, inputs, 1);
         let [sunglasses, mask, veil, hat] = Attributes::NAMES;
         let around = HEAD_REGIONS.len() * MIDDLE_CHANNELS;
         Ok(Self([
             head(sunglasses, MIDDLE_CHANNELS + LAST_CHANNELS)?,
             head(mask, MIDDLE_CHANNELS)?,
-            head(veil, around)?,
+            head(veil, around + LAST_CHANNELS)?,
             head(hat, around)?,
         ]))
     }
@@ -130,7 +133,7 @@ fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
     Ok(AttributeFeatures([
         Tensor::cat(&eyes, 1)?,
         MOUTH.mean(face.middle())?,
-        around.clone(),
+        Tensor::cat(&[&around, &FACE.mean(face.last_map())?], 1)?,
         around,
     ]))
 }

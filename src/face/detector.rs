@@ -5,18 +5,18 @@
 
 use super::{Detection, FaceError};
 use crate::nn::{
-    Activation, Dense, Depthwise, Linear, MaxPool2, Pointwise, UpsampleAdd, Weights, WeightsError,
+    Activation, Bordered, Depthwise, Map, PixelFormat, Pointwise, Pool, Resampler, Stem, Weights,
+    WeightsError,
 };
 use crate::picture::Picture;
-use candle_core::{Device, Result, Tensor};
-use candle_nn::Module;
+use candle_core::Result;
 
 /// Candidates kept before overlapping ones are removed, best first.
 const MOST_CANDIDATES: usize = 2000;
 /// Of two boxes whose intersection over union is larger, the better one stays.
 const MOST_OVERLAP: f32 = 0.3;
-/// The coarsest stride: sides are padded to a multiple of it.
-const COARSEST: u32 = 32;
+/// B, G, R, 0–255, padded with black to multiples of the coarsest stride.
+const FORMAT: PixelFormat = PixelFormat { bgr: true, scale: 1.0, offset: 0.0, multiple: 32 };
 
 /// A pointwise convolution followed by a depthwise one: YuNet is made of them.
 struct Unit {
@@ -33,17 +33,17 @@ impl Unit {
     ) -> std::result::Result<Self, WeightsError> {
         let pointwise = format!("{name}.pointwise");
         let depthwise = format!("{name}.depthwise");
-        let linear = Linear::load(weights, &pointwise, inputs, outputs, Activation::Identity)?;
+        let straight = Activation::Identity;
         Ok(Self {
-            pointwise: linear.into(),
+            pointwise: Pointwise::load(weights, &pointwise, inputs, outputs, straight)?,
             depthwise: Depthwise::load(weights, &depthwise, outputs, 1, Activation::Relu)?,
         })
     }
-}
 
-impl Module for Unit {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.depthwise.forward(&self.pointwise.forward(x)?)
+    /// `x` becomes the unit's output.
+    fn update(&self, x: &mut Map, between: &mut Map) -> Result<()> {
+        self.pointwise.forward(x, between)?;
+        self.depthwise.forward(between, x)
     }
 }
 
@@ -66,41 +66,51 @@ impl Head {
         };
         Ok(Self {
             stride,
-            pointwise: Linear::load_side_by_side(weights, 64, &layers("pointwise"))?.into(),
+            pointwise: Pointwise::load_side_by_side(weights, 64, &layers("pointwise"))?,
             depthwise: Depthwise::load_side_by_side(weights, &layers("depthwise"))?,
         })
     }
 
     /// Faces with at least that score, in pixels of the network's input.
-    fn decode(&self, x: &Tensor, min_score: f32, found: &mut Vec<Detection>) -> Result<()> {
-        let y = self.depthwise.forward(&self.pointwise.forward(x)?)?;
-        let (_, columns, _) = y.dims3()?;
-        let y = y.flatten_all()?.to_vec1::<f32>()?;
-        let stride = self.stride as f32;
-        for (cell, values) in y.chunks_exact(HEAD_LEN).enumerate() {
-            let score = (sigmoid(values[0]) * sigmoid(values[1])).sqrt();
-            if score < min_score {
-                continue;
-            }
-            let (row, column) = ((cell / columns) as f32, (cell % columns) as f32);
-            let (width, height) = (values[4].exp() * stride, values[5].exp() * stride);
-            let (x, y) = ((column + values[2]) * stride, (row + values[3]) * stride);
-            let landmarks = std::array::from_fn(|i| {
-                [(column + values[6 + 2 * i]) * stride, (row + values[7 + 2 * i]) * stride]
-            });
-            let detection = Detection {
-                x: x - width / 2.0,
-                y: y - height / 2.0,
-                width,
-                height,
-                landmarks,
-                score,
-            };
-            if detection.is_finite() {
-                found.push(detection);
-            }
+    fn decode(
+        &self,
+        x: &Map,
+        [between, y]: &mut [Map; 2],
+        min_score: f32,
+        found: &mut Vec<Detection>,
+    ) -> Result<()> {
+        self.pointwise.forward(x, between)?;
+        self.depthwise.forward(between, y)?;
+        let (_, columns, _) = y.shape();
+        // As many channels as a plane holds: the map is one plane, cell after cell.
+        y.read(|y| {
+            let cells = y.chunks_exact(HEAD_LEN).enumerate();
+            found.extend(cells.filter_map(|(cell, values)| {
+                let place = ((cell / columns) as f32, (cell % columns) as f32);
+                self.decode_cell(place, values, min_score)
+            }));
+        })
+    }
+
+    fn decode_cell(
+        &self,
+        (row, column): (f32, f32),
+        values: &[f32],
+        min_score: f32,
+    ) -> Option<Detection> {
+        let score = (sigmoid(values[0]) * sigmoid(values[1])).sqrt();
+        if score < min_score {
+            return None;
         }
-        Ok(())
+        let stride = self.stride as f32;
+        let (width, height) = (values[4].exp() * stride, values[5].exp() * stride);
+        let (x, y) = ((column + values[2]) * stride, (row + values[3]) * stride);
+        let landmarks = std::array::from_fn(|i| {
+            [(column + values[6 + 2 * i]) * stride, (row + values[7 + 2 * i]) * stride]
+        });
+        let (x, y) = (x - width / 2.0, y - height / 2.0);
+        let detection = Detection { x, y, width, height, landmarks, score };
+        detection.is_finite().then_some(detection)
     }
 }
 
@@ -108,36 +118,61 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// What a forward pass works in.
+struct Maps {
+    pixels: Bordered,
+    /// The layers' outputs by turns.
+    flow: [Map; 2],
+    /// Of strides 8, 16, 32: from the backbone, then from the neck.
+    levels: [Map; 3],
+}
+
+impl Maps {
+    fn new() -> Result<Self> {
+        let map = Map::new;
+        Ok(Self {
+            pixels: Bordered::new()?,
+            flow: [map()?, map()?],
+            levels: [map()?, map()?, map()?],
+        })
+    }
+}
+
 /// The network, loaded.
 pub struct Detector {
-    stem: Dense,
-    /// By backbone stage; stage 0 has one unit, its first layer is the stem.
-    stages: Vec<Vec<Unit>>,
+    stem: Stem,
+    /// Backbone stages 0 to 2; stage 0 has one unit, its first layer is the stem.
+    shallow: Vec<Vec<Unit>>,
+    /// Stages 3 to 5, whose outputs go to the neck.
+    deep: [[Unit; 2]; 3],
     /// Strides 8, 16, 32.
     neck: Vec<Unit>,
     heads: Vec<Head>,
+    resampler: Resampler,
+    maps: Pool<Maps>,
 }
 
 impl Detector {
     /// Reads `yunet.gguf`.
     pub fn load(weights: &Weights<'_>) -> std::result::Result<Self, WeightsError> {
-        let stem = Dense::load(weights, "backbone.0.conv1", (3, 16), 2, Activation::Relu)?;
-        let mut stages = vec![vec![Unit::load(weights, "backbone.0.conv2", 16, 16)?]];
-        for (stage, inputs, outputs) in
-            [(1, 16, 32), (2, 32, 64), (3, 64, 64), (4, 64, 64), (5, 64, 64)]
-        {
-            stages.push(vec![
-                Unit::load(weights, &format!("backbone.{stage}.conv1"), inputs, inputs)?,
-                Unit::load(weights, &format!("backbone.{stage}.conv2"), inputs, outputs)?,
-            ]);
-        }
+        let stem = Stem::load(weights, "backbone.0.conv1", 16, 2, FORMAT, Activation::Relu)?;
+        let stage = |stage, inputs, outputs| {
+            let unit = |unit, outputs| {
+                Unit::load(weights, &format!("backbone.{stage}.conv{unit}"), inputs, outputs)
+            };
+            Ok::<_, WeightsError>([unit(1, inputs)?, unit(2, outputs)?])
+        };
+        let first = Unit::load(weights, "backbone.0.conv2", 16, 16)?;
+        let shallow = vec![vec![first], stage(1, 16, 32)?.into(), stage(2, 32, 64)?.into()];
+        let deep = [stage(3, 64, 64)?, stage(4, 64, 64)?, stage(5, 64, 64)?];
         let mut neck = Vec::new();
         let mut heads = Vec::new();
         for stride in [8, 16, 32] {
             neck.push(Unit::load(weights, &format!("neck.{stride}"), 64, 64)?);
             heads.push(Head::load(weights, stride)?);
         }
-        Ok(Self { stem, stages, neck, heads })
+        let resampler = Resampler(weights.level());
+        Ok(Self { stem, shallow, deep, neck, heads, resampler, maps: Pool::new(Maps::new) })
     }
 
     /// Faces of at least that score in the picture at its own size, best first, in its pixels.
@@ -146,51 +181,50 @@ impl Detector {
         picture: &Picture,
         min_score: f32,
     ) -> std::result::Result<Vec<Detection>, FaceError> {
-        let found = self.candidates(picture, min_score).map_err(FaceError::network)?;
-        Ok(without_overlaps(found))
+        let found = self.maps.lend(|maps| self.candidates(picture, min_score, maps));
+        Ok(without_overlaps(found.map_err(FaceError::network)?))
     }
 
-    fn candidates(&self, picture: &Picture, min_score: f32) -> Result<Vec<Detection>> {
-        let mut x = self.stem.forward(&input(picture)?)?;
+    fn candidates(
+        &self,
+        picture: &Picture,
+        min_score: f32,
+        maps: &mut Maps,
+    ) -> Result<Vec<Detection>> {
+        let Maps { pixels, flow, levels } = maps;
+        self.stem.forward(picture.into(), pixels, &mut flow[0])?;
+        let [x, between] = flow;
         // A map is halved after stages 0, 2, 3 and 4; the last three maps go to the neck.
-        let mut maps = Vec::new();
-        for (stage, units) in self.stages.iter().enumerate() {
+        for (stage, units) in self.shallow.iter().enumerate() {
             for unit in units {
-                x = unit.forward(&x)?;
+                unit.update(x, between)?;
             }
-            if stage >= 3 {
-                maps.push(x.clone());
-            }
-            if matches!(stage, 0 | 2 | 3 | 4) {
-                x = x.apply_op1_no_bwd(&MaxPool2)?;
+            if stage != 1 {
+                self.resampler.halve(x, between)?;
+                std::mem::swap(x, between);
             }
         }
-        let coarse = self.neck[2].forward(&maps[2])?;
-        let middle = maps[1].apply_op2_no_bwd(&coarse, &UpsampleAdd)?;
-        let middle = self.neck[1].forward(&middle)?;
-        let fine = maps[0].apply_op2_no_bwd(&middle, &UpsampleAdd)?;
-        let fine = self.neck[0].forward(&fine)?;
+        for (stage, [first, second]) in self.deep.iter().enumerate() {
+            if stage > 0 {
+                self.resampler.halve(&levels[stage - 1], x)?;
+            }
+            first.update(x, between)?;
+            second.pointwise.forward(x, between)?;
+            second.depthwise.forward(between, &mut levels[stage])?;
+        }
+        let [fine, middle, coarse] = levels;
+        let between = &mut flow[0];
+        self.neck[2].update(coarse, between)?;
+        self.resampler.add_doubled(coarse, middle)?;
+        self.neck[1].update(middle, between)?;
+        self.resampler.add_doubled(middle, fine)?;
+        self.neck[0].update(fine, between)?;
         let mut found = Vec::new();
-        for (head, map) in self.heads.iter().zip([&fine, &middle, &coarse]) {
-            head.decode(map, min_score, &mut found)?;
+        for (head, map) in self.heads.iter().zip(levels) {
+            head.decode(map, flow, min_score, &mut found)?;
         }
         Ok(found)
     }
-}
-
-/// The picture as the network wants it: `[height, width, 3]`, B, G, R, 0–255, padded with black at
-/// the right and the bottom to multiples of 32.
-fn input(picture: &Picture) -> Result<Tensor> {
-    let padded = |side: u32| side.next_multiple_of(COARSEST) as usize;
-    let (width, height) = (padded(picture.width()), padded(picture.height()));
-    let mut values = vec![0f32; width * height * 3];
-    let rows = picture.rgb().chunks_exact(picture.width() as usize * 3);
-    for (row, into) in rows.zip(values.chunks_exact_mut(width * 3)) {
-        for (rgb, bgr) in row.chunks_exact(3).zip(into.chunks_exact_mut(3)) {
-            bgr.copy_from_slice(&[rgb[2].into(), rgb[1].into(), rgb[0].into()]);
-        }
-    }
-    Tensor::from_vec(values, (height, width, 3), &Device::Cpu)
 }
 
 /// Greedy non-maximum suppression: best first, what overlaps a better one goes.

@@ -4,10 +4,15 @@
 //! for Robust Face Recognition", 2021, in the wide MobileNet of OpenCV Zoo.
 
 use super::{EMBEDDING_LEN, Embedding, FaceError};
-use crate::nn::{Activation, Dense, Depthwise, Linear, Pointwise, Weights, WeightsError};
+use crate::nn::{
+    Bordered, Depthwise, Map, PixelFormat, Pointwise, Pool, Projection, Stem, Weights, WeightsError,
+};
 use crate::picture::Picture;
-use candle_core::{Device, Result, Tensor};
-use candle_nn::Module;
+use candle_core::{Result, Tensor};
+
+/// R, G, B as (byte − 127.5) / 128; the border of the convolutions is 0 after this step, not before.
+const FORMAT: PixelFormat =
+    PixelFormat { bgr: false, scale: 1.0 / 128.0, offset: -127.5 / 128.0, multiple: 1 };
 
 /// Input and output channels and stride of the thirteen depthwise-separable blocks, `conv_2` on.
 const BLOCKS: [(usize, usize, usize); 13] = [
@@ -56,75 +61,123 @@ impl Trunk {
     }
 }
 
+/// What a forward pass works in.
+struct Maps {
+    pixels: Bordered,
+    x: Map,
+    between: Map,
+}
+
+impl Maps {
+    fn new() -> Result<Self> {
+        Ok(Self { pixels: Bordered::new()?, x: Map::new()?, between: Map::new()? })
+    }
+}
+
+/// A depthwise convolution, then a pointwise one.
+struct Block {
+    depthwise: Depthwise,
+    pointwise: Pointwise,
+}
+
+impl Block {
+    fn load(
+        weights: &Weights<'_>,
+        name: &str,
+        (inputs, outputs, stride): (usize, usize, usize),
+    ) -> std::result::Result<Self, WeightsError> {
+        let (depthwise, pointwise) = (format!("{name}.depthwise"), format!("{name}.pointwise"));
+        let slopes = weights.prelu(&depthwise, inputs)?;
+        Ok(Self {
+            depthwise: Depthwise::load(weights, &depthwise, inputs, stride, slopes)?,
+            pointwise: Pointwise::load(
+                weights,
+                &pointwise,
+                inputs,
+                outputs,
+                weights.prelu(&pointwise, outputs)?,
+            )?,
+        })
+    }
+}
+
 /// The network, loaded.
 pub struct Embedder {
-    first: Dense,
-    blocks: Vec<(Depthwise, Pointwise)>,
-    last: Linear,
+    stem: Stem,
+    blocks: Vec<Block>,
+    last: Projection,
+    maps: Pool<Maps>,
 }
 
 impl Embedder {
     /// Reads `sface.gguf`.
     pub fn load(weights: &Weights<'_>) -> std::result::Result<Self, WeightsError> {
-        let first = Dense::load(weights, "conv_1", (3, 32), 1, weights.prelu("conv_1", 32)?)?;
-        let mut blocks = Vec::new();
-        for (index, (inputs, outputs, stride)) in BLOCKS.into_iter().enumerate() {
-            let depthwise = format!("conv_{}.depthwise", index + 2);
-            let pointwise = format!("conv_{}.pointwise", index + 2);
-            let slopes = weights.prelu(&pointwise, outputs)?;
-            blocks.push((
-                Depthwise::load(
-                    weights,
-                    &depthwise,
-                    inputs,
-                    stride,
-                    weights.prelu(&depthwise, inputs)?,
-                )?,
-                Linear::load(weights, &pointwise, inputs, outputs, slopes)?.into(),
-            ));
-        }
-        let last =
-            Linear::load(weights, "embedding", LAST_MAP, EMBEDDING_LEN, Activation::Identity)?;
-        Ok(Self { first, blocks, last })
+        let stem = Stem::load(weights, "conv_1", 32, 1, FORMAT, weights.prelu("conv_1", 32)?)?;
+        let blocks = BLOCKS.into_iter().zip(2..);
+        let blocks = blocks.map(|(shape, n)| Block::load(weights, &format!("conv_{n}"), shape));
+        let blocks = blocks.collect::<std::result::Result<_, _>>()?;
+        let last = Projection::load(weights, "embedding", LAST_MAP, EMBEDDING_LEN)?;
+        Ok(Self { stem, blocks, last, maps: Pool::new(Maps::new) })
     }
 
     /// Runs all but the last matrix on a 112×112 crop aligned by [`super::align`].
     pub fn trunk(&self, crop: &Picture) -> std::result::Result<Trunk, FaceError> {
-        let maps = || {
-            let middle = self.up_to_middle(crop)?;
-            let last_map = through(&self.blocks[MIDDLE..], middle.clone())?;
-            Ok(Trunk { middle, last_map })
-        };
-        maps().map_err(FaceError::network)
+        let trunk = self.maps.lend(|maps| {
+            self.up_to_middle(crop, maps)?;
+            let middle = maps.x.to_tensor()?;
+            through(&self.blocks[MIDDLE..], maps)?;
+            Ok(Trunk { middle, last_map: maps.x.to_tensor()? })
+        });
+        trunk.map_err(FaceError::network)
     }
 
     /// Runs the network to its middle on a square crop: `[side / 8, side / 8, 512]`, rounded up.
     pub(super) fn middle(&self, crop: &Picture) -> std::result::Result<Tensor, FaceError> {
-        self.up_to_middle(crop).map_err(FaceError::network)
+        let middle = self.maps.lend(|maps| {
+            self.up_to_middle(crop, maps)?;
+            maps.x.to_tensor()
+        });
+        middle.map_err(FaceError::network)
     }
 
     /// The embedding of a crop, from what [`Embedder::trunk`] made of it.
     pub fn embed(&self, trunk: &Trunk) -> std::result::Result<Embedding, FaceError> {
-        let values = || {
-            let row = trunk.last_map.reshape((1, LAST_MAP))?;
-            self.last.forward(&row)?.flatten_all()?.to_vec1()
-        };
-        Embedding::normalized(values().map_err(FaceError::network)?)
+        let values = self.last.forward(&trunk.last_map).map_err(FaceError::network)?;
+        Embedding::normalized(values)
             .ok_or_else(|| FaceError("the embedding has no direction".into()))
     }
 
-    fn up_to_middle(&self, crop: &Picture) -> Result<Tensor> {
-        let shape = (crop.height() as usize, crop.width() as usize, 3);
-        // (x − 127.5) / 128; the border of the convolutions is 0 after this step, not before.
-        let values = crop.rgb().iter().map(|&v| (f32::from(v) - 127.5) / 128.0).collect();
-        let x = self.first.forward(&Tensor::from_vec(values, shape, &Device::Cpu)?)?;
-        through(&self.blocks[..MIDDLE], x)
+    /// Runs all but the last matrix and shows each layer's output: what its ranges in bytes are chosen
+    /// by.
+    pub fn trace(
+        &self,
+        crop: &Picture,
+        mut show: impl FnMut(&str, &Map) -> Result<()>,
+    ) -> std::result::Result<(), FaceError> {
+        let traced = self.maps.lend(|Maps { pixels, x, between }| {
+            self.stem.forward(crop.into(), pixels, x)?;
+            show("conv_1", x)?;
+            for (number, block) in (2..).zip(&self.blocks) {
+                block.depthwise.forward(x, between)?;
+                show(&format!("conv_{number}.depthwise"), between)?;
+                block.pointwise.forward(between, x)?;
+                show(&format!("conv_{number}.pointwise"), x)?;
+            }
+            Ok(())
+        });
+        traced.map_err(FaceError::network)
+    }
+
+    fn up_to_middle(&self, crop: &Picture, maps: &mut Maps) -> Result<()> {
+        self.stem.forward(crop.into(), &mut maps.pixels, &mut maps.x)?;
+        through(&self.blocks[..MIDDLE], maps)
     }
 }
 
-fn through(blocks: &[(Depthwise, Pointwise)], mut x: Tensor) -> Result<Tensor> {
-    for (depthwise, pointwise) in blocks {
-        x = pointwise.forward(&depthwise.forward(&x)?)?;
+fn through(blocks: &[Block], Maps { x, between, .. }: &mut Maps) -> Result<()> {
+    for block in blocks {
+        block.depthwise.forward(x, between)?;
+        block.pointwise.forward(between, x)?;
     }
-    Ok(x)
+    Ok(())
 }

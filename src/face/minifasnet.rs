@@ -7,22 +7,24 @@
 
 use super::{Detection, FaceError};
 use crate::nn::{
-    Activation, Dense, Depthwise, Linear, Pointwise, SqueezeExcite, Weights, WeightsError,
-    WholeDepthwise,
+    Activation, Bordered, Depthwise, Map, PixelFormat, Pointwise, Pool, SqueezeExcite, Squeezed,
+    Stem, Weights, WeightsError, WholeDepthwise,
 };
 use crate::picture::Picture;
-use candle_core::{Device, Result, Tensor};
-use candle_nn::Module;
+use candle_core::Result;
 
 /// Side of the crop in pixels.
 const CROP: u32 = 80;
 /// Classes told apart.
 pub const CLASSES: usize = 3;
+/// B, G, R, 0–255.
+const FORMAT: PixelFormat = PixelFormat { bgr: true, scale: 1.0, offset: 0.0, multiple: 1 };
 /// Channels after the first layers.
 const STEM: usize = 32;
-/// The block of stride 2 that opens a stage, the residual blocks after it, the stage's channels.
-const STAGES: [(&str, &str, usize); 3] =
-    [("conv_23", "conv_3", 64), ("conv_34", "conv_4", 128), ("conv_45", "conv_5", 128)];
+/// The block of stride 2 that opens a stage, the residual blocks after it, the stage's channels and
+/// the side of its maps.
+const STAGES: [(&str, &str, usize, usize); 3] =
+    [("conv_23", "conv_3", 64, 20), ("conv_34", "conv_4", 128, 10), ("conv_45", "conv_5", 128, 5)];
 /// Side of the last map and its channels after `conv_6_sep`.
 const LAST_SIDE: usize = 5;
 const LAST_CHANNELS: usize = 512;
@@ -48,16 +50,17 @@ impl Block {
         let hidden = weights.outputs(&widen)?;
         let prelu = |layer: &str| weights.prelu(layer, hidden);
         Ok(Self {
-            widen: Linear::load(weights, &widen, inputs, hidden, prelu(&widen)?)?.into(),
+            widen: Pointwise::load(weights, &widen, inputs, hidden, prelu(&widen)?)?,
             depthwise: Depthwise::load(weights, &depthwise, hidden, stride, prelu(&depthwise)?)?,
-            narrow: Linear::load(weights, &narrow, hidden, outputs, Activation::Identity)?.into(),
+            narrow: Pointwise::load(weights, &narrow, hidden, outputs, Activation::Identity)?,
         })
     }
-}
 
-impl Module for Block {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.narrow.forward(&self.depthwise.forward(&self.widen.forward(x)?)?)
+    /// Widens `x` and looks around; `wide[1]` is what is left to be narrowed.
+    fn look(&self, x: &Map, wide: &mut [Map; 2]) -> Result<()> {
+        self.widen.forward(x, &mut wide[0])?;
+        let [from, to] = wide;
+        self.depthwise.forward(from, to)
     }
 }
 
@@ -68,19 +71,46 @@ struct Stage {
     excitation: Option<SqueezeExcite>,
 }
 
-impl Module for Stage {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.reduction.forward(x)?;
+impl Stage {
+    /// `maps.x` becomes the stage's output.
+    fn update(&self, Maps { x, next, wide, squeezed, .. }: &mut Maps) -> Result<()> {
+        self.reduction.look(x, wide)?;
+        self.reduction.narrow.forward(&wide[1], x)?;
         for (index, block) in self.residual.iter().enumerate() {
-            let mut y = block.forward(&x)?;
-            if let Some(excitation) = &self.excitation
-                && index + 1 == self.residual.len()
-            {
-                y = excitation.forward(&y)?;
+            block.look(x, wide)?;
+            match &self.excitation {
+                Some(excitation) if index + 1 == self.residual.len() => {
+                    block.narrow.forward(&wide[1], next)?;
+                    excitation.forward_plus(x, next, squeezed)?;
+                }
+                _ => block.narrow.forward_plus(&wide[1], x, next)?,
             }
-            x = (x + y)?;
+            std::mem::swap(x, next);
         }
-        Ok(x)
+        Ok(())
+    }
+}
+
+/// What a forward pass works in.
+struct Maps {
+    pixels: Bordered,
+    x: Map,
+    /// What `x` becomes.
+    next: Map,
+    wide: [Map; 2],
+    squeezed: Squeezed,
+}
+
+impl Maps {
+    fn new() -> Result<Self> {
+        let map = Map::new;
+        Ok(Self {
+            pixels: Bordered::new()?,
+            x: map()?,
+            next: map()?,
+            wide: [map()?, map()?],
+            squeezed: Squeezed::new()?,
+        })
     }
 }
 
@@ -88,13 +118,14 @@ impl Module for Stage {
 pub struct MiniFasNet {
     crop_scale: f32,
     live_class: usize,
-    first: Dense,
+    stem: Stem,
     second: Depthwise,
     stages: Vec<Stage>,
     widen: Pointwise,
     whole: WholeDepthwise,
-    features: Linear,
-    logits: Linear,
+    features: Pointwise,
+    logits: Pointwise,
+    maps: Pool<Maps>,
 }
 
 impl MiniFasNet {
@@ -104,7 +135,7 @@ impl MiniFasNet {
         let lengths = weights.metadata("minifasnet.residual_blocks")?.to_vec()?;
         let mut stages = Vec::new();
         let mut inputs = STEM;
-        for ((reduction, name, channels), length) in STAGES.into_iter().zip(lengths) {
+        for ((reduction, name, channels, side), length) in STAGES.into_iter().zip(lengths) {
             let residual = (0..length.to_u32()?)
                 .map(|i| {
                     Block::load(weights, &format!("{name}.model.{i}"), (channels, channels), 1)
@@ -115,7 +146,7 @@ impl MiniFasNet {
                 reduction: Block::load(weights, reduction, (inputs, channels), 2)?,
                 residual,
                 excitation: match excites {
-                    true => Some(SqueezeExcite::load(weights, &last, channels)?),
+                    true => Some(SqueezeExcite::load(weights, &last, channels, side)?),
                     false => None,
                 },
             });
@@ -123,12 +154,12 @@ impl MiniFasNet {
         }
         let prelu = |layer: &str, channels| weights.prelu(layer, channels);
         let linear = |layer, inputs, outputs, activation| {
-            Linear::load(weights, layer, inputs, outputs, activation)
+            Pointwise::load(weights, layer, inputs, outputs, activation)
         };
         Ok(Self {
             crop_scale: weights.metadata("minifasnet.crop_scale")?.to_f32()?,
             live_class: weights.metadata("minifasnet.live_class")?.to_u32()? as usize,
-            first: Dense::load(weights, "conv1", (3, STEM), 2, prelu("conv1", STEM)?)?,
+            stem: Stem::load(weights, "conv1", STEM, 2, FORMAT, prelu("conv1", STEM)?)?,
             second: Depthwise::load(weights, "conv2_dw", STEM, 1, prelu("conv2_dw", STEM)?)?,
             stages,
             widen: linear(
@@ -136,11 +167,11 @@ impl MiniFasNet {
                 inputs,
                 LAST_CHANNELS,
                 prelu("conv_6_sep", LAST_CHANNELS)?,
-            )?
-            .into(),
+            )?,
             whole: WholeDepthwise::load(weights, "conv_6_dw", LAST_CHANNELS, LAST_SIDE)?,
             features: linear("linear", LAST_CHANNELS, FEATURES, Activation::Identity)?,
             logits: linear("prob", FEATURES, CLASSES, Activation::Identity)?,
+            maps: Pool::new(Maps::new),
         })
     }
 
@@ -162,21 +193,24 @@ impl MiniFasNet {
 
     /// Logits of the three classes, from a crop of 80×80.
     pub fn logits(&self, crop: &Picture) -> std::result::Result<[f32; CLASSES], FaceError> {
-        let logits = self.forward(crop).map_err(FaceError::network)?;
-        logits.try_into().map_err(|_| FaceError("the network has other classes".into()))
+        let logits = self.maps.lend(|maps| {
+            self.forward(crop, maps)?;
+            maps.x.read(|logits| std::array::from_fn(|class| logits[class]))
+        });
+        logits.map_err(FaceError::network)
     }
 
-    fn forward(&self, crop: &Picture) -> Result<Vec<f32>> {
-        let values = crop.rgb().chunks_exact(3).flat_map(|rgb| [rgb[2], rgb[1], rgb[0]]);
-        let values: Vec<f32> = values.map(f32::from).collect();
-        let shape = (crop.height() as usize, crop.width() as usize, 3);
-        let mut x = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        x = self.second.forward(&self.first.forward(&x)?)?;
+    fn forward(&self, crop: &Picture, maps: &mut Maps) -> Result<()> {
+        self.stem.forward(crop.into(), &mut maps.pixels, &mut maps.next)?;
+        self.second.forward(&maps.next, &mut maps.x)?;
         for stage in &self.stages {
-            x = stage.forward(&x)?;
+            stage.update(maps)?;
         }
-        let x = self.whole.forward(&self.widen.forward(&x)?)?;
-        self.logits.forward(&self.features.forward(&x)?)?.flatten_all()?.to_vec1()
+        let Maps { x, wide: [wide, vector], .. } = maps;
+        self.widen.forward(x, wide)?;
+        self.whole.forward(wide, vector)?;
+        self.features.forward(vector, wide)?;
+        self.logits.forward(wide, x)
     }
 }
 

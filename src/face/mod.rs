@@ -18,7 +18,7 @@ mod portrait;
 mod quality;
 
 pub use align::{aligned_crop, template_to_picture};
-pub use analyzer::{Analyzer, Faces, ModelFiles};
+pub use analyzer::{Analyzer, Faces, ModelFiles, SHIPPED};
 pub use attributes::{AttributeFeatures, Attributes};
 pub use detection::Detection;
 pub use detector::Detector;
@@ -41,6 +41,13 @@ impl FaceError {
 
     fn network(error: candle_core::Error) -> Self {
         Self(format!("a network failed: {error}"))
+    }
+}
+
+impl<'a> From<&'a crate::picture::Picture> for crate::nn::Pixels<'a> {
+    fn from(picture: &'a crate::picture::Picture) -> Self {
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        Self { rgb: picture.rgb(), height, width }
     }
 }
 

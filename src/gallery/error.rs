@@ -102,6 +102,12 @@ pub enum GalleryError {
     InDoubt,
 }
 
+impl From<redb::Error> for GalleryError {
+    fn from(error: redb::Error) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
 /// Each of redb's error types converts by itself, so that `?` works on every call into redb.
 macro_rules! from_redb {
     ($($error:ident),*) => {$(

@@ -13,20 +13,19 @@
 
 use super::error::{GalleryError, OpenError};
 use super::tables::{self, SCHEMA};
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageError};
-use redb::{TableDefinition, WriteTransaction, backends::FileBackend};
+use crate::record_file::{
+    MODE, Opening, begin_write, beside, guarded, is_damage, put_in_place, sync_folder,
+};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageError};
+use redb::{TableDefinition, WriteTransaction};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// Memory redb may use for pages. Searches are answered by the index, so the file is read rarely;
-/// redb's own default of 1 GiB is more than the boards have.
-const CACHE_BYTES: usize = 16 << 20;
-
-/// Only the daemon's user reads faces.
-const MODE: u32 = 0o600;
+/// Searches are answered by the index, so the file is read rarely. Every page is verified: a face
+/// that is not as it was stored is nobody's.
+const OPENING: Opening = Opening { cache_bytes: 16 << 20, verify: true };
 
 /// An open, locked gallery file.
 pub(super) struct GalleryFile {
@@ -49,13 +48,13 @@ impl GalleryFile {
         let lock = take_lock(path)?;
         erase(&beside(path, "new")).map_err(io)?;
         let database = if fs::exists(path).map_err(io)? {
-            guarded(path, || Ok(builder().open(path)?))?
+            checked(path, || Ok(OPENING.existing(path)?))?
         } else {
-            let database = guarded(path, || create(path))?;
-            rename(path).and_then(|()| sync_folder(path)).map_err(io)?;
+            let database = checked(path, || create(path))?;
+            put_in_place(path).and_then(|()| sync_folder(path)).map_err(io)?;
             database
         };
-        match guarded(path, || tables::read_schema(&database.begin_read()?))? {
+        match checked(path, || tables::read_schema(&database.begin_read()?))? {
             SCHEMA => {}
             found if found > SCHEMA => {
                 let path = path.clone();
@@ -67,7 +66,7 @@ impl GalleryFile {
                 return Err(OpenError::Damaged { path, what });
             }
         }
-        let loaded = guarded(path, || load(&database))?;
+        let loaded = checked(path, || load(&database))?;
         let path = path.clone();
         Ok((Self { database, path, _lock: lock }, loaded))
     }
@@ -109,7 +108,7 @@ impl ScrubbedCopy {
 
     /// Puts the copy in the file's place. Nothing may read or write meanwhile.
     pub fn install(self, file: &mut GalleryFile) -> Result<Retired, GalleryError> {
-        rename(&file.path).map_err(GalleryError::Scrub)?;
+        put_in_place(&file.path).map_err(GalleryError::Scrub)?;
         // From here on the old file has no name: whatever fails, the copy is the gallery.
         drop(std::mem::replace(&mut file.database, self.database));
         Ok(Retired { old: self.old, path: file.path.clone() })
@@ -129,33 +128,9 @@ impl Retired {
     }
 }
 
-/// Begins a transaction of the kind the gallery always uses: on disk when `commit` returns, in two
-/// phases. The second phase costs a sync; without it, redb takes a damaged last commit for one
-/// that was never finished and goes back to the one before, and who was deleted is there again.
-pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, GalleryError> {
-    let mut write = database.begin_write()?;
-    write.set_two_phase_commit(true);
-    Ok(write)
-}
-
-fn builder() -> Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    builder
-}
-
 /// An empty gallery as `<file>.new`.
 fn create(path: &Path) -> Result<Database, GalleryError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(beside(path, "new"))
-        .map_err(StorageError::Io)?;
-    let database = builder().create_with_backend(FileBackend::new(file)?)?;
-    let write = begin_write(&database)?;
-    {
+    let made = OPENING.make_beside(path, |write| {
         let mut meta = write.open_table(tables::META)?;
         meta.insert(tables::META_SCHEMA, SCHEMA)?;
         meta.insert(tables::META_NEXT_TEMPLATE, 0)?;
@@ -163,9 +138,9 @@ fn create(path: &Path) -> Result<Database, GalleryError> {
         write.open_table(tables::SUBJECTS)?;
         write.open_table(tables::TEMPLATES)?;
         write.open_table(tables::IMAGES)?;
-    }
-    write.commit()?;
-    Ok(database)
+        Ok(())
+    });
+    Ok(made?)
 }
 
 /// All tables as `<file>.new`, without remnants.
@@ -197,19 +172,6 @@ fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
         copy.insert(key.value(), value.value())?;
     }
     Ok(())
-}
-
-/// `<file>.new` becomes the file.
-fn rename(path: &Path) -> io::Result<()> {
-    fs::rename(beside(path, "new"), path)
-}
-
-/// Makes a rename last through a power cut.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// Overwrites a file and removes it; none is well too.
@@ -270,51 +232,23 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    name.into()
-}
-
 /// Runs a part of opening; what fails or panics in it becomes what it means to the user.
-fn guarded<T>(path: &Path, part: impl FnOnce() -> Result<T, GalleryError>) -> Result<T, OpenError> {
-    catch_unwind(AssertUnwindSafe(part))
-        .unwrap_or_else(|panic| Err(GalleryError::Damaged(message(&*panic))))
+fn checked<T>(path: &Path, part: impl FnOnce() -> Result<T, GalleryError>) -> Result<T, OpenError> {
+    guarded(part)
+        .unwrap_or_else(|panic| Err(GalleryError::Damaged(panic)))
         .map_err(|error| open_error(path, error))
 }
 
 /// What a failure to open means to the user.
 fn open_error(path: &Path, error: GalleryError) -> OpenError {
     let path = path.to_owned();
-    let redb = match error {
-        GalleryError::Storage(redb) => *redb,
-        GalleryError::Damaged(what) => return OpenError::Damaged { path, what },
-        other => {
-            return OpenError::Damaged { path, what: other.to_string() };
-        }
-    };
-    match redb {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-            OpenError::InUse { path }
-        }
-        // redb reports a wrong magic number and a short file as these.
-        redb::Error::Io(source)
-            if !matches!(
-                source.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-            ) =>
-        {
-            OpenError::Io { path, source }
-        }
+    match error {
+        GalleryError::Storage(redb) => match *redb {
+            redb if is_damage(&redb) => OpenError::Damaged { path, what: redb.to_string() },
+            redb::Error::Io(source) => OpenError::Io { path, source },
+            _ => OpenError::InUse { path },
+        },
+        GalleryError::Damaged(what) => OpenError::Damaged { path, what },
         other => OpenError::Damaged { path, what: other.to_string() },
     }
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("it cannot be read").to_owned()
 }

@@ -57,6 +57,11 @@ impl Index {
         self.vectors.extend_from_slice(&embedding.0);
     }
 
+    /// How many templates there are.
+    pub fn templates(&self) -> usize {
+        self.owners.len()
+    }
+
     /// Forgets a subject and its templates.
     pub fn remove(&mut self, subject: &str) {
         let Some(mut rows) = self.rows.remove(subject) else {

@@ -30,12 +30,13 @@ mod tables;
 
 pub use error::{GalleryError, OpenError};
 pub use subject::{
-    Candidate, EnrolMode, Enrolled, Enrolment, Page, Scrubbed, Stats, Subject, SubjectChange,
+    Candidate, EnrolMode, Enrolled, Enrolment, Page, Pose, Scrubbed, Stats, Subject, SubjectChange,
     TemplateId,
 };
 
 use crate::face::Embedding;
-use file::{GalleryFile, ScrubbedCopy, begin_write};
+use crate::record_file::begin_write;
+use file::{GalleryFile, ScrubbedCopy};
 use index::{Index, is_unit};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use std::collections::BTreeMap;
@@ -78,11 +79,22 @@ impl Gallery {
 
     /// Stores a face under a subject; makes the subject when there is none.
     pub fn enroll(&self, enrolment: Enrolment) -> Result<Enrolled, GalleryError> {
+        self.enroll_poses(enrolment, Vec::new())
+    }
+
+    /// Stores a face under a subject and further faces with it: all of them or none.
+    pub fn enroll_poses(
+        &self,
+        enrolment: Enrolment,
+        further: Vec<Pose>,
+    ) -> Result<Enrolled, GalleryError> {
         let id = enrolment.subject_id.as_str();
         if !(1..=tables::MAX_SUBJECT_ID).contains(&id.len()) {
             return Err(GalleryError::SubjectId(id.len()));
         }
-        if !is_unit(&enrolment.embedding) {
+        let first = Pose { embedding: enrolment.embedding, image: enrolment.image };
+        let poses: Vec<Pose> = std::iter::once(first).chain(further).collect();
+        if !poses.iter().all(|pose| is_unit(&pose.embedding)) {
             return Err(GalleryError::Embedding);
         }
         let time_us = microseconds(enrolment.time)?;
@@ -103,37 +115,41 @@ impl Gallery {
             }
             EnrolMode::Add => tables::count_templates(&write.open_table(tables::TEMPLATES)?, id)?,
         };
-        if kept >= enrolment.max_templates {
+        if kept + poses.len() > enrolment.max_templates {
             return Err(GalleryError::TooManyTemplates {
                 subject: id.to_owned(),
                 templates: kept,
                 max: enrolment.max_templates,
             });
         }
-        let template = next_template(&write)?;
         let subject = SubjectRecord { updated_us: time_us, ..subject };
         write.open_table(tables::SUBJECTS)?.insert(id, subject.encode()?.as_slice())?;
-        let record = TemplateRecord {
-            time_us,
-            embedding: enrolment.embedding,
-            model_id: self.settings.model_id.clone(),
-        };
-        write.open_table(tables::TEMPLATES)?.insert((id, template), record.encode().as_slice())?;
-        if let Some(image) = &enrolment.image
-            && self.settings.store_images
-        {
-            write.open_table(tables::IMAGES)?.insert(template, image.as_slice())?;
+        let mut made = Vec::with_capacity(poses.len());
+        for Pose { embedding, image } in poses {
+            let template = next_template(&write)?;
+            let model_id = self.settings.model_id.clone();
+            let record = TemplateRecord { time_us, embedding, model_id };
+            let encoded = record.encode();
+            write.open_table(tables::TEMPLATES)?.insert((id, template), encoded.as_slice())?;
+            if let Some(image) = image
+                && self.settings.store_images
+            {
+                write.open_table(tables::IMAGES)?.insert(template, image.as_slice())?;
+            }
+            made.push((TemplateId(template), record.embedding));
         }
         write.commit()?;
 
-        let template = TemplateId(template);
+        let (template, templates) = (made[0].0, kept + made.len());
         self.change_index(|index| {
             if enrolment.mode == EnrolMode::Replace {
                 index.remove(id);
             }
-            index.insert(id, template, &record.embedding);
+            for (template, embedding) in &made {
+                index.insert(id, *template, embedding);
+            }
         })?;
-        Ok(Enrolled { created, templates: kept + 1, template })
+        Ok(Enrolled { created, templates, template })
     }
 
     /// One subject; none when nobody has this id.
@@ -221,6 +237,11 @@ impl Gallery {
             Ok(index) => index.search(probe, limit),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// How many templates a search compares with: those of this model. From memory.
+    pub fn comparable_templates(&self) -> usize {
+        self.index.read().map_or(0, |index| index.templates())
     }
 
     /// The image stored with a template; none when it has none or is gone.

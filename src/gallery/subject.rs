@@ -45,6 +45,15 @@ pub struct Enrolment {
     pub time: f64,
 }
 
+/// A further face of the subject that is enrolled.
+#[derive(Clone, Debug)]
+pub struct Pose {
+    /// Made by the model the gallery was opened for.
+    pub embedding: Embedding,
+    /// The face crop as JPEG.
+    pub image: Option<Vec<u8>>,
+}
+
 /// What an enrolment did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enrolled {
@@ -52,7 +61,7 @@ pub struct Enrolled {
     pub created: bool,
     /// How many templates the subject has, those of other models included.
     pub templates: usize,
-    /// The template that was made.
+    /// The template that was made; of several the first.
     pub template: TemplateId,
 }
 
@@ -118,6 +127,14 @@ pub struct Candidate {
     pub cosine: f32,
     /// That template.
     pub template: TemplateId,
+}
+
+#[cfg(test)]
+impl Candidate {
+    /// A candidate as a search might find it.
+    pub(crate) fn of(subject_id: &str, cosine: f32) -> Self {
+        Self { subject_id: subject_id.to_owned(), cosine, template: TemplateId(0) }
+    }
 }
 
 /// How much there is.

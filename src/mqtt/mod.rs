@@ -11,6 +11,8 @@
 //!    └───────────────── publisher ◄─────────────────────────┘
 //! ```
 //!
+//! Events go another way, over a connection of their own: `outbox ─► delivery ─► broker`.
+//!
 //! Terms: a *command* is a message on a `cmd/` topic; a *reply address* is the topic and Correlation
 //! Data an answer goes to; a *repeat* is a command whose identity was seen in the last ten minutes;
 //! *exposure* says whether strangers could reach the broker.
@@ -21,9 +23,11 @@
 mod backoff;
 mod call;
 mod connect;
+mod delivery;
 mod desk;
 mod embedded;
 mod exposure;
+mod homeassistant;
 mod incoming;
 mod login;
 mod memory;
@@ -35,9 +39,11 @@ mod topics;
 
 pub use call::{Call, CallError, call};
 pub use connect::{ConnectError, check};
+pub use delivery::Delivery;
 pub use desk::{Answering, Counts, Handler};
 pub use embedded::{Embedded, EmbeddedError};
 pub use exposure::Exposure;
+pub use homeassistant::{DECISIONS, HomeAssistant, RemoveError, remove};
 pub use login::{Login, LoginError};
 pub use publisher::{PublishError, Publisher};
 pub use session::{Health, Session};

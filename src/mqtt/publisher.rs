@@ -7,9 +7,10 @@ use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// How long an answer is worth something: as its Message Expiry Interval, and as the time it waits
 /// for a connection.
@@ -56,11 +57,14 @@ pub enum PublishError {
 pub struct Publisher {
     link: watch::Receiver<Option<Link>>,
     topics: Arc<Topics>,
+    /// The last of each, for the next connection. Held while they are sent, so that an older one
+    /// never follows a newer one.
+    states: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
 impl Publisher {
     pub(crate) fn new(link: watch::Receiver<Option<Link>>, topics: Arc<Topics>) -> Self {
-        Self { link, topics }
+        Self { link, topics, states: Arc::default() }
     }
 
     /// The client of the present connection.
@@ -73,12 +77,35 @@ impl Publisher {
         self.link.borrow().is_some()
     }
 
-    /// Publishes `state/<name>`, retained. Does not wait for a connection: a state is published
-    /// again soon.
+    /// Publishes `state/<name>`, retained: at once where there is a connection, and on every
+    /// connection to come, for a broker may forget what it retained. Waits for other states that are
+    /// on their way, on a connection that is about to break as long as that takes.
     pub async fn state(&self, name: &str, value: &Value) -> Result<(), PublishError> {
-        let link = self.link.borrow().clone().ok_or(PublishError::NotConnected)?;
-        let payload = value.to_string().into_bytes();
-        send(&link, &self.topics.state(name), true, payload, PublishProperties::default()).await
+        let mut states = self.states.lock().await;
+        states.insert(name.to_owned(), value.clone());
+        let link = self.link.borrow().clone();
+        match link {
+            Some(link) => self.send_state(&link, name, value).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes every state there is on a new connection.
+    pub(crate) async fn restate(&self, link: &Link) {
+        for (name, value) in &*self.states.lock().await {
+            if let Err(error) = self.send_state(link, name, value).await {
+                tracing::warn!(name, "a state was not published: {error}");
+            }
+        }
+    }
+
+    async fn send_state(&self, link: &Link, name: &str, value: &Value) -> Result<(), PublishError> {
+        let (topic, payload) = (self.topics.state(name), value.to_string().into_bytes());
+        match send(link, &topic, true, payload, PublishProperties::default()).await {
+            // The next connection gets it.
+            Err(PublishError::NotConnected) => Ok(()),
+            sent => sent,
+        }
     }
 
     /// Whether the broker takes an answer with this payload; nothing is wrong while there is none.
@@ -117,7 +144,12 @@ impl Publisher {
 }
 
 /// Sent nevertheless, a larger packet would cost the connection and everything on the way.
-fn fits(link: &Link, topic: &str, correlation: usize, payload: usize) -> Result<(), PublishError> {
+pub(super) fn fits(
+    link: &Link,
+    topic: &str,
+    correlation: usize,
+    payload: usize,
+) -> Result<(), PublishError> {
     let (size, largest) = (payload + topic.len() + correlation + PACKET_OVERHEAD, link.largest);
     if size > largest { Err(PublishError::TooLarge { size, largest }) } else { Ok(()) }
 }

@@ -2,8 +2,8 @@
 //! the service sees it. Messages and order of fields are the service's.
 
 use crate::service::Answer;
+use crate::time::unix_time;
 use serde_json::{Map, Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `[503] BUSY`: no place for one more command.
 pub(crate) fn busy(request_id: Option<String>) -> Answer {
@@ -32,12 +32,11 @@ fn refusal(
     why: Option<&str>,
     request_id: Option<String>,
 ) -> Answer {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
     put("message", message.into());
     put("session_id", uuid::Uuid::new_v4().to_string().into());
-    put("timestamp", (since_epoch.as_micros() as f64 / 1e6).into());
+    put("timestamp", unix_time().into());
     if let Some(id) = request_id {
         put("request_id", id.into());
     }

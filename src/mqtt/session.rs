@@ -5,7 +5,8 @@
 //! broker that kept the session too, and ours asks it not to.
 //!
 //! The order on a new connection: subscribe; when the broker has said yes, `availability` becomes
-//! `online`. Whoever sees `online` is heard.
+//! `online`. Whoever sees `online` is heard. Then the states, what Home Assistant is told, and from
+//! time to time `state/health`.
 
 use super::backoff::Backoff;
 use super::connect::{self, ConnectError};
@@ -18,7 +19,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Filter, LastWill, Packet, PubAckReason, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +32,13 @@ use tracing::{error, info, warn};
 const OUTBOX: usize = 16;
 /// Beyond its keep-alive, the library may take this long to write one packet; then the broker's
 /// host is taken for dead. (While it writes, the library does not watch the time itself.)
-const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+/// Home Assistant, which has just started, is told within this time, each door at another moment.
+const BIRTH_SPREAD: Duration = Duration::from_secs(2);
 /// How long a stop waits for commands in work.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a stop waits for the broker.
-const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+const FAREWELL_PATIENCE: Duration = Duration::from_millis(800);
 
 /// Makes the content of `state/health`.
 pub type Health = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -76,7 +79,8 @@ impl Session {
         let desk = Desk::new(&settings, topics.clone(), exposure, publisher.clone(), handler);
         let desk = Arc::new(desk);
         let worker = Worker {
-            settings,
+            settings: Arc::new(settings),
+            publisher: publisher.clone(),
             topics: topics.clone(),
             desk: desk.clone(),
             link,
@@ -126,7 +130,8 @@ impl Drop for Session {
 
 /// What the session's task owns.
 struct Worker {
-    settings: Settings,
+    settings: Arc<Settings>,
+    publisher: Publisher,
     topics: Arc<Topics>,
     desk: Arc<Desk>,
     link: watch::Sender<Option<Link>>,
@@ -171,7 +176,7 @@ impl Worker {
         };
         let mut largest = None;
         // Aborted when this function returns.
-        let mut announcer = JoinSet::new();
+        let (mut announcer, mut births) = (JoinSet::new(), JoinSet::new());
         loop {
             let event = match self.next_event(&mut events).await {
                 Ok(event) => event,
@@ -183,6 +188,9 @@ impl Worker {
                     if client.try_subscribe_many(self.command_filters()).is_err() {
                         return lost(None, "could not subscribe".into());
                     }
+                }
+                Event::Incoming(Packet::SubAck(ack)) if since.is_some() => {
+                    self.judge_birth_subscription(&ack);
                 }
                 Event::Incoming(Packet::SubAck(SubAck { return_codes, .. })) => {
                     if let Some(refused) = refused(&return_codes) {
@@ -197,13 +205,24 @@ impl Worker {
                     }
                     info!("connected to {}:{}", self.settings.host(), self.settings.port());
                     since = Some(Instant::now());
-                    self.link.send_replace(Some(Link::new(client.clone(), largest)));
-                    announcer.spawn(announce(
-                        client.clone(),
-                        self.topics.clone(),
-                        self.health.clone(),
-                        self.settings.health_every,
-                    ));
+                    let link = Link::new(client.clone(), largest);
+                    self.link.send_replace(Some(link.clone()));
+                    announcer.spawn(self.announcement().make(link));
+                    if self.settings.homeassistant.discovery {
+                        // Unacknowledged: no flood of births takes a command's place.
+                        let topic = self.settings.homeassistant.status_topic();
+                        let filter = self.filter(topic, QoS::AtMostOnce);
+                        if client.try_subscribe_many([filter]).is_err() {
+                            return lost(since, "could not subscribe".into());
+                        }
+                    }
+                }
+                Event::Incoming(Packet::Publish(publish)) if self.is_birth(&publish.topic) => {
+                    while births.try_join_next().is_some() {}
+                    // Whoever says it a hundred times is answered once.
+                    if publish.payload == "online".as_bytes() && births.is_empty() {
+                        births.spawn(self.announcement().answer_birth(client.clone()));
+                    }
                 }
                 Event::Incoming(Packet::Publish(publish)) => self.desk.receive(publish, &client),
                 Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
@@ -211,8 +230,9 @@ impl Worker {
                     reason => warn!(
                         "the broker refused a message ({reason:?}): its access list must let this \
                          login write to availability, state/#, event/#, response/# and client/# \
-                         below doorward/{}/",
-                        self.settings.device_id
+                         below doorward/{}/, and to {}",
+                        self.settings.device_id,
+                        self.settings.homeassistant.config_topic(&self.settings.device_id)
                     ),
                 },
                 Event::Outgoing(Outgoing::Disconnect) => return End::Stopped,
@@ -253,15 +273,44 @@ impl Worker {
     }
 
     fn command_filters(&self) -> impl Iterator<Item = Filter> {
-        self.filters().into_iter().map(|path| Filter {
+        self.filters().into_iter().map(|path| self.filter(path, QoS::AtLeastOnce))
+    }
+
+    fn filter(&self, path: String, qos: QoS) -> Filter {
+        Filter {
             path,
-            qos: QoS::AtLeastOnce,
+            qos,
             nolocal: false,
             // What was retained shows it, and what is retained is not sent: a command that lay
             // around is never done.
             preserve_retain: true,
             retain_forward_rule: RetainForwardRule::Never,
-        })
+        }
+    }
+
+    /// Without it, what was said at the start must do.
+    fn judge_birth_subscription(&self, ack: &SubAck) {
+        if refused(&ack.return_codes).is_some() {
+            warn!(
+                "the broker's access list does not let this login read {}: a Home Assistant that \
+                 restarts may miss this door",
+                self.settings.homeassistant.status_topic()
+            );
+        }
+    }
+
+    fn is_birth(&self, topic: &[u8]) -> bool {
+        let homeassistant = &self.settings.homeassistant;
+        homeassistant.discovery && topic == homeassistant.status_topic().as_bytes()
+    }
+
+    fn announcement(&self) -> Announcement {
+        Announcement {
+            settings: self.settings.clone(),
+            topics: self.topics.clone(),
+            publisher: self.publisher.clone(),
+            health: self.health.clone(),
+        }
     }
 }
 
@@ -269,12 +318,44 @@ fn refused(codes: &[SubscribeReasonCode]) -> Option<SubscribeReasonCode> {
     codes.iter().copied().find(|code| !matches!(code, SubscribeReasonCode::Success(_)))
 }
 
-/// Says `online`, then how things are, again and again until the connection is gone.
-async fn announce(client: AsyncClient, topics: Arc<Topics>, health: Health, every: Duration) {
-    let mut next = client.publish(topics.availability(), QoS::AtLeastOnce, true, "online").await;
-    while next.is_ok() {
-        let state = health().to_string();
-        next = client.publish(topics.state("health"), QoS::AtLeastOnce, true, state).await;
-        sleep(every).await;
+/// What a connection says by itself.
+struct Announcement {
+    settings: Arc<Settings>,
+    topics: Arc<Topics>,
+    publisher: Publisher,
+    health: Health,
+}
+
+impl Announcement {
+    /// Says `online`, then how things are, the latter again and again until the connection is gone.
+    async fn make(self, link: Link) {
+        let client = &link.client;
+        let online = client.publish(self.topics.availability(), QoS::AtLeastOnce, true, "online");
+        if online.await.is_err() {
+            return;
+        }
+        self.publisher.restate(&link).await;
+        let mut next = self.discover(client).await;
+        while next.is_ok() {
+            let state = (self.health)().to_string();
+            next = client.publish(self.topics.state("health"), QoS::AtLeastOnce, true, state).await;
+            sleep(self.settings.health_every).await;
+        }
+    }
+
+    /// Home Assistant has started.
+    async fn answer_birth(self, client: AsyncClient) {
+        let dice = getrandom::u32().unwrap_or_default();
+        sleep(BIRTH_SPREAD.mul_f64(f64::from(dice) / f64::from(u32::MAX))).await;
+        // Fails only when the connection is gone; the next one begins with the same.
+        let _ = self.discover(&client).await;
+    }
+
+    /// Tells Home Assistant of this door, or that it is not to be shown.
+    async fn discover(&self, client: &AsyncClient) -> Result<(), ClientError> {
+        let Settings { homeassistant, device_id, .. } = &*self.settings;
+        let topic = homeassistant.config_topic(device_id);
+        let message = homeassistant.config(device_id, &self.topics);
+        client.publish(topic, QoS::AtLeastOnce, true, message).await
     }
 }

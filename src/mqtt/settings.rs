@@ -1,8 +1,8 @@
 //! What the session and the embedded broker are told. Plain values: the configuration fills them,
 //! [`Settings::validate`] says what is wrong with them, nothing here acts.
 
-use super::MAX_PACKET;
 use super::topics::RESERVED_LEVELS;
+use super::{HomeAssistant, MAX_PACKET};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -82,6 +82,8 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// How often `state/health` is published.
     pub health_every: Duration,
+    /// What Home Assistant is told.
+    pub homeassistant: HomeAssistant,
 }
 
 impl Default for Settings {
@@ -102,6 +104,7 @@ impl Default for Settings {
             // A terminal with 1 GB bears this beside models and gallery.
             queue_bytes: 64 * 1024 * 1024,
             health_every: Duration::from_secs(60),
+            homeassistant: HomeAssistant::default(),
         }
     }
 }
@@ -146,6 +149,12 @@ pub enum SettingsError {
     /// No request could ever be taken.
     #[error("service.queue must be 1 to 64")]
     Queue,
+    /// Discovery would be published where nobody looks, or everybody listens.
+    #[error(
+        "homeassistant.prefix and homeassistant.client cannot be used: levels without wildcards and \
+         '$', none of them empty, cmd, event, state or availability"
+    )]
+    HomeAssistant,
     /// Health would be published without pause.
     #[error("mqtt.health_every must be at least 1 second")]
     Health,
@@ -189,6 +198,9 @@ impl Settings {
         }
         if !(1..=1024).contains(&self.queue) || self.queue_bytes < MAX_PACKET as usize {
             return Err(SettingsError::Queue);
+        }
+        if !self.homeassistant.is_valid() {
+            return Err(SettingsError::HomeAssistant);
         }
         if self.health_every < Duration::from_secs(1) {
             return Err(SettingsError::Health);

@@ -5,6 +5,8 @@
 //! as Response Topic. For the same reason a client that is known by name names no topic below
 //! `client/` but its own: it could have genuine answers put before another one.
 
+use crate::outbox::Kind;
+
 /// Levels that never occur in a topic an answer is sent to.
 pub(crate) const RESERVED_LEVELS: [&str; 4] = ["cmd", "event", "state", "availability"];
 
@@ -59,6 +61,11 @@ impl Topics {
         format!("{}cmd/{operation}", self.root)
     }
 
+    /// Where a client that is known by name sends it.
+    pub(crate) fn command_from(&self, client: &str, operation: &str) -> String {
+        format!("{}from/{client}/cmd/{operation}", self.root)
+    }
+
     /// The client and the operation that a command's topic names: none and `search` for
     /// `…/cmd/search`, `desk` and `search` for `…/from/desk/cmd/search`. `None` for `…/cmd` itself,
     /// which the filter matches too, and for anything else.
@@ -85,6 +92,11 @@ impl Topics {
 
     pub(crate) fn availability(&self) -> String {
         format!("{}availability", self.root)
+    }
+
+    /// `event/<kind>`, never retained.
+    pub(crate) fn event(&self, kind: Kind) -> String {
+        format!("{}event/{kind}", self.root)
     }
 
     /// `state/<name>`, retained.

@@ -1,8 +1,8 @@
-//! Bias and activation, added to the result of a matrix product in place.
+//! What follows a layer's sum.
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, bail};
+use super::lanes::BLOCK;
 
-/// What follows a layer's sum.
+/// A function of one value, the same or another for each channel.
 #[derive(Clone, Debug)]
 pub enum Activation {
     /// Nothing.
@@ -14,42 +14,23 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Applies to the channels of one pixel.
-    pub(super) fn apply(&self, pixel: &mut [f32]) {
+    /// Filled up to whole blocks of channels.
+    pub(super) fn padded(self, channels: usize) -> Self {
         match self {
-            Self::Identity => {}
-            Self::Relu => pixel.iter_mut().for_each(|x| *x = x.max(0.0)),
-            Self::PRelu(slopes) => {
-                for (x, slope) in pixel.iter_mut().zip(slopes) {
-                    *x = x.max(0.0) + slope * x.min(0.0);
-                }
+            Self::PRelu(mut slopes) => {
+                assert_eq!(slopes.len(), channels, "one slope a channel");
+                slopes.resize(channels.next_multiple_of(BLOCK), 0.0);
+                Self::PRelu(slopes)
             }
+            same => same,
         }
     }
-}
 
-/// Adds the bias to each pixel, then applies the activation.
-pub(super) struct Epilogue<'a> {
-    pub bias: &'a [f32],
-    pub activation: &'a Activation,
-}
-
-impl InplaceOp1 for Epilogue<'_> {
-    fn name(&self) -> &'static str {
-        "epilogue"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("the epilogue needs a contiguous tensor, got {layout:?}");
-        };
-        let CpuStorage::F32(values) = storage else { bail!("the epilogue needs f32") };
-        for pixel in values[start..end].chunks_exact_mut(self.bias.len()) {
-            for (x, bias) in pixel.iter_mut().zip(self.bias) {
-                *x += bias;
-            }
-            self.activation.apply(pixel);
+    /// The slopes of a block, if each channel has its own.
+    pub(super) fn slopes(&self, block: usize) -> Option<&[f32]> {
+        match self {
+            Self::PRelu(slopes) => Some(&slopes[block * BLOCK..][..BLOCK]),
+            _ => None,
         }
-        Ok(())
     }
 }

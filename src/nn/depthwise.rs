@@ -1,20 +1,26 @@
 //! Depthwise 3×3 convolution with bias and activation.
 
-use super::{Activation, Weights, WeightsError, values};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use candle_nn::Module;
+use super::kernel::{ByteDepthwise, ByteFilters, DepthwiseRows, Filters, Range, Rounding};
+use super::level::Level;
+use super::{Activation, Map, Weights, WeightsError};
+use candle_core::{Result, bail};
 
-/// One 3×3 filter a channel, a border of one zero pixel.
+/// One 3×3 filter a channel, a border of one zero pixel. Its file says whether it computes in f32 or
+/// in bytes.
 pub struct Depthwise {
-    /// `[9, channels]`: tap by tap, so that the inner loop runs over channels.
-    taps: Vec<f32>,
-    bias: Vec<f32>,
-    activation: Activation,
+    arithmetic: Arithmetic,
+    channels: usize,
     stride: usize,
+    level: Level,
+}
+
+enum Arithmetic {
+    Values(Filters),
+    Bytes { filters: ByteFilters, input: Range, output: Range },
 }
 
 impl Depthwise {
-    /// Reads the layer of that name.
+    /// Reads the layer of that name; `stride` is 1 or 2.
     pub fn load(
         weights: &Weights<'_>,
         layer: &str,
@@ -22,8 +28,23 @@ impl Depthwise {
         stride: usize,
         activation: Activation,
     ) -> std::result::Result<Self, WeightsError> {
-        let taps = taps_first(weights, layer, channels)?.flatten_all()?.to_vec1()?;
-        Ok(Self { taps, bias: weights.bias(layer, channels)?, activation, stride })
+        assert!(matches!(stride, 1 | 2), "a stride of {stride}");
+        let bias = weights.bias(layer, channels)?;
+        let ranges =
+            [weights.range(&format!("{layer}.input"))?, weights.range(&format!("{layer}.output"))?];
+        let arithmetic = match ranges {
+            [Some(input), Some(output)] => {
+                let (rows, scales) = weights.byte_rows(layer, channels, 9)?;
+                let rounding = Rounding::new(&scales, &bias, &activation, input, Some(output));
+                let filters = ByteFilters::pack(&rows, input.zero, rounding);
+                Arithmetic::Bytes { filters, input, output }
+            }
+            _ => {
+                let rows = weights.rows(layer, channels, 9)?;
+                Arithmetic::Values(Filters::pack(&rows, bias, activation))
+            }
+        };
+        Ok(Self { arithmetic, channels, stride, level: weights.level() })
     }
 
     /// Several layers side by side as one over all their channels, stride 1, no activation.
@@ -31,61 +52,39 @@ impl Depthwise {
         weights: &Weights<'_>,
         layers: &[(String, usize)],
     ) -> std::result::Result<Self, WeightsError> {
-        let mut taps = Vec::new();
-        let mut bias = Vec::new();
+        let (mut rows, mut bias) = (Vec::new(), Vec::new());
         for (layer, channels) in layers {
-            taps.push(taps_first(weights, layer, *channels)?);
+            rows.extend(weights.rows(layer, *channels, 9)?);
             bias.extend(weights.bias(layer, *channels)?);
         }
-        let taps = Tensor::cat(&taps, 1)?.flatten_all()?.to_vec1()?;
-        Ok(Self { taps, bias, activation: Activation::Identity, stride: 1 })
-    }
-}
-
-impl Module for Depthwise {
-    /// `x` is `[height, width, channels]`; the result's sides are divided by the stride, rounded up.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op1_no_bwd(self)
-    }
-}
-
-fn taps_first(
-    weights: &Weights<'_>,
-    layer: &str,
-    channels: usize,
-) -> std::result::Result<Tensor, WeightsError> {
-    Ok(weights.matrix(layer, channels, 9)?.t()?.contiguous()?)
-}
-
-impl CustomOp1 for Depthwise {
-    fn name(&self) -> &'static str {
-        "depthwise-3x3"
+        let channels = bias.len();
+        let filters = Filters::pack(&rows, bias, Activation::Identity);
+        let arithmetic = Arithmetic::Values(filters);
+        Ok(Self { arithmetic, channels, stride: 1, level: weights.level() })
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (height, width, channels) = layout.shape().dims3()?;
-        let x = values(storage, layout)?;
-        let (out_height, out_width) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
-        let mut y = Vec::with_capacity(out_height * out_width * channels);
-        for oy in 0..out_height {
-            for ox in 0..out_width {
-                let start = y.len();
-                y.extend_from_slice(&self.bias);
-                let pixel = &mut y[start..];
-                for (tap, weights) in self.taps.chunks_exact(channels).enumerate() {
-                    // Shifted by one so that the border's -1 stays an unsigned 0.
-                    let (iy, ix) = (oy * self.stride + tap / 3, ox * self.stride + tap % 3);
-                    if (1..=height).contains(&iy) && (1..=width).contains(&ix) {
-                        let at = ((iy - 1) * width + ix - 1) * channels;
-                        let input = &x[at..at + channels];
-                        for ((sum, weight), x) in pixel.iter_mut().zip(weights).zip(input) {
-                            *sum += weight * x;
-                        }
-                    }
-                }
-                self.activation.apply(pixel);
+    /// `y` becomes the filtered `x`, its sides those of `x` divided by the stride, rounded up.
+    pub fn forward(&self, x: &Map, y: &mut Map) -> Result<()> {
+        let (height, width, channels) = x.shape();
+        if channels != self.channels {
+            bail!("a layer of {} channels on a map of {channels}", self.channels);
+        }
+        let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
+        let shape = (rows, columns, channels);
+        let stride = self.stride;
+        match &self.arithmetic {
+            Arithmetic::Values(filters) => {
+                x.expect_range(None)?;
+                y.fill_from(shape, None, x, |output: &mut [f32], input| {
+                    self.level.run(DepthwiseRows { input, height, width, stride, filters, output });
+                })
+            }
+            Arithmetic::Bytes { filters, input, output } => {
+                x.expect_range(Some(*input))?;
+                y.fill_from(shape, Some(*output), x, |output: &mut [u8], input| {
+                    self.level.run(ByteDepthwise { input, height, width, stride, filters, output });
+                })
             }
         }
-        Ok((CpuStorage::F32(y), Shape::from((out_height, out_width, channels))))
     }
 }

@@ -1,32 +1,41 @@
 //! Weights from GGUF and the operators of our networks, on candle tensors. Knows tensors, not faces.
 //!
-//! Terms. An *activation map* is a tensor `[height, width, channels]` of f32, channels fastest
-//! (NHWC without the N: one picture at a time). A *pointwise* convolution is 1×1, a *depthwise*
-//! one has one 3×3 filter a channel, a *dense* one is an ordinary 3×3.
+//! Terms. An *activation map* ([`Map`]) is `[height, width, channels]` of one picture, kept as planes
+//! of sixteen channels. A *pointwise* convolution is 1×1, a *depthwise* one has one 3×3 filter a
+//! channel, the *stem* is the first, ordinary 3×3 over the picture's pixels. A *level* is what a
+//! processor can do at once.
 //!
-//! Convolutions run as candle matrix products and a few custom operators, because candle's own
-//! grouped convolution is split, convolved and joined group by group, which is 15–40 times slower.
+//! A forward pass is a row of in-place operators between maps that were made by an earlier one
+//! ([`Pool`]): warm, it allocates nothing, and the same picture gives the same bits. Operators are
+//! our own because candle's grouped convolution is split, convolved and joined group by group, and
+//! its matrix product asks for pixels in another order than a depthwise filter likes them.
 
 mod activation;
 mod depthwise;
-mod matrix;
+mod kernel;
+mod lanes;
+mod level;
+mod linear;
+mod map;
+mod pointwise;
+mod pool;
 mod resample;
+mod stem;
 mod weights;
 mod whole_map;
 
 pub use activation::Activation;
 pub use depthwise::Depthwise;
-pub use matrix::{Dense, Linear, Pointwise};
-pub use resample::{MaxPool2, UpsampleAdd};
+pub use kernel::Range;
+pub use level::{Level, LevelError};
+pub use linear::{Linear, Projection};
+pub use map::{Bordered, Map};
+pub use pointwise::Pointwise;
+pub use pool::Pool;
+pub use resample::Resampler;
+pub use stem::{PixelFormat, Pixels, Stem};
 pub use weights::{Weights, WeightsError};
-pub use whole_map::{SqueezeExcite, WholeDepthwise};
+pub use whole_map::{SqueezeExcite, Squeezed, WholeDepthwise};
 
-use candle_core::{CpuStorage, Layout, Result, bail};
-
-/// The f32 values behind a contiguous tensor argument of a custom operator.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("the operator needs a contiguous tensor, got {layout:?}"),
-    }
-}
+#[cfg(test)]
+mod tests;

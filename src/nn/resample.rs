@@ -1,70 +1,39 @@
 //! Halving and doubling of activation maps.
 
-use super::values;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, bail};
+use super::Map;
+use super::kernel::{AddDoubled, HalveByMaximum};
+use super::level::Level;
+use candle_core::{Result, bail};
 
-/// 2×2 maximum, stride 2; sides must be even.
-pub struct MaxPool2;
+/// 2×2 maximum, stride 2, and its counterpart.
+pub struct Resampler(pub Level);
 
-impl CustomOp1 for MaxPool2 {
-    fn name(&self) -> &'static str {
-        "max-pool-2x2"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (height, width, channels) = layout.shape().dims3()?;
+impl Resampler {
+    /// `y` becomes the maxima of 2×2 pixels of `x`, whose sides must be even.
+    pub fn halve(&self, x: &Map, y: &mut Map) -> Result<()> {
+        let (height, width, channels) = x.shape();
         if height % 2 != 0 || width % 2 != 0 {
             bail!("max-pool needs even sides, got {height}x{width}");
         }
-        let x = values(storage, layout)?;
-        let (out_height, out_width) = (height / 2, width / 2);
-        let mut y = Vec::with_capacity(out_height * out_width * channels);
-        for oy in 0..out_height {
-            let (upper, lower) =
-                x[2 * oy * width * channels..][..2 * width * channels].split_at(width * channels);
-            for ox in 0..out_width {
-                let pair = 2 * ox * channels..(2 * ox + 2) * channels;
-                let (a, b) = upper[pair.clone()].split_at(channels);
-                let (c, d) = lower[pair].split_at(channels);
-                y.extend(a.iter().zip(b).zip(c.iter().zip(d)).map(|((a, b), (c, d))| {
-                    let (top, bottom) = (a.max(*b), c.max(*d));
-                    top.max(bottom)
-                }));
-            }
-        }
-        Ok((CpuStorage::F32(y), Shape::from((out_height, out_width, channels))))
-    }
-}
-
-/// The first map plus the second, which has half its sides, doubled by repetition.
-pub struct UpsampleAdd;
-
-impl CustomOp2 for UpsampleAdd {
-    fn name(&self) -> &'static str {
-        "upsample-add"
+        let rows = x.blocks() * height;
+        x.expect_range(None)?;
+        y.fill_from((height / 2, width / 2, channels), None, x, |output: &mut [f32], input| {
+            self.0.run(HalveByMaximum { input, height: rows, width, output });
+        })
     }
 
-    fn cpu_fwd(
-        &self,
-        fine: &CpuStorage,
-        fine_layout: &Layout,
-        coarse: &CpuStorage,
-        coarse_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (height, width, channels) = fine_layout.shape().dims3()?;
-        if coarse_layout.shape().dims3()? != (height / 2, width / 2, channels) {
-            bail!("upsample-add of {:?} and {:?}", fine_layout.shape(), coarse_layout.shape());
+    /// Adds to `fine` the map of half its sides, doubled by repetition.
+    pub fn add_doubled(&self, coarse: &Map, fine: &mut Map) -> Result<()> {
+        let (height, width, channels) = fine.shape();
+        if height % 2 != 0 || width % 2 != 0 || coarse.shape() != (height / 2, width / 2, channels)
+        {
+            bail!("{:?} cannot be added doubled to {:?}", coarse.shape(), fine.shape());
         }
-        let (fine, coarse) = (values(fine, fine_layout)?, values(coarse, coarse_layout)?);
-        let mut y = Vec::with_capacity(fine.len());
-        for row in 0..height {
-            for column in 0..width {
-                let at = (row * width + column) * channels;
-                let from = (row / 2 * (width / 2) + column / 2) * channels;
-                let pair = fine[at..at + channels].iter().zip(&coarse[from..from + channels]);
-                y.extend(pair.map(|(a, b)| a + b));
-            }
-        }
-        Ok((CpuStorage::F32(y), Shape::from((height, width, channels))))
+        let rows = fine.blocks() * height;
+        fine.expect_range(None)?;
+        coarse.expect_range(None)?;
+        fine.update_by(coarse, |fine: &mut [f32], coarse| {
+            self.0.run(AddDoubled { fine, height: rows, width, coarse });
+        })
     }
 }

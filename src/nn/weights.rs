@@ -4,10 +4,16 @@
 //! whose K index runs (row, column, input channel), input channel fastest, each row padded with
 //! zeros to a multiple of 32 so that Q8_0's blocks fit; a depthwise weight is `[channels, 9]`
 //! padded the same way. `{layer}.bias` and `{layer}.slope` (PReLU) are f32 vectors.
+//!
+//! A layer that computes in bytes states in `{layer}.input` the range of the map it reads, as the
+//! vector (scale, zero), and all blocks of a row of its weights share one scale. A layer that writes
+//! a map in bytes states its range in `{layer}.output`.
 
-use super::Activation;
+use super::kernel::{Q8_0, Range};
+use super::{Activation, Level, LevelError};
+use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::io::Cursor;
 
 /// Why a network could not be loaded.
@@ -31,19 +37,34 @@ pub enum WeightsError {
     /// The file does not say something about its network.
     #[error("the weights do not tell {0}; models and program do not belong together")]
     Metadata(String),
+    /// The instructions that were asked for are not those of this processor.
+    #[error(transparent)]
+    Level(#[from] LevelError),
 }
 
 /// A network's tensors by name.
 pub struct Weights<'a> {
     content: Content,
     file: &'a [u8],
+    level: Level,
 }
 
 impl<'a> Weights<'a> {
-    /// Reads the directory of a GGUF file.
+    /// Reads the directory of a GGUF file. The network will use the processor's best instructions,
+    /// or those that `DOORWARD_CPU` names.
     pub fn read(file: &'a [u8]) -> Result<Self, WeightsError> {
+        Self::read_for(file, Level::detect()?)
+    }
+
+    /// The same for instructions chosen by the caller.
+    pub fn read_for(file: &'a [u8], level: Level) -> Result<Self, WeightsError> {
         let content = Content::read(&mut Cursor::new(file))?;
-        Ok(Self { content, file })
+        Ok(Self { content, file, level })
+    }
+
+    /// The instructions that the network is to use.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, WeightsError> {
@@ -60,15 +81,44 @@ impl<'a> Weights<'a> {
     ) -> Result<Tensor, WeightsError> {
         let name = format!("{layer}.weight");
         let tensor = self.tensor(&name)?;
-        let padded = inputs.div_ceil(32) * 32;
-        if tensor.dims() != [outputs, padded] {
-            return Err(WeightsError::Shape {
-                layer: name,
-                found: format!("{:?}", tensor.dims()),
-                expected: format!("[{outputs}, {padded}]"),
-            });
-        }
+        expect(name, tensor.dims(), &[outputs, inputs.next_multiple_of(Q8_0::GROUP)])?;
         Ok(tensor.narrow(1, 0, inputs)?.contiguous()?)
+    }
+
+    /// `{layer}.weight` row after row, without its padding.
+    pub(super) fn rows(
+        &self,
+        layer: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Vec<f32>, WeightsError> {
+        Ok(self.matrix(layer, outputs, inputs)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// `{layer}.weight` in its 8 bits, if the file has it so; `inputs` is a multiple of 32.
+    pub(super) fn bytes(
+        &self,
+        layer: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Option<Q8_0>, WeightsError> {
+        let name = format!("{layer}.weight");
+        let tensor = self.content.tensor(&mut Cursor::new(self.file), &name, &Device::Cpu)?;
+        expect(name, tensor.shape().dims(), &[outputs, inputs])?;
+        if tensor.dtype() != GgmlDType::Q8_0 || !inputs.is_multiple_of(Q8_0::GROUP) {
+            return Ok(None);
+        }
+        // Each group is an f16 and 32 bytes.
+        let data = tensor.data()?;
+        let (mut scales, mut weights) = (Vec::new(), Vec::with_capacity(outputs * inputs));
+        for group in data.chunks_exact(2 + Q8_0::GROUP) {
+            scales.extend_from_slice(&group[..2]);
+            weights.extend(group[2..].iter().map(|byte| byte.cast_signed()));
+        }
+        let groups = scales.len() / 2;
+        let scales = Tensor::from_raw_buffer(&scales, DType::F16, &[groups], &Device::Cpu)?;
+        let scales = scales.to_dtype(DType::F32)?.to_vec1()?;
+        Ok(Some(Q8_0 { weights, scales, columns: inputs }))
     }
 
     /// Outputs of a layer, for networks whose widths only their file knows.
@@ -99,15 +149,61 @@ impl<'a> Weights<'a> {
         Ok(Activation::PRelu(self.vector(format!("{layer}.slope"), channels)?))
     }
 
+    /// What the bytes of a layer's input (`{layer}.input`) or output (`{layer}.output`) stand for;
+    /// `None` where it reads or writes values.
+    pub(super) fn range(&self, name: &str) -> Result<Option<Range>, WeightsError> {
+        if !self.content.tensor_infos.contains_key(name) {
+            return Ok(None);
+        }
+        let found = self.vector(name.to_owned(), 2)?;
+        let (scale, zero) = (found[0], found[1]);
+        let sound = scale.is_normal() && scale > 0.0 && zero.fract() == 0.0;
+        if !sound || !(0.0..=255.0).contains(&zero) {
+            let (found, expected) = (format!("{found:?}"), "a scale and a byte".to_owned());
+            return Err(WeightsError::Shape { layer: name.to_owned(), found, expected });
+        }
+        Ok(Some(Range { scale, zero: zero as u8 }))
+    }
+
+    /// The weights of a layer that computes in bytes: the first `columns` of each row, and a scale a
+    /// row.
+    pub(super) fn byte_rows(
+        &self,
+        layer: &str,
+        outputs: usize,
+        columns: usize,
+    ) -> Result<(Vec<i8>, Vec<f32>), WeightsError> {
+        let padded = columns.next_multiple_of(Q8_0::GROUP);
+        let shape = |found: &str| WeightsError::Shape {
+            layer: format!("{layer}.weight"),
+            found: found.to_owned(),
+            expected: "Q8_0 with one scale a row".to_owned(),
+        };
+        let Some(stored) = self.bytes(layer, outputs, padded)? else {
+            return Err(shape("another type"));
+        };
+        let mut scales = Vec::with_capacity(outputs);
+        for row in stored.scales.chunks_exact(padded / Q8_0::GROUP) {
+            if row.iter().any(|scale| *scale != row[0]) {
+                return Err(shape("several scales in a row"));
+            }
+            scales.push(row[0]);
+        }
+        let rows = stored.weights.chunks_exact(padded);
+        Ok((rows.flat_map(|row| &row[..columns]).copied().collect(), scales))
+    }
+
     fn vector(&self, name: String, length: usize) -> Result<Vec<f32>, WeightsError> {
         let tensor = self.tensor(&name)?;
-        if tensor.dims() != [length] {
-            return Err(WeightsError::Shape {
-                layer: name,
-                found: format!("{:?}", tensor.dims()),
-                expected: format!("[{length}]"),
-            });
-        }
+        expect(name, tensor.dims(), &[length])?;
         Ok(tensor.to_vec1()?)
     }
+}
+
+fn expect(layer: String, found: &[usize], expected: &[usize]) -> Result<(), WeightsError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+    Err(WeightsError::Shape { layer, found, expected })
 }

@@ -1,17 +1,20 @@
 //! Operators that see a whole activation map at once: its weighted sum, and weights a channel that
 //! the map gives itself.
 
-use super::{Activation, Linear, Weights, WeightsError};
-use candle_core::{Result, Tensor};
-use candle_nn::Module;
-use candle_nn::ops::sigmoid;
+use super::kernel::{Weigh, WholeMap};
+use super::lanes::BLOCK;
+use super::level::Level;
+use super::{Activation, Map, Pointwise, Weights, WeightsError};
+use candle_core::{Result, bail};
 
 /// A depthwise convolution whose filters are as large as the map: one number a channel.
 pub struct WholeDepthwise {
-    /// `[height · width, channels]`.
-    taps: Tensor,
-    /// `[1, channels]`.
-    bias: Tensor,
+    /// `[blocks, side, side, 16]`.
+    taps: Vec<f32>,
+    bias: Vec<f32>,
+    channels: usize,
+    side: usize,
+    level: Level,
 }
 
 impl WholeDepthwise {
@@ -22,18 +25,32 @@ impl WholeDepthwise {
         channels: usize,
         side: usize,
     ) -> std::result::Result<Self, WeightsError> {
-        let taps = weights.matrix(layer, channels, side * side)?.t()?.contiguous()?;
-        let bias = Tensor::from_vec(weights.bias(layer, channels)?, (1, channels), taps.device())?;
-        Ok(Self { taps, bias })
+        let pixels = side * side;
+        let padded = channels.next_multiple_of(BLOCK);
+        let mut taps = vec![0.0; padded * pixels];
+        for (channel, filter) in
+            weights.rows(layer, channels, pixels)?.chunks_exact(pixels).enumerate()
+        {
+            for (pixel, weight) in filter.iter().enumerate() {
+                taps[(channel / BLOCK * pixels + pixel) * BLOCK + channel % BLOCK] = *weight;
+            }
+        }
+        let mut bias = weights.bias(layer, channels)?;
+        bias.resize(padded, 0.0);
+        Ok(Self { taps, bias, channels, side, level: weights.level() })
     }
-}
 
-impl Module for WholeDepthwise {
-    /// `x` is `[side, side, channels]`; the result `[1, channels]`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (height, width, channels) = x.dims3()?;
-        let products = (x.reshape((height * width, channels))? * &self.taps)?;
-        products.sum_keepdim(0)? + &self.bias
+    /// `x` is `[side, side, channels]`; `y` becomes `[1, 1, channels]`.
+    pub fn forward(&self, x: &Map, y: &mut Map) -> Result<()> {
+        let Self { channels, side, .. } = *self;
+        if x.shape() != (side, side, channels) {
+            bail!("filters of {side}x{side}x{channels} on a map of {:?}", x.shape());
+        }
+        x.expect_range(None)?;
+        y.fill_from((1, 1, channels), None, x, |output: &mut [f32], input| {
+            let (taps, bias) = (&self.taps, &self.bias);
+            self.level.run(WholeMap { input, pixels: side * side, taps, bias, output });
+        })
     }
 }
 
@@ -41,33 +58,67 @@ impl Module for WholeDepthwise {
 ///
 /// J. Hu, L. Shen, G. Sun, "Squeeze-and-Excitation Networks", 2018.
 pub struct SqueezeExcite {
-    squeeze: Linear,
-    excite: Linear,
+    mean: WholeDepthwise,
+    squeeze: Pointwise,
+    excite: Pointwise,
+    level: Level,
+}
+
+/// What lies between a map and its weights.
+pub struct Squeezed([Map; 3]);
+
+impl Squeezed {
+    /// Empty.
+    pub fn new() -> Result<Self> {
+        Ok(Self([Map::new()?, Map::new()?, Map::new()?]))
+    }
 }
 
 impl SqueezeExcite {
-    /// Reads the layers `{name}.fc1` and `{name}.fc2`.
+    /// Reads the layers `{name}.fc1` and `{name}.fc2`, for maps of `side` × `side`.
     pub fn load(
         weights: &Weights<'_>,
         name: &str,
         channels: usize,
+        side: usize,
     ) -> std::result::Result<Self, WeightsError> {
         let (first, second) = (format!("{name}.fc1"), format!("{name}.fc2"));
         let hidden = weights.outputs(&first)?;
+        let level = weights.level();
+        let padded = channels.next_multiple_of(BLOCK);
+        let pixels = side * side;
         Ok(Self {
-            squeeze: Linear::load(weights, &first, channels, hidden, Activation::Relu)?,
-            excite: Linear::load(weights, &second, hidden, channels, Activation::Identity)?,
+            mean: WholeDepthwise {
+                taps: vec![1.0 / pixels as f32; padded * pixels],
+                bias: vec![0.0; padded],
+                channels,
+                side,
+                level,
+            },
+            squeeze: Pointwise::load(weights, &first, channels, hidden, Activation::Relu)?,
+            excite: Pointwise::load(weights, &second, hidden, channels, Activation::Identity)?,
+            level,
         })
     }
-}
 
-impl Module for SqueezeExcite {
-    /// `x` is `[height, width, channels]`, and so is the result.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (height, width, channels) = x.dims3()?;
-        let pixels = x.reshape((height * width, channels))?;
-        let means = pixels.mean_keepdim(0)?;
-        let shares = sigmoid(&self.excite.forward(&self.squeeze.forward(&means)?)?)?;
-        pixels.broadcast_mul(&shares)?.reshape((height, width, channels))
+    /// Weighs the channels of `x` and adds `residual`, which has its shape.
+    pub fn forward_plus(&self, residual: &Map, x: &mut Map, between: &mut Squeezed) -> Result<()> {
+        let [means, hidden, weights] = &mut between.0;
+        self.mean.forward(x, means)?;
+        self.squeeze.forward(means, hidden)?;
+        self.excite.forward(hidden, means)?;
+        weights.fill_from(means.shape(), None, means, |weights: &mut [f32], x: &[f32]| {
+            for (weight, x) in weights.iter_mut().zip(x) {
+                *weight = 1.0 / (1.0 + (-x).exp());
+            }
+        })?;
+        let (height, width, _) = x.shape();
+        if residual.shape() != x.shape() {
+            bail!("a residual of {:?} for {:?}", residual.shape(), x.shape());
+        }
+        residual.expect_range(None)?;
+        x.update_by_two((weights, residual), |map: &mut [f32], weights, plus| {
+            self.level.run(Weigh { map, pixels: height * width, weights, plus });
+        })
     }
 }

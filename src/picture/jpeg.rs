@@ -71,6 +71,30 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
     }
 }
 
+/// How many bytes the JPEG file takes that `bytes` start with, its end marker included; what follows does
+/// not count, nor do the end markers of previews within its segments. `None` if it is none, or is cut off.
+///
+/// Cameras state lengths of frames that are too large; files of many frames have none at all.
+pub fn length(bytes: &[u8]) -> Option<usize> {
+    if !bytes.starts_with(MAGIC) {
+        return None;
+    }
+    let mut at = 2;
+    loop {
+        let (marker, body_at) = next_marker(bytes, at)?;
+        at = match marker {
+            EOI => return Some(body_at),
+            SOI | RST0..=RST7 | 0x01 => body_at,
+            _ => {
+                let length = bytes.get(body_at..body_at + 2)?;
+                let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+                let end = body_at + length.max(2);
+                if marker == SOS { scan_end(bytes, end)? } else { end }
+            }
+        };
+    }
+}
+
 /// The next marker at or behind `at`, and where its body starts. Stray bytes are stepped over, as every
 /// viewer does: `FF 00` and `FF FF` are no markers.
 fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
@@ -305,6 +329,20 @@ mod tests {
     fn the_end_marker_of_a_preview_is_not_the_end() {
         let preview = segment(APP1, &file(&[frame(), scan(), eoi()]));
         assert!(essence(&file(&[preview, frame(), scan()])).is_err());
+    }
+
+    #[test]
+    fn the_length_of_a_file_among_others() {
+        let preview = segment(APP1, &file(&[frame(), scan(), eoi()]));
+        let one = file(&[preview, frame(), scan(), eoi()]);
+        let stream = [&one[..], b"filler", &one].concat();
+        assert_eq!(length(&stream), Some(one.len()));
+        assert_eq!(length(&stream[one.len()..]), None);
+        for cut in 0..one.len() {
+            assert_eq!(length(&one[..cut]), None, "{cut}");
+        }
+        // A segment that states no length of its own moves on nevertheless.
+        assert_eq!(length(&[0xFF, SOI, 0xFF, APP0, 0, 0, 0xFF, EOI]), Some(8));
     }
 
     #[test]

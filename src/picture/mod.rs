@@ -1,7 +1,8 @@
 //! Untrusted image bytes in, RGB pixels out.
 //!
 //! [`source`] tells what the `image` field of a request stands for, [`fetch`] gets the bytes behind a URL
-//! within the bounds of [`allow`], [`mod@decode`] makes pixels of bytes, and [`shape`] moves them. Nothing here
+//! within the bounds of [`allow`], [`mod@decode`] makes pixels of bytes, [`yuv`] those of a camera's raw frames,
+//! and [`shape`] moves them. Nothing here
 //! trusts what comes from outside, and no pixel is ever written to a log.
 
 pub mod allow;
@@ -12,9 +13,11 @@ mod jpeg;
 mod png;
 pub mod shape;
 pub mod source;
+pub mod yuv;
 
 pub use decode::{DecodeError, Limits, decode};
 pub use fetch::{FetchError, Fetcher};
+pub use jpeg::length as jpeg_length;
 pub use shape::Border;
 pub use source::Source;
 

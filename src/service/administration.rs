@@ -10,6 +10,7 @@ use super::payload::Payload;
 use super::raw::Given;
 use super::reply::Reply;
 use super::settings::{Permission, UnknownPermission};
+use super::trail::Trail;
 use super::valid::{ID, is_id};
 use serde_json::{Map, Value, json};
 
@@ -78,12 +79,14 @@ impl Payload<'_> {
 /// Does it. The answer to `app/create` and `app/rotate` holds the key, for the only time.
 pub(super) fn administer(
     applications: &Applications,
+    trail: &Trail,
     administration: Administration,
 ) -> Result<Reply, Failure> {
     match administration {
         Administration::Create(creation) => {
             let (listed, key) = applications.create(creation).map_err(refused)?;
             tracing::info!(app_id = listed.id, name = listed.name, "application made");
+            trail.application("app/create", &listed.id, &listed.name, Some(allowed(&listed)));
             let mut reply = Reply::success(Operation::AppCreate);
             reply.extend(block(&listed, Some(key.reveal())));
             Ok(reply)
@@ -91,6 +94,7 @@ pub(super) fn administer(
         Administration::Rotate(app) => {
             let (listed, key) = applications.rotate(&app).map_err(refused)?;
             tracing::info!(app_id = listed.id, name = listed.name, "application has another key");
+            trail.application("app/rotate", &listed.id, &listed.name, None);
             let mut reply = Reply::success(Operation::AppRotate);
             reply.extend(block(&listed, Some(key.reveal())));
             Ok(reply)
@@ -98,6 +102,7 @@ pub(super) fn administer(
         Administration::Revoke(app) => {
             let listed = applications.revoke(&app).map_err(refused)?;
             tracing::info!(app_id = listed.id, name = listed.name, "application revoked");
+            trail.application("app/revoke", &listed.id, &listed.name, None);
             let mut reply = Reply::success(Operation::AppRevoke);
             reply.insert("app_id", listed.id);
             reply.insert("name", listed.name);
@@ -121,6 +126,10 @@ fn refused(error: ApplicationsError) -> Failure {
     }
 }
 
+fn allowed(listed: &Listed) -> Value {
+    listed.allow.iter().map(|permission| permission.name()).collect()
+}
+
 /// An application in an answer; times are Unix seconds, the last use to the day.
 fn block(listed: &Listed, key: Option<&str>) -> Map<String, Value> {
     let quota = listed.quota.map(|quota| {
@@ -132,14 +141,13 @@ fn block(listed: &Listed, key: Option<&str>) -> Map<String, Value> {
         Value::Object(kinds.collect())
     });
     let mode = if quota.is_some() { "testing" } else { "live" };
-    let allow: Vec<_> = listed.allow.iter().map(|permission| permission.name()).collect();
     let fields = [
         ("app_id", Some(listed.id.as_str().into())),
         ("api_key", key.map(Value::from)),
         ("name", Some(listed.name.as_str().into())),
         ("mode", Some(mode.into())),
         ("quota", quota),
-        ("allow", Some(allow.into())),
+        ("allow", Some(allowed(listed))),
         ("created", Some(listed.created.into())),
         ("last_used", listed.last_used.map(Value::from)),
     ];

@@ -32,7 +32,7 @@ pub(super) fn advice(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
     let codes = [
         (checks.is_liveness && !checks.validate_quality, "quality_not_validated_with_liveness"),
         (seen.nface > 1, "several_faces"),
-        (cut_by_border(seen), "face_cut_by_border"),
+        (reaches_over(seen.picture, seen.face), "face_cut_by_border"),
         (!is_4_3(seen.picture), "aspect_not_4_3"),
         (backlit(seen), "backlit"),
         (seen.face.width < SMALL, "face_too_small"),
@@ -40,9 +40,9 @@ pub(super) fn advice(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
     codes.into_iter().filter_map(|(applies, code)| applies.then_some(code)).collect()
 }
 
-fn cut_by_border(seen: &Seen) -> bool {
-    let face = seen.face;
-    let (width, height) = (seen.picture.width() as f32, seen.picture.height() as f32);
+/// Whether a face is cut by the picture's border.
+pub(super) fn reaches_over(picture: &Picture, face: &Detection) -> bool {
+    let (width, height) = (picture.width() as f32, picture.height() as f32);
     let over = (-face.x).max(face.x + face.width - width) / face.width;
     let under = (-face.y).max(face.y + face.height - height) / face.height;
     over > CUT || under > CUT

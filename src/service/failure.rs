@@ -102,7 +102,12 @@ pub(super) enum Failure {
     ImageFormat { field: ImageField, why: String },
     /// There is no camera to take the image from.
     #[error("Camera unavailable")]
-    Camera(ImageField),
+    Camera {
+        /// Of an operation that has one.
+        field: Option<ImageField>,
+        /// What is wrong with the camera, and what to do about it.
+        why: String,
+    },
     /// verify and the subject operations: no subject_id.
     #[error("Missing payload: subject_id")]
     SubjectAbsent,
@@ -126,7 +131,7 @@ pub(super) enum Failure {
     Limit(u32),
     /// The detector found none.
     #[error("Face not detected in image")]
-    NoFace(ImageField),
+    NoFace(Option<ImageField>),
     /// No application has this App-ID and API-Key.
     #[error("Authorization failed")]
     Unauthorized,
@@ -136,6 +141,9 @@ pub(super) enum Failure {
     /// This client may not do that.
     #[error("Permission denied")]
     Permission { why: String },
+    /// The door did not unlock.
+    #[error("Door did not unlock")]
+    Door { why: String },
     /// A bug, a damaged file, a full disk.
     #[error("Internal server error")]
     Internal {
@@ -174,7 +182,7 @@ impl Failure {
             Failure::Unauthorized => 401,
             Failure::Permission { .. } | Failure::Quota(_) => 403,
             Failure::Internal { .. } => 500,
-            Failure::Busy | Failure::Camera(_) => 503,
+            Failure::Busy | Failure::Camera { .. } | Failure::Door { .. } => 503,
             _ => 400,
         }
     }
@@ -193,7 +201,7 @@ impl Failure {
             Failure::ImageTimeout(field) => image(field, "TIMEOUT"),
             Failure::ImageSize { field, .. } => image(field, "SIZE"),
             Failure::ImageFormat { field, .. } => image(field, "FORMAT"),
-            Failure::Camera(_) => "CAMERA_UNAVAILABLE".into(),
+            Failure::Camera { .. } => "CAMERA_UNAVAILABLE".into(),
             Failure::SubjectAbsent => "MISSING_PAYLOAD_SUBJECT_ID".into(),
             Failure::SubjectMissing => "INVALID_PAYLOAD_SUBJECT_ID_MISSING".into(),
             Failure::Subject { .. } => "INVALID_PAYLOAD_SUBJECT_ID".into(),
@@ -210,6 +218,7 @@ impl Failure {
                 format!("INSUFFICIENT_QUOTA_{}", kind.name().to_ascii_uppercase())
             }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
+            Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
             Failure::Internal { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
         }
@@ -221,11 +230,10 @@ impl Failure {
             Failure::Payload { field, .. } => field.as_deref(),
             Failure::ImageAbsent(field)
             | Failure::ImageTimeout(field)
-            | Failure::Camera(field)
-            | Failure::NoFace(field)
             | Failure::ImageMissing { field, .. }
             | Failure::ImageSize { field, .. }
             | Failure::ImageFormat { field, .. } => Some(field.name()),
+            Failure::Camera { field, .. } | Failure::NoFace(field) => field.map(ImageField::name),
             Failure::SubjectAbsent | Failure::SubjectMissing | Failure::Subject { .. } => {
                 Some("subject_id")
             }
@@ -235,6 +243,7 @@ impl Failure {
             Failure::Unauthorized
             | Failure::Quota(_)
             | Failure::Permission { .. }
+            | Failure::Door { .. }
             | Failure::Internal { .. }
             | Failure::Busy => None,
         }
@@ -248,8 +257,9 @@ impl Failure {
             | Failure::ImageSize { why, .. }
             | Failure::ImageFormat { why, .. }
             | Failure::Subject { why }
+            | Failure::Door { why }
+            | Failure::Camera { why, .. }
             | Failure::Permission { why } => Some(why),
-            Failure::Camera(_) => Some("no camera is configured; send the image itself"),
             _ => None,
         }
     }
@@ -277,7 +287,7 @@ mod tests {
         let cases: [(Failure, u16, &str, &str); 17] = [
             (Failure::payload("x"), 400, "INVALID_PAYLOAD", "Invalid Payload"),
             (
-                Failure::NoFace(ImageField::Image),
+                Failure::NoFace(Some(ImageField::Image)),
                 400,
                 "FACE_NOT_DETECTED",
                 "Face not detected in image",
@@ -290,7 +300,12 @@ mod tests {
             ),
             (Failure::internal("x"), 500, "INTERNAL_SERVER_ERROR", "Internal server error"),
             (Failure::Busy, 503, "BUSY", "Busy"),
-            (Failure::Camera(ImageField::Image), 503, "CAMERA_UNAVAILABLE", "Camera unavailable"),
+            (
+                Failure::Camera { field: None, why: "x".into() },
+                503,
+                "CAMERA_UNAVAILABLE",
+                "Camera unavailable",
+            ),
             (Failure::Unauthorized, 401, "UNAUTHORIZED", "Authorization failed"),
             (
                 Failure::Quota(Kind::Enroll),

@@ -42,10 +42,11 @@ impl Kind {
 
 const ONE_IMAGE: &[Operation] = &[Enroll, Verify, Search, Liveness];
 const CHECKED: &[Operation] = &[Enroll, Verify, Search, Liveness, Compare];
-const LIVENESS_ASKED: &[Operation] = &[Enroll, Verify, Compare];
-const LIVENESS_CHOSEN: &[Operation] = &[Enroll, Verify, Search, Compare];
+const LIVENESS_ASKED: &[Operation] = &[Enroll, Verify, Compare, EnrollMode];
+const LIVENESS_CHOSEN: &[Operation] = &[Enroll, Verify, Search, Compare, EnrollMode];
 const LEVELLED: &[Operation] = &[Verify, Compare];
-const ABOUT_A_SUBJECT: &[Operation] = &[Enroll, Verify, SubjectGet, SubjectUpdate, SubjectDelete];
+const ABOUT_A_SUBJECT: &[Operation] =
+    &[Enroll, EnrollMode, Verify, SubjectGet, SubjectUpdate, SubjectDelete];
 
 const TABLE: &[Field] = &[
     // Known to every operation.
@@ -57,6 +58,7 @@ const TABLE: &[Field] = &[
     field("image_1", Kind::Text(None), &[Compare]),
     field("image_2", Kind::Text(None), &[Compare]),
     field("capture_timeout_ms", Kind::Number(Some(5000.0)), CHECKED),
+    field("timeout_ms", Kind::Number(Some(15_000.0)), &[EnrollMode]),
     field("subject_id", Kind::Text(None), ABOUT_A_SUBJECT),
     // What is computed and checked.
     field("is_quality", Kind::Bool(Some(true)), CHECKED),
@@ -82,11 +84,18 @@ const TABLE: &[Field] = &[
     field("enabled", Kind::Bool(None), &[SubjectUpdate]),
     field("valid_from", Kind::Number(None), &[SubjectUpdate]),
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
+    // The door.
+    field("reason", Kind::Text(None), &[Unlock]),
     // Who may ask.
     field("testing", Kind::Bool(Some(false)), &[AppCreate]),
     field("quota", Kind::Texts, &[AppCreate]),
     field("allow", Kind::Texts, &[AppCreate]),
     field("app", Kind::Text(None), &[AppRevoke, AppRotate]),
+    // What was done.
+    field("line", Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
+    field("hash", Kind::Text(None), &[AuditVerify]),
+    field("since", Kind::Number(Some(0.0)), &[AuditList]),
+    field("limit", Kind::Number(Some(100.0)), &[AuditList]),
 ];
 
 const fn field(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field {
@@ -148,6 +157,10 @@ mod tests {
             (SubjectList, "limit", Some(Kind::Number(Some(50.0)))),
             (Search, "return_image", Some(Kind::Bool(Some(false)))),
             (Verify, "capture_timeout_ms", Some(Kind::Number(Some(5000.0)))),
+            (EnrollMode, "timeout_ms", Some(Kind::Number(Some(15_000.0)))),
+            (EnrollMode, "is_liveness", Some(Kind::Bool(Some(false)))),
+            (EnrollMode, "image", None),
+            (EnrollMode, "is_quality", None),
             (Search, "subject_id", None),
             (Compare, "image", None),
             (Compare, "subject_id", None),

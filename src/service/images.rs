@@ -1,7 +1,9 @@
-//! From what a request calls its image to the image's bytes: the part of step 8 that waits for the
-//! network, in its own small bound, so that a slow URL holds up nobody else.
+//! From what a request calls its image to the image's bytes, or to the camera's frame: the part of step 8
+//! that waits for the network, in its own small bound, so that a slow URL holds up nobody else.
 
+use super::capture::{NotTaken, Taker};
 use super::failure::{Failure, ImageField};
+use super::recognition::Sight;
 use super::settings::Settings;
 use super::valid::{Image, Source};
 use crate::picture::allow::BadEntry;
@@ -21,6 +23,14 @@ pub(super) struct Bytes {
     pub bytes: Vec<u8>,
 }
 
+/// An image of a request.
+pub(super) enum Given {
+    /// To be decoded.
+    Bytes(Bytes),
+    /// A frame of the camera, and the faces that were found in it.
+    Sight(Box<Sight>),
+}
+
 /// Gets the images of requests.
 pub(super) struct Images {
     fetcher: Arc<Fetcher>,
@@ -37,25 +47,37 @@ impl Images {
         })
     }
 
-    /// The bytes of the reference, if there is one, and of the probe, in this order.
-    pub async fn get(&self, reference: Option<Image>, probe: Image) -> Result<Vec<Bytes>, Failure> {
+    /// The reference, if there is one, and the probe, in this order.
+    pub async fn get(
+        &self,
+        reference: Option<Image>,
+        probe: Image,
+        taker: Taker<'_>,
+    ) -> Result<Vec<Given>, NotTaken> {
         let Some(reference) = reference else {
-            return Ok(vec![self.bytes(probe).await?]);
+            return Ok(vec![self.given(probe, taker).await?]);
         };
-        let (reference, probe) = tokio::join!(self.bytes(reference), self.bytes(probe));
-        together(reference?, probe?)
+        let (reference, probe) =
+            tokio::join!(self.given(reference, taker), self.given(probe, taker));
+        Ok(together(reference?, probe?)?)
     }
 
-    async fn bytes(&self, Image { field, source }: Image) -> Result<Bytes, Failure> {
+    async fn given(
+        &self,
+        Image { field, source }: Image,
+        taker: Taker<'_>,
+    ) -> Result<Given, NotTaken> {
         let bytes = match source {
             Source::Bytes(bytes) => bytes,
             Source::Url(url) => self.fetched(field, url).await?,
-            Source::Camera => return Err(Failure::Camera(field)),
+            Source::Camera(patience) => {
+                return Ok(Given::Sight(Box::new(taker.best(field, patience).await?)));
+            }
             Source::TooLarge(error) => {
-                return Err(Failure::ImageSize { field, why: error.to_string() });
+                return Err(Failure::ImageSize { field, why: error.to_string() }.into());
             }
         };
-        Ok(Bytes { field, bytes })
+        Ok(Given::Bytes(Bytes { field, bytes }))
     }
 
     async fn fetched(&self, field: ImageField, url: String) -> Result<Vec<u8>, Failure> {
@@ -84,11 +106,14 @@ fn refused(field: ImageField, error: &FetchError) -> Failure {
 }
 
 /// Both images of compare, if they are not too large together.
-fn together(reference: Bytes, probe: Bytes) -> Result<Vec<Bytes>, Failure> {
-    let both = reference.bytes.len() + probe.bytes.len();
-    if both > MAX_BOTH {
-        let why = format!("both images have {both} bytes together, at most {MAX_BOTH} are taken");
-        return Err(Failure::ImageSize { field: probe.field, why });
+fn together(reference: Given, probe: Given) -> Result<Vec<Given>, Failure> {
+    if let (Given::Bytes(reference), Given::Bytes(probe)) = (&reference, &probe) {
+        let both = reference.bytes.len() + probe.bytes.len();
+        if both > MAX_BOTH {
+            let why =
+                format!("both images have {both} bytes together, at most {MAX_BOTH} are taken");
+            return Err(Failure::ImageSize { field: probe.field, why });
+        }
     }
     Ok(vec![reference, probe])
 }
@@ -99,7 +124,7 @@ mod tests {
 
     #[test]
     fn both_images_have_one_bound() {
-        let image = |field, length| Bytes { field, bytes: vec![0; length] };
+        let image = |field, length| Given::Bytes(Bytes { field, bytes: vec![0; length] });
         let (first, second) = (ImageField::Image1, ImageField::Image2);
         assert!(together(image(first, MAX_BOTH - 1), image(second, 1)).is_ok());
         let refused = together(image(first, MAX_BOTH), image(second, 1)).err().unwrap();
@@ -113,13 +138,5 @@ mod tests {
         assert_eq!(code(FetchError::TooLarge(1)), "INVALID_PAYLOAD_IMAGE_SIZE");
         assert_eq!(code(FetchError::NotAllowed("x".into())), "INVALID_PAYLOAD_IMAGE_FORMAT");
         assert_eq!(code(FetchError::Failed("x".into())), "INVALID_PAYLOAD_IMAGE_FORMAT");
-    }
-
-    #[tokio::test]
-    async fn a_camera_is_not_there() {
-        let images = Images::new(&Settings::default()).unwrap();
-        let probe = Image { field: ImageField::Image, source: Source::Camera };
-        let refused = images.get(None, probe).await.err().unwrap();
-        assert_eq!((refused.status(), refused.code().as_str()), (503, "CAMERA_UNAVAILABLE"));
     }
 }

@@ -9,8 +9,10 @@
 //! | find out who asks and what they may do | `access`, `applications` | the caller's task |
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
+//! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
 //! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
-//! | the command line's look at gallery and keys | `subjects`, `administration` | a blocking thread: no flood keeps out who would end it |
+//! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit` | a blocking thread: no flood keeps out who would end it |
+//! | leave on record what was done | `trail` | the same thread |
 //! | name what went wrong | `failure`, `checks` | – |
 //! | seal the answer | `reply` | the caller's task |
 //!
@@ -21,14 +23,18 @@ mod access;
 mod administration;
 mod advice;
 mod applications;
+mod audit;
+mod capture;
 mod change;
 mod checks;
+mod door;
 mod failure;
 mod fields;
 mod geometry;
 mod images;
 mod operation;
 mod payload;
+mod poses;
 mod raw;
 mod recognition;
 mod reply;
@@ -37,10 +43,12 @@ mod settings;
 pub mod similarity;
 mod statistics;
 mod subjects;
+mod trail;
 mod valid;
 mod workers;
 
 pub use applications::{Applications, ApplicationsError};
+pub use door::Door;
 pub use operation::Operation;
 pub use raw::MAX_REQUEST_ID;
 pub use request::{Answer, Body, Caller, Credentials, Request, Sender};
@@ -48,35 +56,60 @@ pub use settings::{
     Auth, BadClient, Permission, Settings, UnknownAuth, UnknownPermission, clients,
 };
 
+use crate::camera::Camera;
 use crate::face::Analyzer;
 use crate::gallery::{self, Gallery};
+use crate::outbox::{Chain, Outbox};
 use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
+use capture::{NotTaken, Taker};
 use change::decides_entry;
 use failure::Failure;
-use images::Images;
+use images::{Given, Images};
 use raw::Raw;
-use recognition::{Job, Recognizer};
+use recognition::{Author, Job, Recognizer};
 use reply::Reply;
 use serde_json::{Map, Value, json};
-use statistics::{Statistics, Times};
+use statistics::Statistics;
+pub(crate) use statistics::Times;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+use tokio::sync::{Semaphore, watch};
+use trail::Trail;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
 
 /// The face service of one terminal. Shared by all transports.
 ///
-/// Its parts end in the order in which they stand here: the work, then the file of the applications,
-/// then the gallery, whose lock is what the next process waits for.
+/// Its parts end in the order in which they stand here: the work, then the files of the applications
+/// and the events, then the gallery, whose lock is what the next process waits for.
 pub struct Service {
     workers: Workers,
     images: Images,
     statistics: Statistics,
     applications: Arc<Applications>,
+    trail: Arc<Trail>,
     recognizer: Arc<Recognizer>,
+    door: Option<Arc<dyn Door>>,
+    camera: OnceLock<Camera>,
+    /// Places before the camera.
+    captures: Arc<Semaphore>,
+}
+
+/// What the service works with.
+pub struct Parts {
+    /// The networks.
+    pub analyzer: Arc<Analyzer>,
+    /// Who is enrolled.
+    pub gallery: Arc<Gallery>,
+    /// Who may ask by key.
+    pub applications: Applications,
+    /// Where events and the audit log go.
+    pub outbox: Arc<Outbox>,
+    /// The door, if there is one.
+    pub door: Option<Arc<dyn Door>>,
 }
 
 /// Why the service does not start.
@@ -94,10 +127,7 @@ pub enum StartError {
 struct Admitted {
     operation: Operation,
     valid: Valid,
-    /// Whether its sender may change who is let in.
-    admin: bool,
-    /// Whether it came from the command line.
-    local: bool,
+    by: Author,
 }
 
 /// A request that is to be done, and what it has taken of its application's quota.
@@ -106,18 +136,37 @@ type Reserved = (Admitted, Option<Reservation>);
 impl Service {
     /// Starts the worker threads; they end when the service is dropped.
     pub fn new(
-        analyzer: Arc<Analyzer>,
-        gallery: Arc<Gallery>,
-        applications: Applications,
+        Parts { analyzer, gallery, applications, outbox, door }: Parts,
         settings: Settings,
     ) -> Result<Self, StartError> {
+        let trail = Arc::new(Trail::new(outbox));
         Ok(Self {
             applications: Arc::new(applications),
             images: Images::new(&settings)?,
             statistics: Statistics::start(),
             workers: Workers::start(settings.vision_threads, settings.queue)?,
-            recognizer: Arc::new(Recognizer { analyzer, gallery, settings }),
+            recognizer: Arc::new(Recognizer {
+                analyzer,
+                trail: Arc::clone(&trail),
+                gallery,
+                settings,
+            }),
+            trail,
+            door,
+            camera: OnceLock::new(),
+            captures: Arc::new(Semaphore::new(capture::AT_A_TIME)),
         })
+    }
+
+    /// Gives the service the camera that `camera:` stands for. The first one stays.
+    pub fn attach(&self, camera: Camera) {
+        // One that has a camera needs no other.
+        let _ = self.camera.set(camera);
+    }
+
+    /// Whether there is a camera, with frames or without.
+    pub fn has_camera(&self) -> bool {
+        self.camera.get().is_some()
     }
 
     /// Answers one request. Never panics; waits for nothing unboundedly.
@@ -198,6 +247,7 @@ impl Service {
 
     /// Versions and states: what `health` answers beside the common fields. Never waits.
     pub fn health(&self) -> Map<String, Value> {
+        let (outbox, audit) = self.records();
         let fields = [
             ("health", json!("up")),
             ("device_id", json!(self.recognizer.settings.device_id)),
@@ -210,10 +260,35 @@ impl Service {
                     "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
                 }),
             ),
-            ("camera", json!("not configured")),
-            ("door", json!("not configured")),
+            ("outbox", outbox),
+            ("audit", audit),
+            (
+                "camera",
+                self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
+            ),
+            ("door", self.door.as_ref().map_or(json!("not configured"), |door| door.state())),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// What waits for the broker and what was lost; and the head of the audit log, to be kept by
+    /// whoever wants to know later that nothing was rewritten.
+    fn records(&self) -> (Value, Value) {
+        let stats = self.trail.outbox().stats();
+        let outbox = json!({
+            "depth": stats.depth,
+            "last_seq": stats.last_seq,
+            "delivered": stats.delivered,
+            "dropped": stats.dropped,
+            "not_recorded": stats.not_recorded,
+        });
+        let Chain { first, last, head, .. } = stats.audit;
+        (outbox, json!({ "first": first, "last": last, "head": head }))
+    }
+
+    /// Changes with every change of the gallery.
+    pub fn gallery_changes(&self) -> watch::Receiver<u64> {
+        self.trail.gallery_changes()
     }
 
     /// Who sent a request: what a transport knows it by beside the `request_id`, so that nobody
@@ -273,11 +348,13 @@ impl Service {
         }
         let reservation = match (&valid, access.application()) {
             (Valid::Face(face), Some(id)) => self.reserve(id, face.spends(operation))?,
+            (Valid::Poses(poses), Some(id)) => self.reserve(id, poses.spends())?,
             _ => None,
         };
         let admin = access.may(Permission::Admin);
-        let local = access.sender == Sender::Local;
-        Ok((Admitted { operation, valid, admin, local }, reservation))
+        let may_search = admin || access.may(Permission::Search);
+        let by = Author { sender: access.sender.clone(), admin, may_search };
+        Ok((Admitted { operation, valid, by }, reservation))
     }
 
     /// Step 7.
@@ -291,24 +368,43 @@ impl Service {
     /// Step 8 onwards.
     async fn done(
         &self,
-        Admitted { operation, valid, admin, local }: Admitted,
+        Admitted { operation, valid, by }: Admitted,
         expires: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
         let recognizer = Arc::clone(&self.recognizer);
+        let trail = Arc::clone(&self.trail);
+        let local = by.sender == Sender::Local;
+        let taker = Taker {
+            camera: self.camera.get(),
+            places: &self.captures,
+            workers: &self.workers,
+            recognizer: &self.recognizer,
+            expires,
+        };
         match valid {
             Valid::Face(FaceRequest { reference, probe, checks, task }) => {
-                let images = match self.images.get(reference, probe).await {
+                let began = Instant::now();
+                let images = match self.images.get(reference, probe, taker).await {
                     Ok(images) => images,
-                    Err(failure) => return Ok(Err(failure)),
+                    Err(NotTaken::Refused(failure)) => return Ok(Err(failure)),
+                    Err(NotTaken::NotDone(not_done)) => return Err(not_done),
                 };
-                let job = Job { operation, images, checks, task, admin };
+                if images.iter().any(|image| matches!(image, Given::Sight(_))) {
+                    times.took("capture", began);
+                }
+                let job = Job { operation, images, checks, task, by };
                 let mut stages = times.clone();
                 let work = move || (recognizer.answer(job, &mut stages), stages);
                 let (result, stages) = self.workers.run(expires, work).await?;
                 *times = stages;
                 Ok(result)
             }
+            Valid::Poses(request) => match request.done(taker, by, times).await {
+                Ok(reply) => Ok(Ok(reply)),
+                Err(NotTaken::Refused(failure)) => Ok(Err(failure)),
+                Err(NotTaken::NotDone(not_done)) => Err(not_done),
+            },
             Valid::SubjectList { limit, cursor } => {
                 let work = move || subjects::list(&recognizer.gallery, limit, cursor.as_deref());
                 self.turn(local, expires, work).await
@@ -318,12 +414,25 @@ impl Service {
                 self.turn(local, expires, work).await
             }
             Valid::SubjectUpdate { id, change } => {
-                let work = move || subjects::update(&recognizer.gallery, &id, change);
+                let work =
+                    move || subjects::update(&recognizer.gallery, &trail, &by.sender, &id, change);
                 self.turn(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
-                let work = move || subjects::delete(&recognizer.gallery, &id);
+                let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
                 self.turn(local, expires, work).await
+            }
+            Valid::Unlock { reason } => {
+                let door = match self.unlockable(local) {
+                    Ok(door) => door,
+                    Err(failure) => return Ok(Err(failure)),
+                };
+                // Not behind a queue of pictures: somebody waits at the door.
+                let work = move || match expired(expires) {
+                    true => Err(NotDone::Expired),
+                    false => Ok(door::unlock(&*door, &trail, &by.sender, &reason)),
+                };
+                self.turn(true, expires, work).await?
             }
             Valid::Stats => {
                 let work = move || recognizer.gallery.stats();
@@ -332,7 +441,12 @@ impl Service {
             }
             Valid::Administration(administration) => {
                 let applications = Arc::clone(&self.applications);
-                let work = move || administration::administer(&applications, administration);
+                let work =
+                    move || administration::administer(&applications, &trail, administration);
+                self.turn(local, expires, work).await
+            }
+            Valid::Audit(look) => {
+                let work = move || audit::look(trail.outbox(), look);
                 self.turn(local, expires, work).await
             }
             Valid::Health => {
@@ -341,6 +455,16 @@ impl Service {
                 Ok(Ok(reply))
             }
         }
+    }
+
+    /// The door, if whoever asks may unlock it from afar.
+    fn unlockable(&self, local: bool) -> Result<Arc<dyn Door>, Failure> {
+        if !local && !self.recognizer.settings.remote_unlock {
+            let why = "this door is not unlocked from afar: see door.remote_unlock".to_owned();
+            return Err(Failure::Permission { why });
+        }
+        let none = || Failure::Door { why: "there is no door here: see door.board".to_owned() };
+        self.door.clone().ok_or_else(none)
     }
 
     /// Does `work` without pixels: the command line's at once, anybody else's when its turn comes.

@@ -16,6 +16,8 @@ pub enum Operation {
     Liveness,
     /// 1:1 between two images.
     Compare,
+    /// Store several poses of the person before the camera.
+    EnrollMode,
     /// Who is enrolled, a page at a time.
     SubjectList,
     /// One subject.
@@ -24,6 +26,8 @@ pub enum Operation {
     SubjectUpdate,
     /// Remove a subject with all its templates.
     SubjectDelete,
+    /// Pulse the strike.
+    Unlock,
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -36,28 +40,36 @@ pub enum Operation {
     AppRevoke,
     /// Give an application another key.
     AppRotate,
+    /// Whether the audit log is as it was written.
+    AuditVerify,
+    /// Lines of the audit log.
+    AuditList,
 }
 
 use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 19] = [
         Enroll,
         Verify,
         Search,
         Liveness,
         Compare,
+        EnrollMode,
         SubjectList,
         SubjectGet,
         SubjectUpdate,
         SubjectDelete,
+        Unlock,
         Stats,
         Health,
         AppCreate,
         AppList,
         AppRevoke,
         AppRotate,
+        AuditVerify,
+        AuditList,
     ];
 
     /// The name in the topic, behind `cmd/`.
@@ -68,16 +80,20 @@ impl Operation {
             Search => "search",
             Liveness => "liveness",
             Compare => "compare",
+            EnrollMode => "enroll_mode",
             SubjectList => "subject/list",
             SubjectGet => "subject/get",
             SubjectUpdate => "subject/update",
             SubjectDelete => "subject/delete",
+            Unlock => "unlock",
             Stats => "stats",
             Health => "health",
             AppCreate => "app/create",
             AppList => "app/list",
             AppRevoke => "app/revoke",
             AppRotate => "app/rotate",
+            AuditVerify => "audit/verify",
+            AuditList => "audit/list",
         }
     }
 
@@ -101,25 +117,30 @@ impl Operation {
     /// What an MQTT client must be allowed to do to ask for this; `None`: anybody may ask.
     pub(super) fn permission(self) -> Option<Permission> {
         match self {
-            Enroll => Some(Permission::Enroll),
+            Enroll | EnrollMode => Some(Permission::Enroll),
             Verify => Some(Permission::Verify),
             Search => Some(Permission::Search),
             Liveness => Some(Permission::Liveness),
             Compare => Some(Permission::Compare),
             SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
-            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate => None,
+            Unlock => Some(Permission::Unlock),
+            Stats | Health | AppCreate | AppList | AppRevoke | AppRotate | AuditVerify
+            | AuditList => None,
         }
     }
 
-    /// Whether only the command line has this operation: who may ask is decided by who runs the
-    /// door. For everybody else it does not exist.
+    /// Whether only the command line has this operation: who may ask, and who asked, is the business
+    /// of who runs the door. For everybody else it does not exist.
     pub(super) fn is_local(self) -> bool {
-        matches!(self, AppCreate | AppList | AppRevoke | AppRotate)
+        matches!(self, AppCreate | AppList | AppRevoke | AppRotate | AuditVerify | AuditList)
     }
 
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
-        matches!(self, SubjectList | Stats | Health | AppList)
+        matches!(
+            self,
+            EnrollMode | SubjectList | Stats | Health | AppList | AuditVerify | AuditList
+        )
     }
 }
 
@@ -132,7 +153,7 @@ mod tests {
         for operation in Operation::ALL {
             assert_eq!(Operation::named(operation.name()), Some(operation));
         }
-        assert_eq!(Operation::named("unlock"), None);
+        assert_eq!(Operation::named("lock"), None);
         assert_eq!(Operation::named("Enroll"), None);
     }
 }

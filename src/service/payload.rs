@@ -6,6 +6,7 @@ use super::fields::{self, Kind};
 use super::operation::Operation;
 use super::raw::{Given, MAX_REQUEST_ID, Raw, shortened};
 use crate::gallery::EnrolMode;
+use std::time::Duration;
 
 /// Step 2: that the payload is an object of fields the operation knows, each of its type.
 pub(super) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payload<'r>, Failure> {
@@ -70,6 +71,9 @@ fn known(operation: Operation) -> String {
 /// How long `camera:` may wait for a face.
 const CAPTURE_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 100.0..=15_000.0;
 
+/// How long `enroll_mode` may take: time to turn the head, and no door without its camera for long.
+const POSES_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 1_000.0..=60_000.0;
+
 /// A raw request that has passed step 2.
 pub(super) struct Payload<'r> {
     pub operation: Operation,
@@ -105,6 +109,11 @@ impl Payload<'_> {
         }
     }
 
+    /// A number of milliseconds, within bounds or its default.
+    pub fn milliseconds(&self, name: &str) -> Duration {
+        Duration::from_secs_f64(self.number(name).unwrap_or(0.0).max(0.0) / 1e3)
+    }
+
     /// A text that is not empty.
     pub fn filled(&self, name: &str) -> Option<String> {
         self.text(name).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -121,6 +130,10 @@ impl Payload<'_> {
         if wait.is_some_and(|wait| !CAPTURE_TIMEOUT_MS.contains(&wait)) {
             let why = "`capture_timeout_ms` must be 100 to 15000";
             return Err(Failure::field("capture_timeout_ms", why));
+        }
+        let wait = self.number("timeout_ms");
+        if wait.is_some_and(|wait| !POSES_TIMEOUT_MS.contains(&wait)) {
+            return Err(Failure::field("timeout_ms", "`timeout_ms` must be 1000 to 60000"));
         }
         Ok(())
     }

@@ -5,18 +5,22 @@ use super::advice::{Seen, advice};
 use super::checks::Failed;
 use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
-use super::images::Bytes;
+use super::images::{Bytes, Given};
 use super::operation::Operation;
-use super::reply::{Reply, unix_time};
+use super::reply::Reply;
+use super::request::Sender;
 use super::settings::Settings;
 use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
+use super::trail::Trail;
 use super::valid::{Checks, Task};
+use crate::camera::Frame;
 use crate::face::{
     Analyzer, Attributes, Detection, Embedding, FaceError, Faces, Liveness, Portrait, Quality,
 };
-use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
+use crate::gallery::{Candidate, EnrolMode, Enrolled, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
+use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -28,6 +32,7 @@ const CROP_QUALITY: u8 = 90;
 /// The networks, the gallery and what was configured about them.
 pub(super) struct Recognizer {
     pub analyzer: Arc<Analyzer>,
+    pub trail: Arc<Trail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
 }
@@ -36,19 +41,43 @@ pub(super) struct Recognizer {
 pub(super) struct Job {
     pub operation: Operation,
     /// The reference, if any, and the probe.
-    pub images: Vec<Bytes>,
+    pub images: Vec<Given>,
     pub checks: Checks,
     pub task: Task,
-    /// Whether the caller may give a new face to a subject that has groups.
+    pub by: Author,
+}
+
+/// Who wants it done.
+pub(super) struct Author {
+    pub sender: Sender,
+    /// Whether it may give a new face to a subject that has groups.
     pub admin: bool,
+    /// Whether it may be told who else has a face.
+    pub may_search: bool,
+}
+
+/// Somebody else who is enrolled with the face.
+pub(super) struct Duplicate(Candidate);
+
+impl Duplicate {
+    /// Tells whoever may know: else an enrolment would be a search without the permission.
+    pub fn told(found: Option<Self>, by: &Author, meta: &mut Map<String, Value>) {
+        let Some(Self(found)) = found.filter(|_| by.may_search) else { return };
+        if let Some(Value::Array(advice)) = meta.get_mut("advice") {
+            advice.push("already_enrolled".into());
+        }
+        let similarity = shown(similarity(found.cosine));
+        let duplicate = json!({ "subject_id": found.subject_id, "similarity": similarity });
+        meta.insert("duplicate_of".into(), duplicate);
+    }
 }
 
 /// A picture and the faces in it, one at least.
-struct Sight {
-    picture: Picture,
+pub(super) struct Sight {
+    pub picture: Picture,
     faces: Faces,
     /// The largest.
-    face: Detection,
+    pub face: Detection,
 }
 
 impl Sight {
@@ -73,7 +102,14 @@ struct Judged {
 }
 
 /// The probability from which on a face is live.
-const LIVE: f32 = 50.0;
+pub(super) const LIVE: f32 = 50.0;
+
+/// The block `liveness` of an answer.
+pub(super) fn liveness_block(probability: f32) -> Value {
+    // Cut off, not rounded: what is shown as 50 is live.
+    let shown = (f64::from(probability) * 100.0).floor() / 100.0;
+    json!({ "status": probability >= LIVE, "probability": format!("{shown:.2}") })
+}
 
 impl Judged {
     /// The blocks of the answer.
@@ -96,12 +132,7 @@ impl Judged {
             );
         }
         if let Some((_, probability)) = self.liveness {
-            // Cut off, not rounded: what is shown as 50 is live.
-            let shown = (f64::from(probability) * 100.0).floor() / 100.0;
-            reply.insert(
-                "liveness",
-                json!({ "status": probability >= LIVE, "probability": format!("{shown:.2}") }),
-            );
+            reply.insert("liveness", liveness_block(probability));
         }
     }
 }
@@ -112,19 +143,39 @@ struct Done {
     failed: Failed,
     fields: Map<String, Value>,
     cosine: Option<f32>,
+    /// Who has a template more, and how.
+    enrolled: Option<(String, EnrolMode, Enrolled)>,
+    /// Who else is enrolled with the face.
+    duplicate: Option<Duplicate>,
+}
+
+/// An image on its way to a sight.
+enum Opened {
+    Picture(ImageField, Picture),
+    Sight(Box<Sight>),
 }
 
 impl Recognizer {
     /// Does the job.
     pub fn answer(&self, job: Job, times: &mut Times) -> Result<Reply, Failure> {
-        let mut pictures = Vec::with_capacity(job.images.len());
+        let mut opened = Vec::with_capacity(job.images.len());
         for image in job.images {
-            let picture = times.stage("decode", || self.decoded(&image))?;
-            pictures.push((image.field, picture));
+            opened.push(match image {
+                Given::Bytes(image) => {
+                    let picture = times.stage("decode", || self.decoded(&image))?;
+                    Opened::Picture(image.field, picture)
+                }
+                Given::Sight(sight) => Opened::Sight(sight),
+            });
         }
-        let mut sights = Vec::with_capacity(pictures.len());
-        for (field, picture) in pictures {
-            sights.push(times.stage("detect", || self.sight(field, picture))?);
+        let mut sights = Vec::with_capacity(opened.len());
+        for opened in opened {
+            sights.push(match opened {
+                Opened::Picture(field, picture) => {
+                    times.stage("detect", || self.sight(field, picture))?
+                }
+                Opened::Sight(sight) => *sight,
+            });
         }
         let (Some(probe), reference) = (sights.pop(), sights.pop()) else {
             return Err(Failure::internal("a request without an image passed validation"));
@@ -134,11 +185,16 @@ impl Recognizer {
         let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, job.admin, &probe, &portrait, reference.as_ref(), times)?
+            self.perform(job.task, job.by.admin, &probe, &portrait, reference.as_ref(), times)?
         } else {
             Done { failed, ..Done::default() }
         };
 
+        if let Some((subject_id, mode, enrolled)) = &done.enrolled {
+            let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
+            let (by, timings) = (&job.by.sender, times.milliseconds());
+            self.trail.enrolled(by, subject_id, *mode, enrolled, liveness, timings);
+        }
         let mut reply = Reply::checked(job.operation, done.failed);
         judged.blocks(&mut reply);
         let turn = probe.turn();
@@ -148,7 +204,9 @@ impl Recognizer {
         reply.insert("face_landmark", turn.face_landmark(&probe.face));
         reply.extend(done.fields);
         let scores = scores(&probe.face, &judged, done.cosine);
-        reply.insert("meta", self.meta(&job.checks, &probe, judged.quality, scores, times));
+        let mut meta = self.meta(&job.checks, &probe, judged.quality, scores, times);
+        Duplicate::told(done.duplicate, &job.by, &mut meta);
+        reply.insert("meta", meta);
         Ok(reply)
     }
 
@@ -166,8 +224,31 @@ impl Recognizer {
     /// Step 9.
     fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Failure> {
         let faces = self.analyzer.detect(&picture).map_err(Failure::internal)?;
-        let face = *faces.faces.first().ok_or(Failure::NoFace(field))?;
+        let face = *faces.faces.first().ok_or(Failure::NoFace(Some(field)))?;
         Ok(Sight { picture, faces, face })
+    }
+
+    /// The largest face of a camera's frame, and its quality; `None`: nobody, or no picture.
+    pub fn look(&self, frame: &Frame) -> Result<Option<(Sight, Quality)>, Failure> {
+        let Ok(picture) = frame.picture() else { return Ok(None) };
+        let faces = self.analyzer.faces_in_frame(&picture).map_err(Failure::internal)?;
+        let Some(&face) = faces.first() else { return Ok(None) };
+        let portrait = self.analyzer.portrait(&picture, &face).map_err(Failure::internal)?;
+        let quality = portrait.quality();
+        let faces = Faces { rotation: 0, turned: None, faces };
+        Ok(Some((Sight { picture, faces, face }, quality)))
+    }
+
+    /// Who but `subject_id` is enrolled with one of these faces, at FMR 1e-4; the most similar.
+    pub fn duplicate(&self, faces: &[Embedding], subject_id: &str) -> Option<Duplicate> {
+        // The subject itself may be ahead of the other.
+        let found = faces.iter().flat_map(|face| self.gallery.search(face, 2));
+        let others = found.filter(|candidate| candidate.subject_id != subject_id);
+        let best = others.max_by(|a, b| a.cosine.total_cmp(&b.cosine))?;
+        (similarity(best.cosine) >= Level::Moderate.similarity()).then(|| {
+            tracing::warn!(subject_id, duplicate_of = best.subject_id, "already enrolled");
+            Duplicate(best)
+        })
     }
 
     /// What the request is for, once its checks have passed.
@@ -254,7 +335,9 @@ impl Recognizer {
             true => crop(probe.upright(), &probe.face),
             false => None,
         };
-        self.gallery
+        let duplicate = self.duplicate(std::slice::from_ref(&embedding), &subject_id);
+        let enrolled = self
+            .gallery
             .enroll(Enrolment {
                 subject_id: subject_id.clone(),
                 mode,
@@ -264,13 +347,10 @@ impl Recognizer {
                 max_templates: self.settings.max_templates,
                 time: unix_time(),
             })
-            .map_err(|error| match error {
-                GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
-                GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
-                error => Failure::internal(error),
-            })?;
-        let mut done = Done::default();
-        done.fields.insert("subject_id".into(), subject_id.into());
+            .map_err(not_enrolled)?;
+        let mut done = Done { duplicate, ..Done::default() };
+        done.fields.insert("subject_id".into(), subject_id.as_str().into());
+        done.enrolled = Some((subject_id, mode, enrolled));
         Ok(done)
     }
 
@@ -310,7 +390,7 @@ impl Recognizer {
         quality: Option<Quality>,
         scores: Value,
         times: &Times,
-    ) -> Value {
+    ) -> Map<String, Value> {
         let (picture, nface) = (probe.upright(), probe.faces.faces.len());
         let seen = Seen { picture, nface, face: &probe.face, quality };
         let mut meta = Map::new();
@@ -320,7 +400,16 @@ impl Recognizer {
         meta.insert("advice".into(), advice(checks, &seen).into());
         // Last, so that the total leaves nothing out; second in the contract's order.
         meta.shift_insert(2, "timings_ms".into(), times.block());
-        Value::Object(meta)
+        meta
+    }
+}
+
+/// What the gallery's refusal means to the sender.
+pub(super) fn not_enrolled(error: GalleryError) -> Failure {
+    match error {
+        GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
+        GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
+        error => Failure::internal(error),
     }
 }
 
@@ -349,7 +438,7 @@ fn compared(cosine: f32, level: Level) -> Done {
     fields.insert("similarity".into(), shown(value).into());
     fields.insert("similarity_status".into(), same.into());
     let failed = Failed::default().and(Failed::SIMILARITY, !same);
-    Done { failed, fields, cosine: Some(cosine) }
+    Done { failed, fields, cosine: Some(cosine), ..Done::default() }
 }
 
 /// The raw scores behind what was judged.
@@ -386,7 +475,7 @@ fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> Value {
 }
 
 /// The face as it is kept beside its template: upright, box × 2, as JPEG.
-fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
+pub(super) fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
     let [left, top, width, height] = geometry::crop_region(face, picture.width(), picture.height());
     let edge = |start: u32, length: u32| (i64::from(start), i64::from(start) + i64::from(length));
     let ((left, right), (top, bottom)) = (edge(left, width), edge(top, height));

@@ -4,9 +4,9 @@ use super::checks::Failed;
 use super::failure::{Failure, UNAUTHORIZED};
 use super::operation::Operation;
 use super::request::Answer;
+use crate::time::unix_time;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An answer but for what is the same in all.
 #[derive(Debug, PartialEq)]
@@ -89,13 +89,6 @@ impl From<&Failure> for Reply {
         }
         reply
     }
-}
-
-/// Unix seconds, UTC, to the microsecond; 0 while the clock stands before 1970.
-pub(super) fn unix_time() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Microseconds since 1970 stay below 2^53 until the year 2255.
-    since.as_micros() as f64 / 1e6
 }
 
 #[cfg(test)]

@@ -98,6 +98,18 @@ pub enum Sender {
     Application(String),
 }
 
+impl fmt::Display for Sender {
+    /// As records name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sender::Local => f.write_str("local"),
+            Sender::Anybody => f.write_str("anybody"),
+            Sender::Client(name) => write!(f, "client:{name}"),
+            Sender::Application(id) => write!(f, "app:{id}"),
+        }
+    }
+}
+
 /// What the service answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {

@@ -48,6 +48,8 @@ pub enum Permission {
     Compare,
     /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name.
     Subject,
+    /// `unlock`, where remote unlock is configured.
+    Unlock,
     /// In addition to `subject` or `enroll`: change who is let in, which is the groups, card,
     /// validity and `enabled` of a subject, and the photo of one that has a group.
     Admin,
@@ -55,13 +57,14 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 7] = [
+    pub const ALL: [Permission; 8] = [
         Permission::Enroll,
         Permission::Verify,
         Permission::Search,
         Permission::Liveness,
         Permission::Compare,
         Permission::Subject,
+        Permission::Unlock,
         Permission::Admin,
     ];
 
@@ -74,15 +77,18 @@ impl Permission {
             Permission::Liveness => "liveness",
             Permission::Compare => "compare",
             Permission::Subject => "subject",
+            Permission::Unlock => "unlock",
             Permission::Admin => "admin",
         }
     }
 }
 
 impl Permission {
-    /// What whoever is let in may do when nothing is said: everything but [`Permission::Admin`].
+    /// What whoever is let in may do when nothing is said: everything but what moves the strike or
+    /// changes who may.
     pub fn granted_unasked() -> BTreeSet<Permission> {
-        Self::ALL.into_iter().filter(|&permission| permission != Permission::Admin).collect()
+        let asked = [Permission::Admin, Permission::Unlock];
+        Self::ALL.into_iter().filter(|permission| !asked.contains(permission)).collect()
     }
 }
 
@@ -157,6 +163,8 @@ pub struct Settings {
     pub max_templates: usize,
     /// Log-odds from which on a face is live before this camera.
     pub liveness_operating_point: f32,
+    /// Whether `unlock` is obeyed; the local command line always may.
+    pub remote_unlock: bool,
     /// How clients show that they may ask.
     pub auth: Auth,
     /// What MQTT clients may do under [`Auth::Broker`], while there is no table of them.
@@ -180,6 +188,7 @@ impl Default for Settings {
             // A few poses with and without glasses.
             max_templates: 10,
             liveness_operating_point: 0.0,
+            remote_unlock: false,
             auth: Auth::default(),
             permissions: Permission::granted_unasked(),
             clients: BTreeMap::new(),
@@ -198,8 +207,8 @@ mod tests {
         }
         assert!("root".parse::<Permission>().is_err());
         let given = Settings::default().permissions;
-        assert_eq!(given.len(), Permission::ALL.len() - 1);
-        assert!(!given.contains(&Permission::Admin));
+        assert_eq!(given.len(), Permission::ALL.len() - 2);
+        assert!(!given.contains(&Permission::Admin) && !given.contains(&Permission::Unlock));
     }
 
     #[test]

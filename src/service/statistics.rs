@@ -11,7 +11,7 @@ const WINDOW: usize = 128;
 /// The stages of one request and what they took, in milliseconds; a stage that ran twice counts
 /// both.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub(crate) struct Times {
     started: Instant,
     stages: Vec<(&'static str, f64)>,
 }
@@ -26,12 +26,17 @@ impl Times {
     pub fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let result = run();
-        let took = milliseconds(started);
+        self.took(name, started);
+        result
+    }
+
+    /// Keeps what a stage took that began at a moment and ends at this one.
+    pub fn took(&mut self, name: &'static str, began: Instant) {
+        let took = milliseconds(began);
         match self.stages.iter_mut().find(|stage| stage.0 == name) {
             Some(stage) => stage.1 += took,
             None => self.stages.push((name, took)),
         }
-        result
     }
 
     /// Milliseconds since the start.
@@ -41,6 +46,11 @@ impl Times {
 
     /// The block `timings_ms`: the stages that ran, and the total up to this moment.
     pub fn block(&self) -> Value {
+        Value::Object(self.milliseconds())
+    }
+
+    /// The same as a map.
+    pub fn milliseconds(&self) -> Map<String, Value> {
         let stages = self.stages.iter().copied();
         let total = std::iter::once(("total", self.total()));
         stages.chain(total).map(|(name, took)| (name.to_owned(), rounded(took))).collect()

@@ -2,8 +2,11 @@
 
 use super::failure::Failure;
 use super::operation::Operation;
-use super::reply::{Reply, unix_time};
+use super::reply::Reply;
+use super::request::Sender;
+use super::trail::Trail;
 use crate::gallery::{Gallery, Subject, SubjectChange};
+use crate::time::unix_time;
 use serde_json::{Map, Value};
 
 /// `subject/list`: `subjects`, and `cursor` when there are more.
@@ -29,17 +32,32 @@ pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
 }
 
 /// `subject/update`: the subject's fields as they are after the change.
-pub(super) fn update(gallery: &Gallery, id: &str, change: SubjectChange) -> Result<Reply, Failure> {
+pub(super) fn update(
+    gallery: &Gallery,
+    trail: &Trail,
+    by: &Sender,
+    id: &str,
+    change: SubjectChange,
+) -> Result<Reply, Failure> {
     let change = SubjectChange { time: unix_time(), ..change };
-    let subject = gallery.update(id, change).map_err(Failure::internal)?;
+    let subject = gallery.update(id, change.clone()).map_err(Failure::internal)?;
+    if subject.is_some() {
+        trail.subject_updated(by, id, &change);
+    }
     found(Operation::SubjectUpdate, id, subject)
 }
 
 /// `subject/delete`: the id that is gone.
-pub(super) fn delete(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
+pub(super) fn delete(
+    gallery: &Gallery,
+    trail: &Trail,
+    by: &Sender,
+    id: &str,
+) -> Result<Reply, Failure> {
     if !gallery.delete(id).map_err(Failure::internal)? {
         return Err(Failure::unknown_subject(id));
     }
+    trail.subject_deleted(by, id);
     let mut reply = Reply::success(Operation::SubjectDelete);
     reply.insert("subject_id", id);
     Ok(reply)

@@ -9,6 +9,7 @@ use std::time::Duration;
 struct House {
     service: Service,
     gallery: Arc<Gallery>,
+    outbox: Arc<Outbox>,
     _folder: tempfile::TempDir,
 }
 
@@ -22,8 +23,17 @@ fn house_with(settings: Settings) -> House {
     let used_by = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
     let gallery = Arc::new(Gallery::open(&folder.path().join("gallery"), used_by).unwrap());
     let applications = Applications::open(&folder.path().join("applications")).unwrap();
-    let service = Service::new(analyzer, Arc::clone(&gallery), applications, settings).unwrap();
-    House { service, gallery, _folder: folder }
+    let outbox = Outbox::open(&folder.path().join("events"), Default::default()).unwrap();
+    let outbox = Arc::new(outbox);
+    let parts = Parts {
+        analyzer,
+        gallery: gallery.clone(),
+        applications,
+        outbox: outbox.clone(),
+        door: None,
+    };
+    let service = Service::new(parts, settings).unwrap();
+    House { service, gallery, outbox, _folder: folder }
 }
 
 impl House {
@@ -155,11 +165,12 @@ async fn stats_count_what_was_asked() {
 
 #[tokio::test]
 async fn the_files_are_free_once_the_service_is_gone() {
-    let House { service, gallery, _folder: folder } = house();
-    drop((service, gallery));
+    let House { service, gallery, outbox, _folder: folder } = house();
+    drop((service, gallery, outbox));
     let settings = gallery::Settings { model_id: "x".into(), store_images: true };
     assert!(Gallery::open(&folder.path().join("gallery"), settings).is_ok());
     assert!(Applications::open(&folder.path().join("applications")).is_ok());
+    assert!(Outbox::open(&folder.path().join("events"), Default::default()).is_ok());
 }
 
 /// What is refused for want of a permission, whatever else is wrong with the request.
@@ -176,16 +187,18 @@ async fn denied(house: &House, caller: &Caller) -> Vec<&'static str> {
     denied
 }
 
-const ALL_GUARDED: [&str; 9] = [
+const ALL_GUARDED: [&str; 11] = [
     "enroll",
     "verify",
     "search",
     "liveness",
     "compare",
+    "enroll_mode",
     "subject/list",
     "subject/get",
     "subject/update",
     "subject/delete",
+    "unlock",
 ];
 
 #[tokio::test]
@@ -203,8 +216,8 @@ async fn who_asks_may_do_what_it_was_permitted() {
     assert_eq!(denied(&house, &named("stranger")).await, everything);
     assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
     let desk = denied(&house, &named("desk")).await;
-    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 7, "{desk:?}");
-    let office = ["enroll", "verify", "search", "liveness", "compare"];
+    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 9, "{desk:?}");
+    let office = ["enroll", "verify", "search", "liveness", "compare", "enroll_mode", "unlock"];
     assert_eq!(denied(&house, &named("office")).await, office);
     assert_eq!(denied(&house, &anybody).await, everything);
     let answer = house.ask("search", json!({"request_id": "r"})).await;
@@ -212,7 +225,7 @@ async fn who_asks_may_do_what_it_was_permitted() {
     assert!(why.contains("from/NAME/cmd/") && answer.fields["request_id"] == "r", "{answer:?}");
     let nothing = Settings { permissions: [].into(), ..Settings::default() };
     assert_eq!(denied(&house_with(nothing), &anybody).await, ALL_GUARDED);
-    assert_eq!(denied(&self::house(), &anybody).await, [""; 0]);
+    assert_eq!(denied(&self::house(), &anybody).await, ["unlock"]);
     assert_eq!(denied(&self::house(), &named("desk")).await, everything);
 }
 
@@ -419,4 +432,64 @@ fn an_unknown_operation_is_told_which_there_are() {
     assert_eq!(failure.code(), "INVALID_PAYLOAD");
     assert!(failure.reason().unwrap().contains("subject/list"));
     assert!(unknown(&"x".repeat(10_000)).reason().unwrap().len() < 400);
+}
+
+#[tokio::test]
+async fn administration_leaves_lines_that_only_the_command_line_reads() {
+    let house = house();
+    house.enrol("anna");
+    let mut changes = house.service.gallery_changes();
+    changes.borrow_and_update();
+    let change = json!({"subject_id": "anna", "name": "Anna A.", "groups": ["staff"]});
+    assert_eq!(house.ask_locally("subject/update", change).await.status, 200);
+    assert!(changes.has_changed().unwrap());
+    let name_alone = json!({"subject_id": "anna", "name": "Anna B."});
+    assert_eq!(house.ask("subject/update", name_alone).await.status, 200);
+    assert_eq!(house.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 200);
+    // What was not done leaves nothing.
+    assert_eq!(house.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 400);
+    let made = house.ask_locally("app/create", json!({"name": "kiosk"})).await;
+    assert_eq!(house.ask_locally("app/rotate", json!({"app": "kiosk"})).await.status, 200);
+    assert_eq!(house.ask_locally("app/revoke", json!({"app": "kiosk"})).await.status, 200);
+
+    for operation in ["audit/list", "audit/verify"] {
+        let refused = house.code(operation, json!({})).await;
+        assert_eq!(refused, (400, "INVALID_PAYLOAD".to_owned()));
+    }
+    let listed = house.ask_locally("audit/list", json!({})).await;
+    let lines = listed.fields["lines"].as_array().unwrap();
+    let told: Vec<_> =
+        lines.iter().map(|line| (&line["action"], &line["by"])).map(|it| json!(it)).collect();
+    let expected = [
+        ("subject/update", "local"),
+        ("subject/update", "anybody"),
+        ("subject/delete", "anybody"),
+        ("app/create", "local"),
+        ("app/rotate", "local"),
+        ("app/revoke", "local"),
+    ];
+    assert_eq!(told, expected.map(|it| json!(it)));
+    assert_eq!((&lines[0]["groups"], &lines[0]["name"]), (&json!(["staff"]), &json!("changed")));
+    assert_eq!(lines[3]["app_id"], made.fields["app_id"]);
+    let text = listed.with_status().to_string();
+    assert!(!text.contains("Anna") && !text.contains(made.fields["api_key"].as_str().unwrap()));
+
+    let page = house.ask_locally("audit/list", json!({"line": 3, "limit": 2})).await;
+    assert_eq!(page.fields["lines"].as_array().unwrap().len(), 2);
+    assert_eq!(page.fields["next"], 5);
+    let verified = house.ask_locally("audit/verify", json!({})).await;
+    assert_eq!((&verified.fields["lines"], &verified.fields["last"]), (&json!(6), &json!(6)));
+    assert_eq!(verified.fields["head"], lines[5]["hash"]);
+    let noted = |line: u64, hash: &Value| json!({"line": line, "hash": hash});
+    let kept = house.ask_locally("audit/verify", noted(4, &lines[3]["hash"])).await;
+    assert_eq!(kept.fields.get("error_code"), None);
+    for (line, hash) in [(4, &lines[4]["hash"]), (7, &lines[5]["hash"])] {
+        let unlike = house.ask_locally("audit/verify", noted(line, hash)).await;
+        assert_eq!(unlike.fields["error_code"], "AUDIT_BROKEN");
+        assert_eq!(unlike.fields["line"], line);
+    }
+    for wrong in [json!({"line": 0}), json!({"line": 1.5}), json!({"limit": 501})] {
+        assert_eq!(house.ask_locally("audit/list", wrong).await.status, 400);
+    }
+    assert_eq!(house.outbox.stats().depth, 0);
 }

@@ -2,15 +2,18 @@
 //! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
 
 use super::administration::Administration;
+use super::audit::Look;
 use super::failure::{Failure, ImageField, Validation};
 use super::operation::Operation;
 use super::payload::{Payload, payload};
+use super::poses::PosesRequest;
 use super::raw::{Given, Raw};
 use super::similarity::Level;
 use crate::gallery::{EnrolMode, SubjectChange};
 use crate::picture::source::TooLarge;
 use crate::picture::{self, Limits};
 use std::fmt;
+use std::time::Duration;
 
 /// Longest `subject_id` and group, in characters.
 const MAX_ID: usize = 128;
@@ -22,6 +25,8 @@ pub(super) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . 
 pub(super) enum Valid {
     /// One of the five operations on images.
     Face(FaceRequest),
+    /// Several poses of whoever is before the camera.
+    Poses(PosesRequest),
     /// At most `limit` subjects after `cursor`.
     SubjectList { limit: usize, cursor: Option<String> },
     /// One subject.
@@ -30,12 +35,16 @@ pub(super) enum Valid {
     SubjectUpdate { id: String, change: SubjectChange },
     /// Remove a subject.
     SubjectDelete { id: String },
+    /// Pulse the strike; why is for the log.
+    Unlock { reason: String },
     /// Counts and timings.
     Stats,
     /// Versions and states.
     Health,
     /// Who may ask.
     Administration(Administration),
+    /// What was done.
+    Audit(Look),
 }
 
 /// What the five operations on images have in common: a probe, checks, and a task.
@@ -64,8 +73,8 @@ pub(super) enum Source {
     TooLarge(TooLarge),
     /// They are to be fetched.
     Url(String),
-    /// They are to be taken.
-    Camera,
+    /// They are to be taken, within this time.
+    Camera(Duration),
 }
 
 impl fmt::Debug for Source {
@@ -75,7 +84,7 @@ impl fmt::Debug for Source {
             Source::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
             Source::TooLarge(error) => write!(f, "TooLarge({})", error.bytes),
             Source::Url(_) => f.write_str("Url"),
-            Source::Camera => f.write_str("Camera"),
+            Source::Camera(_) => f.write_str("Camera"),
         }
     }
 }
@@ -132,6 +141,7 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         | Operation::Search
         | Operation::Liveness
         | Operation::Compare => payload.face(world).map(Valid::Face),
+        Operation::EnrollMode => payload.poses().map(Valid::Poses),
         Operation::SubjectList => {
             let limit = payload.limit(100)?;
             Ok(Valid::SubjectList { limit, cursor: payload.filled("cursor") })
@@ -142,11 +152,16 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
             let change = payload.change()?;
             Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change })
         }
+        Operation::Unlock => {
+            let needed = || Failure::field("reason", "`reason` must say why, for the log");
+            Ok(Valid::Unlock { reason: payload.filled("reason").ok_or_else(needed)? })
+        }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
         Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
             payload.administration().map(Valid::Administration)
         }
+        Operation::AuditVerify | Operation::AuditList => payload.look().map(Valid::Audit),
     }
 }
 
@@ -177,12 +192,21 @@ impl Payload<'_> {
             },
             _ => Task::Liveness,
         };
+        let patience = self.milliseconds("capture_timeout_ms");
         Ok(FaceRequest {
-            reference: reference.map(|image| image.owned(world.limits)),
-            probe: probe.owned(world.limits),
+            reference: reference.map(|image| image.owned(world.limits, patience)),
+            probe: probe.owned(world.limits, patience),
             checks,
             task,
         })
+    }
+
+    /// Steps 4 and 5 of `enroll_mode`.
+    fn poses(&self) -> Result<PosesRequest, Failure> {
+        let subject_id = self.optional_subject()?;
+        let Checks { is_liveness, validate_liveness, .. } = self.checks()?;
+        let timeout = self.milliseconds("timeout_ms");
+        Ok(PosesRequest { subject_id, timeout, is_liveness, validate_liveness })
     }
 
     /// Step 3: the form of an image; nothing is copied or decoded before all steps have passed.
@@ -206,7 +230,7 @@ impl Payload<'_> {
         if (world.enrolled)(id) { Ok(id.to_owned()) } else { Err(Failure::unknown_subject(id)) }
     }
 
-    /// Step 4 of enroll, which makes an id when there is none.
+    /// Step 4 of enroll and enroll_mode, which make an id when there is none.
     fn optional_subject(&self) -> Result<Option<String>, Failure> {
         match self.text("subject_id") {
             None => Ok(None),
@@ -270,7 +294,7 @@ enum Form<'r> {
 
 impl Sent<'_> {
     /// Takes the image out of the payload; more than the limit is not taken.
-    fn owned(self, limits: &Limits) -> Image {
+    fn owned(self, limits: &Limits, patience: Duration) -> Image {
         let limit = limits.max_bytes;
         let source = match self.form {
             Form::Bytes(bytes) if bytes.len() > limit => {
@@ -282,7 +306,7 @@ impl Sent<'_> {
                 Err(error) => Source::TooLarge(error),
             },
             Form::Text(picture::Source::Url(url)) => Source::Url(url.to_owned()),
-            Form::Text(picture::Source::Camera) => Source::Camera,
+            Form::Text(picture::Source::Camera) => Source::Camera(patience),
         };
         Image { field: self.field, source }
     }

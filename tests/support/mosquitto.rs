@@ -35,6 +35,10 @@ impl Mosquitto {
     pub const LOGINS: [(&str, &str); 3] =
         [("terminal", "t3rminal"), ("desk", "d3sk"), ("office", "0ffice")];
 
+    /// Name and password of Home Assistant.
+    #[allow(dead_code, reason = "each test program takes what it needs")]
+    pub const HOUSE: (&str, &str) = ("house", "h0use");
+
     /// Starts one on 127.0.0.1, and waits until it listens.
     pub fn start(wanted: Wanted) -> Self {
         Self::start_on(Ipv4Addr::LOCALHOST.into(), wanted).unwrap()
@@ -98,7 +102,9 @@ impl Mosquitto {
         lines.extend(wanted.largest_packet.map(|bytes| format!("max_packet_size {bytes}")));
         lines.push(format!("allow_anonymous {}", !wanted.logins));
         if wanted.logins {
-            for (name, password) in Self::LOGINS {
+            // Whom the access list denies what.
+            lines.push("log_type all".into());
+            for (name, password) in Self::LOGINS.into_iter().chain([Self::HOUSE]) {
                 let create = if self.file("passwords").exists() { &[][..] } else { &["-c"] };
                 run(Command::new("mosquitto_passwd").args(create).args([
                     "-b",
@@ -143,6 +149,13 @@ topic write doorward/front/state/#
 topic write doorward/front/event/#
 topic write doorward/front/response/#
 topic write doorward/front/client/#
+topic read homeassistant/status
+topic write homeassistant/device/doorward_front/config
+
+user house
+topic readwrite homeassistant/#
+topic read doorward/front/#
+topic write doorward/front/cmd/unlock
 
 user desk
 topic write doorward/front/cmd/#

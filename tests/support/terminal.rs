@@ -90,6 +90,12 @@ impl Terminal {
         }
     }
 
+    /// Sends a signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.daemon.as_ref().unwrap().id().to_string();
+        Command::new("kill").args(["-s", name, &id]).status().unwrap();
+    }
+
     /// SIGKILL, as a power cut would.
     pub fn kill(&mut self) {
         let mut child = self.daemon.take().unwrap();

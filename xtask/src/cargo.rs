@@ -1,5 +1,7 @@
 //! Cargo, run for a chore.
 
+use crate::prerequisites::{self, Missing};
+use std::ffi::OsStr;
 use std::process::Command;
 
 /// Builds every package. Always all of them: cargo gives a dependency the features that the selected
@@ -9,6 +11,9 @@ pub const BUILD: &[&str] = &["build", "--release", "--workspace"];
 /// A cargo run that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CargoError {
+    /// Something is not installed.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// It could not be started.
     #[error("cannot start cargo: {0}")]
     Start(#[from] std::io::Error),
@@ -19,7 +24,12 @@ pub enum CargoError {
 
 /// The cargo that runs this chore, in the workspace's root.
 pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    at_root(&std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Another cargo, in the workspace's root.
+pub fn at_root(program: &OsStr) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(crate::workspace::root());
     // What `cargo run` tells about xtask would reach build scripts that watch these variables (ring's
     // does), and everything above them would be compiled again at each change between cargo and xtask.
@@ -32,8 +42,9 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Runs it with its output shown.
+/// Runs it with its output shown, with what building takes.
 pub fn run(arguments: &[&str]) -> Result<(), CargoError> {
+    prerequisites::meet(prerequisites::BUILD)?;
     let status = cargo().args(arguments).status()?;
     if status.success() { Ok(()) } else { Err(CargoError::Failed(arguments.join(" "))) }
 }

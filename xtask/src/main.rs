@@ -2,12 +2,14 @@
 
 mod accuracy;
 mod cargo;
+mod cross;
 mod demo;
 mod models;
 mod prerequisites;
 mod reference;
 mod test;
 mod train;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -43,6 +45,17 @@ enum Command {
     },
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
+    /// Build for ARM with Debian's compiler, where there is no docker for `cross`
+    Cross {
+        /// What to build for
+        #[arg(value_enum)]
+        target: cross::Target,
+        /// Build as packages ship it: smaller, and much slower to build
+        #[arg(long)]
+        dist: bool,
+    },
+    /// The daemon on an emulated board with a real kernel, checked from outside
+    VmTest,
     /// Every test
     Test {
         /// For the test programs, such as the name of a test, or --nocapture
@@ -59,6 +72,11 @@ fn main() -> ExitCode {
         Command::TrainAttributes => train::run("attributes").map_err(Into::into),
         Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
+        Command::Cross { target, dist } => {
+            let profile = if dist { cross::Profile::Dist } else { cross::Profile::Release };
+            cross::run(target, profile).map_err(Into::into)
+        }
+        Command::VmTest => vm::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
     match result {

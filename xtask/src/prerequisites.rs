@@ -2,47 +2,154 @@
 //! else named in one line.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A Debian package and the program that shows it is there.
+/// A Debian package and what shows that it is there.
 pub struct Need {
-    program: &'static str,
+    sign: Sign,
+    /// With its architecture behind a colon where that is not this machine's.
     package: &'static str,
 }
 
-/// The broker and the certificates of the black-box tests.
+enum Sign {
+    Program(&'static str),
+    Library(&'static str),
+    /// By its whole path.
+    File(&'static str),
+}
+
+/// What compiling takes beside Rust and a C compiler: the bindings to V4L2 are made of the kernel's headers.
+pub const BUILD: &[Need] = &[Need { sign: Sign::Library("libclang"), package: "libclang-dev" }];
+
+/// The broker, the certificates and the videos of the black-box tests.
 pub const TESTS: &[Need] = &[
-    Need { program: "mosquitto", package: "mosquitto" },
-    Need { program: "mosquitto_pub", package: "mosquitto-clients" },
-    Need { program: "openssl", package: "openssl" },
+    Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
+    Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
+    Need { sign: Sign::Program("ffmpeg"), package: "ffmpeg" },
 ];
+
+/// To build for 64-bit ARM: Debian's compiler, beside the machine's own.
+pub const AARCH64: &[Need] = &[
+    Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
+    Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
+    Need {
+        sign: Sign::File("/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib"),
+        package: "libstd-rust-web-dev:arm64",
+    },
+    Need { sign: Sign::Program("aarch64-linux-gnu-gcc"), package: "gcc-aarch64-linux-gnu" },
+    Need {
+        sign: Sign::File("/usr/aarch64-linux-gnu/include/linux/videodev2.h"),
+        package: "libc6-dev-arm64-cross",
+    },
+    Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
+];
+
+/// The same for 32-bit ARM.
+pub const ARMV7: &[Need] = &[
+    Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
+    Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
+    Need {
+        sign: Sign::File("/usr/lib/rustlib/armv7-unknown-linux-gnueabihf/lib"),
+        package: "libstd-rust-web-dev:armhf",
+    },
+    Need { sign: Sign::Program("arm-linux-gnueabihf-gcc"), package: "gcc-arm-linux-gnueabihf" },
+    Need {
+        sign: Sign::File("/usr/arm-linux-gnueabihf/include/linux/videodev2.h"),
+        package: "libc6-dev-armhf-cross",
+    },
+    Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
+];
+
+/// To make the image of the virtual terminal and to talk to it.
+pub const VIRTUAL_TERMINAL: &[Need] = &[
+    Need {
+        sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        package: "debian-archive-keyring",
+    },
+    Need { sign: Sign::Program("make"), package: "make" },
+    // The version that the kernel's makefiles name.
+    Need { sign: Sign::Program("aarch64-linux-gnu-gcc-12"), package: "gcc-12-aarch64-linux-gnu" },
+    Need { sign: Sign::Program("depmod"), package: "kmod" },
+    Need { sign: Sign::Program("cpio"), package: "cpio" },
+    Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
+    Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
+];
+
+/// The machine of the virtual terminal.
+pub const QEMU: &[Need] =
+    &[Need { sign: Sign::Program("qemu-system-aarch64"), package: "qemu-system-arm" }];
 
 /// What is missing and could not be installed.
 #[derive(Debug, thiserror::Error)]
-#[error("missing on this machine; install it with: sudo apt-get install -y {0}")]
+#[error("missing on this machine; install it with: {0}")]
 pub struct Missing(String);
 
 /// Makes sure that every need is met.
 pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     let missing: Vec<&str> =
-        needs.iter().filter(|need| !is_installed(need.program)).map(|need| need.package).collect();
+        needs.iter().filter(|need| !need.is_met()).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let packages = missing.join(" ");
-    println!("installing {packages} with apt");
-    let installed = apt(&["update", "-qq"], &[])
-        && apt(&["install", "-y", "-qq", "--no-install-recommends"], &missing);
-    if installed && packages.split(' ').any(|package| package == "mosquitto") {
+    println!("installing {} with apt", missing.join(" "));
+    let mut foreign: Vec<&str> =
+        missing.iter().filter_map(|package| Some(package.split_once(':')?.1)).collect();
+    foreign.dedup();
+    let installed = foreign.iter().all(|name| privileged("dpkg", &["--add-architecture", name]))
+        && apt(&["update", "-qq"], &[])
+        // What is there stays there: else a package that conflicts would be removed, unasked.
+        && apt(&["install", "-y", "-qq", "--no-install-recommends", "--no-remove"], &missing);
+    if installed && missing.contains(&"mosquitto") {
         // Debian starts it at once, on the port that the embedded broker of `doorward run` wants. It
         // was not there before, so nobody misses it.
         let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
     }
-    if installed && needs.iter().all(|need| is_installed(need.program)) {
-        Ok(())
-    } else {
-        Err(Missing(packages))
+    if installed && needs.iter().all(Need::is_met) {
+        return Ok(());
     }
+    let architectures: String =
+        foreign.iter().map(|name| format!("sudo dpkg --add-architecture {name} && ")).collect();
+    Err(Missing(format!(
+        "{architectures}sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    )))
+}
+
+impl Need {
+    fn is_met(&self) -> bool {
+        match self.sign {
+            Sign::Program(program) => is_installed(program),
+            Sign::Library(library) => has_library(library),
+            Sign::File(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+/// Looks where distributions put shared libraries, LLVM's own folders and those of an architecture
+/// included, and where `LIBCLANG_PATH` says.
+fn has_library(library: &str) -> bool {
+    let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    let below = roots.iter().flat_map(|root| entries(root));
+    let folders: Vec<_> = below
+        .flat_map(|folder| [folder.join("lib"), folder])
+        .chain(roots.clone())
+        .chain(named)
+        .collect();
+    folders.iter().flat_map(|folder| entries(folder)).any(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let rest = name.strip_prefix(library).unwrap_or_default();
+        // libclang.so, libclang-14.so.1; not libclang-cpp.so.
+        rest.contains(".so") && !rest.starts_with("-cpp")
+    })
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = folder.read_dir() else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 /// Servers live in sbin, which is not on everybody's path.

@@ -37,7 +37,7 @@ fn check(rows: Vec<(u64, Do, &[&str])>) -> Simulated {
     let profile = Profile::shipped("pc").unwrap();
     let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
     let strike = Strike::new(pin, Lock::FailSecure, Pulse::new(ms(1000)).unwrap()).unwrap();
-    let parts = profile.parts(&mut board, ContactLimits::default()).unwrap();
+    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
     let mut door = Door::new(strike, parts);
     let end = rows.last().unwrap().0;
     let mut rows: BTreeMap<u64, _> = rows.into_iter().map(|(at, a, b)| (at, (a, b))).collect();
@@ -131,7 +131,7 @@ fn an_order_of_the_future_is_stale() {
     let profile = Profile::shipped("pc").unwrap();
     let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
     let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
-    let parts = profile.parts(&mut board, ContactLimits::default()).unwrap();
+    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
     let mut door = Door::new(strike, parts);
     let orders = [Order::Unlock { by: Remote, issued: ms(1) }];
     let events = door.step(ms(0), Inputs { orders: &orders, interlock_open: false });
@@ -175,7 +175,7 @@ fn an_exit_ignores_the_interlock() {
     let profile = Profile::shipped("pc").unwrap();
     let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
     let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
-    let parts = profile.parts(&mut board, ContactLimits::default()).unwrap();
+    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
     let mut door = Door::new(strike, parts);
     board.set("request_to_exit", LOW);
     let inputs = Inputs { orders: &[], interlock_open: true };

@@ -6,6 +6,7 @@
 //! folds       who is judged by which model
 //! liveness    what the liveness networks' margins are worth
 //! attributes  sunglasses, mask, veil, hat
+//! ranges      the embedder in bytes: what the bytes of its maps stand for
 //! ```
 //!
 //! Each command writes two files: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
@@ -16,6 +17,7 @@ mod attributes;
 mod folds;
 mod liveness;
 mod logistic;
+mod ranges;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,20 +40,24 @@ enum Command {
     Liveness,
     /// Write models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and its report
     Attributes,
+    /// Write target/models-bytes/sface.gguf, the embedder that computes in bytes
+    Ranges,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Some(data) =
-        arguments.data.or_else(|| std::env::var_os("DOORWARD_DATA").map(PathBuf::from))
-    else {
-        eprintln!("doorward-train: no photographs: give --data DIR or set DOORWARD_DATA");
-        return ExitCode::FAILURE;
+    let data = || {
+        let data = arguments.data.or_else(|| std::env::var_os("DOORWARD_DATA").map(PathBuf::from));
+        data.ok_or("no photographs: give --data DIR or set DOORWARD_DATA")
     };
-    let models = PathBuf::from("models");
     let result: Result<(), Box<dyn std::error::Error>> = match arguments.command {
-        Command::Liveness => liveness::run(&data, &models).map_err(Into::into),
-        Command::Attributes => attributes::train(&data).map_err(Into::into),
+        Command::Liveness => data()
+            .map_err(Into::into)
+            .and_then(|data| liveness::run(&data, &PathBuf::from("models")).map_err(Into::into)),
+        Command::Attributes => {
+            data().map_err(Into::into).and_then(|data| attributes::train(&data).map_err(Into::into))
+        }
+        Command::Ranges => ranges::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -42,6 +42,12 @@ pub enum ApplicationsError {
     Unknown(String),
 }
 
+impl From<redb::Error> for ApplicationsError {
+    fn from(error: redb::Error) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
 macro_rules! from_redb {
     ($($error:ident),*) => {$(
         impl From<redb::$error> for ApplicationsError {
@@ -52,4 +58,4 @@ macro_rules! from_redb {
     )*};
 }
 
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+from_redb!(TransactionError, TableError, StorageError, CommitError);

@@ -13,23 +13,17 @@
 use super::ApplicationsError;
 use super::key::KeyHash;
 use super::quota::Amounts;
+use crate::record_file::{Opening, begin_write, guarded, is_damage_of};
 use crate::service::settings::Permission;
-use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SCHEMA: u64 = 1;
 /// A few hundred applications of some hundred bytes each.
 const CACHE_BYTES: usize = 1 << 20;
-/// Only the daemon's user reads who may ask.
-const MODE: u32 = 0o600;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const APPLICATIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("applications");
@@ -69,22 +63,19 @@ impl ApplicationsFile {
     /// Opens the file, or makes it in a folder that exists, and reads all of it.
     pub fn open(path: &Path) -> Result<(Self, Loaded), ApplicationsError> {
         let open = || {
-            let database = open_or_create(path)?;
+            let opening = Opening { cache_bytes: CACHE_BYTES, verify: true };
+            let database = opening.existing_or_made(path, |write| {
+                write.open_table(META)?.insert("schema", SCHEMA)?;
+                write.open_table(APPLICATIONS)?;
+                write.open_table(USAGE)?;
+                Ok(())
+            })?;
             let loaded = load(&database)?;
             Ok((Self { database }, loaded))
         };
-        // On a damaged file redb may panic where it would better return an error.
-        catch_unwind(AssertUnwindSafe(open))
+        guarded(open)
             .unwrap_or_else(|_| Err(damaged("it cannot be read")))
-            .map_err(|error| match error {
-                ApplicationsError::Storage(what) => {
-                    ApplicationsError::Open { path: path.to_owned(), what: what.to_string() }
-                }
-                ApplicationsError::Damaged(what) => {
-                    ApplicationsError::Open { path: path.to_owned(), what }
-                }
-                other => other,
-            })
+            .map_err(|error| opening_error(path, error))
     }
 
     /// Stores what is decided about an application; on disk when this returns.
@@ -125,54 +116,18 @@ impl ApplicationsFile {
     }
 }
 
-/// In two phases, as the gallery commits: otherwise redb takes a damaged last commit for one that
-/// was never finished, and a revoked key would be good again.
-fn begin_write(database: &Database) -> Result<WriteTransaction, ApplicationsError> {
-    let mut write = database.begin_write()?;
-    write.set_two_phase_commit(true);
-    Ok(write)
-}
-
-fn builder() -> Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    builder
-}
-
-fn open_or_create(path: &Path) -> Result<Database, ApplicationsError> {
-    let io = |source| ApplicationsError::Io { path: path.to_owned(), source };
-    if fs::exists(path).map_err(io)? {
-        let database = builder().open(path)?;
-        // Once it is known to be ours: a copy that was put back may have come with a wider mode.
-        if fs::metadata(path).map_err(io)?.permissions().mode() & 0o077 != 0 {
-            fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(io)?;
-        }
-        return Ok(database);
+fn opening_error(path: &Path, error: ApplicationsError) -> ApplicationsError {
+    let path = path.to_owned();
+    match error {
+        ApplicationsError::Storage(what) => match *what {
+            redb::Error::Io(source) if !is_damage_of(&source) => {
+                ApplicationsError::Io { path, source }
+            }
+            what => ApplicationsError::Open { path, what: what.to_string() },
+        },
+        ApplicationsError::Damaged(what) => ApplicationsError::Open { path, what },
+        other => other,
     }
-    // Made beside its place and renamed when it is whole: a power cut leaves no half of it.
-    let new = beside(path);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(MODE).open(&new).map_err(io)?;
-    let database = builder().create_with_backend(FileBackend::new(file)?)?;
-    let write = begin_write(&database)?;
-    write.open_table(META)?.insert("schema", SCHEMA)?;
-    write.open_table(APPLICATIONS)?;
-    write.open_table(USAGE)?;
-    write.commit()?;
-    fs::rename(&new, path).map_err(io)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-    Ok(database)
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
 }
 
 fn load(database: &Database) -> Result<Loaded, ApplicationsError> {

@@ -2,12 +2,13 @@
 //!
 //! | request | spends |
 //! |---|---|
-//! | enroll | enroll |
+//! | enroll, enroll_mode | enroll |
 //! | verify, compare | verify |
 //! | search | search |
 //! | liveness, and any of the above that computes liveness | liveness |
 
 use super::super::operation::Operation;
+use super::super::poses::PosesRequest;
 use super::super::valid::FaceRequest;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -47,6 +48,13 @@ impl FaceRequest {
         };
         let liveness = self.checks.is_liveness || operation == Operation::Liveness;
         kind.into_iter().chain(liveness.then_some(Kind::Liveness)).collect()
+    }
+}
+
+impl PosesRequest {
+    /// What this request spends.
+    pub(in crate::service) fn spends(&self) -> Vec<Kind> {
+        [Kind::Enroll].into_iter().chain(self.is_liveness.then_some(Kind::Liveness)).collect()
     }
 }
 

@@ -182,7 +182,7 @@ fn step_3_forms_of_images() {
     let source = |image: &str| face(Search, json!({"image": image})).probe.source;
     assert_eq!(source("data:image/jpeg;base64,aGk="), Source::Bytes(b"hi".to_vec()));
     assert_eq!(source("https://host/a.jpg"), Source::Url("https://host/a.jpg".into()));
-    assert_eq!(source("camera:"), Source::Camera);
+    assert_eq!(source("camera:"), Source::Camera(Duration::from_millis(5000)));
     // Told in step 8, not here.
     let large = TooLarge { bytes: 102, limit: 100 };
     assert_eq!(source(&"AAAA".repeat(34)), Source::TooLarge(large));
@@ -377,4 +377,35 @@ fn sources_print_no_content() {
     let bytes = format!("{:?}", image(Source::Bytes(vec![42; 3])));
     assert!(!bytes.contains("42") && bytes.contains("Bytes(3)"), "{bytes}");
     assert!(!format!("{:?}", Source::Url("http://user:key@h".into())).contains("key"));
+}
+
+#[test]
+fn poses_of_enroll_mode() {
+    let poses = |fields| match valid(EnrollMode, fields) {
+        Valid::Poses(request) => request,
+        other => panic!("{other:?}"),
+    };
+    let bare = poses(json!({}));
+    assert_eq!((bare.subject_id, bare.timeout), (None, Duration::from_secs(15)));
+    assert!(!bare.is_liveness && !bare.validate_liveness);
+    let full = json!({
+        "subject_id": "anna", "timeout_ms": 1000, "is_liveness": true, "validate_liveness": true
+    });
+    let full = poses(full);
+    assert_eq!((full.subject_id.as_deref(), full.timeout.as_millis()), (Some("anna"), 1000));
+    assert!(full.is_liveness && full.validate_liveness);
+    let field = |name: &str| Some(name.to_owned());
+    for (fields, code, blamed) in [
+        (json!({"timeout_ms": 999}), "INVALID_PAYLOAD", field("timeout_ms")),
+        (json!({"timeout_ms": 60_001}), "INVALID_PAYLOAD", field("timeout_ms")),
+        (json!({"image": "camera:"}), "INVALID_PAYLOAD", field("image")),
+        (json!({"subject_id": "a b"}), "INVALID_PAYLOAD_SUBJECT_ID", field("subject_id")),
+        (
+            json!({"validate_liveness": true}),
+            "INVALID_PAYLOAD_LIVENESS_VALIDATION_DEPENDENCY",
+            field("validate_liveness"),
+        ),
+    ] {
+        assert_eq!(refused(EnrollMode, fields.clone()), (code.to_owned(), blamed), "{fields}");
+    }
 }

@@ -5,6 +5,7 @@ use super::{AttributesError, DRAWINGS, FOLDS, Fitted, HEADS};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
+use doorward::evaluate::{Rate, area_under_roc, rounded};
 use doorward::face::Attributes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -159,47 +160,16 @@ fn errors(photos: &[Photo], head: usize, fitted: &Fitted) -> Errors {
             bare.push(judged.unwrap_or(f32::NEG_INFINITY));
         }
     }
-    let found = errors.positives - errors.missed;
-    errors.tpr = share(found, errors.positives);
-    errors.tpr_95 = wilson(found, errors.positives);
-    errors.fpr = share(errors.falsely, errors.negatives);
-    errors.fpr_95 = wilson(errors.falsely, errors.negatives);
-    // A tie counts half, as in `doorward evaluate`; a face that was not found ranks below all.
-    let halves = |w: &f32, b: &f32| 2 * usize::from(w > b) + usize::from(w == b);
-    let ahead: usize = worn.iter().map(|w| bare.iter().map(|b| halves(w, b)).sum::<usize>()).sum();
-    errors.auc = share(ahead, 2 * worn.len() * bare.len());
+    let found = Rate { k: errors.positives - errors.missed, n: errors.positives };
+    (errors.tpr, errors.tpr_95) = share(found);
+    (errors.fpr, errors.fpr_95) = share(Rate { k: errors.falsely, n: errors.negatives });
+    // A face that was not found ranks below all.
+    errors.auc = rounded(area_under_roc(&worn, &bare).unwrap_or(0.0));
     errors
 }
 
-fn share(count: usize, of: usize) -> f64 {
-    rounded(count as f64 / of.max(1) as f64)
-}
-
-/// Four decimals: what a few thousand photographs can carry.
-fn rounded(share: f64) -> f64 {
-    (share * 1e4).round() / 1e4
-}
-
-/// The 95 % confidence interval of a share (E. B. Wilson, 1927).
-fn wilson(count: usize, of: usize) -> [f64; 2] {
-    const Z: f64 = 1.96;
-    let n = of.max(1) as f64;
-    let p = count as f64 / n;
-    let centre = p + Z * Z / (2.0 * n);
-    let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [centre - spread, centre + spread]
-        .map(|bound| rounded((bound / (1.0 + Z * Z / n)).clamp(0.0, 1.0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_of_wilson() {
-        // 9 of 10: 0.5958 to 0.9821 (Wilson without continuity correction).
-        assert_eq!(wilson(9, 10), [0.5958, 0.9821]);
-        assert_eq!(wilson(0, 10)[0], 0.0);
-        assert_eq!(wilson(10, 10)[1], 1.0);
-    }
+/// The share and its 95 % interval; of nothing it may be any.
+fn share(rate: Rate) -> (f64, [f64; 2]) {
+    let interval = rate.interval().unwrap_or([0.0, 1.0]);
+    (rounded(rate.share().unwrap_or(0.0)), interval.map(rounded))
 }

@@ -1,0 +1,447 @@
+//! Looks to a verdict. Several looks must agree before anybody passes; nobody is turned away for one
+//! bad frame.
+
+use super::decision::{Outcome, Reason};
+use super::look::{Look, Skin, Usable};
+use super::settings::{LivenessPolicy, Settings};
+use crate::face::{Attributes, Detection};
+use crate::picture::Picture;
+use crate::service::Times;
+use crate::service::similarity::{Level, cosine, similarity};
+use std::time::Duration;
+
+/// Usable looks after which the attempt is over, whatever they say.
+const MOST_LOOKS: usize = 12;
+/// From 50 on a face is live.
+const LIVE: f64 = 50.0;
+/// Consecutive frames of a living face before a camera differ by more than this in the mean of all
+/// its pixels (0–255); those of a still picture fed into the video do not differ at all.
+const STILL_BELOW: f32 = 0.1;
+
+/// The looks at one track.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    started: Duration,
+    first_usable: Option<Duration>,
+    looks: Vec<Usable>,
+    /// The pixels of the last of them.
+    skin: Option<Skin>,
+    /// Of each look, whether the face has moved since the one before.
+    moved: Vec<bool>,
+    /// Why the last frame that was not usable was not.
+    poor: Option<Reason>,
+    /// Frames in a row with more than one person.
+    crowded: usize,
+    /// What the stages took.
+    pub times: Times,
+}
+
+/// What the looks come to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// More looks are needed.
+    Undecided,
+    /// This subject, live and uncovered.
+    Recognised(String),
+    /// Nobody passes.
+    Failed(Outcome, Reason),
+}
+
+/// One of the attributes.
+type Share = fn(&Attributes) -> f32;
+
+/// Who the last looks agree on.
+struct Agreed<'a> {
+    subject: &'a str,
+    cosine: f64,
+    margin: f32,
+}
+
+impl Attempt {
+    /// Nothing seen yet.
+    pub fn new(now: Duration) -> Self {
+        Self {
+            started: now,
+            first_usable: None,
+            looks: Vec::new(),
+            skin: None,
+            moved: Vec::new(),
+            poor: None,
+            crowded: 0,
+            times: Times::start(),
+        }
+    }
+
+    /// Adds a look at a face of a frame with so many people at the door.
+    pub fn add(
+        &mut self,
+        look: Look,
+        (frame, face): (&Picture, &Detection),
+        people: usize,
+        now: Duration,
+    ) {
+        self.crowded = if people > 1 { self.crowded + 1 } else { 0 };
+        match look {
+            Look::Blurred => self.poor = Some(Reason::Blur),
+            Look::Dark => self.poor = Some(Reason::Dark),
+            Look::Usable(look) => {
+                let change = self.skin.as_ref().and_then(|skin| skin.change(frame));
+                self.skin = Some(Skin::of(frame, face));
+                self.moved.push(change.is_some_and(|change| change >= STILL_BELOW));
+                self.first_usable.get_or_insert(now);
+                self.looks.push(look);
+            }
+        }
+    }
+
+    /// How many usable looks there are.
+    pub fn looks(&self) -> usize {
+        self.looks.len()
+    }
+
+    /// From the first usable look to `now`.
+    pub fn took(&self, now: Duration) -> Duration {
+        self.first_usable.map_or(Duration::ZERO, |first| now.saturating_sub(first))
+    }
+
+    /// Probability of "live", 0–100, by the mean of all looks or of the last ones, whichever is
+    /// lower: who shows a living face first and then a picture is judged by the picture. None when
+    /// liveness is off.
+    pub fn liveness(&self, settings: &Settings) -> Option<f64> {
+        let mean = |looks: &[Usable]| -> Option<f64> {
+            let odds: Option<Vec<f32>> =
+                looks.iter().map(|look| Some(look.liveness?.log_odds)).collect();
+            let odds = odds.filter(|odds| !odds.is_empty())?;
+            Some(odds.iter().map(|odds| f64::from(*odds)).sum::<f64>() / odds.len() as f64)
+        };
+        let (all, last) = (mean(&self.looks)?, mean(self.last(settings))?);
+        // What is no number stays none, where `min` would drop it.
+        let mean = if all.is_nan() || all < last { all } else { last };
+        Some(100.0 / (1.0 + (f64::from(settings.operating_point) - mean).exp()))
+    }
+
+    /// The looks that must agree, or as many as there are.
+    fn last(&self, settings: &Settings) -> &[Usable] {
+        &self.looks[self.looks.len().saturating_sub(settings.agreement)..]
+    }
+
+    /// Similarity of the best subject: the mean of the last looks where they agree, else the best of
+    /// all.
+    pub fn similarity(&self, settings: &Settings) -> Option<f64> {
+        let agreed = self.agreed(settings).map(|agreed| agreed.cosine as f32);
+        agreed.or_else(|| self.best()).map(similarity)
+    }
+
+    fn best(&self) -> Option<f32> {
+        let found = self.looks.iter().filter_map(|look| Some(look.found.first()?.cosine));
+        found.max_by(f32::total_cmp)
+    }
+
+    /// What the looks come to at `now`, when the door asks for this similarity and the frame had so
+    /// many people before the door.
+    pub fn verdict(
+        &self,
+        settings: &Settings,
+        threshold: f64,
+        people: usize,
+        now: Duration,
+    ) -> Verdict {
+        let over =
+            now.saturating_sub(self.started) >= settings.patience || self.looks.len() >= MOST_LOOKS;
+        if settings.one_person && self.crowded >= settings.agreement {
+            return Verdict::Failed(Outcome::SeveralPeople, Reason::People(people));
+        }
+        if self.looks.len() < settings.agreement {
+            // Poor frames alone, or too few good ones: the last reason is as good as any.
+            return match (&self.poor, over) {
+                (Some(reason), true) => Verdict::Failed(Outcome::PoorPicture, reason.clone()),
+                _ => Verdict::Undecided,
+            };
+        }
+        if settings.refuse_covered
+            && let Some(what) = self.covered(settings, over)
+        {
+            return Verdict::Failed(Outcome::Obscured, Reason::Covered(what));
+        }
+        if let Err(reason) = self.live(settings) {
+            return if over { Verdict::Failed(Outcome::Spoof, reason) } else { Verdict::Undecided };
+        }
+        match self.recognised(settings, threshold) {
+            Ok(subject) if !settings.one_person || self.crowded == 0 => {
+                Verdict::Recognised(subject.to_owned())
+            }
+            Err(reason) if over => Verdict::Failed(Outcome::Unknown, reason),
+            _ => Verdict::Undecided,
+        }
+    }
+
+    /// Covered in each of the last looks; once it is over, in the mean of all.
+    fn covered(&self, settings: &Settings, over: bool) -> Option<&'static str> {
+        let parts: [(&str, Share); 2] =
+            [("sunglasses", |worn| worn.sunglasses), ("mask", |worn| worn.mask)];
+        let last = self.last(settings);
+        let is_worn = |part: Share| {
+            let mean = self.looks.iter().map(|look| part(&look.worn)).sum::<f32>()
+                / self.looks.len() as f32;
+            // In doubt it is: what a number that is none says must not open the door.
+            let each = last.iter().all(|look| !is_bare(part(&look.worn)));
+            each || (over && !is_bare(mean))
+        };
+        parts.into_iter().find(|(_, part)| is_worn(*part)).map(|(name, _)| name)
+    }
+
+    fn live(&self, settings: &Settings) -> Result<(), Reason> {
+        if settings.liveness == LivenessPolicy::Off {
+            return Ok(());
+        }
+        let between = settings.agreement.saturating_sub(1);
+        if !self.moved.iter().rev().take(between).any(|moved| *moved) {
+            return Err(Reason::Frozen);
+        }
+        // Asked for and not judged is not passed.
+        let probability = self.liveness(settings).unwrap_or(0.0);
+        if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
+    }
+
+    /// The subject of the last looks, if they agree: each names it by itself, at the level basic at
+    /// least, so that no mixture of a living stranger and a picture of somebody else makes a mean.
+    fn agreed(&self, settings: &Settings) -> Option<Agreed<'_>> {
+        let last = self.last(settings);
+        let subject = last.last()?.found.first()?.subject_id.as_str();
+        let (mut sum, mut ahead) = (0.0, 0.0);
+        for look in last {
+            let best = look.found.first().filter(|best| best.subject_id == subject)?;
+            if similarity(best.cosine) < Level::Basic.similarity() {
+                return None;
+            }
+            let next = look.found.get(1).map_or(-1.0, |next| next.cosine);
+            sum += f64::from(best.cosine);
+            ahead += best.cosine - next;
+        }
+        let count = last.len();
+        Some(Agreed { subject, cosine: sum / count as f64, margin: ahead / count as f32 })
+    }
+
+    fn recognised(&self, settings: &Settings, threshold: f64) -> Result<&str, Reason> {
+        let Some(agreed) = self.agreed(settings) else {
+            let best = similarity(self.best().unwrap_or(-1.0));
+            return Err(match best < threshold {
+                true => Reason::BelowThreshold { best, threshold },
+                false => Reason::NoAgreement,
+            });
+        };
+        // Compared as cosines: the mean of similarities is not the similarity of the mean.
+        if !reaches(agreed.cosine, cosine(threshold)) {
+            return Err(Reason::BelowThreshold {
+                best: similarity(agreed.cosine as f32),
+                threshold,
+            });
+        }
+        if !reaches(agreed.margin.into(), settings.margin.into()) {
+            return Err(Reason::Ambiguous { margin: agreed.margin });
+        }
+        Ok(agreed.subject)
+    }
+}
+
+/// Surely not worn: what is no number is not.
+fn is_bare(worn: f32) -> bool {
+    worn < Attributes::WORN
+}
+
+/// What is no number reaches nothing.
+fn reaches(value: f64, least: f64) -> bool {
+    value >= least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::face::Liveness;
+    use crate::gallery::Candidate;
+
+    const BARE: Attributes = Attributes { sunglasses: 0.1, mask: 0.1, veil: 0.1, hat: 0.1 };
+
+    /// A look that finds these subjects at these cosines.
+    fn look(found: &[(&str, f32)], log_odds: f32) -> Usable {
+        let candidate = |&(id, cosine): &(&str, f32)| Candidate::of(id, cosine);
+        Usable {
+            worn: BARE,
+            liveness: Some(Liveness { log_odds, ..Liveness::default() }),
+            found: found.iter().map(candidate).collect(),
+        }
+    }
+
+    /// A frame of one shade.
+    fn frame(shade: u8) -> Picture {
+        Picture::new(4, 4, vec![shade; 48]).unwrap()
+    }
+
+    const FACE: Detection =
+        Detection { x: 0.0, y: 0.0, width: 4.0, height: 4.0, landmarks: [[0.0; 2]; 5], score: 0.9 };
+
+    const ADA: &[(&str, f32)] = &[("ada", 0.7), ("bob", 0.2)];
+    const NOBODY: &[(&str, f32)] = &[("ada", 0.2), ("bob", 0.1)];
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// The verdict after these looks, one every 100 ms, before a camera that sees movement.
+    fn after(looks: Vec<Usable>, settings: &Settings) -> Verdict {
+        let mut attempt = Attempt::new(ms(0));
+        let mut verdict = Verdict::Undecided;
+        for (index, look) in looks.into_iter().enumerate() {
+            let now = ms(100 * index as u64);
+            attempt.add(Look::Usable(look), (&frame(index as u8), &FACE), 1, now);
+            verdict = attempt.verdict(settings, 82.0, 1, now);
+            if verdict != Verdict::Undecided {
+                return verdict;
+            }
+        }
+        verdict
+    }
+
+    fn outcome(verdict: Verdict) -> Option<Outcome> {
+        match verdict {
+            Verdict::Failed(outcome, _) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn three_looks_that_agree_are_enough_and_two_are_not() {
+        let settings = Settings::default();
+        let looks = |count| vec![look(ADA, 2.0); count];
+        assert_eq!(after(looks(2), &settings), Verdict::Undecided);
+        assert_eq!(after(looks(3), &settings), Verdict::Recognised("ada".into()));
+    }
+
+    #[test]
+    fn one_bad_frame_turns_nobody_away() {
+        let settings = Settings::default();
+        let mut looks = vec![look(ADA, 2.0); 4];
+        looks.insert(1, look(NOBODY, 2.0));
+        assert_eq!(after(looks, &settings), Verdict::Recognised("ada".into()));
+    }
+
+    #[test]
+    fn looks_that_name_several_subjects_let_nobody_in() {
+        let bob: &[(&str, f32)] = &[("bob", 0.7), ("ada", 0.2)];
+        let looks =
+            (0..MOST_LOOKS).map(|i| look(if i % 2 == 0 { ADA } else { bob }, 2.0)).collect();
+        assert_eq!(
+            after(looks, &Settings::default()),
+            Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
+        );
+    }
+
+    #[test]
+    fn a_stranger_and_a_double_are_nobody() {
+        let stranger = after(vec![look(NOBODY, 2.0); MOST_LOOKS], &Settings::default());
+        let Verdict::Failed(Outcome::Unknown, Reason::BelowThreshold { best, threshold }) =
+            stranger
+        else {
+            panic!("{stranger:?}")
+        };
+        assert!(best < threshold && threshold == 82.0);
+        let double: &[(&str, f32)] = &[("ada", 0.7), ("eve", 0.68)];
+        let double = after(vec![look(double, 2.0); MOST_LOOKS], &Settings::default());
+        assert!(matches!(double, Verdict::Failed(Outcome::Unknown, Reason::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn an_empty_gallery_and_numbers_that_are_none_let_nobody_in() {
+        for found in [&[][..], &[("ada", f32::NAN)], &[("ada", 0.7), ("bob", f32::NAN)]] {
+            let verdict = after(vec![look(found, 2.0); MOST_LOOKS], &Settings::default());
+            assert_eq!(outcome(verdict), Some(Outcome::Unknown), "{found:?}");
+        }
+        let mut looks = vec![look(ADA, f32::NAN)];
+        looks.extend(vec![look(ADA, 5.0); MOST_LOOKS - 1]);
+        assert_eq!(outcome(after(looks, &Settings::default())), Some(Outcome::Spoof));
+    }
+
+    #[test]
+    fn a_spoof_is_refused_at_the_end_and_a_doubtful_frame_is_outweighed() {
+        let spoof = after(vec![look(ADA, -1.0); MOST_LOOKS], &Settings::default());
+        assert_eq!(outcome(spoof), Some(Outcome::Spoof));
+        let live = [2.0, -1.0, 2.0].map(|odds| look(ADA, odds)).to_vec();
+        assert_eq!(after(live, &Settings::default()), Verdict::Recognised("ada".into()));
+    }
+
+    #[test]
+    fn a_picture_held_up_after_a_living_face_is_judged_as_a_picture() {
+        let mut looks = vec![look(NOBODY, 6.0); 5];
+        looks.extend(vec![look(ADA, -2.0); 7]);
+        assert_eq!(outcome(after(looks, &Settings::default())), Some(Outcome::Spoof));
+    }
+
+    #[test]
+    fn liveness_not_judged_is_not_passed_unless_it_is_off() {
+        let blind = Usable { liveness: None, ..look(ADA, 0.0) };
+        let verdict = after(vec![blind.clone(); MOST_LOOKS], &Settings::default());
+        assert_eq!(outcome(verdict), Some(Outcome::Spoof));
+        let off = Settings { liveness: LivenessPolicy::Off, ..Settings::default() };
+        assert_eq!(after(vec![blind; 3], &off), Verdict::Recognised("ada".into()));
+    }
+
+    #[test]
+    fn a_face_that_does_not_move_at_all_is_a_picture() {
+        let settings = Settings::default();
+        let mut attempt = Attempt::new(ms(0));
+        for step in 0..12 {
+            attempt.add(Look::Usable(look(ADA, 5.0)), (&frame(0), &FACE), 1, ms(step));
+        }
+        let verdict = attempt.verdict(&settings, 82.0, 1, ms(12));
+        assert_eq!(verdict, Verdict::Failed(Outcome::Spoof, Reason::Frozen));
+    }
+
+    #[test]
+    fn sunglasses_and_masks_are_refused_and_hats_are_not() {
+        let settings = Settings::default();
+        let wearing = |worn| vec![Usable { worn, ..look(ADA, 2.0) }; 3];
+        for (worn, what) in [
+            (Attributes { sunglasses: 0.5, ..BARE }, "sunglasses"),
+            (Attributes { mask: f32::NAN, ..BARE }, "mask"),
+        ] {
+            let verdict = after(wearing(worn), &settings);
+            assert_eq!(verdict, Verdict::Failed(Outcome::Obscured, Reason::Covered(what)));
+        }
+        let hat = Attributes { hat: 1.0, veil: 1.0, ..BARE };
+        assert_eq!(after(wearing(hat), &settings), Verdict::Recognised("ada".into()));
+        let covered = Attributes { mask: 1.0, ..BARE };
+        let lenient = Settings { refuse_covered: false, ..settings };
+        assert_eq!(after(wearing(covered), &lenient), Verdict::Recognised("ada".into()));
+    }
+
+    #[test]
+    fn darkness_and_blur_end_with_patience() {
+        let settings = Settings::default();
+        let mut attempt = Attempt::new(ms(0));
+        attempt.add(Look::Dark, (&frame(0), &FACE), 1, ms(0));
+        attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(1), &FACE), 1, ms(2000));
+        attempt.add(Look::Blurred, (&frame(1), &FACE), 1, ms(2500));
+        assert_eq!(attempt.verdict(&settings, 82.0, 1, ms(2999)), Verdict::Undecided);
+        assert_eq!(
+            attempt.verdict(&settings, 82.0, 1, ms(3000)),
+            Verdict::Failed(Outcome::PoorPicture, Reason::Blur)
+        );
+    }
+
+    #[test]
+    fn a_second_person_counts_where_one_at_a_time_may_pass() {
+        let one = Settings { one_person: true, ..Settings::default() };
+        let mut attempt = Attempt::new(ms(0));
+        for (step, people) in [1, 1, 2].into_iter().enumerate() {
+            let seen = frame(step as u8);
+            attempt.add(Look::Usable(look(ADA, 2.0)), (&seen, &FACE), people, ms(step as u64));
+        }
+        assert_eq!(attempt.verdict(&one, 82.0, 2, ms(2)), Verdict::Undecided);
+        let any = attempt.verdict(&Settings::default(), 82.0, 2, ms(2));
+        assert_eq!(any, Verdict::Recognised("ada".into()));
+        for step in 3..5 {
+            attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(step as u8), &FACE), 2, ms(step));
+        }
+        assert_eq!(outcome(attempt.verdict(&one, 82.0, 2, ms(5))), Some(Outcome::SeveralPeople));
+    }
+}

@@ -1,0 +1,128 @@
+//! May this subject pass at this time? The default is no: no group, no hours, no clock, no entry.
+
+use super::decision::Reason;
+use super::schedule::Groups;
+use super::{Now, Unarmed};
+use crate::gallery::Subject;
+
+/// The group that lets the subject in, or why none does.
+pub(super) fn permit(
+    groups: &Groups,
+    subject: &Subject,
+    now: Now,
+    unarmed: Option<Unarmed>,
+) -> Result<String, Reason> {
+    if !subject.enabled {
+        return Err(Reason::Disabled);
+    }
+    if subject.groups.is_empty() {
+        return Err(Reason::NoGroup);
+    }
+    let has_dates = subject.valid_from.is_some() || subject.valid_until.is_some();
+    if has_dates && !now.synchronised {
+        return Err(Reason::Clock);
+    }
+    // A comparison with a number that is none is false, and false is no.
+    let valid = subject.valid_from.is_none_or(|from| now.unix >= from)
+        && subject.valid_until.is_none_or(|until| now.unix <= until);
+    if !valid {
+        return Err(Reason::NotValid);
+    }
+    let known: Vec<_> =
+        subject.groups.iter().filter_map(|name| Some((name, groups.get(name)?))).collect();
+    if known.is_empty() {
+        return Err(Reason::UnknownGroups(subject.groups.join(", ")));
+    }
+    let open = known
+        .iter()
+        .find(|(_, group)| (!group.needs_clock() || now.synchronised) && group.is_open(now.unix));
+    match (open, unarmed) {
+        (Some(_), Some(why)) => Err(Reason::Unarmed(why)),
+        (Some((name, _)), None) => Ok((*name).clone()),
+        (None, _) if !now.synchronised => Err(Reason::Clock),
+        (None, _) => Err(Reason::Hours(subject.groups.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn groups() -> Groups {
+        let lines = ["family: always", "staff: Mon-Fri 07:00-19:00 in UTC"];
+        Groups::parse(&lines.map(str::to_owned)).unwrap()
+    }
+
+    fn subject(groups: &[&str]) -> Subject {
+        Subject {
+            id: "ada".into(),
+            name: None,
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            card: None,
+            enabled: true,
+            valid_from: None,
+            valid_until: None,
+            created: 0.0,
+            updated: 0.0,
+            templates: 1,
+        }
+    }
+
+    /// Friday 2026-11-20, 12:00 UTC.
+    const NOON: Now = Now { monotonic: Duration::ZERO, unix: 1_795_176_000.0, synchronised: true };
+    /// Eight hours later.
+    const EVENING: Now = Now { unix: NOON.unix + 8.0 * 3600.0, ..NOON };
+    const UNSYNCHRONISED: Now = Now { synchronised: false, ..NOON };
+
+    fn ask(subject: &Subject, now: Now) -> Result<String, Reason> {
+        permit(&groups(), subject, now, None)
+    }
+
+    #[test]
+    fn without_a_group_nobody_passes() {
+        assert_eq!(ask(&subject(&[]), NOON), Err(Reason::NoGroup));
+        let other = ask(&subject(&["cleaners"]), NOON);
+        assert_eq!(other, Err(Reason::UnknownGroups("cleaners".into())));
+        assert_eq!(
+            permit(&Groups::default(), &subject(&["family"]), NOON, None),
+            Err(Reason::UnknownGroups("family".into()))
+        );
+    }
+
+    #[test]
+    fn hours_and_the_best_of_several_groups() {
+        assert_eq!(ask(&subject(&["staff"]), NOON), Ok("staff".into()));
+        assert_eq!(ask(&subject(&["staff"]), EVENING), Err(Reason::Hours("staff".into())));
+        assert_eq!(ask(&subject(&["cleaners", "staff", "family"]), EVENING), Ok("family".into()));
+    }
+
+    #[test]
+    fn an_unsynchronised_clock_opens_nothing_that_needs_one() {
+        assert_eq!(ask(&subject(&["staff"]), UNSYNCHRONISED), Err(Reason::Clock));
+        assert_eq!(ask(&subject(&["family"]), UNSYNCHRONISED), Ok("family".into()));
+        let dated = Subject { valid_until: Some(f64::MAX), ..subject(&["family"]) };
+        assert_eq!(ask(&dated, UNSYNCHRONISED), Err(Reason::Clock));
+    }
+
+    #[test]
+    fn disabled_early_and_late_are_refused() {
+        let family = subject(&["family"]);
+        assert_eq!(ask(&Subject { enabled: false, ..family.clone() }, NOON), Err(Reason::Disabled));
+        for (from, until, valid) in [
+            (Some(NOON.unix), Some(NOON.unix), true),
+            (Some(NOON.unix + 1.0), None, false),
+            (None, Some(NOON.unix - 1.0), false),
+            (Some(f64::NAN), None, false),
+        ] {
+            let dated = Subject { valid_from: from, valid_until: until, ..family.clone() };
+            assert_eq!(ask(&dated, NOON).is_ok(), valid, "{from:?} {until:?}");
+        }
+    }
+
+    #[test]
+    fn an_unarmed_strike_lets_nobody_in_and_says_why() {
+        let why = permit(&groups(), &subject(&["family"]), NOON, Some(Unarmed::Exposed));
+        assert_eq!(why, Err(Reason::Unarmed(Unarmed::Exposed)));
+    }
+}

@@ -1,0 +1,243 @@
+//! The life of the capture thread: open, warm up, hand out frames; after any fault close fully, wait, open
+//! anew. It knows no device; what it does is the same for cameras, replays and the scripts of its tests.
+//!
+//! It never waits unboundedly, never hands out a frame that is not whole, and never ends but when its last
+//! handle is gone: a camera that comes back after a week is taken up again.
+
+use super::device::{Device, Fault, Next, Open, Raw};
+use super::frame::Frame;
+use super::settings::Settings;
+use super::state::{Shared, State};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest step: how late a stop is noticed, and how often progress shows.
+const STEP: Duration = Duration::from_millis(200);
+/// The first wait before a device is opened again; a camera that was replugged takes about a second to
+/// come up.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest: somebody stands at the door and waits for the camera that was just plugged in.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A device that gave frames for so long was a good one: the next loss starts from [`FIRST_WAIT`] again.
+const STABLE: Duration = Duration::from_secs(10);
+/// So many damaged frames in a row are no accident. Cameras start with one or two.
+const DAMAGED: u32 = 10;
+/// Share of the newest interval in the average that the frame rate is told from.
+const NEWEST: f64 = 1.0 / 16.0;
+
+/// Why a session with an open device is over, if it is no fault.
+enum Over {
+    /// The last handle is gone.
+    Stopped,
+    /// A replay has ended.
+    Ended,
+}
+
+/// The capture thread, until the last handle is gone.
+pub(super) fn run(shared: &Shared, mut opener: Box<dyn Open>, settings: &Settings) {
+    let mut wait = FIRST_WAIT;
+    let mut sequence = 0;
+    loop {
+        let began = Instant::now();
+        let outcome = attempt(shared, opener.as_mut(), settings, &mut sequence);
+        if shared.counts().newest.is_some_and(|(_, came)| came >= began + STABLE) {
+            wait = FIRST_WAIT;
+        }
+        match outcome {
+            Ok(Over::Stopped) => break,
+            Ok(Over::Ended) => {
+                tracing::info!(camera = %settings.source, "the replay is over");
+                shared.set(State::Ended);
+                while !shared.stopped() {
+                    pause(shared, LONGEST_WAIT);
+                }
+                break;
+            }
+            Err(fault) => {
+                let why = fault.to_string();
+                let known = shared.state.borrow().why() == Some(&why);
+                if !known {
+                    tracing::warn!(camera = %settings.source, why, "no frames");
+                }
+                shared.set(State::Lost { why });
+            }
+        }
+        pause(shared, wait);
+        wait = (wait * 2).min(LONGEST_WAIT);
+        if shared.stopped() {
+            break;
+        }
+        shared.counts().reopened += 1;
+    }
+    shared.readers.close();
+}
+
+/// Opens the device, stays with it to its end and closes it.
+fn attempt(
+    shared: &Shared,
+    opener: &mut dyn Open,
+    settings: &Settings,
+    sequence: &mut u64,
+) -> Result<Over, Fault> {
+    if shared.stopped() {
+        return Ok(Over::Stopped);
+    }
+    shared.moved();
+    // The crate that talks to V4L2 panics at answers it does not expect; what it shares with the next
+    // attempt is closed by then.
+    let session = AssertUnwindSafe(|| {
+        let mut device = opener.open(settings)?;
+        Session::new(shared, settings, device.as_ref(), sequence).run(device.as_mut())
+    });
+    let outcome = catch_unwind(session).unwrap_or(Err(Fault::Panicked));
+    let mut counts = shared.counts();
+    (counts.name, counts.format, counts.size) = (None, None, None);
+    counts.interval = None;
+    outcome
+}
+
+/// Waits, in steps.
+fn pause(shared: &Shared, wait: Duration) {
+    let until = Instant::now() + wait;
+    while !shared.stopped() {
+        shared.moved();
+        let left = until.duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(STEP));
+    }
+}
+
+/// The time with one open device.
+struct Session<'a> {
+    shared: &'a Shared,
+    settings: &'a Settings,
+    sequence: &'a mut u64,
+    /// Until when frames are thrown away; starts with the first frame.
+    warm: Option<Instant>,
+    warm_up: Duration,
+    /// When the newest whole frame came.
+    last: Instant,
+    /// The device's own number of the newest frame.
+    number: Option<u32>,
+    damaged: u32,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        shared: &'a Shared,
+        settings: &'a Settings,
+        device: &dyn Device,
+        sequence: &'a mut u64,
+    ) -> Self {
+        let layout = device.layout();
+        let mut counts = shared.counts();
+        counts.name = Some(device.name().to_owned());
+        counts.format = Some(layout.format.name());
+        counts.size = (layout.width > 0).then(|| format!("{}x{}", layout.width, layout.height));
+        drop(counts);
+        Self {
+            shared,
+            settings,
+            sequence,
+            warm: None,
+            warm_up: if device.warms_up() { settings.warm_up } else { Duration::ZERO },
+            last: Instant::now(),
+            number: None,
+            damaged: 0,
+        }
+    }
+
+    fn run(mut self, device: &mut dyn Device) -> Result<Over, Fault> {
+        let layout = device.layout();
+        loop {
+            if self.shared.stopped() {
+                return Ok(Over::Stopped);
+            }
+            self.shared.moved();
+            let raw = match device.next(STEP)? {
+                Next::End => return Ok(Over::Ended),
+                Next::Nothing => {
+                    self.patient()?;
+                    continue;
+                }
+                Next::Frame(raw) => raw,
+            };
+            self.count(&raw);
+            let whole = if raw.damaged { None } else { layout.whole(raw.bytes) };
+            let Some(bytes) = whole else {
+                self.damage()?;
+                continue;
+            };
+            self.damaged = 0;
+            let came = Instant::now();
+            // A clock that is ahead of ours would make frames of the future.
+            let taken = raw.taken.unwrap_or(came).min(came);
+            self.arrived(taken, came);
+            let warm = *self.warm.get_or_insert(came + self.warm_up);
+            if came < warm {
+                continue;
+            }
+            if *self.shared.state.borrow() != State::Streaming {
+                tracing::info!(camera = %self.settings.source, format = layout.format.name(), "frames");
+                self.shared.set(State::Streaming);
+            }
+            // Copying is most of what this thread does, and at night nobody looks.
+            if self.shared.readers.any() {
+                let frame = Frame {
+                    taken,
+                    sequence: *self.sequence,
+                    layout,
+                    rotate: self.settings.rotate,
+                    bytes: Arc::from(bytes),
+                };
+                let dropped = self.shared.readers.hand_out(&frame);
+                self.shared.counts().dropped += dropped;
+            }
+        }
+    }
+
+    /// Numbers a frame. Some drivers count those they lose, some never count.
+    fn count(&mut self, raw: &Raw) {
+        let step = match (self.number, raw.number) {
+            (Some(before), Some(now)) if now > before => u64::from(now - before),
+            _ => 1,
+        };
+        self.number = raw.number;
+        *self.sequence = self.sequence.saturating_add(step);
+        self.shared.counts().dropped += step - 1;
+    }
+
+    fn arrived(&mut self, taken: Instant, came: Instant) {
+        let interval = came.duration_since(self.last).as_secs_f64();
+        self.last = came;
+        let mut counts = self.shared.counts();
+        counts.frames += 1;
+        counts.newest = Some((taken, came));
+        // The first frame comes after whatever opening took.
+        if self.warm.is_some() {
+            let average = counts.interval.unwrap_or(interval);
+            counts.interval = Some(average + (interval - average) * NEWEST);
+        }
+    }
+
+    fn damage(&mut self) -> Result<(), Fault> {
+        self.shared.counts().short += 1;
+        self.damaged += 1;
+        if self.damaged >= DAMAGED { Err(Fault::Damaged(self.damaged)) } else { self.patient() }
+    }
+
+    /// A fault, once no whole frame has come for too long.
+    fn patient(&self) -> Result<(), Fault> {
+        // A replay that is slower than the timeout is no fault of anybody.
+        let slowest = Duration::from_secs(2) / self.settings.fps.max(1);
+        let timeout = self.settings.timeout.max(slowest);
+        // Told by the limit and not by what passed: the same fault again is no change of state.
+        if self.last.elapsed() < timeout { Ok(()) } else { Err(Fault::Silent(timeout.as_millis())) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

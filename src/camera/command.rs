@@ -1,0 +1,175 @@
+//! `doorward camera`: which cameras there are, whether the configured one works, and what it sees.
+
+use super::choice::Offer;
+use super::device::Fault;
+use super::{Camera, CameraError, FrameError, Settings, Source, State, v4l2};
+use crate::config;
+use crate::picture::Picture;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a probe watches the frames that come, for their rate.
+const WATCHED: Duration = Duration::from_secs(2);
+/// How long a command waits for a camera that has not given a frame.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// JPEG quality of a snapshot.
+const QUALITY: u8 = 92;
+
+/// The camera at the door: which there are, whether it works, what it sees.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Lists the V4L2 devices with the names to put into camera.source, and what they offer.
+    List,
+    /// Opens the camera as the daemon would and says what comes of it. A running daemon keeps its
+    /// camera to itself: stop it first.
+    Probe {
+        /// Another source than camera.source.
+        source: Option<String>,
+    },
+    /// Takes one picture, to see whether the camera stands right.
+    Snapshot {
+        /// JPEG file to write.
+        file: PathBuf,
+        /// Another source than camera.source.
+        #[arg(long)]
+        source: Option<String>,
+    },
+}
+
+/// Why a command about the camera did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Nothing is configured.
+    #[error("camera.source is empty: set it, or name a source on the command line")]
+    NoCamera,
+    /// A setting that cannot be used.
+    #[error(transparent)]
+    Settings(#[from] super::SettingsError),
+    /// The camera did not start.
+    #[error(transparent)]
+    Start(#[from] CameraError),
+    /// It gives no frames.
+    #[error("{0}")]
+    NoFrames(String),
+    /// A frame without a picture.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A picture that no file can hold.
+    #[error("the picture is too large for a JPEG; set camera.width and camera.height")]
+    TooLarge,
+    /// The file.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+}
+
+impl Command {
+    /// Does it; the result is for standard output.
+    pub fn run(self, config: &config::Camera) -> Result<Value, CommandError> {
+        let settings = |source: Option<String>| {
+            let source = source.unwrap_or_else(|| config.source.clone());
+            Settings::new(&config::Camera { source, ..config.clone() })?
+                .ok_or(CommandError::NoCamera)
+        };
+        match self {
+            Self::List => Ok(list(config)),
+            Self::Probe { source } => probe(settings(source)?),
+            Self::Snapshot { file, source } => snapshot(settings(source)?, &file),
+        }
+    }
+}
+
+/// Every device, also those that are no cameras, with the reason.
+fn list(config: &config::Camera) -> Value {
+    let settings = Settings::new(config).ok().flatten().unwrap_or_default();
+    let mut nodes = entries("/sys/class/video4linux");
+    nodes.sort();
+    let devices = nodes.iter().filter_map(|node| {
+        let path = Path::new("/dev").join(node.file_name()?);
+        let mut device = json!({
+            "path": path, "name": v4l2::name_of(&path), "links": links_to(&path),
+        });
+        match v4l2::offers(&path, &settings) {
+            Ok(offers) => device["offers"] = json!(offers),
+            Err(fault) => device["fault"] = json!(fault.to_string()),
+        }
+        Some(device)
+    });
+    json!({ "devices": devices.collect::<Vec<_>>() })
+}
+
+/// The names of a device that stay the same over restarts.
+fn links_to(device: &Path) -> Vec<PathBuf> {
+    let is_ours = |link: &PathBuf| link.canonicalize().is_ok_and(|target| target == device);
+    let links = ["/dev/v4l/by-id", "/dev/v4l/by-path"].into_iter().flat_map(entries);
+    let mut links: Vec<_> = links.filter(is_ours).collect();
+    links.sort();
+    links
+}
+
+fn entries(dir: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+fn probe(settings: Settings) -> Result<Value, CommandError> {
+    let offers = match &settings.source {
+        Source::Device(path) => offers(path, &settings),
+        Source::Replay(_) => Value::Null,
+    };
+    let camera = Camera::start(settings)?;
+    let mut frames = camera.frames();
+    let mut picture = None;
+    let mut until = Instant::now() + PATIENCE;
+    while let left = until.duration_since(Instant::now())
+        && !left.is_zero()
+        && *camera.states().borrow() != State::Ended
+    {
+        let Some(frame) = frames.next(left.min(Duration::from_millis(200))) else { continue };
+        if picture.is_none() {
+            until = Instant::now() + WATCHED;
+            picture = Some(match frame.picture() {
+                Ok(picture) => json!(format!("{}x{}", picture.width(), picture.height())),
+                Err(error) => json!(error.to_string()),
+            });
+        }
+    }
+    Ok(json!({ "status": camera.status(), "picture": picture, "offers": offers }))
+}
+
+fn offers(path: &Path, settings: &Settings) -> Value {
+    let offers: Result<Vec<Offer>, Fault> = v4l2::offers(path, settings);
+    offers.map_or_else(|fault| json!(fault.to_string()), |offers| json!(offers))
+}
+
+fn snapshot(settings: Settings, file: &Path) -> Result<Value, CommandError> {
+    let camera = Camera::start(settings)?;
+    let picture = taken(&camera)?;
+    let jpeg = picture.to_jpeg(QUALITY).ok_or(CommandError::TooLarge)?;
+    std::fs::write(file, jpeg)
+        .map_err(|reason| CommandError::Write { path: file.to_owned(), reason })?;
+    let size = format!("{}x{}", picture.width(), picture.height());
+    Ok(json!({ "file": file, "size": size, "status": camera.status() }))
+}
+
+/// The first frame that comes.
+fn taken(camera: &Camera) -> Result<Picture, CommandError> {
+    let mut frames = camera.frames();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.duration_since(Instant::now());
+        if let Some(frame) = frames.next(left.min(Duration::from_millis(200))) {
+            return Ok(frame.picture()?);
+        }
+        let state = camera.states().borrow().clone();
+        if left.is_zero() || state == State::Ended {
+            let why = state.why().unwrap_or("no frame came").to_owned();
+            return Err(CommandError::NoFrames(why));
+        }
+    }
+}

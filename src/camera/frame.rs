@@ -1,0 +1,202 @@
+//! One frame as a camera gave it, and how its bytes lie.
+//!
+//! A frame is decoded when somebody wants its pixels and not before: most frames of a day show nobody.
+
+use crate::picture::{self, DecodeError, Limits, Picture, yuv};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How the pixels of a frame are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PixelFormat {
+    /// A plane of luma, a plane of chroma at half the resolution.
+    Nv12,
+    /// Luma and chroma in turns, chroma at half the width.
+    Yuyv,
+    /// A JPEG a frame, often without Huffman tables.
+    Mjpg,
+    /// Luma alone. Faces lose what tells skin from a print.
+    Grey,
+    /// A JPEG or PNG file of a replay.
+    File,
+}
+
+impl PixelFormat {
+    /// What cameras are asked for, best first: uncompressed costs the least to decode and has no artefacts.
+    pub const OF_CAMERAS: [PixelFormat; 4] = [Self::Nv12, Self::Yuyv, Self::Mjpg, Self::Grey];
+
+    /// The name in the configuration, which is V4L2's code of four characters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nv12 => "NV12",
+            Self::Yuyv => "YUYV",
+            Self::Mjpg => "MJPG",
+            Self::Grey => "GREY",
+            Self::File => "file",
+        }
+    }
+}
+
+/// How the bytes of a frame lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub format: PixelFormat,
+    /// Pixels; 0 where only the frame itself knows.
+    pub width: u32,
+    pub height: u32,
+    /// Bytes from one row to the next, at least a row; nothing for compressed frames.
+    pub stride: u32,
+}
+
+impl Layout {
+    /// The part of `bytes` that is the frame; `None` if it is not whole.
+    ///
+    /// A compressed frame ends at its own end marker: drivers are seen to state the whole buffer as used.
+    pub fn whole<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let Self { format, width, height, stride } = *self;
+        let length = match format {
+            PixelFormat::Nv12 => yuv::nv12_bytes(width, height, stride)?,
+            PixelFormat::Yuyv => yuv::yuyv_bytes(width, height, stride)?,
+            PixelFormat::Grey => yuv::grey_bytes(width, height, stride)?,
+            PixelFormat::Mjpg => picture::jpeg_length(bytes)?,
+            PixelFormat::File => bytes.len(),
+        };
+        bytes.get(..length).filter(|whole| !whole.is_empty())
+    }
+
+    fn picture(&self, bytes: &[u8]) -> Result<Picture, FrameError> {
+        let Self { format, width, height, stride } = *self;
+        let short = || FrameError::Short { bytes: bytes.len(), width, height };
+        match format {
+            PixelFormat::Nv12 => yuv::nv12(width, height, stride, bytes).ok_or_else(short),
+            PixelFormat::Yuyv => yuv::yuyv(width, height, stride, bytes).ok_or_else(short),
+            PixelFormat::Grey => yuv::grey(width, height, stride, bytes).ok_or_else(short),
+            PixelFormat::Mjpg | PixelFormat::File => {
+                Ok(picture::decode(bytes, &Limits::default())?)
+            }
+        }
+    }
+}
+
+/// Why a frame has no picture.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A compressed frame that cannot be decoded.
+    #[error(
+        "a frame cannot be decoded ({0}); if this goes on, check the cable or set camera.format"
+    )]
+    Damaged(#[from] DecodeError),
+    /// Fewer bytes than its size needs.
+    #[error("a frame of {width}x{height} has only {bytes} bytes; check the cable")]
+    Short {
+        /// Bytes that came.
+        bytes: usize,
+        /// Pixels a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+}
+
+/// One frame as the camera gave it; decoded when asked for. Cloning it copies no pixels.
+#[derive(Clone)]
+pub struct Frame {
+    pub(super) taken: Instant,
+    pub(super) sequence: u64,
+    pub(super) layout: Layout,
+    pub(super) rotate: u16,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+impl Frame {
+    /// When it was exposed, by the monotonic clock; when it arrived, if the driver does not say.
+    pub fn taken(&self) -> Instant {
+        self.taken
+    }
+
+    /// Rises by one a frame since the start of the daemon; a gap is as many frames that were lost: damaged,
+    /// dropped by the driver or by a reader that was too slow.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Its pixels in RGB, turned as `camera.rotate` says. Takes milliseconds, each time.
+    pub fn picture(&self) -> Result<Picture, FrameError> {
+        let picture = self.layout.picture(&self.bytes)?;
+        Ok(if self.rotate == 0 { picture } else { picture.turned(self.rotate) })
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// Number and size: pictures of faces do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({}, {} bytes)", self.sequence, self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jpeg(width: u32, height: u32) -> Vec<u8> {
+        let rgb = vec![90; (width * height * 3) as usize];
+        Picture::new(width, height, rgb).unwrap().to_jpeg(90).unwrap()
+    }
+
+    fn frame(layout: Layout, rotate: u16, bytes: &[u8]) -> Frame {
+        Frame { taken: Instant::now(), sequence: 0, layout, rotate, bytes: bytes.into() }
+    }
+
+    /// The file without its Huffman tables, as USB cameras send it.
+    fn without_tables(jpeg: &[u8]) -> Vec<u8> {
+        let (mut out, mut at) = (jpeg[..2].to_vec(), 2);
+        while jpeg[at + 1] != 0xDA {
+            let length = 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+            if jpeg[at + 1] != 0xC4 {
+                out.extend_from_slice(&jpeg[at..at + length]);
+            }
+            at += length;
+        }
+        out.extend_from_slice(&jpeg[at..]);
+        out
+    }
+
+    #[test]
+    fn a_cameras_jpeg_has_no_tables_and_a_buffer_behind_its_end() {
+        let layout = Layout { format: PixelFormat::Mjpg, width: 32, height: 16, stride: 0 };
+        let bare = without_tables(&jpeg(32, 16));
+        assert!(bare.len() + 400 < jpeg(32, 16).len(), "the encoder wrote no tables");
+        let buffer = [&bare[..], &[0xFF, 0xD8, 0xFF, 0xD9], &[0; 500]].concat();
+        let whole = layout.whole(&buffer).unwrap();
+        assert_eq!(whole.len(), bare.len());
+        let picture = frame(layout, 90, whole).picture().unwrap();
+        assert_eq!((picture.width(), picture.height()), (16, 32));
+        assert!(picture.rgb().iter().all(|&value| value.abs_diff(90) <= 2));
+        // Cut off, or not there at all.
+        assert_eq!(layout.whole(&buffer[..bare.len() - 1]), None);
+        assert_eq!(layout.whole(&[0; 500]), None);
+        assert_eq!(layout.whole(&[]), None);
+    }
+
+    #[test]
+    fn raw_frames_need_their_bytes_and_no_more() {
+        let whole = |format, bytes: usize| {
+            let layout = Layout { format, width: 4, height: 2, stride: 12 };
+            layout.whole(&vec![0; bytes]).map(<[u8]>::len)
+        };
+        assert_eq!(whole(PixelFormat::Yuyv, 19), None);
+        assert_eq!(whole(PixelFormat::Yuyv, 24), Some(20));
+        assert_eq!(whole(PixelFormat::Nv12, 27), None);
+        assert_eq!(whole(PixelFormat::Nv12, 36), Some(28));
+        assert_eq!(whole(PixelFormat::Grey, 16), Some(16));
+    }
+
+    #[test]
+    fn a_frame_that_lies_about_itself_has_no_picture() {
+        let layout = Layout { format: PixelFormat::Yuyv, width: 4, height: 2, stride: 8 };
+        assert!(matches!(frame(layout, 0, &[0; 15]).picture(), Err(FrameError::Short { .. })));
+        let layout = Layout { format: PixelFormat::File, width: 0, height: 0, stride: 0 };
+        assert!(matches!(frame(layout, 0, b"GIF89a").picture(), Err(FrameError::Damaged(_))));
+    }
+}

@@ -1,0 +1,188 @@
+//! What the camera is told. Plain values: the configuration fills them, [`Settings::new`] says what is
+//! wrong with them, nothing here acts.
+
+use super::frame::PixelFormat;
+use crate::config;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a source of pictures that stand in files is called by.
+const REPLAY: &str = "replay:";
+
+/// Where frames come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A V4L2 device, such as `/dev/v4l/by-id/usb-…-index0`.
+    Device(PathBuf),
+    /// A folder of JPEG and PNG files, an `.avi` or a file of JPEGs one behind the other.
+    Replay(PathBuf),
+}
+
+impl Source {
+    /// Reads `camera.source`; `None`: there is no camera.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(REPLAY) {
+            _ if text.is_empty() => None,
+            Some(path) => Some(Self::Replay(path.into())),
+            None => Some(Self::Device(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(path) => write!(f, "{}", path.display()),
+            Self::Replay(path) => write!(f, "{REPLAY}{}", path.display()),
+        }
+    }
+}
+
+/// Everything the camera needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where frames come from.
+    pub source: Source,
+    /// Wished width in pixels, before any turn; the camera's nearest is taken.
+    pub width: u32,
+    /// Wished height in pixels.
+    pub height: u32,
+    /// Wished frames a second; the rate of a replay.
+    pub fps: u32,
+    /// The one pixel format to take; absent: the best that the camera offers.
+    pub format: Option<PixelFormat>,
+    /// How long after opening a device its frames are thrown away, while it finds its exposure.
+    pub warm_up: Duration,
+    /// How long without a frame until the device is closed and opened again.
+    pub timeout: Duration,
+    /// Degrees clockwise by which the frames are turned: 0, 90, 180 or 270.
+    pub rotate: u16,
+    /// Whether a replay starts again when it has ended.
+    pub replay_loop: bool,
+}
+
+impl Default for Settings {
+    /// `/dev/video0`, with everything else as an empty configuration has it.
+    fn default() -> Self {
+        Self::unchecked(Source::Device("/dev/video0".into()), &config::Camera::default(), None)
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// No such size.
+    #[error("camera.width and camera.height: 160 to 3840 and 120 to 2160")]
+    Size,
+    /// No such rate.
+    #[error("camera.fps: 1 to 120")]
+    Fps,
+    /// No such format.
+    #[error("camera.format: `{0}` is none of auto, MJPG, YUYV, NV12 and GREY")]
+    Format(String),
+    /// A turn that is none.
+    #[error("camera.rotate: 0, 90, 180 or 270 degrees")]
+    Rotate,
+    /// Longer than anybody waits at a door.
+    #[error("camera.warm_up_ms: 0 to 10000")]
+    WarmUp,
+    /// Too short for a slow camera in the dark, or too long for the watchdog.
+    #[error("camera.timeout_ms: 200 to 10000")]
+    Timeout,
+    /// Nothing to replay.
+    #[error("camera.source: name a folder or a file behind `replay:`")]
+    NoReplay,
+}
+
+impl Settings {
+    /// The section `camera`, checked; `None`: there is no camera.
+    pub fn new(camera: &config::Camera) -> Result<Option<Self>, SettingsError> {
+        let format = match camera.format.as_str() {
+            "auto" => None,
+            name => {
+                let named = |format: &PixelFormat| format.name().eq_ignore_ascii_case(name);
+                let found = PixelFormat::OF_CAMERAS.into_iter().find(named);
+                Some(found.ok_or_else(|| SettingsError::Format(name.to_owned()))?)
+            }
+        };
+        if !(160..=3840).contains(&camera.width) || !(120..=2160).contains(&camera.height) {
+            return Err(SettingsError::Size);
+        }
+        if !(1..=120).contains(&camera.fps) {
+            return Err(SettingsError::Fps);
+        }
+        if !matches!(camera.rotate, 0 | 90 | 180 | 270) {
+            return Err(SettingsError::Rotate);
+        }
+        if camera.warm_up_ms > 10_000 {
+            return Err(SettingsError::WarmUp);
+        }
+        if !(200..=10_000).contains(&camera.timeout_ms) {
+            return Err(SettingsError::Timeout);
+        }
+        match Source::parse(&camera.source) {
+            None => Ok(None),
+            Some(Source::Replay(path)) if path.as_os_str().is_empty() => {
+                Err(SettingsError::NoReplay)
+            }
+            Some(source) => Ok(Some(Self::unchecked(source, camera, format))),
+        }
+    }
+
+    fn unchecked(source: Source, camera: &config::Camera, format: Option<PixelFormat>) -> Self {
+        Self {
+            source,
+            width: camera.width,
+            height: camera.height,
+            fps: camera.fps,
+            format,
+            warm_up: Duration::from_millis(camera.warm_up_ms.into()),
+            timeout: Duration::from_millis(camera.timeout_ms.into()),
+            rotate: camera.rotate,
+            replay_loop: camera.replay_loop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(change: impl FnOnce(&mut config::Camera)) -> Result<Option<Settings>, SettingsError> {
+        let mut camera =
+            config::Camera { source: "/dev/video0".into(), ..config::Camera::default() };
+        change(&mut camera);
+        Settings::new(&camera)
+    }
+
+    #[test]
+    fn sources() {
+        assert_eq!(read(|_| ()), Ok(Some(Settings::default())));
+        assert_eq!(read(|camera| camera.source.clear()), Ok(None));
+        let replay = read(|camera| camera.source = "replay:a b/c.avi".into()).unwrap().unwrap();
+        assert_eq!(replay.source, Source::Replay("a b/c.avi".into()));
+        assert_eq!(replay.source.to_string(), "replay:a b/c.avi");
+        assert_eq!(read(|camera| camera.source = REPLAY.into()), Err(SettingsError::NoReplay));
+    }
+
+    #[test]
+    fn formats() {
+        let format = |name: &str| read(|camera| camera.format = name.into());
+        assert_eq!(format("auto").unwrap().unwrap().format, None);
+        assert_eq!(format("yuyv").unwrap().unwrap().format, Some(PixelFormat::Yuyv));
+        assert_eq!(format("H264"), Err(SettingsError::Format("H264".into())));
+        assert_eq!(format("file"), Err(SettingsError::Format("file".into())));
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_named() {
+        use SettingsError::*;
+        assert_eq!(read(|camera| camera.width = 159), Err(Size));
+        assert_eq!(read(|camera| camera.height = 2161), Err(Size));
+        assert_eq!(read(|camera| camera.fps = 0), Err(Fps));
+        assert_eq!(read(|camera| camera.rotate = 45), Err(Rotate));
+        assert_eq!(read(|camera| camera.warm_up_ms = 10_001), Err(WarmUp));
+        assert_eq!(read(|camera| camera.timeout_ms = 199), Err(Timeout));
+    }
+}

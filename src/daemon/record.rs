@@ -1,0 +1,69 @@
+//! What the daemon itself adds to the record: that it starts and stops, what a look at the audit log
+//! finds at a start, and `state/gallery` after every change.
+
+use crate::gallery::Gallery;
+use crate::mqtt::Publisher;
+use crate::outbox::{Entry, Outbox, OutboxError, Verdict};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Changes come in crowds while a folder is imported: the state is published once a second at most.
+const STATE_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks through the audit log, then adds that the daemon starts; a log that somebody changed is said
+/// loudly and goes on.
+pub fn started(outbox: &Outbox) {
+    match outbox.verify() {
+        Ok(Verdict::Whole(_)) => {}
+        Ok(Verdict::Broken { line, why }) => {
+            tracing::error!(line, why, "the audit log is not as it was written");
+        }
+        Err(error) => tracing::error!(%error, "the audit log cannot be verified"),
+    }
+    let entry = Entry::new("start", "daemon").with("version", env!("CARGO_PKG_VERSION"));
+    told(outbox.audit(entry));
+}
+
+/// Adds that the daemon stops, and why.
+pub fn stopping(outbox: &Outbox, reason: &str) {
+    told(outbox.audit(Entry::new("stop", "daemon").with("reason", reason)));
+}
+
+fn told(outcome: Result<(), OutboxError>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "not recorded");
+    }
+}
+
+/// Publishes `state/gallery` at once and after every change, for as long as it is polled.
+pub async fn publish_gallery(
+    gallery: Arc<Gallery>,
+    mut changes: watch::Receiver<u64>,
+    publisher: Publisher,
+) {
+    loop {
+        changes.borrow_and_update();
+        let counted = gallery.clone();
+        // Counting reads the file.
+        match tokio::task::spawn_blocking(move || counted.stats()).await {
+            Ok(Ok(stats)) => {
+                let state = json!({
+                    "subjects": stats.subjects,
+                    "templates": stats.templates,
+                    "templates_of_other_models": stats.templates_of_other_models,
+                });
+                if let Err(error) = publisher.state("gallery", &state).await {
+                    tracing::warn!(%error, "state/gallery");
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, "state/gallery"),
+            Err(_) => return,
+        }
+        tokio::time::sleep(STATE_EVERY).await;
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Everything but the door, at work with one configuration.
+
+use super::clock::Clock;
+use super::control::{self, Control};
+use super::door::DoorHandle;
+use super::terminal::{Decisions, Parts, Terminal};
+use super::watchdog::{Counter, counter};
+use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
+use crate::access::Unarmed;
+use crate::camera::Camera;
+use crate::config::Config;
+use crate::gallery::Gallery;
+use crate::mqtt::{Delivery, Embedded, Exposure, Publisher, Session};
+use crate::outbox::Outbox;
+use crate::service::Door;
+use doorward_board::door::By;
+use serde_json::{Value, json};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// What changes without a change of state, such as a camera's counts, is published after this.
+const STATE_AGAIN: Duration = Duration::from_secs(60);
+/// How long a start that failed waits for what it has begun.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The workers of one configuration. They end with [`Serving::stop`].
+pub struct Serving {
+    session: Session,
+    delivery: Delivery,
+    control: Control,
+    embedded: Option<Embedded>,
+    terminal: Terminal,
+    camera: Option<Camera>,
+    outbox: Arc<Outbox>,
+    /// Closed when the last of its users is gone: then its file can be opened again.
+    gallery: Weak<Gallery>,
+    /// What runs from time to time; ended when dropped.
+    tasks: JoinSet<()>,
+}
+
+/// The door as the service and the house see it.
+struct HouseDoor(DoorHandle);
+
+impl Door for HouseDoor {
+    fn unlock(&self) -> Result<(), String> {
+        self.0.unlock(By::Remote).map_err(|why| why.to_string())
+    }
+
+    fn state(&self) -> Value {
+        json!(&*self.0.state().borrow())
+    }
+}
+
+impl Serving {
+    /// Starts them all. Should one fail, those that were started end again, and the files are closed
+    /// when this returns.
+    pub async fn start(config: &Config, door: Option<DoorHandle>) -> Result<Self, DaemonError> {
+        let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
+        let opened = open_service(config, house)?;
+        let gallery = Arc::downgrade(&opened.gallery);
+        let serving = Self::begin(config, door, opened).await;
+        if serving.is_err() {
+            let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
+        }
+        serving
+    }
+
+    async fn begin(
+        config: &Config,
+        door: Option<DoorHandle>,
+        Opened { service, analyzer, gallery, outbox }: Opened,
+    ) -> Result<Self, DaemonError> {
+        let started = Instant::now();
+        let mut mqtt = settings::mqtt(config)?;
+        let access = settings::access(config)?;
+        let camera = start_camera(config)?;
+        if let Some(camera) = camera.clone() {
+            service.attach(camera);
+        }
+        let open = Arc::downgrade(&gallery);
+        let beginning = outbox.clone();
+        let beginning = tokio::task::spawn_blocking(move || record::started(&beginning));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(scrub::scrub_when_due(gallery.clone()));
+        let data_dir = &config.device.data_dir;
+        let control = Control::start(data_dir, service.clone()).map_err(|reason| {
+            DaemonError::Control { path: control::socket_path(data_dir), reason }
+        })?;
+
+        let embedded = if mqtt.host.is_none() {
+            let broker = Embedded::start(mqtt.port(), data_dir).await?;
+            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.login());
+            Some(broker)
+        } else {
+            None
+        };
+        let unarmed = (!Exposure::of(&mqtt).is_safe()).then_some(Unarmed::Exposed);
+        let clock = Clock::new(config.schedules.trust_clock);
+        tasks.spawn(clock.clone().wait());
+        let decisions = Arc::new(Decisions::default());
+        let parts = Parts {
+            analyzer,
+            gallery: gallery.clone(),
+            outbox: outbox.clone(),
+            door: door.clone(),
+            clock: clock.clone(),
+            decisions: decisions.clone(),
+        };
+        let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
+
+        let health = {
+            let service = service.clone();
+            Arc::new(move || {
+                let mut health = service.health();
+                health.insert("decisions".into(), decisions.to_json());
+                Value::Object(health)
+            })
+        };
+        let gallery_changes = service.gallery_changes();
+        let delivery = Delivery::start(&mqtt, outbox.clone())?;
+        let session = Session::start(mqtt, service, health).await?;
+        let publisher = session.publisher();
+        tasks.spawn(record::publish_gallery(gallery, gallery_changes, publisher.clone()));
+        if let Some(door) = door {
+            let state = door.state();
+            tasks.spawn(publish_state("door", publisher.clone(), state, |state| json!(state)));
+        }
+        if let Some(camera) = camera.clone() {
+            let states = camera.states();
+            let status = move |_: &_| json!(camera.status());
+            tasks.spawn(publish_state("camera", publisher, states, status));
+        }
+        // It holds its panics and has no other way to fail.
+        let _ = beginning.await;
+        tracing::info!(
+            device_id = config.device.id,
+            ready_ms = started.elapsed().as_millis() as u64,
+            "ready"
+        );
+        Ok(Self {
+            session,
+            delivery,
+            control,
+            embedded,
+            terminal,
+            camera,
+            outbox,
+            gallery: open,
+            tasks,
+        })
+    }
+
+    /// What shows that the workers move.
+    pub fn progress(&self) -> Vec<Counter> {
+        let terminal = self.terminal.progress().into_iter();
+        let terminal = terminal.map(|(name, progress)| counter(name, progress));
+        let camera =
+            self.camera.clone().map(|camera| Counter::new("camera", move || camera.progress()));
+        terminal.chain(camera).collect()
+    }
+
+    /// Stops them in the order in which they need each other.
+    pub async fn stop(self, reason: &'static str) {
+        let Self {
+            session,
+            delivery,
+            control,
+            embedded,
+            terminal,
+            camera,
+            outbox,
+            gallery,
+            mut tasks,
+        } = self;
+        tasks.shutdown().await;
+        // Threads that wait for frames and happenings, half a second at most.
+        let terminal = tokio::task::spawn_blocking(move || {
+            drop((terminal, camera));
+            record::stopping(&outbox, reason);
+        });
+        tokio::join!(session.stop(), control.stop(), delivery.stop());
+        let _ = terminal.await;
+        if let Some(broker) = embedded {
+            broker.stop().await;
+        }
+        closed(&gallery).await;
+    }
+}
+
+/// Waits until nobody uses the gallery any more: requests in work do, and a scrub that has begun.
+async fn closed(gallery: &Weak<Gallery>) {
+    while gallery.strong_count() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Publishes `state/<name>` at once, with every change, and now and then.
+async fn publish_state<State: Send + Sync>(
+    name: &'static str,
+    publisher: Publisher,
+    mut states: watch::Receiver<State>,
+    shown: impl Fn(&State) -> Value,
+) {
+    loop {
+        let value = shown(&states.borrow_and_update());
+        if let Err(error) = publisher.state(name, &value).await {
+            tracing::warn!(%error, name, "a state is not published");
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(STATE_AGAIN) => {}
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The terminal at work: frames to the judgement, decisions to the door and to the outbox, what
+//! happens at the door and to the camera to the outbox as well.
+//!
+//! The strike moves first and the event is written after it: nobody waits at the door for a memory
+//! card. What cannot be written is said in the log and counted.
+
+use super::clock::Clock;
+use super::door::{DoorHandle, Happening, NotUnlocked};
+use super::worker::{Progress, Worker};
+use crate::access::{Decision, Judge, Outcome, Settings, Unarmed};
+use crate::camera::{Camera, State as CameraState};
+use crate::face::Analyzer;
+use crate::gallery::Gallery;
+use crate::outbox::{Event, Kind, Outbox};
+use doorward_board::door::By;
+use doorward_board::{ContactEvent, Event as DoorEvent, TamperEvent};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+use tracing::{debug, error, info, warn};
+
+/// How long a worker waits for its next piece of work before it shows that it lives.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A frame older than this is not judged: the person it shows may have gone.
+const STALE: Duration = Duration::from_secs(2);
+
+/// What is recorded later than this after it happened says when that was.
+const LATE: Duration = Duration::from_secs(2);
+
+/// How many decisions ended how.
+#[derive(Debug, Default)]
+pub struct Decisions(Mutex<BTreeMap<Outcome, u64>>);
+
+impl Decisions {
+    fn count(&self, outcome: Outcome) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
+    }
+
+    /// By outcome, those that happened.
+    pub fn to_json(&self) -> Value {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(outcome, count)| (outcome.name().to_owned(), json!(count))).collect()
+    }
+}
+
+/// What the terminal is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The networks.
+    pub analyzer: Arc<Analyzer>,
+    /// Who is enrolled.
+    pub gallery: Arc<Gallery>,
+    /// Where events go.
+    pub outbox: Arc<Outbox>,
+    /// The door, if there is one.
+    pub door: Option<DoorHandle>,
+    /// The time.
+    pub clock: Clock,
+    /// How decisions ended so far.
+    pub decisions: Arc<Decisions>,
+}
+
+/// The workers. Dropped, they stop.
+pub struct Terminal {
+    judge: Option<Worker>,
+    chronicle: Worker,
+}
+
+impl Terminal {
+    /// Starts the workers; without a camera nobody is judged, and the door's events are kept all
+    /// the same.
+    pub fn start(
+        parts: Parts,
+        camera: Option<&Camera>,
+        settings: Settings,
+        unarmed: Option<Unarmed>,
+    ) -> io::Result<Self> {
+        if let Some(why) = &unarmed {
+            error!("the strike is not armed, no face opens the door: {why}");
+        }
+        let chronicle = chronicle(&parts, camera)?;
+        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, unarmed));
+        Ok(Self { judge: judge.transpose()?, chronicle })
+    }
+
+    /// What shows that the workers move.
+    pub fn progress(&self) -> Vec<(&'static str, Progress)> {
+        let judge = self.judge.iter().map(|judge| ("judge", judge.progress()));
+        judge.chain([("chronicle", self.chronicle.progress())]).collect()
+    }
+}
+
+fn judge(
+    parts: Parts,
+    camera: Camera,
+    settings: Settings,
+    unarmed: Option<Unarmed>,
+) -> io::Result<Worker> {
+    Worker::start("judge", move |running| {
+        let Parts { analyzer, gallery, clock, .. } = &parts;
+        // Nobody's attempt is honoured once it took longer than anybody is looked at.
+        let honoured = STALE.max(settings.patience);
+        let mut judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
+        let mut frames = camera.frames();
+        while running.goes_on() {
+            let Some(frame) = frames.next(PATIENCE) else { continue };
+            if frame.taken().elapsed() > STALE {
+                debug!("a frame came too late to be judged");
+                continue;
+            }
+            let picture = match frame.picture() {
+                Ok(picture) => picture,
+                Err(error) => {
+                    debug!("a frame cannot be read: {error}");
+                    continue;
+                }
+            };
+            let now = clock.at(frame.taken());
+            match judge.judge(&picture, now, unarmed) {
+                Ok(Some(decision)) => {
+                    let late = frame.taken().elapsed() > honoured;
+                    let opened = parts.act(&decision, late);
+                    if let (false, Some(subject)) = (opened, &decision.subject_id) {
+                        judge.not_opened(subject, now.monotonic);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    error!("the networks failed, nobody is judged by this frame: {error}")
+                }
+            }
+        }
+    })
+}
+
+impl Parts {
+    /// Does what follows from a decision; `late`: too late for the strike to move. Whether whoever
+    /// was granted could pass.
+    fn act(&self, decision: &Decision, late: bool) -> bool {
+        let door = match (&self.door, decision.is_grant()) {
+            (None, _) => None,
+            (Some(_), true) if late => Some(Err(NotUnlocked::Stale)),
+            (Some(door), true) => Some(self.open(door, decision)),
+            (Some(door), false) => {
+                door.refuse();
+                None
+            }
+        };
+        self.decisions.count(decision.outcome);
+        let words = decision.words();
+        info!(
+            outcome = decision.outcome.name(),
+            subject_id = decision.subject_id,
+            similarity = decision.similarity,
+            liveness = decision.liveness,
+            reason = words,
+            door = door.map(|outcome| outcome.map_or_else(|why| why.to_string(), |()| "unlocked".into())),
+            looks = decision.looks,
+            took_ms = decision.took.as_millis() as u64,
+            timings_ms = %decision.timings,
+            "decision"
+        );
+        let kind = match decision.outcome {
+            Outcome::Spoof => Kind::Spoof,
+            _ => Kind::Access,
+        };
+        let mut extra = Map::new();
+        extra.insert("looks".into(), decision.looks.into());
+        extra.insert("took_ms".into(), json!(decision.took.as_millis() as u64));
+        if let Some(outcome) = door {
+            let word = match outcome {
+                Ok(()) => json!("unlocked"),
+                Err(why) => json!(why.to_string()),
+            };
+            extra.insert("door".into(), word);
+        }
+        let timings_ms = decision.timings.as_object().cloned().unwrap_or_default();
+        self.record(Event {
+            subject_id: decision.subject_id.clone(),
+            similarity: decision.similarity.map(hundredths),
+            liveness: decision.liveness.map(hundredths),
+            timings_ms,
+            extra,
+            ..Event::new(kind, decision.outcome.name(), words)
+        });
+        door.is_none_or(|outcome| outcome.is_ok())
+    }
+
+    fn open(&self, door: &DoorHandle, decision: &Decision) -> Result<(), NotUnlocked> {
+        let opened = door.unlock(By::Face);
+        if opened.is_ok()
+            && let Some(card) = &decision.card
+            && let Err(error) = door.send_card(card)
+        {
+            warn!("the subject's card is not sent: {error}");
+        }
+        opened
+    }
+
+    fn record(&self, event: Event) {
+        let what = (event.kind, event.outcome.clone());
+        if let Err(error) = self.outbox.record(event) {
+            error!(event = ?what, "an event is lost: {error}");
+        }
+    }
+}
+
+/// Cut and not rounded, so that what is below a threshold is never shown as having reached it.
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).floor() / 100.0
+}
+
+/// Records what happens at the door and to the camera.
+fn chronicle(parts: &Parts, camera: Option<&Camera>) -> io::Result<Worker> {
+    let parts = parts.clone();
+    let mut states = camera.map(Camera::states);
+    Worker::start("chronicle", move |running| {
+        while running.goes_on() {
+            if let Some(states) = &mut states
+                && states.has_changed().unwrap_or(false)
+            {
+                let state = states.borrow_and_update().clone();
+                parts.record(of_camera(&state));
+            }
+            match &parts.door {
+                Some(door) => {
+                    if let Some(happening) = door.happened(PATIENCE) {
+                        parts.record(of_door(&happening));
+                    }
+                }
+                None => {
+                    let since = Instant::now();
+                    while since.elapsed() < PATIENCE && running.goes_on() {
+                        std::thread::sleep(PATIENCE / 10);
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn of_camera(state: &CameraState) -> Event {
+    Event::new(Kind::Camera, state.name(), state.why().unwrap_or_default())
+}
+
+/// What happened at the door, as an event.
+fn of_door(Happening { event, time }: &Happening) -> Event {
+    let by = |by: &By| match by {
+        By::Face => "face",
+        By::Remote => "remote",
+        By::Exit => "exit",
+    };
+    let (kind, outcome, reason) = match event {
+        DoorEvent::Unlocked { by: who } => (Kind::Door, "unlocked", by(who).to_owned()),
+        DoorEvent::NotUnlocked { by: who, why } => {
+            (Kind::Door, "not_unlocked", format!("{}: {}", by(who), NotUnlocked::from(*why)))
+        }
+        DoorEvent::Relocked => (Kind::Door, "locked", String::new()),
+        DoorEvent::ExitPressed => (Kind::Door, "exit_pressed", String::new()),
+        DoorEvent::Contact(ContactEvent::Opened) => (Kind::Door, "opened", String::new()),
+        DoorEvent::Contact(ContactEvent::Closed) => (Kind::Door, "closed", String::new()),
+        DoorEvent::Contact(ContactEvent::ForcedOpen) => {
+            (Kind::Door, "forced_open", "opened without a grant or an exit".into())
+        }
+        DoorEvent::Contact(ContactEvent::HeldOpen) => {
+            (Kind::Door, "held_open", "open for longer than door.held_open_s".into())
+        }
+        DoorEvent::Tamper(TamperEvent::Raised) => {
+            (Kind::Tamper, "raised", "the housing is open".into())
+        }
+        DoorEvent::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
+        DoorEvent::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
+        DoorEvent::Fault { part, error } => (Kind::Door, "fault", format!("{part:?}: {error}")),
+        DoorEvent::Recovered { part } => (Kind::Door, "recovered", format!("{part:?}")),
+    };
+    let event = Event::new(kind, outcome, reason);
+    // Recorded late, as after a start without a gallery, its own time is not that of the record.
+    match time.elapsed() {
+        Ok(late) if late < LATE => event,
+        _ => {
+            let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let extra = [("happened".to_owned(), json!(time))].into_iter().collect();
+            Event { extra, ..event }
+        }
+    }
+}

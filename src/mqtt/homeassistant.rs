@@ -1,0 +1,367 @@
+//! Home Assistant: the discovery message that shows this door there as one device.
+//!
+//! One retained message on `<prefix>/device/doorward_<id>/config` names all entities (device
+//! discovery, Home Assistant 2024.11 or later); an empty one removes the device. It is published
+//! whenever the session connects and whenever Home Assistant says `online` on `<prefix>/status`.
+//!
+//! It must never offer what this door does not do: lock and unlock button are there only with
+//! [`HomeAssistant::remote_unlock`], and their commands are never retained. Entities read the topics
+//! that everybody reads; nothing is published for Home Assistant alone but this message.
+
+use super::connect::{self, ConnectError};
+use super::topics::Topics;
+use super::{Settings, topics};
+use crate::outbox::Kind;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
+use rumqttc::v5::{AsyncClient, Event};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long [`remove`] waits for the broker.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a decision at the door may end: the types of the event entity.
+pub const DECISIONS: [&str; 8] = [
+    "granted",
+    "unknown",
+    "denied",
+    "spoof",
+    "obscured",
+    "poor_picture",
+    "several_people",
+    "locked_out",
+];
+
+/// What Home Assistant is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAssistant {
+    /// Publish the discovery message; else remove it.
+    pub discovery: bool,
+    /// First levels of its discovery topics.
+    pub prefix: String,
+    /// Its name on topics of named clients, where there are any.
+    pub client: Option<String>,
+    /// Whether a command may move the strike.
+    pub remote_unlock: bool,
+}
+
+impl Default for HomeAssistant {
+    fn default() -> Self {
+        Self {
+            discovery: true,
+            prefix: "homeassistant".to_owned(),
+            client: None,
+            remote_unlock: false,
+        }
+    }
+}
+
+impl HomeAssistant {
+    /// Whether prefix and client's name can stand in a topic.
+    pub(crate) fn is_valid(&self) -> bool {
+        let level = |level: &str| !level.is_empty() && topics::harmless(level);
+        let client = self.client.as_deref();
+        self.prefix.split('/').all(level)
+            && self.prefix.len() <= 128
+            && client.is_none_or(|name| level(name) && !name.contains('/'))
+    }
+
+    /// Where it says that it has started.
+    pub(crate) fn status_topic(&self) -> String {
+        format!("{}/status", self.prefix)
+    }
+
+    /// Where the discovery message of a device stands.
+    pub(crate) fn config_topic(&self, device_id: &str) -> String {
+        format!("{}/device/{}/config", self.prefix, object_id(device_id))
+    }
+
+    /// The discovery message; empty where there is to be none.
+    pub(crate) fn config(&self, device_id: &str, topics: &Topics) -> String {
+        match self.discovery {
+            true => Device { settings: self, device_id, topics }.message().to_string(),
+            false => String::new(),
+        }
+    }
+}
+
+/// The device's name in Home Assistant's own topics and ids, which have no dots.
+fn object_id(device_id: &str) -> String {
+    format!("doorward_{}", device_id.replace('.', "_2E"))
+}
+
+struct Device<'a> {
+    settings: &'a HomeAssistant,
+    device_id: &'a str,
+    topics: &'a Topics,
+}
+
+impl Device<'_> {
+    fn message(&self) -> Value {
+        let id = object_id(self.device_id);
+        let version = env!("CARGO_PKG_VERSION");
+        let mut components = Map::new();
+        for (name, component) in self.components() {
+            let Value::Object(mut component) = component else { continue };
+            // One that only names its platform is to be removed, and has no id.
+            if component.len() > 1 {
+                component.insert("unique_id".into(), format!("{id}_{name}").into());
+                component.insert("qos".into(), 1.into());
+            }
+            components.insert(name.to_owned(), component.into());
+        }
+        json!({
+            "device": {
+                "identifiers": [id],
+                "name": self.device_id,
+                "manufacturer": "doorward",
+                "model": "face recognition terminal",
+                "sw_version": version,
+            },
+            "origin": {
+                "name": "doorward",
+                "sw_version": version,
+                "support_url": env!("CARGO_PKG_REPOSITORY"),
+            },
+            // `stopped` is neither of the two words that it knows.
+            "availability": [{
+                "topic": self.topics.availability(),
+                "value_template": "{{ 'online' if value == 'online' else 'offline' }}",
+            }],
+            "components": components,
+        })
+    }
+
+    fn components(&self) -> Vec<(&'static str, Value)> {
+        let door = self.topics.state("door");
+        let health = self.topics.state("health");
+        let mut components = vec![
+            ("decision", self.decisions()),
+            (
+                "door",
+                json!({
+                    "platform": "binary_sensor",
+                    "name": "Door",
+                    "device_class": "door",
+                    "state_topic": door,
+                    "value_template": on_off("open"),
+                }),
+            ),
+            (
+                "tamper",
+                json!({
+                    "platform": "binary_sensor",
+                    "name": "Tamper",
+                    "device_class": "tamper",
+                    "state_topic": door,
+                    "value_template": on_off("tamper"),
+                }),
+            ),
+            (
+                "camera",
+                json!({
+                    "platform": "binary_sensor",
+                    "name": "Camera",
+                    "device_class": "connectivity",
+                    "entity_category": "diagnostic",
+                    "state_topic": self.topics.state("camera"),
+                    "value_template":
+                        "{{ 'ON' if value_json.state == 'streaming' else 'OFF' }}",
+                }),
+            ),
+            (
+                "subjects",
+                diagnostic(
+                    "Enrolled subjects",
+                    &self.topics.state("gallery"),
+                    "{{ value_json.subjects }}",
+                ),
+            ),
+            ("outbox", diagnostic("Events waiting", &health, "{{ value_json.outbox.depth }}")),
+            ("version", diagnostic("Version", &health, "{{ value_json.version }}")),
+            ("audit_head", diagnostic("Audit log head", &health, "{{ value_json.audit.head }}")),
+            ("latency", self.latency()),
+        ];
+        components.extend(self.remote_unlock());
+        components
+    }
+
+    fn decisions(&self) -> Value {
+        json!({
+            "platform": "event",
+            "name": "Decision",
+            "icon": "mdi:face-recognition",
+            "event_types": DECISIONS,
+            "state_topic": self.topics.event(Kind::Access),
+            "value_template": "{{ dict(value_json, event_type=value_json.outcome) | to_json }}",
+        })
+    }
+
+    fn latency(&self) -> Value {
+        json!({
+            "platform": "sensor",
+            "name": "Last decision",
+            "device_class": "duration",
+            "unit_of_measurement": "ms",
+            "state_class": "measurement",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.event(Kind::Access),
+            "value_template": "{{ value_json.timings_ms.total | default(none) }}",
+        })
+    }
+
+    /// Lock and button, or their removal.
+    fn remote_unlock(&self) -> [(&'static str, Value); 2] {
+        if !self.settings.remote_unlock {
+            return [
+                ("lock", json!({ "platform": "lock" })),
+                ("unlock", json!({ "platform": "button" })),
+            ];
+        }
+        let command = match &self.settings.client {
+            Some(name) => self.topics.command_from(name, "unlock"),
+            None => self.topics.command("unlock"),
+        };
+        let unlock = json!({ "reason": "home assistant" }).to_string();
+        let lock = json!({
+            "platform": "lock",
+            "name": "Lock",
+            "command_topic": command,
+            "payload_unlock": unlock,
+            // The strike locks by itself: refused, for `unlock` knows no such field.
+            "payload_lock": r#"{"lock":true}"#,
+            "state_topic": self.topics.state("door"),
+            "value_template": "{{ value_json.lock }}",
+            "state_locked": "LOCKED",
+            "state_unlocked": "UNLOCKED",
+            "state_jammed": "JAMMED",
+            "optimistic": false,
+            "retain": false,
+        });
+        let button = json!({
+            "platform": "button",
+            "name": "Unlock",
+            "icon": "mdi:door-open",
+            "command_topic": command,
+            "payload_press": unlock,
+            "retain": false,
+        });
+        [("lock", lock), ("unlock", button)]
+    }
+}
+
+/// A field of the state that is true, false, or null or absent where there is no such contact.
+fn on_off(field: &str) -> String {
+    let value = format!("value_json.{field} | default(none)");
+    format!("{{{{ none if ({value}) is none else ('ON' if value_json.{field} else 'OFF') }}}}")
+}
+
+fn diagnostic(name: &str, topic: &str, template: &str) -> Value {
+    json!({
+        "platform": "sensor",
+        "name": name,
+        "entity_category": "diagnostic",
+        "state_topic": topic,
+        "value_template": template,
+    })
+}
+
+/// Why the device is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// Settings or files.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The broker cannot be reached, or refused.
+    #[error("{0}")]
+    Broker(String),
+    /// The broker's access list.
+    #[error("the broker does not let this login write to {0}: change its access list")]
+    Forbidden(String),
+    /// No answer in time.
+    #[error("the broker did not answer within {PATIENCE:?}")]
+    Timeout,
+    /// No randomness for a client identifier.
+    #[error("the operating system gave no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Removes the device from Home Assistant: what `doorward homeassistant remove` does. A daemon whose
+/// `homeassistant.discovery` is true publishes it again when it connects.
+pub async fn remove(settings: &Settings) -> Result<(), RemoveError> {
+    timeout(PATIENCE, removed(settings)).await.unwrap_or(Err(RemoveError::Timeout))
+}
+
+async fn removed(settings: &Settings) -> Result<(), RemoveError> {
+    let name = format!("doorward-remove-{:016x}", getrandom::u64()?);
+    let (client, mut events) = AsyncClient::new(connect::options(settings, &name)?, 4);
+    let topic = settings.homeassistant.config_topic(&settings.device_id);
+    let gone = |_| RemoveError::Broker("the connection to the broker is gone".into());
+    client.publish(&topic, QoS::AtLeastOnce, true, "").await.map_err(gone)?;
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::PubAck(ack))) => match ack.reason {
+                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => break,
+                _ => return Err(RemoveError::Forbidden(topic)),
+            },
+            Ok(_) => {}
+            Err(error) => return Err(RemoveError::Broker(connect::explain(&error, settings))),
+        }
+    }
+    // Goodbye is a courtesy.
+    if client.try_disconnect().is_ok() {
+        let _ = timeout(Duration::from_secs(1), events.poll()).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(settings: &HomeAssistant) -> Value {
+        let topics = Topics::new("front", &[]);
+        serde_json::from_str(&settings.config("front", &topics)).unwrap()
+    }
+
+    #[test]
+    fn lock_and_button_are_offered_only_where_the_door_obeys() {
+        let without = message(&HomeAssistant::default());
+        assert_eq!(without["components"]["lock"], json!({ "platform": "lock" }));
+        assert_eq!(without["components"]["unlock"], json!({ "platform": "button" }));
+        let with = HomeAssistant { remote_unlock: true, ..HomeAssistant::default() };
+        let lock = &message(&with)["components"]["lock"];
+        assert_eq!(lock["command_topic"], "doorward/front/cmd/unlock");
+        assert_eq!((&lock["optimistic"], &lock["retain"]), (&json!(false), &json!(false)));
+        let named = HomeAssistant { client: Some("house".into()), ..with };
+        let button = &message(&named)["components"]["unlock"];
+        assert_eq!(button["command_topic"], "doorward/front/from/house/cmd/unlock");
+    }
+
+    #[test]
+    fn topics_have_no_dots_and_ids_differ() {
+        let settings = HomeAssistant::default();
+        assert_eq!(
+            settings.config_topic("front.1"),
+            "homeassistant/device/doorward_front_2E1/config"
+        );
+        let message = message(&settings);
+        let components = message["components"].as_object().unwrap();
+        let ids: Vec<_> = components.values().filter_map(|it| it["unique_id"].as_str()).collect();
+        let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!((ids.len(), unique.len()), (components.len() - 2, ids.len()));
+    }
+
+    #[test]
+    fn prefixes_that_would_reach_elsewhere_are_refused() {
+        let with = |prefix: &str| HomeAssistant { prefix: prefix.into(), ..Default::default() };
+        assert!(with("homeassistant").is_valid() && with("house/ha").is_valid());
+        for prefix in ["", "#", "a/+", "$SYS", "a//b", "doorward/front/cmd", "/a"] {
+            assert!(!with(prefix).is_valid(), "{prefix}");
+        }
+        let client = HomeAssistant { client: Some("a/b".into()), ..Default::default() };
+        assert!(!client.is_valid());
+    }
+}

@@ -1,0 +1,42 @@
+//! The inner loops, over plain slices: each is a struct of what it works on, and runs on a level.
+//!
+//! Terms. A *plane* holds one block of channels of a map, pixel after pixel, row after row: a map of
+//! 40 channels is three planes, the last filled up with zeros. A pixel's next block is a plane away.
+#![allow(unsafe_code, reason = "pointers, checked against the slices before the loops")]
+
+mod byte_depthwise;
+mod byte_multiply;
+mod depthwise;
+mod multiply;
+mod pixels;
+mod reduce;
+mod resample;
+mod rounding;
+mod whole_map;
+
+pub(super) use byte_depthwise::{ByteDepthwise, ByteFilters};
+pub(super) use byte_multiply::{ByteMatrix, ByteMultiply};
+pub(super) use depthwise::{DepthwiseRows, Filters};
+pub(super) use multiply::{Matrix, Multiply, Taps};
+pub(super) use pixels::Scale;
+pub(super) use reduce::{BytesTimes, Q8_0};
+pub(super) use resample::{AddDoubled, HalveByMaximum};
+pub use rounding::Range;
+pub(super) use rounding::{Cell, Rounding};
+pub(super) use whole_map::{Weigh, WholeMap};
+
+use super::lanes::Lanes;
+
+/// # Safety
+/// The processor has the level of `V`.
+#[inline(always)]
+unsafe fn prelu<V: Lanes>(x: V, slope: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let zero = V::splat(0.0);
+        x.smallest(zero).times_plus(slope, x.largest(zero))
+    }
+}
+
+#[cfg(test)]
+mod tests;

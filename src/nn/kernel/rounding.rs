@@ -1,0 +1,155 @@
+//! From the whole-number sums of a layer to what the next one reads.
+//!
+//! A map in bytes stands for values by a *range*: value = scale · (byte − zero). All of a layer's
+//! scales are divided by that of its output when it is packed, so that a byte is one fused product and
+//! sum, or where the activation bends one of two, and rounding: the same bits on every level.
+
+use crate::nn::activation::Activation;
+use crate::nn::lanes::{BLOCK, Lanes};
+
+/// What a map in bytes stands for: value = scale · (byte − zero).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Of one step.
+    pub scale: f32,
+    /// The byte that stands for 0.
+    pub zero: u8,
+}
+
+impl Range {
+    /// Where 0 lies among the values that a byte is stored from: −128…127.
+    pub(in crate::nn) fn zero_stored(self) -> f32 {
+        f32::from(self.zero) - 128.0
+    }
+}
+
+/// A value of a map.
+pub(in crate::nn) trait Cell: Copy {
+    /// # Safety
+    /// The processor has the level of `V`; sixteen cells can be written at `to`.
+    unsafe fn put<V: Lanes>(value: V, to: *mut Self);
+}
+
+impl Cell for f32 {
+    #[inline(always)]
+    unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
+        // SAFETY: the caller's.
+        unsafe { value.store(to) }
+    }
+}
+
+impl Cell for u8 {
+    #[inline(always)]
+    unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
+        // SAFETY: the caller's.
+        unsafe { value.store_shifted(to) }
+    }
+}
+
+/// From sums to values of the output, in steps of its range.
+#[derive(Clone, Debug)]
+pub(in crate::nn) struct Rounding {
+    /// Above the bend: factor and summand of each channel.
+    above: [Vec<f32>; 2],
+    /// Below the bend; empty where there is none.
+    below: [Vec<f32>; 2],
+    /// The value where it bends.
+    bend: f32,
+}
+
+impl Rounding {
+    /// `scales` are those of the weights, one a channel. Without `output` the values come out as
+    /// they are.
+    pub fn new(
+        scales: &[f32],
+        bias: &[f32],
+        activation: &Activation,
+        input: Range,
+        output: Option<Range>,
+    ) -> Self {
+        let channels = bias.len();
+        assert_eq!(scales.len(), channels, "one scale a channel");
+        let step = output.map_or(1.0, |range| range.scale);
+        let zero = output.map_or(0.0, Range::zero_stored);
+        let line = |slope: &dyn Fn(usize) -> f32| {
+            let factor = |channel: usize| scales[channel] * input.scale / step * slope(channel);
+            let summand = |channel: usize| bias[channel] / step * slope(channel) + zero;
+            let mut line = [
+                (0..channels).map(factor).collect::<Vec<f32>>(),
+                (0..channels).map(summand).collect(),
+            ];
+            line[0].resize(channels.next_multiple_of(BLOCK), 0.0);
+            line[1].resize(channels.next_multiple_of(BLOCK), zero);
+            line
+        };
+        let below = match activation {
+            Activation::Identity => [Vec::new(), Vec::new()],
+            // Where 0 is the lowest byte, saturation cuts what is below.
+            Activation::Relu if output.is_some_and(|range| range.zero == 0) => {
+                [Vec::new(), Vec::new()]
+            }
+            Activation::Relu => line(&|_| 0.0),
+            Activation::PRelu(slopes) => line(&|channel| slopes[channel]),
+        };
+        Self { above: line(&|_| 1.0), below, bend: zero }
+    }
+
+    /// Blocks of channels.
+    pub fn blocks(&self) -> usize {
+        self.above[0].len() / BLOCK
+    }
+
+    /// What one block needs.
+    ///
+    /// # Safety
+    /// The processor has the level of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn block<V: Lanes>(&self, block: usize) -> RoundBlock<V> {
+        let at = block * BLOCK..(block + 1) * BLOCK;
+        // SAFETY: sixteen values each; the level is the caller's.
+        unsafe {
+            let [factor, summand] = &self.below;
+            RoundBlock {
+                above: [
+                    V::load(self.above[0][at.clone()].as_ptr()),
+                    V::load(self.above[1][at.clone()].as_ptr()),
+                ],
+                below: match factor.is_empty() {
+                    true => None,
+                    false => {
+                        Some([V::load(factor[at.clone()].as_ptr()), V::load(summand[at].as_ptr())])
+                    }
+                },
+                bend: V::splat(self.bend),
+            }
+        }
+    }
+}
+
+/// A block's part of a [`Rounding`].
+pub(super) struct RoundBlock<V> {
+    above: [V; 2],
+    below: Option<[V; 2]>,
+    bend: V,
+}
+
+impl<V: Lanes> RoundBlock<V> {
+    /// The value of a sum, before it is rounded.
+    ///
+    /// # Safety
+    /// The processor has the level of `V`.
+    #[inline(always)]
+    pub unsafe fn value(&self, sums: V::Sums) -> V {
+        // SAFETY: the caller's.
+        unsafe {
+            let sum = V::values(sums);
+            let value = sum.fused(self.above[0], self.above[1]);
+            match self.below {
+                None => value,
+                Some([factor, summand]) => {
+                    value.choose(self.bend, value, sum.fused(factor, summand))
+                }
+            }
+        }
+    }
+}

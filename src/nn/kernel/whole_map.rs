@@ -1,0 +1,73 @@
+//! What sees all pixels of a plane: their weighted sum, and one weight for all.
+
+use crate::nn::lanes::{BLOCK, Lanes};
+use crate::nn::level::Kernel;
+
+/// The sum over the pixels of each channel, each pixel weighted.
+pub(in crate::nn) struct WholeMap<'a> {
+    /// Planes of `pixels` pixels.
+    pub input: &'a [f32],
+    pub pixels: usize,
+    /// Of the form of the input.
+    pub taps: &'a [f32],
+    /// One value a channel.
+    pub bias: &'a [f32],
+    pub output: &'a mut [f32],
+}
+
+impl Kernel for WholeMap<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Lanes>(self) {
+        let Self { input, pixels, taps, bias, output } = self;
+        assert_eq!(input.len(), output.len() * pixels, "the map");
+        assert_eq!(taps.len(), input.len(), "the weights of the map");
+        assert_eq!(bias.len(), output.len(), "bias");
+        for (block, to) in output.chunks_exact_mut(BLOCK).enumerate() {
+            // SAFETY: each pixel of each block lies within the slices, as asserted; the level is
+            // the caller's.
+            unsafe {
+                let mut sum = V::load(bias.as_ptr().add(block * BLOCK));
+                for pixel in block * pixels..(block + 1) * pixels {
+                    let x = V::load(input.as_ptr().add(pixel * BLOCK));
+                    sum = x.times_plus(V::load(taps.as_ptr().add(pixel * BLOCK)), sum);
+                }
+                sum.store(to.as_mut_ptr());
+            }
+        }
+    }
+}
+
+/// Each channel times its weight, plus another map: in place.
+pub(in crate::nn) struct Weigh<'a> {
+    /// Planes of `pixels` pixels.
+    pub map: &'a mut [f32],
+    pub pixels: usize,
+    /// One value a channel.
+    pub weights: &'a [f32],
+    /// Of the form of the map.
+    pub plus: &'a [f32],
+}
+
+impl Kernel for Weigh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Lanes>(self) {
+        let Self { map, pixels, weights, plus } = self;
+        assert_eq!(map.len(), weights.len() * pixels, "the map");
+        assert_eq!(plus.len(), map.len(), "the map to add");
+        for (block, weights) in weights.chunks_exact(BLOCK).enumerate() {
+            // SAFETY: as in `WholeMap`.
+            unsafe {
+                let weight = V::load(weights.as_ptr());
+                for pixel in block * pixels..(block + 1) * pixels {
+                    let at = map.as_mut_ptr().add(pixel * BLOCK);
+                    let plus = V::load(plus.as_ptr().add(pixel * BLOCK));
+                    V::load(at).times_plus(weight, plus).store(at);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! One register of AVX-512.
+
+use super::Lanes;
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct Avx512(__m512);
+
+// SAFETY (all): the caller vouches for the processor and the pointers, see `Lanes`.
+impl Lanes for Avx512 {
+    const TILE: usize = 14;
+    const BYTE_TILE: usize = 14;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+    #[inline(always)]
+    unsafe fn times_plus(self, by: Self, and: Self) -> Self {
+        unsafe { Self(_mm512_fmadd_ps(self.0, by.0, and.0)) }
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn largest(self, other: Self) -> Self {
+        unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn smallest(self, other: Self) -> Self {
+        unsafe { Self(_mm512_min_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+
+    type Sums = __m512i;
+    type Quads = __m512i;
+    const SHIFT: i32 = 0;
+
+    #[inline(always)]
+    unsafe fn scaled_sums(from: *const i32, by: i32) -> __m512i {
+        unsafe { _mm512_mullo_epi32(_mm512_loadu_si512(from.cast()), _mm512_set1_epi32(by)) }
+    }
+    #[inline(always)]
+    unsafe fn quads(from: *const i8) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn same(from: *const u8) -> __m512i {
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn turned(from: *const u8) -> __m512i {
+        unsafe {
+            // To each quarter four channels of the four pixels, then its bytes turned.
+            let quarters = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let pixels = _mm512_permutexvar_epi32(quarters, _mm512_loadu_si512(from.cast()));
+            _mm512_shuffle_epi8(pixels, _mm512_broadcast_i32x4(bytes))
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(sums, x, weights) }
+    }
+    #[inline(always)]
+    unsafe fn values(sums: __m512i) -> Self {
+        unsafe { Self(_mm512_cvtepi32_ps(sums)) }
+    }
+    #[inline(always)]
+    unsafe fn fused(self, by: Self, and: Self) -> Self {
+        unsafe { self.times_plus(by, and) }
+    }
+    #[inline(always)]
+    unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self {
+        unsafe {
+            let over = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, limit.0);
+            Self(_mm512_mask_blend_ps(over, below.0, above.0))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_unsigned(from: *const u8) -> Self {
+        unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store_shifted(self, to: *mut u8) {
+        unsafe {
+            let bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(self.0));
+            _mm_storeu_si128(to.cast(), _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN)));
+        }
+    }
+}

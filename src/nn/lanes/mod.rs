@@ -1,0 +1,117 @@
+//! Sixteen f32 side by side, on every level of instructions: what the kernels are written in.
+//!
+//! A *block* is sixteen channels of one pixel. One AVX-512 register holds it, two of AVX2, four of
+//! NEON; the kernels are the same text for all and are compiled once a level. The portable level is
+//! the twin that the others are tested against.
+//!
+//! Every method is unsafe for two reasons: the processor must have the level's instructions, which
+//! [`super::Level::run`] sees to, and a pointer must be good for sixteen values, which the kernels
+//! see to.
+#![allow(unsafe_code, reason = "instructions of one processor level")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
+pub(super) use portable::Portable;
+
+/// Channels of a block.
+pub(super) const BLOCK: usize = 16;
+
+/// Sixteen values.
+pub(super) trait Lanes: Copy {
+    /// Pixels that the matrix kernel sums at once: as many as the registers hold.
+    const TILE: usize;
+    /// The same where bytes are multiplied.
+    const BYTE_TILE: usize;
+
+    /// # Safety
+    /// The processor has the level; sixteen values can be read at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// The processor has the level; sixteen values can be written at `to`.
+    unsafe fn store(self, to: *mut f32);
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn splat(value: f32) -> Self;
+    /// self · by + and
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn times_plus(self, by: Self, and: Self) -> Self;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn plus(self, other: Self) -> Self;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn largest(self, other: Self) -> Self;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn smallest(self, other: Self) -> Self;
+    /// Sixteen signed bytes as f32.
+    /// # Safety
+    /// The processor has the level; sixteen bytes can be read at `from`.
+    unsafe fn load_bytes(from: *const i8) -> Self;
+    /// The sum of the sixteen, always in the same order.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn sum(self) -> f32;
+
+    /// Sixteen whole numbers.
+    type Sums: Copy;
+    /// Sixteen times four bytes.
+    type Quads: Copy;
+    /// What [`Lanes::same`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
+    /// the processor multiplies signed bytes only.
+    const SHIFT: i32;
+
+    /// from · by
+    /// # Safety
+    /// The processor has the level; sixteen values can be read at `from`.
+    unsafe fn scaled_sums(from: *const i32, by: i32) -> Self::Sums;
+    /// Weights.
+    /// # Safety
+    /// The processor has the level; 64 bytes can be read at `from`.
+    unsafe fn quads(from: *const i8) -> Self::Quads;
+    /// The same four bytes sixteen times.
+    /// # Safety
+    /// The processor has the level; four bytes can be read at `from`.
+    unsafe fn same(from: *const u8) -> Self::Quads;
+    /// Four pixels' blocks, turned: of each channel its four pixels.
+    /// # Safety
+    /// The processor has the level; 64 bytes can be read at `from`.
+    unsafe fn turned(from: *const u8) -> Self::Quads;
+    /// To each sum its four bytes of `x` times those of `weights`; exact.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn dot(sums: Self::Sums, x: Self::Quads, weights: Self::Quads) -> Self::Sums;
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn values(sums: Self::Sums) -> Self;
+    /// self · by + and, rounded once on every level: for sums whose bits must not depend on it.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn fused(self, by: Self, and: Self) -> Self;
+    /// Of each lane `above` where self is greater than `limit`, else `below`.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self;
+    /// Sixteen unsigned bytes as f32.
+    /// # Safety
+    /// The processor has the level; sixteen bytes can be read at `from`.
+    unsafe fn load_unsigned(from: *const u8) -> Self;
+    /// Rounds to the nearest, ties to even, saturates to −128…127 and adds 128. Values lie within
+    /// ±2³⁰.
+    /// # Safety
+    /// The processor has the level; sixteen bytes can be written at `to`.
+    unsafe fn store_shifted(self, to: *mut u8);
+}

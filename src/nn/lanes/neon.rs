@@ -1,0 +1,203 @@
+//! Four registers of NEON, which every aarch64 has; products of bytes with `sdot` where the processor
+//! has it, with widening multiplications where not (Cortex-A72).
+
+use super::Lanes;
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+/// `DOT`: the processor has `sdot`.
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct Neon<const DOT: bool>([float32x4_t; 4]);
+
+/// The same on each of the four registers.
+macro_rules! each {
+    ($quarter:ident) => {
+        Self([$quarter(0), $quarter(1), $quarter(2), $quarter(3)])
+    };
+}
+
+// SAFETY (all): the caller vouches for the processor and the pointers, see `Lanes`.
+impl<const DOT: bool> Lanes for Neon<DOT> {
+    const TILE: usize = 6;
+    const BYTE_TILE: usize = 6;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        let quarter = |i: usize| unsafe { vld1q_f32(from.add(4 * i)) };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        for i in 0..4 {
+            unsafe { vst1q_f32(to.add(4 * i), self.0[i]) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([unsafe { vdupq_n_f32(value) }; 4])
+    }
+    #[inline(always)]
+    unsafe fn times_plus(self, by: Self, and: Self) -> Self {
+        let quarter = |i: usize| unsafe { vfmaq_f32(and.0[i], self.0[i], by.0[i]) };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        let quarter = |i: usize| unsafe { vaddq_f32(self.0[i], other.0[i]) };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn largest(self, other: Self) -> Self {
+        let quarter = |i: usize| unsafe { vmaxq_f32(self.0[i], other.0[i]) };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn smallest(self, other: Self) -> Self {
+        let quarter = |i: usize| unsafe { vminq_f32(self.0[i], other.0[i]) };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        unsafe {
+            let bytes = vld1q_s8(from);
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes)));
+            Self([
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                vcvtq_f32_s32(vmovl_s16(vget_high_s16(high))),
+            ])
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe {
+            let [a, b, c, d] = self.0;
+            vaddvq_f32(vaddq_f32(vaddq_f32(a, b), vaddq_f32(c, d)))
+        }
+    }
+
+    type Sums = [int32x4_t; 4];
+    type Quads = [int8x16_t; 4];
+    const SHIFT: i32 = 128;
+
+    #[inline(always)]
+    unsafe fn scaled_sums(from: *const i32, by: i32) -> [int32x4_t; 4] {
+        let quarter = |i: usize| unsafe { vmulq_n_s32(vld1q_s32(from.add(4 * i)), by) };
+        [quarter(0), quarter(1), quarter(2), quarter(3)]
+    }
+    #[inline(always)]
+    unsafe fn quads(from: *const i8) -> [int8x16_t; 4] {
+        let quarter = |i: usize| unsafe { vld1q_s8(from.add(16 * i)) };
+        [quarter(0), quarter(1), quarter(2), quarter(3)]
+    }
+    #[inline(always)]
+    unsafe fn same(from: *const u8) -> [int8x16_t; 4] {
+        unsafe {
+            let quad = vdupq_n_u32(from.cast::<u32>().read_unaligned());
+            [shifted(vreinterpretq_u8_u32(quad)); 4]
+        }
+    }
+    #[inline(always)]
+    unsafe fn turned(from: *const u8) -> [int8x16_t; 4] {
+        unsafe {
+            let pixel = |i: usize| shifted(vld1q_u8(from.add(16 * i)));
+            let (a, b, c, d) = (pixel(0), pixel(1), pixel(2), pixel(3));
+            let words = |bytes: int8x16_t| vreinterpretq_s16_s8(bytes);
+            let (ab, cd) = (words(vzip1q_s8(a, b)), words(vzip1q_s8(c, d)));
+            let (ab_high, cd_high) = (words(vzip2q_s8(a, b)), words(vzip2q_s8(c, d)));
+            [
+                vreinterpretq_s8_s16(vzip1q_s16(ab, cd)),
+                vreinterpretq_s8_s16(vzip2q_s16(ab, cd)),
+                vreinterpretq_s8_s16(vzip1q_s16(ab_high, cd_high)),
+                vreinterpretq_s8_s16(vzip2q_s16(ab_high, cd_high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot(
+        sums: [int32x4_t; 4],
+        x: [int8x16_t; 4],
+        weights: [int8x16_t; 4],
+    ) -> [int32x4_t; 4] {
+        let quarter = |i: usize| unsafe {
+            if DOT {
+                sdot(sums[i], x[i], weights[i])
+            } else {
+                // A product, at most 128 · 127, fits 16 bits; pairs of them are summed in 32.
+                let low = vmull_s8(vget_low_s8(x[i]), vget_low_s8(weights[i]));
+                let high = vmull_high_s8(x[i], weights[i]);
+                vaddq_s32(sums[i], vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
+            }
+        };
+        [quarter(0), quarter(1), quarter(2), quarter(3)]
+    }
+    #[inline(always)]
+    unsafe fn values(sums: [int32x4_t; 4]) -> Self {
+        let quarter = |i: usize| unsafe { vcvtq_f32_s32(sums[i]) };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn fused(self, by: Self, and: Self) -> Self {
+        unsafe { self.times_plus(by, and) }
+    }
+    #[inline(always)]
+    unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self {
+        let quarter = |i: usize| unsafe {
+            vbslq_f32(vcgtq_f32(self.0[i], limit.0[i]), above.0[i], below.0[i])
+        };
+        each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn load_unsigned(from: *const u8) -> Self {
+        unsafe {
+            let bytes = vld1q_u8(from);
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
+            Self([
+                vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))),
+                vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+                vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
+                vcvtq_f32_u32(vmovl_u16(vget_high_u16(high))),
+            ])
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_shifted(self, to: *mut u8) {
+        unsafe {
+            // Each of these rounds or saturates.
+            let quarter = |i: usize| vqmovn_s32(vcvtnq_s32_f32(self.0[i]));
+            let half = |i: usize| vqmovn_s16(vcombine_s16(quarter(i), quarter(i + 1)));
+            let bytes = vreinterpretq_u8_s8(vcombine_s8(half(0), half(2)));
+            vst1q_u8(to, veorq_u8(bytes, vdupq_n_u8(0x80)));
+        }
+    }
+}
+
+/// Bytes less 128.
+///
+/// # Safety
+/// The processor has NEON.
+#[inline(always)]
+unsafe fn shifted(bytes: uint8x16_t) -> int8x16_t {
+    unsafe { vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(0x80))) }
+}
+
+/// To each sum four signed products. The intrinsic is not stable.
+///
+/// # Safety
+/// The processor has `dotprod`.
+#[inline(always)]
+unsafe fn sdot(mut sums: int32x4_t, x: int8x16_t, weights: int8x16_t) -> int32x4_t {
+    // SAFETY: the caller's; it touches registers only.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sums:v}.4s, {x:v}.16b, {weights:v}.16b",
+            sums = inout(vreg) sums,
+            x = in(vreg) x,
+            weights = in(vreg) weights,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}

@@ -1,0 +1,106 @@
+//! Plain Rust, for every processor.
+
+use super::{BLOCK, Lanes};
+use std::array::from_fn;
+
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct Portable([f32; BLOCK]);
+
+// SAFETY (all): the caller vouches for the pointers, see `Lanes`; any processor will do.
+impl Lanes for Portable {
+    const TILE: usize = 2;
+    const BYTE_TILE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { from.cast::<[f32; BLOCK]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; BLOCK]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; BLOCK])
+    }
+    #[inline(always)]
+    unsafe fn times_plus(self, by: Self, and: Self) -> Self {
+        Self(from_fn(|i| self.0[i] * by.0[i] + and.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i] + other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn largest(self, other: Self) -> Self {
+        Self(from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn smallest(self, other: Self) -> Self {
+        Self(from_fn(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        let bytes = unsafe { from.cast::<[i8; BLOCK]>().read() };
+        Self(bytes.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        self.0.iter().sum()
+    }
+
+    type Sums = [i32; BLOCK];
+    type Quads = [[i16; 4]; BLOCK];
+    const SHIFT: i32 = 0;
+
+    #[inline(always)]
+    unsafe fn scaled_sums(from: *const i32, by: i32) -> [i32; BLOCK] {
+        unsafe { from.cast::<[i32; BLOCK]>().read_unaligned() }.map(|sum| sum.wrapping_mul(by))
+    }
+    #[inline(always)]
+    unsafe fn quads(from: *const i8) -> [[i16; 4]; BLOCK] {
+        unsafe { from.cast::<[[i8; 4]; BLOCK]>().read() }.map(|quad| quad.map(i16::from))
+    }
+    #[inline(always)]
+    unsafe fn same(from: *const u8) -> [[i16; 4]; BLOCK] {
+        [unsafe { from.cast::<[u8; 4]>().read() }.map(i16::from); BLOCK]
+    }
+    #[inline(always)]
+    unsafe fn turned(from: *const u8) -> [[i16; 4]; BLOCK] {
+        let pixels = unsafe { from.cast::<[[u8; BLOCK]; 4]>().read() };
+        from_fn(|channel| from_fn(|pixel| pixels[pixel][channel].into()))
+    }
+    #[inline(always)]
+    unsafe fn dot(
+        sums: [i32; BLOCK],
+        x: [[i16; 4]; BLOCK],
+        weights: [[i16; 4]; BLOCK],
+    ) -> [i32; BLOCK] {
+        from_fn(|i| {
+            let products: [i32; 4] = from_fn(|k| i32::from(x[i][k]) * i32::from(weights[i][k]));
+            products.into_iter().fold(sums[i], i32::wrapping_add)
+        })
+    }
+    #[inline(always)]
+    unsafe fn values(sums: [i32; BLOCK]) -> Self {
+        Self(sums.map(|sum| sum as f32))
+    }
+    #[inline(always)]
+    unsafe fn fused(self, by: Self, and: Self) -> Self {
+        Self(from_fn(|i| self.0[i].mul_add(by.0[i], and.0[i])))
+    }
+    #[inline(always)]
+    unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self {
+        Self(from_fn(|i| if self.0[i] > limit.0[i] { above.0[i] } else { below.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn load_unsigned(from: *const u8) -> Self {
+        Self(unsafe { from.cast::<[u8; BLOCK]>().read() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn store_shifted(self, to: *mut u8) {
+        // A cast to i8 saturates.
+        let byte = |x: f32| (x.round_ties_even() as i8).cast_unsigned() ^ 0x80;
+        unsafe { to.cast::<[u8; BLOCK]>().write(self.0.map(byte)) }
+    }
+}

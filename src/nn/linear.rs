@@ -1,0 +1,91 @@
+//! Linear layers over vectors that are no maps.
+
+use super::kernel::{BytesTimes, Q8_0};
+use super::level::Level;
+use super::{Weights, WeightsError};
+use candle_core::{Result, Storage, Tensor, bail};
+use candle_nn::Module;
+
+/// A linear layer of few outputs: `[rows, inputs]` to `[rows, outputs]`.
+pub struct Linear {
+    /// `[inputs, outputs]`, a transposed view of the rows as stored.
+    weight: Tensor,
+    /// `[1, outputs]`.
+    bias: Tensor,
+}
+
+impl Linear {
+    /// Reads the layer of that name and shape.
+    pub fn load(
+        weights: &Weights<'_>,
+        layer: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, WeightsError> {
+        let weight = weights.matrix(layer, outputs, inputs)?.t()?;
+        let bias = Tensor::from_vec(weights.bias(layer, outputs)?, (1, outputs), weight.device())?;
+        Ok(Self { weight, bias })
+    }
+}
+
+impl Module for Linear {
+    /// `x` is `[rows, inputs]`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.matmul(&self.weight)?.broadcast_add(&self.bias)
+    }
+}
+
+/// A linear layer of one long vector, its weights kept as the file has them: in 8 bits they are a
+/// quarter of what memory must give.
+pub struct Projection {
+    weights: Stored,
+    bias: Vec<f32>,
+    level: Level,
+}
+
+enum Stored {
+    Bytes(Q8_0),
+    Values(Linear),
+}
+
+impl Projection {
+    /// Reads the layer of that name and shape.
+    pub fn load(
+        weights: &Weights<'_>,
+        layer: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, WeightsError> {
+        let stored = match weights.bytes(layer, outputs, inputs)? {
+            Some(bytes) => Stored::Bytes(bytes),
+            None => Stored::Values(Linear::load(weights, layer, inputs, outputs)?),
+        };
+        Ok(Self { weights: stored, bias: weights.bias(layer, outputs)?, level: weights.level() })
+    }
+
+    /// The outputs for the values of `x`, which has any shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Vec<f32>> {
+        match &self.weights {
+            Stored::Values(linear) => {
+                linear.forward(&x.reshape((1, ()))?)?.flatten_all()?.to_vec1()
+            }
+            Stored::Bytes(matrix) => {
+                let x = x.contiguous()?;
+                let (storage, layout) = x.storage_and_layout();
+                let (Storage::Cpu(storage), Some((start, end))) =
+                    (&*storage, layout.contiguous_offsets())
+                else {
+                    bail!("a vector lies in the processor's memory in one piece");
+                };
+                let vector = &storage.as_slice::<f32>()?[start..end];
+                if vector.len() != matrix.columns {
+                    bail!("{} values for {} inputs", vector.len(), matrix.columns);
+                }
+                let mut y = vec![0.0; self.bias.len()];
+                self.level.run(BytesTimes { matrix, vector, output: &mut y });
+                y.iter_mut().zip(&self.bias).for_each(|(y, bias)| *y += bias);
+                Ok(y)
+            }
+        }
+    }
+}

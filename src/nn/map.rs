@@ -1,0 +1,276 @@
+//! Activation maps, in candle tensors that are used again and again.
+
+use super::kernel::{Cell, Range};
+use super::lanes::BLOCK;
+use candle_core::{
+    CpuStorage, Device, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor,
+    WithDType, bail,
+};
+use std::marker::PhantomData;
+
+/// Height, width, channels.
+pub type Shape = (usize, usize, usize);
+
+/// One activation map of one picture: planes `[⌈channels / 16⌉, height, width, 16]`, channels beyond
+/// the last stand for zeros. Cells are f32, or bytes that stand for values by a range. Written by
+/// operators in place; its memory grows to the largest map that it has held and is not given back,
+/// so that a forward pass of known shapes allocates nothing.
+pub struct Map {
+    values: Memory,
+    bytes: Memory,
+    shape: Shape,
+    /// Of the bytes; without one the map is its values.
+    range: Option<Range>,
+}
+
+/// Cells that a map may use.
+struct Memory {
+    /// One dimension; the map is its beginning.
+    all: Tensor,
+    /// The first cell, through which operators reach the memory: candle lists the axes of what is
+    /// written in place on the heap each time, and a single cell has none.
+    handle: Tensor,
+}
+
+impl Memory {
+    fn of<T: WithDType>(len: usize) -> Result<Self> {
+        let all = Tensor::zeros(len.max(1), T::DTYPE, &Device::Cpu)?;
+        Ok(Self { handle: all.narrow(0, 0, 1)?, all })
+    }
+}
+
+/// A type of cells, and where a map keeps them.
+pub(super) trait Element: Cell + WithDType {
+    fn memory(map: &Map) -> &Tensor;
+    fn reserve(map: &mut Map, len: usize) -> Result<()>;
+    fn cells(storage: &mut CpuStorage) -> Option<&mut Vec<Self>>;
+}
+
+macro_rules! element {
+    ($cell:ty, $field:ident, $storage:ident) => {
+        impl Element for $cell {
+            fn memory(map: &Map) -> &Tensor {
+                &map.$field.handle
+            }
+
+            fn reserve(map: &mut Map, len: usize) -> Result<()> {
+                if map.$field.all.elem_count() < len {
+                    map.$field = Memory::of::<Self>(len)?;
+                }
+                Ok(())
+            }
+
+            fn cells(storage: &mut CpuStorage) -> Option<&mut Vec<Self>> {
+                match storage {
+                    CpuStorage::$storage(cells) => Some(cells),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+element!(f32, values, F32);
+element!(u8, bytes, U8);
+
+impl Map {
+    /// A map without pixels.
+    pub fn new() -> Result<Self> {
+        let (values, bytes) = (Memory::of::<f32>(0)?, Memory::of::<u8>(0)?);
+        Ok(Self { values, bytes, shape: (0, 0, 0), range: None })
+    }
+
+    /// Height, width, channels.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Refuses a map in another form than a layer was made for.
+    pub(super) fn expect_range(&self, range: Option<Range>) -> Result<()> {
+        if self.range != range {
+            bail!("a layer made for {range:?} on a map of {:?}", self.range);
+        }
+        Ok(())
+    }
+
+    /// Blocks of sixteen channels.
+    pub(super) fn blocks(&self) -> usize {
+        self.shape.2.div_ceil(BLOCK)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shape.0 * self.shape.1 * self.blocks() * BLOCK
+    }
+
+    /// Takes a shape, and memory for it where it has too little.
+    fn shaped<Y: Element>(&mut self, shape: Shape, range: Option<Range>) -> Result<usize> {
+        (self.shape, self.range) = (shape, range);
+        let len = self.len();
+        Y::reserve(self, len)?;
+        Ok(len)
+    }
+
+    /// The map becomes the values that `fill` writes; every one is to be written.
+    pub(super) fn fill(&mut self, shape: Shape, fill: impl Fn(&mut [f32])) -> Result<()> {
+        let len = self.shaped::<f32>(shape, None)?;
+        let op = Fill::<_, (f32,)>::new(|y: &mut [f32]| fill(&mut y[..len]));
+        self.values.handle.inplace_op1(&op)
+    }
+
+    /// The map becomes what `fill` makes of `x`; every cell is to be written. With a range the cells
+    /// are bytes.
+    pub(super) fn fill_from<Y: Element, X: Element>(
+        &mut self,
+        shape: Shape,
+        range: Option<Range>,
+        x: &Self,
+        fill: impl Fn(&mut [Y], &[X]),
+    ) -> Result<()> {
+        self.shaped::<Y>(shape, range)?;
+        self.update_by(x, fill)
+    }
+
+    /// The map becomes what `fill` makes of `a` and `b`; every cell is to be written.
+    pub(super) fn fill_from_two<Y: Element, X: Element>(
+        &mut self,
+        shape: Shape,
+        range: Option<Range>,
+        (a, b): (&Self, &Self),
+        fill: impl Fn(&mut [Y], &[X], &[X]),
+    ) -> Result<()> {
+        self.shaped::<Y>(shape, range)?;
+        self.update_by_two((a, b), fill)
+    }
+
+    /// Changes the map in place, by `x`.
+    pub(super) fn update_by<Y: Element, X: Element>(
+        &mut self,
+        x: &Self,
+        change: impl Fn(&mut [Y], &[X]),
+    ) -> Result<()> {
+        let lens = (self.len(), x.len());
+        let change = |y: &mut [Y], x: &[X]| change(&mut y[..lens.0], &x[..lens.1]);
+        Y::memory(self).inplace_op2(X::memory(x), &Fill::<_, (Y, X)>::new(change))
+    }
+
+    /// Changes the map in place, by `a` and `b`.
+    pub(super) fn update_by_two<Y: Element, X: Element>(
+        &mut self,
+        (a, b): (&Self, &Self),
+        change: impl Fn(&mut [Y], &[X], &[X]),
+    ) -> Result<()> {
+        let lens = (self.len(), a.len(), b.len());
+        let change = |y: &mut [Y], a: &[X], b: &[X]| {
+            change(&mut y[..lens.0], &a[..lens.1], &b[..lens.2]);
+        };
+        let op = Fill::<_, (Y, X, X)>::new(change);
+        Y::memory(self).inplace_op3(X::memory(a), X::memory(b), &op)
+    }
+
+    /// The map becomes a plain run of `len` values, of which every one is to be written.
+    pub(super) fn fill_flat(&mut self, len: usize, fill: impl Fn(&mut [f32])) -> Result<()> {
+        self.fill((1, len.div_ceil(BLOCK), BLOCK), |values| {
+            let (run, rest) = values.split_at_mut(len);
+            fill(run);
+            rest.fill(0.0);
+        })
+    }
+
+    /// Gives the planes of a map of values to read.
+    pub fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+        let (storage, _) = self.values.all.storage_and_layout();
+        match (&*storage, self.range) {
+            (Storage::Cpu(CpuStorage::F32(values)), None) => Ok(read(&values[..self.len()])),
+            _ => bail!("the map holds no values"),
+        }
+    }
+
+    /// A copy of the values as a tensor `[height, width, channels]`.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        let (height, width, channels) = self.shape;
+        let cells = if self.range.is_some() { &self.bytes.all } else { &self.values.all };
+        let planes = cells.narrow(0, 0, self.len())?;
+        let planes = planes.reshape((self.blocks(), height, width, BLOCK))?;
+        let pixels = planes.permute((1, 2, 0, 3))?.reshape((height, width, ()))?;
+        let pixels = pixels.narrow(2, 0, channels)?.contiguous()?;
+        match self.range {
+            None => Ok(pixels),
+            Some(Range { scale, zero }) => {
+                let scale = f64::from(scale);
+                pixels.to_dtype(f32::DTYPE)?.affine(scale, -scale * f64::from(zero))
+            }
+        }
+    }
+}
+
+/// The pixels of a picture as values, with a border: what the first layer reads.
+pub struct Bordered(pub(super) Map);
+
+impl Bordered {
+    /// Empty.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Map::new()?))
+    }
+}
+
+/// A function over the memory of tensors of these cells, from its beginning, as a candle operator.
+struct Fill<F, Cells>(F, PhantomData<Cells>);
+
+impl<F, Cells> Fill<F, Cells> {
+    fn new(fill: F) -> Self {
+        Self(fill, PhantomData)
+    }
+}
+
+fn written<Y: Element>(storage: &mut CpuStorage) -> Result<&mut [Y]> {
+    match Y::cells(storage) {
+        Some(cells) => Ok(cells),
+        None => bail!("a map's memory is {:?}", Y::DTYPE),
+    }
+}
+
+impl<Y: Element, F: Fn(&mut [Y])> InplaceOp1 for Fill<F, (Y,)> {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn cpu_fwd(&self, y: &mut CpuStorage, _: &Layout) -> Result<()> {
+        self.0(written(y)?);
+        Ok(())
+    }
+}
+
+impl<Y: Element, X: Element, F: Fn(&mut [Y], &[X])> InplaceOp2 for Fill<F, (Y, X)> {
+    fn name(&self) -> &'static str {
+        "fill-from"
+    }
+
+    fn cpu_fwd(&self, y: &mut CpuStorage, _: &Layout, a: &CpuStorage, _: &Layout) -> Result<()> {
+        self.0(written(y)?, a.as_slice()?);
+        Ok(())
+    }
+}
+
+impl<Y, X, F> InplaceOp3 for Fill<F, (Y, X, X)>
+where
+    Y: Element,
+    X: Element,
+    F: Fn(&mut [Y], &[X], &[X]),
+{
+    fn name(&self) -> &'static str {
+        "fill-from-two"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        _: &Layout,
+        a: &CpuStorage,
+        _: &Layout,
+        b: &CpuStorage,
+        _: &Layout,
+    ) -> Result<()> {
+        self.0(written(y)?, a.as_slice()?, b.as_slice()?);
+        Ok(())
+    }
+}

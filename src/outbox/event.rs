@@ -1,0 +1,244 @@
+//! What is recorded: events, which are published, and entries, which stand in the audit log alone.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::fmt;
+
+/// Longest `reason` in characters; what is longer is cut.
+const MAX_REASON: usize = 500;
+
+/// What an event is about; the last level of its topic, `event/<kind>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A decision at the door.
+    Access,
+    /// Somebody got a template.
+    Enroll,
+    /// A face that is not a live person's.
+    Spoof,
+    /// The door: opened, held open, forced.
+    Door,
+    /// The housing was opened.
+    Tamper,
+    /// The camera came or went.
+    Camera,
+}
+
+impl Kind {
+    /// Every kind, in the order of the contract.
+    pub const ALL: [Kind; 6] =
+        [Kind::Access, Kind::Enroll, Kind::Spoof, Kind::Door, Kind::Tamper, Kind::Camera];
+
+    /// Its name in topics and payloads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Access => "access",
+            Kind::Enroll => "enroll",
+            Kind::Spoof => "spoof",
+            Kind::Door => "door",
+            Kind::Tamper => "tamper",
+            Kind::Camera => "camera",
+        }
+    }
+
+    /// Its byte in the file.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Kind::Access => 1,
+            Kind::Enroll => 2,
+            Kind::Spoof => 3,
+            Kind::Door => 4,
+            Kind::Tamper => 5,
+            Kind::Camera => 6,
+        }
+    }
+
+    /// The kind with this byte.
+    pub(super) fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something that happened. Never holds a picture or a template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What it is about.
+    pub kind: Kind,
+    /// How it ended, in one word: `granted`, `unknown`, `forced`.
+    pub outcome: String,
+    /// Who, where that is known.
+    pub subject_id: Option<String>,
+    /// 0–100, where faces were compared.
+    pub similarity: Option<f64>,
+    /// Probability of a live person, 0–100, where it was computed.
+    pub liveness: Option<f64>,
+    /// Why, in words for people; at most 500 characters are kept.
+    pub reason: String,
+    /// What the stages took, in milliseconds.
+    pub timings_ms: Map<String, Value>,
+    /// Further fields of this kind, in the payload beside the others and never in their place.
+    pub extra: Map<String, Value>,
+}
+
+impl Event {
+    /// An event without numbers.
+    pub fn new(kind: Kind, outcome: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            outcome: outcome.into(),
+            subject_id: None,
+            similarity: None,
+            liveness: None,
+            reason: reason.into(),
+            timings_ms: Map::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// The payload, in the contract's order of fields.
+    pub(super) fn payload(&self, recorded: &Recorded, device_id: &str) -> Map<String, Value> {
+        let number = |value: Option<f64>| value.filter(|value| value.is_finite()).map(Value::from);
+        let fields = [
+            ("id", Some(recorded.id.as_str().into())),
+            ("seq", Some(recorded.seq.into())),
+            ("time", Some(recorded.time.into())),
+            ("device_id", Some(device_id.into())),
+            ("kind", Some(self.kind.name().into())),
+            ("outcome", Some(self.outcome.as_str().into())),
+            ("subject_id", self.subject_id.as_deref().map(Value::from)),
+            ("similarity", number(self.similarity)),
+            ("liveness", number(self.liveness)),
+            ("reason", Some(cut(&self.reason).into())),
+            ("timings_ms", Some(Value::Object(self.timings_ms.clone()))),
+        ];
+        let mut payload = object(fields);
+        for (name, value) in &self.extra {
+            payload.entry(name.as_str()).or_insert_with(|| value.clone());
+        }
+        payload
+    }
+
+    /// What of the payload the audit log keeps: all but what says nothing about who did what.
+    pub(super) fn entry(&self, recorded: &Recorded) -> Entry {
+        let mut detail = self.payload(recorded, "");
+        let by = match detail.shift_remove("by") {
+            Some(Value::String(by)) => by,
+            _ => "door".to_owned(),
+        };
+        for name in ["time", "device_id", "kind", "timings_ms"] {
+            detail.shift_remove(name);
+        }
+        Entry { action: self.kind.name().to_owned(), by, detail }
+    }
+}
+
+/// What an event was recorded as.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recorded {
+    /// UUID v4; a repeated delivery has the same.
+    pub id: String,
+    /// Rises by one with every event, for ever.
+    pub seq: u64,
+    /// Unix seconds, UTC.
+    pub time: f64,
+}
+
+/// A line of the audit log that is no event: administration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What was done: `subject/delete`, `app/create`, `start`.
+    pub action: String,
+    /// Who asked for it: `local`, `anybody`, `client:<name>`, `app:<id>`, `daemon`.
+    pub by: String,
+    /// What it was done to. Never a key, a picture or a template.
+    pub detail: Map<String, Value>,
+}
+
+impl Entry {
+    /// An entry without details.
+    pub fn new(action: impl Into<String>, by: impl Into<String>) -> Self {
+        Self { action: action.into(), by: by.into(), detail: Map::new() }
+    }
+
+    /// Adds a detail.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.detail.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The line of the log, in the order in which it is kept and hashed.
+    pub(super) fn line(self, line: u64, time: f64) -> Map<String, Value> {
+        let mut fields = object([
+            ("line", Some(json!(line))),
+            ("time", Some(json!(time))),
+            ("action", Some(self.action.into())),
+            ("by", Some(self.by.into())),
+        ]);
+        for (name, value) in self.detail {
+            fields.entry(name).or_insert(value);
+        }
+        fields
+    }
+}
+
+fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn cut(reason: &str) -> &str {
+    match reason.char_indices().nth(MAX_REASON) {
+        Some((end, _)) => &reason[..end],
+        None => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded() -> Recorded {
+        Recorded { id: "u".into(), seq: 7, time: 1.5 }
+    }
+
+    #[test]
+    fn a_payload_has_the_fields_of_the_contract_in_their_order() {
+        let mut event = Event::new(Kind::Access, "granted", "recognised");
+        event.subject_id = Some("anna".into());
+        event.similarity = Some(91.5);
+        event.liveness = Some(f64::NAN);
+        event.timings_ms.insert("total".into(), json!(120.5));
+        event.extra.insert("door".into(), json!("opened"));
+        event.extra.insert("seq".into(), json!("mine"));
+        let payload = Value::Object(event.payload(&recorded(), "front")).to_string();
+        assert_eq!(
+            payload,
+            r#"{"id":"u","seq":7,"time":1.5,"device_id":"front","kind":"access","outcome":"granted","subject_id":"anna","similarity":91.5,"reason":"recognised","timings_ms":{"total":120.5},"door":"opened"}"#
+        );
+        let line = Value::Object(event.entry(&recorded()).line(3, 1.5)).to_string();
+        assert_eq!(
+            line,
+            r#"{"line":3,"time":1.5,"action":"access","by":"door","id":"u","seq":7,"outcome":"granted","subject_id":"anna","similarity":91.5,"reason":"recognised","door":"opened"}"#
+        );
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let event = Event::new(Kind::Door, "opened", "ä".repeat(2000));
+        let payload = event.payload(&recorded(), "front");
+        assert_eq!(payload["reason"].as_str().map(|reason| reason.chars().count()), Some(500));
+    }
+
+    #[test]
+    fn codes_lead_back_to_kinds() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of_code(kind.code()), Some(kind));
+        }
+        assert_eq!(Kind::of_code(0), None);
+    }
+}

@@ -1,0 +1,311 @@
+//! `events.redb`: what waits for the broker, and the audit log.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | `schema`, `last_seq`, `first_line`, `last_line`, `overflow`, `expired`, `too_large` | a number |
+//! | `hashes` | `base`, `head` | 32 bytes, of [`Chain`] |
+//! | `outbox` | seq | 1 byte of the kind, 8 of the time (f64, little-endian), the payload as JSON |
+//! | `audit` | number of the line | 32 bytes of hash, the line as JSON |
+//!
+//! A file of its own beside the gallery's: whoever puts back a copy of the gallery changes no history.
+//! It is opened without a look at every checksum: the log's own chain finds what was changed, and
+//! names it, and a start does not read years of history.
+
+use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
+use super::event::Kind;
+use crate::record_file::{Opening, begin_write};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{StorageError, WriteTransaction};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The version this program writes, and the only one it reads.
+pub(super) const SCHEMA: u64 = 1;
+/// Enough for the pages that every record changes, and for a page of the backlog.
+const CACHE_BYTES: usize = 4 << 20;
+/// Lines that one transaction retires at most, so that a shortened log delays nobody.
+const MOST_RETIRED: usize = 64;
+
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const HASHES: TableDefinition<&str, &[u8]> = TableDefinition::new("hashes");
+const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
+const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
+
+/// Bytes before an event's payload.
+const EVENT_HEAD: usize = 1 + size_of::<f64>();
+
+/// An event that waits for the broker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Waiting {
+    pub kind: Kind,
+    /// Unix seconds.
+    pub time: f64,
+}
+
+/// Events that were dropped, ever, by what for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// The outbox was full.
+    pub overflow: u64,
+    /// They had waited too long.
+    pub expired: u64,
+    /// The broker takes no packet of that size.
+    pub too_large: u64,
+}
+
+/// What the file says about itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Head {
+    pub last_seq: u64,
+    pub chain: Chain,
+    pub dropped: Dropped,
+}
+
+/// Why a file is of no use.
+pub(super) enum Unusable {
+    TooNew(u64),
+    Damaged(String),
+    Redb(redb::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for Unusable {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}
+
+/// Opens the file or makes it, and reads what waits.
+pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), Unusable> {
+    let opening = Opening { cache_bytes: CACHE_BYTES, verify: false };
+    let database = opening.existing_or_made(path, |write| {
+        write.open_table(META)?.insert("schema", SCHEMA)?;
+        write.open_table(OUTBOX)?;
+        write.open_table(AUDIT)?;
+        let new = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
+        write_head(write, &new)
+    })?;
+    let read = database.begin_read()?;
+    match read.open_table(META)?.get("schema")?.map(|schema| schema.value()) {
+        Some(SCHEMA) => {}
+        Some(newer) if newer > SCHEMA => return Err(Unusable::TooNew(newer)),
+        other => return Err(Unusable::Damaged(format!("schema version {other:?}"))),
+    }
+    let head = head_of(&read.open_table(META)?, &read.open_table(HASHES)?)?;
+    let mut waiting = BTreeMap::new();
+    for entry in read.open_table(OUTBOX)?.iter()? {
+        let (seq, bytes) = entry?;
+        let known = waiting_of(bytes.value()).filter(|_| seq.value() <= head.last_seq);
+        let event =
+            known.ok_or_else(|| Unusable::Damaged(format!("event {} is none", seq.value())))?;
+        waiting.insert(seq.value(), event);
+    }
+    drop(read);
+    Ok((database, head, waiting))
+}
+
+/// One change of the file: all of it or nothing, on disk when [`Change::commit`] returns.
+pub(super) struct Change {
+    write: WriteTransaction,
+    pub head: Head,
+}
+
+impl Change {
+    pub fn begin(database: &Database) -> Result<Self, redb::Error> {
+        let write = begin_write(database)?;
+        let head = head_of(&write.open_table(META)?, &write.open_table(HASHES)?)?;
+        Ok(Self { write, head })
+    }
+
+    /// Puts an event in the outbox, under the next number.
+    pub fn put(&mut self, waiting: Waiting, payload: &[u8]) -> Result<(), redb::Error> {
+        self.head.last_seq += 1;
+        let mut bytes = Vec::with_capacity(EVENT_HEAD + payload.len());
+        bytes.push(waiting.kind.code());
+        bytes.extend_from_slice(&waiting.time.to_le_bytes());
+        bytes.extend_from_slice(payload);
+        self.write.open_table(OUTBOX)?.insert(self.head.last_seq, bytes.as_slice())?;
+        Ok(())
+    }
+
+    /// Takes events out of the outbox; those that are not there are well.
+    pub fn remove(&mut self, seqs: &[u64]) -> Result<(), redb::Error> {
+        let mut outbox = self.write.open_table(OUTBOX)?;
+        for seq in seqs {
+            outbox.remove(seq)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a line to the audit log.
+    pub fn append(&mut self, line: &Map<String, Value>) -> Result<(), redb::Error> {
+        let line = Value::Object(line.clone()).to_string();
+        let chain = &mut self.head.chain;
+        chain.head = chain.head.of_next(line.as_bytes());
+        chain.last += 1;
+        let bytes = [&chain.head.0, line.as_bytes()].concat();
+        self.write.open_table(AUDIT)?.insert(chain.last, bytes.as_slice())?;
+        Ok(())
+    }
+
+    /// Retires the oldest lines: those beyond `most`, and those of which `is_old` says so by their
+    /// time. Returns whether there may be more.
+    pub fn retire(&mut self, most: u64, is_old: impl Fn(f64) -> bool) -> Result<bool, redb::Error> {
+        let chain = &mut self.head.chain;
+        let mut audit = self.write.open_table(AUDIT)?;
+        for _ in 0..MOST_RETIRED {
+            let (number, hash) = {
+                let Some((number, bytes)) = audit.first()? else { return Ok(false) };
+                let (hash, line) = split(bytes.value())?;
+                if chain.lines() <= most && !time_of(line).is_some_and(&is_old) {
+                    return Ok(false);
+                }
+                (number.value(), hash)
+            };
+            audit.remove(number)?;
+            chain.first = number + 1;
+            chain.base = hash;
+        }
+        Ok(true)
+    }
+
+    pub fn commit(self) -> Result<Head, redb::Error> {
+        write_head(&self.write, &self.head)?;
+        self.write.commit()?;
+        Ok(self.head)
+    }
+}
+
+/// The payload of an event that waits.
+pub(super) fn payload(database: &Database, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
+    let outbox = database.begin_read()?.open_table(OUTBOX)?;
+    let bytes = outbox.get(seq)?;
+    Ok(bytes.and_then(|bytes| bytes.value().get(EVENT_HEAD..).map(<[u8]>::to_vec)))
+}
+
+/// Looks at every line.
+pub(super) fn verify(database: &Database) -> Result<Verdict, redb::Error> {
+    let read = database.begin_read()?;
+    let head = read_head(&read)?;
+    let mut follower = Follower::new(head.chain);
+    for entry in read.open_table(AUDIT)?.iter()? {
+        let (number, bytes) = entry?;
+        let number = number.value();
+        let followed = match split(bytes.value()) {
+            Ok((hash, line)) => follower.follow(number, hash, line),
+            Err(_) => Err(Verdict::Broken { line: number, why: "it is too short".to_owned() }),
+        };
+        if let Err(broken) = followed {
+            return Ok(broken);
+        }
+    }
+    Ok(follower.end())
+}
+
+/// Up to `limit` lines from number `from` on whose time is not before `since`, each with its `hash`,
+/// and the number to go on from.
+pub(super) fn lines(
+    database: &Database,
+    from: u64,
+    since: f64,
+    limit: usize,
+) -> Result<(Vec<Value>, Option<u64>), redb::Error> {
+    let read = database.begin_read()?;
+    let mut found = Vec::new();
+    for entry in read.open_table(AUDIT)?.range(from..)? {
+        let (number, bytes) = entry?;
+        if found.len() == limit {
+            return Ok((found, Some(number.value())));
+        }
+        let (hash, line) = split(bytes.value())?;
+        // What somebody has made unreadable is shown as far as it can be.
+        let mut line: Map<String, Value> = serde_json::from_slice(line).unwrap_or_else(|_| {
+            let text = String::from_utf8_lossy(line).into_owned();
+            [("line", Value::from(number.value())), ("unreadable", text.into())]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect()
+        });
+        if line.get("time").and_then(Value::as_f64).is_some_and(|time| time < since) {
+            continue;
+        }
+        line.insert("hash".to_owned(), hash.to_string().into());
+        found.push(Value::Object(line));
+    }
+    Ok((found, None))
+}
+
+fn read_head(read: &ReadTransaction) -> Result<Head, redb::Error> {
+    head_of(&read.open_table(META)?, &read.open_table(HASHES)?)
+}
+
+fn head_of(
+    meta: &impl ReadableTable<&'static str, u64>,
+    hashes: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Head, redb::Error> {
+    let number = |name: &'static str| -> Result<u64, redb::Error> {
+        let value = meta.get(name)?.ok_or_else(|| corrupted(format!("{name} is missing")))?;
+        Ok(value.value())
+    };
+    let hash = |name: &'static str| -> Result<Hash, redb::Error> {
+        let value = hashes.get(name)?.ok_or_else(|| corrupted(format!("{name} is missing")))?;
+        let bytes = value.value().try_into();
+        bytes.map(Hash).map_err(|_| corrupted(format!("{name} is no hash")))
+    };
+    Ok(Head {
+        last_seq: number("last_seq")?,
+        chain: Chain {
+            first: number("first_line")?,
+            last: number("last_line")?,
+            base: hash("base")?,
+            head: hash("head")?,
+        },
+        dropped: Dropped {
+            overflow: number("overflow")?,
+            expired: number("expired")?,
+            too_large: number("too_large")?,
+        },
+    })
+}
+
+fn write_head(write: &WriteTransaction, head: &Head) -> Result<(), redb::Error> {
+    let Head { last_seq, chain, dropped } = head;
+    let mut meta = write.open_table(META)?;
+    for (name, value) in [
+        ("last_seq", *last_seq),
+        ("first_line", chain.first),
+        ("last_line", chain.last),
+        ("overflow", dropped.overflow),
+        ("expired", dropped.expired),
+        ("too_large", dropped.too_large),
+    ] {
+        meta.insert(name, value)?;
+    }
+    let mut hashes = write.open_table(HASHES)?;
+    hashes.insert("base", chain.base.0.as_slice())?;
+    hashes.insert("head", chain.head.0.as_slice())?;
+    Ok(())
+}
+
+fn waiting_of(bytes: &[u8]) -> Option<Waiting> {
+    let (&code, rest) = bytes.split_first()?;
+    let time = f64::from_le_bytes(*rest.first_chunk()?);
+    Some(Waiting { kind: Kind::of_code(code)?, time })
+}
+
+fn split(bytes: &[u8]) -> Result<(Hash, &[u8]), redb::Error> {
+    let (hash, line) = bytes
+        .split_first_chunk::<HASH_BYTES>()
+        .ok_or_else(|| corrupted("a line is too short".to_owned()))?;
+    Ok((Hash(*hash), line))
+}
+
+fn time_of(line: &[u8]) -> Option<f64> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    line.get("time")?.as_f64()
+}
+
+fn corrupted(what: String) -> redb::Error {
+    StorageError::Corrupted(what).into()
+}

@@ -1,0 +1,273 @@
+//! What is recorded is kept, in order, bounded, and leaves when it was acknowledged.
+
+use super::keeper::{CLOCK_IS_SET, DAY, is_old};
+use super::*;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Instant;
+use tempfile::TempDir;
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("events.redb")
+    }
+
+    fn open(&self, settings: Settings) -> Outbox {
+        Outbox::open(&self.path(), settings).unwrap()
+    }
+
+    /// What a crash at this moment would leave.
+    fn crashed(&self) -> Place {
+        let copy = Place::new();
+        std::fs::copy(self.path(), copy.path()).unwrap();
+        copy
+    }
+}
+
+fn opened(outcome: &str) -> Event {
+    Event::new(Kind::Door, outcome, "the contact says so")
+}
+
+fn all(outbox: &Outbox) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while let Some((seq, _)) =
+        outbox.pending(seqs.last().map_or(0, |last| last + 1).., |_, _| false)
+    {
+        seqs.push(seq);
+    }
+    seqs
+}
+
+fn payload(outbox: &Outbox, seq: u64) -> Value {
+    serde_json::from_slice(&outbox.payload(seq).unwrap().unwrap()).unwrap()
+}
+
+fn is_whole(outbox: &Outbox) -> bool {
+    matches!(outbox.verify().unwrap(), Verdict::Whole(chain) if chain == outbox.stats().audit)
+}
+
+fn wait_until(what: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !what() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it never came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_event_is_there_after_a_crash_with_its_line() {
+    let place = Place::new();
+    let outbox = place.open(Settings { device_id: "front".into(), ..Settings::default() });
+    let first = outbox.record(opened("opened")).unwrap();
+    let second = outbox.record(opened("closed")).unwrap();
+    assert_eq!((first.seq, second.seq), (1, 2));
+    assert_ne!(first.id, second.id);
+
+    let place = place.crashed();
+    let outbox = place.open(Settings::default());
+    assert_eq!(all(&outbox), [1, 2]);
+    let event = payload(&outbox, 2);
+    assert_eq!(event["id"], json!(second.id));
+    assert_eq!((&event["device_id"], &event["outcome"]), (&json!("front"), &json!("closed")));
+    assert!(event["time"].as_f64().unwrap() > CLOCK_IS_SET);
+    let (lines, more) = outbox.lines(0, 0.0, 10).unwrap();
+    assert_eq!((lines.len(), more), (2, None));
+    assert_eq!(lines[1]["id"], json!(second.id));
+    assert!(is_whole(&outbox));
+    assert_eq!(outbox.record(opened("opened")).unwrap().seq, 3);
+}
+
+#[test]
+fn what_is_acknowledged_leaves_within_a_second_and_never_comes_back() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    for _ in 0..3 {
+        outbox.record(opened("opened")).unwrap();
+    }
+    outbox.acknowledge(2);
+    outbox.acknowledge(2);
+    outbox.acknowledge(9);
+    assert_eq!(all(&outbox), [1, 3]);
+    let stats = outbox.stats();
+    assert_eq!((stats.depth, stats.delivered, stats.last_seq), (2, 1, 3));
+    wait_until(|| all(&place.crashed().open(Settings::default())) == [1, 3]);
+    drop(outbox);
+    let outbox = place.open(Settings::default());
+    assert_eq!(all(&outbox), [1, 3]);
+    // The log keeps what was delivered.
+    assert_eq!(outbox.stats().audit.lines(), 3);
+}
+
+#[test]
+fn what_was_acknowledged_last_is_written_at_the_end() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    for _ in 0..50 {
+        outbox.record(opened("opened")).unwrap();
+    }
+    (1..=50).for_each(|seq| outbox.acknowledge(seq));
+    drop(outbox);
+    assert_eq!(place.open(Settings::default()).stats().depth, 0);
+}
+
+#[test]
+fn a_full_outbox_drops_the_oldest_and_counts_for_ever() {
+    let place = Place::new();
+    let settings = Settings { max_events: 3, ..Settings::default() };
+    let outbox = place.open(settings.clone());
+    for _ in 0..5 {
+        outbox.record(opened("opened")).unwrap();
+    }
+    assert_eq!(all(&outbox), [3, 4, 5]);
+    assert_eq!(outbox.stats().dropped.overflow, 2);
+    outbox.discard_too_large(4);
+    assert_eq!(outbox.stats().dropped.too_large, 1);
+    drop(outbox);
+    let outbox = place.open(settings);
+    let dropped = outbox.stats().dropped;
+    assert_eq!(dropped, Dropped { overflow: 2, expired: 0, too_large: 1 });
+    assert_eq!(all(&outbox), [3, 5]);
+    // A smaller bound counts from the next event on.
+    drop(outbox);
+    let outbox = place.open(Settings { max_events: 1, ..Settings::default() });
+    outbox.record(opened("opened")).unwrap();
+    assert_eq!((all(&outbox), outbox.stats().dropped.overflow), (vec![6], 4));
+}
+
+#[test]
+fn what_waits_too_long_is_dropped_unless_the_clock_was_not_set() {
+    let now = 1.8e9;
+    assert!(is_old(now - 31.0 * DAY, now, 30));
+    assert!(!is_old(now - 29.0 * DAY, now, 30));
+    assert!(!is_old(1000.0, now, 30), "recorded before the clock was set");
+
+    let place = Place::new();
+    let outbox = place.open(Settings { max_age_days: 0, ..Settings::default() });
+    outbox.record(opened("opened")).unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    outbox.record(opened("opened")).unwrap();
+    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![2], 1));
+}
+
+#[test]
+fn the_log_is_bounded_and_stays_verifiable() {
+    let place = Place::new();
+    let settings = Settings { max_lines: 4, ..Settings::default() };
+    let outbox = place.open(settings.clone());
+    for number in 1..=10 {
+        outbox.audit(Entry::new("test", "local").with("number", number)).unwrap();
+        assert!(is_whole(&outbox));
+    }
+    let chain = outbox.stats().audit;
+    assert_eq!((chain.first, chain.last, chain.lines()), (7, 10, 4));
+    drop(outbox);
+    let outbox = place.open(Settings { max_lines: 1, ..settings });
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    let chain = outbox.stats().audit;
+    assert_eq!((chain.first, chain.last), (11, 11));
+    assert!(is_whole(&outbox));
+    // Lines that are too old go without any new one.
+    drop(outbox);
+    let outbox = place.open(Settings { max_line_days: 0, ..Settings::default() });
+    wait_until(|| outbox.stats().audit.lines() == 0);
+    assert!(is_whole(&outbox));
+    assert_eq!(outbox.stats().audit.last, 11);
+}
+
+#[test]
+fn lines_are_listed_by_page_and_time() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    for number in 1..=5 {
+        outbox.audit(Entry::new("test", "local").with("number", number)).unwrap();
+    }
+    let (page, next) = outbox.lines(0, 0.0, 2).unwrap();
+    assert_eq!((page.len(), next), (2, Some(3)));
+    assert_eq!(page[1]["number"], 2);
+    let (rest, next) = outbox.lines(3, 0.0, 3).unwrap();
+    assert_eq!((rest.len(), next), (3, None));
+    assert_eq!(rest[2]["hash"], outbox.stats().audit.head.to_string());
+    let (none, _) = outbox.lines(0, unix_time() + 60.0, 10).unwrap();
+    assert!(none.is_empty());
+}
+
+#[test]
+fn kinds_and_numbers_can_be_passed_over() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    outbox.record(Event::new(Kind::Access, "granted", "")).unwrap();
+    outbox.record(opened("opened")).unwrap();
+    let of =
+        |range: std::ops::RangeFrom<u64>, skipped| outbox.pending(range, |_, kind| kind == skipped);
+    assert_eq!(of(0.., Kind::Access), Some((2, Kind::Door)));
+    assert_eq!(of(0.., Kind::Door), Some((1, Kind::Access)));
+    assert_eq!(of(2.., Kind::Door), None);
+    assert_eq!(outbox.pending(..2, |seq, _| seq == 1), None);
+}
+
+#[test]
+fn who_delivers_hears_of_every_event() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    let mut last = outbox.last_seq();
+    assert_eq!(*last.borrow_and_update(), 0);
+    outbox.record(opened("opened")).unwrap();
+    assert!(last.has_changed().unwrap());
+    assert_eq!(*last.borrow_and_update(), 1);
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    assert!(!last.has_changed().unwrap());
+}
+
+#[test]
+fn many_threads_record_at_once() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let recorded = outbox.record(opened("opened")).unwrap();
+                    outbox.acknowledge(recorded.seq);
+                }
+            });
+        }
+    });
+    let stats = outbox.stats();
+    assert_eq!((stats.last_seq, stats.delivered, stats.depth), (40, 40, 0));
+    assert_eq!(stats.audit.last, 40);
+    assert!(is_whole(&outbox));
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_changes_nothing() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    let mut event = opened("opened");
+    event.extra.insert("note".into(), json!("x".repeat(MAX_BYTES)));
+    assert!(matches!(outbox.record(event), Err(OutboxError::TooLarge { .. })));
+    let entry = Entry::new("test", "local").with("note", "x".repeat(MAX_BYTES));
+    assert!(matches!(outbox.audit(entry), Err(OutboxError::TooLarge { .. })));
+    let stats = outbox.stats();
+    assert_eq!((stats.last_seq, stats.audit.last, stats.not_recorded), (0, 0, 0));
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_with_what_to_do() {
+    let place = Place::new();
+    std::fs::write(place.path(), b"not a file of events").unwrap();
+    let error = Outbox::open(&place.path(), Settings::default()).err().unwrap();
+    assert!(matches!(error, OutboxError::Damaged { .. }), "{error}");
+    assert_eq!(std::fs::read(place.path()).unwrap(), b"not a file of events");
+    let place = Place::new();
+    let _held = place.open(Settings::default());
+    let error = Outbox::open(&place.path(), Settings::default()).err().unwrap();
+    assert!(matches!(error, OutboxError::InUse { .. }), "{error}");
+}

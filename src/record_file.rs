@@ -1,0 +1,139 @@
+//! A redb file of the data folder: made whole or not at all, opened without trust, committed so that
+//! damage undoes nothing.
+//!
+//! Knows no table and no record; who owns a file says what is in it and what an error means to the
+//! user. A file is made as `<file>.new` and gets its name by one rename, so a power cut leaves no half
+//! of it.
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, TransactionError, WriteTransaction};
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// Only the daemon's user reads what is in the data folder.
+pub(crate) const MODE: u32 = 0o600;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    /// Memory redb may use for pages; its own default of 1 GiB is more than the boards have.
+    pub cache_bytes: usize,
+    /// Whether every page's checksum is verified at every opening, and not only after a crash.
+    pub verify: bool,
+}
+
+impl Opening {
+    /// Opens a file that is there.
+    pub fn existing(self, path: &Path) -> Result<Database, redb::Error> {
+        Ok(self.builder().open(path)?)
+    }
+
+    /// Opens a file, or makes it with what `fill` writes, in a folder that exists.
+    pub fn existing_or_made(
+        self,
+        path: &Path,
+        fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<Database, redb::Error> {
+        if fs::exists(path)? {
+            let database = self.existing(path)?;
+            // Once it is known to be ours: a copy that was put back may have come with a wider mode.
+            if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+                fs::set_permissions(path, Permissions::from_mode(MODE))?;
+            }
+            return Ok(database);
+        }
+        match fs::remove_file(beside(path, "new")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let database = self.make_beside(path, fill)?;
+        put_in_place(path)?;
+        sync_folder(path)?;
+        Ok(database)
+    }
+
+    /// Makes `<file>.new` with what `fill` writes; there must be none yet.
+    pub fn make_beside(
+        self,
+        path: &Path,
+        fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<Database, redb::Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(MODE);
+        let file = options.open(beside(path, "new"))?;
+        let database = self.builder().create_with_backend(FileBackend::new(file)?)?;
+        let write = begin_write(&database)?;
+        fill(&write)?;
+        write.commit()?;
+        Ok(database)
+    }
+
+    fn builder(self) -> Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.verify);
+        builder
+    }
+}
+
+/// Begins a transaction that is on disk when `commit` returns, in two phases. The second phase costs
+/// a sync; without it, redb takes a damaged last commit for one that was never finished and goes back
+/// to the one before: who was deleted would be there again, a revoked key be good again.
+pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, TransactionError> {
+    let mut write = database.begin_write()?;
+    write.set_two_phase_commit(true);
+    Ok(write)
+}
+
+/// `<file>.new` becomes the file.
+pub(crate) fn put_in_place(path: &Path) -> io::Result<()> {
+    fs::rename(beside(path, "new"), path)
+}
+
+/// Makes a rename last through a power cut.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// `<file>.<suffix>`
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// Runs a part that reads or writes a file; on a damaged one redb may panic where it would better
+/// return an error. What the panic said is the error.
+pub(crate) fn guarded<T>(part: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(part)).map_err(|panic| message(&*panic))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it cannot be read").to_owned()
+}
+
+/// Whether an error at opening says that the file itself is no good.
+pub(crate) fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(source) => is_damage_of(source),
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => false,
+        _ => true,
+    }
+}
+
+/// Whether an error of input and output is one of the content: redb reports a wrong magic number and
+/// a short file so.
+pub(crate) fn is_damage_of(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}

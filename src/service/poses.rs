@@ -1,0 +1,300 @@
+//! `enroll_mode`: several poses of the one person before the camera, stored together or not at all.
+//!
+//! A *pose* is a frame with one face in it, whole, large, sharp and lit, live if that is asked for. It is
+//! taken if its embedding is another view than those before, and surely the same person's. Whoever else
+//! looks into the camera ends it: nobody is enrolled with somebody else's face.
+
+use super::advice::reaches_over;
+use super::capture::{NotTaken, Taker};
+use super::checks::Failed;
+use super::failure::Failure;
+use super::operation::Operation;
+use super::recognition::{Author, Duplicate, LIVE, Recognizer, crop, liveness_block, not_enrolled};
+use super::reply::Reply;
+use super::similarity;
+use super::statistics::Times;
+use crate::camera::Frame;
+use crate::face::Embedding;
+use crate::gallery::{self, EnrolMode, Enrolment};
+use crate::time::unix_time;
+use serde_json::{Map, Value};
+use std::time::{Duration, Instant};
+
+/// So many poses see a person from every side that doors see.
+pub(super) const MOST: usize = 5;
+/// A face narrower than this is enlarged for the embedder.
+const SMALLEST: f32 = 80.0;
+/// A view whose cosine with another is above this adds little to it. In two clips of people before a
+/// camera neighbouring frames are at 0.95 to 0.98, frames between which the head moved at 0.86 to 0.94;
+/// portraits of one person from different days at 0.72 to 0.80.
+const ANOTHER_VIEW: f32 = 0.9;
+/// Every two poses are at least so similar, and a face that is not so similar to any of them is somebody
+/// else's: FMR 1e-3 of one pair, and of one person within seconds hardly any pair below it.
+const SAME_PERSON: similarity::Level = similarity::Level::Basic;
+/// So many frames of somebody else are no error of the detector.
+const SOMEBODY_ELSE_FRAMES: usize = 2;
+
+/// A request for poses.
+#[derive(Debug, PartialEq)]
+pub(super) struct PosesRequest {
+    /// Absent: an id is made.
+    pub subject_id: Option<String>,
+    /// How long the person has.
+    pub timeout: Duration,
+    pub is_liveness: bool,
+    pub validate_liveness: bool,
+}
+
+/// What one frame shows.
+#[derive(Debug)]
+pub(super) enum Glimpse {
+    /// Nobody.
+    Nobody,
+    /// A face, or several, that cannot be taken.
+    Unfit(Failed),
+    /// A face that can be.
+    Fit(Box<Pose>),
+}
+
+/// One view of a face.
+#[derive(Debug)]
+pub(super) struct Pose {
+    embedding: Embedding,
+    /// Crop as JPEG.
+    image: Option<Vec<u8>>,
+    /// Probability 0–100, if it was asked for.
+    liveness: Option<f32>,
+}
+
+/// The poses taken so far.
+#[derive(Default)]
+pub(super) struct Poses {
+    taken: Vec<Pose>,
+    /// Why the last frame with a face was not fit.
+    unfit: Option<Failed>,
+    somebody_else: usize,
+}
+
+impl Poses {
+    /// Takes what a frame shows, if it is another view of the same person.
+    pub fn see(&mut self, glimpse: Glimpse) {
+        let pose = match glimpse {
+            Glimpse::Nobody => return,
+            Glimpse::Unfit(failed) => {
+                self.unfit = Some(failed);
+                return;
+            }
+            Glimpse::Fit(pose) => pose,
+        };
+        let cosines = self.taken.iter().map(|taken| taken.embedding.cosine(&pose.embedding));
+        let (best, worst) = cosines.fold((-1.0, 1.0), |(best, worst): (f32, f32), cosine| {
+            (best.max(cosine), worst.min(cosine))
+        });
+        let same = |cosine| similarity::similarity(cosine) >= SAME_PERSON.similarity();
+        if self.taken.is_empty() || (same(worst) && best < ANOTHER_VIEW) {
+            self.taken.push(*pose);
+        } else if !same(best) {
+            self.somebody_else += 1;
+        }
+    }
+
+    /// Whether no further frame could change anything.
+    pub fn complete(&self) -> bool {
+        self.taken.len() >= MOST || self.mixed()
+    }
+
+    fn mixed(&self) -> bool {
+        self.somebody_else >= SOMEBODY_ELSE_FRAMES
+    }
+
+    /// The poses, one at least, or why there are none.
+    pub fn end(self) -> Result<Vec<Pose>, Option<Failed>> {
+        if self.mixed() {
+            return Err(Some(Failed::NFACE));
+        }
+        if self.taken.is_empty() { Err(self.unfit) } else { Ok(self.taken) }
+    }
+}
+
+impl PosesRequest {
+    /// Takes the poses and stores them.
+    pub async fn done(
+        self,
+        taker: Taker<'_>,
+        by: Author,
+        times: &mut Times,
+    ) -> Result<Reply, NotTaken> {
+        // Told before anybody poses; the gallery holds to it all the same.
+        if let (Some(id), false) = (self.subject_id.clone(), by.admin) {
+            let grouped = move |recognizer: &Recognizer| recognizer.is_grouped(&id);
+            taker.aside(grouped).await??;
+        }
+        let began = Instant::now();
+        let mut capture = taker.start(None, self.timeout)?;
+        let mut poses = Poses::default();
+        while !poses.complete()
+            && let Some(frame) = capture.next().await?
+        {
+            let asked = (self.is_liveness, self.validate_liveness);
+            let look = move |recognizer: &Recognizer| recognizer.glimpse(&frame, asked);
+            if let Some(glimpse) = taker.with_frame(look).await? {
+                poses.see(glimpse?);
+            }
+        }
+        drop(capture);
+        times.took("capture", began);
+        let poses = match poses.end() {
+            Ok(poses) => poses,
+            Err(Some(failed)) => return Ok(Reply::checked(Operation::EnrollMode, failed)),
+            Err(None) => return Err(Failure::NoFace(None).into()),
+        };
+        let stages = times.clone();
+        let subject_id = self.subject_id;
+        let store =
+            move |recognizer: &Recognizer| recognizer.store(subject_id, poses, &by, &stages);
+        Ok(taker.aside(store).await??)
+    }
+}
+
+impl Recognizer {
+    /// A failure, if the subject opens doors.
+    fn is_grouped(&self, id: &str) -> Result<(), Failure> {
+        let subject = self.gallery.subject(id).map_err(Failure::internal)?;
+        match subject {
+            Some(subject) if !subject.groups.is_empty() => {
+                Err(not_enrolled(gallery::GalleryError::Grouped(id.to_owned())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a frame shows; (is_liveness, validate_liveness) as asked.
+    fn glimpse(&self, frame: &Frame, (is, validate): (bool, bool)) -> Result<Glimpse, Failure> {
+        let Ok(picture) = frame.picture() else { return Ok(Glimpse::Nobody) };
+        let faces = self.analyzer.faces_in_frame(&picture).map_err(Failure::internal)?;
+        let Some(face) = faces.first() else { return Ok(Glimpse::Nobody) };
+        let portrait = self.analyzer.portrait(&picture, face).map_err(Failure::internal)?;
+        let quality = portrait.quality();
+        let poor = quality.blur
+            || quality.dark
+            || quality.grayscale
+            || face.width < SMALLEST
+            || reaches_over(&picture, face);
+        let mut failed =
+            Failed::default().and(Failed::QUALITY, poor).and(Failed::NFACE, faces.len() > 1);
+        let mut liveness = None;
+        if is && failed.none() {
+            let judged = portrait.liveness().map_err(Failure::internal)?;
+            let probability = judged.probability(self.settings.liveness_operating_point);
+            failed = failed.and(Failed::LIVENESS, validate && probability < LIVE);
+            liveness = Some(probability);
+        }
+        if !failed.none() {
+            return Ok(Glimpse::Unfit(failed));
+        }
+        let embedding = portrait.embedding().map_err(Failure::internal)?;
+        let image = self.settings.store_images.then(|| crop(&picture, face)).flatten();
+        Ok(Glimpse::Fit(Box::new(Pose { embedding, image, liveness })))
+    }
+
+    /// Stores the poses in the place of whatever the subject had.
+    fn store(
+        &self,
+        subject_id: Option<String>,
+        poses: Vec<Pose>,
+        by: &Author,
+        times: &Times,
+    ) -> Result<Reply, Failure> {
+        let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let liveness = poses.iter().filter_map(|pose| pose.liveness).reduce(f32::min);
+        let embeddings: Vec<Embedding> = poses.iter().map(|pose| pose.embedding.clone()).collect();
+        let duplicate = self.duplicate(&embeddings, &subject_id);
+        let mut poses = poses.into_iter();
+        let first = poses.next().ok_or_else(|| Failure::internal("an enrolment of no pose"))?;
+        let further =
+            poses.map(|pose| gallery::Pose { embedding: pose.embedding, image: pose.image });
+        let enrolment = Enrolment {
+            subject_id: subject_id.clone(),
+            mode: EnrolMode::Replace,
+            embedding: first.embedding,
+            image: first.image,
+            allow_grouped: by.admin,
+            max_templates: self.settings.max_templates,
+            time: unix_time(),
+        };
+        let further = further.collect();
+        let enrolled = self.gallery.enroll_poses(enrolment, further).map_err(not_enrolled)?;
+        let milliseconds = times.milliseconds();
+        let alive = liveness.map(f64::from);
+        let mode = EnrolMode::Replace;
+        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, alive, milliseconds);
+        let mut reply = Reply::success(Operation::EnrollMode);
+        if let Some(probability) = liveness {
+            reply.insert("liveness", liveness_block(probability));
+        }
+        reply.insert("subject_id", subject_id);
+        reply.insert("templates", enrolled.templates);
+        let mut meta = Map::new();
+        meta.insert("device_id".into(), self.settings.device_id.as_str().into());
+        meta.insert("model_id".into(), self.analyzer.model_id().into());
+        meta.insert("timings_ms".into(), times.block());
+        meta.insert("advice".into(), Value::Array(Vec::new()));
+        Duplicate::told(duplicate, by, &mut meta);
+        reply.insert("meta", meta);
+        Ok(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::face::EMBEDDING_LEN;
+
+    /// A unit vector at an angle, in degrees, from the first axis towards the `axis`-th.
+    fn pose(axis: usize, degrees: f32) -> Glimpse {
+        let mut embedding = [0.0; EMBEDDING_LEN];
+        let radians = degrees.to_radians();
+        (embedding[0], embedding[axis]) = (radians.cos(), radians.sin());
+        let embedding = Embedding(embedding);
+        Glimpse::Fit(Box::new(Pose { embedding, image: None, liveness: None }))
+    }
+
+    fn taken(glimpses: impl IntoIterator<Item = Glimpse>) -> Result<usize, Option<Failed>> {
+        let mut poses = Poses::default();
+        for glimpse in glimpses {
+            if poses.complete() {
+                break;
+            }
+            poses.see(glimpse);
+        }
+        poses.end().map(|poses| poses.len())
+    }
+
+    #[test]
+    fn views_are_taken_once_each() {
+        // 10° is the same view, 40° another one; 80° is another one of the first, but too far from it.
+        assert_eq!(taken([pose(1, 0.0), pose(1, 10.0), pose(1, 40.0), pose(1, 45.0)]), Ok(2));
+        assert_eq!(taken([pose(1, 0.0), pose(1, 40.0), pose(1, 80.0)]), Ok(2));
+        assert_eq!(taken((1..20).map(|axis| pose(axis, 40.0))), Ok(MOST));
+    }
+
+    #[test]
+    fn somebody_else_ends_it_and_nobody_is_enrolled() {
+        let two = [pose(1, 0.0), pose(1, 40.0), pose(2, 90.0), pose(3, 90.0)];
+        assert_eq!(taken(two), Err(Some(Failed::NFACE)));
+        // One frame may be an error.
+        assert_eq!(taken([pose(1, 0.0), pose(2, 90.0), pose(1, 40.0)]), Ok(2));
+    }
+
+    #[test]
+    fn why_there_is_no_pose() {
+        assert_eq!(taken([]), Err(None));
+        assert_eq!(taken([Glimpse::Nobody]), Err(None));
+        let unfit = |failed| Glimpse::Unfit(failed);
+        assert_eq!(
+            taken([unfit(Failed::NFACE), unfit(Failed::QUALITY), Glimpse::Nobody]),
+            Err(Some(Failed::QUALITY))
+        );
+        assert_eq!(taken([unfit(Failed::QUALITY), pose(1, 0.0)]), Ok(1));
+    }
+}

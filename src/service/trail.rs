@@ -1,0 +1,117 @@
+//! What of a request stays on record: an enrolment as an event, administration as a line of the audit
+//! log. Written after the thing is done and before it is answered.
+//!
+//! What the disk does not take is logged and counted; the answer stays what it was, for the thing is
+//! done.
+
+use super::request::Sender;
+use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
+use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Where the service leaves what it did. Shared by all threads.
+pub(super) struct Trail {
+    outbox: Arc<Outbox>,
+    /// Counts changes of the gallery.
+    gallery_changes: watch::Sender<u64>,
+}
+
+impl Trail {
+    pub fn new(outbox: Arc<Outbox>) -> Self {
+        Self { outbox, gallery_changes: watch::Sender::new(0) }
+    }
+
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Changes with every change of the gallery.
+    pub fn gallery_changes(&self) -> watch::Receiver<u64> {
+        self.gallery_changes.subscribe()
+    }
+
+    /// Somebody has one template more, or others.
+    pub fn enrolled(
+        &self,
+        by: &Sender,
+        subject_id: &str,
+        mode: EnrolMode,
+        enrolled: &Enrolled,
+        liveness: Option<f64>,
+        timings_ms: Map<String, Value>,
+    ) {
+        let (outcome, reason) = match (enrolled.created, mode) {
+            (true, _) => ("enrolled", "a new subject"),
+            (false, EnrolMode::Replace) => ("updated", "its templates were replaced"),
+            (false, EnrolMode::Add) => ("updated", "a template was added"),
+        };
+        let mut event = Event::new(Kind::Enroll, outcome, reason);
+        event.subject_id = Some(subject_id.to_owned());
+        event.liveness = liveness;
+        event.timings_ms = timings_ms;
+        event.extra.insert("templates".to_owned(), enrolled.templates.into());
+        event.extra.insert("by".to_owned(), by.to_string().into());
+        self.gallery_changed();
+        self.told(self.outbox.record(event).map(drop));
+    }
+
+    /// A subject's record was changed. Who is let in is kept in full; of a name and a card, which are
+    /// a person's own, only that they were changed.
+    pub fn subject_updated(&self, by: &Sender, id: &str, change: &SubjectChange) {
+        let mut entry = Entry::new("subject/update", by.to_string()).with("subject_id", id);
+        for (name, changed) in [("name", change.name.is_some()), ("card", change.card.is_some())] {
+            if changed {
+                entry = entry.with(name, "changed");
+            }
+        }
+        if let Some(groups) = &change.groups {
+            entry = entry.with("groups", groups.as_slice());
+        }
+        if let Some(enabled) = change.enabled {
+            entry = entry.with("enabled", enabled);
+        }
+        for (name, time) in [("valid_from", change.valid_from), ("valid_until", change.valid_until)]
+        {
+            if let Some(time) = time {
+                entry = entry.with(name, time);
+            }
+        }
+        self.gallery_changed();
+        self.told(self.outbox.audit(entry));
+    }
+
+    /// A subject is gone.
+    pub fn subject_deleted(&self, by: &Sender, id: &str) {
+        self.gallery_changed();
+        let entry = Entry::new("subject/delete", by.to_string()).with("subject_id", id);
+        self.told(self.outbox.audit(entry));
+    }
+
+    /// Somebody asked for the strike from afar; `hindrance` says why it did not move, if it did not.
+    pub fn unlocked(&self, by: &Sender, reason: &str, hindrance: Option<&str>) {
+        let entry = Entry::new("unlock", by.to_string()).with("reason", reason);
+        self.told(self.outbox.audit(entry.with("outcome", hindrance.unwrap_or("unlocked"))));
+    }
+
+    /// An application was made or revoked, or its key changed.
+    pub fn application(&self, action: &str, id: &str, name: &str, allow: Option<Value>) {
+        let entry = Entry::new(action, Sender::Local.to_string());
+        let mut entry = entry.with("app_id", id).with("name", name);
+        if let Some(allow) = allow {
+            entry = entry.with("allow", allow);
+        }
+        self.told(self.outbox.audit(entry));
+    }
+
+    fn gallery_changed(&self) {
+        self.gallery_changes.send_modify(|changes| *changes += 1);
+    }
+
+    fn told(&self, outcome: Result<(), OutboxError>) {
+        if let Err(error) = outcome {
+            tracing::error!(%error, "done, but not recorded");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The clock of records and answers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Unix seconds, UTC, to the microsecond; 0 while the clock stands before 1970.
+pub(crate) fn unix_time() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Microseconds since 1970 stay below 2^53 until the year 2255.
+    since.as_micros() as f64 / 1e6
+}

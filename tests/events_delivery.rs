@@ -1,0 +1,278 @@
+//! An event is lost between the disk and the broker, or nobody can tell that it came twice.
+//!
+//! What would break it: a broker that dies, a network that fails with packets on the way, a process
+//! that is killed between recording and acknowledgement, an access list that says no, an event that
+//! the broker finds too large. Each is done here to a real mosquitto.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/listener.rs"]
+mod listener;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/outage.rs"]
+mod outage;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use doorward::mqtt::{Delivery, HomeAssistant, Settings};
+use doorward::outbox::{Event, Kind, Outbox, Recorded};
+use listener::{Listener, until};
+use mosquitto::{Mosquitto, Wanted};
+use outage::Network;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use terminal::{Terminal, portrait};
+
+const EVENTS: &str = "doorward/front/event/#";
+
+fn outbox_in(folder: &TempDir) -> Arc<Outbox> {
+    let settings = doorward::outbox::Settings { device_id: "front".into(), ..Default::default() };
+    Arc::new(Outbox::open(&folder.path().join("events.redb"), settings).unwrap())
+}
+
+fn settings(port: u16) -> Settings {
+    Settings {
+        device_id: "front".into(),
+        host: Some("127.0.0.1".into()),
+        port: Some(port),
+        homeassistant: HomeAssistant { discovery: false, ..HomeAssistant::default() },
+        ..Settings::default()
+    }
+}
+
+fn granted() -> Event {
+    let mut event = Event::new(Kind::Access, "granted", "recognised");
+    event.subject_id = Some("anna".into());
+    event
+}
+
+fn record(outbox: &Outbox, count: usize) -> Vec<Recorded> {
+    (0..count).map(|_| outbox.record(granted()).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_arrives_as_it_was_recorded_and_leaves_the_outbox() {
+    let broker = Mosquitto::start(Wanted::default());
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = outbox_in(&folder);
+    let listener = Listener::start(broker.port(), "l", EVENTS).await;
+    let delivery = Delivery::start(&settings(broker.port()), outbox.clone()).unwrap();
+    let access = outbox.record(granted()).unwrap();
+    outbox.record(Event::new(Kind::Door, "forced", "opened without a grant")).unwrap();
+    listener.hears("both events", |it| it.heard().len() == 2).await;
+    let heard = listener.heard();
+    assert_eq!(heard[0].topic, "doorward/front/event/access");
+    assert_eq!(heard[1].topic, "doorward/front/event/door");
+    assert!(heard.iter().all(|event| !event.retain && !event.dup));
+    let event = &listener.events()[0];
+    assert_eq!(event["id"], json!(access.id));
+    assert_eq!((&event["seq"], &event["time"]), (&json!(access.seq), &json!(access.time)));
+    assert_eq!((&event["device_id"], &event["kind"]), (&json!("front"), &json!("access")));
+    assert_eq!((&event["outcome"], &event["subject_id"]), (&json!("granted"), &json!("anna")));
+    until("an empty outbox", || outbox.stats().depth == 0).await;
+    assert_eq!(outbox.stats().delivered, 2);
+    delivery.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_events_overtake_a_backlog_that_comes_gently_and_in_order() {
+    let broker = Mosquitto::start(Wanted::default());
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = outbox_in(&folder);
+    record(&outbox, 60);
+    let listener = Listener::start(broker.port(), "l", EVENTS).await;
+    let started = Instant::now();
+    let delivery = Delivery::start(&settings(broker.port()), outbox.clone()).unwrap();
+    listener.hears("the backlog's beginning", |it| it.heard().len() >= 5).await;
+    record(&outbox, 10);
+    listener.hears("all events", |it| it.heard().len() == 70).await;
+    let took = started.elapsed();
+    let seqs = listener.seqs();
+    let (old, live): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| **seq <= 60);
+    assert_eq!(old, (1..=60).collect::<Vec<_>>());
+    assert_eq!(live, (61..=70).collect::<Vec<_>>());
+    let place = |seq| seqs.iter().position(|other| *other == seq).unwrap();
+    assert!(place(70) < place(60), "{seqs:?}");
+    // Sixty at twenty a second.
+    assert!(took > Duration::from_millis(2900), "the backlog came in {took:?}");
+    delivery.stop().await;
+}
+
+/// What became of events that were recorded while the broker failed again and again.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    recorded: usize,
+    lost: usize,
+    duplicated: usize,
+    foreign: usize,
+}
+
+/// Records events all the time, one each `every`, through `outages` of network and broker in each of
+/// `rounds`; every round begins with the outbox opened anew.
+async fn through_outages(rounds: usize, outages: usize, every: Duration) -> Outcome {
+    let mut broker = Mosquitto::start(Wanted::default());
+    let network = Network::to(broker.port());
+    let listener = Listener::start(broker.port(), "l", EVENTS).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorded = BTreeMap::new();
+    for round in 0..rounds {
+        let outbox = outbox_in(&folder);
+        let delivery = Delivery::start(&settings(network.port()), outbox.clone()).unwrap();
+        let going_on = Arc::new(AtomicBool::new(true));
+        let recorder = {
+            let (outbox, going_on) = (outbox.clone(), going_on.clone());
+            std::thread::spawn(move || {
+                let mut recorded = Vec::new();
+                while going_on.load(Ordering::SeqCst) {
+                    recorded.extend(record(&outbox, 1));
+                    std::thread::sleep(every);
+                }
+                recorded
+            })
+        };
+        for outage in 0..outages {
+            let before = outbox.stats().delivered;
+            until("a delivery", || outbox.stats().delivered > before + 2).await;
+            // What the broker has taken it can no longer acknowledge. Then once the network alone
+            // fails, and once the broker as well.
+            let heard = listener.heard().len();
+            network.lose_answers();
+            listener.hears("an event without its answer", |it| it.heard().len() > heard + 1).await;
+            network.fail();
+            if (round + outage) % 2 == 0 {
+                broker.kill();
+                listener.is_cut_off().await;
+                broker.revive();
+                listener.listens().await;
+            }
+            network.heal();
+            eprintln!("round {round}, outage {outage}: {} wait", outbox.stats().depth);
+        }
+        going_on.store(false, Ordering::SeqCst);
+        let of_round = recorder.join().unwrap();
+        recorded.extend(of_round.into_iter().map(|it| (it.id, it.seq)));
+        until("an empty outbox", || outbox.stats().depth == 0).await;
+        delivery.stop().await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let events = listener.events();
+    let heard: BTreeMap<String, u64> = events
+        .iter()
+        .map(|event| (event["id"].as_str().unwrap().into(), event["seq"].as_u64().unwrap()))
+        .collect();
+    let lost = recorded.keys().filter(|id| !heard.contains_key(*id)).count();
+    let foreign = heard.iter().filter(|(id, seq)| recorded.get(*id) != Some(seq)).count();
+    let numbers: BTreeSet<u64> = recorded.values().copied().collect();
+    assert_eq!(numbers.len(), recorded.len(), "a number was given twice");
+    assert_eq!(numbers.last().copied(), Some(recorded.len() as u64), "a number was left out");
+    Outcome { recorded: recorded.len(), lost, duplicated: events.len() - heard.len(), foreign }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_broker_and_network_fail() {
+    let outcome = through_outages(1, 3, Duration::from_millis(20)).await;
+    eprintln!("{outcome:?}");
+    assert_eq!((outcome.lost, outcome.foreign), (0, 0), "{outcome:?}");
+    // Twice came what was not acknowledged, which is at most what can be in flight.
+    assert!((3..=3 * 4).contains(&outcome.duplicated), "{outcome:?}");
+}
+
+/// The measurement of docs/events.md: about six minutes.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo test --release --test events_delivery -- --ignored --nocapture"]
+async fn fifty_outages() {
+    let outcome = through_outages(10, 5, Duration::from_millis(50)).await;
+    println!("{outcome:?}");
+    assert_eq!((outcome.lost, outcome.foreign), (0, 0), "{outcome:?}");
+    assert!((50..=50 * 4).contains(&outcome.duplicated), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_access_list_forbids_waits_without_spinning() {
+    let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = outbox_in(&folder);
+    record(&outbox, 20);
+    let as_login = |(name, password): (&str, &str)| Settings {
+        username: Some(name.into()),
+        password: Some(password.to_owned().into()),
+        ..settings(broker.port())
+    };
+    let [terminal, desk, _] = Mosquitto::LOGINS;
+    // `desk` may not write to event/#.
+    let delivery = Delivery::start(&as_login(desk), outbox.clone()).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    delivery.stop().await;
+    let log = std::fs::read_to_string(broker.file("mosquitto.log")).unwrap();
+    let denied = log.lines().filter(|line| line.contains("Denied PUBLISH")).count();
+    assert!((1..=4).contains(&denied), "{denied} attempts in 3 s:\n{log}");
+    let stats = outbox.stats();
+    assert_eq!((stats.depth, stats.delivered), (20, 0));
+
+    let delivery = Delivery::start(&as_login(terminal), outbox.clone()).unwrap();
+    until("an empty outbox", || outbox.stats().depth == 0).await;
+    assert_eq!(outbox.stats().delivered, 20);
+    delivery.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_too_large_for_the_broker_is_counted_and_holds_nothing_up() {
+    let broker = Mosquitto::start(Wanted { largest_packet: Some(2000), ..Wanted::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = outbox_in(&folder);
+    let listener = Listener::start(broker.port(), "l", EVENTS).await;
+    let mut large = granted();
+    large.extra.insert("note".into(), json!("x".repeat(3000)));
+    outbox.record(large).unwrap();
+    record(&outbox, 1);
+    let delivery = Delivery::start(&settings(broker.port()), outbox.clone()).unwrap();
+    listener.hears("the small one", |it| it.seqs() == [2]).await;
+    until("an empty outbox", || outbox.stats().depth == 0).await;
+    assert_eq!(outbox.stats().dropped.too_large, 1);
+    delivery.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_daemon_recorded_is_delivered_by_the_next() {
+    let broker = Mosquitto::start(Wanted::default());
+    let network = Network::to(broker.port());
+    network.fail();
+    let listener = Listener::start(broker.port(), "l", EVENTS).await;
+    let port = network.port();
+    let mut terminal = Terminal::prepare(&format!("host = \"127.0.0.1\"\nport = {port}\n"));
+    terminal.run();
+    let image = portrait("obama").display().to_string();
+    let enrolled = terminal.json(&["enroll", &image, "--subject-id", "obama"]);
+    assert_eq!(enrolled["status"], 200, "{enrolled}");
+    terminal.kill();
+    // Without a daemon the command line records just as well.
+    let updated = terminal.json(&["enroll", &image, "--subject-id", "obama"]);
+    assert_eq!(updated["status"], 200, "{updated}");
+    assert!(listener.heard().is_empty());
+    let state = Listener::start(broker.port(), "s", "doorward/front/state/gallery").await;
+
+    network.heal();
+    terminal.run();
+    listener.hears("both events", |it| it.heard().len() == 2).await;
+    let events = listener.events();
+    assert_eq!(listener.seqs(), [1, 2]);
+    assert_eq!(listener.heard()[0].topic, "doorward/front/event/enroll");
+    for (event, outcome) in events.iter().zip(["enrolled", "updated"]) {
+        assert_eq!((&event["outcome"], &event["by"]), (&json!(outcome), &json!("local")));
+        assert_eq!((&event["subject_id"], &event["templates"]), (&json!("obama"), &json!(1)));
+        assert!(event["timings_ms"]["total"].as_f64().unwrap() > 0.0, "{event}");
+        assert!(event.to_string().len() < 1000, "{event}");
+    }
+    // Beside the events, how many are enrolled.
+    let subjects = |it: &Listener, count: u64| {
+        it.events().last().is_some_and(|state| state["subjects"] == count)
+    };
+    state.hears("the state of the gallery", |it| subjects(it, 1)).await;
+    assert_eq!(terminal.json(&["gallery", "delete", "obama"])["status"], 200);
+    state.hears("the change of it", |it| subjects(it, 0)).await;
+    assert!(terminal.stop());
+}

@@ -1,0 +1,240 @@
+//! The terminal as a whole: frames from a replay, the judgement, a simulated door, events over a real
+//! broker. What can fail: somebody is let in who must not be, a resident is left outside, the way out
+//! depends on something, an event says other than what happened.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/asker.rs"]
+mod asker;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use asker::Asker;
+use doorward::mqtt::Login;
+use rumqttc::v5::MqttOptions;
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use terminal::{Terminal, portrait};
+
+/// A loaded machine judges slowly.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The keys of a terminal whose camera shows a folder of one portrait, and what else is said.
+fn keys(more: &str) -> String {
+    format!(
+        "[camera]\nsource = \"replay:FRAMES\"\nfps = 10\n\
+         [access]\ngroups = [\"family: always\"]\nrepeat_ms = 1000\nretry_ms = 500\n\
+         [door]\nboard = \"pc\"\npulse_ms = 300\n{more}\n"
+    )
+}
+
+/// A terminal, not yet running, before whose camera `face` stands; obama is enrolled in `groups`.
+fn prepared(face: &str, groups: &str, more: &str) -> Terminal {
+    let terminal = Terminal::prepare(&keys(more));
+    let frames = terminal.file("frames");
+    fs::create_dir(&frames).unwrap();
+    fs::copy(portrait(face), frames.join("1.jpg")).unwrap();
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("FRAMES", frames.to_str().unwrap())).unwrap();
+    let reference = portrait("obama2");
+    let arguments = ["enroll", reference.to_str().unwrap(), "--subject-id", "obama"];
+    assert_eq!(terminal.json(&arguments)["status"], 200);
+    let updated = terminal.json(&["gallery", "update", "obama", "--groups", groups]);
+    assert_eq!(updated["status"], 200, "{updated}");
+    terminal
+}
+
+/// Waits for a line of the audit log that is as wanted.
+fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        let output = terminal.cli(&["audit", "list"]);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let line = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        if let Some(line) = line.into_iter().find(&wanted) {
+            return line;
+        }
+        assert!(started.elapsed() < PATIENCE, "not recorded:\n{lines}\n{}", terminal.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn outcome(kind: &str, outcome: &str) -> impl Fn(&Value) -> bool {
+    let (kind, outcome) = (kind.to_owned(), outcome.to_owned());
+    move |line| line["action"] == kind && line["outcome"] == outcome
+}
+
+async fn listener(terminal: &Terminal) -> Asker {
+    let login = Login::read(&terminal.data_dir()).unwrap();
+    let mut options = MqttOptions::new("house", "127.0.0.1", terminal.port());
+    options.set_credentials(login.username, login.password.reveal());
+    Asker::connect_with(options, &["doorward/front/event/#", "doorward/front/state/#"]).await
+}
+
+/// The next message on a topic that ends so and is as wanted.
+async fn heard(house: &mut Asker, topic: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < PATIENCE, "not heard: {topic}");
+        let message = house.next().await;
+        let value: Value = serde_json::from_slice(&message.payload).unwrap();
+        if message.topic.ends_with(topic.as_bytes()) && wanted(&value) {
+            return value;
+        }
+    }
+}
+
+const LIVENESS_OFF: &str = "[liveness]\npolicy = \"off-for-this-test\"";
+
+#[tokio::test]
+async fn a_resident_is_let_in_and_the_house_hears_of_it() {
+    let mut terminal = prepared("obama", "family", LIVENESS_OFF);
+    terminal.run();
+    let mut house = listener(&terminal).await;
+    let granted = heard(&mut house, "event/access", |event| event["outcome"] == "granted").await;
+    assert_eq!(granted["subject_id"], "obama");
+    assert!(granted["similarity"].as_f64().unwrap() >= 82.0, "{granted}");
+    assert_eq!(granted["door"], "unlocked", "{granted}");
+    assert!(granted["reason"].as_str().unwrap().contains("LIVENESS IS OFF"), "{granted}");
+    assert!(granted["timings_ms"]["embed"].as_f64().unwrap() > 0.0, "{granted}");
+    heard(&mut house, "event/door", |event| event["outcome"] == "unlocked").await;
+    heard(&mut house, "state/door", |state| state["lock"] == "UNLOCKED").await;
+    heard(&mut house, "event/door", |event| event["outcome"] == "locked").await;
+    // No picture, no template, in any event: they are small.
+    assert!(granted.to_string().len() < 2000, "{granted}");
+}
+
+#[test]
+fn a_frozen_portrait_is_a_spoof_once_liveness_is_on() {
+    let mut terminal = prepared("obama", "family", "");
+    terminal.run();
+    let refused = recorded(&terminal, outcome("spoof", "spoof"));
+    assert!(refused["reason"].as_str().unwrap().contains("does not move"), "{refused}");
+    assert_eq!(refused.get("subject_id"), None);
+    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+}
+
+#[test]
+fn a_stranger_is_nobody_and_the_door_stays_shut() {
+    let mut terminal = prepared("biden", "family", LIVENESS_OFF);
+    terminal.run();
+    let refused = recorded(&terminal, outcome("access", "unknown"));
+    assert_eq!(refused.get("subject_id"), None);
+    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+}
+
+#[test]
+fn to_be_enrolled_is_not_to_be_let_in() {
+    let mut terminal = prepared("obama", "cleaners", LIVENESS_OFF);
+    terminal.run();
+    let denied = recorded(&terminal, outcome("access", "denied"));
+    assert_eq!(denied["subject_id"], "obama");
+    assert!(denied["reason"].as_str().unwrap().contains("cleaners"), "{denied}");
+    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+}
+
+#[test]
+fn a_reload_takes_what_can_stand_and_keeps_the_rest() {
+    let mut terminal = prepared("obama", "cleaners", LIVENESS_OFF);
+    terminal.run();
+    recorded(&terminal, outcome("access", "denied"));
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+
+    fs::write(&config, text.replace("family: always", "family: sometimes")).unwrap();
+    terminal.signal("HUP");
+    wait_for(&terminal, "the configuration stays as it is: access.groups");
+    assert_eq!(terminal.call("health", &json!({}))["status"], 200);
+
+    fs::write(&config, text.replace("family: always", "cleaners: always")).unwrap();
+    terminal.signal("HUP");
+    let granted = recorded(&terminal, outcome("access", "granted"));
+    assert_eq!(granted["subject_id"], "obama");
+    assert!(terminal.stop());
+}
+
+#[test]
+fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
+    let terminal = Terminal::prepare(
+        "[camera]\nsource = \"replay:/nowhere\"\n\
+         [door]\nboard = \"pc\"\npulse_ms = 300\nscript = \"SCRIPT\"",
+    );
+    let script = terminal.file("script");
+    fs::write(&script, "3s request_to_exit low\n3200ms request_to_exit high\n").unwrap();
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("SCRIPT", script.to_str().unwrap())).unwrap();
+    fs::create_dir(terminal.data_dir()).unwrap();
+    fs::write(terminal.data_dir().join("gallery.redb"), b"this is no gallery").unwrap();
+
+    let log = fs::File::create(terminal.file("log")).unwrap();
+    let mut daemon = terminal.command().arg("run").stderr(log).spawn().unwrap();
+    wait_for(&terminal, "until this works only the way out does");
+    wait_for(&terminal, "ExitPressed");
+    wait_for(&terminal, "Unlocked { by: Exit }");
+    wait_for(&terminal, "Relocked");
+    Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_start_that_failed_is_tried_again_until_it_works() {
+    let mut terminal = Terminal::prepare("[door]\nboard = \"pc\"");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", terminal.port())).unwrap();
+    let log = terminal.file("log");
+    let watching = std::thread::spawn(move || {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if fs::read_to_string(&log).unwrap_or_default().contains("only the way out does") {
+                return drop(taken);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the taken port is not told of");
+    });
+    // Returns when the daemon is ready.
+    terminal.run();
+    watching.join().unwrap();
+    assert_eq!(terminal.call("health", &json!({}))["status"], 200);
+}
+
+#[test]
+fn remote_unlock_is_obeyed_where_it_is_configured_and_nowhere_else() {
+    let permitted = "permissions = [\"unlock\"]\n";
+    let body = json!({"reason": "a parcel"});
+
+    let off = Terminal::start(&format!("{permitted}[door]\nboard = \"pc\"\npulse_ms = 300"));
+    let refused = off.call("unlock", &body);
+    assert_eq!(refused["error_code"], "PERMISSION_DENIED", "{refused}");
+    assert!(refused["data"]["message"].as_str().unwrap().contains("remote_unlock"), "{refused}");
+    drop(off);
+
+    let door = "[door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true";
+    let not_permitted = Terminal::start(door);
+    assert_eq!(not_permitted.call("unlock", &body)["error_code"], "PERMISSION_DENIED");
+    drop(not_permitted);
+
+    let on = Terminal::start(&format!("{permitted}{door}"));
+    let wrong = on.call("unlock", &json!({"reason": ""}));
+    assert_eq!(wrong["error_code"], "INVALID_PAYLOAD", "{wrong}");
+    let unlocked = on.call("unlock", &body);
+    assert_eq!(unlocked["status"], 200, "{unlocked}");
+    assert_eq!(unlocked["door"]["lock"], "UNLOCKED", "{unlocked}");
+    let line = recorded(&on, |line| line["action"] == "unlock");
+    assert_eq!((&line["reason"], &line["outcome"]), (&body["reason"], &json!("unlocked")));
+    recorded(&on, outcome("door", "locked"));
+
+    let local = on.json(&["unlock", "the owner"]);
+    assert_eq!(local["status"], 200, "{local}");
+}
+
+fn wait_for(terminal: &Terminal, text: &str) {
+    let started = Instant::now();
+    while !terminal.log().contains(text) {
+        assert!(started.elapsed() < PATIENCE, "no {text:?} in:\n{}", terminal.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

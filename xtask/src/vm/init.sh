@@ -1,0 +1,33 @@
+#!/bin/busybox sh
+# The first program of the virtual terminal: devices, modules, network; then it obeys the lines that
+# arrive on the virtual port, one shell command each, and answers with the output and <<status>>.
+/bin/busybox mkdir -p /sbin /usr/bin /usr/sbin
+/bin/busybox --install -s
+mount -t devtmpfs none /dev
+exec > /dev/console 2>&1
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t tmpfs none /tmp
+mount -t tmpfs none /var
+while read -r module; do
+    case $module in
+        v4l2loopback.ko) insmod /modules/$module video_nr=0 card_label=door max_buffers=4 ;;
+        *) insmod /modules/$module ;;
+    esac
+done < /modules/start
+ifconfig lo 127.0.0.1 up
+ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+route add default gw 10.0.2.2
+# The ports of the virtual devices appear a moment after their drivers.
+until [ -c /dev/vport0p1 ]; do sleep 0.1; done
+echo "virtual terminal: ready"
+exec 3<> /dev/vport0p1
+while true; do
+    while read -r line <&3; do
+        output=$(sh -c "$line" 2>&1 < /dev/null 3>&-)
+        status=$?
+        printf '%s\n<<%d>>\n' "$output" "$status" >&3
+    done
+    # Nobody is at the other end yet.
+    sleep 0.1
+done

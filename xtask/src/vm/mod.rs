@@ -1,0 +1,174 @@
+//! `cargo xtask vm-test`: the daemon as a Raspberry Pi 4 would run it, in an emulated machine with a
+//! real kernel: its camera is Video4Linux, its strike hangs on a GPIO chip, its broker is on another
+//! machine. What it does is seen from outside.
+//!
+//! Emulation is slow: everything here waits for states, never for times, but where a time is what is
+//! tested. Everything it makes is in `target/vm`.
+
+mod archive;
+mod broker;
+mod checks;
+mod guest;
+mod image;
+mod monitor;
+mod terminal;
+
+use crate::cross::{self, CrossError, Profile, Target};
+use crate::prerequisites::{self, Missing};
+use crate::workspace::root;
+use broker::Broker;
+use guest::Guest;
+use image::Base;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use terminal::{PASSES, Terminal};
+
+/// The profile of the machine's GPIO chip …
+const BOARD: &str = include_str!("board.toml");
+/// … and the line of the strike in it.
+const STRIKE: u8 = 0;
+
+/// Why the terminal did not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum VmError {
+    /// Something is not installed.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// A package whose newer version is needed.
+    #[error(
+        "{0} could not be installed; as root: echo 'deb http://deb.debian.org/debian \
+         bookworm-backports main' > /etc/apt/sources.list.d/backports.list && apt-get update && \
+         apt-get install -y --no-install-recommends -t bookworm-backports {0}"
+    )]
+    Backports(String),
+    /// The daemon for the guest.
+    #[error(transparent)]
+    Cross(#[from] CrossError),
+    /// A file.
+    #[error("{}: {reason}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// A process, a socket.
+    #[error("{what}: {reason}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// A program that ended with an error.
+    #[error("{command} failed:\n{output}")]
+    Failed {
+        /// What was run.
+        command: String,
+        /// What it said.
+        output: String,
+    },
+    /// Something other than what is understood.
+    #[error("{what} is not as expected: {found}")]
+    Unexpected {
+        /// What was looked at.
+        what: String,
+        /// What it was.
+        found: String,
+    },
+    /// Waited for in vain.
+    #[error("{what} was not seen within {} s; this was:\n{seen}", .limit.as_secs())]
+    Late {
+        /// What.
+        what: String,
+        /// How long.
+        limit: Duration,
+        /// What was seen.
+        seen: String,
+    },
+}
+
+impl VmError {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |reason| Self::File { path, reason }
+    }
+
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |reason| Self::System { what, reason }
+    }
+
+    /// Runs a program to its end; what it prints, if that was a good one.
+    fn succeed(command: &mut Command) -> Result<String, Self> {
+        let shown = format!("{command:?}");
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(Self::io(format!("{shown} does not start")))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            Ok(text)
+        } else {
+            let output = text + &String::from_utf8_lossy(&output.stderr);
+            Err(Self::Failed { command: shown, output })
+        }
+    }
+}
+
+/// Builds, boots, checks.
+pub fn run() -> Result<(), VmError> {
+    prerequisites::meet(prerequisites::VIRTUAL_TERMINAL)?;
+    let folder = root().join("target/vm");
+    std::fs::create_dir_all(&folder).map_err(VmError::file(&folder))?;
+    meet_qemu(&folder)?;
+
+    let target = Target::Aarch64;
+    cross::build(target, Profile::Release, &["--bin", "doorward", "--example", "feed"])?;
+    let programs = target.folder(Profile::Release);
+    let daemon = cross::stripped(target, &programs.join("doorward"))?;
+    let feed = cross::stripped(target, &programs.join("examples/feed"))?;
+
+    let started = Instant::now();
+    let base = Base::make(&folder)?;
+    let broker = Broker::start(&folder.join("broker"))?;
+    let mut files = vec![
+        ("bin/doorward".to_owned(), daemon),
+        ("bin/feed".to_owned(), feed),
+        ("etc/doorward/ca.pem".to_owned(), broker.authority()),
+    ];
+    let configurations = PASSES.iter().map(|pass| (pass.name, pass.configuration(&broker)));
+    let texts = configurations.chain([("board", BOARD.to_owned())]);
+    for (name, text) in texts {
+        let file = folder.join(name).with_extension("toml");
+        std::fs::write(&file, text).map_err(VmError::file(&file))?;
+        files.push((format!("etc/doorward/{name}.toml"), file));
+    }
+    let portraits = root().join("tests/portraits");
+    for portrait in ["obama.jpg", "biden.jpg"] {
+        files.push((format!("portraits/{portrait}"), portraits.join(portrait)));
+    }
+    let initramfs = base.pack(&folder, &files)?;
+    let mut guest = Guest::boot(&folder, &base.kernel(), &initramfs)?;
+    println!("the guest is up after {:.1} s", started.elapsed().as_secs_f64());
+
+    let mut terminal = Terminal::new(&mut guest, &broker)?;
+    let passed = checks::recognition(&mut terminal, &portraits)
+        .and_then(|()| checks::liveness(&mut terminal))
+        .and_then(|()| checks::remote(&mut terminal));
+    if passed.is_err() {
+        eprintln!("the daemon's log, its end:\n{}", terminal.log());
+    }
+    passed?;
+    println!("the virtual terminal passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// qemu-system-arm; where the installed parts of qemu are newer than Debian 12's, from the backports.
+fn meet_qemu(folder: &Path) -> Result<(), VmError> {
+    if prerequisites::meet(prerequisites::QEMU).is_ok() {
+        return Ok(());
+    }
+    archive::Archive::open(folder.join("apt"))?.install_from_backports("qemu-system-arm")
+}
