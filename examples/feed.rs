@@ -23,12 +23,15 @@ const JPEG_QUALITY: u8 = 90;
 /// The wall that a camera sees while nobody is there.
 const WALL: Rgb<u8> = Rgb([128, 128, 128]);
 
+/// Makes a frame's bytes of a picture.
+type Encode = fn(&RgbImage) -> Result<Vec<u8>, Box<dyn Error>>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [device, format, rate, picture] = arguments.as_slice() else {
         return Err("usage: feed DEVICE YUYV|MJPG FRAMES_PER_SECOND PICTURE.jpg".into());
     };
-    let encode: fn(&RgbImage) -> Result<Vec<u8>, Box<dyn Error>> = match format.as_str() {
+    let encode: Encode = match format.as_str() {
         "YUYV" => |picture| Ok(yuyv(picture)),
         "MJPG" => jpeg,
         other => return Err(format!("{other} is no format: YUYV or MJPG").into()),
