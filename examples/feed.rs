@@ -23,7 +23,7 @@ const JPEG_QUALITY: u8 = 90;
 /// The wall that a camera sees while nobody is there.
 const WALL: Rgb<u8> = Rgb([128, 128, 128]);
 
-/// Makes a frame's bytes of a picture.
+/// A picture to the bytes of a frame.
 type Encode = fn(&RgbImage) -> Result<Vec<u8>, Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
