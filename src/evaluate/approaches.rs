@@ -1,9 +1,10 @@
 //! Approaches: somebody walks up to the door, and the judgement says who it is.
 //!
-//! Each approach is made of one photograph that the gallery does not hold: frames of 640×480 in
-//! which the face comes nearer (from [`FAR`] to [`NEAR`] of its size in the photograph), sways,
-//! tilts, and is seen with the noise and the changing light of a camera. Liveness is off, so that
-//! recognition alone is judged. The same photographs give the same frames.
+//! Each approach is made of one photograph that the gallery does not hold, cut down to the person it
+//! is of: frames of 640×480 in which the face comes nearer (from [`FAR`] to all of its size in the
+//! photograph, which would only blur beyond that), sways, tilts, and is seen with the noise and the
+//! changing light of a camera. Liveness is off, so that recognition alone is judged. The same
+//! photographs give the same frames.
 //!
 //! *False grant*: a stranger is granted as anybody, or a resident as somebody else. *False denial*:
 //! a resident's approach ends without a grant.
@@ -31,9 +32,10 @@ const WALK: u32 = 20;
 const FRAMES: u32 = 40;
 /// Time from one to the next.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Size of the photograph in the first frame and in the last, against its own.
+/// Size of the photograph in the first frame, against its own, which it has in the last.
 const FAR: f32 = 0.6;
-const NEAR: f32 = 1.8;
+/// How far the photograph is kept around the face, in sizes of its box.
+const AROUND: f32 = 0.7;
 /// Templates of one resident at most, as `enroll_mode` takes.
 const MOST_TEMPLATES: usize = 5;
 /// The group that everybody enrolled is in.
@@ -109,7 +111,7 @@ pub fn approaches(
         .iter()
         .progress_with(progress)
         .map(|walker| {
-            let photograph = read(&root.join(walker.path))?;
+            let photograph = alone(analyzer, read(&root.join(walker.path))?)?;
             let judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
             Ok(walk(judge, &photograph)?)
         })
@@ -174,6 +176,21 @@ pub(super) fn gallery_of(
     Ok(gallery)
 }
 
+/// The part of a photograph that shows the person it is of, without those beside them.
+fn alone(analyzer: &Analyzer, photograph: Picture) -> Result<Picture, FaceError> {
+    let found = analyzer.detect(&photograph)?;
+    let upright = found.turned.as_ref().unwrap_or(&photograph);
+    let Some(face) = FaceChoice::Centre.pick(&found.faces, upright) else { return Ok(photograph) };
+    let (across, down) = (AROUND * face.width, AROUND * face.height);
+    let region = upright.cropped(
+        (face.x - across) as i64,
+        (face.y - down) as i64,
+        (face.x + face.width + across) as i64,
+        (face.y + face.height + down) as i64,
+    );
+    Ok(region.unwrap_or(photograph))
+}
+
 /// Shows the frames to the judgement until it decides.
 fn walk(mut judge: Judge, photograph: &Picture) -> Result<Ended, FaceError> {
     let mut processing = Duration::ZERO;
@@ -196,7 +213,7 @@ fn walk(mut judge: Judge, photograph: &Picture) -> Result<Ended, FaceError> {
 fn frame(photograph: &Picture, step: u32) -> Picture {
     let share = (step as f32 / WALK as f32).min(1.0);
     let phase = step as f32 * 0.9;
-    let scale = FAR * (NEAR / FAR).powf(share);
+    let scale = FAR.powf(1.0 - share);
     let (turn_sin, turn_cos) = (0.05 * (phase * 0.7).sin()).sin_cos();
     let centre = [photograph.width() as f32 / 2.0, photograph.height() as f32 / 2.0];
     let at = [
