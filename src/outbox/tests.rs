@@ -98,7 +98,11 @@ fn what_is_acknowledged_leaves_within_a_second_and_never_comes_back() {
     assert_eq!(all(&outbox), [1, 3]);
     let stats = outbox.stats();
     assert_eq!((stats.depth, stats.delivered, stats.last_seq), (2, 1, 3));
-    wait_until(|| all(&place.crashed().open(Settings::default())) == [1, 3]);
+    // A copy taken in the middle of a commit holds parts of both states, which no crash leaves.
+    wait_until(|| {
+        let copy = place.crashed();
+        Outbox::open(&copy.path(), Settings::default()).is_ok_and(|outbox| all(&outbox) == [1, 3])
+    });
     drop(outbox);
     let outbox = place.open(Settings::default());
     assert_eq!(all(&outbox), [1, 3]);
