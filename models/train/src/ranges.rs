@@ -1,26 +1,23 @@
-//! Makes the embedder compute in bytes: from its unquantized weights and the portraits of the tests, a
-//! file of the same network whose layers state what their bytes stand for. The same portraits give the
-//! same bytes. It is not what the program ships: with it the similarity anchors must be measured anew.
+//! What the bytes of the networks' maps stand for: the least and the greatest value that each map
+//! held while the unquantized networks looked at the portraits of the tests, in many sizes and
+//! lights. `cargo xtask models` makes networks that compute in bytes by them.
 //!
-//! Weights get one scale an output channel; Q8_0 holds that as blocks of equal scales. A map's range
-//! holds 0 and every value that was seen: cutting off the rarest ten thousandth made the common values
-//! finer and the embeddings worse. The first layer, which reads pixels, and the last matrix, which sums
-//! 50,176 values, compute in f32; so does what leaves the last map.
+//! A span holds 0 and every value that was seen: cutting off the rarest ten thousandth made the common
+//! values finer and the embeddings worse. Spans are widened to few digits, so that processors that
+//! round differently write the same file.
 
-use candle_core::quantized::gguf_file::{self, Content};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{DType, Device, Tensor};
-use doorward::face::{Detector, Embedder, FaceError, SHIPPED, aligned_crop};
-use doorward::nn::Weights;
+use doorward::face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
+use doorward::nn::{Spans, Weights};
 use doorward::picture::{self, Limits, Picture};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Cursor;
 
-/// Written here, beside the unquantized weights that it is made from.
-const FILE: &str = "target/models-bytes/sface.gguf";
-const UNQUANTIZED: &str = "target/models-f32/sface.gguf";
+const FILE: &str = "models/ranges.toml";
+const HEADING: &str = "\
+# Written by `cargo xtask train-ranges`: what the maps of the networks hold at least and at most. A
+# layer whose input is named here computes in bytes, a map whose writer is named here is kept in bytes.
+
+";
 /// Photographs that are part of the project: few faces, so each is shown in many ways.
 const PORTRAITS: [&str; 5] = ["obama", "obama2", "obama3", "biden", "replayed"];
 /// Long sides in pixels the portraits are brought to: sharp faces and blurred ones.
@@ -29,33 +26,37 @@ const SIDES: [u32; 3] = [96, 160, 320];
 const LIGHTS: [(f32, f32); 5] = [(1.0, 0.0), (0.5, 0.0), (1.4, 0.0), (0.7, 70.0), (1.6, -60.0)];
 /// Detections below this score are not faces.
 const MIN_SCORE: f32 = 0.6;
+/// Significant digits of a span.
+const DIGITS: i32 = 3;
 
-/// Weights that share a scale in Q8_0.
-const GROUP: usize = 32;
-
-/// The layer whose output stays f32.
-const LAST_MAP: &str = "conv_14.pointwise";
-/// The layer that reads pixels.
-const STEM: &str = "conv_1";
-/// The last matrix.
-const LAST: &str = "embedding";
+/// Least and greatest value of each map.
+type Ranges = BTreeMap<String, [f64; 2]>;
 
 /// Writes the file.
 pub fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let unquantized = fs::read(UNQUANTIZED)
-        .map_err(|error| format!("{UNQUANTIZED}: {error}; `cargo xtask models` makes it"))?;
-    let crops = crops()?;
-    let file = embedder_in_bytes(&unquantized, &crops)?;
-    fs::create_dir_all("target/models-bytes")?;
-    fs::write(FILE, &file)?;
-    println!("{FILE}: {} bytes, by {} crops", file.len(), crops.len());
+    let portraits = portraits()?;
+    let detector = Detector::load(&Weights::read(&unquantized("yunet")?)?)?;
+    let mut faces = Vec::new();
+    for picture in &portraits {
+        // Best first; a portrait holds one, which all lights but the worst show.
+        let found = detector.detect(picture, MIN_SCORE)?;
+        faces.extend(found.first().map(|face| (picture, *face)));
+    }
+    let networks: BTreeMap<&str, Ranges> = [
+        ("yunet", yunet(&portraits)?),
+        ("sface", sface(&faces)?),
+        ("minifasnet-v2", minifasnet("minifasnet-v2", &faces)?),
+        ("minifasnet-v1se", minifasnet("minifasnet-v1se", &faces)?),
+    ]
+    .into();
+    fs::write(FILE, format!("{HEADING}{}", toml::to_string(&networks)?))?;
+    println!("{FILE}: by {} pictures, {} faces", portraits.len(), faces.len());
     Ok(())
 }
 
 /// Every portrait at every size in every light, as it is and mirrored.
-fn crops() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
-    let detector = Detector::load(&Weights::read(SHIPPED.yunet)?)?;
-    let mut crops = Vec::new();
+fn portraits() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
+    let mut pictures = Vec::new();
     for name in PORTRAITS {
         let bytes = fs::read(format!("tests/portraits/{name}.jpg"))?;
         let picture = picture::decode(&bytes, &Limits::default())?;
@@ -63,16 +64,13 @@ fn crops() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
         for side in SIDES {
             let scaled = |length: u32| (length * side / long).max(1);
             let picture = picture.resized(scaled(picture.width()), scaled(picture.height()));
-            // Best first; a portrait holds one.
-            let found = detector.detect(&picture, MIN_SCORE)?;
-            let crop = found.first().and_then(|face| aligned_crop(&picture, face));
-            let crop = crop.ok_or_else(|| format!("no face in {name} at {side} pixels"))?;
             for (gain, offset) in LIGHTS {
-                crops.extend([lit(&crop, gain, offset, false), lit(&crop, gain, offset, true)]);
+                pictures.push(lit(&picture, gain, offset, false));
+                pictures.push(lit(&picture, gain, offset, true));
             }
         }
     }
-    Ok(crops.into_iter().flatten().collect())
+    Ok(pictures.into_iter().flatten().collect())
 }
 
 fn lit(picture: &Picture, gain: f32, offset: f32, mirrored: bool) -> Option<Picture> {
@@ -86,97 +84,68 @@ fn lit(picture: &Picture, gain: f32, offset: f32, mirrored: bool) -> Option<Pict
     Picture::new(picture.width(), picture.height(), pixels.into_flattened())
 }
 
-/// The file of the embedder in bytes, from its f32 file and aligned crops of faces.
-fn embedder_in_bytes(
-    unquantized: &[u8],
-    crops: &[Picture],
-) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let ranges = ranges(&Embedder::load(&Weights::read(unquantized)?)?, crops)?;
-    let content = Content::read(&mut Cursor::new(unquantized))?;
-    let mut tensors: Vec<(String, QTensor)> = Vec::new();
-    let mut names: Vec<&String> = content.tensor_infos.keys().collect();
-    names.sort();
-    for name in names {
-        let tensor = content.tensor(&mut Cursor::new(unquantized), name, &Device::Cpu)?;
-        let values = tensor.dequantize(&Device::Cpu)?;
-        let stored = match name.strip_suffix(".weight") {
-            Some(STEM | LAST) => QTensor::quantize(&values, GgmlDType::Q8_0)?,
-            Some(_) => one_scale_a_row(&values)?,
-            None => QTensor::quantize(&values, GgmlDType::F32)?,
-        };
-        tensors.push((name.clone(), stored));
-    }
-    let vector = |range: [f32; 2]| -> candle_core::Result<QTensor> {
-        QTensor::quantize(&Tensor::new(&range, &Device::Cpu)?, GgmlDType::F32)
-    };
-    let mut input = None;
-    for (layer, range) in &ranges {
-        if let Some(input) = input {
-            tensors.push((format!("{layer}.input"), vector(input)?));
-        }
-        if layer != LAST_MAP {
-            tensors.push((format!("{layer}.output"), vector(*range)?));
-        }
-        input = Some(*range);
-    }
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let metadata: BTreeMap<_, _> = content.metadata.iter().collect();
-    let metadata: Vec<_> = metadata.into_iter().map(|(key, value)| (key.as_str(), value)).collect();
-    let mut file = Cursor::new(Vec::new());
-    gguf_file::write(&mut file, &metadata, &tensors)?;
-    Ok(file.into_inner())
+fn unquantized(network: &str) -> Result<Vec<u8>, String> {
+    let file = format!("target/models-f32/{network}.gguf");
+    fs::read(&file).map_err(|error| format!("{file}: {error}; `cargo xtask models` makes it"))
 }
 
-/// Scale and zero of each layer's output, in the order of the layers.
-fn ranges(embedder: &Embedder, crops: &[Picture]) -> Result<Vec<(String, [f32; 2])>, FaceError> {
-    let mut spans: Vec<(String, f32, f32)> = Vec::new();
-    for crop in crops {
-        let mut layer = 0;
-        embedder.trace(crop, |name, map| {
-            if layer == spans.len() {
-                spans.push((name.to_owned(), 0.0, 0.0));
-            }
-            let (_, low, high) = &mut spans[layer];
-            layer += 1;
-            map.read(|values| {
-                for value in values {
-                    (*low, *high) = (low.min(*value), high.max(*value));
-                }
-            })
-        })?;
+/// All but what the heads' filters read and write: scores, boxes and landmarks lie on one map, and one
+/// step would be too coarse for some.
+fn yunet(portraits: &[Picture]) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let (file, spans) = (unquantized("yunet")?, Spans::default());
+    let network = Detector::load(&Weights::read(&file)?.watched(&spans))?;
+    for picture in portraits {
+        network.detect(picture, MIN_SCORE)?;
     }
-    let range = |(layer, low, high): (String, f32, f32)| {
-        let scale = ((high - low) / 255.0).max(f32::MIN_POSITIVE);
-        (layer, [scale, (-low / scale).round().clamp(0.0, 255.0)])
-    };
-    Ok(spans.into_iter().map(range).collect())
+    Ok(chosen(&spans, |map| !map.starts_with("head.") || map.ends_with(".pointwise.input")))
 }
 
-/// Q8_0 whose blocks share one scale in each row.
-fn one_scale_a_row(values: &Tensor) -> candle_core::Result<QTensor> {
-    let (rows, columns) = values.dims2()?;
-    let mut data = Vec::new();
-    for row in values.to_vec2::<f32>()? {
-        let most = row.iter().fold(0f32, |most, weight| most.max(weight.abs()));
-        // As the file rounds it.
-        let stored = Tensor::new(&[most / 127.0], &Device::Cpu)?.to_dtype(DType::F16)?;
-        let scale = stored.to_dtype(DType::F32)?.to_vec1::<f32>()?[0];
-        let bits = f16_bits(&stored)?;
-        for group in row.chunks_exact(GROUP) {
-            data.extend(bits);
-            data.extend(group.iter().map(|weight| match scale {
-                0.0 => 0,
-                _ => ((weight / scale).round().clamp(-127.0, 127.0) as i8).cast_unsigned(),
-            }));
-        }
+/// All but the last map, of which the last matrix sums 50,176 values.
+fn sface(faces: &[(&Picture, Detection)]) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let (file, spans) = (unquantized("sface")?, Spans::default());
+    let network = Embedder::load(&Weights::read(&file)?.watched(&spans))?;
+    for (picture, face) in faces {
+        network.trunk(&aligned_crop(picture, face).ok_or("a face outside its picture")?)?;
     }
-    let storage = QStorage::from_data(Cow::Owned(data), &Device::Cpu, GgmlDType::Q8_0)?;
-    QTensor::new(storage, (rows, columns))
+    Ok(chosen(&spans, |map| map != "conv_14.pointwise.output"))
 }
 
-/// The two bytes of an f16, by way of a GGUF tensor of that type.
-fn f16_bits(value: &Tensor) -> candle_core::Result<[u8; 2]> {
-    let stored = QTensor::quantize(&value.to_dtype(DType::F32)?, GgmlDType::F16)?;
-    let data = stored.data()?;
-    Ok([data[0], data[1]])
+/// All but what is one value a channel, what it is made of, and the channels that are yet to be
+/// weighed.
+fn minifasnet(
+    name: &str,
+    faces: &[(&Picture, Detection)],
+) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let (file, spans) = (unquantized(name)?, Spans::default());
+    let network = MiniFasNet::load(&Weights::read(&file)?.watched(&spans))?;
+    for (picture, face) in faces {
+        network.logits(&network.crop(picture, face)?)?;
+    }
+    let all = spans.all();
+    Ok(chosen(&spans, |map| {
+        let weighed = map.strip_suffix(".project.output").map(|block| format!("{block}.se.output"));
+        let vector = ["linear.", "prob."].iter().any(|layer| map.starts_with(layer));
+        let excitation = map.contains(".se.") && !map.ends_with(".se.output");
+        let summed = map == "conv_6_sep.output";
+        !(vector || excitation || summed || weighed.is_some_and(|sum| all.contains_key(&sum)))
+    }))
+}
+
+/// The spans of the maps that are to be kept in bytes.
+fn chosen(spans: &Spans, in_bytes: impl Fn(&str) -> bool) -> Ranges {
+    let mut spans = spans.all();
+    spans.retain(|map, _| in_bytes(map));
+    spans.into_iter().map(|(map, span)| (map, span.map(outwards))).collect()
+}
+
+/// The next number away from 0 that has [`DIGITS`] significant digits.
+fn outwards(value: f32) -> f64 {
+    if value == 0.0 {
+        return 0.0;
+    }
+    let unit = 10f64.powi(f64::from(value.abs()).log10().floor() as i32 + 1 - DIGITS);
+    let rounded = (f64::from(value.abs()) / unit).ceil() * unit;
+    // Free of what the division left behind.
+    let rounded = format!("{rounded:.6}").parse().unwrap_or(rounded);
+    if value < 0.0 { -rounded } else { rounded }
 }

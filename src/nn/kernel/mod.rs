@@ -15,7 +15,7 @@ mod rounding;
 mod whole_map;
 
 pub(super) use byte_depthwise::{ByteDepthwise, ByteFilters};
-pub(super) use byte_multiply::{ByteMatrix, ByteMultiply};
+pub(super) use byte_multiply::{ByteMatrix, ByteMultiply, Residual};
 pub(super) use depthwise::{DepthwiseRows, Filters};
 pub(super) use multiply::{Matrix, Multiply, Taps};
 pub(super) use pixels::Scale;
