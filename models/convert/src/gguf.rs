@@ -12,12 +12,29 @@ use std::io::Cursor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
+use serde::Deserialize;
 
 use super::layer::Layer;
 
-/// Least and greatest value of the maps that are kept in bytes, by `{layer}.input` and
-/// `{layer}.output`.
-pub type Ranges = BTreeMap<String, [f32; 2]>;
+/// The maps that are kept in bytes, by `{layer}.input` and `{layer}.output`.
+pub type Ranges = BTreeMap<String, Range>;
+
+/// What a map holds.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Range {
+    /// Least and greatest value.
+    span: [f32; 2],
+    /// One digit a channel: how often it is doubled where it is written, and halved where it is read.
+    #[serde(default)]
+    shifts: String,
+}
+
+impl Range {
+    /// One a channel, or none.
+    fn factors(&self) -> Vec<f64> {
+        self.shifts.bytes().map(|digit| f64::from(1u32 << (digit - b'0').min(9))).collect()
+    }
+}
 
 /// Weights that share one scale in Q8_0. The F32 twin keeps the padding, so that one reader's
 /// shapes serve both.
@@ -42,6 +59,8 @@ pub fn encode(
     let mut tensors = Vec::new();
     let mut worst = 0f64;
     for layer in layers {
+        let shifted = shifted(layer, stored);
+        let layer = &shifted;
         let (weight, error) = matrix(layer, stored)?;
         worst = worst.max(error);
         tensors.push((format!("{}.weight", layer.name), weight));
@@ -53,7 +72,7 @@ pub fn encode(
     }
     if let Stored::Bytes(ranges) = stored {
         for (name, range) in ranges {
-            tensors.push((name.clone(), vector(scale_and_zero(*range))?));
+            tensors.push((name.clone(), vector(scale_and_zero(range.span))?));
         }
     }
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -61,6 +80,18 @@ pub fn encode(
     let mut file = Cursor::new(Vec::new());
     gguf_file::write(&mut file, &metadata, &tensors)?;
     Ok((file.into_inner(), worst))
+}
+
+/// The layer that reads and writes doubled channels.
+fn shifted(layer: &Layer, stored: Stored<'_>) -> Layer {
+    let mut layer = layer.clone();
+    if let Stored::Bytes(ranges) = stored {
+        let factors =
+            |end| ranges.get(&format!("{}.{end}", layer.name)).map_or(Vec::new(), Range::factors);
+        let (inputs, outputs) = (factors("input"), factors("output"));
+        layer.scale(&inputs, &outputs);
+    }
+    layer
 }
 
 /// A byte stands for scale · (byte − zero), and some byte for 0.
@@ -130,7 +161,7 @@ mod tests {
     }
 
     fn ranges() -> Ranges {
-        [("l.input".to_owned(), [-1.0, 4.1])].into()
+        [("l.input".to_owned(), Range { span: [-1.0, 4.1], shifts: String::new() })].into()
     }
 
     fn read(bytes: &[u8], name: &str) -> Tensor {

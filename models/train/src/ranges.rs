@@ -5,6 +5,12 @@
 //! A span holds 0 and every value that was seen: cutting off the rarest ten thousandth made the common
 //! values finer and the embeddings worse. Spans are widened to few digits, so that processors that
 //! round differently write the same file.
+//!
+//! The channels of one map reach differently far, and one step serves all. A *shift* is the power of
+//! two that a channel is multiplied by where it is written and divided by where it is read, which
+//! changes nothing else, ReLU and PReLU included: what reaches half as far gets steps half as wide.
+//! M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
+//! Equalization and Bias Correction", 2019.
 
 use doorward::face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
 use doorward::nn::{Spans, Weights};
@@ -29,8 +35,21 @@ const MIN_SCORE: f32 = 0.6;
 /// Significant digits of a span.
 const DIGITS: i32 = 3;
 
-/// Least and greatest value of each map.
-type Ranges = BTreeMap<String, [f64; 2]>;
+/// Doublings of a channel at most; they are written as one digit.
+const MOST_SHIFT: f32 = 7.0;
+
+/// By map.
+type Ranges = BTreeMap<String, Range>;
+
+/// What a map holds.
+#[derive(serde::Serialize)]
+struct Range {
+    /// Least and greatest value, shifts included.
+    span: [f64; 2],
+    /// One digit a channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shifts: Option<String>,
+}
 
 /// Writes the file.
 pub fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -90,52 +109,139 @@ fn unquantized(network: &str) -> Result<Vec<u8>, String> {
 }
 
 /// All but what the heads' filters read and write: scores, boxes and landmarks lie on one map, and one
-/// step would be too coarse for some.
+/// step would be too coarse for some. The maps between units are halved, added and read by several
+/// layers, and keep their channels as they are.
 fn yunet(portraits: &[Picture]) -> Result<Ranges, Box<dyn std::error::Error>> {
     let (file, spans) = (unquantized("yunet")?, Spans::default());
-    let network = Detector::load(&Weights::read(&file)?.watched(&spans))?;
+    let weights = Weights::read(&file)?.watched(&spans);
+    let network = Detector::load(&weights)?;
     for picture in portraits {
         network.detect(picture, MIN_SCORE)?;
     }
-    Ok(chosen(&spans, |map| !map.starts_with("head.") || map.ends_with(".pointwise.input")))
+    let spans = spans.all();
+    let in_bytes = |map: &str| !map.starts_with("head.") || map.ends_with(".pointwise.input");
+    let mut pairs = Vec::new();
+    for name in spans.keys().filter(|name| !name.starts_with("head.")) {
+        let unit = name.strip_suffix(".pointwise.output");
+        pairs.extend(unit.map(|unit| [format!("{unit}.pointwise"), format!("{unit}.depthwise")]));
+    }
+    ranges(&weights, &spans, in_bytes, &pairs)
 }
 
-/// All but the last map, of which the last matrix sums 50,176 values.
+/// All but the last map, of which the last matrix sums 50,176 values. The attributes read the middle
+/// map, which keeps its channels as they are.
 fn sface(faces: &[(&Picture, Detection)]) -> Result<Ranges, Box<dyn std::error::Error>> {
     let (file, spans) = (unquantized("sface")?, Spans::default());
-    let network = Embedder::load(&Weights::read(&file)?.watched(&spans))?;
+    let weights = Weights::read(&file)?.watched(&spans);
+    let network = Embedder::load(&weights)?;
     for (picture, face) in faces {
         network.trunk(&aligned_crop(picture, face).ok_or("a face outside its picture")?)?;
     }
-    Ok(chosen(&spans, |map| map != "conv_14.pointwise.output"))
+    let mut layers = vec!["conv_1".to_owned()];
+    layers.extend(
+        (2..=14).flat_map(|n| ["depthwise", "pointwise"].map(|part| format!("conv_{n}.{part}"))),
+    );
+    let pairs = layers.windows(2).map(|pair| [pair[0].clone(), pair[1].clone()]);
+    let pairs: Vec<_> = pairs.filter(|[writer, _]| writer != "conv_12.pointwise").collect();
+    ranges(&weights, &spans.all(), |map| map != "conv_14.pointwise.output", &pairs)
 }
 
 /// All but what is one value a channel, what it is made of, and the channels that are yet to be
-/// weighed.
+/// weighed. What is added to, block after block, keeps its channels as they are.
 fn minifasnet(
     name: &str,
     faces: &[(&Picture, Detection)],
 ) -> Result<Ranges, Box<dyn std::error::Error>> {
     let (file, spans) = (unquantized(name)?, Spans::default());
-    let network = MiniFasNet::load(&Weights::read(&file)?.watched(&spans))?;
+    let weights = Weights::read(&file)?.watched(&spans);
+    let network = MiniFasNet::load(&weights)?;
     for (picture, face) in faces {
         network.logits(&network.crop(picture, face)?)?;
     }
-    let all = spans.all();
-    Ok(chosen(&spans, |map| {
+    let spans = spans.all();
+    let in_bytes = |map: &str| {
         let weighed = map.strip_suffix(".project.output").map(|block| format!("{block}.se.output"));
         let vector = ["linear.", "prob."].iter().any(|layer| map.starts_with(layer));
         let excitation = map.contains(".se.") && !map.ends_with(".se.output");
         let summed = map == "conv_6_sep.output";
-        !(vector || excitation || summed || weighed.is_some_and(|sum| all.contains_key(&sum)))
-    }))
+        !(vector || excitation || summed || weighed.is_some_and(|sum| spans.contains_key(&sum)))
+    };
+    let first = [["conv1", "conv2_dw"], ["conv2_dw", "conv_23.conv"]];
+    let mut pairs: Vec<_> = first.map(|pair| pair.map(str::to_owned)).into();
+    for name in spans.keys() {
+        for [writer, reader] in [["conv", "conv_dw"], ["conv_dw", "project"]] {
+            let block = name.strip_suffix(&format!(".{writer}.output"));
+            pairs.extend(block.map(|block| [writer, reader].map(|part| format!("{block}.{part}"))));
+        }
+    }
+    ranges(&weights, &spans, in_bytes, &pairs)
 }
 
-/// The spans of the maps that are to be kept in bytes.
-fn chosen(spans: &Spans, in_bytes: impl Fn(&str) -> bool) -> Ranges {
-    let mut spans = spans.all();
-    spans.retain(|map, _| in_bytes(map));
-    spans.into_iter().map(|(map, span)| (map, span.map(outwards))).collect()
+/// What is written of the maps that are to be kept in bytes; of those between the layers of a pair,
+/// one that writes and the only one that reads, the channels are shifted.
+fn ranges(
+    weights: &Weights<'_>,
+    spans: &BTreeMap<String, Vec<[f32; 2]>>,
+    in_bytes: impl Fn(&str) -> bool,
+    pairs: &[[String; 2]],
+) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let mut ranges = Ranges::new();
+    for (map, channels) in spans.iter().filter(|(map, _)| in_bytes(map)) {
+        let pair = pairs.iter().find(|[writer, reader]| {
+            *map == format!("{writer}.output") || *map == format!("{reader}.input")
+        });
+        let shifts = match pair {
+            Some([_, reader]) => shifts(weights, reader, channels)?,
+            None => vec![0; channels.len()],
+        };
+        let shifted = channels.iter().zip(&shifts).map(|([low, high], shift)| {
+            let factor = f32::from(1u16 << shift);
+            [low * factor, high * factor]
+        });
+        let [low, high] = shifted
+            .reduce(|[low, high], [l, h]| [low.min(l), high.max(h)])
+            .ok_or("a map without channels")?;
+        let shifts = pair.map(|_| shifts.iter().map(u8::to_string).collect::<String>());
+        let span = [outwards(low), outwards(high)];
+        ranges.insert(map.clone(), Range { span, shifts });
+    }
+    Ok(ranges)
+}
+
+/// How often each channel can be doubled without reaching farther than the farthest. For a reader
+/// that sums over channels, half as often less what makes its weights uneven: what is divided there
+/// has coarser steps.
+fn shifts(
+    weights: &Weights<'_>,
+    reader: &str,
+    channels: &[[f32; 2]],
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let reach = |[low, high]: &[f32; 2]| high.max(-low);
+    let most = channels.iter().map(reach).fold(0f32, f32::max);
+    let room = channels.iter().map(|span| (most / reach(span)).log2());
+    let filters = weights.matrix(reader, channels.len(), 9).is_ok();
+    let doublings: Vec<f32> = match filters {
+        true => room.map(f32::floor).collect(),
+        false => {
+            let outputs = weights.outputs(reader)?;
+            let rows = weights.matrix(reader, outputs, channels.len())?.to_vec2::<f32>()?;
+            let shares = column_shares(&rows);
+            room.zip(shares).map(|(room, share)| ((room + share.log2()) / 2.0).floor()).collect()
+        }
+    };
+    // NaN, of a channel that is always 0, becomes 0.
+    Ok(doublings.into_iter().map(|shift| shift.clamp(0.0, MOST_SHIFT) as u8).collect())
+}
+
+/// Of each column the largest weight as a share of the largest of its row.
+fn column_shares(rows: &[Vec<f32>]) -> Vec<f32> {
+    let mut shares = vec![f32::MIN_POSITIVE; rows.first().map_or(0, Vec::len)];
+    for row in rows {
+        let largest = row.iter().fold(f32::MIN_POSITIVE, |most, weight| most.max(weight.abs()));
+        let columns = shares.iter_mut().zip(row);
+        columns.for_each(|(share, weight)| *share = share.max(weight.abs() / largest));
+    }
+    shares
 }
 
 /// The next number away from 0 that has [`DIGITS`] significant digits.
