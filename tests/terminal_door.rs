@@ -47,17 +47,30 @@ fn prepared(face: &str, groups: &str, more: &str) -> Terminal {
     terminal
 }
 
+/// What happens to the inputs of the simulated board, and `SCRIPT` in the configuration as its file.
+fn script(terminal: &Terminal, script: &str) {
+    let file = terminal.file("script");
+    fs::write(&file, script).unwrap();
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("SCRIPT", file.to_str().unwrap())).unwrap();
+}
+
+/// Every line of the audit log.
+fn record(terminal: &Terminal) -> Vec<Value> {
+    let lines = String::from_utf8(terminal.cli(&["audit", "list"]).stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Waits for a line of the audit log that is as wanted.
 fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
-        let output = terminal.cli(&["audit", "list"]);
-        let lines = String::from_utf8(output.stdout).unwrap();
-        let line = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        if let Some(line) = line.into_iter().find(&wanted) {
-            return line;
+        let lines = record(terminal);
+        if let Some(line) = lines.iter().find(|line| wanted(line)) {
+            return line.clone();
         }
-        assert!(started.elapsed() < PATIENCE, "not recorded:\n{lines}\n{}", terminal.log());
+        assert!(started.elapsed() < PATIENCE, "not recorded:\n{lines:#?}\n{}", terminal.log());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -162,11 +175,7 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
         "[camera]\nsource = \"replay:/nowhere\"\n\
          [door]\nboard = \"pc\"\npulse_ms = 300\nscript = \"SCRIPT\"",
     );
-    let script = terminal.file("script");
-    fs::write(&script, "3s request_to_exit low\n3200ms request_to_exit high\n").unwrap();
-    let config = terminal.file("doorward.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("SCRIPT", script.to_str().unwrap())).unwrap();
+    script(&terminal, "3s request_to_exit low\n3200ms request_to_exit high\n");
     fs::create_dir(terminal.data_dir()).unwrap();
     fs::write(terminal.data_dir().join("gallery.redb"), b"this is no gallery").unwrap();
 
@@ -199,6 +208,34 @@ fn a_start_that_failed_is_tried_again_until_it_works() {
     terminal.run();
     watching.join().unwrap();
     assert_eq!(terminal.call("health", &json!({}))["status"], 200);
+}
+
+#[test]
+fn while_the_other_door_is_open_no_face_and_no_command_opens_this_one() {
+    let more = "remote_unlock = true\ninterlock = true\nscript = \"SCRIPT\"";
+    let mut terminal = prepared("obama", "family", &format!("{more}\n{LIVENESS_OFF}"));
+    script(&terminal, "0s interlock high\n3s request_to_exit low\n");
+    terminal.run();
+    let granted = recorded(&terminal, outcome("access", "granted"));
+    assert!(granted["door"].as_str().unwrap().contains("interlock"), "{granted}");
+    let refused = terminal.json(&["unlock", "a parcel"]);
+    assert!(refused["data"]["message"].as_str().unwrap().contains("interlock"), "{refused}");
+    recorded(&terminal, |line| line["outcome"] == "unlocked" && line["reason"] == "exit");
+    recorded(&terminal, |line| line["outcome"] == "not_unlocked" && door_says(line, "remote"));
+    let by_exit = |line: &Value| line["outcome"] != "unlocked" || line["reason"] == "exit";
+    let lines = record(&terminal);
+    assert!(lines.iter().filter(|line| line["action"] == "door").all(by_exit), "{lines:#?}");
+
+    script(&terminal, "0s interlock low\n");
+    terminal.signal("HUP");
+    recorded(&terminal, |line| line["outcome"] == "unlocked" && line["reason"] == "face");
+    assert!(terminal.stop());
+}
+
+fn door_says(line: &Value, by: &str) -> bool {
+    line["reason"]
+        .as_str()
+        .is_some_and(|reason| reason.starts_with(by) && reason.contains("interlock"))
 }
 
 #[test]

@@ -12,8 +12,8 @@ use doorward_board::profile::ProfileError;
 use doorward_board::simulated::{Script, ScriptError, Simulated};
 use doorward_board::wiegand::{Card, CardError, Format, Frame};
 use doorward_board::{
-    ContactEvent, ContactLimits, Door, Event, Inputs, Lock, Order, Profile, Pulse, PulseError,
-    STEP, Strike, TamperEvent,
+    ContactEvent, ContactLimits, Door, Event, InterlockEvent, Lock, Order, Profile, Pulse,
+    PulseError, STEP, Strike, TamperEvent,
 };
 use embedded_hal::digital::{InputPin, OutputPin};
 use serde::Serialize;
@@ -75,6 +75,9 @@ pub enum DoorError {
     /// The pulse.
     #[error("door.pulse_ms: {0}")]
     Pulse(#[from] PulseError),
+    /// No line for what is wished for.
+    #[error("door.interlock: the board {0} has no such line: add [lines.interlock] to its profile")]
+    Interlock(String),
     /// The card's bits.
     #[error("door.wiegand_bits: {0} is neither 26 nor 34")]
     Wiegand(u8),
@@ -90,6 +93,8 @@ pub struct State {
     pub lock: &'static str,
     /// Whether the leaf is open; null without a contact.
     pub open: Option<bool>,
+    /// Whether the other door of the interlock is open; null without one.
+    pub interlock_open: Option<bool>,
     /// Whether the housing is open; null without a switch.
     pub tamper: Option<bool>,
     /// `forced_open`, `held_open`, or null.
@@ -107,7 +112,7 @@ pub enum NotUnlocked {
     #[error("the door is unlocked already")]
     Already,
     /// Another door is open.
-    #[error("another door of the interlock is open; close it first")]
+    #[error("another door of the interlock is open, or its contact cannot be read; close it first")]
     Interlock,
     /// The order came late.
     #[error("the order was too old when its turn came")]
@@ -365,7 +370,7 @@ impl Keeper {
             tick(now);
             let waiting: Vec<Waiting> = self.waiting.try_iter().take(ORDERS).collect();
             let orders: Vec<Order> = waiting.iter().map(|waiting| waiting.order).collect();
-            let events = door.step(now, Inputs { orders: &orders, interlock_open: false });
+            let events = door.step(now, &orders);
             // Each unlock has one event, in the order in which they were given; exits have theirs.
             let mut words = waiting.into_iter().filter_map(|waiting| waiting.word);
             for event in events {
@@ -396,7 +401,8 @@ impl Keeper {
             _ => info!(?event, "door"),
         }
         self.state.send_modify(|state| state.follow(&event));
-        if matches!(event, Event::Motion(_)) {
+        // What the other door does is its own terminal's to record.
+        if matches!(event, Event::Motion(_) | Event::Interlock(_)) {
             return;
         }
         if self.happened.try_send(Happening { event, time: SystemTime::now() }).is_err() {
@@ -408,8 +414,9 @@ impl Keeper {
 impl State {
     /// Of a door of which nothing is known yet.
     fn unknown(board: String) -> Self {
-        let (open, tamper, alarm, faults) = (None, None, None, BTreeSet::new());
-        Self { lock: "JAMMED", open, tamper, alarm, faults, board }
+        let (open, interlock_open, tamper, alarm) = (None, None, None, None);
+        let faults = BTreeSet::new();
+        Self { lock: "JAMMED", open, interlock_open, tamper, alarm, faults, board }
     }
 
     fn follow(&mut self, event: &Event) {
@@ -422,6 +429,8 @@ impl State {
             }
             Event::Contact(ContactEvent::HeldOpen) => self.alarm = Some("held_open"),
             Event::Contact(ContactEvent::Closed) => (self.open, self.alarm) = (Some(false), None),
+            Event::Interlock(InterlockEvent::Opened) => self.interlock_open = Some(true),
+            Event::Interlock(InterlockEvent::Closed) => self.interlock_open = Some(false),
             Event::Tamper(TamperEvent::Raised) => self.tamper = Some(true),
             Event::Tamper(TamperEvent::Cleared) => self.tamper = Some(false),
             Event::Fault { part, .. } => {
@@ -440,6 +449,7 @@ fn part_name(part: Part) -> &'static str {
         Part::Strike => "strike",
         Part::Exit => "request_to_exit",
         Part::Contact => "contact",
+        Part::Interlock => "interlock",
         Part::Tamper => "tamper",
         Part::Motion => "motion",
         Part::Lamps => "lamps",

@@ -5,6 +5,7 @@ use super::door::{self, DoorError};
 use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::{camera, mqtt, outbox, service};
+use doorward_board::profile::Function;
 use doorward_board::wiegand::Format;
 use doorward_board::{ContactLimits, Lock, Profile, Pulse};
 use std::path::Path;
@@ -121,8 +122,15 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
         true => String::new(),
         false => read(&keys.script)?,
     };
+    let mut profile = profile(&keys.board)?;
+    if !keys.interlock {
+        // Not wired: its pull-up would read as an open door for ever.
+        profile.lines.remove(&Function::Interlock);
+    } else if !profile.lines.contains_key(&Function::Interlock) {
+        return Err(DoorError::Interlock(profile.board));
+    }
     Ok(Some(door::Settings {
-        profile: profile(&keys.board)?,
+        profile,
         profile_name: keys.board.clone(),
         lock: lock(&keys.lock)?,
         pulse: Pulse::new(Duration::from_millis(keys.pulse_ms.into()))?,

@@ -271,6 +271,7 @@ fn of_door(Happening { event, time }: &Happening) -> Event {
             (Kind::Tamper, "raised", "the housing is open".into())
         }
         DoorEvent::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
+        DoorEvent::Interlock(seen) => (Kind::Door, "interlock", format!("{seen:?}")),
         DoorEvent::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
         DoorEvent::Fault { part, error } => (Kind::Door, "fault", format!("{part:?}: {error}")),
         DoorEvent::Recovered { part } => (Kind::Door, "recovered", format!("{part:?}")),
