@@ -187,6 +187,11 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
     wait_for(&terminal, "Relocked");
     Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
     assert!(daemon.wait().unwrap().success());
+    // It is on record all the same, for when the gallery works again.
+    fs::remove_file(terminal.data_dir().join("gallery.redb")).unwrap();
+    let record = record(&terminal);
+    assert!(record.iter().any(outcome("door", "exit_pressed")), "{record:#?}");
+    assert!(record.iter().any(outcome("door", "locked")), "{record:#?}");
 }
 
 #[test]
@@ -236,6 +241,27 @@ fn door_says(line: &Value, by: &str) -> bool {
     line["reason"]
         .as_str()
         .is_some_and(|reason| reason.starts_with(by) && reason.contains("interlock"))
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_pulse_locks_and_is_on_record_without_any_broker() {
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let mut terminal = Terminal::start(&format!(
+        "host = \"127.0.0.1\"\nport = {port}\n\
+         [door]\nboard = \"pc\"\npulse_ms = 30000\nremote_unlock = true"
+    ));
+    assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
+    let stopping = Instant::now();
+    assert!(terminal.stop());
+    assert!(stopping.elapsed() < Duration::from_secs(6), "{:?}", stopping.elapsed());
+    let record = record(&terminal);
+    let place = |wanted: &dyn Fn(&Value) -> bool| record.iter().position(wanted);
+    let unlocked = place(&outcome("door", "unlocked")).unwrap();
+    let locked = place(&outcome("door", "locked"));
+    let stopped = place(&|line| line["action"] == "stop");
+    assert!(Some(unlocked) < locked && locked < stopped, "{record:#?}");
 }
 
 #[test]

@@ -229,6 +229,13 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
         core::mem::take(&mut self.journal.events)
     }
 
+    /// Ends the pulse at once, for whoever is about to stop stepping the door.
+    pub fn lock(&mut self, now: Duration) -> Vec<Event> {
+        let relocked = self.strike.relock(now);
+        self.relocked(relocked);
+        core::mem::take(&mut self.journal.events)
+    }
+
     /// Whether people are let pass.
     pub fn is_engaged(&self) -> bool {
         self.strike.is_engaged()

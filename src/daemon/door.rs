@@ -4,6 +4,7 @@
 //! the models, the gallery, the camera and the broker are all dead. A board whose lines cannot be
 //! had is asked for again and again.
 
+use super::happenings::Happenings;
 use super::worker::{Progress, Running, Worker};
 use doorward_board::deadman::{HeldPin, SpawnError};
 use doorward_board::door::{By, FRESH, Part, Why};
@@ -22,14 +23,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// Orders that wait for the next step.
 const ORDERS: usize = 8;
-/// What happened and nobody has recorded yet; beyond it the newest is only logged.
-const HAPPENINGS: usize = 256;
 /// Between two attempts at a board whose lines cannot be had.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long an unlock waits for the door's word: until the order is too old to be followed, so that
@@ -136,14 +135,6 @@ impl From<Why> for NotUnlocked {
     }
 }
 
-/// What happened, and when.
-pub struct Happening {
-    /// What.
-    pub event: Event,
-    /// By the wall's clock: it may be recorded much later.
-    pub time: SystemTime,
-}
-
 /// An order on its way, and who waits for what became of it.
 struct Waiting {
     order: Order,
@@ -156,7 +147,6 @@ pub struct DoorHandle {
     origin: Instant,
     orders: SyncSender<Waiting>,
     cards: SyncSender<(Card, Instant)>,
-    happenings: Arc<Mutex<Receiver<Happening>>>,
     state: watch::Receiver<State>,
 }
 
@@ -167,19 +157,17 @@ pub struct DoorWorker {
 }
 
 impl DoorWorker {
-    /// Starts the thread.
-    pub fn start(settings: Settings) -> std::io::Result<Self> {
+    /// Starts the thread, which tells `happenings` what it does, to its last act.
+    pub fn start(settings: Settings, happenings: Happenings) -> std::io::Result<Self> {
         let origin = Instant::now();
         let (orders, waiting) = sync_channel(ORDERS);
         let (cards, to_send) = sync_channel(ORDERS);
-        let (happened, happenings) = sync_channel(HAPPENINGS);
         let board = settings.profile.board.clone();
         let (state, seen) = watch::channel(State::unknown(board));
-        let keeper = Keeper { origin, waiting, happened, state, settings };
+        let keeper = Keeper { origin, waiting, happenings, state, settings };
         let cards_of_gpio = Arc::new(Mutex::new(to_send));
         let worker = Worker::start("door", move |running| keeper.keep(running, &cards_of_gpio))?;
-        let happenings = Arc::new(Mutex::new(happenings));
-        let handle = DoorHandle { origin, orders, cards, happenings, state: seen };
+        let handle = DoorHandle { origin, orders, cards, state: seen };
         Ok(Self { handle, worker })
     }
 
@@ -221,12 +209,6 @@ impl DoorHandle {
         Ok(())
     }
 
-    /// The next thing that happened, if one does in so long.
-    pub fn happened(&self, patience: Duration) -> Option<Happening> {
-        let happenings = self.happenings.lock().unwrap_or_else(PoisonError::into_inner);
-        happenings.recv_timeout(patience).ok()
-    }
-
     /// How the door is, and every change of it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
@@ -237,7 +219,7 @@ impl DoorHandle {
 struct Keeper {
     origin: Instant,
     waiting: Receiver<Waiting>,
-    happened: SyncSender<Happening>,
+    happenings: Happenings,
     state: watch::Sender<State>,
     settings: Settings,
 }
@@ -361,6 +343,10 @@ impl Keeper {
         lost: BTreeSet<&'static str>,
         mut tick: impl FnMut(Duration),
     ) {
+        if self.state.borrow().lock == "UNLOCKED" {
+            // A panic in the middle of a pulse locked, and told nobody.
+            self.tell(Event::Relocked);
+        }
         self.state.send_modify(|state| {
             let board = std::mem::take(&mut state.board);
             *state = State { lock: "LOCKED", faults: lost, ..State::unknown(board) };
@@ -389,6 +375,9 @@ impl Keeper {
             }
             std::thread::sleep(STEP);
         }
+        for event in door.lock(self.origin.elapsed()) {
+            self.tell(event);
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -405,9 +394,7 @@ impl Keeper {
         if matches!(event, Event::Motion(_) | Event::Interlock(_)) {
             return;
         }
-        if self.happened.try_send(Happening { event, time: SystemTime::now() }).is_err() {
-            error!("what happens at the door is recorded by nobody but this log");
-        }
+        self.happenings.add(event);
     }
 }
 

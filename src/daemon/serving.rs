@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::control::{self, Control};
 use super::door::DoorHandle;
+use super::happenings::Happenings;
 use super::terminal::{Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
 use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
@@ -57,11 +58,15 @@ impl Door for HouseDoor {
 impl Serving {
     /// Starts them all. Should one fail, those that were started end again, and the files are closed
     /// when this returns.
-    pub async fn start(config: &Config, door: Option<DoorHandle>) -> Result<Self, DaemonError> {
+    pub async fn start(
+        config: &Config,
+        door: Option<DoorHandle>,
+        happenings: Happenings,
+    ) -> Result<Self, DaemonError> {
         let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
         let opened = open_service(config, house)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, door, opened).await;
+        let serving = Self::begin(config, door, happenings, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -71,6 +76,7 @@ impl Serving {
     async fn begin(
         config: &Config,
         door: Option<DoorHandle>,
+        happenings: Happenings,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -106,6 +112,7 @@ impl Serving {
             gallery: gallery.clone(),
             outbox: outbox.clone(),
             door: door.clone(),
+            happenings,
             clock: clock.clone(),
             decisions: decisions.clone(),
         };
@@ -162,8 +169,13 @@ impl Serving {
         terminal.chain(camera).collect()
     }
 
+    /// Where events go: for what happens after the rest has stopped.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.clone()
+    }
+
     /// Stops them in the order in which they need each other.
-    pub async fn stop(self, reason: &'static str) {
+    pub async fn stop(self) {
         let Self {
             session,
             delivery,
@@ -178,8 +190,7 @@ impl Serving {
         tasks.shutdown().await;
         // Threads that wait for frames and happenings, half a second at most.
         let terminal = tokio::task::spawn_blocking(move || {
-            drop((terminal, camera));
-            record::stopping(&outbox, reason);
+            drop((terminal, camera, outbox));
         });
         tokio::join!(session.stop(), control.stop(), delivery.stop());
         let _ = terminal.await;
