@@ -30,7 +30,7 @@ mod worker;
 pub use door::DoorError;
 pub use local::{Local, LocalError};
 
-use crate::access::{GroupError, UnknownPolicy, ZoneError};
+use crate::access::{GroupError, Lockout, UnknownPolicy, ZoneError};
 use crate::camera::{self, Camera};
 use crate::config::{Config, ConfigError};
 use crate::face::{Analyzer, FaceError};
@@ -39,14 +39,14 @@ use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, S
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
 use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
-use door::{DoorHandle, DoorWorker};
+use door::DoorWorker;
 use doorward_board::linux::HoldStrikeError;
 use happenings::Happenings;
-use serving::Serving;
+use serving::{Lasting, Serving};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -315,47 +315,46 @@ pub async fn run(
     let mut door = FrontDoor::start(&config)?;
     loop {
         watchdog.watch(door.counter().into_iter().collect());
-        let (wish, outbox) =
-            match Serving::start(&config, door.handle(), door.happenings.clone()).await {
-                Ok(serving) => {
-                    watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
-                    watchdog::ready();
-                    last_good = Some(config.clone());
-                    let wish = wish(&mut signals, &read).await;
-                    watchdog.watch(door.counter().into_iter().collect());
-                    let outbox = serving.outbox();
-                    if timeout(STOP_PATIENCE, serving.stop()).await.is_err() {
-                        error!("something in work did not end in time and was broken off");
-                    }
-                    (wish, Some(outbox))
+        let (wish, outbox) = match Serving::start(&config, door.lasting()).await {
+            Ok(serving) => {
+                watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
+                watchdog::ready();
+                last_good = Some(config.clone());
+                let wish = wish(&mut signals, &read).await;
+                watchdog.watch(door.counter().into_iter().collect());
+                let outbox = serving.outbox();
+                if timeout(STOP_PATIENCE, serving.stop()).await.is_err() {
+                    error!("something in work did not end in time and was broken off");
                 }
-                // What was broken off still has the files: it ends by its own time limits.
-                Err(error) if error.is_in_use() && last_good.is_some() => {
-                    info!("{error}; waiting");
-                    tokio::select! {
-                        () = sleep(CLOSED_WITHIN) => continue,
-                        wish = wish(&mut signals, &read) => (wish, None),
-                    }
+                (wish, Some(outbox))
+            }
+            // What was broken off still has the files: it ends by its own time limits.
+            Err(error) if error.is_in_use() && last_good.is_some() => {
+                info!("{error}; waiting");
+                tokio::select! {
+                    () = sleep(CLOSED_WITHIN) => continue,
+                    wish = wish(&mut signals, &read) => (wish, None),
                 }
-                Err(error) => {
-                    if let Some(good) = last_good.take() {
-                        error!("{error}; going back to the last configuration");
-                        config = good;
-                        door.change(&config);
-                        continue;
-                    }
-                    if door.handle().is_none() {
-                        return Err(error);
-                    }
-                    // People can leave, which is what systemd must not end.
-                    watchdog::ready();
-                    error!("{error}; until this works only the way out does");
-                    tokio::select! {
-                        () = sleep(AGAIN) => continue,
-                        wish = wish(&mut signals, &read) => (wish, None),
-                    }
+            }
+            Err(error) => {
+                if let Some(good) = last_good.take() {
+                    error!("{error}; going back to the last configuration");
+                    config = good;
+                    door.change(&config);
+                    continue;
                 }
-            };
+                if door.worker.is_none() {
+                    return Err(error);
+                }
+                // People can leave, which is what systemd must not end.
+                watchdog::ready();
+                error!("{error}; until this works only the way out does");
+                tokio::select! {
+                    () = sleep(AGAIN) => continue,
+                    wish = wish(&mut signals, &read) => (wish, None),
+                }
+            }
+        };
         match wish {
             Wish::Stop(reason) => {
                 door.end(&config, outbox, reason).await;
@@ -397,11 +396,12 @@ async fn wish(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigEr
     }
 }
 
-/// The door's worker, what it was started with, and what happened at it.
+/// The door's worker, what it was started with, what happened at it, and what was tried.
 struct FrontDoor {
     settings: Option<door::Settings>,
     worker: Option<DoorWorker>,
     happenings: Happenings,
+    lockout: Arc<Mutex<Lockout>>,
 }
 
 impl FrontDoor {
@@ -410,11 +410,15 @@ impl FrontDoor {
         let happenings = Happenings::new();
         let start = |settings| DoorWorker::start(settings, happenings.clone());
         let worker = settings.clone().map(start).transpose()?;
-        Ok(Self { settings, worker, happenings })
+        Ok(Self { settings, worker, happenings, lockout: Arc::default() })
     }
 
-    fn handle(&self) -> Option<DoorHandle> {
-        self.worker.as_ref().map(DoorWorker::handle)
+    fn lasting(&self) -> Lasting {
+        Lasting {
+            door: self.worker.as_ref().map(DoorWorker::handle),
+            happenings: self.happenings.clone(),
+            lockout: self.lockout.clone(),
+        }
     }
 
     fn counter(&self) -> Option<Counter> {

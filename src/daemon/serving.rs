@@ -7,7 +7,7 @@ use super::happenings::Happenings;
 use super::terminal::{Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
 use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
-use crate::access::Unarmed;
+use crate::access::{Lockout, Unarmed};
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::gallery::Gallery;
@@ -16,7 +16,7 @@ use crate::outbox::Outbox;
 use crate::service::Door;
 use doorward_board::door::By;
 use serde_json::{Value, json};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -42,6 +42,16 @@ pub struct Serving {
     tasks: JoinSet<()>,
 }
 
+/// What outlives a configuration.
+pub struct Lasting {
+    /// The door, if there is one.
+    pub door: Option<DoorHandle>,
+    /// What happens there.
+    pub happenings: Happenings,
+    /// What was tried there.
+    pub lockout: Arc<Mutex<Lockout>>,
+}
+
 /// The door as the service and the house see it.
 struct HouseDoor(DoorHandle);
 
@@ -58,15 +68,11 @@ impl Door for HouseDoor {
 impl Serving {
     /// Starts them all. Should one fail, those that were started end again, and the files are closed
     /// when this returns.
-    pub async fn start(
-        config: &Config,
-        door: Option<DoorHandle>,
-        happenings: Happenings,
-    ) -> Result<Self, DaemonError> {
-        let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
+    pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
+        let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
         let opened = open_service(config, house)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, door, happenings, opened).await;
+        let serving = Self::begin(config, lasting, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -75,8 +81,7 @@ impl Serving {
 
     async fn begin(
         config: &Config,
-        door: Option<DoorHandle>,
-        happenings: Happenings,
+        Lasting { door, happenings, lockout }: Lasting,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -115,6 +120,7 @@ impl Serving {
             happenings,
             clock: clock.clone(),
             decisions: decisions.clone(),
+            lockout,
         };
         let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
 

@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::door::{DoorHandle, NotUnlocked};
 use super::happenings::Happenings;
 use super::worker::{Progress, Worker};
-use crate::access::{Decision, Judge, Outcome, Settings, Unarmed};
+use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
@@ -59,6 +59,8 @@ pub struct Parts {
     pub clock: Clock,
     /// How decisions ended so far.
     pub decisions: Arc<Decisions>,
+    /// What was tried at this door, also before a reload.
+    pub lockout: Arc<Mutex<Lockout>>,
 }
 
 /// The workers. Dropped, they stop.
@@ -101,7 +103,8 @@ fn judge(
         let Parts { analyzer, gallery, clock, .. } = &parts;
         // Nobody's attempt is honoured once it took longer than anybody is looked at.
         let honoured = STALE.max(settings.patience);
-        let mut judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
+        let (analyzer, gallery) = (analyzer.clone(), gallery.clone());
+        let mut judge = Judge::new(analyzer, gallery, settings.clone(), parts.lockout.clone());
         let mut frames = camera.frames();
         while running.goes_on() {
             let Some(frame) = frames.next(PATIENCE) else { continue };
