@@ -176,6 +176,22 @@ fn an_exit_that_waits_is_over_once_the_door_opened() {
     ]);
 }
 
+#[test]
+fn a_stop_ends_the_pulse_and_says_so_once() {
+    let mut board = Simulated::default();
+    let profile = alone();
+    let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
+    let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
+    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
+    let mut door = Door::new(strike, parts);
+    assert!(door.lock(ms(0)).is_empty());
+    door.step(ms(10), &[Order::Unlock { by: Remote, issued: ms(10) }]);
+    assert_eq!(board.level("strike"), Some(HIGH));
+    assert_eq!(door.lock(ms(20)), [Event::Relocked]);
+    assert_eq!(board.level("strike"), Some(LOW));
+    assert!(door.lock(ms(30)).is_empty());
+}
+
 /// Rows 50 ms after the start: both doors are known to be closed.
 fn both_closed() -> (u64, Do, &'static [&'static str]) {
     (50, Do::Nothing, &["Contact(Closed)", "Interlock(Closed)"])
