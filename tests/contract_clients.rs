@@ -2,6 +2,8 @@
 //! real mosquitto. What can fail: a client that borrows another one's permissions.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/applications.rs"]
+mod applications;
 #[path = "support/asker.rs"]
 mod asker;
 #[path = "support/mosquitto.rs"]
@@ -11,6 +13,7 @@ mod pictures;
 #[path = "support/terminal.rs"]
 mod terminal;
 
+use applications::{denied, verdict};
 use asker::{Asker, reply_to};
 use mosquitto::{Mosquitto, Wanted};
 use rumqttc::v5::MqttOptions;

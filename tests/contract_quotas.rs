@@ -17,8 +17,10 @@ mod terminal;
 #[path = "support/web.rs"]
 mod web;
 
-use applications::{APP_KEY, House, JPEG, JSON, denied, verdict};
-use serde_json::{Value, json};
+use applications::{APP_KEY, House, JPEG, TOPIC, denied, verdict};
+use asker::reply_to;
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::json;
 use std::time::Duration;
 use web::Web;
 

@@ -15,7 +15,6 @@ use rumqttc::v5::MqttOptions;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
@@ -225,7 +224,7 @@ fn a_reload_is_no_way_out_of_a_lock_out() {
 
 #[test]
 fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
-    let terminal = Terminal::prepare(
+    let mut terminal = Terminal::prepare(
         "[camera]\nsource = \"replay:/nowhere\"\n\
          [door]\nboard = \"pc\"\npulse_ms = 300\nscript = \"SCRIPT\"",
     );
@@ -233,14 +232,12 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
     fs::create_dir(terminal.data_dir()).unwrap();
     fs::write(terminal.data_dir().join("gallery.redb"), b"this is no gallery").unwrap();
 
-    let log = fs::File::create(terminal.file("log")).unwrap();
-    let mut daemon = terminal.command().arg("run").stderr(log).spawn().unwrap();
+    terminal.run_logging_to(fs::File::create(terminal.file("log")).unwrap());
     wait_for(&terminal, "until this works only the way out does");
     wait_for(&terminal, "ExitPressed");
     wait_for(&terminal, "Unlocked { by: Exit }");
     wait_for(&terminal, "Relocked");
-    Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
-    assert!(daemon.wait().unwrap().success());
+    assert!(terminal.stop());
     // It is on record all the same, for when the gallery works again.
     fs::remove_file(terminal.data_dir().join("gallery.redb")).unwrap();
     let record = record(&terminal);
@@ -250,7 +247,7 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
 
 #[test]
 fn a_log_that_nobody_reads_holds_nobody_at_the_door() {
-    let terminal = Terminal::prepare(
+    let mut terminal = Terminal::prepare(
         "[door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true\nscript = \"SCRIPT\"\n\
          [log]\nlevel = \"trace\"",
     );
@@ -260,7 +257,7 @@ fn a_log_that_nobody_reads_holds_nobody_at_the_door() {
     let mut stuffing = full.try_clone().unwrap();
     std::thread::spawn(move || stuffing.write_all(&[b'.'; 1 << 20]));
     std::thread::sleep(Duration::from_millis(200));
-    let mut daemon = terminal.command().arg("run").stderr(full).spawn().unwrap();
+    terminal.run_logging_to(full);
     let started = Instant::now();
     while !terminal.data_dir().join("control.sock").exists() {
         assert!(started.elapsed() < PATIENCE, "the daemon does not start");
@@ -272,8 +269,7 @@ fn a_log_that_nobody_reads_holds_nobody_at_the_door() {
     let pulse = locked["time"].as_f64().unwrap() - unlocked["time"].as_f64().unwrap();
     assert!(pulse < 2.0, "locked after {pulse} s");
     assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
-    Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
-    assert!(daemon.wait().unwrap().success());
+    assert!(terminal.stop());
     drop(unread);
 }
 
