@@ -168,3 +168,33 @@ fn read(path: &Path) -> Result<String, DoorError> {
     std::fs::read_to_string(path)
         .map_err(|reason| DoorError::File { path: path.to_owned(), reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interlock_is_there_when_it_is_wished_for_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let board = |lines: &str| {
+            let file = folder.path().join("board.toml");
+            let head = "board = \"x\"\nchip = \"simulated\"\ntested = \"no\"\n[lines]\n";
+            std::fs::write(&file, format!("{head}{lines}\n")).unwrap();
+            file.to_str().unwrap().to_owned()
+        };
+        let read = |board: String, interlock: bool| {
+            let mut config = Config::default();
+            (config.door.board, config.door.interlock) = (board, interlock);
+            let settings = door(&config).map(Option::unwrap)?;
+            Ok::<_, DoorError>(settings.profile.lines.contains_key(&Function::Interlock))
+        };
+        let wired = "interlock = { line = 26, active = \"high\" }";
+        assert!(read(board(wired), true).unwrap());
+        assert!(!read(board(wired), false).unwrap());
+        assert!(matches!(read(board(""), true), Err(DoorError::Interlock(_))));
+        for shipped in ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano", "pc"] {
+            assert!(read(shipped.to_owned(), true).unwrap(), "{shipped}");
+            assert!(!read(shipped.to_owned(), false).unwrap(), "{shipped}");
+        }
+    }
+}
