@@ -117,7 +117,8 @@ pub fn approaches(
         .progress_with(progress)
         .map(|walker| {
             let photograph = alone(analyzer, read(&root.join(walker.path))?)?;
-            let judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
+            let judge =
+                Judge::new(analyzer.clone(), gallery.clone(), settings.clone(), Arc::default());
             Ok(walk(judge, &photograph)?)
         })
         .collect::<Result<Vec<Ended>, EvaluateError>>()?;
