@@ -94,6 +94,10 @@ impl Lanes for Portable {
         Self(from_fn(|i| if self.0[i] > limit.0[i] { above.0[i] } else { below.0[i] }))
     }
     #[inline(always)]
+    unsafe fn reaching(self, limit: Self) -> u16 {
+        (0..BLOCK).fold(0, |lanes, i| lanes | u16::from(self.0[i] >= limit.0[i]) << i)
+    }
+    #[inline(always)]
     unsafe fn load_unsigned(from: *const u8) -> Self {
         Self(unsafe { from.cast::<[u8; BLOCK]>().read() }.map(f32::from))
     }
