@@ -77,23 +77,35 @@ fn nothing_above_the_floor_is_left_out() {
     }
 }
 
-/// Rounding takes from every element of every row, in the probe's own direction, as much as it can.
+/// Whole steps of a scale, and beyond them 0.49 in the direction of `signs` that rounding takes: as
+/// much, and as much along one vector, as can be.
+fn beyond_steps(random: &mut Random, signs: &Row) -> Row {
+    let mut row = signs.map(|sign| (random.between(0, 60) as f32) - 30.0 + 0.49 * sign);
+    // One element is 127 steps, and so says how long a step is.
+    row[random.between(0, 127)] = 127.0;
+    unit(row)
+}
+
 #[test]
 fn nothing_is_left_out_where_rounding_takes_most() {
     let mut random = Random(3);
     for _ in 0..20 {
-        let probe = random_row(&mut random);
-        let mut rows = Vec::new();
-        for _ in 0..40 {
-            // One element is 127 steps, and so says how long a step is.
-            let mut row = probe.map(|value| {
-                let steps = (random.between(0, 60) as f32) - 30.0;
-                steps + if value > 0.0 { 0.49 } else { -0.49 }
-            });
-            row[random.between(0, 127)] = 127.0;
-            rows.push(unit(row));
-        }
-        expect_all_above("rounded away", &rows, &probe);
+        let signs: Row = [(); 128].map(|()| [1.0, -1.0][random.between(0, 1)]);
+        let rows: Vec<Row> = (0..40).map(|_| beyond_steps(&mut random, &signs)).collect();
+        expect_all_above("from rows", &rows, &unit(signs));
+        expect_all_above("from the vector", &[unit(signs); 20], &rows[0]);
+        expect_all_above("from both", &rows, &rows[0]);
+    }
+}
+
+/// Equal elements are one byte exactly; what is left is how f32 rounds sums.
+#[test]
+fn nothing_is_left_out_where_bytes_are_exact() {
+    let mut random = Random(6);
+    let mut equal = || [(random.between(8_000, 9_500) as f32) * 1e-5; 128];
+    for _ in 0..50 {
+        let rows: Vec<Row> = (0..40).map(|_| equal()).collect();
+        expect_all_above("equal elements", &rows, &equal());
     }
 }
 
