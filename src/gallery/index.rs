@@ -7,7 +7,7 @@
 //! comparing the probe with every template in f32, which [`Rows`] spares most of.
 //!
 //! A template costs 669 bytes: 512 of vector, 128 of its bytes for the scan, 5 of what the scan knows
-//! of them, 24 of owner. Its subject costs some 150 with a first id of 16 bytes.
+//! of them, 24 of owner. A subject costs some 150 more with an id of 16 bytes.
 
 use super::subject::{Candidate, TemplateId};
 use crate::face::{EMBEDDING_LEN, Embedding};
