@@ -9,6 +9,8 @@
 //! ([`Pool`]): warm, it allocates nothing, and the same picture gives the same bits. Operators are
 //! our own because candle's grouped convolution is split, convolved and joined group by group, and
 //! its matrix product asks for pixels in another order than a depthwise filter likes them.
+//!
+//! [`Rows`] are apart from networks: vectors that are found by their product with another.
 
 mod activation;
 mod depthwise;
