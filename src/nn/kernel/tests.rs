@@ -7,10 +7,10 @@ use crate::nn::lanes::BLOCK;
 use crate::nn::level::Level;
 
 /// xorshift64*: the same values each time.
-struct Random(u64);
+pub(in crate::nn) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -18,12 +18,12 @@ impl Random {
     }
 
     /// From `low` to `high`, both included.
-    fn between(&mut self, low: usize, high: usize) -> usize {
+    pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + (self.next() >> 33) as usize % (high - low + 1)
     }
 
     /// −1 to 1.
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
     }
 
