@@ -16,12 +16,8 @@ mod rounding;
 mod whole_map;
 
 pub(super) use byte_depthwise::{ByteDepthwise, ByteFilters};
-<<<<<<< HEAD
 pub(super) use byte_multiply::{ByteMatrix, ByteMultiply, Residual};
-=======
-pub(super) use byte_multiply::{ByteMatrix, ByteMultiply};
 pub(super) use byte_scan::{ByteScan, ByteVector, GROUP, Group, QUAD, Quads, ZERO};
->>>>>>> h-g
 pub(super) use depthwise::{DepthwiseRows, Filters};
 pub(super) use multiply::{Matrix, Multiply, Taps};
 pub(super) use pixels::Scale;
