@@ -43,12 +43,15 @@ class OpenCv:
 
 
 class Ncnn:
+    bf16 = False
+
     def __init__(self, folder, name):
         import ncnn
 
         ncnn.set_omp_num_threads(1)
         self.ncnn, self.network = ncnn, ncnn.Net()
         self.network.opt.num_threads = 1
+        self.network.opt.use_bf16_storage = self.bf16
         for load, part in [(self.network.load_param, "param"), (self.network.load_model, "bin")]:
             if load(str(folder / f"{name}.ncnn.{part}")) != 0:
                 raise RuntimeError(f"ncnn does not load the {part} of {name}")
@@ -60,6 +63,12 @@ class Ncnn:
         found = [extractor.extract(name) for name in self.outputs]
         # Views into memory of the extractor, which ends here.
         return [output.numpy().copy() for _, output in found]
+
+
+class NcnnInBf16(Ncnn):
+    """With half the bits of a weight and of a product, which ncnn does only when it is told to."""
+
+    bf16 = True
 
 
 def outputs(folder, name):
@@ -75,6 +84,7 @@ ENGINES = {
     "onnxruntime-int8": OnnxruntimeInBytes,
     "opencv": OpenCv,
     "ncnn": Ncnn,
+    "ncnn-bf16": NcnnInBf16,
 }
 
 

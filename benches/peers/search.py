@@ -7,7 +7,7 @@ TEMPLATES = 1_000_000
 PROBES = 100
 LIMIT = 10
 # Templates of one subject, one after the other.
-PER_SUBJECT = 10
+PER_SUBJECT = 50
 
 
 def make(folder):

@@ -4,17 +4,18 @@
 //! ```text
 //! sface 41        →  {"cpu_ms": [4.31, …]}      41 passes, after some that are not timed
 //! outputs sface   →  {"outputs": …}             what such a pass comes to
+//! level           →  {"level": "avx512"}        the instructions that it uses
 //! ```
 //!
 //! Time is this process's own on all processors, so that a machine shared with others may be used. It
 //! never checks a result: whoever compares does.
-#![allow(clippy::print_stdout, reason = "its answers")]
 
 mod networks;
 mod search;
 mod verify;
 
 use doorward::face::{FaceError, ModelFiles, SHIPPED};
+use doorward::nn::{Level, WeightsError};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -43,7 +44,9 @@ enum Failure {
     File { path: PathBuf, reason: io::Error },
     #[error("{0} holds something else than it should; remove it")]
     Content(PathBuf),
-    #[error("`{0}` is neither WORK PASSES nor `outputs WORK` of yunet, sface, minifasnet, verify, search")]
+    #[error(
+        "`{0}` is neither WORK PASSES nor `outputs WORK` of yunet, sface, minifasnet, verify, search"
+    )]
     Order(String),
     #[error(transparent)]
     Face(#[from] FaceError),
@@ -97,6 +100,10 @@ fn answer(
     models: &Models,
     works: &mut BTreeMap<String, Box<dyn Work>>,
 ) -> Result<Value, Failure> {
+    if line == "level" {
+        let level = Level::detect().map_err(WeightsError::from).map_err(FaceError::from)?;
+        return Ok(json!({"level": level.to_string()}));
+    }
     let order = || Failure::Order(line.to_owned());
     let (first, second) = line.split_once(' ').ok_or_else(order)?;
     let name = if first == "outputs" { second } else { first };

@@ -85,7 +85,10 @@ pub struct Liveness([(MiniFasNet, Picture); 2]);
 impl Liveness {
     pub fn load(folder: &Path, files: &ModelFiles<'_>) -> Result<Self, Failure> {
         let network = |file, name| {
-            Ok::<_, Failure>((loaded(MiniFasNet::load(&weights(file)?))?, picture(folder, name, 80)?))
+            Ok::<_, Failure>((
+                loaded(MiniFasNet::load(&weights(file)?))?,
+                picture(folder, name, 80)?,
+            ))
         };
         Ok(Self([
             network(files.minifasnet_v2, "minifasnet-v2")?,
