@@ -29,6 +29,16 @@ pub enum Arithmetic {
     Bytes,
 }
 
+impl Arithmetic {
+    /// What a thousand million operations a second are called.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Values => "GFLOP/s",
+            Self::Bytes => "Gop/s",
+        }
+    }
+}
+
 impl fmt::Display for Arithmetic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

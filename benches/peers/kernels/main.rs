@@ -9,7 +9,7 @@ mod layers;
 mod measure;
 mod peak;
 
-use criterion::{BatchSize, Criterion, Throughput};
+use criterion::{Criterion, Throughput};
 use doorward::nn::Level;
 use layers::{Arithmetic, Layer};
 use measure::CpuTime;
@@ -44,12 +44,13 @@ fn main() {
     };
     for arithmetic in [Arithmetic::Values, Arithmetic::Bytes] {
         let peak = peak::of(level, arithmetic);
+        let unit = arithmetic.unit();
         match peak {
-            Some(peak) => println!("{level}, {arithmetic}: at most {peak:.0} Gop/s on this core"),
+            Some(peak) => println!("{level}, {arithmetic}: at most {peak:.0} {unit} on this core"),
             None => println!("{level}, {arithmetic}: no measure of the most that this core can do"),
         }
         let mut criterion = Criterion::default()
-            .with_measurement(CpuTime { peak })
+            .with_measurement(CpuTime { unit, peak })
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(2))
             .configure_from_args();
@@ -86,7 +87,7 @@ fn run(
     let mut group = criterion.benchmark_group("kernels");
     group.throughput(Throughput::Elements(operations as u64));
     group.bench_function(name, |bencher| {
-        bencher.iter_batched(|| (), |()| layer.pass(), BatchSize::SmallInput);
+        bencher.iter(|| layer.pass());
     });
     group.finish();
 }

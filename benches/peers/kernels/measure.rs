@@ -6,7 +6,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of all processors.
 pub struct CpuTime {
-    /// In Gop/s, if that is known.
+    /// What a thousand million operations a second are called.
+    pub unit: &'static str,
+    /// In that unit, if it is known.
     pub peak: Option<f64>,
 }
 
@@ -74,7 +76,7 @@ impl ValueFormatter for CpuTime {
             _ => f64::NAN,
         };
         values.iter_mut().for_each(|value| *value = count / *value);
-        "Gop/s"
+        self.unit
     }
 
     fn scale_for_machines(&self, _: &mut [f64]) -> &'static str {

@@ -100,7 +100,7 @@ impl Work for Verify {
         Ok(json!({
             "same": answer["similarity_status"],
             "cosine": answer["meta"]["scores"]["cosine"],
-            "box": answer["bounding_box"],
+            "scores": answer["meta"]["scores"],
             "timings_ms": answer["meta"]["timings_ms"],
         }))
     }
