@@ -102,6 +102,7 @@ def measured(work, arguments):
         medians = [float(np.median(turn)) for turn in turns]
         rows[name] = {
             "median_ms": float(np.median(np.concatenate(turns))),
+            "fastest_ms": float(np.min(np.concatenate(turns))),
             "fastest_turn_ms": min(medians),
             "slowest_turn_ms": max(medians),
             **judged[name],
@@ -111,24 +112,25 @@ def measured(work, arguments):
     return rows
 
 
-def ratio(rows, ours, peers):
-    """Our median by that of the fastest of the peers; `None` where there is none."""
-    times = [rows[peer]["median_ms"] for peer in peers if rows.get(peer, {}).get("agrees")]
-    return round(rows[ours]["median_ms"] / min(times), 4) if times else None
+def ratio(rows, ours, peers, time):
+    """Our time by that of the fastest of the peers; `None` where there is none."""
+    times = [rows[peer][time] for peer in peers if rows.get(peer, {}).get("agrees")]
+    return round(rows[ours][time] / min(times), 4) if times else None
 
 
-def ratios(works):
+def ratios(works, time):
     found = {}
     for work in NETWORKS:
         for name, ours in [(work, OURS), (f"{work}_f32", OURS_F32)]:
-            found[name] = ratio(works[work], ours, AS_THEY_ARE)
-        found[f"{work}_vs_ncnn_bf16"] = ratio(works[work], OURS, ["ncnn-bf16"])
+            found[name] = ratio(works[work], ours, AS_THEY_ARE, time)
+        found[f"{work}_vs_ncnn_bf16"] = ratio(works[work], OURS, ["ncnn-bf16"], time)
     rows = works["verify"]
-    found |= {"verify": ratio(rows, OURS, ["python"]), "verify_f32": ratio(rows, OURS_F32, ["python"])}
+    for name, ours in [("verify", OURS), ("verify_f32", OURS_F32)]:
+        found[name] = ratio(rows, ours, ["python"], time)
     rows = works["search"]
     for name, peer in [("flat", "faiss-flat"), ("sq8", "faiss-sq8"), ("usearch", "usearch")]:
-        found[f"search_1m_128_vs_{name}"] = ratio(rows, OURS, [peer])
-    return found | {"recall_at_10": round(rows[OURS]["figure"], 6)}
+        found[f"search_1m_128_vs_{name}"] = ratio(rows, OURS, [peer], time)
+    return found
 
 
 def prepare(arguments):
@@ -170,7 +172,11 @@ def main():
     for work in WORKS:
         print(f"{work} …", file=sys.stderr, flush=True)
         works[work] = measured(work, arguments)
-    report = {"machine": machine(core, arguments), "works": works, "ratios": ratios(works)}
+    found = ratios(works, "median_ms")
+    found["recall_at_10"] = round(works["search"][OURS]["figure"], 6)
+    # Where others use the machine, medians favour whoever needs less of the caches; fastest passes do not.
+    found["by_fastest_pass"] = ratios(works, "fastest_ms")
+    report = {"machine": machine(core, arguments), "works": works, "ratios": found}
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
 
 

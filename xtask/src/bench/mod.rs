@@ -113,6 +113,8 @@ fn measured(quick: bool) -> Result<Value, BenchError> {
     script.arg("--twins").arg(root().join("target/models-f32"));
     script.arg("--portraits").arg(root().join("tests/portraits"));
     script.arg("--work").arg(&work).arg("--out").arg(&report);
+    // Nothing of a run stays in the project.
+    script.env("PYTHONDONTWRITEBYTECODE", "1");
     // OpenCV warns once a network that it ignores a target nobody set.
     script.env("OPENCV_LOG_LEVEL", "ERROR");
     if quick {
