@@ -58,14 +58,14 @@ fn main() {
             let name = format!("pointwise {arithmetic} {} x {inputs} to {outputs}", width * height);
             let layer = Layer::pointwise(arithmetic, level, (height, width), inputs, outputs);
             let operations = 2 * width * height * inputs * outputs;
-            run(&mut criterion, &name, layer, operations);
+            run(&mut criterion, level, &name, layer, operations);
         }
         for [width, height, channels, stride] in DEPTHWISE {
             let name =
                 format!("depthwise {arithmetic} {width}x{height} x {channels}, stride {stride}");
             let layer = Layer::depthwise(arithmetic, level, (height, width), channels, stride);
             let pixels = height.div_ceil(stride) * width.div_ceil(stride);
-            run(&mut criterion, &name, layer, 2 * 9 * pixels * channels);
+            run(&mut criterion, level, &name, layer, 2 * 9 * pixels * channels);
         }
         criterion.final_summary();
     }
@@ -73,6 +73,7 @@ fn main() {
 
 fn run(
     criterion: &mut Criterion<CpuTime>,
+    level: Level,
     name: &str,
     layer: candle_core::Result<Layer>,
     operations: usize,
@@ -84,7 +85,7 @@ fn run(
             std::process::exit(1);
         }
     };
-    let mut group = criterion.benchmark_group("kernels");
+    let mut group = criterion.benchmark_group(level.to_string());
     group.throughput(Throughput::Elements(operations as u64));
     group.bench_function(name, |bencher| {
         bencher.iter(|| layer.pass());
