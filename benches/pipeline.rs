@@ -1,16 +1,22 @@
-//! How long each stage of a request takes: `cargo bench`. Medians of the portraits in
-//! `tests/portraits`, and of a search among 10,000 random templates.
+//! How long each stage of a request takes: `cargo bench`, or parts of it: `cargo bench -- stages`
+//! (medians of the portraits in `tests/portraits`), `search` (a gallery of 10,000 random templates,
+//! made in 1,000 commits), `million` (a search among 1,000,000, on each level of the processor, in
+//! 0.7 GB of memory).
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use doorward::evaluate::FaceChoice;
 use doorward::face::{Analyzer, EMBEDDING_LEN, Embedding};
-use doorward::gallery::{EnrolMode, Enrolment, Gallery, Settings};
+use doorward::gallery::{EnrolMode, Enrolment, Gallery, Pose, Settings};
+use doorward::nn::{Level, Rows};
 use doorward::picture::{self, Limits};
+use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
 const ROUNDS: usize = 15;
-const SUBJECTS: usize = 10_000;
+const SUBJECTS: usize = 1_000;
+const POSES: usize = 10;
+const MILLION: usize = 1_000_000;
 
 /// Median, fastest and slowest of [`ROUNDS`] runs in milliseconds.
 fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> T {
@@ -33,6 +39,16 @@ fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> T {
 }
 
 fn main() {
+    // Cargo adds an option of its own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|part| part != "--bench").collect();
+    for (name, part) in [("stages", stages as fn()), ("search", search), ("million", million)] {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            part();
+        }
+    }
+}
+
+fn stages() {
     let analyzer = measure("load the models", || Analyzer::load().unwrap());
     let portraits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits");
     for name in ["obama.jpg", "obama2.jpg"] {
@@ -54,18 +70,13 @@ fn main() {
             analyzer.portrait(&picture, face).unwrap().embedding().unwrap()
         });
     }
-    let folder = std::env::temp_dir().join(format!("doorward-bench-{}", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
-    search(&folder);
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
-fn search(folder: &Path) {
-    let settings = Settings { model_id: "random".into(), store_images: false };
-    let gallery = Gallery::open(&folder.join("gallery.redb"), settings).unwrap();
-    // xorshift64: the templates need no quality, only the same values each time.
+/// Random faces, the same each time.
+fn faces() -> impl FnMut() -> Embedding {
+    // xorshift64: the templates need no quality.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move || {
+    move || {
         let values: [f32; EMBEDDING_LEN] = std::array::from_fn(|_| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -73,20 +84,60 @@ fn search(folder: &Path) {
             (state >> 40) as f32 / (1 << 23) as f32 - 1.0
         });
         Embedding::normalized(values).unwrap()
-    };
+    }
+}
+
+fn search() {
+    let folder = std::env::temp_dir().join(format!("doorward-bench-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let settings = Settings { model_id: "random".into(), store_images: false };
+    let open = || Gallery::open(&folder.join("gallery.redb"), settings.clone()).unwrap();
+    let mut face = faces();
+    let gallery = open();
     for subject in 0..SUBJECTS {
         let enrolment = Enrolment {
             subject_id: format!("subject-{subject}"),
             mode: EnrolMode::Replace,
-            embedding: random(),
+            embedding: face(),
             image: None,
             allow_grouped: false,
-            max_templates: 1,
+            max_templates: POSES,
             time: 0.0,
         };
-        gallery.enroll(enrolment).unwrap();
+        let further = (1..POSES).map(|_| Pose { embedding: face(), image: None });
+        gallery.enroll_poses(enrolment, further.collect()).unwrap();
     }
-    let probe = random();
-    measure(&format!("search among {SUBJECTS}, limit 1"), || gallery.search(&probe, 1));
-    measure(&format!("search among {SUBJECTS}, limit 10"), || gallery.search(&probe, 10));
+    drop(gallery);
+    let templates = SUBJECTS * POSES;
+    measure(&format!("open a gallery of {templates}"), || drop(open()));
+    let gallery = open();
+    let probe = face();
+    for limit in [1, 10] {
+        measure(&format!("search among {templates}, limit {limit}"), || {
+            gallery.search(&probe, limit)
+        });
+    }
+    drop(gallery);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn million() {
+    for level in Level::available() {
+        let mut rows = Rows::new(level);
+        let mut face = faces();
+        (0..MILLION).for_each(|_| rows.push(face().values()));
+        let probe = face();
+        measure(&format!("best of {MILLION}, {level}"), || {
+            let mut best = f32::NEG_INFINITY;
+            rows.search(probe.values(), |_, product| {
+                best = best.max(product);
+                best
+            });
+            best
+        });
+    }
+    let bytes = vec![1u64; MILLION * EMBEDDING_LEN / size_of::<u64>()];
+    measure("read as many bytes", || {
+        black_box(&bytes).iter().fold(0u64, |sum, eight| sum.wrapping_add(*eight))
+    });
 }

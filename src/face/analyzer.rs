@@ -74,7 +74,7 @@ pub static SHIPPED: ModelFiles<'static> = ModelFiles {
     minifasnet_v1se: include_bytes!("../../models/minifasnet-v1se.gguf"),
     attributes: include_bytes!("../../models/attributes.gguf"),
     liveness: include_bytes!("../../models/liveness.gguf"),
-    model_id: "sface-2021dec-q8_0",
+    model_id: "sface-2021dec-i8",
 };
 
 /// What the detector saw in one picture.

@@ -35,6 +35,7 @@ pub use subject::{
 };
 
 use crate::face::Embedding;
+use crate::nn::Level;
 use crate::record_file::begin_write;
 use file::{GalleryFile, ScrubbedCopy};
 use index::{Index, is_unit};
@@ -66,8 +67,9 @@ impl Gallery {
     /// Opens the gallery file, or makes it in a folder that exists. Verifies all of it and builds
     /// the index; a file that is refused is left alone.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let level = Level::detect()?;
         let (file, index) = GalleryFile::open(path, |database| {
-            tables::load(&database.begin_read()?, &settings.model_id)
+            tables::load(&database.begin_read()?, &settings.model_id, level)
         })?;
         Ok(Self {
             settings,

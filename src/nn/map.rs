@@ -85,6 +85,16 @@ impl Map {
         self.shape
     }
 
+    /// What its bytes stand for; `None` of values.
+    pub(super) fn range(&self) -> Option<Range> {
+        self.range
+    }
+
+    /// Its bytes, changed in place, stand for something else.
+    pub(super) fn reinterpret(&mut self, range: Range) {
+        self.range = Some(range);
+    }
+
     /// Refuses a map in another form than a layer was made for.
     pub(super) fn expect_range(&self, range: Option<Range>) -> Result<()> {
         if self.range != range {
@@ -131,15 +141,20 @@ impl Map {
     }
 
     /// The map becomes what `fill` makes of `a` and `b`; every cell is to be written.
-    pub(super) fn fill_from_two<Y: Element, X: Element>(
+    pub(super) fn fill_from_two<Y: Element, A: Element, B: Element>(
         &mut self,
         shape: Shape,
         range: Option<Range>,
         (a, b): (&Self, &Self),
-        fill: impl Fn(&mut [Y], &[X], &[X]),
+        fill: impl Fn(&mut [Y], &[A], &[B]),
     ) -> Result<()> {
         self.shaped::<Y>(shape, range)?;
-        self.update_by_two((a, b), fill)
+        let lens = (self.len(), a.len(), b.len());
+        let fill = |y: &mut [Y], a: &[A], b: &[B]| {
+            fill(&mut y[..lens.0], &a[..lens.1], &b[..lens.2]);
+        };
+        let op = Fill::<_, (Y, A, B)>::new(fill);
+        Y::memory(self).inplace_op3(A::memory(a), B::memory(b), &op)
     }
 
     /// Changes the map in place, by `x`.
@@ -151,20 +166,6 @@ impl Map {
         let lens = (self.len(), x.len());
         let change = |y: &mut [Y], x: &[X]| change(&mut y[..lens.0], &x[..lens.1]);
         Y::memory(self).inplace_op2(X::memory(x), &Fill::<_, (Y, X)>::new(change))
-    }
-
-    /// Changes the map in place, by `a` and `b`.
-    pub(super) fn update_by_two<Y: Element, X: Element>(
-        &mut self,
-        (a, b): (&Self, &Self),
-        change: impl Fn(&mut [Y], &[X], &[X]),
-    ) -> Result<()> {
-        let lens = (self.len(), a.len(), b.len());
-        let change = |y: &mut [Y], a: &[X], b: &[X]| {
-            change(&mut y[..lens.0], &a[..lens.1], &b[..lens.2]);
-        };
-        let op = Fill::<_, (Y, X, X)>::new(change);
-        Y::memory(self).inplace_op3(X::memory(a), X::memory(b), &op)
     }
 
     /// The map becomes a plain run of `len` values, of which every one is to be written.
@@ -251,11 +252,12 @@ impl<Y: Element, X: Element, F: Fn(&mut [Y], &[X])> InplaceOp2 for Fill<F, (Y, X
     }
 }
 
-impl<Y, X, F> InplaceOp3 for Fill<F, (Y, X, X)>
+impl<Y, A, B, F> InplaceOp3 for Fill<F, (Y, A, B)>
 where
     Y: Element,
-    X: Element,
-    F: Fn(&mut [Y], &[X], &[X]),
+    A: Element,
+    B: Element,
+    F: Fn(&mut [Y], &[A], &[B]),
 {
     fn name(&self) -> &'static str {
         "fill-from-two"

@@ -32,6 +32,7 @@ mod failure;
 mod fields;
 mod geometry;
 mod images;
+mod judged;
 mod operation;
 mod payload;
 mod poses;

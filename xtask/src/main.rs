@@ -40,6 +40,9 @@ enum Command {
     TrainLiveness,
     /// Fit models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and write its report
     TrainAttributes,
+    /// Choose by the portraits of the tests what the networks' bytes stand for: models/ranges.toml, by
+    /// which `cargo xtask models` makes them
+    TrainRanges,
     /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
     Accuracy {
         /// The parts to measure; all of them by default
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Reference => reference::run().map_err(Into::into),
         Command::TrainLiveness => train::run("liveness").map_err(Into::into),
         Command::TrainAttributes => train::run("attributes").map_err(Into::into),
+        Command::TrainRanges => train::run("ranges").map_err(Into::into),
         Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
         Command::Bench { with } => bench::run(&with).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),

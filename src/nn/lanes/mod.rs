@@ -105,6 +105,10 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level.
     unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self;
+    /// Which lanes are `limit` or greater: bit i for lane i.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn reaching(self, limit: Self) -> u16;
     /// Sixteen unsigned bytes as f32.
     /// # Safety
     /// The processor has the level; sixteen bytes can be read at `from`.

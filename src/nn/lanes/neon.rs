@@ -149,6 +149,17 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
         each!(quarter)
     }
     #[inline(always)]
+    unsafe fn reaching(self, limit: Self) -> u16 {
+        unsafe {
+            let bits = vld1q_u32([1, 2, 4, 8].as_ptr());
+            let quarter = |i: usize| {
+                let bits = vandq_u32(vcgeq_f32(self.0[i], limit.0[i]), bits);
+                (vaddvq_u32(bits) as u16) << (4 * i)
+            };
+            quarter(0) | quarter(1) | quarter(2) | quarter(3)
+        }
+    }
+    #[inline(always)]
     unsafe fn load_unsigned(from: *const u8) -> Self {
         unsafe {
             let bytes = vld1q_u8(from);
