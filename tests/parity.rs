@@ -230,7 +230,7 @@ fn quantized_liveness_is_nearly_that_of_f32() {
                 apart.iter().sum::<f32>() / apart.len() as f32,
             );
             println!("{file}: {} faces, worst {worst}, mean {mean}", apart.len());
-            assert!(worst < 0.15 && mean < 0.01, "{file}: worst {worst}, mean {mean}");
+            assert!(worst < 0.3 && mean < 0.03, "{file}: worst {worst}, mean {mean}");
         }
     }
 }
