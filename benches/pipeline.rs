@@ -1,5 +1,6 @@
 //! How long each stage of a request takes: `cargo bench`, or parts of it: `cargo bench -- stages`
-//! (medians of the portraits in `tests/portraits`), `search` (a gallery of 10,000 random templates,
+//! (medians of the portraits in `tests/portraits`), `frame` (what a camera's frame costs the door, with a
+//! person and without one, at two sizes), `search` (a gallery of 10,000 random templates,
 //! made in 1,000 commits), `million` (a search among 1,000,000, on each level of the processor, in
 //! 0.7 GB of memory).
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -8,7 +9,7 @@ use doorward::evaluate::FaceChoice;
 use doorward::face::{Analyzer, EMBEDDING_LEN, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment, Gallery, Pose, Settings};
 use doorward::nn::{Level, Rows};
-use doorward::picture::{self, Limits};
+use doorward::picture::{self, Border, Limits, Picture, yuv};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
@@ -41,7 +42,9 @@ fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> T {
 fn main() {
     // Cargo adds an option of its own.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|part| part != "--bench").collect();
-    for (name, part) in [("stages", stages as fn()), ("search", search), ("million", million)] {
+    let parts =
+        [("stages", stages as fn()), ("frame", frame), ("search", search), ("million", million)];
+    for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             part();
         }
@@ -68,6 +71,52 @@ fn stages() {
         });
         measure(&format!("{name}: embed"), || {
             analyzer.portrait(&picture, face).unwrap().embedding().unwrap()
+        });
+    }
+}
+
+/// A portrait as a camera of this size sees it whose lens sees its height and more than its width.
+fn seen(portrait: &Picture, width: u32, height: u32) -> Picture {
+    let scale = portrait.height() as f32 / height as f32;
+    let left = (portrait.width() as f32 - width as f32 * scale) / 2.0;
+    portrait.warped(&[scale, 0.0, left, 0.0, scale, 0.0], width, height, Border::Repeated)
+}
+
+/// Two pixels of the same colour in Y0 U Y1 V; grey, which costs as much as colour.
+fn yuyv(picture: &Picture) -> Vec<u8> {
+    let luma = picture.rgb().chunks_exact(3).map(|rgb| rgb[1] / 255 * 219 + 16);
+    luma.flat_map(|luma| [luma, 128]).collect()
+}
+
+fn frame() {
+    let analyzer = Analyzer::load().unwrap();
+    let portraits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits");
+    let limits = Limits::default();
+    let portrait =
+        picture::decode(&std::fs::read(portraits.join("obama2.jpg")).unwrap(), &limits).unwrap();
+    for (width, height) in [(640, 480), (1920, 1080)] {
+        let person = seen(&portrait, width, height);
+        let nobody = Picture::new(width, height, vec![90; person.rgb().len()]).unwrap();
+        let (jpeg, raw) = (person.to_jpeg(90).unwrap(), yuyv(&person));
+        let name = |stage: &str| format!("{width}x{height}: {stage}");
+        measure(&name("decode MJPG"), || picture::decode(&jpeg, &limits).unwrap());
+        measure(&name("decode YUYV"), || yuv::yuyv(width, height, 2 * width, &raw).unwrap());
+        let small = measure(&name("resize to 320"), || person.resized(320, 320 * height / width));
+        let smaller = measure(&name("resize to 160"), || person.resized(160, 160 * height / width));
+        measure(&name("detect at 320"), || analyzer.faces_in_frame(&small).unwrap());
+        measure(&name("detect at 160"), || analyzer.faces_in_frame(&smaller).unwrap());
+        let found = measure(&name("faces, a person"), || analyzer.faces_in_frame(&person).unwrap());
+        measure(&name("faces, nobody"), || analyzer.faces_in_frame(&nobody).unwrap());
+        let face = &found[0];
+        println!("{}", name(&format!("the face has {:.0} pixels", face.width)));
+        measure(&name("quality"), || analyzer.portrait(&person, face).unwrap().quality());
+        measure(&name("liveness"), || {
+            analyzer.portrait(&person, face).unwrap().liveness().unwrap()
+        });
+        measure(&name("embed"), || analyzer.portrait(&person, face).unwrap().embedding().unwrap());
+        measure(&name("embed and attributes"), || {
+            let portrait = analyzer.portrait(&person, face).unwrap();
+            (portrait.embedding().unwrap(), portrait.attributes().unwrap())
         });
     }
 }
