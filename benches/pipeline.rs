@@ -1,5 +1,5 @@
-//! How long each stage of a request takes: `cargo bench`, or parts of it: `cargo bench -- stages`
-//! (medians of the portraits in `tests/portraits`), `frame` (what a camera's frame costs the door, with a
+//! How long each stage of a request takes, in medians: `cargo bench`, or parts of it: `cargo bench -- stages`
+//! (the portraits in `tests/portraits`), `frame` (what a camera's frame costs the door, with a
 //! person and without one, at two sizes), `search` (a gallery of 10,000 random templates,
 //! made in 1,000 commits), `million` (a search among 1,000,000, on each level of the processor, in
 //! 0.7 GB of memory).
@@ -10,6 +10,7 @@ use doorward::face::{Analyzer, EMBEDDING_LEN, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment, Gallery, Pose, Settings};
 use doorward::nn::{Level, Rows};
 use doorward::picture::{self, Border, Limits, Picture, yuv};
+use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
@@ -19,24 +20,30 @@ const SUBJECTS: usize = 1_000;
 const POSES: usize = 10;
 const MILLION: usize = 1_000_000;
 
-/// Median, fastest and slowest of [`ROUNDS`] runs in milliseconds.
+/// Runs the work [`ROUNDS`] times: the median time with the fastest and slowest, and the median of the
+/// processor's time, which a busy machine hardly changes; in milliseconds.
 fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> T {
     let mut last = work();
-    let mut times: Vec<f64> = (0..ROUNDS)
+    let mut times: Vec<[f64; 2]> = (0..ROUNDS)
         .map(|_| {
-            let started = Instant::now();
+            let (started, busy) = (Instant::now(), busy());
             last = work();
-            started.elapsed().as_secs_f64() * 1e3
+            [started.elapsed().as_secs_f64() * 1e3, self::busy() - busy]
         })
         .collect();
-    times.sort_by(f64::total_cmp);
-    println!(
-        "{name:<40} {:>8.3} ms   ({:.3} to {:.3})",
-        times[ROUNDS / 2],
-        times[0],
-        times[ROUNDS - 1]
-    );
+    let mut sorted = |kind: usize| {
+        times.sort_by(|a, b| a[kind].total_cmp(&b[kind]));
+        [0, ROUNDS / 2, ROUNDS - 1].map(|at| times[at][kind])
+    };
+    let ([fastest, median, slowest], [_, busy, _]) = (sorted(0), sorted(1));
+    println!("{name:<40} {median:>8.3} ms   ({fastest:.3} to {slowest:.3})   processor {busy:.3}");
     last
+}
+
+/// Milliseconds of processor time that this process has used.
+fn busy() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    used.tv_sec as f64 * 1e3 + used.tv_nsec as f64 / 1e6
 }
 
 fn main() {
@@ -82,10 +89,17 @@ fn seen(portrait: &Picture, width: u32, height: u32) -> Picture {
     portrait.warped(&[scale, 0.0, left, 0.0, scale, 0.0], width, height, Border::Repeated)
 }
 
-/// Two pixels of the same colour in Y0 U Y1 V; grey, which costs as much as colour.
+/// Its green in the luma of YUYV, without colour, which would cost as much.
 fn yuyv(picture: &Picture) -> Vec<u8> {
-    let luma = picture.rgb().chunks_exact(3).map(|rgb| rgb[1] / 255 * 219 + 16);
+    let luma = picture.rgb().chunks_exact(3).map(|rgb| (u32::from(rgb[1]) * 219 / 255 + 16) as u8);
     luma.flat_map(|luma| [luma, 128]).collect()
+}
+
+/// The same as NV12.
+fn nv12(picture: &Picture) -> Vec<u8> {
+    let mut bytes: Vec<u8> = yuyv(picture).into_iter().step_by(2).collect();
+    bytes.resize(bytes.len() * 3 / 2, 128);
+    bytes
 }
 
 fn frame() {
@@ -97,10 +111,12 @@ fn frame() {
     for (width, height) in [(640, 480), (1920, 1080)] {
         let person = seen(&portrait, width, height);
         let nobody = Picture::new(width, height, vec![90; person.rgb().len()]).unwrap();
-        let (jpeg, raw) = (person.to_jpeg(90).unwrap(), yuyv(&person));
+        let jpeg = person.to_jpeg(90).unwrap();
+        let (packed, planes) = (yuyv(&person), nv12(&person));
         let name = |stage: &str| format!("{width}x{height}: {stage}");
         measure(&name("decode MJPG"), || picture::decode(&jpeg, &limits).unwrap());
-        measure(&name("decode YUYV"), || yuv::yuyv(width, height, 2 * width, &raw).unwrap());
+        measure(&name("decode YUYV"), || yuv::yuyv(width, height, 2 * width, &packed).unwrap());
+        measure(&name("decode NV12"), || yuv::nv12(width, height, width, &planes).unwrap());
         let small = measure(&name("resize to 320"), || person.resized(320, 320 * height / width));
         let smaller = measure(&name("resize to 160"), || person.resized(160, 160 * height / width));
         measure(&name("detect at 320"), || analyzer.faces_in_frame(&small).unwrap());
@@ -114,9 +130,14 @@ fn frame() {
             analyzer.portrait(&person, face).unwrap().liveness().unwrap()
         });
         measure(&name("embed"), || analyzer.portrait(&person, face).unwrap().embedding().unwrap());
-        measure(&name("embed and attributes"), || {
+        measure(&name("embed, attributes"), || {
             let portrait = analyzer.portrait(&person, face).unwrap();
             (portrait.embedding().unwrap(), portrait.attributes().unwrap())
+        });
+        measure(&name("quality, liveness, embed, coverings"), || {
+            let portrait = analyzer.portrait(&person, face).unwrap();
+            let seen = (portrait.quality(), portrait.liveness().unwrap());
+            (seen, portrait.embedding().unwrap(), portrait.coverings().unwrap())
         });
     }
 }
