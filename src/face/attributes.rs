@@ -9,7 +9,7 @@
 use super::align::{CROP, View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
-use crate::nn::{Linear, Weights, WeightsError};
+use crate::nn::{Linear, Weights, WeightsError, read};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
@@ -43,8 +43,19 @@ impl Region {
     /// The mean of a map over the region: `[1, channels]`.
     fn mean(&self, map: &Tensor) -> Result<Tensor> {
         let ((top, bottom), (left, right)) = (self.rows, self.columns);
-        let cells = map.narrow(0, top, bottom - top)?.narrow(1, left, right - left)?;
-        cells.mean((0, 1))?.unsqueeze(0)
+        let (_, width, channels) = map.dims3()?;
+        let mut mean = vec![0.0; channels];
+        read(map, |values| {
+            for row in values.chunks_exact(width * channels).take(bottom).skip(top) {
+                for cell in row.chunks_exact(channels).take(right).skip(left) {
+                    mean.iter_mut().zip(cell).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            Ok(())
+        })?;
+        let cells = ((bottom - top) * (right - left)) as f32;
+        mean.iter_mut().for_each(|sum| *sum /= cells);
+        Tensor::from_vec(mean, (1, channels), map.device())
     }
 }
 

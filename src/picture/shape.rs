@@ -50,7 +50,9 @@ impl Picture {
         }
         let stride = self.width as usize * CHANNELS;
         let rows = self.rgb.chunks_exact(stride).skip(y0).take(y1 - y0);
-        let rgb = rows.flat_map(|row| &row[x0 * CHANNELS..x1 * CHANNELS]).copied().collect();
+        // Row by row: an iterator of bytes takes milliseconds, and every aligned crop begins here.
+        let mut rgb = Vec::with_capacity((x1 - x0) * (y1 - y0) * CHANNELS);
+        rows.for_each(|row| rgb.extend_from_slice(&row[x0 * CHANNELS..x1 * CHANNELS]));
         Self::new((x1 - x0) as u32, (y1 - y0) as u32, rgb)
     }
 

@@ -1,11 +1,14 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
 mod accuracy;
+mod bench;
 mod cargo;
 mod cross;
 mod demo;
+mod document;
 mod models;
 mod prerequisites;
+mod python;
 mod reference;
 mod test;
 mod train;
@@ -46,6 +49,12 @@ enum Command {
         #[arg(value_enum)]
         parts: Vec<accuracy::Part>,
     },
+    /// Compare with others
+    Bench {
+        /// With whom
+        #[command(subcommand)]
+        with: bench::With,
+    },
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
     /// Build for ARM with Debian's compiler, where there is no docker for `cross`
@@ -75,6 +84,7 @@ fn main() -> ExitCode {
         Command::TrainAttributes => train::run("attributes").map_err(Into::into),
         Command::TrainRanges => train::run("ranges").map_err(Into::into),
         Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
+        Command::Bench { with } => bench::run(&with).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Cross { target, dist } => {
             let profile = if dist { cross::Profile::Dist } else { cross::Profile::Release };
