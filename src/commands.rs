@@ -178,6 +178,14 @@ pub enum Gallery {
         /// Id of the subject.
         subject_id: String,
     },
+    /// Gives templates of another model the vector that the present one makes of their stored crop.
+    /// Templates of different models are never compared: until then, whoever has no other is not
+    /// recognised. Exit code 1 when some could not be: those subjects are to be enrolled anew.
+    Reindex {
+        /// Change nothing, and say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Enrolls a folder of photographs: one folder a person, or one file a person.
     Import {
         /// The folder; names of folders and files become subject ids.

@@ -214,6 +214,9 @@ fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<E
             set(&mut body, "subject_id", Some(subject_id));
             runtime.block_on(local(&config, "subject/delete", body))
         }
+        Configured::Gallery(Gallery::Reindex { dry_run }) => {
+            runtime.block_on(reindex(&config, dry_run))
+        }
         Configured::Gallery(Gallery::Import { dir }) => {
             let report = runtime.block_on(async {
                 let local = Local::connect(&config).await?;
@@ -313,6 +316,35 @@ async fn audit_list(config: &Config, since: Option<f64>) -> Result<ExitCode, Fai
             None => return Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Embeds stored crops anew, portion by portion, and prints what came of all of them.
+async fn reindex(config: &Config, dry_run: bool) -> Result<ExitCode, Failure> {
+    let gallery = Local::connect(config).await?;
+    let mut reembedded = 0;
+    let mut left: [(&str, Vec<Value>); 3] =
+        [("without_crop", vec![]), ("failed", vec![]), ("not_recognised", vec![])];
+    let mut body = Map::new();
+    set(&mut body, "dry_run", Some(dry_run));
+    loop {
+        let portion = gallery.ask("gallery/reindex", &Value::Object(body.clone())).await?;
+        let Some(done) = portion["reembedded"].as_u64() else { return print(&portion) };
+        reembedded += done;
+        for (name, entries) in &mut left {
+            entries.extend(portion[*name].as_array().into_iter().flatten().cloned());
+        }
+        match portion.get("cursor") {
+            Some(cursor) => set(&mut body, "cursor", Some(cursor.clone())),
+            None => break,
+        }
+    }
+    let complete = left.iter().all(|(_, entries)| entries.is_empty());
+    let mut report = Map::new();
+    set(&mut report, "dry_run", Some(dry_run));
+    set(&mut report, "reembedded", Some(reembedded));
+    left.into_iter().for_each(|(name, entries)| set(&mut report, name, Some(entries)));
+    out(format_args!("{:#}\n", Value::Object(report)))?;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// Writes to standard output; a reader that has left is an error and no panic.

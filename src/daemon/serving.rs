@@ -92,8 +92,11 @@ impl Serving {
             service.attach(camera);
         }
         let open = Arc::downgrade(&gallery);
-        let beginning = outbox.clone();
-        let beginning = tokio::task::spawn_blocking(move || record::started(&beginning));
+        let (outbox_file, gallery_file) = (outbox.clone(), gallery.clone());
+        let beginning = tokio::task::spawn_blocking(move || {
+            record::started(&outbox_file);
+            record::other_models(&gallery_file);
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(scrub::scrub_when_due(gallery.clone()));
         let data_dir = &config.device.data_dir;

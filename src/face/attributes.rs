@@ -79,6 +79,16 @@ impl Attributes {
     pub const NAMES: [&str; 4] = ["sunglasses", "mask", "veil", "hat"];
 }
 
+/// What lies on a face and hides who it is: of the [`Attributes`] those that need no look at the head
+/// around it, which costs as much as the embedding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coverings {
+    /// As [`Attributes::sunglasses`].
+    pub sunglasses: f32,
+    /// As [`Attributes::mask`].
+    pub mask: f32,
+}
+
 /// What the heads read, one vector a head; the training program fits on the same.
 pub struct AttributeFeatures([Tensor; 4]);
 
@@ -106,18 +116,25 @@ impl AttributeHeads {
         ]))
     }
 
-    fn judge(&self, features: &AttributeFeatures) -> Result<Attributes> {
-        let probability = |head: usize| -> Result<f32> {
-            let log_odds =
-                self.0[head].forward(&features.0[head])?.flatten_all()?.to_vec1::<f32>()?;
-            Ok(log_odds.iter().map(|x| 1.0 / (1.0 + (-x).exp())).sum())
-        };
+    /// What the head of that place in [`Attributes::NAMES`] says.
+    fn probability(&self, head: usize, features: &Tensor) -> Result<f32> {
+        let log_odds = self.0[head].forward(features)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(log_odds.iter().map(|x| 1.0 / (1.0 + (-x).exp())).sum())
+    }
+
+    fn judge(&self, AttributeFeatures(features): &AttributeFeatures) -> Result<Attributes> {
         Ok(Attributes {
-            sunglasses: probability(0)?,
-            mask: probability(1)?,
-            veil: probability(2)?,
-            hat: probability(3)?,
+            sunglasses: self.probability(0, &features[0])?,
+            mask: self.probability(1, &features[1])?,
+            veil: self.probability(2, &features[2])?,
+            hat: self.probability(3, &features[3])?,
         })
+    }
+
+    fn judge_face(&self, face: &Trunk) -> Result<Coverings> {
+        let [eyes, mouth] = on_face(face)?;
+        let (sunglasses, mask) = (self.probability(0, &eyes)?, self.probability(1, &mouth)?);
+        Ok(Coverings { sunglasses, mask })
     }
 }
 
@@ -126,6 +143,12 @@ impl Portrait<'_> {
     pub fn attributes(&self) -> std::result::Result<Attributes, FaceError> {
         let features = self.attribute_features()?;
         self.analyzer().attribute_heads().judge(&features).map_err(FaceError::network)
+    }
+
+    /// What covers the face itself; the same values as [`Portrait::attributes`].
+    pub fn coverings(&self) -> std::result::Result<Coverings, FaceError> {
+        let heads = self.analyzer().attribute_heads();
+        heads.judge_face(self.trunk()?).map_err(FaceError::network)
     }
 
     /// What [`Portrait::attributes`] is judged by.
@@ -137,13 +160,19 @@ impl Portrait<'_> {
     }
 }
 
+/// What the heads for sunglasses and masks read.
+fn on_face(face: &Trunk) -> Result<[Tensor; 2]> {
+    let eyes = [EYES.mean(face.middle())?, AROUND_EYES.mean(face.last_map())?];
+    Ok([Tensor::cat(&eyes, 1)?, MOUTH.mean(face.middle())?])
+}
+
 fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
     let regions: Result<Vec<_>> = HEAD_REGIONS.iter().map(|region| region.mean(head)).collect();
     let around = Tensor::cat(&regions?, 1)?;
-    let eyes = [EYES.mean(face.middle())?, AROUND_EYES.mean(face.last_map())?];
+    let [eyes, mouth] = on_face(face)?;
     Ok(AttributeFeatures([
-        Tensor::cat(&eyes, 1)?,
-        MOUTH.mean(face.middle())?,
+        eyes,
+        mouth,
         Tensor::cat(&[&around, &FACE.mean(face.last_map())?], 1)?,
         around,
     ]))

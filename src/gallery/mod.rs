@@ -20,18 +20,20 @@
 //! | `tables.rs` | the tables and their bytes |
 //! | `file.rs` | lock, open, create, scrub |
 //! | `index.rs` | exact search in memory |
+//! | `reindex.rs` | templates of other models get vectors of the present one |
 //! | `error.rs` | what can go wrong |
 
 mod error;
 mod file;
 mod index;
+mod reindex;
 mod subject;
 mod tables;
 
 pub use error::{GalleryError, OpenError};
 pub use subject::{
-    Candidate, EnrolMode, Enrolled, Enrolment, Page, Pose, Scrubbed, Stats, Subject, SubjectChange,
-    TemplateId,
+    Candidate, EnrolMode, Enrolled, Enrolment, Outdated, OutdatedPage, Page, Pose, Scrubbed, Stats,
+    Subject, SubjectChange, TemplateId,
 };
 
 use crate::face::Embedding;
