@@ -179,27 +179,48 @@ impl Map {
 
     /// Gives the planes of a map of values to read.
     pub fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
-        let (storage, _) = self.values.all.storage_and_layout();
-        match (&*storage, self.range) {
-            (Storage::Cpu(CpuStorage::F32(values)), None) => Ok(read(&values[..self.len()])),
-            _ => bail!("the map holds no values"),
-        }
+        self.expect_range(None)?;
+        self.cells(|values| read(&values[..self.len()]))
     }
 
     /// A copy of the values as a tensor `[height, width, channels]`.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        let (height, width, channels) = self.shape;
-        let cells = if self.range.is_some() { &self.bytes.all } else { &self.values.all };
-        let planes = cells.narrow(0, 0, self.len())?;
-        let planes = planes.reshape((self.blocks(), height, width, BLOCK))?;
-        let pixels = planes.permute((1, 2, 0, 3))?.reshape((height, width, ()))?;
-        let pixels = pixels.narrow(2, 0, channels)?.contiguous()?;
-        match self.range {
-            None => Ok(pixels),
+        let values = match self.range {
+            None => self.pixels::<f32>(|value| value)?,
             Some(Range { scale, zero }) => {
-                let scale = f64::from(scale);
-                pixels.to_dtype(f32::DTYPE)?.affine(scale, -scale * f64::from(zero))
+                let zero = f32::from(zero);
+                self.pixels::<u8>(|byte| (f32::from(byte) - zero) * scale)?
             }
+        };
+        Tensor::from_vec(values, self.shape, &Device::Cpu)
+    }
+
+    /// What its cells stand for, pixel after pixel, without what fills up the last plane.
+    fn pixels<T: Element>(&self, value: impl Fn(T) -> f32) -> Result<Vec<f32>> {
+        let (height, width, channels) = self.shape;
+        let mut values = vec![0.0; height * width * channels];
+        let copy = |cells: &[T]| {
+            let planes = cells[..self.len()].chunks_exact((height * width * BLOCK).max(1));
+            for (block, plane) in planes.enumerate() {
+                let first = block * BLOCK;
+                let count = BLOCK.min(channels - first);
+                for (to, from) in values.chunks_exact_mut(channels).zip(plane.chunks_exact(BLOCK)) {
+                    for (to, from) in to[first..first + count].iter_mut().zip(from) {
+                        *to = value(*from);
+                    }
+                }
+            }
+        };
+        self.cells(copy)?;
+        Ok(values)
+    }
+
+    /// Gives the cells to read, whatever they stand for.
+    fn cells<T: Element, R>(&self, read: impl FnOnce(&[T]) -> R) -> Result<R> {
+        let (storage, _) = T::memory(self).storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok(read(storage.as_slice()?)),
+            _ => bail!("a map lies in the processor's memory"),
         }
     }
 }
