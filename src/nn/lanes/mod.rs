@@ -61,7 +61,8 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; sixteen bytes can be read at `from`.
     unsafe fn load_bytes(from: *const i8) -> Self;
-    /// The sum of the sixteen, always in the same order.
+    /// The sum of the sixteen, in the same order on every level: the upper half is added to the lower
+    /// one until one is left.
     /// # Safety
     /// The processor has the level.
     unsafe fn sum(self) -> f32;

@@ -73,7 +73,8 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
     unsafe fn sum(self) -> f32 {
         unsafe {
             let [a, b, c, d] = self.0;
-            vaddvq_f32(vaddq_f32(vaddq_f32(a, b), vaddq_f32(c, d)))
+            let four = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
+            vaddv_f32(vadd_f32(vget_low_f32(four), vget_high_f32(four)))
         }
     }
 
