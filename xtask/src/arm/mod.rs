@@ -37,9 +37,10 @@ const ALL: [&str; 10] = [
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// The library's tests on each processor's best level, two portraits on every level.
+    /// The library's tests on each processor's best level; the shipped networks on two portraits, on
+    /// every level.
     Quick,
-    /// Every test and every portrait on every level.
+    /// Every test and every portrait on every level, with the networks in f32 besides.
     All,
 }
 
@@ -86,8 +87,8 @@ pub enum ArmError {
     },
     /// Nothing to compare with.
     #[error(
-        "this machine has no level whose products and sums are rounded once (x86-64 with AVX2 and \
-         FMA has): what ARM says cannot be compared here"
+        "this machine has no level that fuses a product and a sum (x86-64 with AVX2 and FMA has): what \
+         ARM says cannot be compared here"
     )]
     NoReference,
     /// The emulator that counts printed no count.
