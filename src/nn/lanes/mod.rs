@@ -69,7 +69,7 @@ pub(super) trait Lanes: Copy {
 
     /// Sixteen whole numbers.
     type Sums: Copy;
-    /// Sixteen times four bytes.
+    /// Sixteen times four bytes, in the level's own order; of weights, none is −128.
     type Quads: Copy;
     /// What [`Lanes::same`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
     /// the processor multiplies signed bytes only.
