@@ -208,7 +208,7 @@ impl<'a> Weights<'a> {
         let shape = |found: &str| WeightsError::Shape {
             layer: format!("{layer}.weight"),
             found: found.to_owned(),
-            expected: "Q8_0 with one scale a row".to_owned(),
+            expected: "Q8_0 with one scale a row and weights of -127 to 127".to_owned(),
         };
         let Some(stored) = self.bytes(layer, outputs, padded)? else {
             return Err(shape("another type"));
@@ -219,6 +219,10 @@ impl<'a> Weights<'a> {
                 return Err(shape("several scales in a row"));
             }
             scales.push(row[0]);
+        }
+        // Levels that multiply signed bytes sum two products in 16 bits.
+        if stored.weights.contains(&i8::MIN) {
+            return Err(shape("a weight of -128"));
         }
         let rows = stored.weights.chunks_exact(padded);
         Ok((rows.flat_map(|row| &row[..columns]).copied().collect(), scales))

@@ -1,6 +1,7 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
 mod accuracy;
+mod arm;
 mod bench;
 mod cargo;
 mod cross;
@@ -66,6 +67,16 @@ enum Command {
         #[arg(long)]
         dist: bool,
     },
+    /// Networks, faces and gallery on emulated ARM processors: their tests, and every bit of what the
+    /// networks say as on this machine
+    Arm {
+        /// On every level of every processor, with more tests and portraits
+        #[arg(long)]
+        all: bool,
+        /// Count the instructions of a pass of each network instead
+        #[arg(long, conflicts_with = "all")]
+        count: bool,
+    },
     /// The daemon on an emulated board with a real kernel, checked from outside
     VmTest,
     /// Every test
@@ -89,6 +100,11 @@ fn main() -> ExitCode {
         Command::Cross { target, dist } => {
             let profile = if dist { cross::Profile::Dist } else { cross::Profile::Release };
             cross::run(target, profile).map_err(Into::into)
+        }
+        Command::Arm { count: true, .. } => arm::count().map_err(Into::into),
+        Command::Arm { all, .. } => {
+            let extent = if all { arm::Extent::All } else { arm::Extent::Quick };
+            arm::run(extent).map_err(Into::into)
         }
         Command::VmTest => vm::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),

@@ -51,7 +51,11 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
-        self.0.iter().sum()
+        let mut sums = self.0;
+        for half in [8, 4, 2, 1] {
+            (0..half).for_each(|i| sums[i] += sums[i + half]);
+        }
+        sums[0]
     }
 
     type Sums = [i32; BLOCK];
