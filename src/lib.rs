@@ -18,6 +18,7 @@
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`access`] | the door's judgement on frames | move anything, read a clock |
+//! | [`log`] | lines to standard error, for which nobody waits | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
@@ -35,6 +36,7 @@ pub mod evaluate;
 pub mod face;
 pub mod gallery;
 pub mod import;
+pub mod log;
 pub mod mqtt;
 pub mod nn;
 pub mod outbox;

@@ -8,7 +8,7 @@
 mod terminal;
 
 use doorward::evaluate::FaceChoice;
-use doorward::face::{Analyzer, Attributes};
+use doorward::face::{Analyzer, Attributes, Coverings};
 use doorward::picture::{self, Limits};
 use std::path::Path;
 
@@ -17,7 +17,12 @@ fn attributes(analyzer: &Analyzer, path: &Path) -> Attributes {
     let found = analyzer.detect(&picture).unwrap();
     let upright = found.turned.as_ref().unwrap_or(&picture);
     let face = FaceChoice::Centre.pick(&found.faces, upright).unwrap();
-    analyzer.portrait(upright, face).unwrap().attributes().unwrap()
+    let attributes = analyzer.portrait(upright, face).unwrap().attributes().unwrap();
+    // The door asks for these alone and must hear the same.
+    let Attributes { sunglasses, mask, .. } = attributes;
+    let coverings = analyzer.portrait(upright, face).unwrap().coverings().unwrap();
+    assert_eq!(coverings, Coverings { sunglasses, mask });
+    attributes
 }
 
 fn worn(attributes: &Attributes) -> Vec<&'static str> {

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use terminal::Terminal;
 
-/// Files that `contract_codes.rs` and `contract_applications.rs` check: their answers take more than
-/// a request.
+/// Files that `contract_codes.rs`, `contract_applications.rs` and `contract_quotas.rs` check: their
+/// answers take more than a request.
 const CHECKED_ELSEWHERE: [&str; 8] = [
     "authorization_failed",
     "busy",

@@ -179,34 +179,12 @@ fn f32_embeds_as_onnxruntime_does() {
 #[test]
 fn quantized_embeds_nearly_as_onnxruntime_does() {
     let networks = Networks::load(&root().join("models"));
-    let (folder, reference) = portraits();
-    let worst = cosines(&networks, &folder, &reference)[0];
-    assert!(worst >= 0.99, "portraits: {worst}");
-    if let Some((folder, reference)) = people("quantized_embeds_nearly_as_onnxruntime_does") {
-        let cosines = cosines(&networks, &folder, &reference);
-        println!("quantized against f32: worst {}, median {}", cosines[0], cosines[50]);
-        assert!(cosines[0] >= 0.99, "{}", cosines[0]);
-    }
-}
-
-#[test]
-fn bytes_embed_nearly_as_onnxruntime_does() {
-    let name = "bytes_embed_nearly_as_onnxruntime_does";
-    let file = root().join("target/models-bytes/sface.gguf");
-    let Ok(file) = fs::read(file) else {
-        eprintln!(
-            "SKIPPED {name}: target/models-bytes is not there; `doorward-train ranges` makes it"
-        );
-        return;
-    };
-    let networks = Networks {
-        embedder: Embedder::load(&Weights::read(&file).unwrap()).unwrap(),
-        ..Networks::load(&root().join("models"))
-    };
-    for (folder, reference) in [Some(portraits()), people(name)].iter().flatten() {
+    let people = people("quantized_embeds_nearly_as_onnxruntime_does");
+    for (folder, reference) in [Some(portraits()), people].iter().flatten() {
         let cosines = cosines(&networks, folder, reference);
-        println!("bytes against f32: worst {}, median {}", cosines[0], cosines[cosines.len() / 2]);
-        assert!(cosines[0] >= 0.95, "{}", cosines[0]);
+        let (worst, median) = (cosines[0], cosines[cosines.len() / 2]);
+        println!("quantized against f32: worst {worst}, median {median}");
+        assert!(worst >= 0.97 && median >= 0.99, "worst {worst}, median {median}");
     }
 }
 
@@ -252,7 +230,7 @@ fn quantized_liveness_is_nearly_that_of_f32() {
                 apart.iter().sum::<f32>() / apart.len() as f32,
             );
             println!("{file}: {} faces, worst {worst}, mean {mean}", apart.len());
-            assert!(worst < 0.15 && mean < 0.01, "{file}: worst {worst}, mean {mean}");
+            assert!(worst < 0.3 && mean < 0.03, "{file}: worst {worst}, mean {mean}");
         }
     }
 }

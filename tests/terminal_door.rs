@@ -14,7 +14,7 @@ use doorward::mqtt::Login;
 use rumqttc::v5::MqttOptions;
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Command;
+use std::io::Write;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
@@ -47,17 +47,30 @@ fn prepared(face: &str, groups: &str, more: &str) -> Terminal {
     terminal
 }
 
+/// What happens to the inputs of the simulated board, and `SCRIPT` in the configuration as its file.
+fn script(terminal: &Terminal, script: &str) {
+    let file = terminal.file("script");
+    fs::write(&file, script).unwrap();
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("SCRIPT", file.to_str().unwrap())).unwrap();
+}
+
+/// Every line of the audit log.
+fn record(terminal: &Terminal) -> Vec<Value> {
+    let lines = String::from_utf8(terminal.cli(&["audit", "list"]).stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Waits for a line of the audit log that is as wanted.
 fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
-        let output = terminal.cli(&["audit", "list"]);
-        let lines = String::from_utf8(output.stdout).unwrap();
-        let line = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        if let Some(line) = line.into_iter().find(&wanted) {
-            return line;
+        let lines = record(terminal);
+        if let Some(line) = lines.iter().find(|line| wanted(line)) {
+            return line.clone();
         }
-        assert!(started.elapsed() < PATIENCE, "not recorded:\n{lines}\n{}", terminal.log());
+        assert!(started.elapsed() < PATIENCE, "not recorded:\n{lines:#?}\n{}", terminal.log());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -67,24 +80,56 @@ fn outcome(kind: &str, outcome: &str) -> impl Fn(&Value) -> bool {
     move |line| line["action"] == kind && line["outcome"] == outcome
 }
 
-async fn listener(terminal: &Terminal) -> Asker {
+/// Lets the replay go on until so many decisions have been made, each as wanted, and ends it: the
+/// strike has not moved from the first frame to the last.
+fn stays_shut(terminal: &mut Terminal, kind: &str, name: &str) {
+    const DECISIONS: usize = 4;
+    let decisions = |record: &[Value]| -> Vec<Value> {
+        let of = |line: &&Value| line["action"] == "access" || line["action"] == "spoof";
+        record.iter().filter(of).cloned().collect()
+    };
+    let started = Instant::now();
+    while decisions(&record(terminal)).len() < DECISIONS {
+        assert!(started.elapsed() < PATIENCE, "few decisions:\n{}", terminal.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(terminal.stop());
+    let record = record(terminal);
+    assert!(decisions(&record).iter().all(outcome(kind, name)), "{record:#?}");
+    let moved = |line: &Value| line["action"] == "door" && line["outcome"] != "closed";
+    assert!(!record.iter().any(moved), "{record:#?}");
+    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+}
+
+/// What listens in the house. Nothing that it heard is lost by waiting for something else.
+struct House {
+    asker: Asker,
+    kept: Vec<(String, Value)>,
+}
+
+impl House {
+    /// The first message on a topic that ends so and is as wanted.
+    async fn heard(&mut self, topic: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        let is = |(name, value): &(String, Value)| name.ends_with(topic) && wanted(value);
+        loop {
+            if let Some(place) = self.kept.iter().position(is) {
+                return self.kept.remove(place).1;
+            }
+            assert!(started.elapsed() < PATIENCE, "not heard: {topic}, but {:#?}", self.kept);
+            let message = self.asker.next().await;
+            let name = String::from_utf8(message.topic.to_vec()).unwrap();
+            self.kept.push((name, serde_json::from_slice(&message.payload).unwrap()));
+        }
+    }
+}
+
+async fn listener(terminal: &Terminal) -> House {
     let login = Login::read(&terminal.data_dir()).unwrap();
     let mut options = MqttOptions::new("house", "127.0.0.1", terminal.port());
     options.set_credentials(login.username, login.password.reveal());
-    Asker::connect_with(options, &["doorward/front/event/#", "doorward/front/state/#"]).await
-}
-
-/// The next message on a topic that ends so and is as wanted.
-async fn heard(house: &mut Asker, topic: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let started = Instant::now();
-    loop {
-        assert!(started.elapsed() < PATIENCE, "not heard: {topic}");
-        let message = house.next().await;
-        let value: Value = serde_json::from_slice(&message.payload).unwrap();
-        if message.topic.ends_with(topic.as_bytes()) && wanted(&value) {
-            return value;
-        }
-    }
+    let topics = ["doorward/front/event/#", "doorward/front/state/#"];
+    House { asker: Asker::connect_with(options, &topics).await, kept: Vec::new() }
 }
 
 const LIVENESS_OFF: &str = "[liveness]\npolicy = \"off-for-this-test\"";
@@ -94,15 +139,15 @@ async fn a_resident_is_let_in_and_the_house_hears_of_it() {
     let mut terminal = prepared("obama", "family", LIVENESS_OFF);
     terminal.run();
     let mut house = listener(&terminal).await;
-    let granted = heard(&mut house, "event/access", |event| event["outcome"] == "granted").await;
+    let granted = house.heard("event/access", |event| event["outcome"] == "granted").await;
     assert_eq!(granted["subject_id"], "obama");
     assert!(granted["similarity"].as_f64().unwrap() >= 82.0, "{granted}");
     assert_eq!(granted["door"], "unlocked", "{granted}");
     assert!(granted["reason"].as_str().unwrap().contains("LIVENESS IS OFF"), "{granted}");
     assert!(granted["timings_ms"]["embed"].as_f64().unwrap() > 0.0, "{granted}");
-    heard(&mut house, "event/door", |event| event["outcome"] == "unlocked").await;
-    heard(&mut house, "state/door", |state| state["lock"] == "UNLOCKED").await;
-    heard(&mut house, "event/door", |event| event["outcome"] == "locked").await;
+    house.heard("event/door", |event| event["outcome"] == "unlocked").await;
+    house.heard("state/door", |state| state["lock"] == "UNLOCKED").await;
+    house.heard("event/door", |event| event["outcome"] == "locked").await;
     // No picture, no template, in any event: they are small.
     assert!(granted.to_string().len() < 2000, "{granted}");
 }
@@ -114,7 +159,7 @@ fn a_frozen_portrait_is_a_spoof_once_liveness_is_on() {
     let refused = recorded(&terminal, outcome("spoof", "spoof"));
     assert!(refused["reason"].as_str().unwrap().contains("does not move"), "{refused}");
     assert_eq!(refused.get("subject_id"), None);
-    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+    stays_shut(&mut terminal, "spoof", "spoof");
 }
 
 #[test]
@@ -123,7 +168,7 @@ fn a_stranger_is_nobody_and_the_door_stays_shut() {
     terminal.run();
     let refused = recorded(&terminal, outcome("access", "unknown"));
     assert_eq!(refused.get("subject_id"), None);
-    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+    stays_shut(&mut terminal, "access", "unknown");
 }
 
 #[test]
@@ -133,7 +178,7 @@ fn to_be_enrolled_is_not_to_be_let_in() {
     let denied = recorded(&terminal, outcome("access", "denied"));
     assert_eq!(denied["subject_id"], "obama");
     assert!(denied["reason"].as_str().unwrap().contains("cleaners"), "{denied}");
-    assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
+    stays_shut(&mut terminal, "access", "denied");
 }
 
 #[test]
@@ -157,27 +202,75 @@ fn a_reload_takes_what_can_stand_and_keeps_the_rest() {
 }
 
 #[test]
+fn a_reload_is_no_way_out_of_a_lock_out() {
+    let mut terminal = prepared("biden", "family", LIVENESS_OFF);
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let strict = "[access]\nlockout_after = 1\nlockout_s = 600\nlockout_longest_s = 600";
+    fs::write(&config, text.replace("[access]", strict)).unwrap();
+    terminal.run();
+    let of = |name: &str| record(&terminal).into_iter().filter(outcome("access", name)).count();
+    recorded(&terminal, outcome("access", "locked_out"));
+    terminal.signal("HUP");
+    // Told anew by the next judge, which judges nobody.
+    let started = Instant::now();
+    while of("locked_out") < 2 {
+        assert!(started.elapsed() < PATIENCE, "{}", terminal.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(of("unknown"), 1, "{}", terminal.log());
+    assert!(terminal.stop());
+}
+
+#[test]
 fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
-    let terminal = Terminal::prepare(
+    let mut terminal = Terminal::prepare(
         "[camera]\nsource = \"replay:/nowhere\"\n\
          [door]\nboard = \"pc\"\npulse_ms = 300\nscript = \"SCRIPT\"",
     );
-    let script = terminal.file("script");
-    fs::write(&script, "3s request_to_exit low\n3200ms request_to_exit high\n").unwrap();
-    let config = terminal.file("doorward.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("SCRIPT", script.to_str().unwrap())).unwrap();
+    script(&terminal, "3s request_to_exit low\n3200ms request_to_exit high\n");
     fs::create_dir(terminal.data_dir()).unwrap();
     fs::write(terminal.data_dir().join("gallery.redb"), b"this is no gallery").unwrap();
 
-    let log = fs::File::create(terminal.file("log")).unwrap();
-    let mut daemon = terminal.command().arg("run").stderr(log).spawn().unwrap();
+    terminal.run_logging_to(fs::File::create(terminal.file("log")).unwrap());
     wait_for(&terminal, "until this works only the way out does");
     wait_for(&terminal, "ExitPressed");
     wait_for(&terminal, "Unlocked { by: Exit }");
     wait_for(&terminal, "Relocked");
-    Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
-    assert!(daemon.wait().unwrap().success());
+    assert!(terminal.stop());
+    // It is on record all the same, for when the gallery works again.
+    fs::remove_file(terminal.data_dir().join("gallery.redb")).unwrap();
+    let record = record(&terminal);
+    assert!(record.iter().any(outcome("door", "exit_pressed")), "{record:#?}");
+    assert!(record.iter().any(outcome("door", "locked")), "{record:#?}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_at_the_door() {
+    let mut terminal = Terminal::prepare(
+        "[door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true\nscript = \"SCRIPT\"\n\
+         [log]\nlevel = \"trace\"",
+    );
+    script(&terminal, "3s request_to_exit low\n3200ms request_to_exit high\n");
+    // Full before the daemon writes its first line.
+    let (unread, full) = std::io::pipe().unwrap();
+    let mut stuffing = full.try_clone().unwrap();
+    std::thread::spawn(move || stuffing.write_all(&[b'.'; 1 << 20]));
+    std::thread::sleep(Duration::from_millis(200));
+    terminal.run_logging_to(full);
+    let started = Instant::now();
+    while !terminal.data_dir().join("control.sock").exists() {
+        assert!(started.elapsed() < PATIENCE, "the daemon does not start");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let unlocked = recorded(&terminal, outcome("door", "unlocked"));
+    assert_eq!(unlocked["reason"], "exit");
+    let locked = recorded(&terminal, outcome("door", "locked"));
+    let pulse = locked["time"].as_f64().unwrap() - unlocked["time"].as_f64().unwrap();
+    assert!(pulse < 2.0, "locked after {pulse} s");
+    assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
+    assert!(terminal.stop());
+    drop(unread);
 }
 
 #[test]
@@ -199,6 +292,55 @@ fn a_start_that_failed_is_tried_again_until_it_works() {
     terminal.run();
     watching.join().unwrap();
     assert_eq!(terminal.call("health", &json!({}))["status"], 200);
+}
+
+#[test]
+fn while_the_other_door_is_open_no_face_and_no_command_opens_this_one() {
+    let more = "remote_unlock = true\ninterlock = true\nscript = \"SCRIPT\"";
+    let mut terminal = prepared("obama", "family", &format!("{more}\n{LIVENESS_OFF}"));
+    script(&terminal, "0s interlock high\n3s request_to_exit low\n");
+    terminal.run();
+    let granted = recorded(&terminal, outcome("access", "granted"));
+    assert!(granted["door"].as_str().unwrap().contains("interlock"), "{granted}");
+    let refused = terminal.json(&["unlock", "a parcel"]);
+    assert!(refused["data"]["message"].as_str().unwrap().contains("interlock"), "{refused}");
+    recorded(&terminal, |line| line["outcome"] == "unlocked" && line["reason"] == "exit");
+    recorded(&terminal, |line| line["outcome"] == "not_unlocked" && door_says(line, "remote"));
+    let by_exit = |line: &Value| line["outcome"] != "unlocked" || line["reason"] == "exit";
+    let lines = record(&terminal);
+    assert!(lines.iter().filter(|line| line["action"] == "door").all(by_exit), "{lines:#?}");
+
+    script(&terminal, "0s interlock low\n");
+    terminal.signal("HUP");
+    recorded(&terminal, |line| line["outcome"] == "unlocked" && line["reason"] == "face");
+    assert!(terminal.stop());
+}
+
+fn door_says(line: &Value, by: &str) -> bool {
+    line["reason"]
+        .as_str()
+        .is_some_and(|reason| reason.starts_with(by) && reason.contains("interlock"))
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_pulse_locks_and_is_on_record_without_any_broker() {
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let mut terminal = Terminal::start(&format!(
+        "host = \"127.0.0.1\"\nport = {port}\n\
+         [door]\nboard = \"pc\"\npulse_ms = 30000\nremote_unlock = true"
+    ));
+    assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
+    let stopping = Instant::now();
+    assert!(terminal.stop());
+    assert!(stopping.elapsed() < Duration::from_secs(6), "{:?}", stopping.elapsed());
+    let record = record(&terminal);
+    let place = |wanted: &dyn Fn(&Value) -> bool| record.iter().position(wanted);
+    let unlocked = place(&outcome("door", "unlocked")).unwrap();
+    let locked = place(&outcome("door", "locked"));
+    let stopped = place(&|line| line["action"] == "stop");
+    assert!(Some(unlocked) < locked && locked < stopped, "{record:#?}");
 }
 
 #[test]

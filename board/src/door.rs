@@ -1,12 +1,16 @@
-//! A door: strike, request-to-exit, contact, tamper switch, motion sensor, lamps and buzzer as one
-//! state machine. It is told who was granted and never decides it; it must let people out whatever
+//! A door: strike, request-to-exit, contact, interlock, tamper switch, motion sensor, lamps and buzzer
+//! as one state machine. It is told who was granted and never decides it; it must let people out whatever
 //! else has failed, and must never act on an order that has gone stale.
 //!
 //! An exit asks nobody: no order, no interlock. Pressed while the strike is engaged, it is
 //! remembered, and the strike engages again once the pulse is over, unless the door opened before.
+//!
+//! Everybody else waits for the interlock: while the other door is open the strike stays locked, and
+//! a pulse that lasts is ended when it opens.
 
 use crate::buzzer::{Buzzer, Pattern};
 use crate::contact::{Contact, ContactEvent};
+use crate::interlock::{Interlock, InterlockEvent};
 use crate::lamps::{Lamps, Lit};
 use crate::motion::{Motion, MotionEvent};
 use crate::request_to_exit::RequestToExit;
@@ -48,21 +52,12 @@ pub enum Order {
     Refuse,
 }
 
-/// What a step is told.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Inputs<'a> {
-    /// In the order they were decided.
-    pub orders: &'a [Order],
-    /// Another door of the interlock is open.
-    pub interlock_open: bool,
-}
-
 /// Why an order was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The strike is engaged already.
     Engaged,
-    /// Another door of the interlock is open.
+    /// Another door of the interlock is open, or not known to be closed.
     Interlock,
     /// The order is older than [`FRESH`], or of the future.
     Stale,
@@ -79,6 +74,8 @@ pub enum Part {
     Exit,
     /// The door contact.
     Contact,
+    /// The other door's contact.
+    Interlock,
     /// The tamper switch.
     Tamper,
     /// The PIR sensor.
@@ -110,6 +107,8 @@ pub enum Event {
     ExitPressed,
     /// The contact's.
     Contact(ContactEvent),
+    /// The other door's.
+    Interlock(InterlockEvent),
     /// The tamper switch's.
     Tamper(TamperEvent),
     /// The PIR sensor's.
@@ -139,6 +138,8 @@ pub struct Parts<Output: OutputPin, Input> {
     pub exit: Option<RequestToExit<Input>>,
     /// The door contact.
     pub contact: Option<Contact<Input>>,
+    /// The other door's contact.
+    pub interlock: Option<Interlock<Input>>,
     /// The tamper switch.
     pub tamper: Option<Tamper<Input>>,
     /// The PIR sensor.
@@ -182,6 +183,8 @@ pub struct Door<Line: OutputPin, Output: OutputPin, Input> {
     strike: Strike<Line>,
     parts: Parts<Output, Input>,
     journal: Journal,
+    /// On whose behalf the strike was engaged last.
+    engaged_by: By,
     exit_waits: bool,
     forced: bool,
     held: bool,
@@ -195,6 +198,7 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
             strike,
             parts,
             journal: Journal::default(),
+            engaged_by: By::Exit,
             exit_waits: false,
             forced: false,
             held: false,
@@ -202,23 +206,33 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
         }
     }
 
-    /// Does what is due at `now`, every [`crate::STEP`] or so. Fails at nothing: a pin that fails
-    /// is an event, and the other parts go on.
-    pub fn step(&mut self, now: Duration, inputs: Inputs<'_>) -> Vec<Event> {
+    /// Does what is due at `now`, every [`crate::STEP`] or so, and follows the orders, which are in the
+    /// order in which they were decided. Fails at nothing: a pin that fails is an event, and the other
+    /// parts go on.
+    pub fn step(&mut self, now: Duration, orders: &[Order]) -> Vec<Event> {
         // The pulse first, whatever comes after.
         let relocked = self.strike.step(now);
-        if self.journal.check(Part::Strike, relocked) == Some(true) {
-            self.journal.note(Event::Relocked);
-        }
+        self.relocked(relocked);
         self.watch(now);
+        if self.interlock_is_open() && self.engaged_by != By::Exit {
+            let relocked = self.strike.relock(now);
+            self.relocked(relocked);
+        }
         self.exit(now);
-        for order in inputs.orders {
+        for order in orders {
             match *order {
-                Order::Unlock { by, issued } => self.order(now, by, issued, inputs.interlock_open),
+                Order::Unlock { by, issued } => self.order(now, by, issued),
                 Order::Refuse => self.refuse(now),
             }
         }
         self.signal(now);
+        core::mem::take(&mut self.journal.events)
+    }
+
+    /// Ends the pulse at once, for whoever is about to stop stepping the door.
+    pub fn lock(&mut self, now: Duration) -> Vec<Event> {
+        let relocked = self.strike.relock(now);
+        self.relocked(relocked);
         core::mem::take(&mut self.journal.events)
     }
 
@@ -227,8 +241,18 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
         self.strike.is_engaged()
     }
 
+    fn relocked(&mut self, outcome: Result<bool, Line::Error>) {
+        if self.journal.check(Part::Strike, outcome) == Some(true) {
+            self.journal.note(Event::Relocked);
+        }
+    }
+
+    fn interlock_is_open(&self) -> bool {
+        self.parts.interlock.as_ref().is_some_and(Interlock::is_open)
+    }
+
     fn watch(&mut self, now: Duration) {
-        let Parts { contact, tamper, motion, .. } = &mut self.parts;
+        let Parts { contact, interlock, tamper, motion, .. } = &mut self.parts;
         if let Some(contact) = contact {
             let seen = contact.step(now, self.strike.is_engaged());
             if let Some(event) = self.journal.check(Part::Contact, seen).flatten() {
@@ -240,6 +264,11 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
                 }
                 self.journal.note(Event::Contact(event));
             }
+        }
+        if let Some(interlock) = interlock {
+            let seen = interlock.step(now);
+            let event = self.journal.check(Part::Interlock, seen).flatten();
+            self.journal.events.extend(event.map(Event::Interlock));
         }
         if let Some(tamper) = tamper {
             let seen = tamper.step(now);
@@ -272,12 +301,12 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
         }
     }
 
-    fn order(&mut self, now: Duration, by: By, issued: Duration, interlock_open: bool) {
+    fn order(&mut self, now: Duration, by: By, issued: Duration) {
         let fresh = issued <= now && now.saturating_sub(issued) <= FRESH;
         let refusal = if !fresh {
             Why::Stale
         } else {
-            match self.strike.engage(now, interlock_open) {
+            match self.strike.engage(now, self.interlock_is_open()) {
                 Ok(()) => return self.unlocked(now, by),
                 Err(Refusal::Engaged) => Why::Engaged,
                 Err(Refusal::Interlock) => Why::Interlock,
@@ -295,6 +324,7 @@ impl<Line: OutputPin, Output: OutputPin, Input: InputPin> Door<Line, Output, Inp
     }
 
     fn unlocked(&mut self, now: Duration, by: By) {
+        self.engaged_by = by;
         self.refused_until = Duration::ZERO;
         self.play(now, Pattern::GRANTED);
         self.journal.note(Event::Unlocked { by });

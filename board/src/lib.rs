@@ -14,7 +14,8 @@
 //! *Request-to-exit* is the button inside. The *contact* tells whether the door leaf is open:
 //! *forced* open is open without a grant or an exit, *held* open is open for too long. The *dead
 //! man* is the child process that holds the strike's line, so that it is let go of when the daemon
-//! dies. An *interlock* keeps two doors (a mantrap) from being open at once.
+//! dies. An *interlock* keeps two doors (a mantrap) from being open at once: each
+//! reads the contact of the other.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod contact;
 pub mod deadman;
 mod debounce;
 pub mod door;
+mod interlock;
 mod lamps;
 mod level;
 #[cfg(target_os = "linux")]
@@ -38,7 +40,8 @@ pub mod wiegand;
 pub use buzzer::{Buzzer, Pattern};
 pub use contact::{Contact, ContactEvent, ContactLimits};
 pub use debounce::Debounced;
-pub use door::{Door, Event, Inputs, Order};
+pub use door::{Door, Event, Order};
+pub use interlock::{Interlock, InterlockEvent};
 pub use lamps::{Lamps, Lit};
 pub use level::{Active, ActiveLevel};
 pub use motion::{Motion, MotionEvent};

@@ -6,6 +6,7 @@
 use crate::buzzer::Buzzer;
 use crate::contact::{Contact, ContactLimits};
 use crate::door::Parts;
+use crate::interlock::Interlock;
 use crate::lamps::Lamps;
 use crate::level::{Active, ActiveLevel};
 use crate::motion::Motion;
@@ -36,6 +37,8 @@ pub enum Function {
     RequestToExit,
     /// Input: door contact, active when open.
     Contact,
+    /// Input: contact of another door, active when that is open.
+    Interlock,
     /// Input: tamper switch, active when the housing is open.
     Tamper,
     /// Input: PIR sensor, active on motion.
@@ -48,7 +51,7 @@ pub enum Function {
 
 impl Function {
     /// Every function, in the order of the tables.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Strike,
         Self::Red,
         Self::Green,
@@ -56,6 +59,7 @@ impl Function {
         Self::Buzzer,
         Self::RequestToExit,
         Self::Contact,
+        Self::Interlock,
         Self::Tamper,
         Self::Motion,
         Self::WiegandD0,
@@ -72,6 +76,7 @@ impl Function {
             Self::Buzzer => "buzzer",
             Self::RequestToExit => "request_to_exit",
             Self::Contact => "contact",
+            Self::Interlock => "interlock",
             Self::Tamper => "tamper",
             Self::Motion => "motion",
             Self::WiegandD0 => "wiegand_d0",
@@ -265,7 +270,8 @@ impl Profile {
     }
 
     /// Everything of a door but its strike. A lamp, a buzzer, a contact whose line cannot be had is
-    /// told to `lost` and left out: people must get out without it.
+    /// told to `lost` and left out: people must get out without it. An interlock is told as well and
+    /// not left out: without its line the other door counts as open.
     ///
     /// # Errors
     /// The source's, for request-to-exit alone.
@@ -291,11 +297,17 @@ impl Profile {
                     None
                 })
             });
+        let interlock = self.input(lines, Function::Interlock).map(|pin| pin.map(Interlock::new));
+        let interlock = interlock.unwrap_or_else(|error| {
+            lost(Function::Interlock, error);
+            Some(Interlock::lost())
+        });
         Ok(Parts {
             lamps: Lamps::new(red, green, white),
             buzzer: buzzer.map(Buzzer::new),
             exit,
             contact: contact.map(|pin| Contact::new(pin, limits)),
+            interlock,
             tamper: tamper.map(Tamper::new),
             motion: motion.map(Motion::new),
         })

@@ -5,7 +5,7 @@
 use doorward_board::door::By;
 use doorward_board::profile::{Function, Profile};
 use doorward_board::simulated::Simulated;
-use doorward_board::{ActiveLevel, ContactLimits, Door, Event, Inputs, Lock, Order, Pulse, Strike};
+use doorward_board::{ActiveLevel, ContactLimits, Door, Event, Lock, Order, Pulse, Strike};
 use embedded_hal::digital::PinState;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -33,6 +33,7 @@ fn door(
     impl embedded_hal::digital::InputPin + use<>,
 > {
     let mut profile = Profile::shipped("pc").unwrap();
+    profile.lines.remove(&Function::Interlock);
     profile.lines.get_mut(&Function::Strike).unwrap().active = active;
     let mut lines = board.clone();
     let pin = profile.strike(&mut lines, lock).unwrap().unwrap();
@@ -60,11 +61,11 @@ fn it_is_safe_again_after_the_pulse() {
     for (lock, active, safe) in KINDS {
         let board = Simulated::default();
         let mut door = door(&board, lock, active);
-        door.step(ms(0), Inputs { orders: &unlock(), interlock_open: false });
+        door.step(ms(0), &unlock());
         assert_eq!(board.level("strike"), Some(!safe), "{lock:?} {active:?}");
-        door.step(ms(2999), Inputs::default());
+        door.step(ms(2999), &[]);
         assert_eq!(board.level("strike"), Some(!safe), "{lock:?} {active:?}");
-        let events = door.step(ms(3000), Inputs::default());
+        let events = door.step(ms(3000), &[]);
         assert!(events.contains(&Event::Relocked), "{events:?}");
         assert_eq!(board.level("strike"), Some(safe), "{lock:?} {active:?}");
     }
@@ -75,7 +76,7 @@ fn it_is_safe_when_the_daemon_stops_in_the_middle_of_a_pulse() {
     for (lock, active, safe) in KINDS {
         let board = Simulated::default();
         let mut door = door(&board, lock, active);
-        door.step(ms(0), Inputs { orders: &unlock(), interlock_open: false });
+        door.step(ms(0), &unlock());
         assert_eq!(board.level("strike"), Some(!safe), "{lock:?} {active:?}");
         drop(door);
         assert_eq!(board.level("strike"), Some(safe), "{lock:?} {active:?}");
@@ -88,7 +89,7 @@ fn it_is_safe_when_the_owner_panics_in_the_middle_of_a_pulse() {
         let board = Simulated::default();
         let mut door = door(&board, lock, active);
         let panicked = catch_unwind(AssertUnwindSafe(move || {
-            door.step(ms(0), Inputs { orders: &unlock(), interlock_open: false });
+            door.step(ms(0), &unlock());
             assert!(!door.is_engaged(), "the panic of this test");
         }));
         assert!(panicked.is_err());
@@ -100,10 +101,10 @@ fn it_is_safe_when_the_owner_panics_in_the_middle_of_a_pulse() {
 fn a_door_that_is_stepped_late_relocks_at_the_first_step() {
     let board = Simulated::default();
     let mut door = door(&board, Lock::FailSecure, ActiveLevel::High);
-    door.step(ms(0), Inputs { orders: &unlock(), interlock_open: false });
+    door.step(ms(0), &unlock());
     // An order that came in meanwhile finds the door locked, and too old is too old.
     let orders = [Order::Unlock { by: By::Remote, issued: ms(100) }];
-    let events = door.step(ms(60_000), Inputs { orders: &orders, interlock_open: false });
+    let events = door.step(ms(60_000), &orders);
     assert_eq!(events[0], Event::Relocked);
     assert!(!door.is_engaged());
 }

@@ -28,6 +28,7 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "dead-man", line, lock] => return dead_man(Path::new(line), parse(lock)),
         [_, "daemon", line, lock] => return daemon(Path::new(line), parse(lock)),
+        [_, "hangs", line, _] => return hangs(Path::new(line)),
         _ => {}
     }
     let cases: [Case; 8] = [
@@ -48,6 +49,8 @@ fn main() {
     }
     a_line_that_cannot_be_taken();
     println!("test a_line_that_cannot_be_taken ... ok");
+    a_dead_man_that_hangs();
+    println!("test a_dead_man_that_hangs ... ok");
 }
 
 fn parse(lock: &str) -> Lock {
@@ -78,6 +81,12 @@ fn daemon(line: &Path, lock: Lock) {
     let mut strike = Strike::new(pin, lock, pulse).unwrap();
     strike.engage(Duration::ZERO, false).unwrap();
     println!("engaged");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Role: a dead man that never takes its line, and leaves its process id instead.
+fn hangs(line: &Path) {
+    fs::write(line, std::process::id().to_string()).unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 
@@ -280,4 +289,16 @@ fn a_line_that_cannot_be_taken() {
     command.stderr(Stdio::null());
     let spawned = HeldPin::spawn(command, Lock::FailSecure, Pulse::default());
     assert!(matches!(spawned, Err(SpawnError::NotHeld)));
+}
+
+/// The start says so within a time limit, and leaves no process behind that might take the line later.
+fn a_dead_man_that_hangs() {
+    let wire = Wire::new(Lock::FailSecure);
+    let start = Instant::now();
+    let command = role("hangs", &wire.path, Lock::FailSecure);
+    let spawned = HeldPin::spawn(command, Lock::FailSecure, Pulse::default());
+    assert!(matches!(spawned, Err(SpawnError::Hung(_))));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let id = fs::read_to_string(&wire.path).unwrap();
+    assert!(!Path::new("/proc").join(id).exists(), "it lives on");
 }

@@ -4,7 +4,7 @@
 use super::decision::{Outcome, Reason};
 use super::look::{Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
-use crate::face::{Attributes, Detection};
+use crate::face::{Attributes, Coverings, Detection};
 use crate::picture::Picture;
 use crate::service::Times;
 use crate::service::similarity::{Level, cosine, similarity};
@@ -47,8 +47,8 @@ pub(super) enum Verdict {
     Failed(Outcome, Reason),
 }
 
-/// One of the attributes.
-type Share = fn(&Attributes) -> f32;
+/// One of the coverings.
+type Share = fn(&Coverings) -> f32;
 
 /// Who the last looks agree on.
 struct Agreed<'a> {
@@ -260,7 +260,7 @@ mod tests {
     use crate::face::Liveness;
     use crate::gallery::Candidate;
 
-    const BARE: Attributes = Attributes { sunglasses: 0.1, mask: 0.1, veil: 0.1, hat: 0.1 };
+    const BARE: Coverings = Coverings { sunglasses: 0.1, mask: 0.1 };
 
     /// A look that finds these subjects at these cosines.
     fn look(found: &[(&str, f32)], log_odds: f32) -> Usable {
@@ -397,19 +397,17 @@ mod tests {
     }
 
     #[test]
-    fn sunglasses_and_masks_are_refused_and_hats_are_not() {
+    fn sunglasses_and_masks_are_refused_where_that_is_asked_for() {
         let settings = Settings::default();
         let wearing = |worn| vec![Usable { worn, ..look(ADA, 2.0) }; 3];
         for (worn, what) in [
-            (Attributes { sunglasses: 0.5, ..BARE }, "sunglasses"),
-            (Attributes { mask: f32::NAN, ..BARE }, "mask"),
+            (Coverings { sunglasses: 0.5, ..BARE }, "sunglasses"),
+            (Coverings { mask: f32::NAN, ..BARE }, "mask"),
         ] {
             let verdict = after(wearing(worn), &settings);
             assert_eq!(verdict, Verdict::Failed(Outcome::Obscured, Reason::Covered(what)));
         }
-        let hat = Attributes { hat: 1.0, veil: 1.0, ..BARE };
-        assert_eq!(after(wearing(hat), &settings), Verdict::Recognised("ada".into()));
-        let covered = Attributes { mask: 1.0, ..BARE };
+        let covered = Coverings { mask: 1.0, ..BARE };
         let lenient = Settings { refuse_covered: false, ..settings };
         assert_eq!(after(wearing(covered), &lenient), Verdict::Recognised("ada".into()));
     }

@@ -1,7 +1,7 @@
 //! One look: what the networks say of one face in one frame, each stage timed. A frame whose face is
 //! blurred or dark is not worth the networks.
 
-use crate::face::{Analyzer, Attributes, Detection, FaceError, Liveness};
+use crate::face::{Analyzer, Coverings, Detection, FaceError, Liveness};
 use crate::gallery::{Candidate, Gallery};
 use crate::picture::Picture;
 use crate::service::Times;
@@ -21,7 +21,7 @@ pub(super) enum Look {
 #[derive(Clone, Debug)]
 pub(super) struct Usable {
     /// What covers it.
-    pub worn: Attributes,
+    pub worn: Coverings,
     /// How live it looks; none when liveness is off.
     pub liveness: Option<Liveness>,
     /// The best subject and the next.
@@ -92,7 +92,7 @@ impl Eyes<'_> {
             false => None,
         };
         let embedding = times.stage("embed", || portrait.embedding())?;
-        let worn = times.stage("attributes", || portrait.attributes())?;
+        let worn = times.stage("attributes", || portrait.coverings())?;
         let found = times.stage("search", || self.gallery.search(&embedding, 2));
         Ok(Look::Usable(Usable { worn, liveness, found }))
     }

@@ -25,7 +25,8 @@
 //! | `attempt.rs` | looks to a verdict |
 //! | `rules.rs` | may this subject pass at this time |
 //! | `schedule.rs` | groups and their weekly hours |
-//! | `lockout.rs` | failed attempts |
+//! | `lockout.rs` | failed attempts, over every restart of the judge |
+//! | `turns.rs` | who is judged next, and when again |
 //! | `judge.rs` | all of it in order, frame after frame |
 //! | `decision.rs` | what comes out |
 
@@ -38,9 +39,11 @@ mod rules;
 mod schedule;
 mod settings;
 mod track;
+mod turns;
 
 pub use decision::{Decision, Outcome, Reason};
 pub use judge::Judge;
+pub use lockout::Lockout;
 pub use schedule::{Group, GroupError, Groups};
 pub use settings::{LivenessPolicy, Settings, Unarmed, UnknownPolicy, Zone, ZoneError};
 

@@ -212,6 +212,9 @@ keys! {
         pulse_ms: u32 = 3000;
         /// Seconds after which an open door is an alarm.
         held_open_s: u32 = 30;
+        /// A mantrap: the board's line `interlock` reads the contact of another door. While that is open
+        /// no face and no command opens this one; request-to-exit does.
+        interlock: bool = false;
         /// Bits of a subject's card on the Wiegand lines: 26 or 34.
         wiegand_bits: u8 = 26;
         /// Obey unlock commands that come over the broker. Who sends them needs the permission

@@ -3,8 +3,8 @@
 
 use crate::access::Now;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
@@ -13,10 +13,13 @@ const TIMESYNCD: &str = "/run/systemd/timesync/synchronized";
 /// Between two questions while the answer is no.
 const AGAIN: Duration = Duration::from_secs(15);
 
+/// Where the monotonic time of every clock of this process begins: what is remembered over a reload
+/// stays comparable.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// The clock. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    origin: Instant,
     synchronised: Arc<AtomicBool>,
 }
 
@@ -24,14 +27,15 @@ impl Clock {
     /// A clock that is believed from the start (`trusted`), or once [`Clock::wait`] has found that
     /// it may be.
     pub fn new(trusted: bool) -> Self {
-        Self { origin: Instant::now(), synchronised: Arc::new(AtomicBool::new(trusted)) }
+        LazyLock::force(&ORIGIN);
+        Self { synchronised: Arc::new(AtomicBool::new(trusted)) }
     }
 
     /// The time at an instant, and that of the wall.
     pub fn at(&self, instant: Instant) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
-            monotonic: instant.saturating_duration_since(self.origin),
+            monotonic: instant.saturating_duration_since(*ORIGIN),
             unix: unix.as_secs_f64(),
             synchronised: self.synchronised.load(Ordering::Relaxed),
         }
@@ -82,6 +86,6 @@ mod tests {
         let later = clock.at(Instant::now() + Duration::from_secs(1));
         assert!(first.synchronised && first.unix > 1.7e9);
         assert!(later.monotonic - first.monotonic >= Duration::from_secs(1));
-        assert_eq!(clock.at(clock.origin - Duration::from_secs(5)).monotonic, Duration::ZERO);
+        assert_eq!(clock.at(*ORIGIN - Duration::from_secs(5)).monotonic, Duration::ZERO);
     }
 }

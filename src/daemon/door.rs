@@ -4,6 +4,7 @@
 //! the models, the gallery, the camera and the broker are all dead. A board whose lines cannot be
 //! had is asked for again and again.
 
+use super::happenings::Happenings;
 use super::worker::{Progress, Running, Worker};
 use doorward_board::deadman::{HeldPin, SpawnError};
 use doorward_board::door::{By, FRESH, Part, Why};
@@ -12,8 +13,8 @@ use doorward_board::profile::ProfileError;
 use doorward_board::simulated::{Script, ScriptError, Simulated};
 use doorward_board::wiegand::{Card, CardError, Format, Frame};
 use doorward_board::{
-    ContactEvent, ContactLimits, Door, Event, Inputs, Lock, Order, Profile, Pulse, PulseError,
-    STEP, Strike, TamperEvent,
+    ContactEvent, ContactLimits, Door, Event, InterlockEvent, Lock, Order, Profile, Pulse,
+    PulseError, STEP, Strike, TamperEvent,
 };
 use embedded_hal::digital::{InputPin, OutputPin};
 use serde::Serialize;
@@ -22,14 +23,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// Orders that wait for the next step.
 const ORDERS: usize = 8;
-/// What happened and nobody has recorded yet; beyond it the newest is only logged.
-const HAPPENINGS: usize = 256;
 /// Between two attempts at a board whose lines cannot be had.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long an unlock waits for the door's word: until the order is too old to be followed, so that
@@ -75,6 +74,9 @@ pub enum DoorError {
     /// The pulse.
     #[error("door.pulse_ms: {0}")]
     Pulse(#[from] PulseError),
+    /// No line for what is wished for.
+    #[error("door.interlock: the board {0} has no such line: add [lines.interlock] to its profile")]
+    Interlock(String),
     /// The card's bits.
     #[error("door.wiegand_bits: {0} is neither 26 nor 34")]
     Wiegand(u8),
@@ -90,6 +92,8 @@ pub struct State {
     pub lock: &'static str,
     /// Whether the leaf is open; null without a contact.
     pub open: Option<bool>,
+    /// Whether the other door of the interlock is open; null without one.
+    pub interlock_open: Option<bool>,
     /// Whether the housing is open; null without a switch.
     pub tamper: Option<bool>,
     /// `forced_open`, `held_open`, or null.
@@ -107,7 +111,7 @@ pub enum NotUnlocked {
     #[error("the door is unlocked already")]
     Already,
     /// Another door is open.
-    #[error("another door of the interlock is open; close it first")]
+    #[error("another door of the interlock is open, or its contact cannot be read; close it first")]
     Interlock,
     /// The order came late.
     #[error("the order was too old when its turn came")]
@@ -131,14 +135,6 @@ impl From<Why> for NotUnlocked {
     }
 }
 
-/// What happened, and when.
-pub struct Happening {
-    /// What.
-    pub event: Event,
-    /// By the wall's clock: it may be recorded much later.
-    pub time: SystemTime,
-}
-
 /// An order on its way, and who waits for what became of it.
 struct Waiting {
     order: Order,
@@ -151,7 +147,6 @@ pub struct DoorHandle {
     origin: Instant,
     orders: SyncSender<Waiting>,
     cards: SyncSender<(Card, Instant)>,
-    happenings: Arc<Mutex<Receiver<Happening>>>,
     state: watch::Receiver<State>,
 }
 
@@ -162,19 +157,17 @@ pub struct DoorWorker {
 }
 
 impl DoorWorker {
-    /// Starts the thread.
-    pub fn start(settings: Settings) -> std::io::Result<Self> {
+    /// Starts the thread, which tells `happenings` what it does, to its last act.
+    pub fn start(settings: Settings, happenings: Happenings) -> std::io::Result<Self> {
         let origin = Instant::now();
         let (orders, waiting) = sync_channel(ORDERS);
         let (cards, to_send) = sync_channel(ORDERS);
-        let (happened, happenings) = sync_channel(HAPPENINGS);
         let board = settings.profile.board.clone();
         let (state, seen) = watch::channel(State::unknown(board));
-        let keeper = Keeper { origin, waiting, happened, state, settings };
+        let keeper = Keeper { origin, waiting, happenings, state, settings };
         let cards_of_gpio = Arc::new(Mutex::new(to_send));
         let worker = Worker::start("door", move |running| keeper.keep(running, &cards_of_gpio))?;
-        let happenings = Arc::new(Mutex::new(happenings));
-        let handle = DoorHandle { origin, orders, cards, happenings, state: seen };
+        let handle = DoorHandle { origin, orders, cards, state: seen };
         Ok(Self { handle, worker })
     }
 
@@ -216,12 +209,6 @@ impl DoorHandle {
         Ok(())
     }
 
-    /// The next thing that happened, if one does in so long.
-    pub fn happened(&self, patience: Duration) -> Option<Happening> {
-        let happenings = self.happenings.lock().unwrap_or_else(PoisonError::into_inner);
-        happenings.recv_timeout(patience).ok()
-    }
-
     /// How the door is, and every change of it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
@@ -232,7 +219,7 @@ impl DoorHandle {
 struct Keeper {
     origin: Instant,
     waiting: Receiver<Waiting>,
-    happened: SyncSender<Happening>,
+    happenings: Happenings,
     state: watch::Sender<State>,
     settings: Settings,
 }
@@ -356,6 +343,10 @@ impl Keeper {
         lost: BTreeSet<&'static str>,
         mut tick: impl FnMut(Duration),
     ) {
+        if self.state.borrow().lock == "UNLOCKED" {
+            // A panic in the middle of a pulse locked, and told nobody.
+            self.tell(Event::Relocked);
+        }
         self.state.send_modify(|state| {
             let board = std::mem::take(&mut state.board);
             *state = State { lock: "LOCKED", faults: lost, ..State::unknown(board) };
@@ -365,7 +356,7 @@ impl Keeper {
             tick(now);
             let waiting: Vec<Waiting> = self.waiting.try_iter().take(ORDERS).collect();
             let orders: Vec<Order> = waiting.iter().map(|waiting| waiting.order).collect();
-            let events = door.step(now, Inputs { orders: &orders, interlock_open: false });
+            let events = door.step(now, &orders);
             // Each unlock has one event, in the order in which they were given; exits have theirs.
             let mut words = waiting.into_iter().filter_map(|waiting| waiting.word);
             for event in events {
@@ -384,6 +375,9 @@ impl Keeper {
             }
             std::thread::sleep(STEP);
         }
+        for event in door.lock(self.origin.elapsed()) {
+            self.tell(event);
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -396,20 +390,20 @@ impl Keeper {
             _ => info!(?event, "door"),
         }
         self.state.send_modify(|state| state.follow(&event));
-        if matches!(event, Event::Motion(_)) {
+        // What the other door does is its own terminal's to record.
+        if matches!(event, Event::Motion(_) | Event::Interlock(_)) {
             return;
         }
-        if self.happened.try_send(Happening { event, time: SystemTime::now() }).is_err() {
-            error!("what happens at the door is recorded by nobody but this log");
-        }
+        self.happenings.add(event);
     }
 }
 
 impl State {
     /// Of a door of which nothing is known yet.
     fn unknown(board: String) -> Self {
-        let (open, tamper, alarm, faults) = (None, None, None, BTreeSet::new());
-        Self { lock: "JAMMED", open, tamper, alarm, faults, board }
+        let (open, interlock_open, tamper, alarm) = (None, None, None, None);
+        let faults = BTreeSet::new();
+        Self { lock: "JAMMED", open, interlock_open, tamper, alarm, faults, board }
     }
 
     fn follow(&mut self, event: &Event) {
@@ -422,6 +416,8 @@ impl State {
             }
             Event::Contact(ContactEvent::HeldOpen) => self.alarm = Some("held_open"),
             Event::Contact(ContactEvent::Closed) => (self.open, self.alarm) = (Some(false), None),
+            Event::Interlock(InterlockEvent::Opened) => self.interlock_open = Some(true),
+            Event::Interlock(InterlockEvent::Closed) => self.interlock_open = Some(false),
             Event::Tamper(TamperEvent::Raised) => self.tamper = Some(true),
             Event::Tamper(TamperEvent::Cleared) => self.tamper = Some(false),
             Event::Fault { part, .. } => {
@@ -440,6 +436,7 @@ fn part_name(part: Part) -> &'static str {
         Part::Strike => "strike",
         Part::Exit => "request_to_exit",
         Part::Contact => "contact",
+        Part::Interlock => "interlock",
         Part::Tamper => "tamper",
         Part::Motion => "motion",
         Part::Lamps => "lamps",

@@ -3,7 +3,7 @@
 //!
 //! | worker | ends when |
 //! |---|---|
-//! | door | last: it needs nothing of the others, and lets people out while they are dead |
+//! | door | last: it needs nothing of the others, and lets people out while they are dead; then what it did last is recorded |
 //! | vision threads, behind the service's queue | the service is dropped |
 //! | camera, judgement, chronicle of the door | before the service |
 //! | scrub of the gallery's file, from time to time | with the service |
@@ -17,6 +17,7 @@
 mod clock;
 mod control;
 mod door;
+mod happenings;
 mod local;
 mod record;
 mod scrub;
@@ -29,7 +30,7 @@ mod worker;
 pub use door::DoorError;
 pub use local::{Local, LocalError};
 
-use crate::access::{GroupError, UnknownPolicy, ZoneError};
+use crate::access::{GroupError, Lockout, UnknownPolicy, ZoneError};
 use crate::camera::{self, Camera};
 use crate::config::{Config, ConfigError};
 use crate::face::{Analyzer, FaceError};
@@ -38,13 +39,14 @@ use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, S
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
 use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
-use door::{DoorHandle, DoorWorker};
+use door::DoorWorker;
 use doorward_board::linux::HoldStrikeError;
-use serving::Serving;
+use happenings::Happenings;
+use serving::{Lasting, Serving};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -55,8 +57,11 @@ use watchdog::{Counter, Watchdog};
 const AGAIN: Duration = Duration::from_secs(10);
 /// Between two looks whether files that a stop left open are closed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
-/// How long a stop may take; systemd and people pull the plug on what takes longer.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stop may take, which with what the door did last is five seconds; systemd and people
+/// pull the plug on what takes longer.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// How long the door and the record of what it did last may take.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -204,8 +209,7 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
     // Behind the gallery, whose lock says that nobody else is at work in this folder.
     let applications = Applications::open(&data_dir.join("applications.redb"))?;
-    let outbox = Outbox::open(&data_dir.join("events.redb"), settings::outbox(config))?;
-    let outbox = Arc::new(outbox);
+    let outbox = Arc::new(open_outbox(config)?);
     let parts = service::Parts {
         analyzer: analyzer.clone(),
         gallery: gallery.clone(),
@@ -215,6 +219,10 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
     };
     let service = Arc::new(Service::new(parts, service_settings)?);
     Ok(Opened { service, analyzer, gallery, outbox })
+}
+
+fn open_outbox(config: &Config) -> Result<Outbox, OutboxError> {
+    Outbox::open(&config.device.data_dir.join("events.redb"), settings::outbox(config))
 }
 
 /// The configured camera, being opened; `None`: there is none.
@@ -307,28 +315,25 @@ pub async fn run(
     let mut door = FrontDoor::start(&config)?;
     loop {
         watchdog.watch(door.counter().into_iter().collect());
-        let wish = match Serving::start(&config, door.handle()).await {
+        let (wish, outbox) = match Serving::start(&config, door.lasting()).await {
             Ok(serving) => {
                 watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
                 watchdog::ready();
                 last_good = Some(config.clone());
                 let wish = wish(&mut signals, &read).await;
                 watchdog.watch(door.counter().into_iter().collect());
-                let reason = match &wish {
-                    Wish::Stop(reason) => reason,
-                    Wish::Serve(_) => "reload",
-                };
-                if timeout(STOP_PATIENCE, serving.stop(reason)).await.is_err() {
+                let outbox = serving.outbox();
+                if timeout(STOP_PATIENCE, serving.stop()).await.is_err() {
                     error!("something in work did not end in time and was broken off");
                 }
-                wish
+                (wish, Some(outbox))
             }
             // What was broken off still has the files: it ends by its own time limits.
             Err(error) if error.is_in_use() && last_good.is_some() => {
                 info!("{error}; waiting");
                 tokio::select! {
                     () = sleep(CLOSED_WITHIN) => continue,
-                    wish = wish(&mut signals, &read) => wish,
+                    wish = wish(&mut signals, &read) => (wish, None),
                 }
             }
             Err(error) => {
@@ -338,7 +343,7 @@ pub async fn run(
                     door.change(&config);
                     continue;
                 }
-                if door.handle().is_none() {
+                if door.worker.is_none() {
                     return Err(error);
                 }
                 // People can leave, which is what systemd must not end.
@@ -346,13 +351,20 @@ pub async fn run(
                 error!("{error}; until this works only the way out does");
                 tokio::select! {
                     () = sleep(AGAIN) => continue,
-                    wish = wish(&mut signals, &read) => wish,
+                    wish = wish(&mut signals, &read) => (wish, None),
                 }
             }
         };
         match wish {
-            Wish::Stop(_) => return Ok(()),
+            Wish::Stop(reason) => {
+                door.end(&config, outbox, reason).await;
+                return Ok(());
+            }
             Wish::Serve(next) => {
+                if let Some(outbox) = outbox {
+                    let noted = move || record::stopping(&outbox, "reload");
+                    let _ = timeout(LAST_PATIENCE, tokio::task::spawn_blocking(noted)).await;
+                }
                 config = *next;
                 door.change(&config);
             }
@@ -384,21 +396,29 @@ async fn wish(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigEr
     }
 }
 
-/// The door's worker, and what it was started with.
+/// The door's worker, what it was started with, what happened at it, and what was tried.
 struct FrontDoor {
     settings: Option<door::Settings>,
     worker: Option<DoorWorker>,
+    happenings: Happenings,
+    lockout: Arc<Mutex<Lockout>>,
 }
 
 impl FrontDoor {
     fn start(config: &Config) -> Result<Self, DaemonError> {
         let settings = settings::door(config)?;
-        let worker = settings.clone().map(DoorWorker::start).transpose()?;
-        Ok(Self { settings, worker })
+        let happenings = Happenings::new();
+        let start = |settings| DoorWorker::start(settings, happenings.clone());
+        let worker = settings.clone().map(start).transpose()?;
+        Ok(Self { settings, worker, happenings, lockout: Arc::default() })
     }
 
-    fn handle(&self) -> Option<DoorHandle> {
-        self.worker.as_ref().map(DoorWorker::handle)
+    fn lasting(&self) -> Lasting {
+        Lasting {
+            door: self.worker.as_ref().map(DoorWorker::handle),
+            happenings: self.happenings.clone(),
+            lockout: self.lockout.clone(),
+        }
     }
 
     fn counter(&self) -> Option<Counter> {
@@ -412,12 +432,33 @@ impl FrontDoor {
             Ok(settings) if settings == self.settings => {}
             Ok(settings) => {
                 self.worker = None;
-                match settings.clone().map(DoorWorker::start).transpose() {
+                let start = |settings| DoorWorker::start(settings, self.happenings.clone());
+                match settings.clone().map(start).transpose() {
                     Ok(worker) => (self.worker, self.settings) = (worker, settings),
                     Err(error) => error!("no thread for the door: {error}"),
                 }
             }
             Err(error) => error!("the door stays as it is: {error}"),
+        }
+    }
+
+    /// Locks for good, and records what happened last and that the daemon stops, and why; where nothing
+    /// else has the events open, by itself.
+    async fn end(&mut self, config: &Config, outbox: Option<Arc<Outbox>>, reason: &'static str) {
+        let (worker, happenings, config) =
+            (self.worker.take(), self.happenings.clone(), config.clone());
+        let last = tokio::task::spawn_blocking(move || {
+            drop(worker);
+            match outbox.map_or_else(|| open_outbox(&config).map(Arc::new), Ok) {
+                Ok(outbox) => {
+                    terminal::record_the_rest(&outbox, &happenings);
+                    record::stopping(&outbox, reason);
+                }
+                Err(error) => error!("what happened at the door last is not recorded: {error}"),
+            }
+        });
+        if timeout(LAST_PATIENCE, last).await.is_err() {
+            error!("what happened at the door last was not recorded in time");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What the daemon itself adds to the record: that it starts and stops, what a look at the audit log
-//! finds at a start, and `state/gallery` after every change.
+//! and at the gallery finds at a start, and `state/gallery` after every change.
 
 use crate::gallery::Gallery;
 use crate::mqtt::Publisher;
@@ -24,6 +24,20 @@ pub fn started(outbox: &Outbox) {
     }
     let entry = Entry::new("start", "daemon").with("version", env!("CARGO_PKG_VERSION"));
     told(outbox.audit(entry));
+}
+
+/// Says loudly whether somebody is not recognised because another model made their templates.
+pub fn other_models(gallery: &Gallery) {
+    match gallery.other_models() {
+        Ok(models) if models.is_empty() => {}
+        Ok(models) => tracing::warn!(
+            templates = models.values().sum::<u64>(),
+            models = models.into_keys().collect::<Vec<_>>().join(", "),
+            "templates of other models are in the gallery and are never compared: who has no other \
+             is not recognised; run `doorward gallery reindex`, which embeds their stored crops anew"
+        ),
+        Err(error) => tracing::error!(%error, "the gallery's templates cannot be counted"),
+    }
 }
 
 /// Adds that the daemon stops, and why.

@@ -3,10 +3,11 @@
 use super::clock::Clock;
 use super::control::{self, Control};
 use super::door::DoorHandle;
+use super::happenings::Happenings;
 use super::terminal::{Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
 use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
-use crate::access::Unarmed;
+use crate::access::{Lockout, Unarmed};
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::gallery::Gallery;
@@ -15,7 +16,7 @@ use crate::outbox::Outbox;
 use crate::service::Door;
 use doorward_board::door::By;
 use serde_json::{Value, json};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -41,6 +42,16 @@ pub struct Serving {
     tasks: JoinSet<()>,
 }
 
+/// What outlives a configuration.
+pub struct Lasting {
+    /// The door, if there is one.
+    pub door: Option<DoorHandle>,
+    /// What happens there.
+    pub happenings: Happenings,
+    /// What was tried there.
+    pub lockout: Arc<Mutex<Lockout>>,
+}
+
 /// The door as the service and the house see it.
 struct HouseDoor(DoorHandle);
 
@@ -57,11 +68,11 @@ impl Door for HouseDoor {
 impl Serving {
     /// Starts them all. Should one fail, those that were started end again, and the files are closed
     /// when this returns.
-    pub async fn start(config: &Config, door: Option<DoorHandle>) -> Result<Self, DaemonError> {
-        let house = door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
+    pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
+        let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
         let opened = open_service(config, house)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, door, opened).await;
+        let serving = Self::begin(config, lasting, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -70,7 +81,7 @@ impl Serving {
 
     async fn begin(
         config: &Config,
-        door: Option<DoorHandle>,
+        Lasting { door, happenings, lockout }: Lasting,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -81,8 +92,11 @@ impl Serving {
             service.attach(camera);
         }
         let open = Arc::downgrade(&gallery);
-        let beginning = outbox.clone();
-        let beginning = tokio::task::spawn_blocking(move || record::started(&beginning));
+        let (outbox_file, gallery_file) = (outbox.clone(), gallery.clone());
+        let beginning = tokio::task::spawn_blocking(move || {
+            record::started(&outbox_file);
+            record::other_models(&gallery_file);
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(scrub::scrub_when_due(gallery.clone()));
         let data_dir = &config.device.data_dir;
@@ -106,8 +120,10 @@ impl Serving {
             gallery: gallery.clone(),
             outbox: outbox.clone(),
             door: door.clone(),
+            happenings,
             clock: clock.clone(),
             decisions: decisions.clone(),
+            lockout,
         };
         let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
 
@@ -162,8 +178,13 @@ impl Serving {
         terminal.chain(camera).collect()
     }
 
+    /// Where events go: for what happens after the rest has stopped.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.clone()
+    }
+
     /// Stops them in the order in which they need each other.
-    pub async fn stop(self, reason: &'static str) {
+    pub async fn stop(self) {
         let Self {
             session,
             delivery,
@@ -178,8 +199,7 @@ impl Serving {
         tasks.shutdown().await;
         // Threads that wait for frames and happenings, half a second at most.
         let terminal = tokio::task::spawn_blocking(move || {
-            drop((terminal, camera));
-            record::stopping(&outbox, reason);
+            drop((terminal, camera, outbox));
         });
         tokio::join!(session.stop(), control.stop(), delivery.stop());
         let _ = terminal.await;

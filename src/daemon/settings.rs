@@ -5,6 +5,7 @@ use super::door::{self, DoorError};
 use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::{camera, mqtt, outbox, service};
+use doorward_board::profile::Function;
 use doorward_board::wiegand::Format;
 use doorward_board::{ContactLimits, Lock, Profile, Pulse};
 use std::path::Path;
@@ -121,8 +122,15 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
         true => String::new(),
         false => read(&keys.script)?,
     };
+    let mut profile = profile(&keys.board)?;
+    if !keys.interlock {
+        // Not wired: its pull-up would read as an open door for ever.
+        profile.lines.remove(&Function::Interlock);
+    } else if !profile.lines.contains_key(&Function::Interlock) {
+        return Err(DoorError::Interlock(profile.board));
+    }
     Ok(Some(door::Settings {
-        profile: profile(&keys.board)?,
+        profile,
         profile_name: keys.board.clone(),
         lock: lock(&keys.lock)?,
         pulse: Pulse::new(Duration::from_millis(keys.pulse_ms.into()))?,
@@ -159,4 +167,34 @@ pub fn lock(name: &str) -> Result<Lock, DoorError> {
 fn read(path: &Path) -> Result<String, DoorError> {
     std::fs::read_to_string(path)
         .map_err(|reason| DoorError::File { path: path.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interlock_is_there_when_it_is_wished_for_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let board = |lines: &str| {
+            let file = folder.path().join("board.toml");
+            let head = "board = \"x\"\nchip = \"simulated\"\ntested = \"no\"\n[lines]\n";
+            std::fs::write(&file, format!("{head}{lines}\n")).unwrap();
+            file.to_str().unwrap().to_owned()
+        };
+        let read = |board: String, interlock: bool| {
+            let mut config = Config::default();
+            (config.door.board, config.door.interlock) = (board, interlock);
+            let settings = door(&config).map(Option::unwrap)?;
+            Ok::<_, DoorError>(settings.profile.lines.contains_key(&Function::Interlock))
+        };
+        let wired = "interlock = { line = 26, active = \"high\" }";
+        assert!(read(board(wired), true).unwrap());
+        assert!(!read(board(wired), false).unwrap());
+        assert!(matches!(read(board(""), true), Err(DoorError::Interlock(_))));
+        for shipped in ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano", "pc"] {
+            assert!(read(shipped.to_owned(), true).unwrap(), "{shipped}");
+            assert!(!read(shipped.to_owned(), false).unwrap(), "{shipped}");
+        }
+    }
 }

@@ -5,29 +5,26 @@
 //! card. What cannot be written is said in the log and counted.
 
 use super::clock::Clock;
-use super::door::{DoorHandle, Happening, NotUnlocked};
+use super::door::{DoorHandle, NotUnlocked};
+use super::happenings::Happenings;
 use super::worker::{Progress, Worker};
-use crate::access::{Decision, Judge, Outcome, Settings, Unarmed};
+use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
 use crate::outbox::{Event, Kind, Outbox};
 use doorward_board::door::By;
-use doorward_board::{ContactEvent, Event as DoorEvent, TamperEvent};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 /// How long a worker waits for its next piece of work before it shows that it lives.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A frame older than this is not judged: the person it shows may have gone.
 const STALE: Duration = Duration::from_secs(2);
-
-/// What is recorded later than this after it happened says when that was.
-const LATE: Duration = Duration::from_secs(2);
 
 /// How many decisions ended how.
 #[derive(Debug, Default)]
@@ -56,10 +53,14 @@ pub struct Parts {
     pub outbox: Arc<Outbox>,
     /// The door, if there is one.
     pub door: Option<DoorHandle>,
+    /// What happens there.
+    pub happenings: Happenings,
     /// The time.
     pub clock: Clock,
     /// How decisions ended so far.
     pub decisions: Arc<Decisions>,
+    /// What was tried at this door, also before a reload.
+    pub lockout: Arc<Mutex<Lockout>>,
 }
 
 /// The workers. Dropped, they stop.
@@ -102,7 +103,8 @@ fn judge(
         let Parts { analyzer, gallery, clock, .. } = &parts;
         // Nobody's attempt is honoured once it took longer than anybody is looked at.
         let honoured = STALE.max(settings.patience);
-        let mut judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
+        let (analyzer, gallery) = (analyzer.clone(), gallery.clone());
+        let mut judge = Judge::new(analyzer, gallery, settings.clone(), parts.lockout.clone());
         let mut frames = camera.frames();
         while running.goes_on() {
             let Some(frame) = frames.next(PATIENCE) else { continue };
@@ -200,10 +202,7 @@ impl Parts {
     }
 
     fn record(&self, event: Event) {
-        let what = (event.kind, event.outcome.clone());
-        if let Err(error) = self.outbox.record(event) {
-            error!(event = ?what, "an event is lost: {error}");
-        }
+        record(&self.outbox, event);
     }
 }
 
@@ -224,65 +223,27 @@ fn chronicle(parts: &Parts, camera: Option<&Camera>) -> io::Result<Worker> {
                 let state = states.borrow_and_update().clone();
                 parts.record(of_camera(&state));
             }
-            match &parts.door {
-                Some(door) => {
-                    if let Some(happening) = door.happened(PATIENCE) {
-                        parts.record(of_door(&happening));
-                    }
-                }
-                None => {
-                    let since = Instant::now();
-                    while since.elapsed() < PATIENCE && running.goes_on() {
-                        std::thread::sleep(PATIENCE / 10);
-                    }
-                }
+            if let Some(happening) = parts.happenings.next(PATIENCE) {
+                parts.record(happening.into_event());
             }
         }
     })
 }
 
-fn of_camera(state: &CameraState) -> Event {
-    Event::new(Kind::Camera, state.name(), state.why().unwrap_or_default())
+/// Records what has happened at the door and nobody has recorded yet.
+pub fn record_the_rest(outbox: &Outbox, happenings: &Happenings) {
+    while let Some(happening) = happenings.next(Duration::ZERO) {
+        record(outbox, happening.into_event());
+    }
 }
 
-/// What happened at the door, as an event.
-fn of_door(Happening { event, time }: &Happening) -> Event {
-    let by = |by: &By| match by {
-        By::Face => "face",
-        By::Remote => "remote",
-        By::Exit => "exit",
-    };
-    let (kind, outcome, reason) = match event {
-        DoorEvent::Unlocked { by: who } => (Kind::Door, "unlocked", by(who).to_owned()),
-        DoorEvent::NotUnlocked { by: who, why } => {
-            (Kind::Door, "not_unlocked", format!("{}: {}", by(who), NotUnlocked::from(*why)))
-        }
-        DoorEvent::Relocked => (Kind::Door, "locked", String::new()),
-        DoorEvent::ExitPressed => (Kind::Door, "exit_pressed", String::new()),
-        DoorEvent::Contact(ContactEvent::Opened) => (Kind::Door, "opened", String::new()),
-        DoorEvent::Contact(ContactEvent::Closed) => (Kind::Door, "closed", String::new()),
-        DoorEvent::Contact(ContactEvent::ForcedOpen) => {
-            (Kind::Door, "forced_open", "opened without a grant or an exit".into())
-        }
-        DoorEvent::Contact(ContactEvent::HeldOpen) => {
-            (Kind::Door, "held_open", "open for longer than door.held_open_s".into())
-        }
-        DoorEvent::Tamper(TamperEvent::Raised) => {
-            (Kind::Tamper, "raised", "the housing is open".into())
-        }
-        DoorEvent::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
-        DoorEvent::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
-        DoorEvent::Fault { part, error } => (Kind::Door, "fault", format!("{part:?}: {error}")),
-        DoorEvent::Recovered { part } => (Kind::Door, "recovered", format!("{part:?}")),
-    };
-    let event = Event::new(kind, outcome, reason);
-    // Recorded late, as after a start without a gallery, its own time is not that of the record.
-    match time.elapsed() {
-        Ok(late) if late < LATE => event,
-        _ => {
-            let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            let extra = [("happened".to_owned(), json!(time))].into_iter().collect();
-            Event { extra, ..event }
-        }
+fn record(outbox: &Outbox, event: Event) {
+    let what = (event.kind, event.outcome.clone());
+    if let Err(error) = outbox.record(event) {
+        error!(event = ?what, "an event is lost: {error}");
     }
+}
+
+fn of_camera(state: &CameraState) -> Event {
+    Event::new(Kind::Camera, state.name(), state.why().unwrap_or_default())
 }

@@ -14,7 +14,7 @@ use super::photographs::read;
 use super::rates::rounded;
 use super::{EvaluateError, FaceChoice, photographs};
 use crate::access::{Decision, Groups, Judge, LivenessPolicy, Now, Outcome, Settings};
-use crate::face::{Analyzer, Embedding, FaceError};
+use crate::face::{Analyzer, EMBEDDING_LEN, Embedding, FaceError};
 use crate::gallery::{EnrolMode, Enrolment, Gallery, GalleryError, SubjectChange};
 use crate::picture::{Border, Picture};
 use indicatif::{ProgressBar, ProgressIterator};
@@ -36,6 +36,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const FAR: f32 = 0.6;
 /// How far the photograph is kept around the face, in sizes of its box.
 const AROUND: f32 = 0.7;
+/// Deviation of a frame's noise, in levels.
+const NOISE: f32 = 148.0 / 62.0;
 /// Templates of one resident at most, as `enroll_mode` takes.
 const MOST_TEMPLATES: usize = 5;
 /// The group that everybody enrolled is in.
@@ -47,6 +49,9 @@ pub struct Crowd {
     /// Subjects enrolled: those with several photographs first, all of whose photographs but the
     /// last are enrolled.
     pub enrolled: usize,
+    /// Subjects enrolled besides, each with one random direction for a template: nobody looks like
+    /// them, they are there for the time that searching takes.
+    pub besides: usize,
     /// Approaches of enrolled people.
     pub residents: usize,
     /// Approaches of people who are not enrolled.
@@ -104,7 +109,7 @@ pub fn approaches(
     }
 
     let folder = tempfile::tempdir().map_err(|error| EvaluateError::Approach(error.to_string()))?;
-    let gallery = Arc::new(filled(analyzer, root, &enrolled, folder.path())?);
+    let gallery = Arc::new(filled(analyzer, root, &enrolled, crowd.besides, folder.path())?);
     let settings = settings(crowd.target_fpir)?;
     let progress = ProgressBar::new(walkers.len() as u64);
     let ended = walkers
@@ -112,7 +117,8 @@ pub fn approaches(
         .progress_with(progress)
         .map(|walker| {
             let photograph = alone(analyzer, read(&root.join(walker.path))?)?;
-            let judge = Judge::new(analyzer.clone(), gallery.clone(), settings.clone());
+            let judge =
+                Judge::new(analyzer.clone(), gallery.clone(), settings.clone(), Arc::default());
             Ok(walk(judge, &photograph)?)
         })
         .collect::<Result<Vec<Ended>, EvaluateError>>()?;
@@ -130,11 +136,12 @@ pub(super) fn residents() -> Result<Groups, EvaluateError> {
         .map_err(|error| EvaluateError::Approach(error.to_string()))
 }
 
-/// A gallery of these photographs' faces.
+/// A gallery of these photographs' faces and so many others.
 fn filled(
     analyzer: &Analyzer,
     root: &Path,
     enrolled: &[(&str, &str)],
+    besides: usize,
     folder: &Path,
 ) -> Result<Gallery, EvaluateError> {
     let files: Vec<PathBuf> = enrolled.iter().map(|(_, path)| root.join(path)).collect();
@@ -143,7 +150,12 @@ fn filled(
     })?;
     let faces = enrolled.iter().zip(embeddings);
     let faces = faces.filter_map(|((identity, _), face)| Some(((*identity).to_owned(), face?)));
-    gallery_of(analyzer, faces, folder)
+    let mut noise = Noise(1);
+    let others = (0..besides).filter_map(|other| {
+        let direction: [f32; EMBEDDING_LEN] = std::array::from_fn(|_| noise.next());
+        Some((format!("nobody-{other}"), Embedding::normalized(direction)?))
+    });
+    gallery_of(analyzer, faces.chain(others), folder)
 }
 
 /// A gallery of these subjects' faces in a folder, all of them residents.
@@ -226,18 +238,27 @@ fn frame(photograph: &Picture, step: u32) -> Picture {
         [a, b, centre[0] - a * at[0] - b * at[1], -b, a, centre[1] + b * at[0] - a * at[1]];
     let seen = photograph.warped(&matrix, FRAME.0, FRAME.1, Border::Repeated);
     let light = 1.0 + 0.06 * (phase * 0.4).sin();
-    let mut state = u64::from(step) + 1;
-    let rgb = seen.rgb().iter().map(|&value| {
-        // xorshift64: noise without an order, the same every time.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        // Four bytes that add up to about a normal distribution of 2.4 levels.
-        let noise = state.to_le_bytes()[..4].iter().map(|&byte| f32::from(byte)).sum::<f32>();
-        (f32::from(value) * light + (noise - 510.0) / 62.0).clamp(0.0, 255.0) as u8
-    });
+    let mut noise = Noise(u64::from(step) + 1);
+    let rgb = seen
+        .rgb()
+        .iter()
+        .map(|&value| (f32::from(value) * light + NOISE * noise.next()).clamp(0.0, 255.0) as u8);
     let rgb: Vec<u8> = rgb.collect();
     Picture::new(FRAME.0, FRAME.1, rgb).unwrap_or(seen)
+}
+
+/// xorshift64: noise without an order, the same every time.
+struct Noise(u64);
+
+impl Noise {
+    /// Nearly normally distributed around 0, with a deviation of 1.
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let sum = self.0.to_le_bytes()[..4].iter().map(|&byte| f32::from(byte)).sum::<f32>();
+        (sum - 510.0) / 148.0
+    }
 }
 
 fn summary(gallery: &Gallery, walkers: &[Walker<'_>], ended: &[Ended]) -> Value {

@@ -79,6 +79,9 @@ pub enum Command {
         /// Subjects enrolled.
         #[arg(long, default_value = "1000")]
         enrolled: usize,
+        /// Subjects enrolled besides with random templates, for a gallery of that size.
+        #[arg(long, default_value = "0")]
+        besides: usize,
         /// Approaches of enrolled people.
         #[arg(long, default_value = "300")]
         residents: usize,
@@ -138,8 +141,16 @@ impl Command {
     pub fn run(self, analyzer: Arc<Analyzer>) -> Result<Value, EvaluateError> {
         let analyzer = &analyzer;
         match self {
-            Self::Approaches { root, labels, enrolled, residents, strangers, target_fpir } => {
-                let crowd = Crowd { enrolled, residents, strangers, target_fpir };
+            Self::Approaches {
+                root,
+                labels,
+                enrolled,
+                besides,
+                residents,
+                strangers,
+                target_fpir,
+            } => {
+                let crowd = Crowd { enrolled, besides, residents, strangers, target_fpir };
                 super::approaches(analyzer, &root, &labels, crowd)
             }
             Self::Clips { root, labels, fps } => super::clips(analyzer, &root, &labels, fps),

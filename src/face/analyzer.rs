@@ -5,6 +5,7 @@ use super::detector::without_overlaps;
 use super::{Detection, Detector, Embedder, FaceError, LivenessModel, Portrait};
 use crate::nn::Weights;
 use crate::picture::Picture;
+use std::borrow::Cow;
 
 /// Detections below this score are not faces.
 const MIN_SCORE: f32 = 0.6;
@@ -74,7 +75,7 @@ pub static SHIPPED: ModelFiles<'static> = ModelFiles {
     minifasnet_v1se: include_bytes!("../../models/minifasnet-v1se.gguf"),
     attributes: include_bytes!("../../models/attributes.gguf"),
     liveness: include_bytes!("../../models/liveness.gguf"),
-    model_id: "sface-2021dec-q8_0",
+    model_id: "sface-2021dec-i8",
 };
 
 /// What the detector saw in one picture.
@@ -156,10 +157,12 @@ impl Analyzer {
     /// of the frame's long side. For every frame of a video, where [`Analyzer::detect`] takes its
     /// time to find a face in whatever was sent.
     pub fn faces_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {
-        let mut faces = self.detect_at(frame, SCALES[0])?;
+        let seen = shrunk(frame, SCALES[0]);
+        let mut faces = self.detect_in(&seen, frame, MIN_SCORE)?;
         if faces.is_empty() {
-            // Before the lens a face may be larger than the frame.
-            faces = self.detect_at(frame, SMALLEST_SCALE)?;
+            // Before the lens a face may be larger than the frame. Shrinking a large frame again
+            // would cost more than the network.
+            faces = self.detect_in(&shrunk(&seen, SMALLEST_SCALE), frame, MIN_SCORE)?;
         }
         faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
         Ok(faces)
@@ -213,11 +216,7 @@ impl Analyzer {
 
     /// Faces seen with the picture's long side brought down to `long_side`.
     fn detect_at(&self, picture: &Picture, long_side: u32) -> Result<Vec<Detection>, FaceError> {
-        let present = picture.width().max(picture.height());
-        if present <= long_side {
-            return self.detector.detect(picture, MIN_SCORE);
-        }
-        self.detect_resized(picture, long_side, MIN_SCORE)
+        self.detect_in(&shrunk(picture, long_side), picture, MIN_SCORE)
     }
 
     /// Faces of at least that score seen with the picture's long side brought down or up to
@@ -228,17 +227,21 @@ impl Analyzer {
         long_side: u32,
         min_score: f32,
     ) -> Result<Vec<Detection>, FaceError> {
-        let present = picture.width().max(picture.height());
-        let scaled = |side: u32| {
-            let side = u64::from(side) * u64::from(long_side) / u64::from(present);
-            u32::try_from(side).unwrap_or(long_side).max(1)
-        };
-        let resized = picture.resized(scaled(picture.width()), scaled(picture.height()));
+        self.detect_in(&resized(picture, long_side), picture, min_score)
+    }
+
+    /// Faces of at least that score seen in a picture at another size, in the picture's own pixels.
+    fn detect_in(
+        &self,
+        seen: &Picture,
+        picture: &Picture,
+        min_score: f32,
+    ) -> Result<Vec<Detection>, FaceError> {
         let (horizontal, vertical) = (
-            picture.width() as f32 / resized.width() as f32,
-            picture.height() as f32 / resized.height() as f32,
+            picture.width() as f32 / seen.width() as f32,
+            picture.height() as f32 / seen.height() as f32,
         );
-        let found = self.detector.detect(&resized, min_score)?;
+        let found = self.detector.detect(seen, min_score)?;
         Ok(found.iter().map(|face| face.scaled(horizontal, vertical)).collect())
     }
 
@@ -262,6 +265,24 @@ impl Analyzer {
     pub(super) fn attribute_heads(&self) -> &AttributeHeads {
         &self.attribute_heads
     }
+}
+
+/// The picture with its long side brought down to `long_side`; itself when it is no longer.
+fn shrunk(picture: &Picture, long_side: u32) -> Cow<'_, Picture> {
+    match picture.width().max(picture.height()) <= long_side {
+        true => Cow::Borrowed(picture),
+        false => Cow::Owned(resized(picture, long_side)),
+    }
+}
+
+/// The picture with its long side brought down or up to `long_side`.
+fn resized(picture: &Picture, long_side: u32) -> Picture {
+    let present = picture.width().max(picture.height());
+    let scaled = |side: u32| {
+        let side = u64::from(side) * u64::from(long_side) / u64::from(present);
+        u32::try_from(side).unwrap_or(long_side).max(1)
+    };
+    picture.resized(scaled(picture.width()), scaled(picture.height()))
 }
 
 /// 0 of none.

@@ -9,7 +9,7 @@
 use super::align::{CROP, View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
-use crate::nn::{Linear, Weights, WeightsError};
+use crate::nn::{Linear, Weights, WeightsError, read};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
@@ -43,8 +43,19 @@ impl Region {
     /// The mean of a map over the region: `[1, channels]`.
     fn mean(&self, map: &Tensor) -> Result<Tensor> {
         let ((top, bottom), (left, right)) = (self.rows, self.columns);
-        let cells = map.narrow(0, top, bottom - top)?.narrow(1, left, right - left)?;
-        cells.mean((0, 1))?.unsqueeze(0)
+        let (_, width, channels) = map.dims3()?;
+        let mut mean = vec![0.0; channels];
+        read(map, |values| {
+            for row in values.chunks_exact(width * channels).take(bottom).skip(top) {
+                for cell in row.chunks_exact(channels).take(right).skip(left) {
+                    mean.iter_mut().zip(cell).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            Ok(())
+        })?;
+        let cells = ((bottom - top) * (right - left)) as f32;
+        mean.iter_mut().for_each(|sum| *sum /= cells);
+        Tensor::from_vec(mean, (1, channels), map.device())
     }
 }
 
@@ -66,6 +77,16 @@ impl Attributes {
     pub const WORN: f32 = 0.5;
     /// The names of the heads in `attributes.gguf`, in the order of the fields.
     pub const NAMES: [&str; 4] = ["sunglasses", "mask", "veil", "hat"];
+}
+
+/// What lies on a face and hides who it is: of the [`Attributes`] those that need no look at the head
+/// around it, which costs as much as the embedding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coverings {
+    /// As [`Attributes::sunglasses`].
+    pub sunglasses: f32,
+    /// As [`Attributes::mask`].
+    pub mask: f32,
 }
 
 /// What the heads read, one vector a head; the training program fits on the same.
@@ -95,18 +116,25 @@ impl AttributeHeads {
         ]))
     }
 
-    fn judge(&self, features: &AttributeFeatures) -> Result<Attributes> {
-        let probability = |head: usize| -> Result<f32> {
-            let log_odds =
-                self.0[head].forward(&features.0[head])?.flatten_all()?.to_vec1::<f32>()?;
-            Ok(log_odds.iter().map(|x| 1.0 / (1.0 + (-x).exp())).sum())
-        };
+    /// What the head of that place in [`Attributes::NAMES`] says.
+    fn probability(&self, head: usize, features: &Tensor) -> Result<f32> {
+        let log_odds = self.0[head].forward(features)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(log_odds.iter().map(|x| 1.0 / (1.0 + (-x).exp())).sum())
+    }
+
+    fn judge(&self, AttributeFeatures(features): &AttributeFeatures) -> Result<Attributes> {
         Ok(Attributes {
-            sunglasses: probability(0)?,
-            mask: probability(1)?,
-            veil: probability(2)?,
-            hat: probability(3)?,
+            sunglasses: self.probability(0, &features[0])?,
+            mask: self.probability(1, &features[1])?,
+            veil: self.probability(2, &features[2])?,
+            hat: self.probability(3, &features[3])?,
         })
+    }
+
+    fn judge_face(&self, face: &Trunk) -> Result<Coverings> {
+        let [eyes, mouth] = on_face(face)?;
+        let (sunglasses, mask) = (self.probability(0, &eyes)?, self.probability(1, &mouth)?);
+        Ok(Coverings { sunglasses, mask })
     }
 }
 
@@ -115,6 +143,12 @@ impl Portrait<'_> {
     pub fn attributes(&self) -> std::result::Result<Attributes, FaceError> {
         let features = self.attribute_features()?;
         self.analyzer().attribute_heads().judge(&features).map_err(FaceError::network)
+    }
+
+    /// What covers the face itself; the same values as [`Portrait::attributes`].
+    pub fn coverings(&self) -> std::result::Result<Coverings, FaceError> {
+        let heads = self.analyzer().attribute_heads();
+        heads.judge_face(self.trunk()?).map_err(FaceError::network)
     }
 
     /// What [`Portrait::attributes`] is judged by.
@@ -126,13 +160,19 @@ impl Portrait<'_> {
     }
 }
 
+/// What the heads for sunglasses and masks read.
+fn on_face(face: &Trunk) -> Result<[Tensor; 2]> {
+    let eyes = [EYES.mean(face.middle())?, AROUND_EYES.mean(face.last_map())?];
+    Ok([Tensor::cat(&eyes, 1)?, MOUTH.mean(face.middle())?])
+}
+
 fn features(face: &Trunk, head: &Tensor) -> Result<AttributeFeatures> {
     let regions: Result<Vec<_>> = HEAD_REGIONS.iter().map(|region| region.mean(head)).collect();
     let around = Tensor::cat(&regions?, 1)?;
-    let eyes = [EYES.mean(face.middle())?, AROUND_EYES.mean(face.last_map())?];
+    let [eyes, mouth] = on_face(face)?;
     Ok(AttributeFeatures([
-        Tensor::cat(&eyes, 1)?,
-        MOUTH.mean(face.middle())?,
+        eyes,
+        mouth,
         Tensor::cat(&[&around, &FACE.mean(face.last_map())?], 1)?,
         around,
     ]))

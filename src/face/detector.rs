@@ -215,9 +215,9 @@ impl Detector {
         let [fine, middle, coarse] = levels;
         let between = &mut flow[0];
         self.neck[2].update(coarse, between)?;
-        self.resampler.add_doubled(coarse, middle)?;
+        self.resampler.add_doubled(coarse, middle, self.neck[1].pointwise.input())?;
         self.neck[1].update(middle, between)?;
-        self.resampler.add_doubled(middle, fine)?;
+        self.resampler.add_doubled(middle, fine, self.neck[0].pointwise.input())?;
         self.neck[0].update(fine, between)?;
         let mut found = Vec::new();
         for (head, map) in self.heads.iter().zip(levels) {

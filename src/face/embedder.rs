@@ -147,27 +147,6 @@ impl Embedder {
             .ok_or_else(|| FaceError("the embedding has no direction".into()))
     }
 
-    /// Runs all but the last matrix and shows each layer's output: what its ranges in bytes are chosen
-    /// by.
-    pub fn trace(
-        &self,
-        crop: &Picture,
-        mut show: impl FnMut(&str, &Map) -> Result<()>,
-    ) -> std::result::Result<(), FaceError> {
-        let traced = self.maps.lend(|Maps { pixels, x, between }| {
-            self.stem.forward(crop.into(), pixels, x)?;
-            show("conv_1", x)?;
-            for (number, block) in (2..).zip(&self.blocks) {
-                block.depthwise.forward(x, between)?;
-                show(&format!("conv_{number}.depthwise"), between)?;
-                block.pointwise.forward(between, x)?;
-                show(&format!("conv_{number}.pointwise"), x)?;
-            }
-            Ok(())
-        });
-        traced.map_err(FaceError::network)
-    }
-
     fn up_to_middle(&self, crop: &Picture, maps: &mut Maps) -> Result<()> {
         self.stem.forward(crop.into(), &mut maps.pixels, &mut maps.x)?;
         through(&self.blocks[..MIDDLE], maps)

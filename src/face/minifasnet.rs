@@ -80,8 +80,9 @@ impl Stage {
             block.look(x, wide)?;
             match &self.excitation {
                 Some(excitation) if index + 1 == self.residual.len() => {
-                    block.narrow.forward(&wide[1], next)?;
-                    excitation.forward_plus(x, next, squeezed)?;
+                    let [narrowed, looked] = wide;
+                    block.narrow.forward(looked, narrowed)?;
+                    excitation.forward_plus(narrowed, x, next, squeezed)?;
                 }
                 _ => block.narrow.forward_plus(&wide[1], x, next)?,
             }

@@ -19,7 +19,7 @@ mod quality;
 
 pub use align::{aligned_crop, template_to_picture};
 pub use analyzer::{Analyzer, Faces, ModelFiles, SHIPPED};
-pub use attributes::{AttributeFeatures, Attributes};
+pub use attributes::{AttributeFeatures, Attributes, Coverings};
 pub use detection::Detection;
 pub use detector::Detector;
 pub use embedder::{Embedder, Trunk};

@@ -116,23 +116,24 @@ fn laplacian(luma: &[f32]) -> Vec<f32> {
 
 /// Blurred by a Gaussian; beyond the border its pixels repeat.
 fn blurred(luma: &[f32]) -> Vec<f32> {
-    let radius = (3.0 * COARSE_SIGMA) as i64;
-    let weights: Vec<f32> =
-        (-radius..=radius).map(|d| (-0.5 * (d as f32 / COARSE_SIGMA).powi(2)).exp()).collect();
+    let radius = (3.0 * COARSE_SIGMA) as usize;
+    let away = |tap: usize| (tap as f32 - radius as f32) / COARSE_SIGMA;
+    let weights: Vec<f32> = (0..=2 * radius).map(|tap| (-0.5 * away(tap).powi(2)).exp()).collect();
     let total: f32 = weights.iter().sum();
-    let pass = |from: &[f32], step: usize, line: usize| -> Vec<f32> {
-        (0..SIDE * SIDE)
-            .map(|i| {
-                let (row, at) = (i / SIDE, (i % SIDE) as i64);
-                let tap = |d: i64| (at + d).clamp(0, SIDE as i64 - 1) as usize * step + row * line;
-                let sum: f32 = weights.iter().zip(-radius..).map(|(w, d)| w * from[tap(d)]).sum();
-                sum / total
-            })
-            .collect()
+    // Along the columns, which come out as rows.
+    let pass = |from: &[f32]| -> Vec<f32> {
+        let mut sums = vec![0.0; SIDE * SIDE];
+        for (column, sums) in sums.chunks_exact_mut(SIDE).enumerate() {
+            let at = |i: usize| i.saturating_sub(radius).min(SIDE - 1) * SIDE + column;
+            let line: Vec<f32> = (0..SIDE + 2 * radius).map(|i| from[at(i)]).collect();
+            for (tap, weight) in weights.iter().enumerate() {
+                sums.iter_mut().zip(&line[tap..]).for_each(|(sum, value)| *sum += weight * value);
+            }
+            sums.iter_mut().for_each(|sum| *sum /= total);
+        }
+        sums
     };
-    // The second pass runs along the columns of what the first, read by columns, wrote as rows.
-    let columns = pass(luma, SIDE, 1);
-    pass(&columns, SIDE, 1)
+    pass(&pass(luma))
 }
 
 fn variance(values: &[f32]) -> f32 {

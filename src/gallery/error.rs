@@ -1,6 +1,7 @@
 //! What can go wrong, and what the user can do about it.
 
 use super::tables::SCHEMA;
+use crate::nn::LevelError;
 use std::io;
 use std::path::PathBuf;
 
@@ -54,6 +55,9 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// The processor cannot search as it was told to.
+    #[error(transparent)]
+    Level(#[from] LevelError),
 }
 
 /// An operation was not done; the gallery is as it was.

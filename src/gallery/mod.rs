@@ -20,21 +20,24 @@
 //! | `tables.rs` | the tables and their bytes |
 //! | `file.rs` | lock, open, create, scrub |
 //! | `index.rs` | exact search in memory |
+//! | `reindex.rs` | templates of other models get vectors of the present one |
 //! | `error.rs` | what can go wrong |
 
 mod error;
 mod file;
 mod index;
+mod reindex;
 mod subject;
 mod tables;
 
 pub use error::{GalleryError, OpenError};
 pub use subject::{
-    Candidate, EnrolMode, Enrolled, Enrolment, Page, Pose, Scrubbed, Stats, Subject, SubjectChange,
-    TemplateId,
+    Candidate, EnrolMode, Enrolled, Enrolment, Outdated, OutdatedPage, Page, Pose, Scrubbed, Stats,
+    Subject, SubjectChange, TemplateId,
 };
 
 use crate::face::Embedding;
+use crate::nn::Level;
 use crate::record_file::begin_write;
 use file::{GalleryFile, ScrubbedCopy};
 use index::{Index, is_unit};
@@ -66,8 +69,9 @@ impl Gallery {
     /// Opens the gallery file, or makes it in a folder that exists. Verifies all of it and builds
     /// the index; a file that is refused is left alone.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let level = Level::detect()?;
         let (file, index) = GalleryFile::open(path, |database| {
-            tables::load(&database.begin_read()?, &settings.model_id)
+            tables::load(&database.begin_read()?, &settings.model_id, level)
         })?;
         Ok(Self {
             settings,

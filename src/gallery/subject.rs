@@ -118,6 +118,26 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// A subject that has templates of another model than the one in use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outdated {
+    /// Who.
+    pub subject_id: String,
+    /// These templates, each with its image, if one was kept.
+    pub templates: Vec<(TemplateId, Option<Vec<u8>>)>,
+    /// How many templates of the present model it has beside them.
+    pub comparable: usize,
+}
+
+/// Some subjects that have templates of other models.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutdatedPage {
+    /// In the order of their ids' bytes.
+    pub subjects: Vec<Outdated>,
+    /// The cursor of the page that follows; none on the last. That page may be empty.
+    pub next: Option<String>,
+}
+
 /// One subject found by a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {

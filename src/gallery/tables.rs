@@ -7,6 +7,7 @@ use super::error::GalleryError;
 use super::index::{Index, is_unit};
 use super::subject::{Subject, SubjectChange, TemplateId};
 use crate::face::{EMBEDDING_LEN, Embedding};
+use crate::nn::Level;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -205,8 +206,12 @@ pub(super) fn count_templates(
 }
 
 /// Reads and checks every subject and every template, and gives the index of those of one model.
-pub(super) fn load(read: &ReadTransaction, model_id: &str) -> Result<Index, GalleryError> {
-    let mut index = Index::default();
+pub(super) fn load(
+    read: &ReadTransaction,
+    model_id: &str,
+    level: Level,
+) -> Result<Index, GalleryError> {
+    let mut index = Index::new(level);
     for entry in read.open_table(SUBJECTS)?.iter()? {
         let (id, record) = entry?;
         SubjectRecord::decode(id.value(), record.value())?;

@@ -2,6 +2,7 @@
 
 use super::kernel::{ByteDepthwise, ByteFilters, DepthwiseRows, Filters, Range, Rounding};
 use super::level::Level;
+use super::spans::Watch;
 use super::{Activation, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
@@ -12,6 +13,7 @@ pub struct Depthwise {
     channels: usize,
     stride: usize,
     level: Level,
+    watch: Watch,
 }
 
 enum Arithmetic {
@@ -30,10 +32,8 @@ impl Depthwise {
     ) -> std::result::Result<Self, WeightsError> {
         assert!(matches!(stride, 1 | 2), "a stride of {stride}");
         let bias = weights.bias(layer, channels)?;
-        let ranges =
-            [weights.range(&format!("{layer}.input"))?, weights.range(&format!("{layer}.output"))?];
-        let arithmetic = match ranges {
-            [Some(input), Some(output)] => {
+        let arithmetic = match weights.ranges([layer])? {
+            Some((input, Some(output))) => {
                 let (rows, scales) = weights.byte_rows(layer, channels, 9)?;
                 let rounding = Rounding::new(&scales, &bias, &activation, input, Some(output));
                 let filters = ByteFilters::pack(&rows, input.zero, rounding);
@@ -44,7 +44,8 @@ impl Depthwise {
                 Arithmetic::Values(Filters::pack(&rows, bias, activation))
             }
         };
-        Ok(Self { arithmetic, channels, stride, level: weights.level() })
+        let (level, watch) = (weights.level(), weights.watch(&[layer]));
+        Ok(Self { arithmetic, channels, stride, level, watch })
     }
 
     /// Several layers side by side as one over all their channels, stride 1, no activation.
@@ -60,7 +61,9 @@ impl Depthwise {
         let channels = bias.len();
         let filters = Filters::pack(&rows, bias, Activation::Identity);
         let arithmetic = Arithmetic::Values(filters);
-        Ok(Self { arithmetic, channels, stride: 1, level: weights.level() })
+        let names: Vec<&str> = layers.iter().map(|(layer, _)| layer.as_str()).collect();
+        let (level, watch) = (weights.level(), weights.watch(&names));
+        Ok(Self { arithmetic, channels, stride: 1, level, watch })
     }
 
     /// `y` becomes the filtered `x`, its sides those of `x` divided by the stride, rounded up.
@@ -77,14 +80,15 @@ impl Depthwise {
                 x.expect_range(None)?;
                 y.fill_from(shape, None, x, |output: &mut [f32], input| {
                     self.level.run(DepthwiseRows { input, height, width, stride, filters, output });
-                })
+                })?;
             }
             Arithmetic::Bytes { filters, input, output } => {
                 x.expect_range(Some(*input))?;
                 y.fill_from(shape, Some(*output), x, |output: &mut [u8], input| {
                     self.level.run(ByteDepthwise { input, height, width, stride, filters, output });
-                })
+                })?;
             }
         }
+        self.watch.see(Some(x), y)
     }
 }

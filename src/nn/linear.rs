@@ -35,6 +35,17 @@ impl Module for Linear {
     }
 }
 
+/// Gives the values of a tensor that lies in memory in one piece.
+pub fn read<T>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let (storage, layout) = x.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => {
+            read(&storage.as_slice::<f32>()?[start..end])
+        }
+        _ => bail!("values lie in the processor's memory in one piece"),
+    }
+}
+
 /// A linear layer of one long vector, its weights kept as the file has them: in 8 bits they are a
 /// quarter of what memory must give.
 pub struct Projection {
@@ -70,19 +81,14 @@ impl Projection {
                 linear.forward(&x.reshape((1, ()))?)?.flatten_all()?.to_vec1()
             }
             Stored::Bytes(matrix) => {
-                let x = x.contiguous()?;
-                let (storage, layout) = x.storage_and_layout();
-                let (Storage::Cpu(storage), Some((start, end))) =
-                    (&*storage, layout.contiguous_offsets())
-                else {
-                    bail!("a vector lies in the processor's memory in one piece");
-                };
-                let vector = &storage.as_slice::<f32>()?[start..end];
-                if vector.len() != matrix.columns {
-                    bail!("{} values for {} inputs", vector.len(), matrix.columns);
-                }
                 let mut y = vec![0.0; self.bias.len()];
-                self.level.run(BytesTimes { matrix, vector, output: &mut y });
+                read(&x.contiguous()?, |vector| {
+                    if vector.len() != matrix.columns {
+                        bail!("{} values for {} inputs", vector.len(), matrix.columns);
+                    }
+                    self.level.run(BytesTimes { matrix, vector, output: &mut y });
+                    Ok(())
+                })?;
                 y.iter_mut().zip(&self.bias).for_each(|(y, bias)| *y += bias);
                 Ok(y)
             }

@@ -85,6 +85,16 @@ impl Map {
         self.shape
     }
 
+    /// What its bytes stand for; `None` of values.
+    pub(super) fn range(&self) -> Option<Range> {
+        self.range
+    }
+
+    /// Its bytes, changed in place, stand for something else.
+    pub(super) fn reinterpret(&mut self, range: Range) {
+        self.range = Some(range);
+    }
+
     /// Refuses a map in another form than a layer was made for.
     pub(super) fn expect_range(&self, range: Option<Range>) -> Result<()> {
         if self.range != range {
@@ -131,15 +141,20 @@ impl Map {
     }
 
     /// The map becomes what `fill` makes of `a` and `b`; every cell is to be written.
-    pub(super) fn fill_from_two<Y: Element, X: Element>(
+    pub(super) fn fill_from_two<Y: Element, A: Element, B: Element>(
         &mut self,
         shape: Shape,
         range: Option<Range>,
         (a, b): (&Self, &Self),
-        fill: impl Fn(&mut [Y], &[X], &[X]),
+        fill: impl Fn(&mut [Y], &[A], &[B]),
     ) -> Result<()> {
         self.shaped::<Y>(shape, range)?;
-        self.update_by_two((a, b), fill)
+        let lens = (self.len(), a.len(), b.len());
+        let fill = |y: &mut [Y], a: &[A], b: &[B]| {
+            fill(&mut y[..lens.0], &a[..lens.1], &b[..lens.2]);
+        };
+        let op = Fill::<_, (Y, A, B)>::new(fill);
+        Y::memory(self).inplace_op3(A::memory(a), B::memory(b), &op)
     }
 
     /// Changes the map in place, by `x`.
@@ -153,20 +168,6 @@ impl Map {
         Y::memory(self).inplace_op2(X::memory(x), &Fill::<_, (Y, X)>::new(change))
     }
 
-    /// Changes the map in place, by `a` and `b`.
-    pub(super) fn update_by_two<Y: Element, X: Element>(
-        &mut self,
-        (a, b): (&Self, &Self),
-        change: impl Fn(&mut [Y], &[X], &[X]),
-    ) -> Result<()> {
-        let lens = (self.len(), a.len(), b.len());
-        let change = |y: &mut [Y], a: &[X], b: &[X]| {
-            change(&mut y[..lens.0], &a[..lens.1], &b[..lens.2]);
-        };
-        let op = Fill::<_, (Y, X, X)>::new(change);
-        Y::memory(self).inplace_op3(X::memory(a), X::memory(b), &op)
-    }
-
     /// The map becomes a plain run of `len` values, of which every one is to be written.
     pub(super) fn fill_flat(&mut self, len: usize, fill: impl Fn(&mut [f32])) -> Result<()> {
         self.fill((1, len.div_ceil(BLOCK), BLOCK), |values| {
@@ -178,27 +179,48 @@ impl Map {
 
     /// Gives the planes of a map of values to read.
     pub fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
-        let (storage, _) = self.values.all.storage_and_layout();
-        match (&*storage, self.range) {
-            (Storage::Cpu(CpuStorage::F32(values)), None) => Ok(read(&values[..self.len()])),
-            _ => bail!("the map holds no values"),
-        }
+        self.expect_range(None)?;
+        self.cells(|values| read(&values[..self.len()]))
     }
 
     /// A copy of the values as a tensor `[height, width, channels]`.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        let (height, width, channels) = self.shape;
-        let cells = if self.range.is_some() { &self.bytes.all } else { &self.values.all };
-        let planes = cells.narrow(0, 0, self.len())?;
-        let planes = planes.reshape((self.blocks(), height, width, BLOCK))?;
-        let pixels = planes.permute((1, 2, 0, 3))?.reshape((height, width, ()))?;
-        let pixels = pixels.narrow(2, 0, channels)?.contiguous()?;
-        match self.range {
-            None => Ok(pixels),
+        let values = match self.range {
+            None => self.pixels::<f32>(|value| value)?,
             Some(Range { scale, zero }) => {
-                let scale = f64::from(scale);
-                pixels.to_dtype(f32::DTYPE)?.affine(scale, -scale * f64::from(zero))
+                let zero = f32::from(zero);
+                self.pixels::<u8>(|byte| (f32::from(byte) - zero) * scale)?
             }
+        };
+        Tensor::from_vec(values, self.shape, &Device::Cpu)
+    }
+
+    /// What its cells stand for, pixel after pixel, without what fills up the last plane.
+    fn pixels<T: Element>(&self, value: impl Fn(T) -> f32) -> Result<Vec<f32>> {
+        let (height, width, channels) = self.shape;
+        let mut values = vec![0.0; height * width * channels];
+        let copy = |cells: &[T]| {
+            let planes = cells[..self.len()].chunks_exact((height * width * BLOCK).max(1));
+            for (block, plane) in planes.enumerate() {
+                let first = block * BLOCK;
+                let count = BLOCK.min(channels - first);
+                for (to, from) in values.chunks_exact_mut(channels).zip(plane.chunks_exact(BLOCK)) {
+                    for (to, from) in to[first..first + count].iter_mut().zip(from) {
+                        *to = value(*from);
+                    }
+                }
+            }
+        };
+        self.cells(copy)?;
+        Ok(values)
+    }
+
+    /// Gives the cells to read, whatever they stand for.
+    fn cells<T: Element, R>(&self, read: impl FnOnce(&[T]) -> R) -> Result<R> {
+        let (storage, _) = T::memory(self).storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok(read(storage.as_slice()?)),
+            _ => bail!("a map lies in the processor's memory"),
         }
     }
 }
@@ -251,11 +273,12 @@ impl<Y: Element, X: Element, F: Fn(&mut [Y], &[X])> InplaceOp2 for Fill<F, (Y, X
     }
 }
 
-impl<Y, X, F> InplaceOp3 for Fill<F, (Y, X, X)>
+impl<Y, A, B, F> InplaceOp3 for Fill<F, (Y, A, B)>
 where
     Y: Element,
-    X: Element,
-    F: Fn(&mut [Y], &[X], &[X]),
+    A: Element,
+    B: Element,
+    F: Fn(&mut [Y], &[A], &[B]),
 {
     fn name(&self) -> &'static str {
         "fill-from-two"

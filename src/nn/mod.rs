@@ -9,6 +9,8 @@
 //! ([`Pool`]): warm, it allocates nothing, and the same picture gives the same bits. Operators are
 //! our own because candle's grouped convolution is split, convolved and joined group by group, and
 //! its matrix product asks for pixels in another order than a depthwise filter likes them.
+//!
+//! [`Rows`] are apart from networks: vectors that are found by their product with another.
 
 mod activation;
 mod depthwise;
@@ -20,6 +22,8 @@ mod map;
 mod pointwise;
 mod pool;
 mod resample;
+mod rows;
+mod spans;
 mod stem;
 mod weights;
 mod whole_map;
@@ -28,11 +32,13 @@ pub use activation::Activation;
 pub use depthwise::Depthwise;
 pub use kernel::Range;
 pub use level::{Level, LevelError};
-pub use linear::{Linear, Projection};
+pub use linear::{Linear, Projection, read};
 pub use map::{Bordered, Map};
 pub use pointwise::Pointwise;
 pub use pool::Pool;
 pub use resample::Resampler;
+pub use rows::{Rows, dot};
+pub use spans::Spans;
 pub use stem::{PixelFormat, Pixels, Stem};
 pub use weights::{Weights, WeightsError};
 pub use whole_map::{SqueezeExcite, Squeezed, WholeDepthwise};

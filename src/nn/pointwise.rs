@@ -1,8 +1,10 @@
 //! A 1×1 convolution: the same matrix at every pixel; at a map of one pixel, a linear layer.
 
-use super::kernel::{ByteMatrix, ByteMultiply, Matrix, Multiply, Range, Rounding, Taps};
+use super::kernel::{ByteMatrix, ByteMultiply, Matrix, Multiply, Range, Residual, Rounding, Taps};
 use super::lanes::BLOCK;
 use super::level::Level;
+use super::map::Element;
+use super::spans::Watch;
 use super::{Activation, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
@@ -12,6 +14,7 @@ pub struct Pointwise {
     inputs: usize,
     outputs: usize,
     level: Level,
+    watch: Watch,
 }
 
 enum Arithmetic {
@@ -28,48 +31,67 @@ impl Pointwise {
         outputs: usize,
         activation: Activation,
     ) -> std::result::Result<Self, WeightsError> {
-        let (bias, level) = (weights.bias(layer, outputs)?, weights.level());
-        let Some(input) = weights.range(&format!("{layer}.input"))? else {
-            let rows = weights.rows(layer, outputs, inputs)?;
-            return Ok(Self::pack(&rows, inputs, bias, activation, level));
-        };
-        let output = weights.range(&format!("{layer}.output"))?;
-        let padded = inputs.next_multiple_of(BLOCK);
-        let (rows, scales) = weights.byte_rows(layer, outputs, padded)?;
-        let rounding = Rounding::new(&scales, &bias, &activation, input, output);
-        let matrix = ByteMatrix::pack(&rows, padded, input.zero, rounding);
-        Ok(Self { arithmetic: Arithmetic::Bytes { matrix, input, output }, inputs, outputs, level })
+        Self::load_rows(weights, inputs, &[(layer, outputs)], activation)
     }
 
     /// Several layers over the same input as one, their outputs in the order given. None of them
-    /// has an activation.
+    /// has an activation; in bytes, their output is values.
     pub fn load_side_by_side(
         weights: &Weights<'_>,
         inputs: usize,
         layers: &[(String, usize)],
     ) -> std::result::Result<Self, WeightsError> {
-        let (mut rows, mut bias) = (Vec::new(), Vec::new());
-        for (layer, outputs) in layers {
-            rows.extend(weights.rows(layer, *outputs, inputs)?);
-            bias.extend(weights.bias(layer, *outputs)?);
-        }
-        Ok(Self::pack(&rows, inputs, bias, Activation::Identity, weights.level()))
+        let layers: Vec<_> =
+            layers.iter().map(|(name, outputs)| (name.as_str(), *outputs)).collect();
+        Self::load_rows(weights, inputs, &layers, Activation::Identity)
     }
 
-    fn pack(
-        rows: &[f32],
+    fn load_rows(
+        weights: &Weights<'_>,
         inputs: usize,
-        bias: Vec<f32>,
+        layers: &[(&str, usize)],
         activation: Activation,
-        level: Level,
-    ) -> Self {
-        let (outputs, padded) = (bias.len(), inputs.next_multiple_of(BLOCK));
-        let mut wide = vec![0.0; outputs * padded];
-        for (wide, row) in wide.chunks_exact_mut(padded).zip(rows.chunks_exact(inputs)) {
-            wide[..inputs].copy_from_slice(row);
+    ) -> std::result::Result<Self, WeightsError> {
+        let (mut bias, padded) = (Vec::new(), inputs.next_multiple_of(BLOCK));
+        for (layer, outputs) in layers {
+            bias.extend(weights.bias(layer, *outputs)?);
         }
-        let matrix = Matrix::pack(&wide, padded, bias, activation);
-        Self { arithmetic: Arithmetic::Values(matrix), inputs, outputs, level }
+        let outputs = bias.len();
+        let arithmetic = match weights.ranges(layers.iter().map(|(layer, _)| *layer))? {
+            None => {
+                let mut rows = Vec::new();
+                for (layer, outputs) in layers {
+                    rows.extend(weights.rows(layer, *outputs, inputs)?);
+                }
+                let mut wide = vec![0.0; outputs * padded];
+                for (wide, row) in wide.chunks_exact_mut(padded).zip(rows.chunks_exact(inputs)) {
+                    wide[..inputs].copy_from_slice(row);
+                }
+                Arithmetic::Values(Matrix::pack(&wide, padded, bias, activation))
+            }
+            Some((input, output)) => {
+                let (mut rows, mut scales) = (Vec::new(), Vec::new());
+                for (layer, outputs) in layers {
+                    let (layer_rows, layer_scales) = weights.byte_rows(layer, *outputs, padded)?;
+                    rows.extend(layer_rows);
+                    scales.extend(layer_scales);
+                }
+                let rounding = Rounding::new(&scales, &bias, &activation, input, output);
+                let matrix = ByteMatrix::pack(&rows, padded, input.zero, rounding);
+                Arithmetic::Bytes { matrix, input, output }
+            }
+        };
+        let names: Vec<&str> = layers.iter().map(|(layer, _)| *layer).collect();
+        let (level, watch) = (weights.level(), weights.watch(&names));
+        Ok(Self { arithmetic, inputs, outputs, level, watch })
+    }
+
+    /// What the bytes of the map it reads stand for; `None` if it reads values.
+    pub fn input(&self) -> Option<Range> {
+        match self.arithmetic {
+            Arithmetic::Values(_) => None,
+            Arithmetic::Bytes { input, .. } => Some(input),
+        }
     }
 
     /// `y` becomes the layer's outputs at every pixel of `x`.
@@ -80,39 +102,62 @@ impl Pointwise {
             Arithmetic::Values(matrix) => {
                 x.expect_range(None)?;
                 y.fill_from(shape, None, x, |output: &mut [f32], input| {
-                    self.run(matrix, pixels, input, None, output);
-                })
+                    self.multiply(matrix, pixels, input, None, output);
+                })?;
             }
             Arithmetic::Bytes { matrix, input, output: Some(range) } => {
                 x.expect_range(Some(*input))?;
-                y.fill_from(shape, Some(*range), x, |output: &mut [u8], input| {
-                    self.level.run(ByteMultiply { input, pixels, matrix, residual: None, output });
-                })
+                self.multiply_bytes::<u8>(matrix, Some(*range), x, y)?;
             }
             Arithmetic::Bytes { matrix, input, output: None } => {
                 x.expect_range(Some(*input))?;
-                y.fill_from(shape, None, x, |output: &mut [f32], input| {
-                    self.level.run(ByteMultiply { input, pixels, matrix, residual: None, output });
-                })
+                self.multiply_bytes::<f32>(matrix, None, x, y)?;
             }
         }
+        self.watch.see(Some(x), y)
     }
 
-    /// The same plus `residual`, which has the shape of the result, before the activation; of layers
-    /// that compute in f32.
+    /// The same plus `residual`, which has the shape of the result; in f32 before the activation, in
+    /// bytes of a layer that has none.
     pub fn forward_plus(&self, x: &Map, residual: &Map, y: &mut Map) -> Result<()> {
         let shape = self.shape(x)?;
+        let pixels = shape.0 * shape.1;
         if residual.shape() != shape {
             bail!("a residual of {:?} for {shape:?}", residual.shape());
         }
-        let Arithmetic::Values(matrix) = &self.arithmetic else {
-            bail!("a residual for a layer in bytes");
-        };
-        x.expect_range(None)?;
-        residual.expect_range(None)?;
-        y.fill_from_two(shape, None, (x, residual), |output: &mut [f32], input, residual| {
-            self.run(matrix, shape.0 * shape.1, input, Some(residual), output);
-        })
+        match &self.arithmetic {
+            Arithmetic::Values(matrix) => {
+                x.expect_range(None)?;
+                residual.expect_range(None)?;
+                y.fill_from_two(
+                    shape,
+                    None,
+                    (x, residual),
+                    |output: &mut [f32], input, residual| {
+                        self.multiply(matrix, pixels, input, Some(residual), output);
+                    },
+                )?;
+            }
+            Arithmetic::Bytes { matrix, input, output: Some(output_range) } => {
+                x.expect_range(Some(*input))?;
+                let Some(range) = residual.range() else {
+                    bail!("a residual of values for a layer in bytes");
+                };
+                let line = range.in_steps_of(*output_range);
+                let output_range = Some(*output_range);
+                y.fill_from_two(
+                    shape,
+                    output_range,
+                    (x, residual),
+                    |output: &mut [u8], input, map| {
+                        let residual = Some(Residual { map, line });
+                        self.level.run(ByteMultiply { input, pixels, matrix, residual, output });
+                    },
+                )?;
+            }
+            Arithmetic::Bytes { output: None, .. } => bail!("a residual for values made of bytes"),
+        }
+        self.watch.see(Some(x), y)
     }
 
     fn shape(&self, x: &Map) -> Result<super::map::Shape> {
@@ -123,7 +168,7 @@ impl Pointwise {
         Ok((height, width, self.outputs))
     }
 
-    fn run(
+    fn multiply(
         &self,
         matrix: &Matrix,
         pixels: usize,
@@ -142,5 +187,19 @@ impl Pointwise {
             offset: 0.0,
             output,
         });
+    }
+
+    fn multiply_bytes<T: Element>(
+        &self,
+        matrix: &ByteMatrix,
+        range: Option<Range>,
+        x: &Map,
+        y: &mut Map,
+    ) -> Result<()> {
+        let (height, width, _) = x.shape();
+        let pixels = height * width;
+        y.fill_from((height, width, self.outputs), range, x, |output: &mut [T], input| {
+            self.level.run(ByteMultiply { input, pixels, matrix, residual: None, output });
+        })
     }
 }

@@ -3,6 +3,7 @@
 use super::kernel::{Cell, Matrix, Multiply, Range, Scale, Taps};
 use super::level::Level;
 use super::map::Shape;
+use super::spans::Watch;
 use super::{Activation, Bordered, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
@@ -44,6 +45,7 @@ pub struct Stem {
     /// What it writes, if that is bytes; the matrix is in its steps then.
     output: Option<Range>,
     level: Level,
+    watch: Watch,
 }
 
 impl Stem {
@@ -68,7 +70,8 @@ impl Stem {
             rows.iter_mut().chain(&mut bias).for_each(|value| *value /= scale);
         }
         let matrix = Matrix::pack(&rows, FILTER, bias, activation);
-        Ok(Self { matrix, outputs, stride, format, output, level: weights.level() })
+        let (level, watch) = (weights.level(), weights.watch(&[layer]));
+        Ok(Self { matrix, outputs, stride, format, output, level, watch })
     }
 
     /// Convolves; `between` is overwritten. The result's sides are the picture's, filled up, divided
@@ -96,14 +99,15 @@ impl Stem {
         match self.output {
             None => y.fill_from(shape, None, &between.0, |output: &mut [f32], input| {
                 self.convolve(shape, row_step, 0.0, input, output);
-            }),
+            })?,
             Some(range) => {
                 let offset = range.zero_stored();
                 y.fill_from(shape, Some(range), &between.0, |output: &mut [u8], input| {
                     self.convolve(shape, row_step, offset, input, output);
-                })
+                })?;
             }
         }
+        self.watch.see(None, y)
     }
 
     fn convolve<T: Cell>(

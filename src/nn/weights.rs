@@ -10,6 +10,7 @@
 //! a map in bytes states its range in `{layer}.output`.
 
 use super::kernel::{Q8_0, Range};
+use super::spans::{Spans, Watch};
 use super::{Activation, Level, LevelError};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -47,6 +48,7 @@ pub struct Weights<'a> {
     content: Content,
     file: &'a [u8],
     level: Level,
+    spans: Option<Spans>,
 }
 
 impl<'a> Weights<'a> {
@@ -59,7 +61,17 @@ impl<'a> Weights<'a> {
     /// The same for instructions chosen by the caller.
     pub fn read_for(file: &'a [u8], level: Level) -> Result<Self, WeightsError> {
         let content = Content::read(&mut Cursor::new(file))?;
-        Ok(Self { content, file, level })
+        Ok(Self { content, file, level, spans: None })
+    }
+
+    /// The layers loaded from here on add to `spans` what they read and write. For networks that
+    /// compute in f32.
+    pub fn watched(self, spans: &Spans) -> Self {
+        Self { spans: Some(spans.clone()), ..self }
+    }
+
+    pub(super) fn watch(&self, layers: &[&str]) -> Watch {
+        Watch::new(self.spans.as_ref(), layers)
     }
 
     /// The instructions that the network is to use.
@@ -165,6 +177,25 @@ impl<'a> Weights<'a> {
         Ok(Some(Range { scale, zero: zero as u8 }))
     }
 
+    /// What the bytes stand for that layers over the same input read and, if they do, write: `None`
+    /// where they compute in f32.
+    pub(super) fn ranges<'b>(
+        &self,
+        layers: impl IntoIterator<Item = &'b str>,
+    ) -> Result<Option<(Range, Option<Range>)>, WeightsError> {
+        let mut found: Option<[Option<Range>; 2]> = None;
+        for layer in layers {
+            let of = |end: &str| self.range(&format!("{layer}.{end}"));
+            let ranges = [of("input")?, of("output")?];
+            if found.is_some_and(|found| found != ranges) {
+                let (found, expected) = (format!("{ranges:?}"), format!("{found:?}"));
+                return Err(WeightsError::Shape { layer: layer.to_owned(), found, expected });
+            }
+            found = Some(ranges);
+        }
+        Ok(found.and_then(|[input, output]| Some((input?, output))))
+    }
+
     /// The weights of a layer that computes in bytes: the first `columns` of each row, and a scale a
     /// row.
     pub(super) fn byte_rows(
@@ -177,7 +208,7 @@ impl<'a> Weights<'a> {
         let shape = |found: &str| WeightsError::Shape {
             layer: format!("{layer}.weight"),
             found: found.to_owned(),
-            expected: "Q8_0 with one scale a row".to_owned(),
+            expected: "Q8_0 with one scale a row and weights of -127 to 127".to_owned(),
         };
         let Some(stored) = self.bytes(layer, outputs, padded)? else {
             return Err(shape("another type"));
@@ -188,6 +219,10 @@ impl<'a> Weights<'a> {
                 return Err(shape("several scales in a row"));
             }
             scales.push(row[0]);
+        }
+        // Levels that multiply signed bytes sum two products in 16 bits.
+        if stored.weights.contains(&i8::MIN) {
+            return Err(shape("a weight of -128"));
         }
         let rows = stored.weights.chunks_exact(padded);
         Ok((rows.flat_map(|row| &row[..columns]).copied().collect(), scales))

@@ -1,9 +1,11 @@
 //! Operators that see a whole activation map at once: its weighted sum, and weights a channel that
 //! the map gives itself.
 
-use super::kernel::{Weigh, WholeMap};
+use super::kernel::{Range, Weigh, WholeMap};
 use super::lanes::BLOCK;
 use super::level::Level;
+use super::map::Element;
+use super::spans::Watch;
 use super::{Activation, Map, Pointwise, Weights, WeightsError};
 use candle_core::{Result, bail};
 
@@ -61,7 +63,10 @@ pub struct SqueezeExcite {
     mean: WholeDepthwise,
     squeeze: Pointwise,
     excite: Pointwise,
+    /// What the bytes of its result stand for, if those are bytes.
+    output: Option<Range>,
     level: Level,
+    watch: Watch,
 }
 
 /// What lies between a map and its weights.
@@ -97,12 +102,21 @@ impl SqueezeExcite {
             },
             squeeze: Pointwise::load(weights, &first, channels, hidden, Activation::Relu)?,
             excite: Pointwise::load(weights, &second, hidden, channels, Activation::Identity)?,
+            output: weights.range(&format!("{name}.output"))?,
             level,
+            watch: weights.watch(&[name]),
         })
     }
 
-    /// Weighs the channels of `x` and adds `residual`, which has its shape.
-    pub fn forward_plus(&self, residual: &Map, x: &mut Map, between: &mut Squeezed) -> Result<()> {
+    /// `y` becomes `x`, its channels weighed, plus `residual`, which has its shape. `x` is in values,
+    /// the other two are in values or in bytes.
+    pub fn forward_plus(
+        &self,
+        x: &Map,
+        residual: &Map,
+        y: &mut Map,
+        between: &mut Squeezed,
+    ) -> Result<()> {
         let [means, hidden, weights] = &mut between.0;
         self.mean.forward(x, means)?;
         self.squeeze.forward(means, hidden)?;
@@ -112,13 +126,37 @@ impl SqueezeExcite {
                 *weight = 1.0 / (1.0 + (-x).exp());
             }
         })?;
-        let (height, width, _) = x.shape();
         if residual.shape() != x.shape() {
             bail!("a residual of {:?} for {:?}", residual.shape(), x.shape());
         }
-        residual.expect_range(None)?;
-        x.update_by_two((weights, residual), |map: &mut [f32], weights, plus| {
-            self.level.run(Weigh { map, pixels: height * width, weights, plus });
-        })
+        match (residual.range(), self.output) {
+            (None, None) => {
+                self.weigh::<f32>(x, weights, residual, [1.0, 1.0, 0.0], y)?;
+            }
+            (Some(range), Some(output)) => {
+                let [factor, summand] = range.in_steps_of(output);
+                let line = [1.0 / output.scale, factor, summand + output.zero_stored()];
+                self.weigh::<u8>(x, weights, residual, line, y)?;
+            }
+            ranges => bail!("a residual and a sum of different forms: {ranges:?}"),
+        }
+        self.watch.see(Some(x), y)
+    }
+
+    fn weigh<T: Element>(
+        &self,
+        x: &Map,
+        weights: &Map,
+        residual: &Map,
+        line: [f32; 3],
+        y: &mut Map,
+    ) -> Result<()> {
+        let (height, width, _) = x.shape();
+        let pixels = height * width;
+        weights.read(|weights| {
+            y.fill_from_two(x.shape(), self.output, (x, residual), |output: &mut [T], map, plus| {
+                self.level.run(Weigh { map, pixels, weights, plus, line, output });
+            })
+        })?
     }
 }

@@ -42,11 +42,10 @@ pub fn yuyv(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Pictur
     let mut rgb = room(width, height)?;
     let rows = rgb.chunks_exact_mut(width as usize * 3).zip(bytes.chunks(stride as usize));
     for (to, from) in rows {
-        for (pixels, group) in to.chunks_mut(6).zip(from.chunks_exact(4)) {
-            let (u, v) = (group[1], group[3]);
-            for (pixel, y) in pixels.chunks_exact_mut(3).zip([group[0], group[2]]) {
-                pixel.copy_from_slice(&colour(y, u, v));
-            }
+        for (to, from) in to.chunks_mut(6 * GROUPS).zip(from.chunks(4 * GROUPS)) {
+            let mut groups = [[0; 4]; GROUPS];
+            groups.as_flattened_mut()[..from.len()].copy_from_slice(from);
+            put(to, &groups);
         }
     }
     Picture::new(width, height, rgb)
@@ -60,11 +59,15 @@ pub fn nv12(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Pictur
     let rows = rgb.chunks_exact_mut(width as usize * 3).zip(luma.chunks(stride as usize));
     for (y, (to, luma)) in rows.enumerate() {
         let chroma = chroma.get(y / 2 * stride as usize..)?;
-        for ((pixels, luma), uv) in to.chunks_mut(6).zip(luma.chunks(2)).zip(chroma.chunks_exact(2))
-        {
-            for (pixel, &y) in pixels.chunks_exact_mut(3).zip(luma) {
-                pixel.copy_from_slice(&colour(y, uv[0], uv[1]));
+        let pieces = luma.chunks(2 * GROUPS).zip(chroma.chunks(2 * GROUPS));
+        for (to, (luma, chroma)) in to.chunks_mut(6 * GROUPS).zip(pieces) {
+            let mut groups = [[0; 4]; GROUPS];
+            // The stride holds whole pairs, so a last pixel without a second has U and V as well.
+            let halves = groups.as_flattened_mut().as_chunks_mut::<2>().0;
+            for (half, (&y, &c)) in halves.iter_mut().zip(luma.iter().zip(chroma)) {
+                *half = [y, c];
             }
+            put(to, &groups);
         }
     }
     Picture::new(width, height, rgb)
@@ -88,15 +91,53 @@ fn room(width: u32, height: u32) -> Option<Vec<u8>> {
     Some(vec![0; length])
 }
 
+/// Two neighbouring pixels, which share their chroma: Y0 U Y1 V.
+type Group = [u8; 4];
+
+/// So many groups are converted side by side, each channel in a row of its own: the compiler makes SIMD
+/// instructions of that, of every processor, and four times as fast as of one pixel after the other.
+const GROUPS: usize = 16;
+
+/// Writes the colours of the groups, as many of their pixels as there is room for.
+fn put(to: &mut [u8], groups: &[Group; GROUPS]) {
+    if let Ok(to) = to.try_into() {
+        return convert(groups, to);
+    }
+    let mut all = [0; 6 * GROUPS];
+    convert(groups, &mut all);
+    to.copy_from_slice(&all[..to.len()]);
+}
+
+fn convert(groups: &[Group; GROUPS], rgb: &mut [u8; 6 * GROUPS]) {
+    let mut channels = [[0; GROUPS]; 6];
+    for (at, &[y0, u, y1, v]) in groups.iter().enumerate() {
+        let (first, second) = (colour(y0, u, v), colour(y1, u, v));
+        for channel in 0..3 {
+            channels[channel][at] = first[channel];
+            channels[channel + 3][at] = second[channel];
+        }
+    }
+    for (at, pixels) in rgb.as_chunks_mut::<6>().0.iter_mut().enumerate() {
+        for (value, channel) in pixels.iter_mut().zip(&channels) {
+            *value = channel[at];
+        }
+    }
+}
+
 /// R, G, B of one pixel: BT.601, limited range, in 8-bit fixed point.
 ///
 /// R = 1.164 (Y − 16) + 1.596 (V − 128), G = 1.164 (Y − 16) − 0.391 (U − 128) − 0.813 (V − 128),
 /// B = 1.164 (Y − 16) + 2.018 (U − 128).
+///
+/// Sums that wrap, though none does: those that are checked are not done side by side.
+#[inline]
 fn colour(y: u8, u: u8, v: u8) -> [u8; 3] {
-    let luma = 298 * (i32::from(y) - 16) + 128;
+    let luma = (i32::from(y) - 16).wrapping_mul(298).wrapping_add(128);
     let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-    [luma + 409 * v, luma - 100 * u - 208 * v, luma + 516 * u]
-        .map(|value| (value >> 8).clamp(0, 255) as u8)
+    let red = luma.wrapping_add(v.wrapping_mul(409));
+    let green = luma.wrapping_sub(u.wrapping_mul(100)).wrapping_sub(v.wrapping_mul(208));
+    let blue = luma.wrapping_add(u.wrapping_mul(516));
+    [red, green, blue].map(|value| (value >> 8).clamp(0, 255) as u8)
 }
 
 #[cfg(test)]
@@ -158,6 +199,39 @@ mod tests {
         assert_eq!(nv12_bytes(3, 3, 4), Some(20));
         let picture = nv12(3, 3, 4, &planes).unwrap();
         assert!(picture.rgb().iter().all(|&value| value.abs_diff(128) <= 1));
+    }
+
+    #[test]
+    fn every_pixel_of_every_width_has_its_own_colour() {
+        let mut state = 1u32;
+        let mut noise = |length: usize| -> Vec<u8> {
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            };
+            (0..length).map(|_| next()).collect()
+        };
+        for width in 1..=70u32 {
+            let stride = width.div_ceil(2) * 4 + 5;
+            let (w, s, height) = (width as usize, stride as usize, 3);
+            let bytes = noise(yuyv_bytes(width, height as u32, stride).unwrap());
+            let seen = yuyv(width, height as u32, stride, &bytes).unwrap();
+            for (at, rgb) in seen.rgb().as_chunks::<3>().0.iter().enumerate() {
+                let (row, x) = (&bytes[at / w * s..], at % w);
+                let expected = colour(row[2 * x], row[x / 2 * 4 + 1], row[x / 2 * 4 + 3]);
+                assert_eq!(*rgb, expected, "YUYV {width}, pixel {at}");
+            }
+            let stride = width.div_ceil(2) * 2;
+            let s = stride as usize;
+            let bytes = noise(nv12_bytes(width, height as u32, stride).unwrap());
+            let seen = nv12(width, height as u32, stride, &bytes).unwrap();
+            for (at, rgb) in seen.rgb().as_chunks::<3>().0.iter().enumerate() {
+                let (y, x) = (at / w, at % w);
+                let chroma = &bytes[(height + y / 2) * s + x / 2 * 2..];
+                let expected = colour(bytes[y * s + x], chroma[0], chroma[1]);
+                assert_eq!(*rgb, expected, "NV12 {width}, pixel {at}");
+            }
+        }
     }
 
     #[test]

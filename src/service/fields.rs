@@ -96,6 +96,10 @@ const TABLE: &[Field] = &[
     field("hash", Kind::Text(None), &[AuditVerify]),
     field("since", Kind::Number(Some(0.0)), &[AuditList]),
     field("limit", Kind::Number(Some(100.0)), &[AuditList]),
+    // Templates of other models.
+    field("limit", Kind::Number(Some(20.0)), &[GalleryReindex]),
+    field("cursor", Kind::Text(None), &[GalleryReindex]),
+    field("dry_run", Kind::Bool(Some(false)), &[GalleryReindex]),
 ];
 
 const fn field(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field {

@@ -11,7 +11,7 @@
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
 //! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
-//! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit` | a blocking thread: no flood keeps out who would end it |
+//! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: no flood keeps out who would end it |
 //! | leave on record what was done | `trail` | the same thread |
 //! | name what went wrong | `failure`, `checks` | – |
 //! | seal the answer | `reply` | the caller's task |
@@ -32,11 +32,13 @@ mod failure;
 mod fields;
 mod geometry;
 mod images;
+mod judged;
 mod operation;
 mod payload;
 mod poses;
 mod raw;
 mod recognition;
+mod reindex;
 mod reply;
 mod request;
 mod settings;
@@ -447,6 +449,10 @@ impl Service {
             }
             Valid::Audit(look) => {
                 let work = move || audit::look(trail.outbox(), look);
+                self.turn(local, expires, work).await
+            }
+            Valid::Reindex(portion) => {
+                let work = move || reindex::reindex(&recognizer, &by.sender, &portion);
                 self.turn(local, expires, work).await
             }
             Valid::Health => {

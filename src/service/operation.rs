@@ -44,13 +44,15 @@ pub enum Operation {
     AuditVerify,
     /// Lines of the audit log.
     AuditList,
+    /// Embed stored crops anew for the present model.
+    GalleryReindex,
 }
 
 use Operation::*;
 
 impl Operation {
     /// Every operation, in the order of the contract.
-    pub const ALL: [Operation; 19] = [
+    pub const ALL: [Operation; 20] = [
         Enroll,
         Verify,
         Search,
@@ -70,6 +72,7 @@ impl Operation {
         AppRotate,
         AuditVerify,
         AuditList,
+        GalleryReindex,
     ];
 
     /// The name in the topic, behind `cmd/`.
@@ -94,6 +97,7 @@ impl Operation {
             AppRotate => "app/rotate",
             AuditVerify => "audit/verify",
             AuditList => "audit/list",
+            GalleryReindex => "gallery/reindex",
         }
     }
 
@@ -125,21 +129,31 @@ impl Operation {
             SubjectList | SubjectGet | SubjectUpdate | SubjectDelete => Some(Permission::Subject),
             Unlock => Some(Permission::Unlock),
             Stats | Health | AppCreate | AppList | AppRevoke | AppRotate | AuditVerify
-            | AuditList => None,
+            | AuditList | GalleryReindex => None,
         }
     }
 
     /// Whether only the command line has this operation: who may ask, and who asked, is the business
-    /// of who runs the door. For everybody else it does not exist.
+    /// of who runs the door, and so is its upkeep. For everybody else it does not exist.
     pub(super) fn is_local(self) -> bool {
-        matches!(self, AppCreate | AppList | AppRevoke | AppRotate | AuditVerify | AuditList)
+        matches!(
+            self,
+            AppCreate | AppList | AppRevoke | AppRotate | AuditVerify | AuditList | GalleryReindex
+        )
     }
 
     /// Whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
         matches!(
             self,
-            EnrollMode | SubjectList | Stats | Health | AppList | AuditVerify | AuditList
+            EnrollMode
+                | SubjectList
+                | Stats
+                | Health
+                | AppList
+                | AuditVerify
+                | AuditList
+                | GalleryReindex
         )
     }
 }

@@ -6,6 +6,7 @@ use super::checks::Failed;
 use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
+use super::judged::{Judged, failed, scores};
 use super::operation::Operation;
 use super::reply::Reply;
 use super::request::Sender;
@@ -15,9 +16,7 @@ use super::statistics::Times;
 use super::trail::Trail;
 use super::valid::{Checks, Task};
 use crate::camera::Frame;
-use crate::face::{
-    Analyzer, Attributes, Detection, Embedding, FaceError, Faces, Liveness, Portrait, Quality,
-};
+use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
 use crate::gallery::{Candidate, EnrolMode, Enrolled, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
@@ -89,51 +88,6 @@ impl Sight {
     fn turn(&self) -> Turn {
         let (width, height) = (self.picture.width(), self.picture.height());
         Turn { width, height, rotation: self.faces.rotation }
-    }
-}
-
-/// What was computed of the probe: no more than was asked for.
-#[derive(Default)]
-struct Judged {
-    quality: Option<Quality>,
-    attributes: Option<Attributes>,
-    /// With its probability of 0 to 100 before this camera.
-    liveness: Option<(Liveness, f32)>,
-}
-
-/// The probability from which on a face is live.
-pub(super) const LIVE: f32 = 50.0;
-
-/// The block `liveness` of an answer.
-pub(super) fn liveness_block(probability: f32) -> Value {
-    // Cut off, not rounded: what is shown as 50 is live.
-    let shown = (f64::from(probability) * 100.0).floor() / 100.0;
-    json!({ "status": probability >= LIVE, "probability": format!("{shown:.2}") })
-}
-
-impl Judged {
-    /// The blocks of the answer.
-    fn blocks(&self, reply: &mut Reply) {
-        if let Some(quality) = self.quality {
-            let Quality { blur, dark, grayscale, .. } = quality;
-            reply.insert(
-                "image_quality",
-                json!({ "blur": blur, "dark": dark, "grayscale": grayscale }),
-            );
-        }
-        if let Some(worn) = self.attributes {
-            let on = |probability: f32| probability >= Attributes::WORN;
-            reply.insert(
-                "attributes",
-                json!({
-                    "sunglasses_on": on(worn.sunglasses), "mask_on": on(worn.mask),
-                    "veil_on": on(worn.veil), "hat_on": on(worn.hat)
-                }),
-            );
-        }
-        if let Some((_, probability)) = self.liveness {
-            reply.insert("liveness", liveness_block(probability));
-        }
     }
 }
 
@@ -413,23 +367,6 @@ pub(super) fn not_enrolled(error: GalleryError) -> Failure {
     }
 }
 
-/// Step 10.
-fn failed(checks: &Checks, operation: Operation, judged: &Judged, nface: usize) -> Failed {
-    // search reports grayscale and never fails on it; nothing fails on a veil or a hat.
-    let gray_counts = operation != Operation::Search;
-    // Asked for and not there is not passed.
-    let good = judged.quality.is_some_and(|q| !(q.blur || q.dark || (q.grayscale && gray_counts)));
-    let bare = judged
-        .attributes
-        .is_some_and(|worn| worn.sunglasses < Attributes::WORN && worn.mask < Attributes::WORN);
-    let live = judged.liveness.is_some_and(|(_, probability)| probability >= LIVE);
-    Failed::default()
-        .and(Failed::LIVENESS, checks.validate_liveness && !live)
-        .and(Failed::ATTRIBUTE, checks.validate_attribute && !bare)
-        .and(Failed::QUALITY, checks.validate_quality && !good)
-        .and(Failed::NFACE, checks.validate_nface && nface > 1)
-}
-
 /// Step 11.
 fn compared(cosine: f32, level: Level) -> Done {
     let value = similarity(cosine);
@@ -439,39 +376,6 @@ fn compared(cosine: f32, level: Level) -> Done {
     fields.insert("similarity_status".into(), same.into());
     let failed = Failed::default().and(Failed::SIMILARITY, !same);
     Done { failed, fields, cosine: Some(cosine), ..Done::default() }
-}
-
-/// The raw scores behind what was judged.
-fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> Value {
-    let mut scores = vec![("detection", face.score)];
-    if let Some(quality) = judged.quality {
-        scores.extend([
-            ("sharpness", quality.sharpness),
-            ("fineness", quality.fineness),
-            ("brightness", quality.brightness),
-            ("chroma", quality.chroma),
-        ]);
-    }
-    if let Some(worn) = judged.attributes {
-        scores.extend([
-            ("sunglasses", worn.sunglasses),
-            ("mask", worn.mask),
-            ("veil", worn.veil),
-            ("hat", worn.hat),
-        ]);
-    }
-    if let Some((liveness, _)) = judged.liveness {
-        scores.extend([("liveness", liveness.log_odds), ("liveness_raw", liveness.raw)]);
-    }
-    scores.extend(cosine.map(|cosine| ("cosine", cosine)));
-    scores
-        .into_iter()
-        .map(|(name, score)| {
-            // Four decimals: more is noise of the quantized networks.
-            let score = (f64::from(score) * 1e4).round() / 1e4;
-            (name.to_owned(), Value::from(score))
-        })
-        .collect()
 }
 
 /// The face as it is kept beside its template: upright, box × 2, as JPEG.
@@ -488,105 +392,6 @@ pub(super) fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const CHECKS: Checks = Checks {
-        is_quality: true,
-        is_attribute: true,
-        is_liveness: true,
-        validate_quality: true,
-        validate_attribute: true,
-        validate_liveness: true,
-        validate_nface: true,
-    };
-
-    const BARE: Attributes = Attributes { sunglasses: 0.1, mask: 0.1, veil: 0.1, hat: 0.1 };
-
-    fn quality(blur: bool, dark: bool, grayscale: bool) -> Quality {
-        let (sharpness, fineness, brightness, chroma) = (0.0, 0.0, 0.0, 0.0);
-        Quality { blur, dark, grayscale, sharpness, fineness, brightness, chroma }
-    }
-
-    /// Before a camera of that operating point.
-    fn liveness(log_odds: f32, operating_point: f32) -> Option<(Liveness, f32)> {
-        let liveness = Liveness { log_odds, ..Liveness::default() };
-        Some((liveness, liveness.probability(operating_point)))
-    }
-
-    /// A live, bare face of that quality.
-    fn judged(quality: Quality) -> Judged {
-        Judged { quality: Some(quality), attributes: Some(BARE), liveness: liveness(3.0, 0.0) }
-    }
-
-    fn good() -> Judged {
-        judged(quality(false, false, false))
-    }
-
-    #[test]
-    fn quality_fails_on_blur_and_dark_and_on_grayscale_but_in_search() {
-        let code = |operation, blur, dark, gray| {
-            failed(&CHECKS, operation, &judged(quality(blur, dark, gray)), 1).code()
-        };
-        for operation in [
-            Operation::Enroll,
-            Operation::Verify,
-            Operation::Search,
-            Operation::Liveness,
-            Operation::Compare,
-        ] {
-            assert_eq!(code(operation, true, false, false), "FAIL_ON_4");
-            assert_eq!(code(operation, false, true, false), "FAIL_ON_4");
-            assert_eq!(code(operation, false, false, false), "FAIL_ON_0");
-            let gray = if operation == Operation::Search { "FAIL_ON_0" } else { "FAIL_ON_4" };
-            assert_eq!(code(operation, false, false, true), gray);
-        }
-    }
-
-    #[test]
-    fn attributes_fail_on_sunglasses_and_masks_alone() {
-        let code = |worn: Attributes| {
-            let judged = Judged { attributes: Some(worn), ..good() };
-            failed(&CHECKS, Operation::Verify, &judged, 1).code()
-        };
-        assert_eq!(code(Attributes { sunglasses: 0.5, ..BARE }), "FAIL_ON_2");
-        assert_eq!(code(Attributes { mask: 0.5, ..BARE }), "FAIL_ON_2");
-        assert_eq!(code(Attributes { veil: 1.0, hat: 1.0, ..BARE }), "FAIL_ON_0");
-    }
-
-    #[test]
-    fn liveness_fails_below_fifty_by_the_cameras_own_operating_point() {
-        let at = |operating_point| Judged { liveness: liveness(1.0, operating_point), ..good() };
-        assert!(failed(&CHECKS, Operation::Verify, &at(1.0), 1).none());
-        assert_eq!(failed(&CHECKS, Operation::Verify, &at(1.1), 1).code(), "FAIL_ON_1");
-        let shown = |judged: &Judged| {
-            let mut reply = Reply::success(Operation::Liveness);
-            judged.blocks(&mut reply);
-            reply.seal(None).fields["liveness"].clone()
-        };
-        assert_eq!(shown(&at(1.0)), json!({"status": true, "probability": "50.00"}));
-        assert_eq!(shown(&at(1.0001)), json!({"status": false, "probability": "49.99"}));
-    }
-
-    #[test]
-    fn checks_add_up_and_nothing_fails_unasked() {
-        let worst = Judged {
-            quality: Some(quality(true, true, true)),
-            attributes: Some(Attributes { sunglasses: 0.9, ..BARE }),
-            liveness: liveness(-3.0, 0.0),
-        };
-        assert_eq!(failed(&CHECKS, Operation::Enroll, &good(), 2).code(), "FAIL_ON_8");
-        assert_eq!(failed(&CHECKS, Operation::Enroll, &worst, 2).code(), "FAIL_ON_15");
-        let off = Checks {
-            validate_quality: false,
-            validate_attribute: false,
-            validate_liveness: false,
-            validate_nface: false,
-            ..CHECKS
-        };
-        assert!(failed(&off, Operation::Enroll, &worst, 9).none());
-        // Asked for and not computed never looks passed.
-        let nothing = Judged::default();
-        assert_eq!(failed(&CHECKS, Operation::Enroll, &nothing, 1).code(), "FAIL_ON_7");
-    }
-
     #[test]
     fn a_comparison_is_decided_on_the_value_and_not_on_what_is_shown() {
         for level in [Level::Basic, Level::Moderate, Level::High] {
@@ -599,36 +404,5 @@ mod tests {
             assert_eq!(below.failed, Failed::SIMILARITY);
             assert!(below.fields["similarity"].as_f64().unwrap() < level.similarity());
         }
-    }
-
-    #[test]
-    fn scores_of_what_ran() {
-        let face = Detection {
-            x: 0.0,
-            y: 0.0,
-            width: 1.0,
-            height: 1.0,
-            landmarks: [[0.0; 2]; 5],
-            score: 0.912_345,
-        };
-        let nothing = Judged::default();
-        assert_eq!(scores(&face, &nothing, None), json!({"detection": 0.9123}));
-        let all = scores(&face, &good(), Some(0.5));
-        let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
-        let expected = [
-            "detection",
-            "sharpness",
-            "fineness",
-            "brightness",
-            "chroma",
-            "sunglasses",
-            "mask",
-            "veil",
-            "hat",
-            "liveness",
-            "liveness_raw",
-            "cosine",
-        ];
-        assert_eq!(names, expected);
     }
 }

@@ -89,6 +89,14 @@ impl Trail {
         self.told(self.outbox.audit(entry));
     }
 
+    /// Templates of so many subjects have vectors of the present model.
+    pub fn reindexed(&self, by: &Sender, subjects: usize, templates: usize, model_id: &str) {
+        self.gallery_changed();
+        let entry = Entry::new("gallery/reindex", by.to_string());
+        let entry = entry.with("subjects", subjects).with("templates", templates);
+        self.told(self.outbox.audit(entry.with("model_id", model_id)));
+    }
+
     /// Somebody asked for the strike from afar; `hindrance` says why it did not move, if it did not.
     pub fn unlocked(&self, by: &Sender, reason: &str, hindrance: Option<&str>) {
         let entry = Entry::new("unlock", by.to_string()).with("reason", reason);

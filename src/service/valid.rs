@@ -8,6 +8,7 @@ use super::operation::Operation;
 use super::payload::{Payload, payload};
 use super::poses::PosesRequest;
 use super::raw::{Given, Raw};
+use super::reindex::Portion;
 use super::similarity::Level;
 use crate::gallery::{EnrolMode, SubjectChange};
 use crate::picture::source::TooLarge;
@@ -45,6 +46,8 @@ pub(super) enum Valid {
     Administration(Administration),
     /// What was done.
     Audit(Look),
+    /// Templates of other models, embedded anew.
+    Reindex(Portion),
 }
 
 /// What the five operations on images have in common: a probe, checks, and a task.
@@ -162,6 +165,11 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
             payload.administration().map(Valid::Administration)
         }
         Operation::AuditVerify | Operation::AuditList => payload.look().map(Valid::Audit),
+        Operation::GalleryReindex => Ok(Valid::Reindex(Portion {
+            limit: payload.limit(100)?,
+            cursor: payload.filled("cursor"),
+            dry_run: payload.bool("dry_run"),
+        })),
     }
 }
 

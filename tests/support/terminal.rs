@@ -60,6 +60,12 @@ impl Terminal {
         self.run_command(shell);
     }
 
+    /// Starts the daemon, its log to `stderr`; returns at once.
+    pub fn run_logging_to(&mut self, stderr: impl Into<Stdio>) {
+        let child = self.command().arg("run").stderr(stderr).stdout(Stdio::null()).spawn().unwrap();
+        self.daemon = Some(child);
+    }
+
     fn run_command(&mut self, mut command: Command) {
         let log = fs::File::create(self.file("log")).unwrap();
         let child = command.arg("run").stderr(log).stdout(Stdio::null()).spawn().unwrap();

@@ -4,9 +4,12 @@ use crate::prerequisites::{self, Missing};
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// Builds every package. Always all of them: cargo gives a dependency the features that the selected
-/// packages ask for, and another selection would compile candle again.
-pub const BUILD: &[&str] = &["build", "--release", "--workspace"];
+/// Builds every package but the benches, which only who compares waits for. Always all of them: cargo
+/// gives a dependency the features that the selected packages ask for, and another selection would
+/// compile candle again; the benches ask for none of their own.
+pub const BUILD: &[&str] = &["build", "--release", "--workspace", "--exclude", "doorward-benches"];
+/// Builds the benches as well.
+pub const BUILD_BENCHES: &[&str] = &["build", "--release", "--workspace"];
 
 /// A cargo run that failed.
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,10 @@ use crate::cargo::{self, CargoError};
 use crate::prerequisites::{self, Missing, Need};
 use crate::workspace::root;
 use clap::ValueEnum;
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Debian's compiler. By their paths, since rustup's come first on most developers' PATH.
 const CARGO: &str = "/usr/bin/cargo";
@@ -73,6 +74,14 @@ impl Target {
                 format!("BINDGEN_EXTRA_CLANG_ARGS_{variable}"),
                 format!("--sysroot=/usr/{gnu} -I/usr/{gnu}/include"),
             );
+        command
+    }
+
+    /// A command of it on the daemon's package.
+    fn of_package(self, what: &str, profile: Profile) -> Command {
+        let mut command = self.cargo();
+        command.args([what, "--package", "doorward", "--profile", profile.name()]);
+        command.args(["--target", self.triple(), "--target-dir", "target/arm"]);
         command
     }
 }
@@ -147,18 +156,35 @@ pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
 /// Builds what cargo's arguments select from the daemon's package.
 pub fn build(target: Target, profile: Profile, what: &[&str]) -> Result<(), CrossError> {
     prerequisites::meet(target.needs())?;
-    let status = target
-        .cargo()
-        .args(["build", "--package", "doorward", "--profile", profile.name()])
-        .args(["--target", target.triple(), "--target-dir", "target/arm"])
-        .args(what)
-        .status()
-        .map_err(CargoError::from)?;
+    let mut cargo = target.of_package("build", profile);
+    let status = cargo.args(what).status().map_err(CargoError::from)?;
     if status.success() {
         Ok(())
     } else {
         Err(CargoError::Failed(format!("build for {}", target.triple())).into())
     }
+}
+
+/// Builds the library's own tests and those of `tests/` with these names, in release mode; the
+/// programs by name, the library's under that of the package.
+pub fn tests(target: Target, names: &[&str]) -> Result<Vec<(String, PathBuf)>, CrossError> {
+    prerequisites::meet(target.needs())?;
+    let mut cargo = target.of_package("test", Profile::Release);
+    cargo.args(["--no-run", "--lib", "--message-format", "json-render-diagnostics"]);
+    cargo.args(names.iter().flat_map(|name| ["--test", name]));
+    let output = cargo.stderr(Stdio::inherit()).output().map_err(CargoError::from)?;
+    if !output.status.success() {
+        return Err(CargoError::Failed(format!("test for {}", target.triple())).into());
+    }
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    // The daemon's program is told of too, since tests may start it.
+    let built =
+        messages.filter(|message| message["profile"]["test"] == true).filter_map(|message| {
+            let name = message["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(message["executable"].as_str()?)))
+        });
+    Ok(built.collect())
 }
 
 /// A copy without symbols, beside the program.

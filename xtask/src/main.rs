@@ -1,11 +1,15 @@
 //! doorward's chores: `cargo xtask COMMAND`.
 
 mod accuracy;
+mod arm;
+mod bench;
 mod cargo;
 mod cross;
 mod demo;
+mod document;
 mod models;
 mod prerequisites;
+mod python;
 mod reference;
 mod test;
 mod train;
@@ -37,11 +41,20 @@ enum Command {
     TrainLiveness,
     /// Fit models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and write its report
     TrainAttributes,
+    /// Choose by the portraits of the tests what the networks' bytes stand for: models/ranges.toml, by
+    /// which `cargo xtask models` makes them
+    TrainRanges,
     /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
     Accuracy {
         /// The parts to measure; all of them by default
         #[arg(value_enum)]
         parts: Vec<accuracy::Part>,
+    },
+    /// Compare with others
+    Bench {
+        /// With whom
+        #[command(subcommand)]
+        with: bench::With,
     },
     /// The main job on real portraits: enroll, verify and search over MQTT
     Demo,
@@ -53,6 +66,16 @@ enum Command {
         /// Build as packages ship it: smaller, and much slower to build
         #[arg(long)]
         dist: bool,
+    },
+    /// Networks, faces and gallery on emulated ARM processors: their tests, and every bit of what the
+    /// networks say as on this machine
+    Arm {
+        /// On every level of every processor, with more tests and portraits
+        #[arg(long)]
+        all: bool,
+        /// Count the instructions of a pass of each network instead
+        #[arg(long, conflicts_with = "all")]
+        count: bool,
     },
     /// The daemon on an emulated board with a real kernel, checked from outside
     VmTest,
@@ -70,11 +93,18 @@ fn main() -> ExitCode {
         Command::Reference => reference::run().map_err(Into::into),
         Command::TrainLiveness => train::run("liveness").map_err(Into::into),
         Command::TrainAttributes => train::run("attributes").map_err(Into::into),
+        Command::TrainRanges => train::run("ranges").map_err(Into::into),
         Command::Accuracy { parts } => accuracy::run(&parts).map_err(Into::into),
+        Command::Bench { with } => bench::run(&with).map_err(Into::into),
         Command::Demo => demo::run().map_err(Into::into),
         Command::Cross { target, dist } => {
             let profile = if dist { cross::Profile::Dist } else { cross::Profile::Release };
             cross::run(target, profile).map_err(Into::into)
+        }
+        Command::Arm { count: true, .. } => arm::count().map_err(Into::into),
+        Command::Arm { all, .. } => {
+            let extent = if all { arm::Extent::All } else { arm::Extent::Quick };
+            arm::run(extent).map_err(Into::into)
         }
         Command::VmTest => vm::run().map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),

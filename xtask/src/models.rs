@@ -2,8 +2,14 @@
 
 use crate::cargo::{self, CargoError};
 use crate::workspace::{release, root};
+use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+/// The networks that the converter makes.
+const TWINS: [&str; 4] = ["yunet.gguf", "sface.gguf", "minifasnet-v2.gguf", "minifasnet-v1se.gguf"];
+/// No arguments.
+const NOTHING: &[&str] = &[];
 
 /// Why there are no models.
 #[derive(Debug, thiserror::Error)]
@@ -18,23 +24,32 @@ pub enum ModelsError {
 
 /// Makes every model anew, or checks that the committed ones are what would be made.
 pub fn run(check: bool) -> Result<(), ModelsError> {
-    convert(&["models"], if check { &["--check"] } else { &[] })
+    convert(&["models"], if check { &["--check"] } else { &[] }, Stdio::inherit())
+}
+
+/// Makes sure of the unquantized twins of the models, in `target/models-f32`; what is said about it
+/// goes to standard error.
+pub fn twins() -> Result<(), ModelsError> {
+    let made = TWINS.iter().all(|name| root().join("target/models-f32").join(name).exists());
+    if made { Ok(()) } else { convert(&["models"], NOTHING, io::stderr().into()) }
 }
 
 /// Puts the fp32 original of a network into a folder.
 pub fn original(name: &str, folder: &Path) -> Result<(), ModelsError> {
-    convert(&["original", name], &[folder])
+    convert(&["original", name], &[folder], Stdio::inherit())
 }
 
 fn convert<Argument: AsRef<std::ffi::OsStr>>(
     command: &[&str],
     arguments: &[Argument],
+    out: Stdio,
 ) -> Result<(), ModelsError> {
     cargo::run(cargo::BUILD)?;
     let status = Command::new(release("doorward-convert"))
         .current_dir(root())
         .args(command)
         .args(arguments)
+        .stdout(out)
         .status();
     if status.is_ok_and(|status| status.success()) { Ok(()) } else { Err(ModelsError::Failed) }
 }

@@ -62,6 +62,10 @@ pub const ARMV7: &[Need] = &[
     Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
 ];
 
+/// To run programs of ARM.
+pub const USER_EMULATION: &[Need] =
+    &[Need { sign: Sign::Program("qemu-aarch64-static"), package: "qemu-user-static" }];
+
 /// To make the image of the virtual terminal and to talk to it.
 pub const VIRTUAL_TERMINAL: &[Need] = &[
     Need {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::models::{self, ModelsError};
+use crate::python::{self, VenvError};
 use crate::workspace::root;
 
 const SCRIPT: &str = "models/reference/reference.py";
@@ -27,7 +28,7 @@ pub fn run() -> Result<(), Error> {
     models::original("yunet", &work)?;
     models::original("sface", &work)?;
     let (detector, embedder) = (work.join(DETECTOR), work.join(EMBEDDER));
-    let python = venv()?;
+    let python = python::venv(VENV, REQUIREMENTS)?;
     let measure = |folder: &Path, out: &Path, more: &[&str]| {
         let mut command = Command::new(&python);
         command.arg(root().join(SCRIPT)).args([&detector, &embedder]).args([folder, out]);
@@ -45,29 +46,6 @@ pub fn run() -> Result<(), Error> {
     measure(&lfw, &work.join("lfw.json"), &["--labels", labels, "--people", PEOPLE])
 }
 
-/// The interpreter of a venv that holds exactly the pinned packages.
-fn venv() -> Result<PathBuf, Error> {
-    let venv = root().join(VENV);
-    let python = venv.join("bin/python");
-    let pip_works = |python: &Path| {
-        let output = Command::new(python).args(["-m", "pip", "--version"]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if !pip_works(&python) {
-        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).status();
-        if !made.is_ok_and(|status| status.success()) || !pip_works(&python) {
-            return Err(Error::NoVenv);
-        }
-    }
-    let mut install = Command::new(&python);
-    install
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
-        .arg(root().join(REQUIREMENTS));
-    succeed(&mut install, "pip install")?;
-    Ok(python)
-}
-
 fn succeed(command: &mut Command, what: &'static str) -> Result<(), Error> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
@@ -80,15 +58,9 @@ fn succeed(command: &mut Command, what: &'static str) -> Result<(), Error> {
 pub enum Error {
     #[error(transparent)]
     Models(#[from] ModelsError),
-    #[error(
-        "python3 could not make a venv with pip: install it (Debian, Ubuntu: apt install \
-         python3-venv)"
-    )]
-    NoVenv,
-    #[error(
-        "{0} failed, see above: if it is pip, check the network, and that python3 is a version \
-         that {REQUIREMENTS} has wheels for"
-    )]
+    #[error(transparent)]
+    Venv(#[from] VenvError),
+    #[error("{0} failed, see above")]
     Failed(&'static str),
     #[error("{0:?} is not a path of UTF-8 letters: set DOORWARD_DATA to one that is")]
     Path(PathBuf),

@@ -18,7 +18,8 @@ pub enum TestError {
 /// to the test programs.
 pub fn run(arguments: &[String]) -> Result<(), TestError> {
     prerequisites::meet(prerequisites::TESTS)?;
-    let mut command = vec!["test", "--release", "--workspace", "--no-fail-fast", "--"];
+    let mut command = vec!["test", "--release", "--workspace", "--no-fail-fast"];
+    command.extend(["--exclude", "doorward-benches", "--"]);
     command.extend(arguments.iter().map(String::as_str));
     cargo::run(&command)?;
     if std::env::var_os("DOORWARD_DATA").is_none() {

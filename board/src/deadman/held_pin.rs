@@ -6,10 +6,15 @@ use core::time::Duration;
 use embedded_hal::digital::{self, ErrorKind, ErrorType, OutputPin, PinState};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Instant;
 
 /// Between two starts: a line that something else holds is not asked for a hundred times a second.
 const RESTART: Duration = Duration::from_secs(1);
+
+/// How long the child may take until it holds the line: the start of a program on a machine that is
+/// busy with its own start. The watchdog of the daemon is more patient.
+const HELD_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the child may take to lock and end once its pipe is closed.
 const ENDING: Duration = Duration::from_secs(1);
@@ -23,6 +28,12 @@ pub enum SpawnError {
     /// It ended, or said something else, before it held the line.
     #[error("the process that holds the strike's line could not take it: see its message above")]
     NotHeld,
+    /// It hung, and was ended.
+    #[error(
+        "the process that is to hold the strike's line has not taken it within {} s and was ended: see whether \
+         `gpioinfo` answers, and restart the machine if it does not", .0.as_secs()
+    )]
+    Hung(Duration),
 }
 
 /// The child is gone, and there is no other yet.
@@ -69,11 +80,24 @@ impl Holder {
         let mut child = command.spawn().map_err(SpawnError::Start)?;
         let pipe = child.stdin.take();
         let ready = child.stdout.take();
-        let holder = Self { pipe, child };
-        let mut said = [0];
-        match ready.map(|mut ready| ready.read_exact(&mut said)) {
-            Some(Ok(())) if said == [READY] => Ok(holder),
-            _ => Err(SpawnError::NotHeld),
+        let mut holder = Self { pipe, child };
+        // A read knows no time limit; this thread ends with the child at the latest.
+        let (tell, told) = sync_channel(1);
+        let listener = std::thread::Builder::new().name("dead man's word".into());
+        let listening = listener.spawn(move || {
+            let mut said = [0];
+            let read = ready.map(|mut ready| ready.read_exact(&mut said));
+            let _ = tell.try_send(matches!(read, Some(Ok(()))) && said == [READY]);
+        });
+        listening.map_err(SpawnError::Start)?;
+        match told.recv_timeout(HELD_WITHIN) {
+            Ok(true) => Ok(holder),
+            Ok(false) | Err(RecvTimeoutError::Disconnected) => Err(SpawnError::NotHeld),
+            Err(RecvTimeoutError::Timeout) => {
+                // Nobody told it to engage: if it has the line, that is at its safe level.
+                let _ = holder.child.kill();
+                Err(SpawnError::Hung(HELD_WITHIN))
+            }
         }
     }
 
@@ -144,7 +168,7 @@ impl Drop for Holder {
         drop(self.pipe.take());
         let step = Duration::from_millis(5);
         let mut waited = Duration::ZERO;
-        // Never killed: only by its own end is the line left at its safe level.
+        // Not killed: only by its own end is the line of one that may be engaged left at its safe level.
         while waited < ENDING && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(step);
             waited += step;

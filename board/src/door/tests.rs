@@ -1,8 +1,8 @@
 //! The state machine as tables: at a time, what is done to the inputs and ordered, what comes of it.
 
 use super::*;
-use crate::profile::Profile;
-use crate::simulated::Simulated;
+use crate::profile::{Function, Lines, Profile, Wiring};
+use crate::simulated::{Broken, Simulated, SimulatedPin};
 use crate::{ContactLimits, Lock, Pulse};
 use By::{Exit, Face, Remote};
 use embedded_hal::digital::PinState;
@@ -16,8 +16,6 @@ enum Do {
     Unlock(By),
     /// Decided so many ms ago.
     Old(By, u64),
-    /// While another door of the interlock is open.
-    Interlocked(By),
     Refuse,
     Break(&'static str),
     Mend(&'static str),
@@ -33,8 +31,19 @@ fn ms(ms: u64) -> Duration {
 /// Steps every 10 ms up to the last row's time; no step may bring other events than its row's.
 /// Rows: time in ms (a multiple of 10), what is done, the events' debug texts.
 fn check(rows: Vec<(u64, Do, &[&str])>) -> Simulated {
+    check_on(&alone(), rows)
+}
+
+/// The profile `pc` of a door without an interlock.
+fn alone() -> Profile {
+    let mut profile = Profile::shipped("pc").unwrap();
+    profile.lines.remove(&Function::Interlock);
+    profile
+}
+
+/// The same for a door of this profile.
+fn check_on(profile: &Profile, rows: Vec<(u64, Do, &[&str])>) -> Simulated {
     let mut board = Simulated::default();
-    let profile = Profile::shipped("pc").unwrap();
     let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
     let strike = Strike::new(pin, Lock::FailSecure, Pulse::new(ms(1000)).unwrap()).unwrap();
     let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
@@ -45,26 +54,25 @@ fn check(rows: Vec<(u64, Do, &[&str])>) -> Simulated {
         board.run_to(ms(at));
         let (action, expected) = rows.remove(&at).unwrap_or((Do::Nothing, &[]));
         let unlock = |by, issued| vec![Order::Unlock { by, issued }];
-        let (orders, interlock_open) = match action {
-            Do::Unlock(by) => (unlock(by, ms(at)), false),
-            Do::Interlocked(by) => (unlock(by, ms(at)), true),
-            Do::Old(by, age) => (unlock(by, ms(at) - ms(age)), false),
-            Do::Refuse => (vec![Order::Refuse], false),
+        let orders = match action {
+            Do::Unlock(by) => unlock(by, ms(at)),
+            Do::Old(by, age) => unlock(by, ms(at) - ms(age)),
+            Do::Refuse => vec![Order::Refuse],
             Do::Pin(pin, level) => {
                 board.set(pin, level);
-                (vec![], false)
+                vec![]
             }
             Do::Break(pin) => {
                 board.break_pin(pin);
-                (vec![], false)
+                vec![]
             }
             Do::Mend(pin) => {
                 board.mend_pin(pin);
-                (vec![], false)
+                vec![]
             }
-            Do::Nothing => (vec![], false),
+            Do::Nothing => vec![],
         };
-        let events = door.step(ms(at), Inputs { orders: &orders, interlock_open });
+        let events = door.step(ms(at), &orders);
         let events: Vec<String> = events.iter().map(|event| format!("{event:?}")).collect();
         assert_eq!(events, expected, "at {at} ms");
         assert_eq!(door.is_engaged(), board.level("strike") == Some(HIGH), "at {at} ms");
@@ -116,7 +124,6 @@ fn orders_that_are_not_followed_say_why() {
     let board = check(vec![
         closed(),
         (3000, Do::Old(Remote, 2010), &["NotUnlocked { by: Remote, why: Stale }"]),
-        (4000, Do::Interlocked(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
         (5000, Do::Old(Remote, 2000), &["Unlocked { by: Remote }"]),
         (5500, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Engaged }"]),
         (6000, Do::Nothing, &["Relocked"]),
@@ -128,13 +135,13 @@ fn orders_that_are_not_followed_say_why() {
 #[test]
 fn an_order_of_the_future_is_stale() {
     let mut board = Simulated::default();
-    let profile = Profile::shipped("pc").unwrap();
+    let profile = alone();
     let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
     let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
     let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
     let mut door = Door::new(strike, parts);
     let orders = [Order::Unlock { by: Remote, issued: ms(1) }];
-    let events = door.step(ms(0), Inputs { orders: &orders, interlock_open: false });
+    let events = door.step(ms(0), &orders);
     assert_eq!(events, [Event::NotUnlocked { by: Remote, why: Why::Stale }]);
 }
 
@@ -170,17 +177,135 @@ fn an_exit_that_waits_is_over_once_the_door_opened() {
 }
 
 #[test]
-fn an_exit_ignores_the_interlock() {
+fn a_stop_ends_the_pulse_and_says_so_once() {
     let mut board = Simulated::default();
-    let profile = Profile::shipped("pc").unwrap();
+    let profile = alone();
     let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
     let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
     let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
     let mut door = Door::new(strike, parts);
-    board.set("request_to_exit", LOW);
-    let inputs = Inputs { orders: &[], interlock_open: true };
-    door.step(ms(0), inputs);
-    let events = door.step(ms(50), inputs);
+    assert!(door.lock(ms(0)).is_empty());
+    door.step(ms(10), &[Order::Unlock { by: Remote, issued: ms(10) }]);
+    assert_eq!(board.level("strike"), Some(HIGH));
+    assert_eq!(door.lock(ms(20)), [Event::Relocked]);
+    assert_eq!(board.level("strike"), Some(LOW));
+    assert!(door.lock(ms(30)).is_empty());
+}
+
+/// Rows 50 ms after the start: both doors are known to be closed.
+fn both_closed() -> (u64, Do, &'static [&'static str]) {
+    (50, Do::Nothing, &["Contact(Closed)", "Interlock(Closed)"])
+}
+
+#[test]
+fn while_the_other_door_is_open_nobody_gets_in_and_everybody_out() {
+    let board = check_on(
+        &Profile::shipped("pc").unwrap(),
+        vec![
+            // Not known to be closed yet.
+            (0, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
+            both_closed(),
+            (100, Do::Pin("interlock", HIGH), &[]),
+            (150, Do::Nothing, &["Interlock(Opened)"]),
+            (200, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
+            (300, Do::Unlock(Remote), &["NotUnlocked { by: Remote, why: Interlock }"]),
+            (400, Do::Pin("request_to_exit", LOW), &[]),
+            (450, Do::Nothing, &["ExitPressed", "Unlocked { by: Exit }"]),
+            (1450, Do::Nothing, &["Relocked"]),
+            (2000, Do::Pin("interlock", LOW), &[]),
+            (2050, Do::Nothing, &["Interlock(Closed)"]),
+            (2060, Do::Unlock(Remote), &["Unlocked { by: Remote }"]),
+            (3060, Do::Nothing, &["Relocked"]),
+        ],
+    );
+    let strike = [(0, false), (450, true), (1450, false), (2060, true), (3060, false)];
+    assert_eq!(changes(&board, "strike"), strike);
+}
+
+#[test]
+fn a_pulse_ends_when_the_other_door_opens_unless_it_is_the_way_out() {
+    let board = check_on(
+        &Profile::shipped("pc").unwrap(),
+        vec![
+            both_closed(),
+            (100, Do::Unlock(Face), &["Unlocked { by: Face }"]),
+            (200, Do::Pin("interlock", HIGH), &[]),
+            (250, Do::Nothing, &["Interlock(Opened)", "Relocked"]),
+            (300, Do::Pin("interlock", LOW), &[]),
+            (350, Do::Nothing, &["Interlock(Closed)"]),
+            (400, Do::Pin("request_to_exit", LOW), &[]),
+            (450, Do::Nothing, &["ExitPressed", "Unlocked { by: Exit }"]),
+            (500, Do::Pin("interlock", HIGH), &[]),
+            (550, Do::Nothing, &["Interlock(Opened)"]),
+            (1450, Do::Nothing, &["Relocked"]),
+        ],
+    );
+    let strike = [(0, false), (100, true), (250, false), (450, true), (1450, false)];
+    assert_eq!(changes(&board, "strike"), strike);
+}
+
+#[test]
+fn an_interlock_that_cannot_be_read_lets_nobody_in() {
+    check_on(
+        &Profile::shipped("pc").unwrap(),
+        vec![
+            both_closed(),
+            (
+                100,
+                Do::Break("interlock"),
+                &[r#"Fault { part: Interlock, error: "Broken(\"interlock\")" }"#],
+            ),
+            (200, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
+            (300, Do::Mend("interlock"), &["Recovered { part: Interlock }"]),
+            (400, Do::Unlock(Face), &["Unlocked { by: Face }"]),
+            (1400, Do::Nothing, &["Relocked"]),
+        ],
+    );
+}
+
+/// As [`Simulated`], but the interlock's line is taken by something else.
+struct WithoutInterlock(Simulated);
+
+impl Lines for WithoutInterlock {
+    type Output = SimulatedPin;
+    type Input = SimulatedPin;
+    type Error = Broken;
+
+    fn output(
+        &mut self,
+        function: Function,
+        wiring: &Wiring,
+        level: PinState,
+    ) -> Result<SimulatedPin, Broken> {
+        self.0.output(function, wiring, level)
+    }
+
+    fn input(&mut self, function: Function, wiring: &Wiring) -> Result<SimulatedPin, Broken> {
+        if function == Function::Interlock {
+            self.0.break_pin("interlock");
+            return self.0.pin("interlock").is_high().map(|_| self.0.pin("interlock"));
+        }
+        self.0.input(function, wiring)
+    }
+}
+
+#[test]
+fn an_interlock_whose_line_cannot_be_had_lets_nobody_in_and_everybody_out() {
+    let mut board = WithoutInterlock(Simulated::default());
+    let profile = Profile::shipped("pc").unwrap();
+    let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
+    let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
+    let mut lost = Vec::new();
+    let parts = profile
+        .parts(&mut board, ContactLimits::default(), |function, _| lost.push(function))
+        .unwrap();
+    assert_eq!(lost, [Function::Interlock]);
+    let mut door = Door::new(strike, parts);
+    board.0.set("request_to_exit", LOW);
+    let orders = [Order::Unlock { by: Remote, issued: ms(0) }];
+    let events = door.step(ms(0), &orders);
+    assert_eq!(events, [Event::NotUnlocked { by: Remote, why: Why::Interlock }]);
+    let events = door.step(ms(50), &[]);
     assert!(events.contains(&Event::Unlocked { by: Exit }), "{events:?}");
 }
 

@@ -1,38 +1,78 @@
 //! Layers to GGUF bytes, through the code of candle that reads them again.
 //!
 //! Per layer: `{layer}.weight`, a matrix whose rows are padded to whole Q8_0 blocks;
-//! `{layer}.bias` and, after a PReLU, `{layer}.slope`, both F32. Nothing in a file depends on time,
-//! machine or order of a map, so the same originals give the same bytes.
+//! `{layer}.bias` and, after a PReLU, `{layer}.slope`, both F32. In 8 bits, a layer whose input has a
+//! range computes in bytes: the blocks of a row of its weights share one scale. Nothing in a file
+//! depends on time, machine or order of a map, so the same originals and ranges give the same bytes.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Result, Tensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Result, Tensor};
+use serde::Deserialize;
 
 use super::layer::Layer;
+
+/// The maps that are kept in bytes, by `{layer}.input` and `{layer}.output`.
+pub type Ranges = BTreeMap<String, Range>;
+
+/// What a map holds.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Range {
+    /// Least and greatest value.
+    span: [f32; 2],
+    /// One digit a channel: how often it is doubled where it is written, and halved where it is read.
+    #[serde(default)]
+    shifts: String,
+}
+
+impl Range {
+    /// One a channel, or none.
+    fn factors(&self) -> Vec<f64> {
+        self.shifts.bytes().map(|digit| f64::from(1u32 << (digit - b'0').min(9))).collect()
+    }
+}
 
 /// Weights that share one scale in Q8_0. The F32 twin keeps the padding, so that one reader's
 /// shapes serve both.
 const BLOCK: usize = 32;
 
-/// A file with matrices of `dtype`, and the worst of the relative errors (root mean square) that
+/// What the matrices of a file are.
+#[derive(Clone, Copy)]
+pub enum Stored<'a> {
+    /// f32: the twin for parity tests.
+    Values,
+    /// Q8_0, with what the bytes of the maps stand for.
+    Bytes(&'a Ranges),
+}
+
+/// A file with matrices so stored, and the worst of the relative errors (root mean square) that
 /// this made in a matrix.
 pub fn encode(
     layers: &[Layer],
     metadata: &[(&str, Value)],
-    dtype: GgmlDType,
+    stored: Stored<'_>,
 ) -> Result<(Vec<u8>, f64)> {
     let mut tensors = Vec::new();
     let mut worst = 0f64;
     for layer in layers {
-        let (weight, error) = matrix(layer, dtype)?;
+        let shifted = shifted(layer, stored);
+        let layer = &shifted;
+        let (weight, error) = matrix(layer, stored)?;
         worst = worst.max(error);
         tensors.push((format!("{}.weight", layer.name), weight));
         let bias: Vec<f32> = layer.bias.iter().map(|&value| value as f32).collect();
         tensors.push((format!("{}.bias", layer.name), vector(bias)?));
         if let Some(slope) = &layer.slope {
             tensors.push((format!("{}.slope", layer.name), vector(slope.clone())?));
+        }
+    }
+    if let Stored::Bytes(ranges) = stored {
+        for (name, range) in ranges {
+            tensors.push((name.clone(), vector(scale_and_zero(range.span))?));
         }
     }
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -42,14 +82,65 @@ pub fn encode(
     Ok((file.into_inner(), worst))
 }
 
-fn matrix(layer: &Layer, dtype: GgmlDType) -> Result<(QTensor, f64)> {
+/// The layer that reads and writes doubled channels.
+fn shifted(layer: &Layer, stored: Stored<'_>) -> Layer {
+    let mut layer = layer.clone();
+    if let Stored::Bytes(ranges) = stored {
+        let factors =
+            |end| ranges.get(&format!("{}.{end}", layer.name)).map_or(Vec::new(), Range::factors);
+        let (inputs, outputs) = (factors("input"), factors("output"));
+        layer.scale(&inputs, &outputs);
+    }
+    layer
+}
+
+/// A byte stands for scale · (byte − zero), and some byte for 0.
+fn scale_and_zero([low, high]: [f32; 2]) -> Vec<f32> {
+    let scale = ((high - low) / 255.0).max(f32::MIN_POSITIVE);
+    vec![scale, (-low / scale).round().clamp(0.0, 255.0)]
+}
+
+fn matrix(layer: &Layer, stored: Stored<'_>) -> Result<(QTensor, f64)> {
     let (weight, columns) = layer.padded(BLOCK);
     let weight = Tensor::from_vec(weight, (layer.bias.len(), columns), &Device::Cpu)?;
-    let quantized = QTensor::quantize(&weight, dtype)?;
+    let quantized = match stored {
+        Stored::Values => QTensor::quantize(&weight, GgmlDType::F32)?,
+        Stored::Bytes(ranges) if ranges.contains_key(&format!("{}.input", layer.name)) => {
+            one_scale_a_row(&weight)?
+        }
+        Stored::Bytes(_) => QTensor::quantize(&weight, GgmlDType::Q8_0)?,
+    };
     let error = (quantized.dequantize(&Device::Cpu)? - &weight)?;
     let power = |tensor: &Tensor| tensor.sqr()?.sum_all()?.to_scalar::<f32>().map(f64::from);
     let relative = (power(&error)? / power(&weight)?).sqrt();
     Ok((quantized, relative))
+}
+
+/// Q8_0 whose blocks share one scale in each row.
+fn one_scale_a_row(values: &Tensor) -> Result<QTensor> {
+    let (rows, columns) = values.dims2()?;
+    let mut data = Vec::new();
+    for row in values.to_vec2::<f32>()? {
+        let most = row.iter().fold(0f32, |most, weight| most.max(weight.abs()));
+        let (scale, stored) = as_f16(most / 127.0)?;
+        for block in row.chunks_exact(BLOCK) {
+            data.extend(&stored);
+            data.extend(block.iter().map(|weight| match scale {
+                0.0 => 0,
+                _ => ((weight / scale).round().clamp(-127.0, 127.0) as i8).cast_unsigned(),
+            }));
+        }
+    }
+    let storage = QStorage::from_data(Cow::Owned(data), &Device::Cpu, GgmlDType::Q8_0)?;
+    QTensor::new(storage, (rows, columns))
+}
+
+/// The nearest f16, and its bytes by way of a GGUF tensor of that type.
+fn as_f16(value: f32) -> Result<(f32, Vec<u8>)> {
+    let value = Tensor::new(&[value], &Device::Cpu)?;
+    let stored = QTensor::quantize(&value, GgmlDType::F16)?;
+    let rounded = value.to_dtype(DType::F16)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    Ok((rounded[0], stored.data()?.into_owned()))
 }
 
 fn vector(values: Vec<f32>) -> Result<QTensor> {
@@ -69,6 +160,10 @@ mod tests {
         Layer::new("l", &weight).unwrap().with_slope(&slope).unwrap()
     }
 
+    fn ranges() -> Ranges {
+        [("l.input".to_owned(), Range { span: [-1.0, 4.1], shifts: String::new() })].into()
+    }
+
     fn read(bytes: &[u8], name: &str) -> Tensor {
         let mut file = Cursor::new(bytes);
         let content = gguf_file::Content::read(&mut file).unwrap();
@@ -79,8 +174,10 @@ mod tests {
     #[test]
     fn rows_are_padded_to_blocks_with_exact_zeros() {
         let metadata = [("general.name", Value::String("test".into()))];
-        for (dtype, tolerance) in [(GgmlDType::F32, 0.0), (GgmlDType::Q8_0, 0.5 / 127.0 + 1e-3)] {
-            let (bytes, error) = encode(&[layer()], &metadata, dtype).unwrap();
+        let (none, ranges) = (Ranges::new(), ranges());
+        let stored = [Stored::Values, Stored::Bytes(&none), Stored::Bytes(&ranges)];
+        for (stored, tolerance) in stored.into_iter().zip([0.0, 0.005, 0.005]) {
+            let (bytes, error) = encode(&[layer()], &metadata, stored).unwrap();
             let rows = read(&bytes, "l.weight").to_vec2::<f32>().unwrap();
             assert_eq!((rows.len(), rows[0].len()), (2, 64));
             for (row, values) in rows.iter().enumerate() {
@@ -98,7 +195,26 @@ mod tests {
 
     #[test]
     fn the_same_layers_give_the_same_bytes() {
-        let make = || encode(&[layer()], &[], GgmlDType::Q8_0).unwrap().0;
+        let make = || encode(&[layer()], &[], Stored::Bytes(&ranges())).unwrap().0;
         assert_eq!(make(), make());
+    }
+
+    #[test]
+    fn a_layer_in_bytes_has_one_scale_a_row_and_its_input_a_range() {
+        let scales = |ranges: &Ranges| {
+            let (bytes, _) = encode(&[layer()], &[], Stored::Bytes(ranges)).unwrap();
+            let mut file = Cursor::new(&bytes);
+            let content = gguf_file::Content::read(&mut file).unwrap();
+            let weight = content.tensor(&mut file, "l.weight", &Device::Cpu).unwrap();
+            let blocks = weight.data().unwrap().chunks_exact(34).map(|b| [b[0], b[1]]).collect();
+            (bytes, blocks)
+        };
+        let (_, each_its_own): (_, Vec<_>) = scales(&Ranges::new());
+        assert_ne!(each_its_own[0], each_its_own[1]);
+        let (bytes, shared) = scales(&ranges());
+        assert_eq!((shared[0], shared[2]), (shared[1], shared[3]));
+        // 255 steps from -1 to 4.1: 0.02 each, the fiftieth is 0.
+        let range = read(&bytes, "l.input").to_vec1::<f32>().unwrap();
+        assert!((range[0] - 0.02).abs() < 1e-6 && range[1] == 50.0, "{range:?}");
     }
 }

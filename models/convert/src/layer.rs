@@ -76,6 +76,19 @@ impl Layer {
         Ok(self)
     }
 
+    /// Multiplies outputs and divides inputs, one factor a channel; none where there are none.
+    pub fn scale(&mut self, inputs: &[f64], outputs: &[f64]) {
+        for (row, weights) in self.weight.chunks_exact_mut(self.columns).enumerate() {
+            let output = outputs.get(row).copied().unwrap_or(1.0);
+            self.bias[row] *= output;
+            for (column, weight) in weights.iter_mut().enumerate() {
+                // A filter has one input, the channel of its row.
+                let input = if self.channels == 1 { row } else { column % self.channels };
+                *weight *= output / inputs.get(input).copied().unwrap_or(1.0);
+            }
+        }
+    }
+
     /// The matrix in f32, each row zero-padded to a multiple of `block` columns.
     pub fn padded(&self, block: usize) -> (Vec<f32>, usize) {
         let columns = self.columns.next_multiple_of(block);

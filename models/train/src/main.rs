@@ -6,12 +6,13 @@
 //! folds       who is judged by which model
 //! liveness    what the liveness networks' margins are worth
 //! attributes  sunglasses, mask, veil, hat
-//! ranges      the embedder in bytes: what the bytes of its maps stand for
+//! ranges      what the bytes of the networks' maps stand for
 //! ```
 //!
-//! Each command writes two files: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
+//! The first two commands write two files each: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
 //! report: hash and size of the weights, what they were fitted on, and the errors on those
 //! photographs from out-of-fold predictions alone. The same photographs give the same bytes.
+//! `ranges` needs no photographs but the portraits of the tests.
 
 mod attributes;
 mod folds;
@@ -40,7 +41,7 @@ enum Command {
     Liveness,
     /// Write models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and its report
     Attributes,
-    /// Write target/models-bytes/sface.gguf, the embedder that computes in bytes
+    /// Write models/ranges.toml, what the bytes of the networks' maps stand for
     Ranges,
 }
 

@@ -1,26 +1,29 @@
-//! Makes the embedder compute in bytes: from its unquantized weights and the portraits of the tests, a
-//! file of the same network whose layers state what their bytes stand for. The same portraits give the
-//! same bytes. It is not what the program ships: with it the similarity anchors must be measured anew.
+//! What the bytes of the networks' maps stand for: the least and the greatest value that each map
+//! held while the unquantized networks looked at the portraits of the tests, in many sizes and
+//! lights. `cargo xtask models` makes networks that compute in bytes by them.
 //!
-//! Weights get one scale an output channel; Q8_0 holds that as blocks of equal scales. A map's range
-//! holds 0 and every value that was seen: cutting off the rarest ten thousandth made the common values
-//! finer and the embeddings worse. The first layer, which reads pixels, and the last matrix, which sums
-//! 50,176 values, compute in f32; so does what leaves the last map.
+//! A span holds 0 and every value that was seen: cutting off the rarest ten thousandth made the common
+//! values finer and the embeddings worse. Spans are widened to few digits, so that processors that
+//! round differently write the same file.
+//!
+//! The channels of one map reach differently far, and one step serves all. A *shift* is the power of
+//! two that a channel is multiplied by where it is written and divided by where it is read, which
+//! changes nothing else, ReLU and PReLU included: what reaches half as far gets steps half as wide.
+//! M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
+//! Equalization and Bias Correction", 2019.
 
-use candle_core::quantized::gguf_file::{self, Content};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{DType, Device, Tensor};
-use doorward::face::{Detector, Embedder, FaceError, SHIPPED, aligned_crop};
-use doorward::nn::Weights;
+use doorward::face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
+use doorward::nn::{Spans, Weights};
 use doorward::picture::{self, Limits, Picture};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Cursor;
 
-/// Written here, beside the unquantized weights that it is made from.
-const FILE: &str = "target/models-bytes/sface.gguf";
-const UNQUANTIZED: &str = "target/models-f32/sface.gguf";
+const FILE: &str = "models/ranges.toml";
+const HEADING: &str = "\
+# Written by `cargo xtask train-ranges`: what the maps of the networks hold at least and at most. A
+# layer whose input is named here computes in bytes, a map whose writer is named here is kept in bytes.
+
+";
 /// Photographs that are part of the project: few faces, so each is shown in many ways.
 const PORTRAITS: [&str; 5] = ["obama", "obama2", "obama3", "biden", "replayed"];
 /// Long sides in pixels the portraits are brought to: sharp faces and blurred ones.
@@ -29,33 +32,50 @@ const SIDES: [u32; 3] = [96, 160, 320];
 const LIGHTS: [(f32, f32); 5] = [(1.0, 0.0), (0.5, 0.0), (1.4, 0.0), (0.7, 70.0), (1.6, -60.0)];
 /// Detections below this score are not faces.
 const MIN_SCORE: f32 = 0.6;
+/// Significant digits of a span.
+const DIGITS: i32 = 3;
 
-/// Weights that share a scale in Q8_0.
-const GROUP: usize = 32;
+/// Doublings of a channel at most; they are written as one digit.
+const MOST_SHIFT: f32 = 7.0;
 
-/// The layer whose output stays f32.
-const LAST_MAP: &str = "conv_14.pointwise";
-/// The layer that reads pixels.
-const STEM: &str = "conv_1";
-/// The last matrix.
-const LAST: &str = "embedding";
+/// By map.
+type Ranges = BTreeMap<String, Range>;
+
+/// What a map holds.
+#[derive(serde::Serialize)]
+struct Range {
+    /// Least and greatest value, shifts included.
+    span: [f64; 2],
+    /// One digit a channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shifts: Option<String>,
+}
 
 /// Writes the file.
 pub fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let unquantized = fs::read(UNQUANTIZED)
-        .map_err(|error| format!("{UNQUANTIZED}: {error}; `cargo xtask models` makes it"))?;
-    let crops = crops()?;
-    let file = embedder_in_bytes(&unquantized, &crops)?;
-    fs::create_dir_all("target/models-bytes")?;
-    fs::write(FILE, &file)?;
-    println!("{FILE}: {} bytes, by {} crops", file.len(), crops.len());
+    let portraits = portraits()?;
+    let detector = Detector::load(&Weights::read(&unquantized("yunet")?)?)?;
+    let mut faces = Vec::new();
+    for picture in &portraits {
+        // Best first; a portrait holds one, which all lights but the worst show.
+        let found = detector.detect(picture, MIN_SCORE)?;
+        faces.extend(found.first().map(|face| (picture, *face)));
+    }
+    let networks: BTreeMap<&str, Ranges> = [
+        ("yunet", yunet(&portraits)?),
+        ("sface", sface(&faces)?),
+        ("minifasnet-v2", minifasnet("minifasnet-v2", &faces)?),
+        ("minifasnet-v1se", minifasnet("minifasnet-v1se", &faces)?),
+    ]
+    .into();
+    fs::write(FILE, format!("{HEADING}{}", toml::to_string(&networks)?))?;
+    println!("{FILE}: by {} pictures, {} faces", portraits.len(), faces.len());
     Ok(())
 }
 
 /// Every portrait at every size in every light, as it is and mirrored.
-fn crops() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
-    let detector = Detector::load(&Weights::read(SHIPPED.yunet)?)?;
-    let mut crops = Vec::new();
+fn portraits() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
+    let mut pictures = Vec::new();
     for name in PORTRAITS {
         let bytes = fs::read(format!("tests/portraits/{name}.jpg"))?;
         let picture = picture::decode(&bytes, &Limits::default())?;
@@ -63,16 +83,13 @@ fn crops() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
         for side in SIDES {
             let scaled = |length: u32| (length * side / long).max(1);
             let picture = picture.resized(scaled(picture.width()), scaled(picture.height()));
-            // Best first; a portrait holds one.
-            let found = detector.detect(&picture, MIN_SCORE)?;
-            let crop = found.first().and_then(|face| aligned_crop(&picture, face));
-            let crop = crop.ok_or_else(|| format!("no face in {name} at {side} pixels"))?;
             for (gain, offset) in LIGHTS {
-                crops.extend([lit(&crop, gain, offset, false), lit(&crop, gain, offset, true)]);
+                pictures.push(lit(&picture, gain, offset, false));
+                pictures.push(lit(&picture, gain, offset, true));
             }
         }
     }
-    Ok(crops.into_iter().flatten().collect())
+    Ok(pictures.into_iter().flatten().collect())
 }
 
 fn lit(picture: &Picture, gain: f32, offset: f32, mirrored: bool) -> Option<Picture> {
@@ -86,97 +103,155 @@ fn lit(picture: &Picture, gain: f32, offset: f32, mirrored: bool) -> Option<Pict
     Picture::new(picture.width(), picture.height(), pixels.into_flattened())
 }
 
-/// The file of the embedder in bytes, from its f32 file and aligned crops of faces.
-fn embedder_in_bytes(
-    unquantized: &[u8],
-    crops: &[Picture],
-) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let ranges = ranges(&Embedder::load(&Weights::read(unquantized)?)?, crops)?;
-    let content = Content::read(&mut Cursor::new(unquantized))?;
-    let mut tensors: Vec<(String, QTensor)> = Vec::new();
-    let mut names: Vec<&String> = content.tensor_infos.keys().collect();
-    names.sort();
-    for name in names {
-        let tensor = content.tensor(&mut Cursor::new(unquantized), name, &Device::Cpu)?;
-        let values = tensor.dequantize(&Device::Cpu)?;
-        let stored = match name.strip_suffix(".weight") {
-            Some(STEM | LAST) => QTensor::quantize(&values, GgmlDType::Q8_0)?,
-            Some(_) => one_scale_a_row(&values)?,
-            None => QTensor::quantize(&values, GgmlDType::F32)?,
+fn unquantized(network: &str) -> Result<Vec<u8>, String> {
+    let file = format!("target/models-f32/{network}.gguf");
+    fs::read(&file).map_err(|error| format!("{file}: {error}; `cargo xtask models` makes it"))
+}
+
+/// All but what the heads' filters read and write: scores, boxes and landmarks lie on one map, and one
+/// step would be too coarse for some. The maps between units are halved, added and read by several
+/// layers, and keep their channels as they are.
+fn yunet(portraits: &[Picture]) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let (file, spans) = (unquantized("yunet")?, Spans::default());
+    let weights = Weights::read(&file)?.watched(&spans);
+    let network = Detector::load(&weights)?;
+    for picture in portraits {
+        network.detect(picture, MIN_SCORE)?;
+    }
+    let spans = spans.all();
+    let in_bytes = |map: &str| !map.starts_with("head.") || map.ends_with(".pointwise.input");
+    let mut pairs = Vec::new();
+    for name in spans.keys().filter(|name| !name.starts_with("head.")) {
+        let unit = name.strip_suffix(".pointwise.output");
+        pairs.extend(unit.map(|unit| [format!("{unit}.pointwise"), format!("{unit}.depthwise")]));
+    }
+    ranges(&weights, &spans, in_bytes, &pairs)
+}
+
+/// All but the last map, of which the last matrix sums 50,176 values. The attributes read the middle
+/// map, which keeps its channels as they are.
+fn sface(faces: &[(&Picture, Detection)]) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let (file, spans) = (unquantized("sface")?, Spans::default());
+    let weights = Weights::read(&file)?.watched(&spans);
+    let network = Embedder::load(&weights)?;
+    for (picture, face) in faces {
+        network.trunk(&aligned_crop(picture, face).ok_or("a face outside its picture")?)?;
+    }
+    let mut layers = vec!["conv_1".to_owned()];
+    layers.extend(
+        (2..=14).flat_map(|n| ["depthwise", "pointwise"].map(|part| format!("conv_{n}.{part}"))),
+    );
+    let pairs = layers.windows(2).map(|pair| [pair[0].clone(), pair[1].clone()]);
+    let pairs: Vec<_> = pairs.filter(|[writer, _]| writer != "conv_12.pointwise").collect();
+    ranges(&weights, &spans.all(), |map| map != "conv_14.pointwise.output", &pairs)
+}
+
+/// All but what is one value a channel, what it is made of, and the channels that are yet to be
+/// weighed. What is added to, block after block, keeps its channels as they are.
+fn minifasnet(
+    name: &str,
+    faces: &[(&Picture, Detection)],
+) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let (file, spans) = (unquantized(name)?, Spans::default());
+    let weights = Weights::read(&file)?.watched(&spans);
+    let network = MiniFasNet::load(&weights)?;
+    for (picture, face) in faces {
+        network.logits(&network.crop(picture, face)?)?;
+    }
+    let spans = spans.all();
+    let in_bytes = |map: &str| {
+        let weighed = map.strip_suffix(".project.output").map(|block| format!("{block}.se.output"));
+        let vector = ["linear.", "prob."].iter().any(|layer| map.starts_with(layer));
+        let excitation = map.contains(".se.") && !map.ends_with(".se.output");
+        let summed = map == "conv_6_sep.output";
+        !(vector || excitation || summed || weighed.is_some_and(|sum| spans.contains_key(&sum)))
+    };
+    let first = [["conv1", "conv2_dw"], ["conv2_dw", "conv_23.conv"]];
+    let mut pairs: Vec<_> = first.map(|pair| pair.map(str::to_owned)).into();
+    for name in spans.keys() {
+        for [writer, reader] in [["conv", "conv_dw"], ["conv_dw", "project"]] {
+            let block = name.strip_suffix(&format!(".{writer}.output"));
+            pairs.extend(block.map(|block| [writer, reader].map(|part| format!("{block}.{part}"))));
+        }
+    }
+    ranges(&weights, &spans, in_bytes, &pairs)
+}
+
+/// What is written of the maps that are to be kept in bytes; of those between the layers of a pair,
+/// one that writes and the only one that reads, the channels are shifted.
+fn ranges(
+    weights: &Weights<'_>,
+    spans: &BTreeMap<String, Vec<[f32; 2]>>,
+    in_bytes: impl Fn(&str) -> bool,
+    pairs: &[[String; 2]],
+) -> Result<Ranges, Box<dyn std::error::Error>> {
+    let mut ranges = Ranges::new();
+    for (map, channels) in spans.iter().filter(|(map, _)| in_bytes(map)) {
+        let pair = pairs.iter().find(|[writer, reader]| {
+            *map == format!("{writer}.output") || *map == format!("{reader}.input")
+        });
+        let shifts = match pair {
+            Some([_, reader]) => shifts(weights, reader, channels)?,
+            None => vec![0; channels.len()],
         };
-        tensors.push((name.clone(), stored));
+        let shifted = channels.iter().zip(&shifts).map(|([low, high], shift)| {
+            let factor = f32::from(1u16 << shift);
+            [low * factor, high * factor]
+        });
+        let [low, high] = shifted
+            .reduce(|[low, high], [l, h]| [low.min(l), high.max(h)])
+            .ok_or("a map without channels")?;
+        let shifts = pair.map(|_| shifts.iter().map(u8::to_string).collect::<String>());
+        let span = [outwards(low), outwards(high)];
+        ranges.insert(map.clone(), Range { span, shifts });
     }
-    let vector = |range: [f32; 2]| -> candle_core::Result<QTensor> {
-        QTensor::quantize(&Tensor::new(&range, &Device::Cpu)?, GgmlDType::F32)
+    Ok(ranges)
+}
+
+/// How often each channel can be doubled without reaching farther than the farthest. For a reader
+/// that sums over channels, half as often less what makes its weights uneven: what is divided there
+/// has coarser steps.
+fn shifts(
+    weights: &Weights<'_>,
+    reader: &str,
+    channels: &[[f32; 2]],
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let reach = |[low, high]: &[f32; 2]| high.max(-low);
+    let most = channels.iter().map(reach).fold(0f32, f32::max);
+    let room = channels.iter().map(|span| (most / reach(span)).log2());
+    let filters = weights.matrix(reader, channels.len(), 9).is_ok();
+    let doublings: Vec<f32> = match filters {
+        true => room.map(f32::floor).collect(),
+        false => {
+            let outputs = weights.outputs(reader)?;
+            let rows = weights.matrix(reader, outputs, channels.len())?.to_vec2::<f32>()?;
+            let shares = column_shares(&rows);
+            room.zip(shares).map(|(room, share)| ((room + share.log2()) / 2.0).floor()).collect()
+        }
     };
-    let mut input = None;
-    for (layer, range) in &ranges {
-        if let Some(input) = input {
-            tensors.push((format!("{layer}.input"), vector(input)?));
-        }
-        if layer != LAST_MAP {
-            tensors.push((format!("{layer}.output"), vector(*range)?));
-        }
-        input = Some(*range);
-    }
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let metadata: BTreeMap<_, _> = content.metadata.iter().collect();
-    let metadata: Vec<_> = metadata.into_iter().map(|(key, value)| (key.as_str(), value)).collect();
-    let mut file = Cursor::new(Vec::new());
-    gguf_file::write(&mut file, &metadata, &tensors)?;
-    Ok(file.into_inner())
+    // NaN, of a channel that is always 0, becomes 0.
+    Ok(doublings.into_iter().map(|shift| shift.clamp(0.0, MOST_SHIFT) as u8).collect())
 }
 
-/// Scale and zero of each layer's output, in the order of the layers.
-fn ranges(embedder: &Embedder, crops: &[Picture]) -> Result<Vec<(String, [f32; 2])>, FaceError> {
-    let mut spans: Vec<(String, f32, f32)> = Vec::new();
-    for crop in crops {
-        let mut layer = 0;
-        embedder.trace(crop, |name, map| {
-            if layer == spans.len() {
-                spans.push((name.to_owned(), 0.0, 0.0));
-            }
-            let (_, low, high) = &mut spans[layer];
-            layer += 1;
-            map.read(|values| {
-                for value in values {
-                    (*low, *high) = (low.min(*value), high.max(*value));
-                }
-            })
-        })?;
+/// Of each column the largest weight as a share of the largest of its row.
+fn column_shares(rows: &[Vec<f32>]) -> Vec<f32> {
+    let mut shares = vec![f32::MIN_POSITIVE; rows.first().map_or(0, Vec::len)];
+    for row in rows {
+        let largest = row.iter().fold(f32::MIN_POSITIVE, |most, weight| most.max(weight.abs()));
+        let columns = shares.iter_mut().zip(row);
+        columns.for_each(|(share, weight)| *share = share.max(weight.abs() / largest));
     }
-    let range = |(layer, low, high): (String, f32, f32)| {
-        let scale = ((high - low) / 255.0).max(f32::MIN_POSITIVE);
-        (layer, [scale, (-low / scale).round().clamp(0.0, 255.0)])
-    };
-    Ok(spans.into_iter().map(range).collect())
+    shares
 }
 
-/// Q8_0 whose blocks share one scale in each row.
-fn one_scale_a_row(values: &Tensor) -> candle_core::Result<QTensor> {
-    let (rows, columns) = values.dims2()?;
-    let mut data = Vec::new();
-    for row in values.to_vec2::<f32>()? {
-        let most = row.iter().fold(0f32, |most, weight| most.max(weight.abs()));
-        // As the file rounds it.
-        let stored = Tensor::new(&[most / 127.0], &Device::Cpu)?.to_dtype(DType::F16)?;
-        let scale = stored.to_dtype(DType::F32)?.to_vec1::<f32>()?[0];
-        let bits = f16_bits(&stored)?;
-        for group in row.chunks_exact(GROUP) {
-            data.extend(bits);
-            data.extend(group.iter().map(|weight| match scale {
-                0.0 => 0,
-                _ => ((weight / scale).round().clamp(-127.0, 127.0) as i8).cast_unsigned(),
-            }));
-        }
+/// The next number away from 0 that has [`DIGITS`] significant digits.
+fn outwards(value: f32) -> f64 {
+    if value == 0.0 {
+        return 0.0;
     }
-    let storage = QStorage::from_data(Cow::Owned(data), &Device::Cpu, GgmlDType::Q8_0)?;
-    QTensor::new(storage, (rows, columns))
-}
-
-/// The two bytes of an f16, by way of a GGUF tensor of that type.
-fn f16_bits(value: &Tensor) -> candle_core::Result<[u8; 2]> {
-    let stored = QTensor::quantize(&value.to_dtype(DType::F32)?, GgmlDType::F16)?;
-    let data = stored.data()?;
-    Ok([data[0], data[1]])
+    let unit = 10f64.powi(f64::from(value.abs()).log10().floor() as i32 + 1 - DIGITS);
+    let rounded = (f64::from(value.abs()) / unit).ceil() * unit;
+    // Free of what the division left behind.
+    let rounded = format!("{rounded:.6}").parse().unwrap_or(rounded);
+    if value < 0.0 { -rounded } else { rounded }
 }

@@ -48,10 +48,18 @@ pub(in crate::nn) struct ByteMultiply<'a, T> {
     pub input: &'a [u8],
     pub pixels: usize,
     pub matrix: &'a ByteMatrix,
-    /// For a layer without activation: a map of the form of the output, added, and its step in output
-    /// steps; what its zero adds is part of the layer's bias.
-    pub residual: Option<(&'a [u8], f32)>,
+    /// For a layer without activation.
+    pub residual: Option<Residual<'a>>,
     pub output: &'a mut [T],
+}
+
+/// A map to be added.
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct Residual<'a> {
+    /// Of the form of the output.
+    pub map: &'a [u8],
+    /// Factor and summand that make of its bytes values in steps of the output.
+    pub line: [f32; 2],
 }
 
 impl<T: Cell> Kernel for ByteMultiply<'_, T> {
@@ -66,7 +74,7 @@ impl<T: Cell> Kernel for ByteMultiply<'_, T> {
         let blocks = matrix.rounding.blocks();
         assert_eq!(input.len(), matrix.inputs * pixels, "input of the matrix");
         assert_eq!(output.len(), blocks * BLOCK * pixels, "output of the matrix");
-        assert!(residual.is_none_or(|(map, _)| map.len() == output.len()), "residual");
+        assert!(residual.is_none_or(|added| added.map.len() == output.len()), "residual");
         let near = (NEAR / matrix.inputs).max(V::BYTE_TILE);
         for first in (0..pixels).step_by(near) {
             let count = near.min(pixels - first);
@@ -86,10 +94,10 @@ impl<T: Cell> Kernel for ByteMultiply<'_, T> {
                             V::SHIFT - i32::from(matrix.zero),
                         ),
                         rounding: matrix.rounding.block::<V>(block),
-                        residual: residual.map_or(ptr::null(), |(map, _)| {
-                            map.as_ptr().add((block * pixels + first) * BLOCK)
+                        residual: residual.map_or(ptr::null(), |added| {
+                            added.map.as_ptr().add((block * pixels + first) * BLOCK)
                         }),
-                        residual_scale: V::splat(residual.map_or(0.0, |(_, scale)| scale)),
+                        residual_line: residual.map_or([0.0; 2], |added| added.line),
                         output: output.as_mut_ptr().add((block * pixels + first) * BLOCK),
                     };
                     for index in 0..tiles {
@@ -111,7 +119,7 @@ struct Tile<V: Lanes, T> {
     rounding: RoundBlock<V>,
     /// Null for none.
     residual: *const u8,
-    residual_scale: V,
+    residual_line: [f32; 2],
     output: *mut T,
 }
 
@@ -161,7 +169,8 @@ impl<V: Lanes, T: Cell> Tile<V, T> {
                 let mut value = self.rounding.value(sum);
                 if !self.residual.is_null() {
                     let residual = V::load_unsigned(self.residual.add(pixel * BLOCK));
-                    value = residual.fused(self.residual_scale, value);
+                    let [factor, summand] = self.residual_line.map(|x| V::splat(x));
+                    value = residual.fused(factor, value.plus(summand));
                 }
                 T::put(value, self.output.add(pixel * BLOCK));
             }

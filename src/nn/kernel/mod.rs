@@ -6,6 +6,7 @@
 
 mod byte_depthwise;
 mod byte_multiply;
+mod byte_scan;
 mod depthwise;
 mod multiply;
 mod pixels;
@@ -15,7 +16,8 @@ mod rounding;
 mod whole_map;
 
 pub(super) use byte_depthwise::{ByteDepthwise, ByteFilters};
-pub(super) use byte_multiply::{ByteMatrix, ByteMultiply};
+pub(super) use byte_multiply::{ByteMatrix, ByteMultiply, Residual};
+pub(super) use byte_scan::{ByteScan, ByteVector, GROUP, Group, QUAD, Quads, ZERO};
 pub(super) use depthwise::{DepthwiseRows, Filters};
 pub(super) use multiply::{Matrix, Multiply, Taps};
 pub(super) use pixels::Scale;
@@ -39,4 +41,4 @@ unsafe fn prelu<V: Lanes>(x: V, slope: V) -> V {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

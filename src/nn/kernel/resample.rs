@@ -1,19 +1,20 @@
 //! Halving and doubling of planes.
 
+use super::rounding::Cell;
 use crate::nn::lanes::{BLOCK, Lanes};
 use crate::nn::level::Kernel;
 
 /// 2×2 maximum, stride 2; all planes one below the other, so that `height` is that of all.
-pub(in crate::nn) struct HalveByMaximum<'a> {
-    pub input: &'a [f32],
+pub(in crate::nn) struct HalveByMaximum<'a, T> {
+    pub input: &'a [T],
     /// Rows of all planes together: even.
     pub height: usize,
     /// Even.
     pub width: usize,
-    pub output: &'a mut [f32],
+    pub output: &'a mut [T],
 }
 
-impl Kernel for HalveByMaximum<'_> {
+impl<T: Cell> Kernel for HalveByMaximum<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -27,53 +28,63 @@ impl Kernel for HalveByMaximum<'_> {
         }
         let line = width * BLOCK;
         for (pair, to) in input.chunks_exact(2 * line).zip(output.chunks_exact_mut(line / 2)) {
-            let pixels =
-                pair[..line].chunks_exact(2 * BLOCK).zip(pair[line..].chunks_exact(2 * BLOCK));
-            for ((upper, lower), to) in pixels.zip(to.chunks_exact_mut(BLOCK)) {
-                // SAFETY: each pair is two pixels long, `to` one; the level is the caller's.
-                unsafe {
-                    let upper = V::load(upper.as_ptr()).largest(V::load(upper[BLOCK..].as_ptr()));
-                    let lower = V::load(lower.as_ptr()).largest(V::load(lower[BLOCK..].as_ptr()));
-                    upper.largest(lower).store(to.as_mut_ptr());
-                }
+            let (upper, lower) = pair.split_at(line);
+            let pixels = upper.as_chunks().0.iter().zip(lower.as_chunks().0);
+            for ((upper, lower), to) in pixels.zip(to.as_chunks_mut().0) {
+                *to = largest(upper, lower);
             }
         }
     }
 }
 
+/// Of two rows of two pixels each.
+#[inline(always)]
+fn largest<T: Cell>(upper: &[T; 2 * BLOCK], lower: &[T; 2 * BLOCK]) -> [T; BLOCK] {
+    std::array::from_fn(|channel| {
+        let of = |row: &[T; 2 * BLOCK]| row[channel].larger(row[BLOCK + channel]);
+        of(upper).larger(of(lower))
+    })
+}
+
 /// Adds a map of half the sides, doubled by repetition, in place.
-pub(in crate::nn) struct AddDoubled<'a> {
-    pub fine: &'a mut [f32],
+pub(in crate::nn) struct AddDoubled<'a, T> {
+    pub fine: &'a mut [T],
     /// Rows of all planes together: even.
     pub height: usize,
     /// Even.
     pub width: usize,
-    pub coarse: &'a [f32],
+    pub coarse: &'a [T],
+    /// Factors of fine and coarse cells, and what is added: what the ranges of the two maps are in the
+    /// steps of the sum's; 1, 1, 0 of values.
+    pub line: [f32; 3],
 }
 
-impl Kernel for AddDoubled<'_> {
+impl<T: Cell> Kernel for AddDoubled<'_, T> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
-        let Self { fine, height, width, coarse } = self;
+        let Self { fine, height, width, coarse, line } = self;
         assert!(height % 2 == 0 && width % 2 == 0, "even sides");
         assert_eq!(fine.len(), height * width * BLOCK, "the fine map");
         assert_eq!(coarse.len() * 4, fine.len(), "the coarse map");
         if width == 0 {
             return;
         }
-        let line = width * BLOCK;
-        for (pair, from) in fine.chunks_exact_mut(2 * line).zip(coarse.chunks_exact(line / 2)) {
-            for row in pair.chunks_exact_mut(line) {
+        let row_len = width * BLOCK;
+        for (pair, from) in fine.chunks_exact_mut(2 * row_len).zip(coarse.chunks_exact(row_len / 2))
+        {
+            for row in pair.chunks_exact_mut(row_len) {
                 for (pixels, from) in row.chunks_exact_mut(2 * BLOCK).zip(from.chunks_exact(BLOCK))
                 {
                     // SAFETY: `pixels` is two pixels long, `from` one; the level is the caller's.
                     unsafe {
-                        let add = V::load(from.as_ptr());
+                        let [fine, coarse, summand] = line.map(|x| V::splat(x));
+                        let add = T::get::<V>(from.as_ptr()).fused(coarse, summand);
                         let to = pixels.as_mut_ptr();
-                        V::load(to).plus(add).store(to);
-                        V::load(to.add(BLOCK)).plus(add).store(to.add(BLOCK));
+                        T::put(T::get::<V>(to).fused(fine, add), to);
+                        let to = to.add(BLOCK);
+                        T::put(T::get::<V>(to).fused(fine, add), to);
                     }
                 }
             }

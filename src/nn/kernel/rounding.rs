@@ -17,6 +17,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// Factor and summand that make of a byte its value in steps of another range.
+    pub(in crate::nn) fn in_steps_of(self, other: Self) -> [f32; 2] {
+        let factor = self.scale / other.scale;
+        [factor, -f32::from(self.zero) * factor]
+    }
+
     /// Where 0 lies among the values that a byte is stored from: −128…127.
     pub(in crate::nn) fn zero_stored(self) -> f32 {
         f32::from(self.zero) - 128.0
@@ -25,12 +31,30 @@ impl Range {
 
 /// A value of a map.
 pub(in crate::nn) trait Cell: Copy {
+    /// As they are, without what a range makes of them.
+    ///
+    /// # Safety
+    /// The processor has the level of `V`; sixteen cells can be read at `from`.
+    unsafe fn get<V: Lanes>(from: *const Self) -> V;
+    /// The greater of two cells of one range.
+    fn larger(self, other: Self) -> Self;
     /// # Safety
     /// The processor has the level of `V`; sixteen cells can be written at `to`.
     unsafe fn put<V: Lanes>(value: V, to: *mut Self);
 }
 
 impl Cell for f32 {
+    #[inline(always)]
+    unsafe fn get<V: Lanes>(from: *const Self) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::load(from) }
+    }
+
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        if self > other { self } else { other }
+    }
+
     #[inline(always)]
     unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
         // SAFETY: the caller's.
@@ -39,6 +63,17 @@ impl Cell for f32 {
 }
 
 impl Cell for u8 {
+    #[inline(always)]
+    unsafe fn get<V: Lanes>(from: *const Self) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::load_unsigned(from) }
+    }
+
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        self.max(other)
+    }
+
     #[inline(always)]
     unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
         // SAFETY: the caller's.

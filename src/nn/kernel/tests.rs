@@ -7,10 +7,10 @@ use crate::nn::lanes::BLOCK;
 use crate::nn::level::Level;
 
 /// xorshift64*: the same values each time.
-struct Random(u64);
+pub(in crate::nn) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -18,12 +18,12 @@ impl Random {
     }
 
     /// From `low` to `high`, both included.
-    fn between(&mut self, low: usize, high: usize) -> usize {
+    pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + (self.next() >> 33) as usize % (high - low + 1)
     }
 
     /// −1 to 1.
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
     }
 
@@ -296,7 +296,13 @@ fn halving_takes_the_maximum_and_doubling_repeats() {
             let coarse = TestMap::random(&mut random, (height, width, channels));
             let mut sum = fine.planes.clone();
             let (coarse_planes, width) = (&coarse.planes, 2 * width);
-            level.run(AddDoubled { fine: &mut sum, height: rows, width, coarse: coarse_planes });
+            level.run(AddDoubled {
+                fine: &mut sum,
+                height: rows,
+                width,
+                coarse: coarse_planes,
+                line: [1.0, 1.0, 0.0],
+            });
             expect(&format!("doubling on {level}"), &sum, fine.shape, 2, |y, x, c| {
                 let (y, x) = (y as isize, x as isize);
                 fine.at(y, x, c) + coarse.at(y / 2, x / 2, c)
@@ -327,9 +333,15 @@ fn whole_maps_are_summed_and_weighed() {
                 let products = (0..pixels as isize).map(|x| map.at(0, x, c) * taps.at(0, x, c));
                 bias.at(0, 0, c) + products.sum::<f64>()
             });
-            let mut weighed = map.planes.clone();
-            let (weights, plus) = (&bias.planes, &taps.planes);
-            level.run(Weigh { map: &mut weighed, pixels, weights, plus });
+            let mut weighed = vec![f32::NAN; map.planes.len()];
+            level.run(Weigh {
+                map: &map.planes,
+                pixels,
+                weights: &bias.planes,
+                plus: &taps.planes,
+                line: [1.0, 1.0, 0.0],
+                output: &mut weighed,
+            });
             expect(&format!("weighing on {level}"), &weighed, shape, 2, |_, x, c| {
                 map.at(0, x as isize, c) * bias.at(0, 0, c) + taps.at(0, x as isize, c)
             });
@@ -411,8 +423,7 @@ impl ByteLayer {
     /// The byte nearest to the value; either of two where it lies between them within rounding.
     fn expect_byte(&self, what: &str, found: u8, value: f64) {
         let steps = value / f64::from(self.output.scale) + f64::from(self.output.zero);
-        let apart = (f64::from(found) - steps.clamp(0.0, 255.0)).abs();
-        assert!(apart <= 0.5 + 1e-3, "{what}: {found} for {steps}");
+        expect_steps(what, found, steps);
     }
 }
 
@@ -447,14 +458,14 @@ fn a_matrix_in_bytes_is_exact_and_the_same_on_every_level() {
         }
         let planes = outputs.next_multiple_of(BLOCK);
         let residual = bytes(&mut random, pixels * planes);
-        let residual_scale = 0.3f32;
+        let line = [0.3f32, -20.0];
         let zero = layer.input.zero;
         let matrix = ByteMatrix::pack(&weights, padded, zero, layer.rounding(true));
         let open = ByteMatrix::pack(&weights, padded, zero, layer.rounding(false));
         let with_residual = matches!(layer.activation, Activation::Identity);
         let rounded = on_every_level(|level| {
             let mut output = vec![0u8; pixels * planes];
-            let residual = with_residual.then_some((residual.as_slice(), residual_scale));
+            let residual = with_residual.then_some(Residual { map: &residual, line });
             let (input, output_) = (&input, &mut output);
             level.run(ByteMultiply { input, pixels, matrix: &matrix, residual, output: output_ });
             output
@@ -484,7 +495,9 @@ fn a_matrix_in_bytes_is_exact_and_the_same_on_every_level() {
                 assert!((found - value).abs() <= 1e-4 * (1.0 + value.abs()), "{found} {value}");
                 let added = match with_residual {
                     true => {
-                        f64::from(residual[at]) * f64::from(residual_scale * layer.output.scale)
+                        let steps =
+                            f64::from(residual[at]) * f64::from(line[0]) + f64::from(line[1]);
+                        steps * f64::from(layer.output.scale)
                     }
                     false => 0.0,
                 };
@@ -527,6 +540,66 @@ fn filters_in_bytes_are_exact_and_the_same_on_every_level() {
                 let found = rounded[place((rows, columns, channels), y, x, channel)];
                 layer.expect_byte("filters", found, layer.value(channel, sum.sum()));
             }
+        }
+    }
+}
+
+/// The byte nearest to a number of steps, either of two where it lies between them within rounding.
+fn expect_steps(what: &str, found: u8, steps: f64) {
+    let apart = (f64::from(found) - steps.clamp(0.0, 255.0)).abs();
+    assert!(apart <= 0.5 + 1e-3, "{what}: {found} for {steps}");
+}
+
+#[test]
+fn bytes_are_halved_doubled_and_weighed_the_same_on_every_level() {
+    let mut random = Random(9);
+    for _ in 0..20 {
+        let (height, width) = (2 * random.between(1, 6), 2 * random.between(1, 6));
+        let fine = bytes(&mut random, height * width * BLOCK);
+        let coarse = bytes(&mut random, fine.len() / 4);
+        let at = |y: usize, x: usize, channel: usize| (y * width + x) * BLOCK + channel;
+        let halved = on_every_level(|level| {
+            let mut output = vec![0u8; fine.len() / 4];
+            level.run(HalveByMaximum { input: &fine, height, width, output: &mut output });
+            output
+        });
+        // Factors and summand so that most sums lie within the bytes and some beyond.
+        let line = [0.7f32, 0.6, -40.0 - 128.0];
+        let doubled = on_every_level(|level| {
+            let mut sum = fine.clone();
+            level.run(AddDoubled { fine: &mut sum, height, width, coarse: &coarse, line });
+            sum
+        });
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            for channel in 0..BLOCK {
+                let small = ((y / 2) * (width / 2) + x / 2) * BLOCK + channel;
+                let four = [(0, 0), (0, 1), (1, 0), (1, 1)]
+                    .map(|(dy, dx)| fine[at(y / 2 * 2 + dy, x / 2 * 2 + dx, channel)]);
+                assert_eq!(Some(&halved[small]), four.iter().max());
+                let (a, b) = (fine[at(y, x, channel)], coarse[small]);
+                let steps = f64::from(a) * f64::from(line[0]) + f64::from(b) * f64::from(line[1]);
+                expect_steps("doubling", doubled[at(y, x, channel)], steps - 40.0);
+            }
+        }
+        let pixels = height * width;
+        let (map, weights) = (random.values(pixels * BLOCK), random.values(BLOCK));
+        let line = [90.0f32, 0.4, 60.0 - 128.0];
+        let weighed = on_every_level(|level| {
+            let mut output = vec![0u8; fine.len()];
+            level.run(Weigh {
+                map: &map,
+                pixels,
+                weights: &weights,
+                plus: &fine,
+                line,
+                output: &mut output,
+            });
+            output
+        });
+        for (index, found) in weighed.iter().enumerate() {
+            let product = f64::from(map[index]) * f64::from(weights[index % BLOCK]);
+            let steps = product * 90.0 + f64::from(fine[index]) * f64::from(line[1]) + 60.0;
+            expect_steps("weighing", *found, steps);
         }
     }
 }

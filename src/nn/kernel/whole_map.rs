@@ -1,5 +1,6 @@
 //! What sees all pixels of a plane: their weighted sum, and one weight for all.
 
+use super::rounding::Cell;
 use crate::nn::lanes::{BLOCK, Lanes};
 use crate::nn::level::Kernel;
 
@@ -39,33 +40,41 @@ impl Kernel for WholeMap<'_> {
     }
 }
 
-/// Each channel times its weight, plus another map: in place.
-pub(in crate::nn) struct Weigh<'a> {
+/// Each channel times its weight, plus another map.
+pub(in crate::nn) struct Weigh<'a, T> {
     /// Planes of `pixels` pixels.
-    pub map: &'a mut [f32],
+    pub map: &'a [f32],
     pub pixels: usize,
     /// One value a channel.
     pub weights: &'a [f32],
     /// Of the form of the map.
-    pub plus: &'a [f32],
+    pub plus: &'a [T],
+    /// Factors of the map and of the cells of `plus`, and what is added: all in the steps of the
+    /// output; 1, 1, 0 of values.
+    pub line: [f32; 3],
+    /// Of the form of the map.
+    pub output: &'a mut [T],
 }
 
-impl Kernel for Weigh<'_> {
+impl<T: Cell> Kernel for Weigh<'_, T> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
-        let Self { map, pixels, weights, plus } = self;
+        let Self { map, pixels, weights, plus, line, output } = self;
         assert_eq!(map.len(), weights.len() * pixels, "the map");
         assert_eq!(plus.len(), map.len(), "the map to add");
+        assert_eq!(output.len(), map.len(), "the sum");
         for (block, weights) in weights.chunks_exact(BLOCK).enumerate() {
             // SAFETY: as in `WholeMap`.
             unsafe {
-                let weight = V::load(weights.as_ptr());
+                let [map_factor, plus_factor, summand] = line.map(|x| V::splat(x));
+                let weight = V::load(weights.as_ptr()).fused(map_factor, V::splat(0.0));
                 for pixel in block * pixels..(block + 1) * pixels {
-                    let at = map.as_mut_ptr().add(pixel * BLOCK);
-                    let plus = V::load(plus.as_ptr().add(pixel * BLOCK));
-                    V::load(at).times_plus(weight, plus).store(at);
+                    let at = pixel * BLOCK;
+                    let plus = T::get::<V>(plus.as_ptr().add(at)).fused(plus_factor, summand);
+                    let sum = V::load(map.as_ptr().add(at)).times_plus(weight, plus);
+                    T::put(sum, output.as_mut_ptr().add(at));
                 }
             }
         }

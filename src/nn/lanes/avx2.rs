@@ -129,6 +129,12 @@ impl Lanes for Avx2 {
         Self(half(self.0, limit.0, above.0, below.0), half(self.1, limit.1, above.1, below.1))
     }
     #[inline(always)]
+    unsafe fn reaching(self, limit: Self) -> u16 {
+        let half =
+            |x, limit| unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x, limit)) as u16 };
+        half(self.0, limit.0) | half(self.1, limit.1) << 8
+    }
+    #[inline(always)]
     unsafe fn load_unsigned(from: *const u8) -> Self {
         unsafe {
             let half = |from: *const u8| {

@@ -94,6 +94,10 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn reaching(self, limit: Self) -> u16 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GE_OQ>(self.0, limit.0) }
+    }
+    #[inline(always)]
     unsafe fn load_unsigned(from: *const u8) -> Self {
         unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
     }

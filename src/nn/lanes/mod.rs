@@ -61,14 +61,15 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; sixteen bytes can be read at `from`.
     unsafe fn load_bytes(from: *const i8) -> Self;
-    /// The sum of the sixteen, always in the same order.
+    /// The sum of the sixteen, in the same order on every level: the upper half is added to the lower
+    /// one until one is left.
     /// # Safety
     /// The processor has the level.
     unsafe fn sum(self) -> f32;
 
     /// Sixteen whole numbers.
     type Sums: Copy;
-    /// Sixteen times four bytes.
+    /// Sixteen times four bytes, in the level's own order; of weights, none is −128.
     type Quads: Copy;
     /// What [`Lanes::same`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
     /// the processor multiplies signed bytes only.
@@ -105,6 +106,10 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level.
     unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self;
+    /// Which lanes are `limit` or greater: bit i for lane i.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn reaching(self, limit: Self) -> u16;
     /// Sixteen unsigned bytes as f32.
     /// # Safety
     /// The processor has the level; sixteen bytes can be read at `from`.

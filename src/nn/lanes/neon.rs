@@ -1,5 +1,9 @@
 //! Four registers of NEON, which every aarch64 has; products of bytes with `sdot` where the processor
 //! has it, with widening multiplications where not (Cortex-A72).
+//!
+//! Without `sdot`, what is to be multiplied lies in pairs: for eight lanes the first two bytes of each
+//! in one register, the second two in the next, then the same for the other eight. So one
+//! multiplication takes up the sums of another, and one addition serves for both.
 
 use super::Lanes;
 use std::arch::aarch64::*;
@@ -73,7 +77,8 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
     unsafe fn sum(self) -> f32 {
         unsafe {
             let [a, b, c, d] = self.0;
-            vaddvq_f32(vaddq_f32(vaddq_f32(a, b), vaddq_f32(c, d)))
+            let four = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
+            vaddv_f32(vadd_f32(vget_low_f32(four), vget_high_f32(four)))
         }
     }
 
@@ -89,13 +94,28 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
     #[inline(always)]
     unsafe fn quads(from: *const i8) -> [int8x16_t; 4] {
         let quarter = |i: usize| unsafe { vld1q_s8(from.add(16 * i)) };
-        [quarter(0), quarter(1), quarter(2), quarter(3)]
+        let quads = [quarter(0), quarter(1), quarter(2), quarter(3)];
+        if DOT {
+            return quads;
+        }
+        let [a, b, c, d] = quads.map(|quad| unsafe { vreinterpretq_s16_s8(quad) });
+        let pairs =
+            unsafe { [vuzp1q_s16(a, b), vuzp2q_s16(a, b), vuzp1q_s16(c, d), vuzp2q_s16(c, d)] };
+        pairs.map(|pairs| unsafe { vreinterpretq_s8_s16(pairs) })
     }
     #[inline(always)]
     unsafe fn same(from: *const u8) -> [int8x16_t; 4] {
         unsafe {
-            let quad = vdupq_n_u32(from.cast::<u32>().read_unaligned());
-            [shifted(vreinterpretq_u8_u32(quad)); 4]
+            if DOT {
+                let quad = vdupq_n_u32(from.cast::<u32>().read_unaligned());
+                return [shifted(vreinterpretq_u8_u32(quad)); 4];
+            }
+            let pair = |i: usize| {
+                let pair = vdupq_n_u16(from.add(2 * i).cast::<u16>().read_unaligned());
+                shifted(vreinterpretq_u8_u16(pair))
+            };
+            let (first, second) = (pair(0), pair(1));
+            [first, second, first, second]
         }
     }
     #[inline(always)]
@@ -106,6 +126,9 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
             let words = |bytes: int8x16_t| vreinterpretq_s16_s8(bytes);
             let (ab, cd) = (words(vzip1q_s8(a, b)), words(vzip1q_s8(c, d)));
             let (ab_high, cd_high) = (words(vzip2q_s8(a, b)), words(vzip2q_s8(c, d)));
+            if !DOT {
+                return [ab, cd, ab_high, cd_high].map(|pairs| vreinterpretq_s8_s16(pairs));
+            }
             [
                 vreinterpretq_s8_s16(vzip1q_s16(ab, cd)),
                 vreinterpretq_s8_s16(vzip2q_s16(ab, cd)),
@@ -120,17 +143,26 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
         x: [int8x16_t; 4],
         weights: [int8x16_t; 4],
     ) -> [int32x4_t; 4] {
-        let quarter = |i: usize| unsafe {
-            if DOT {
-                sdot(sums[i], x[i], weights[i])
-            } else {
-                // A product, at most 128 · 127, fits 16 bits; pairs of them are summed in 32.
-                let low = vmull_s8(vget_low_s8(x[i]), vget_low_s8(weights[i]));
-                let high = vmull_high_s8(x[i], weights[i]);
-                vaddq_s32(sums[i], vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
-            }
+        if DOT {
+            let quarter = |i: usize| unsafe { sdot(sums[i], x[i], weights[i]) };
+            return [quarter(0), quarter(1), quarter(2), quarter(3)];
+        }
+        // Two products, each at most 128 · 127, fit 16 bits; pairs of such sums are added in 32.
+        let low = |i: usize| unsafe {
+            let first = vmull_s8(vget_low_s8(x[i]), vget_low_s8(weights[i]));
+            vmlal_s8(first, vget_low_s8(x[i + 1]), vget_low_s8(weights[i + 1]))
         };
-        [quarter(0), quarter(1), quarter(2), quarter(3)]
+        let high = |i: usize| unsafe {
+            vmlal_high_s8(vmull_high_s8(x[i], weights[i]), x[i + 1], weights[i + 1])
+        };
+        unsafe {
+            [
+                vpadalq_s16(sums[0], low(0)),
+                vpadalq_s16(sums[1], high(0)),
+                vpadalq_s16(sums[2], low(2)),
+                vpadalq_s16(sums[3], high(2)),
+            ]
+        }
     }
     #[inline(always)]
     unsafe fn values(sums: [int32x4_t; 4]) -> Self {
@@ -147,6 +179,17 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
             vbslq_f32(vcgtq_f32(self.0[i], limit.0[i]), above.0[i], below.0[i])
         };
         each!(quarter)
+    }
+    #[inline(always)]
+    unsafe fn reaching(self, limit: Self) -> u16 {
+        unsafe {
+            let bits = vld1q_u32([1, 2, 4, 8].as_ptr());
+            let quarter = |i: usize| {
+                let bits = vandq_u32(vcgeq_f32(self.0[i], limit.0[i]), bits);
+                (vaddvq_u32(bits) as u16) << (4 * i)
+            };
+            quarter(0) | quarter(1) | quarter(2) | quarter(3)
+        }
     }
     #[inline(always)]
     unsafe fn load_unsigned(from: *const u8) -> Self {

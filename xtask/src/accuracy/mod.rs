@@ -5,14 +5,13 @@
 //! the training programs write to `models/liveness.toml` and `models/attributes.toml`, and the
 //! shipped weights' rows on those sets are marked.
 
-mod document;
 mod report;
 mod tables;
 
 use crate::cargo::{self, CargoError};
+use crate::document::{Document, DocumentError};
 use crate::workspace::{release, root};
 use clap::ValueEnum;
-use document::{Document, DocumentError};
 use report::{Report, ReportError};
 use serde_json::Value;
 use std::process::{Command, Stdio};

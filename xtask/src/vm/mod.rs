@@ -13,6 +13,8 @@ mod image;
 mod monitor;
 mod terminal;
 
+pub use archive::Archive;
+
 use crate::cross::{self, CrossError, Profile, Target};
 use crate::prerequisites::{self, Missing};
 use crate::workspace::root;
@@ -90,7 +92,8 @@ pub enum VmError {
 }
 
 impl VmError {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+    /// A file that cannot be read or written.
+    pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |reason| Self::File { path, reason }
     }
@@ -170,5 +173,5 @@ fn meet_qemu(folder: &Path) -> Result<(), VmError> {
     if prerequisites::meet(prerequisites::QEMU).is_ok() {
         return Ok(());
     }
-    archive::Archive::open(folder.join("apt"))?.install_from_backports("qemu-system-arm")
+    Archive::open(folder.join("apt"))?.install_from_backports("qemu-system-arm")
 }

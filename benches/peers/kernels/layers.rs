@@ -1,0 +1,173 @@
+//! Single layers over maps of any shape, through the same files that networks are read from. Weights and
+//! pixels are noise: no kernel's time depends on them.
+
+use candle_core::quantized::gguf_file;
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{Device, Error, Result, Tensor};
+use doorward::nn::{
+    Activation, Bordered, Depthwise, Level, Map, PixelFormat, Pixels, Pointwise, Stem, Weights,
+};
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Cursor;
+
+/// Weights that share a scale in Q8_0, and to whose multiples rows are filled up.
+const GROUP: usize = 32;
+/// 1/128 as f16: one scale for all rows.
+const SCALE: [u8; 2] = [0x00, 0x20];
+/// Values between 0 and 255/16.
+const RANGE: [f32; 2] = [1.0 / 16.0, 0.0];
+const FORMAT: PixelFormat =
+    PixelFormat { bgr: false, scale: 1.0 / 128.0, offset: 0.0, multiple: 1 };
+
+/// What a layer computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// f32.
+    Values,
+    /// Unsigned bytes times signed ones.
+    Bytes,
+}
+
+impl Arithmetic {
+    /// What a thousand million operations a second are called.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Values => "GFLOP/s",
+            Self::Bytes => "Gop/s",
+        }
+    }
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Values => "f32",
+            Self::Bytes => "bytes",
+        })
+    }
+}
+
+/// One layer, what it reads and what it writes.
+pub struct Layer {
+    kind: Kind,
+    x: Map,
+    y: Map,
+}
+
+enum Kind {
+    Pointwise(Pointwise),
+    Depthwise(Depthwise),
+}
+
+impl Layer {
+    /// 1×1 with bias and PReLU.
+    pub fn pointwise(
+        arithmetic: Arithmetic,
+        level: Level,
+        sides: (usize, usize),
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let file = file(arithmetic, inputs, outputs, inputs)?;
+        let weights = Weights::read_for(&file, level).map_err(Error::wrap)?;
+        let slopes = weights.prelu("layer", outputs).map_err(Error::wrap)?;
+        let layer = Pointwise::load(&weights, "layer", inputs, outputs, slopes);
+        let layer = Kind::Pointwise(layer.map_err(Error::wrap)?);
+        Ok(Self { kind: layer, x: noise(&weights, sides, inputs)?, y: Map::new()? })
+    }
+
+    /// 3×3, one filter a channel, with bias and PReLU.
+    pub fn depthwise(
+        arithmetic: Arithmetic,
+        level: Level,
+        sides: (usize, usize),
+        channels: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        let file = file(arithmetic, 9, channels, channels)?;
+        let weights = Weights::read_for(&file, level).map_err(Error::wrap)?;
+        let slopes = weights.prelu("layer", channels).map_err(Error::wrap)?;
+        let layer = Depthwise::load(&weights, "layer", channels, stride, slopes);
+        let layer = Kind::Depthwise(layer.map_err(Error::wrap)?);
+        Ok(Self { kind: layer, x: noise(&weights, sides, channels)?, y: Map::new()? })
+    }
+
+    /// Once over the map.
+    pub fn pass(&mut self) -> Result<()> {
+        match &self.kind {
+            Kind::Pointwise(layer) => layer.forward(&self.x, &mut self.y),
+            Kind::Depthwise(layer) => layer.forward(&self.x, &mut self.y),
+        }
+    }
+}
+
+/// A map in the form that the layer reads: the first layer of a network makes one of any depth.
+fn noise(weights: &Weights<'_>, (height, width): (usize, usize), channels: usize) -> Result<Map> {
+    let stem = Stem::load(weights, "stem", channels, 1, FORMAT, Activation::Relu);
+    let mut noise = Noise(1);
+    let rgb: Vec<u8> = (0..height * width * 3).map(|_| noise.next()).collect();
+    let mut map = Map::new()?;
+    let pixels = Pixels { rgb: &rgb, height, width };
+    stem.map_err(Error::wrap)?.forward(pixels, &mut Bordered::new()?, &mut map)?;
+    Ok(map)
+}
+
+/// A file of the `layer` with rows of `columns` weights, and of the `stem` that makes its input.
+fn file(
+    arithmetic: Arithmetic,
+    columns: usize,
+    outputs: usize,
+    stem_outputs: usize,
+) -> Result<Vec<u8>> {
+    let vector =
+        |values: Vec<f32>| QTensor::quantize(&Tensor::new(values, &Device::Cpu)?, GgmlDType::F32);
+    let mut tensors = vec![
+        ("stem.weight", rows(stem_outputs, 27)?),
+        ("stem.bias", vector(vec![0.0; stem_outputs])?),
+        ("layer.weight", rows(outputs, columns)?),
+        ("layer.bias", vector(vec![0.5; outputs])?),
+        ("layer.slope", vector(vec![0.25; outputs])?),
+    ];
+    if arithmetic == Arithmetic::Bytes {
+        for range in ["stem.output", "layer.input", "layer.output"] {
+            tensors.push((range, vector(RANGE.to_vec())?));
+        }
+    }
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let mut file = Cursor::new(Vec::new());
+    gguf_file::write(&mut file, &[], &tensors)?;
+    Ok(file.into_inner())
+}
+
+/// Q8_0 with one scale, which both arithmetics read.
+fn rows(rows: usize, columns: usize) -> Result<QTensor> {
+    let padded = columns.next_multiple_of(GROUP);
+    let mut noise = Noise(2);
+    let mut data = Vec::with_capacity(rows * padded / GROUP * (GROUP + SCALE.len()));
+    for column in (0..rows * padded).map(|at| at % padded) {
+        if column % GROUP == 0 {
+            data.extend(SCALE);
+        }
+        // −128 is no weight of a symmetric scale.
+        data.push(match noise.next() {
+            _ if column >= columns => 0,
+            0x80 => 0x81,
+            weight => weight,
+        });
+    }
+    let storage = QStorage::from_data(Cow::Owned(data), &Device::Cpu, GgmlDType::Q8_0)?;
+    QTensor::new(storage, (rows, padded))
+}
+
+/// xorshift64.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u8 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u8
+    }
+}

@@ -1,0 +1,353 @@
+//! The command line as it is typed, and the fields of the requests that it makes.
+
+use crate::Failure;
+use clap::{Args, Parser, Subcommand};
+use doorward::{calibrate, camera, evaluate, import};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Face recognition at a door.
+///
+/// Exit codes: 0 done and yes; 1 done and no (another face, a check that failed); 2 the command line
+/// or the configuration is wrong; 3 the request was refused; 4 something broke or cannot be reached.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file [default: /etc/doorward/doorward.toml, if there is one]. Every key can
+    /// also be set by a variable: DOORWARD__MQTT__HOST is host in [mqtt].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Holds the strike's line for the daemon, which starts this itself.
+    #[command(hide = true)]
+    HoldStrike { profile: String, lock: String },
+    #[command(flatten)]
+    Configured(Configured),
+}
+
+/// What needs the configuration.
+#[derive(Subcommand)]
+pub enum Configured {
+    /// Runs the daemon until SIGTERM or SIGINT.
+    Run,
+    /// Unlocks the door once.
+    Unlock {
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Stores the face in a picture under a subject.
+    Enroll {
+        #[command(flatten)]
+        picture: Picture,
+        /// Id of the subject; without one a UUID is made.
+        #[arg(long)]
+        subject_id: Option<String>,
+        /// Keep the subject's other templates and add this one.
+        #[arg(long)]
+        add: bool,
+    },
+    /// Compares the face in a picture with one subject (1:1).
+    Verify {
+        #[command(flatten)]
+        picture: Picture,
+        /// Id of the subject.
+        #[arg(long)]
+        subject_id: String,
+        /// basic, moderate or high: false-match rate 1e-3, 1e-4 or 1e-6.
+        #[arg(long)]
+        threshold: Option<String>,
+    },
+    /// Looks for the face in a picture among all subjects (1:N).
+    Search {
+        #[command(flatten)]
+        picture: Picture,
+        /// Most subjects to name, 1–10.
+        #[arg(long)]
+        limit: Option<u32>,
+        /// Lowest similarity to name, 0–100.
+        #[arg(long)]
+        threshold: Option<f64>,
+        /// Answer the stored crops too.
+        #[arg(long)]
+        return_image: bool,
+    },
+    /// Says whether a picture shows a living face, or a print or a screen.
+    Liveness {
+        #[command(flatten)]
+        picture: Picture,
+    },
+    /// Compares the faces in two pictures (1:1).
+    Compare {
+        /// The reference: a file, an http(s) URL.
+        image_1: String,
+        /// The probe, to which the checks apply.
+        image_2: String,
+        /// basic, moderate or high.
+        #[arg(long)]
+        threshold: Option<String>,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Sends a request through the broker, as another system would. Where the daemon asks for a key,
+    /// the variables DOORWARD_APP_ID and DOORWARD_API_KEY hold it.
+    Call {
+        /// enroll, verify, search, compare, subject/list, health, …
+        operation: String,
+        /// The fields, as a JSON object.
+        #[arg(default_value = "{}")]
+        body: String,
+        /// Picture file, sent as the field `image`.
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
+        /// Seconds to wait for the answer.
+        #[arg(long, default_value_t = 30)]
+        timeout: u64,
+    },
+    /// Who is enrolled.
+    #[command(subcommand)]
+    Gallery(Gallery),
+    /// Applications: who may ask under service.auth = "app-key", for what, and how much.
+    #[command(subcommand)]
+    App(App),
+    /// What was done at this door and by whom, line by line, chained by hashes.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Home Assistant.
+    #[command(subcommand)]
+    Homeassistant(Homeassistant),
+    /// Accuracy on labelled photographs: JSON on standard output, progress on standard error.
+    #[command(subcommand)]
+    Evaluate(evaluate::Command),
+    /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
+    /// similarity, and the door's threshold at the present gallery size.
+    Calibrate(calibrate::Command),
+    #[command(subcommand)]
+    Camera(camera::Command),
+    /// Prints what to add to a report of a fault: processor, models, versions.
+    Doctor,
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+pub struct Picture {
+    /// A JPEG or PNG file, an http(s) URL, or `camera:`.
+    image: String,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+#[derive(Args)]
+pub struct Fields {
+    /// Any other field of the request, such as validate_quality=true. A VALUE that reads as JSON is
+    /// that (true, 82, "82"), any other is text. May be given several times.
+    #[arg(long = "field", value_name = "NAME=VALUE")]
+    fields: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Gallery {
+    /// Lists subjects by id.
+    List {
+        /// Most subjects to list, 1–100.
+        #[arg(long)]
+        limit: Option<u32>,
+        /// Where the previous page ended.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Changes what is known of a subject, such as the groups that open doors to it.
+    Update {
+        /// Id of the subject.
+        subject_id: String,
+        /// All its groups; an empty one (`--groups ""`): none.
+        #[arg(long, value_delimiter = ',')]
+        groups: Option<Vec<String>>,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Removes a subject with its templates and crops.
+    Delete {
+        /// Id of the subject.
+        subject_id: String,
+    },
+    /// Gives templates of another model the vector that the present one makes of their stored crop.
+    /// Templates of different models are never compared: until then, whoever has no other is not
+    /// recognised. Exit code 1 when some could not be: those subjects are to be enrolled anew.
+    Reindex {
+        /// Change nothing, and say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Enrolls a folder of photographs: one folder a person, or one file a person.
+    Import {
+        /// The folder; names of folders and files become subject ids.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum App {
+    /// Makes an application and prints its App-ID and its API-Key. The key is shown this once.
+    Create {
+        /// What people call it: letters, digits, `.`, `_`, `-`, `:`, `@`.
+        name: String,
+        /// In testing mode: with quotas, 100 of each kind unless --quota says otherwise.
+        #[arg(long)]
+        testing: bool,
+        /// How many of each kind, as search=100,verify=50; of a kind that is not named, none.
+        #[arg(long, value_delimiter = ',', requires = "testing")]
+        quota: Option<Vec<String>>,
+        /// What it may ask for: enroll, verify, search, liveness, compare, subject, unlock, admin
+        /// [default: all but admin and unlock].
+        #[arg(long, value_delimiter = ',')]
+        allow: Option<Vec<String>>,
+    },
+    /// Lists the applications, their permissions, and what is used up and left of their quotas.
+    List,
+    /// Removes an application: its key is worth nothing from the next request on.
+    Revoke {
+        /// Its name or its App-ID.
+        app: String,
+    },
+    /// Gives an application another API-Key and prints it; the old one is worth nothing from the
+    /// next request on.
+    Rotate {
+        /// Its name or its App-ID.
+        app: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Audit {
+    /// Lists lines as JSON, one a line, oldest first, each with its hash.
+    List {
+        /// Only what was written since: Unix seconds, or an age such as 90m, 24h, 7d.
+        #[arg(long, value_parser = since)]
+        since: Option<f64>,
+    },
+    /// Looks at every line: prints the number of lines and the head hash, or the first line that is
+    /// not as it was written.
+    Verify {
+        /// A line that was noted before, and its hash: says whether it still has it.
+        #[arg(long, value_name = "LINE:HASH", value_parser = noted)]
+        noted: Option<(u64, String)>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Homeassistant {
+    /// Removes this door from Home Assistant. A daemon with homeassistant.discovery = true brings it
+    /// back when it connects.
+    Remove,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Says whether the configuration can stand.
+    Check,
+    /// Prints every key with its help and present value as a TOML file; secrets are masked.
+    Print,
+}
+
+impl App {
+    /// The operation it asks for, and its fields.
+    pub fn request(self) -> (&'static str, Map<String, Value>) {
+        let mut body = Map::new();
+        let operation = match self {
+            Self::Create { name, testing, quota, allow } => {
+                set(&mut body, "name", Some(name));
+                set(&mut body, "testing", Some(testing));
+                set(&mut body, "quota", quota.map(filled));
+                set(&mut body, "allow", allow.map(filled));
+                "app/create"
+            }
+            Self::List => "app/list",
+            Self::Revoke { app } => {
+                set(&mut body, "app", Some(app));
+                "app/revoke"
+            }
+            Self::Rotate { app } => {
+                set(&mut body, "app", Some(app));
+                "app/rotate"
+            }
+        };
+        (operation, body)
+    }
+}
+
+impl Picture {
+    pub fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let mut body = self.fields.body()?;
+        set(&mut body, "image", Some(image_field(&self.image)?));
+        Ok(body)
+    }
+}
+
+impl Fields {
+    /// `NAME=VALUE`: a value that reads as JSON is that, any other is text.
+    pub fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let mut body = Map::new();
+        for field in &self.fields {
+            let (name, value) = field
+                .split_once('=')
+                .ok_or_else(|| Failure::Usage(format!("--field {field}: not NAME=VALUE")))?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+            body.insert(name.to_owned(), value);
+        }
+        Ok(body)
+    }
+}
+
+/// Sets a field that was given.
+pub fn set(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body.insert(name.to_owned(), value.into());
+    }
+}
+
+/// A list of the command line, where a single empty entry stands for none.
+pub fn filled(entries: Vec<String>) -> Vec<String> {
+    entries.into_iter().filter(|entry| !entry.is_empty()).collect()
+}
+
+/// URLs and `camera:` go as they are, files as base64.
+pub fn image_field(image: &str) -> Result<String, Failure> {
+    if image.starts_with("http://") || image.starts_with("https://") || image == "camera:" {
+        return Ok(image.to_owned());
+    }
+    import::image_field(image.as_ref()).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Unix seconds, or how long ago: `90m`, `24h`, `7d`.
+fn since(text: &str) -> Result<f64, String> {
+    let why = || format!("{text:?} is neither Unix seconds nor an age such as 90m, 24h, 7d");
+    let number =
+        |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let unit = match text.chars().last() {
+        Some('s') => 1.0,
+        Some('m') => 60.0,
+        Some('h') => 3600.0,
+        Some('d') => 86_400.0,
+        _ => return number(text).ok_or_else(why),
+    };
+    let age = number(&text[..text.len() - 1]).ok_or_else(why)? * unit;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok((now.as_secs_f64() - age).max(0.0))
+}
+
+/// `17:9f2c…`: a line and its hash.
+fn noted(text: &str) -> Result<(u64, String), String> {
+    let of_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_once(':')
+        .filter(|(_, hash)| of_hash(hash))
+        .and_then(|(line, hash)| Some((line.parse().ok()?, hash.to_owned())))
+        .ok_or_else(|| format!("{text:?} is not LINE:HASH, with a hash of 64 hexadecimal digits"))
+}

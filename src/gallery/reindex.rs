@@ -1,0 +1,111 @@
+//! Templates of other models: which there are, and how they get the vectors of the present one.
+//!
+//! A template stays what it is, one enrolled picture: its id, its time and its image do not change,
+//! only the vector and the model's id beside it. The gallery embeds nothing itself; who does hands
+//! the vectors in, a subject at a time, and a subject has all of them or none. Nothing else of the
+//! subject changes, and no template of the present model does.
+
+use super::error::GalleryError;
+use super::index::is_unit;
+use super::subject::{Outdated, OutdatedPage, TemplateId};
+use super::tables::{self, TemplateRecord};
+use super::{Gallery, add_remnants};
+use crate::face::Embedding;
+use crate::record_file::begin_write;
+use redb::{ReadableDatabase, ReadableTable};
+use std::ops::Bound;
+
+impl Gallery {
+    /// At most `limit` subjects (one at least) that have templates of other models, in the order of
+    /// their ids, those after `cursor`; with the images of these templates.
+    pub fn outdated(
+        &self,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<OutdatedPage, GalleryError> {
+        let file = self.file()?;
+        let read = file.database.begin_read()?;
+        let images = read.open_table(tables::IMAGES)?;
+        let after = cursor.map_or(Bound::Unbounded, |id| Bound::Excluded((id, u64::MAX)));
+        let mut page = OutdatedPage { subjects: Vec::new(), next: None };
+        // The subject whose templates are being read.
+        let mut last = Outdated::default();
+        let range = read.open_table(tables::TEMPLATES)?.range((after, Bound::Unbounded))?;
+        for entry in range {
+            let (key, record) = entry?;
+            let (subject, template) = key.value();
+            let record = TemplateRecord::decode(subject, template, record.value())?;
+            if last.subject_id != subject {
+                let next = Outdated { subject_id: subject.to_owned(), ..Outdated::default() };
+                page.take(std::mem::replace(&mut last, next));
+                if page.subjects.len() >= limit.max(1) {
+                    page.next = page.subjects.last().map(|last| last.subject_id.clone());
+                    return Ok(page);
+                }
+            }
+            if record.model_id == self.settings.model_id {
+                last.comparable += 1;
+            } else {
+                let image = images.get(template)?.map(|image| image.value().to_vec());
+                last.templates.push((TemplateId(template), image));
+            }
+        }
+        page.take(last);
+        Ok(page)
+    }
+
+    /// Gives a subject's templates of other models these vectors, made by the model the gallery was
+    /// opened for: all of them in one transaction. A template that is gone meanwhile, or is of the
+    /// present model, is passed over. Returns how many were given one.
+    pub fn reembed(
+        &self,
+        subject: &str,
+        embeddings: &[(TemplateId, Embedding)],
+    ) -> Result<usize, GalleryError> {
+        if !embeddings.iter().all(|(_, embedding)| is_unit(embedding)) {
+            return Err(GalleryError::Embedding);
+        }
+        let _writer = self.writer()?;
+        let write = begin_write(&self.file()?.database)?;
+        let mut given = Vec::with_capacity(embeddings.len());
+        {
+            let mut templates = write.open_table(tables::TEMPLATES)?;
+            for (template, embedding) in embeddings {
+                let record = match templates.get((subject, template.0))? {
+                    Some(record) => TemplateRecord::decode(subject, template.0, record.value())?,
+                    None => continue,
+                };
+                if record.model_id == self.settings.model_id {
+                    continue;
+                }
+                let record = TemplateRecord {
+                    time_us: record.time_us,
+                    embedding: embedding.clone(),
+                    model_id: self.settings.model_id.clone(),
+                };
+                templates.insert((subject, template.0), record.encode().as_slice())?;
+                given.push((*template, embedding));
+            }
+        }
+        if given.is_empty() {
+            return Ok(0);
+        }
+        add_remnants(&write, given.len() as u64)?;
+        write.commit()?;
+        self.change_index(|index| {
+            for (template, embedding) in &given {
+                index.insert(subject, *template, embedding);
+            }
+        })?;
+        Ok(given.len())
+    }
+}
+
+impl OutdatedPage {
+    /// Adds a subject, if there is anything to be done about it.
+    fn take(&mut self, subject: Outdated) {
+        if !subject.templates.is_empty() {
+            self.subjects.push(subject);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! A model that was replaced: templates of the old one are compared with nothing, so whoever is
+//! enrolled is a stranger until `doorward gallery reindex` has embedded the stored crops anew. It
+//! must find everybody again who has a crop, name everybody who has none, change nothing else, and
+//! lose nobody when it is killed. The real binary, on galleries whose templates an invented model made.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod gallery_people;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use doorward::face::{Analyzer, Embedding};
+use doorward::gallery::{Enrolment, Gallery, Pose, Settings, SubjectChange};
+use doorward::picture::{self, Limits};
+use doorward::service::similarity::similarity;
+use gallery_people::{Random, enrolment};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+use terminal::{Terminal, data, portrait};
+
+const OLD: &str = "a-model-of-old";
+const NEW: &str = doorward::face::SHIPPED.model_id;
+
+fn open(terminal: &Terminal, model_id: &str) -> Gallery {
+    let settings = Settings { model_id: model_id.into(), store_images: true };
+    Gallery::open(&terminal.data_dir().join("gallery.redb"), settings).unwrap()
+}
+
+/// A terminal whose gallery an old version left: `fill` enrolls.
+fn left_by_an_old_version(fill: impl FnOnce(&Gallery)) -> Terminal {
+    let terminal = Terminal::prepare("");
+    fs::create_dir(terminal.data_dir()).unwrap();
+    fill(&open(&terminal, OLD));
+    terminal
+}
+
+/// The embedding of a photograph's largest face.
+fn embedding(analyzer: &Analyzer, file: &Path) -> Embedding {
+    let picture = picture::decode(&fs::read(file).unwrap(), &Limits::default()).unwrap();
+    let found = analyzer.detect(&picture).unwrap();
+    let upright = found.turned.as_ref().unwrap_or(&picture);
+    analyzer.portrait(upright, &found.faces[0]).unwrap().embedding().unwrap()
+}
+
+/// What enrolling each of these photographs keeps: the crop and the template.
+fn kept(photographs: &[&Path]) -> Vec<(Vec<u8>, Embedding)> {
+    let terminal = Terminal::prepare("");
+    let folder = terminal.file("people");
+    fs::create_dir(&folder).unwrap();
+    for (at, file) in photographs.iter().enumerate() {
+        std::os::unix::fs::symlink(file, folder.join(format!("c{at:03}.jpg"))).unwrap();
+    }
+    terminal.json(&["gallery", "import", folder.to_str().unwrap()]);
+    let analyzer = Analyzer::load().unwrap();
+    let gallery = open(&terminal, NEW);
+    let kept = photographs.iter().map(|file| {
+        let probe = embedding(&analyzer, file);
+        let best = gallery.search(&probe, 1).remove(0);
+        assert!(best.cosine > 0.9999, "{} {}", best.cosine, file.display());
+        (gallery.image(best.template).unwrap().unwrap(), probe)
+    });
+    kept.collect()
+}
+
+/// What enrolling each of these photographs keeps beside the template.
+fn crops(photographs: &[&Path]) -> Vec<Vec<u8>> {
+    kept(photographs).into_iter().map(|(crop, _)| crop).collect()
+}
+
+/// Someone enrolled by the old model, whose vectors mean nothing to the present one.
+fn person(id: &str, random: &mut Random, image: Option<Vec<u8>>) -> Enrolment {
+    Enrolment { image, ..enrolment(id, random.embedding()) }
+}
+
+fn report(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+/// obama opens a door, biden has a template without crop beside one with, two cannot be helped.
+fn household() -> Terminal {
+    let crops = crops(&[&portrait("obama"), &portrait("biden")]);
+    left_by_an_old_version(|gallery| {
+        let mut random = Random(3);
+        gallery.enroll(person("obama", &mut random, Some(crops[0].clone()))).unwrap();
+        let change = SubjectChange {
+            name: Some(Some("Barack".into())),
+            groups: Some(vec!["staff".into()]),
+            card: Some(Some("0042".into())),
+            valid_until: Some(Some(2e9)),
+            time: 1_700_000_000.0,
+            ..SubjectChange::default()
+        };
+        gallery.update("obama", change).unwrap();
+        let bare = Pose { embedding: random.embedding(), image: None };
+        let biden = person("biden", &mut random, Some(crops[1].clone()));
+        gallery.enroll_poses(biden, vec![bare]).unwrap();
+        gallery.enroll(person("carl", &mut random, None)).unwrap();
+        let mut wall = Vec::new();
+        let shade = image::GrayImage::from_pixel(200, 240, image::Luma([128]));
+        image::codecs::jpeg::JpegEncoder::new(&mut wall).encode_image(&shade).unwrap();
+        gallery.enroll(person("dora", &mut random, Some(wall))).unwrap();
+        gallery.enroll(person("emil", &mut random, Some(b"no picture".to_vec()))).unwrap();
+    })
+}
+
+fn is_of_the_household(report: &Value, dry_run: bool, reembedded: u64) {
+    assert_eq!((&report["dry_run"], &report["reembedded"]), (&json!(dry_run), &json!(reembedded)));
+    assert_eq!(report["without_crop"], json!(["biden", "carl"]));
+    let failed = report["failed"].as_array().unwrap();
+    let ids: Vec<_> = failed.iter().map(|failed| &failed["subject_id"]).collect();
+    assert_eq!(ids, ["dora", "emil"]);
+    assert!(failed[0]["reason"].as_str().unwrap().contains("no face was found"), "{report}");
+    assert_eq!(report["not_recognised"], json!(["carl", "dora", "emil"]));
+}
+
+#[test]
+fn who_has_a_crop_is_found_again_and_who_has_none_is_named() {
+    let terminal = household();
+    let before = {
+        let gallery = open(&terminal, NEW);
+        assert_eq!(gallery.comparable_templates(), 0);
+        gallery.subjects(100, None).unwrap()
+    };
+    let (obama2, biden) = (portrait("obama2"), portrait("biden"));
+    let verify = |photo: &Path, id| {
+        let arguments = ["verify", photo.to_str().unwrap(), "--subject-id", id];
+        terminal.cli(&arguments).status.code()
+    };
+    assert_eq!(verify(&obama2, "obama"), Some(3));
+
+    let dry = terminal.cli(&["gallery", "reindex", "--dry-run"]);
+    assert_eq!(dry.status.code(), Some(1));
+    is_of_the_household(&report(&dry), true, 2);
+    assert_eq!(open(&terminal, NEW).comparable_templates(), 0);
+
+    let done = terminal.cli(&["gallery", "reindex"]);
+    assert_eq!(done.status.code(), Some(1));
+    is_of_the_household(&report(&done), false, 2);
+    assert_eq!(verify(&obama2, "obama"), Some(0));
+    assert_eq!(verify(&biden, "biden"), Some(0));
+    assert_eq!(verify(&biden, "obama"), Some(1));
+    assert_eq!(verify(&obama2, "carl"), Some(3));
+    let found = terminal.json(&["search", obama2.to_str().unwrap(), "--return-image"]);
+    assert_eq!(found["matches"][0]["subject_id"], "obama");
+    assert!(found["matches"][0]["image"].is_string());
+    let lines = terminal.cli(&["audit", "list"]).stdout;
+    let line = String::from_utf8(lines).unwrap();
+    let line = line.lines().find(|line| line.contains("gallery/reindex")).unwrap();
+    assert!(line.contains(NEW) && line.contains("\"templates\":2"), "{line}");
+
+    // Groups, validity, times stay; what is done is not done again, and keeps across restarts.
+    let again = terminal.cli(&["gallery", "reindex"]);
+    is_of_the_household(&report(&again), false, 0);
+    let gallery = open(&terminal, NEW);
+    assert_eq!(gallery.subjects(100, None).unwrap(), before);
+    let stats = gallery.stats().unwrap();
+    assert_eq!((stats.templates, stats.templates_of_other_models), (6, 4));
+    assert!(stats.remnants >= 2);
+}
+
+#[test]
+fn a_running_daemon_warns_and_does_it_itself() {
+    let mut terminal = household();
+    terminal.run();
+    let log = terminal.log();
+    let warning = log.lines().find(|line| line.contains("WARN") && line.contains("reindex"));
+    let warning = warning.unwrap_or_else(|| panic!("no warning: {log}"));
+    assert!(warning.contains("templates=6") && warning.contains(OLD), "{warning}");
+    let obama2 = portrait("obama2");
+    let search = |terminal: &Terminal| terminal.call_with("search", &json!({}), &obama2);
+    assert_eq!(search(&terminal)["matches"], json!([]));
+    is_of_the_household(&report(&terminal.cli(&["gallery", "reindex"])), false, 2);
+    assert_eq!(search(&terminal)["matches"][0]["subject_id"], "obama");
+    // Over the broker it does not exist.
+    let asked = terminal.call("gallery/reindex", &json!({}));
+    assert_eq!(asked["error_code"], "INVALID_PAYLOAD");
+    assert!(terminal.stop());
+
+    // Somebody else, with whom the command line cannot talk.
+    let held = open(&terminal, NEW);
+    let refused = terminal.cli(&["gallery", "reindex"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another doorward process"));
+    drop(held);
+}
+
+#[test]
+fn killed_in_between_it_loses_nobody_and_halves_nobody() {
+    const MANY: usize = 40;
+    let crops = crops(&[&portrait("obama"), &portrait("obama2")]);
+    let terminal = left_by_an_old_version(|gallery| {
+        let mut random = Random(7);
+        for at in 0..MANY {
+            let second = Pose { embedding: random.embedding(), image: Some(crops[1].clone()) };
+            let first = person(&format!("p{at:02}"), &mut random, Some(crops[0].clone()));
+            gallery.enroll_poses(first, vec![second]).unwrap();
+        }
+    });
+    let mut delay = Duration::from_millis(50);
+    let mut partly = 0;
+    loop {
+        let mut child = terminal
+            .command()
+            .args(["gallery", "reindex"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let gallery = open(&terminal, NEW);
+        let outdated = gallery.outdated(MANY, None).unwrap().subjects;
+        for subject in &outdated {
+            assert_eq!((subject.templates.len(), subject.comparable), (2, 0));
+            let first = &crops[0];
+            assert!(subject.templates.iter().any(|(_, image)| image.as_ref() == Some(first)));
+        }
+        let stats = gallery.stats().unwrap();
+        assert_eq!((stats.subjects, stats.templates), (MANY as u64, 2 * MANY as u64));
+        assert_eq!(gallery.comparable_templates(), 2 * (MANY - outdated.len()));
+        if outdated.is_empty() {
+            break;
+        }
+        partly += usize::from(outdated.len() < MANY);
+        if partly == 0 || partly > 5 {
+            delay = delay.mul_f32(1.4);
+        }
+    }
+    assert!(partly > 0, "it was never killed in between");
+    let obama3 = portrait("obama3");
+    let found =
+        terminal.json(&["search", obama3.to_str().unwrap(), "--threshold", "0", "--limit", "10"]);
+    assert_eq!(found["matches"].as_array().unwrap().len(), 10);
+}
+
+/// Of so many people, each with two photographs: one is enrolled, the other is the probe.
+const PEOPLE: usize = 150;
+
+#[test]
+fn a_crop_is_nearly_as_good_as_its_photograph() {
+    let Some(data) = data("a_crop_is_nearly_as_good_as_its_photograph") else { return };
+    let root = data.join("lfw");
+    let labels = fs::read_to_string(root.join("labels.csv")).unwrap();
+    let mut people: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+    for (path, identity) in labels.lines().skip(1).filter_map(|row| row.split_once(',')) {
+        people.entry(identity).or_default().push(root.join(path));
+    }
+    let several: Vec<_> = people.values().filter(|photographs| photographs.len() > 1).collect();
+    let step = several.len() / PEOPLE;
+    let (enrolled, probes): (Vec<&Path>, Vec<&Path>) = several
+        .iter()
+        .step_by(step)
+        .take(PEOPLE)
+        .map(|photographs| (photographs[0].as_path(), photographs[1].as_path()))
+        .unzip();
+    let (crops, templates): (Vec<_>, Vec<_>) = kept(&enrolled).into_iter().unzip();
+    let terminal = left_by_an_old_version(|gallery| {
+        let mut random = Random(11);
+        for (at, crop) in crops.into_iter().enumerate() {
+            gallery.enroll(person(&format!("p{at:03}"), &mut random, Some(crop))).unwrap();
+        }
+    });
+    let report = report(&terminal.cli(&["gallery", "reindex"]));
+    let (gallery, analyzer) = (open(&terminal, NEW), Analyzer::load().unwrap());
+    let mut same = Vec::new();
+    // Of the other photograph: with the template as enrolled, with that of the crop.
+    let (mut first, mut anew) = (Vec::new(), Vec::new());
+    for (at, (template, file)) in templates.iter().zip(&probes).enumerate() {
+        let id = format!("p{at:03}");
+        let Some(cosine) = gallery.verify(&id, template) else { continue };
+        same.push(cosine);
+        let probe = embedding(&analyzer, file);
+        first.push(template.cosine(&probe));
+        anew.push(gallery.verify(&id, &probe).unwrap());
+    }
+    for cosines in [&mut same, &mut first, &mut anew] {
+        cosines.sort_by(f32::total_cmp);
+        let [lowest, twentieth, median] = [0, cosines.len() / 20, cosines.len() / 2];
+        let [lowest, twentieth, median] = [lowest, twentieth, median].map(|at| cosines[at]);
+        let moderate = cosines.iter().filter(|cosine| similarity(**cosine) >= 82.0).count();
+        eprintln!(
+            "{} of {PEOPLE}: worst {lowest:.3}, 5 % below {twentieth:.3}, median {median:.3}, \
+             {moderate} at 82 or above",
+            cosines.len()
+        );
+    }
+    assert_eq!(report["reembedded"], same.len());
+    assert!(same.len() * 100 >= PEOPLE * 98, "{report}");
+    assert!(same[same.len() / 2] > 0.95 && same[same.len() / 20] > 0.9);
+    let moderate = |cosines: &[f32]| cosines.iter().filter(|c| similarity(**c) >= 82.0).count();
+    assert!(moderate(&anew) + 3 >= moderate(&first));
+}
