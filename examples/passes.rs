@@ -8,7 +8,8 @@
 //!
 //! A line for each picture and network: its names, then the result in f32, as hexadecimal bits. Two
 //! more lines of a picture, `pixels` and `resized`, are hashes: whether a difference comes from before
-//! the networks. `passes levels` names the processor's levels, the best last. Every picture is looked at in 320 × 320 pixels.
+//! the networks. `passes levels` names the processor's levels, the best last. Every picture is looked
+//! at in 320 × 320 pixels.
 
 use doorward::face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
 use doorward::nn::{Level, Weights};

@@ -9,7 +9,7 @@
 use super::align::{CROP, View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
-use crate::nn::{Linear, Weights, WeightsError, read};
+use crate::nn::{Linear, Weights, WeightsError, with_values};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
@@ -45,7 +45,7 @@ impl Region {
         let ((top, bottom), (left, right)) = (self.rows, self.columns);
         let (_, width, channels) = map.dims3()?;
         let mut mean = vec![0.0; channels];
-        read(map, |values| {
+        with_values(map, |values| {
             for row in values.chunks_exact(width * channels).take(bottom).skip(top) {
                 for cell in row.chunks_exact(channels).take(right).skip(left) {
                     mean.iter_mut().zip(cell).for_each(|(sum, value)| *sum += value);

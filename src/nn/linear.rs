@@ -36,11 +36,11 @@ impl Module for Linear {
 }
 
 /// Gives the values of a tensor that lies in memory in one piece.
-pub fn read<T>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+pub fn with_values<T>(x: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let (storage, layout) = x.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(storage), Some((start, end))) => {
-            read(&storage.as_slice::<f32>()?[start..end])
+            work(&storage.as_slice::<f32>()?[start..end])
         }
         _ => bail!("values lie in the processor's memory in one piece"),
     }
@@ -82,7 +82,7 @@ impl Projection {
             }
             Stored::Bytes(matrix) => {
                 let mut y = vec![0.0; self.bias.len()];
-                read(&x.contiguous()?, |vector| {
+                with_values(&x.contiguous()?, |vector| {
                     if vector.len() != matrix.columns {
                         bail!("{} values for {} inputs", vector.len(), matrix.columns);
                     }

@@ -32,7 +32,7 @@ pub use activation::Activation;
 pub use depthwise::Depthwise;
 pub use kernel::Range;
 pub use level::{Level, LevelError};
-pub use linear::{Linear, Projection, read};
+pub use linear::{Linear, Projection, with_values};
 pub use map::{Bordered, Map};
 pub use pointwise::Pointwise;
 pub use pool::Pool;

@@ -6,8 +6,9 @@ use candle_core::Result;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Least and greatest value, or 0, of each channel of every map that a layer has read (`{layer}.input`) or written
-/// (`{layer}.output`) since it was loaded by [`super::Weights::watched`].
+/// Least and greatest value, or 0, of each channel of every map that a layer has read
+/// (`{layer}.input`) or written (`{layer}.output`) since it was loaded by
+/// [`super::Weights::watched`].
 #[derive(Clone, Debug, Default)]
 pub struct Spans(Arc<Mutex<BTreeMap<String, Vec<[f32; 2]>>>>);
 

@@ -11,7 +11,7 @@ use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::Deserialize;
 
 use super::layer::Layer;
@@ -30,9 +30,16 @@ pub struct Range {
 }
 
 impl Range {
-    /// One a channel, or none.
-    fn factors(&self) -> Vec<f64> {
-        self.shifts.bytes().map(|digit| f64::from(1u32 << (digit - b'0').min(9))).collect()
+    /// Of a map of so many channels, one a channel; none where nothing is doubled.
+    fn factors(&self, map: &str, channels: usize) -> Result<Vec<f64>> {
+        let factors = self.shifts.chars().map(|digit| Some(f64::from(1u32 << digit.to_digit(10)?)));
+        match factors.collect::<Option<Vec<f64>>>() {
+            Some(factors) if factors.is_empty() || factors.len() == channels => Ok(factors),
+            _ => bail!(
+                "the shifts of {map} in ranges.toml are not {channels} digits: run `cargo xtask \
+                 train-ranges`"
+            ),
+        }
     }
 }
 
@@ -59,8 +66,7 @@ pub fn encode(
     let mut tensors = Vec::new();
     let mut worst = 0f64;
     for layer in layers {
-        let shifted = shifted(layer, stored);
-        let layer = &shifted;
+        let layer = &shifted(layer, stored)?;
         let (weight, error) = matrix(layer, stored)?;
         worst = worst.max(error);
         tensors.push((format!("{}.weight", layer.name), weight));
@@ -83,15 +89,18 @@ pub fn encode(
 }
 
 /// The layer that reads and writes doubled channels.
-fn shifted(layer: &Layer, stored: Stored<'_>) -> Layer {
+fn shifted(layer: &Layer, stored: Stored<'_>) -> Result<Layer> {
     let mut layer = layer.clone();
     if let Stored::Bytes(ranges) = stored {
-        let factors =
-            |end| ranges.get(&format!("{}.{end}", layer.name)).map_or(Vec::new(), Range::factors);
-        let (inputs, outputs) = (factors("input"), factors("output"));
+        let factors = |end: &str, channels: usize| {
+            let map = format!("{}.{end}", layer.name);
+            ranges.get(&map).map_or(Ok(Vec::new()), |range| range.factors(&map, channels))
+        };
+        let inputs = factors("input", layer.inputs())?;
+        let outputs = factors("output", layer.bias.len())?;
         layer.scale(&inputs, &outputs);
     }
-    layer
+    Ok(layer)
 }
 
 /// A byte stands for scale · (byte − zero), and some byte for 0.
@@ -197,6 +206,19 @@ mod tests {
     fn the_same_layers_give_the_same_bytes() {
         let make = || encode(&[layer()], &[], Stored::Bytes(&ranges())).unwrap().0;
         assert_eq!(make(), make());
+    }
+
+    #[test]
+    fn shifts_that_are_not_one_digit_a_channel_are_refused() {
+        let encoded = |shifts: &str| {
+            let range = Range { span: [-1.0, 1.0], shifts: shifts.to_owned() };
+            encode(&[layer()], &[], Stored::Bytes(&[("l.output".to_owned(), range)].into()))
+        };
+        assert!(encoded("").is_ok() && encoded("07").is_ok());
+        for wrong in ["0", "012", "0x", "0-"] {
+            let error = encoded(wrong).unwrap_err().to_string();
+            assert!(error.contains("l.output"), "{error}");
+        }
     }
 
     #[test]

@@ -76,13 +76,18 @@ impl Layer {
         Ok(self)
     }
 
+    /// Channels that it reads.
+    pub fn inputs(&self) -> usize {
+        // A filter has one, the channel of its row.
+        if self.channels == 1 { self.bias.len() } else { self.channels }
+    }
+
     /// Multiplies outputs and divides inputs, one factor a channel; none where there are none.
     pub fn scale(&mut self, inputs: &[f64], outputs: &[f64]) {
         for (row, weights) in self.weight.chunks_exact_mut(self.columns).enumerate() {
             let output = outputs.get(row).copied().unwrap_or(1.0);
             self.bias[row] *= output;
             for (column, weight) in weights.iter_mut().enumerate() {
-                // A filter has one input, the channel of its row.
                 let input = if self.channels == 1 { row } else { column % self.channels };
                 *weight *= output / inputs.get(input).copied().unwrap_or(1.0);
             }
@@ -186,6 +191,25 @@ mod tests {
         assert_eq!(layer.weight, [2.0, -3.0, 4.0, -4.0]);
         // (1 + 2)·3 + (3 + 4)·4
         assert_eq!(layer.bias, [37.0]);
+    }
+
+    #[test]
+    fn what_is_doubled_where_it_is_written_is_halved_where_it_is_read() {
+        let of = |shape: &[usize], data: &[f32]| Layer::new("l", &array(shape, data)).unwrap();
+        let writer = of(&[2, 1], &[3.0, 5.0]).with_bias(&array(&[2], &[1.0, 2.0])).unwrap();
+        for reader in [of(&[2, 1, 1, 2], &[1., 2., 3., 4.]), of(&[1, 2, 1, 2], &[1., 2., 3., 4.])] {
+            assert_eq!(reader.inputs(), 2);
+            let (mut doubled, mut halved) = (writer.clone(), reader.clone());
+            doubled.scale(&[], &[2.0, 8.0]);
+            halved.scale(&[2.0, 8.0], &[]);
+            assert_eq!((doubled.weight, doubled.bias), (vec![6.0, 40.0], vec![2.0, 16.0]));
+            // A filter's rows are of the channels; another's columns, tap by tap.
+            let expected = match reader.bias.len() {
+                2 => [0.5, 1.0, 0.375, 0.5],
+                _ => [0.5, 0.375, 1.0, 0.5],
+            };
+            assert_eq!(halved.weight, expected);
+        }
     }
 
     #[test]

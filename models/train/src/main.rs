@@ -9,8 +9,8 @@
 //! ranges      what the bytes of the networks' maps stand for
 //! ```
 //!
-//! The first two commands write two files each: the weights `models/NAME.gguf`, and `models/NAME.toml`, the
-//! report: hash and size of the weights, what they were fitted on, and the errors on those
+//! The first two commands write two files each: the weights `models/NAME.gguf`, and
+//! `models/NAME.toml`, the report: hash and size of the weights, what they were fitted on, and the errors on those
 //! photographs from out-of-fold predictions alone. The same photographs give the same bytes.
 //! `ranges` needs no photographs but the portraits of the tests.
 

@@ -34,7 +34,6 @@ const LIGHTS: [(f32, f32); 5] = [(1.0, 0.0), (0.5, 0.0), (1.4, 0.0), (0.7, 70.0)
 const MIN_SCORE: f32 = 0.6;
 /// Significant digits of a span.
 const DIGITS: i32 = 3;
-
 /// Doublings of a channel at most; they are written as one digit.
 const MOST_SHIFT: f32 = 7.0;
 
@@ -219,7 +218,7 @@ fn shifts(
     let reach = |[low, high]: &[f32; 2]| high.max(-low);
     let most = channels.iter().map(reach).fold(0f32, f32::max);
     let room = channels.iter().map(|span| (most / reach(span)).log2());
-    let filters = weights.matrix(reader, channels.len(), 9).is_ok();
+    let filters = ["depthwise", "_dw"].iter().any(|end| reader.ends_with(end));
     let doublings: Vec<f32> = match filters {
         true => room.map(f32::floor).collect(),
         false => {

@@ -63,10 +63,11 @@ impl Program {
     pub fn tests(&self, cpu: Cpu, level: &str, filter: &[&str]) -> Result<usize, ArmError> {
         let mut command = self.on(cpu);
         let (printed, _) = output(command.env(LEVEL, level).args(filter))?;
-        Ok(printed
-            .lines()
-            .filter(|line| line.starts_with("test ") && line.ends_with(" ok"))
-            .count())
+        let passed = |line: &&str| line.starts_with("test ") && line.ends_with(" ok");
+        match printed.lines().filter(passed).count() {
+            0 => Err(ArmError::NoTests(format!("{command:?}"))),
+            passed => Ok(passed),
+        }
     }
 }
 

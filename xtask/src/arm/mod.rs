@@ -75,6 +75,11 @@ pub enum ArmError {
         /// What it said.
         output: String,
     },
+    /// A test program ran none of its tests.
+    #[error(
+        "{0} has no test of that name: what `cargo xtask arm` runs is listed in xtask/src/arm/mod.rs"
+    )]
+    NoTests(String),
     /// Two processors see the same picture differently.
     #[error("{here} and {there} differ:\n{lines}")]
     Differ {
