@@ -2,7 +2,7 @@
 //! bad frame.
 
 use super::decision::{Outcome, Reason};
-use super::look::{Look, Skin, Usable};
+use super::look::{Before, Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
 use crate::face::{Attributes, Coverings, Detection};
 use crate::picture::Picture;
@@ -50,10 +50,10 @@ pub(super) enum Verdict {
 /// One of the coverings.
 type Share = fn(&Coverings) -> f32;
 
-/// Who the last looks agree on.
+/// Who the last looks agree on, by the mean of their embeddings.
 struct Agreed<'a> {
     subject: &'a str,
-    cosine: f64,
+    cosine: f32,
     margin: f32,
 }
 
@@ -94,6 +94,13 @@ impl Attempt {
         }
     }
 
+    /// What the next look is judged with.
+    pub fn before(&self, settings: &Settings) -> Before {
+        let first = (self.looks.len() + 1).saturating_sub(settings.agreement).min(self.looks.len());
+        let embeddings = self.looks[first..].iter().map(|look| look.embedding.clone()).collect();
+        Before { looks: self.looks.len(), embeddings }
+    }
+
     /// How many usable looks there are.
     pub fn looks(&self) -> usize {
         self.looks.len()
@@ -125,15 +132,15 @@ impl Attempt {
         &self.looks[self.looks.len().saturating_sub(settings.agreement)..]
     }
 
-    /// Similarity of the best subject: the mean of the last looks where they agree, else the best of
+    /// Similarity of the best subject: by the last looks together where they agree, else the best of
     /// all.
     pub fn similarity(&self, settings: &Settings) -> Option<f64> {
-        let agreed = self.agreed(settings).map(|agreed| agreed.cosine as f32);
+        let agreed = self.agreed(settings).map(|agreed| agreed.cosine);
         agreed.or_else(|| self.best()).map(similarity)
     }
 
     fn best(&self) -> Option<f32> {
-        let found = self.looks.iter().filter_map(|look| Some(look.found.first()?.cosine));
+        let found = self.looks.iter().filter_map(|look| Some(look.found.as_ref()?.cosine));
         found.max_by(f32::total_cmp)
     }
 
@@ -203,23 +210,24 @@ impl Attempt {
         if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
     }
 
-    /// The subject of the last looks, if they agree: each names it by itself, at the level basic at
-    /// least, so that no mixture of a living stranger and a picture of somebody else makes a mean.
+    /// The subject of the last looks, if they agree: together they name it, and so does each by itself,
+    /// at the level basic at least, so that no mixture of a living stranger and a picture of somebody
+    /// else makes a mean.
     fn agreed(&self, settings: &Settings) -> Option<Agreed<'_>> {
         let last = self.last(settings);
-        let subject = last.last()?.found.first()?.subject_id.as_str();
-        let (mut sum, mut ahead) = (0.0, 0.0);
-        for look in last {
-            let best = look.found.first().filter(|best| best.subject_id == subject)?;
-            if similarity(best.cosine) < Level::Basic.similarity() {
-                return None;
-            }
-            let next = look.found.get(1).map_or(-1.0, |next| next.cosine);
-            sum += f64::from(best.cosine);
-            ahead += best.cosine - next;
-        }
-        let count = last.len();
-        Some(Agreed { subject, cosine: sum / count as f64, margin: ahead / count as f32 })
+        let together = &last.last()?.found_together;
+        let best = together.first()?;
+        let subject = best.subject_id.as_str();
+        let names_it = |look: &Usable| {
+            let found = look.found.as_ref().filter(|found| found.subject_id == subject);
+            found.is_some_and(|found| similarity(found.cosine) >= Level::Basic.similarity())
+        };
+        let next = together.get(1).map_or(-1.0, |next| next.cosine);
+        last.iter().all(names_it).then(|| Agreed {
+            subject,
+            cosine: best.cosine,
+            margin: best.cosine - next,
+        })
     }
 
     fn recognised(&self, settings: &Settings, threshold: f64) -> Result<&str, Reason> {
@@ -230,12 +238,8 @@ impl Attempt {
                 false => Reason::NoAgreement,
             });
         };
-        // Compared as cosines: the mean of similarities is not the similarity of the mean.
-        if !reaches(agreed.cosine, cosine(threshold)) {
-            return Err(Reason::BelowThreshold {
-                best: similarity(agreed.cosine as f32),
-                threshold,
-            });
+        if !reaches(agreed.cosine.into(), cosine(threshold)) {
+            return Err(Reason::BelowThreshold { best: similarity(agreed.cosine), threshold });
         }
         if !reaches(agreed.margin.into(), settings.margin.into()) {
             return Err(Reason::Ambiguous { margin: agreed.margin });
@@ -257,7 +261,7 @@ fn reaches(value: f64, least: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::Liveness;
+    use crate::face::{EMBEDDING_LEN, Embedding, Liveness};
     use crate::gallery::Candidate;
 
     const BARE: Coverings = Coverings { sunglasses: 0.1, mask: 0.1 };
@@ -268,7 +272,9 @@ mod tests {
         Usable {
             worn: BARE,
             liveness: Some(Liveness { log_odds, ..Liveness::default() }),
-            found: found.iter().map(candidate).collect(),
+            embedding: Embedding([0.0; EMBEDDING_LEN]),
+            found: found.first().map(candidate),
+            found_together: found.iter().map(candidate).collect(),
         }
     }
 

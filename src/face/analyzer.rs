@@ -1,7 +1,7 @@
 //! All networks, loaded, and how a face is looked for in a picture.
 
 use super::attributes::AttributeHeads;
-use super::detector::without_overlaps;
+use super::detector::blended;
 use super::{Detection, Detector, Embedder, FaceError, LivenessModel, Portrait};
 use crate::nn::Weights;
 use crate::picture::Picture;
@@ -209,7 +209,7 @@ impl Analyzer {
                 faces = self.detect_resized(picture, scale, MIN_SCORE)?;
             }
         }
-        let mut faces = without_overlaps(faces);
+        let mut faces = blended(faces);
         faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
         Ok(faces)
     }

@@ -39,6 +39,10 @@ impl FaceError {
         Self("the landmarks are one point".into())
     }
 
+    fn no_direction() -> Self {
+        Self("the embedding has no direction".into())
+    }
+
     fn network(error: candle_core::Error) -> Self {
         Self(format!("a network failed: {error}"))
     }

@@ -218,7 +218,11 @@ impl Recognizer {
         if task == Task::Liveness {
             return Ok(Done::default());
         }
-        let embedding = times.stage("embed", || portrait.embedding()).map_err(Failure::internal)?;
+        let seen = times.stage("embed", || match task {
+            Task::Enroll { .. } => portrait.template(),
+            _ => portrait.embedding(),
+        });
+        let embedding = seen.map_err(Failure::internal)?;
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
