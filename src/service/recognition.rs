@@ -246,8 +246,9 @@ impl Recognizer {
             Task::Compare { level } => {
                 let reference = reference
                     .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
+                // As if it were enrolled: verify gives the same similarity.
                 let reference = times
-                    .stage("embed", || self.portrait(reference)?.embedding())
+                    .stage("embed", || self.portrait(reference)?.template())
                     .map_err(Failure::internal)?;
                 Ok(compared(embedding.cosine(&reference), level))
             }

@@ -3,7 +3,7 @@
 /// Cosine and similarity of each mark; straight lines between.
 ///
 /// The inner three are measured for the shipped embedding network (`sface-2021dec-i8`) over the
-/// 14.2 million impostor pairs of the development half of LFW: FMR 1e-3 at 75, 1e-4 at 82, and 1e-6
+/// 14.2 million impostor pairs of the development half of LFW, a template and an embedding each: FMR 1e-3 at 75, 1e-4 at 82, and 1e-6
 /// at 90, the last extrapolated along the straight line of log10 FMR over cosine through 1e-3, 1e-4
 /// and 1e-5. The command is
 /// `doorward evaluate anchors --root "$DOORWARD_DATA/lfw" --labels "$DOORWARD_DATA/lfw/labels.csv"`.
@@ -154,7 +154,7 @@ mod tests {
             (0, 82.0, 0.0),
             (1, 82.0, 1e-4),
             (10, 82.0, 1e-3),
-            (100, 85.848_691, 1e-3),
+            (100, 85.803_922, 1e-3),
             (1000, 90.0, 1e-3),
         ] {
             let door = at_door(templates, 0.001);
