@@ -153,10 +153,13 @@ impl Portrait<'_> {
 
     /// What [`Portrait::attributes`] is judged by.
     pub fn attribute_features(&self) -> std::result::Result<AttributeFeatures, FaceError> {
-        let view =
-            aligned_view(self.picture(), self.face(), HEAD).ok_or_else(FaceError::one_point)?;
-        let head = self.analyzer().embedder().middle(&view)?;
-        features(self.trunk()?, &head).map_err(FaceError::network)
+        let (analyzer, picture, face) = (self.analyzer(), self.picture(), self.face());
+        let head = || {
+            let view = aligned_view(picture, face, HEAD).ok_or_else(FaceError::one_point)?;
+            analyzer.embedder().middle(&view)
+        };
+        let (trunk, head) = analyzer.cores().both(|| self.trunk(), head);
+        features(trunk?, &head?).map_err(FaceError::network)
     }
 }
 

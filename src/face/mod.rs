@@ -8,6 +8,7 @@
 mod align;
 mod analyzer;
 mod attributes;
+mod cores;
 mod detection;
 mod detector;
 mod embedder;
@@ -20,6 +21,7 @@ mod quality;
 pub use align::{aligned_crop, template_to_picture};
 pub use analyzer::{Analyzer, Faces, ModelFiles, SHIPPED};
 pub use attributes::{AttributeFeatures, Attributes, Coverings};
+pub use cores::Cores;
 pub use detection::Detection;
 pub use detector::Detector;
 pub use embedder::{Embedder, Trunk};

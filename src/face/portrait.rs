@@ -38,7 +38,7 @@ impl<'a> Portrait<'a> {
 
     /// A living face, or a picture of one?
     pub fn liveness(&self) -> Result<Liveness, FaceError> {
-        self.analyzer.liveness().judge(self.picture, self.face)
+        self.analyzer.liveness().judge(self.picture, self.face, self.analyzer.cores())
     }
 
     /// Whose face it is.
