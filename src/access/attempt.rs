@@ -4,7 +4,7 @@
 use super::decision::{Outcome, Reason};
 use super::look::{Before, Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
-use crate::face::{Attributes, Coverings, Detection};
+use crate::face::{Attributes, Coverings, Detection, Embedding};
 use crate::picture::Picture;
 use crate::service::Times;
 use crate::service::similarity::{Level, cosine, similarity};
@@ -17,6 +17,10 @@ const LIVE: f64 = 50.0;
 /// Consecutive frames of a living face before a camera differ by more than this in the mean of all
 /// its pixels (0–255); those of a still picture fed into the video do not differ at all.
 const STILL_BELOW: f32 = 0.1;
+
+/// Looks at one person lie within this cosine of their mean. Those of several people who each resemble
+/// somebody enrolled a little would resemble them much in the mean; so near, they gain a ninth at most.
+const ONE_PERSON: f32 = 0.9;
 
 /// The looks at one track.
 #[derive(Debug)]
@@ -210,17 +214,20 @@ impl Attempt {
         if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
     }
 
-    /// The subject of the last looks, if they agree: together they name it, and so does each by itself,
-    /// at the level basic at least, so that no mixture of a living stranger and a picture of somebody
-    /// else makes a mean.
+    /// The subject of the last looks, if they agree: they are of one person, together they name it, and
+    /// so does each by itself, at the level basic at least, so that no mixture of a living stranger and
+    /// a picture of somebody else makes a mean.
     fn agreed(&self, settings: &Settings) -> Option<Agreed<'_>> {
         let last = self.last(settings);
         let together = &last.last()?.found_together;
         let best = together.first()?;
         let subject = best.subject_id.as_str();
+        let seen: Vec<Embedding> = last.iter().map(|look| look.embedding.clone()).collect();
+        let mean = Embedding::mean(&seen)?;
         let names_it = |look: &Usable| {
             let found = look.found.as_ref().filter(|found| found.subject_id == subject);
             found.is_some_and(|found| similarity(found.cosine) >= Level::Basic.similarity())
+                && look.embedding.cosine(&mean) >= ONE_PERSON
         };
         let next = together.get(1).map_or(-1.0, |next| next.cosine);
         last.iter().all(names_it).then(|| Agreed {
@@ -261,10 +268,15 @@ fn reaches(value: f64, least: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::{EMBEDDING_LEN, Embedding, Liveness};
+    use crate::face::Liveness;
     use crate::gallery::Candidate;
 
     const BARE: Coverings = Coverings { sunglasses: 0.1, mask: 0.1 };
+
+    /// A face unlike those of the other axes.
+    fn axis(axis: usize) -> Embedding {
+        Embedding(std::array::from_fn(|i| if i == axis { 1.0 } else { 0.0 }))
+    }
 
     /// A look that finds these subjects at these cosines.
     fn look(found: &[(&str, f32)], log_odds: f32) -> Usable {
@@ -272,7 +284,7 @@ mod tests {
         Usable {
             worn: BARE,
             liveness: Some(Liveness { log_odds, ..Liveness::default() }),
-            embedding: Embedding([0.0; EMBEDDING_LEN]),
+            embedding: axis(0),
             found: found.first().map(candidate),
             found_together: found.iter().map(candidate).collect(),
         }
@@ -338,6 +350,15 @@ mod tests {
             (0..MOST_LOOKS).map(|i| look(if i % 2 == 0 { ADA } else { bob }, 2.0)).collect();
         assert_eq!(
             after(looks, &Settings::default()),
+            Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
+        );
+    }
+
+    #[test]
+    fn several_people_who_resemble_one_are_nobody() {
+        let other = |at: usize| Usable { embedding: axis(at % 2), ..look(ADA, 2.0) };
+        assert_eq!(
+            after((0..MOST_LOOKS).map(other).collect(), &Settings::default()),
             Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
         );
     }

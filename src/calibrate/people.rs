@@ -2,9 +2,9 @@
 
 use super::CalibrateError;
 use super::chart::{Chart, Scale, svg};
-use crate::evaluate::{Embedded, FaceChoice};
 use crate::evaluate::photographs;
 use crate::evaluate::rates::{Balance, Rate, rounded, threshold_at};
+use crate::evaluate::{Embedded, FaceChoice};
 use crate::face::Analyzer;
 use crate::import;
 use crate::service::similarity::{self, DoorThreshold, Level};

@@ -40,9 +40,8 @@ impl Embeddings {
     ) -> Result<Self, EvaluateError> {
         let paths: BTreeSet<&str> = paths.into_iter().collect();
         let files: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
-        let embeddings = photographs::each(&files, |picture| {
-            choice.judge(analyzer, picture, Embedded::of)
-        })?;
+        let embeddings =
+            photographs::each(&files, |picture| choice.judge(analyzer, picture, Embedded::of))?;
         let by_path = paths.into_iter().map(str::to_owned).zip(embeddings).collect();
         Ok(Self { by_path })
     }
