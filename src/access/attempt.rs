@@ -93,7 +93,7 @@ impl Attempt {
                 self.skin = Some(Skin::of(frame, face));
                 self.moved.push(change.is_some_and(|change| change >= STILL_BELOW));
                 self.first_usable.get_or_insert(now);
-                self.looks.push(look);
+                self.looks.push(*look);
             }
         }
     }
@@ -230,7 +230,7 @@ impl Attempt {
                 && look.embedding.cosine(&mean) >= ONE_PERSON
         };
         let next = together.get(1).map_or(-1.0, |next| next.cosine);
-        last.iter().all(names_it).then(|| Agreed {
+        last.iter().all(names_it).then_some(Agreed {
             subject,
             cosine: best.cosine,
             margin: best.cosine - next,
@@ -311,7 +311,7 @@ mod tests {
         let mut verdict = Verdict::Undecided;
         for (index, look) in looks.into_iter().enumerate() {
             let now = ms(100 * index as u64);
-            attempt.add(Look::Usable(look), (&frame(index as u8), &FACE), 1, now);
+            attempt.add(Look::Usable(Box::new(look)), (&frame(index as u8), &FACE), 1, now);
             verdict = attempt.verdict(settings, 82.0, 1, now);
             if verdict != Verdict::Undecided {
                 return verdict;
@@ -417,7 +417,7 @@ mod tests {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
         for step in 0..12 {
-            attempt.add(Look::Usable(look(ADA, 5.0)), (&frame(0), &FACE), 1, ms(step));
+            attempt.add(Look::Usable(Box::new(look(ADA, 5.0))), (&frame(0), &FACE), 1, ms(step));
         }
         let verdict = attempt.verdict(&settings, 82.0, 1, ms(12));
         assert_eq!(verdict, Verdict::Failed(Outcome::Spoof, Reason::Frozen));
@@ -444,7 +444,7 @@ mod tests {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
         attempt.add(Look::Dark, (&frame(0), &FACE), 1, ms(0));
-        attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(1), &FACE), 1, ms(2000));
+        attempt.add(Look::Usable(Box::new(look(ADA, 2.0))), (&frame(1), &FACE), 1, ms(2000));
         attempt.add(Look::Blurred, (&frame(1), &FACE), 1, ms(2500));
         assert_eq!(attempt.verdict(&settings, 82.0, 1, ms(2999)), Verdict::Undecided);
         assert_eq!(
@@ -459,13 +459,23 @@ mod tests {
         let mut attempt = Attempt::new(ms(0));
         for (step, people) in [1, 1, 2].into_iter().enumerate() {
             let seen = frame(step as u8);
-            attempt.add(Look::Usable(look(ADA, 2.0)), (&seen, &FACE), people, ms(step as u64));
+            attempt.add(
+                Look::Usable(Box::new(look(ADA, 2.0))),
+                (&seen, &FACE),
+                people,
+                ms(step as u64),
+            );
         }
         assert_eq!(attempt.verdict(&one, 82.0, 2, ms(2)), Verdict::Undecided);
         let any = attempt.verdict(&Settings::default(), 82.0, 2, ms(2));
         assert_eq!(any, Verdict::Recognised("ada".into()));
         for step in 3..5 {
-            attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(step as u8), &FACE), 2, ms(step));
+            attempt.add(
+                Look::Usable(Box::new(look(ADA, 2.0))),
+                (&frame(step as u8), &FACE),
+                2,
+                ms(step),
+            );
         }
         assert_eq!(outcome(attempt.verdict(&one, 82.0, 2, ms(5))), Some(Outcome::SeveralPeople));
     }

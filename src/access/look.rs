@@ -14,7 +14,7 @@ pub(super) enum Look {
     /// Not lit.
     Dark,
     /// Good enough to be judged.
-    Usable(Usable),
+    Usable(Box<Usable>),
 }
 
 /// What the networks say.
@@ -116,6 +116,7 @@ impl Eyes<'_> {
             let together = together.map(|together| search(&together, 2)).unwrap_or_default();
             (search(&embedding, 1).pop(), together)
         });
-        Ok(Look::Usable(Usable { worn, liveness, embedding, found, found_together }))
+        let usable = Usable { worn, liveness, embedding, found, found_together };
+        Ok(Look::Usable(Box::new(usable)))
     }
 }
