@@ -1,12 +1,13 @@
 //! How long each stage of a request takes, in medians: `cargo bench`, or parts of it: `cargo bench -- stages`
-//! (the portraits in `tests/portraits`), `frame` (what a camera's frame costs the door, with a
+//! (the portraits in `tests/portraits`), `request` (all that is judged of a picture, on one core and on
+//! two), `frame` (what a camera's frame costs the door, with a
 //! person and without one, at two sizes), `search` (a gallery of 10,000 random templates,
 //! made in 1,000 commits), `million` (a search among 1,000,000, on each level of the processor, in
 //! 0.7 GB of memory).
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use doorward::evaluate::FaceChoice;
-use doorward::face::{Analyzer, EMBEDDING_LEN, Embedding};
+use doorward::face::{Analyzer, Cores, EMBEDDING_LEN, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment, Gallery, Pose, Settings};
 use doorward::nn::{Level, Rows};
 use doorward::picture::{self, Border, Limits, Picture, yuv};
@@ -49,8 +50,13 @@ fn busy() -> f64 {
 fn main() {
     // Cargo adds an option of its own.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|part| part != "--bench").collect();
-    let parts =
-        [("stages", stages as fn()), ("frame", frame), ("search", search), ("million", million)];
+    let parts = [
+        ("stages", stages as fn()),
+        ("request", request),
+        ("frame", frame),
+        ("search", search),
+        ("million", million),
+    ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             part();
@@ -78,6 +84,24 @@ fn stages() {
         });
         measure(&format!("{name}: embed"), || {
             analyzer.portrait(&picture, face).unwrap().embedding().unwrap()
+        });
+    }
+}
+
+fn request() {
+    let portraits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits");
+    let limits = Limits::default();
+    let portrait =
+        picture::decode(&std::fs::read(portraits.join("obama2.jpg")).unwrap(), &limits).unwrap();
+    let picture = seen(&portrait, 640, 480);
+    for (name, cores) in [("one core", Cores::One), ("two cores", Cores::Two)] {
+        let analyzer = Analyzer::load().unwrap().on(cores);
+        measure(&format!("640x480: all that is judged, {name}"), || {
+            let found = analyzer.detect(&picture).unwrap();
+            let face = FaceChoice::Largest.pick(&found.faces, &picture).unwrap();
+            let portrait = analyzer.portrait(&picture, face).unwrap();
+            let seen = (portrait.quality(), portrait.attributes().unwrap());
+            (seen, portrait.liveness().unwrap(), portrait.embedding().unwrap())
         });
     }
 }

@@ -170,7 +170,7 @@ async fn portraits_that_were_turned() {
             expected[5] = [a[0].min(b[0]), a[1].min(b[1])];
             expected[6] = [a[0].max(b[0]), a[1].max(b[1])];
             // The detector's grid falls elsewhere on a turned picture, and a neighbouring cell may win.
-            assert_near(&points(&answer), &expected, 12.0, &what);
+            assert_near(&points(&answer), &expected, 6.0, &what);
         }
     }
 }
@@ -190,7 +190,7 @@ async fn portraits_that_exif_turns() {
         let what = format!("orientation {orientation}");
         assert_eq!(verdict(&answer), (200, "", ""), "{what}");
         assert_eq!(answer["rotation"], 0, "{what}");
-        assert_near(&points(&answer), &points(&reference), 12.0, &what);
+        assert_near(&points(&answer), &points(&reference), 2.0, &what);
     }
     // A block that says nothing sensible is no reason to refuse a picture.
     for orientation in [0, 9, 255] {

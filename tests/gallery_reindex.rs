@@ -42,7 +42,7 @@ fn embedding(analyzer: &Analyzer, file: &Path) -> Embedding {
     let picture = picture::decode(&fs::read(file).unwrap(), &Limits::default()).unwrap();
     let found = analyzer.detect(&picture).unwrap();
     let upright = found.turned.as_ref().unwrap_or(&picture);
-    analyzer.portrait(upright, &found.faces[0]).unwrap().embedding().unwrap()
+    analyzer.portrait(upright, &found.faces[0]).unwrap().template().unwrap()
 }
 
 /// What enrolling each of these photographs keeps: the crop and the template.

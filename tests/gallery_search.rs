@@ -56,9 +56,9 @@ fn real_faces_are_found_as_by_brute_force() {
     let (mut enrolled, mut probes) = (Vec::new(), Vec::new());
     for (at, path) in paths.iter().enumerate() {
         let Some(face) = embeddings.get(path) else { continue };
-        probes.push(face);
+        probes.push(&face.probe);
         if at % 4 != 0 {
-            enrolled.push((path.split('/').nth(1).unwrap(), face));
+            enrolled.push((path.split('/').nth(1).unwrap(), &face.template));
         }
     }
     assert!(probes.len() > PHOTOGRAPHS * 9 / 10, "{} faces", probes.len());

@@ -431,15 +431,18 @@ async fn a_retained_command_is_never_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_sent_while_the_daemon_is_away_is_not_done() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
-    let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
+    let asked = [CLIENT, "doorward/front/availability"];
+    let mut asker = Asker::connect(broker.port(), "a", &asked).await;
     let session = start(settings(&broker), &echo).await;
     session.stop().await;
+    asker.wait_for("availability", "stopped").await;
     asker.send("unlock", b"{}", reply_to(CLIENT, "1")).await;
     // Once more with a daemon that died instead of stopping.
     drop(start(settings(&broker), &echo).await);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    asker.wait_for("availability", "offline").await;
     asker.send("unlock", b"{}", reply_to(CLIENT, "2")).await;
     let session = start(settings(&broker), &echo).await;
+    asker.wait_for("availability", "online").await;
     assert!(asker.hears_nothing().await);
     assert_eq!((session.counts().commands, echo.done()), (0, 0));
     session.stop().await;

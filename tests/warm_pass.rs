@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
-use doorward::face::{Detection, Detector, Embedder, MiniFasNet, SHIPPED, Trunk, aligned_crop};
+use doorward::face::{
+    Analyzer, Cores, Detection, Detector, Embedder, MiniFasNet, SHIPPED, Trunk, aligned_crop,
+};
 use doorward::nn::{Level, Weights};
 use doorward::picture::{self, Limits, Picture};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -96,6 +98,22 @@ fn portrait(name: &str) -> Picture {
 
 fn grey(width: u32, height: u32) -> Picture {
     Picture::new(width, height, vec![128; (width * height * 3) as usize]).unwrap()
+}
+
+#[test]
+fn two_cores_give_the_bits_of_one() {
+    let [one, two] = [Cores::One, Cores::Two].map(|cores| Analyzer::load().unwrap().on(cores));
+    for name in ["obama.jpg", "obama2.jpg", "biden.jpg"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits").join(name);
+        let picture = picture::decode(&std::fs::read(file).unwrap(), &Limits::default()).unwrap();
+        let [on_one, on_two] = [&one, &two].map(|analyzer| {
+            let faces = analyzer.detect(&picture).unwrap().faces;
+            let portrait = analyzer.portrait(&picture, &faces[0]).unwrap();
+            let judged = (portrait.attributes().unwrap(), portrait.liveness().unwrap());
+            (judged, portrait.embedding().unwrap(), faces)
+        });
+        assert_eq!(on_one, on_two, "{name}");
+    }
 }
 
 #[test]

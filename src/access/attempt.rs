@@ -2,9 +2,9 @@
 //! bad frame.
 
 use super::decision::{Outcome, Reason};
-use super::look::{Look, Skin, Usable};
+use super::look::{Before, Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
-use crate::face::{Attributes, Coverings, Detection};
+use crate::face::{Attributes, Coverings, Detection, Embedding};
 use crate::picture::Picture;
 use crate::service::Times;
 use crate::service::similarity::{Level, cosine, similarity};
@@ -17,6 +17,10 @@ const LIVE: f64 = 50.0;
 /// Consecutive frames of a living face before a camera differ by more than this in the mean of all
 /// its pixels (0–255); those of a still picture fed into the video do not differ at all.
 const STILL_BELOW: f32 = 0.1;
+
+/// Looks at one person lie within this cosine of their mean. Those of several people who each resemble
+/// somebody enrolled a little would resemble them much in the mean; so near, they gain a ninth at most.
+const ONE_PERSON: f32 = 0.9;
 
 /// The looks at one track.
 #[derive(Debug)]
@@ -50,10 +54,10 @@ pub(super) enum Verdict {
 /// One of the coverings.
 type Share = fn(&Coverings) -> f32;
 
-/// Who the last looks agree on.
+/// Who the last looks agree on, by the mean of their embeddings.
 struct Agreed<'a> {
     subject: &'a str,
-    cosine: f64,
+    cosine: f32,
     margin: f32,
 }
 
@@ -89,9 +93,16 @@ impl Attempt {
                 self.skin = Some(Skin::of(frame, face));
                 self.moved.push(change.is_some_and(|change| change >= STILL_BELOW));
                 self.first_usable.get_or_insert(now);
-                self.looks.push(look);
+                self.looks.push(*look);
             }
         }
+    }
+
+    /// What the next look is judged with.
+    pub fn before(&self, settings: &Settings) -> Before {
+        let first = (self.looks.len() + 1).saturating_sub(settings.agreement).min(self.looks.len());
+        let embeddings = self.looks[first..].iter().map(|look| look.embedding.clone()).collect();
+        Before { looks: self.looks.len(), embeddings }
     }
 
     /// How many usable looks there are.
@@ -125,15 +136,15 @@ impl Attempt {
         &self.looks[self.looks.len().saturating_sub(settings.agreement)..]
     }
 
-    /// Similarity of the best subject: the mean of the last looks where they agree, else the best of
+    /// Similarity of the best subject: by the last looks together where they agree, else the best of
     /// all.
     pub fn similarity(&self, settings: &Settings) -> Option<f64> {
-        let agreed = self.agreed(settings).map(|agreed| agreed.cosine as f32);
+        let agreed = self.agreed(settings).map(|agreed| agreed.cosine);
         agreed.or_else(|| self.best()).map(similarity)
     }
 
     fn best(&self) -> Option<f32> {
-        let found = self.looks.iter().filter_map(|look| Some(look.found.first()?.cosine));
+        let found = self.looks.iter().filter_map(|look| Some(look.found.as_ref()?.cosine));
         found.max_by(f32::total_cmp)
     }
 
@@ -203,23 +214,27 @@ impl Attempt {
         if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
     }
 
-    /// The subject of the last looks, if they agree: each names it by itself, at the level basic at
-    /// least, so that no mixture of a living stranger and a picture of somebody else makes a mean.
+    /// The subject of the last looks, if they agree: they are of one person, together they name it, and
+    /// so does each by itself, at the level basic at least, so that no mixture of a living stranger and
+    /// a picture of somebody else makes a mean.
     fn agreed(&self, settings: &Settings) -> Option<Agreed<'_>> {
         let last = self.last(settings);
-        let subject = last.last()?.found.first()?.subject_id.as_str();
-        let (mut sum, mut ahead) = (0.0, 0.0);
-        for look in last {
-            let best = look.found.first().filter(|best| best.subject_id == subject)?;
-            if similarity(best.cosine) < Level::Basic.similarity() {
-                return None;
-            }
-            let next = look.found.get(1).map_or(-1.0, |next| next.cosine);
-            sum += f64::from(best.cosine);
-            ahead += best.cosine - next;
-        }
-        let count = last.len();
-        Some(Agreed { subject, cosine: sum / count as f64, margin: ahead / count as f32 })
+        let together = &last.last()?.found_together;
+        let best = together.first()?;
+        let subject = best.subject_id.as_str();
+        let seen: Vec<Embedding> = last.iter().map(|look| look.embedding.clone()).collect();
+        let mean = Embedding::mean(&seen)?;
+        let names_it = |look: &Usable| {
+            let found = look.found.as_ref().filter(|found| found.subject_id == subject);
+            found.is_some_and(|found| similarity(found.cosine) >= Level::Basic.similarity())
+                && look.embedding.cosine(&mean) >= ONE_PERSON
+        };
+        let next = together.get(1).map_or(-1.0, |next| next.cosine);
+        last.iter().all(names_it).then_some(Agreed {
+            subject,
+            cosine: best.cosine,
+            margin: best.cosine - next,
+        })
     }
 
     fn recognised(&self, settings: &Settings, threshold: f64) -> Result<&str, Reason> {
@@ -230,12 +245,8 @@ impl Attempt {
                 false => Reason::NoAgreement,
             });
         };
-        // Compared as cosines: the mean of similarities is not the similarity of the mean.
-        if !reaches(agreed.cosine, cosine(threshold)) {
-            return Err(Reason::BelowThreshold {
-                best: similarity(agreed.cosine as f32),
-                threshold,
-            });
+        if !reaches(agreed.cosine.into(), cosine(threshold)) {
+            return Err(Reason::BelowThreshold { best: similarity(agreed.cosine), threshold });
         }
         if !reaches(agreed.margin.into(), settings.margin.into()) {
             return Err(Reason::Ambiguous { margin: agreed.margin });
@@ -262,13 +273,20 @@ mod tests {
 
     const BARE: Coverings = Coverings { sunglasses: 0.1, mask: 0.1 };
 
+    /// A face unlike those of the other axes.
+    fn axis(axis: usize) -> Embedding {
+        Embedding(std::array::from_fn(|i| if i == axis { 1.0 } else { 0.0 }))
+    }
+
     /// A look that finds these subjects at these cosines.
     fn look(found: &[(&str, f32)], log_odds: f32) -> Usable {
         let candidate = |&(id, cosine): &(&str, f32)| Candidate::of(id, cosine);
         Usable {
             worn: BARE,
             liveness: Some(Liveness { log_odds, ..Liveness::default() }),
-            found: found.iter().map(candidate).collect(),
+            embedding: axis(0),
+            found: found.first().map(candidate),
+            found_together: found.iter().map(candidate).collect(),
         }
     }
 
@@ -293,7 +311,7 @@ mod tests {
         let mut verdict = Verdict::Undecided;
         for (index, look) in looks.into_iter().enumerate() {
             let now = ms(100 * index as u64);
-            attempt.add(Look::Usable(look), (&frame(index as u8), &FACE), 1, now);
+            attempt.add(Look::Usable(Box::new(look)), (&frame(index as u8), &FACE), 1, now);
             verdict = attempt.verdict(settings, 82.0, 1, now);
             if verdict != Verdict::Undecided {
                 return verdict;
@@ -332,6 +350,15 @@ mod tests {
             (0..MOST_LOOKS).map(|i| look(if i % 2 == 0 { ADA } else { bob }, 2.0)).collect();
         assert_eq!(
             after(looks, &Settings::default()),
+            Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
+        );
+    }
+
+    #[test]
+    fn several_people_who_resemble_one_are_nobody() {
+        let other = |at: usize| Usable { embedding: axis(at % 2), ..look(ADA, 2.0) };
+        assert_eq!(
+            after((0..MOST_LOOKS).map(other).collect(), &Settings::default()),
             Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
         );
     }
@@ -390,7 +417,7 @@ mod tests {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
         for step in 0..12 {
-            attempt.add(Look::Usable(look(ADA, 5.0)), (&frame(0), &FACE), 1, ms(step));
+            attempt.add(Look::Usable(Box::new(look(ADA, 5.0))), (&frame(0), &FACE), 1, ms(step));
         }
         let verdict = attempt.verdict(&settings, 82.0, 1, ms(12));
         assert_eq!(verdict, Verdict::Failed(Outcome::Spoof, Reason::Frozen));
@@ -417,7 +444,7 @@ mod tests {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0));
         attempt.add(Look::Dark, (&frame(0), &FACE), 1, ms(0));
-        attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(1), &FACE), 1, ms(2000));
+        attempt.add(Look::Usable(Box::new(look(ADA, 2.0))), (&frame(1), &FACE), 1, ms(2000));
         attempt.add(Look::Blurred, (&frame(1), &FACE), 1, ms(2500));
         assert_eq!(attempt.verdict(&settings, 82.0, 1, ms(2999)), Verdict::Undecided);
         assert_eq!(
@@ -432,13 +459,23 @@ mod tests {
         let mut attempt = Attempt::new(ms(0));
         for (step, people) in [1, 1, 2].into_iter().enumerate() {
             let seen = frame(step as u8);
-            attempt.add(Look::Usable(look(ADA, 2.0)), (&seen, &FACE), people, ms(step as u64));
+            attempt.add(
+                Look::Usable(Box::new(look(ADA, 2.0))),
+                (&seen, &FACE),
+                people,
+                ms(step as u64),
+            );
         }
         assert_eq!(attempt.verdict(&one, 82.0, 2, ms(2)), Verdict::Undecided);
         let any = attempt.verdict(&Settings::default(), 82.0, 2, ms(2));
         assert_eq!(any, Verdict::Recognised("ada".into()));
         for step in 3..5 {
-            attempt.add(Look::Usable(look(ADA, 2.0)), (&frame(step as u8), &FACE), 2, ms(step));
+            attempt.add(
+                Look::Usable(Box::new(look(ADA, 2.0))),
+                (&frame(step as u8), &FACE),
+                2,
+                ms(step),
+            );
         }
         assert_eq!(outcome(attempt.verdict(&one, 82.0, 2, ms(5))), Some(Outcome::SeveralPeople));
     }

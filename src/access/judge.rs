@@ -75,7 +75,8 @@ impl Judge {
             gallery: &self.gallery,
             liveness: self.settings.liveness == LivenessPolicy::Required,
         };
-        let look = eyes.look(frame, &track.face, &mut attempt.times)?;
+        let before = attempt.before(&self.settings);
+        let look = eyes.look(frame, &track.face, before, &mut attempt.times)?;
         attempt.add(look, (frame, &track.face), people, now.monotonic);
         let threshold = self.threshold();
         match attempt.verdict(&self.settings, threshold, people, now.monotonic) {

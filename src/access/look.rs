@@ -1,7 +1,7 @@
 //! One look: what the networks say of one face in one frame, each stage timed. A frame whose face is
 //! blurred or dark is not worth the networks.
 
-use crate::face::{Analyzer, Coverings, Detection, FaceError, Liveness};
+use crate::face::{Analyzer, Coverings, Detection, Embedding, FaceError, Liveness};
 use crate::gallery::{Candidate, Gallery};
 use crate::picture::Picture;
 use crate::service::Times;
@@ -14,7 +14,7 @@ pub(super) enum Look {
     /// Not lit.
     Dark,
     /// Good enough to be judged.
-    Usable(Usable),
+    Usable(Box<Usable>),
 }
 
 /// What the networks say.
@@ -24,8 +24,20 @@ pub(super) struct Usable {
     pub worn: Coverings,
     /// How live it looks; none when liveness is off.
     pub liveness: Option<Liveness>,
-    /// The best subject and the next.
-    pub found: Vec<Candidate>,
+    /// Whose face it is.
+    pub embedding: Embedding,
+    /// The subject that is best by this look alone.
+    pub found: Option<Candidate>,
+    /// The best subject and the next by the mean of this look's embedding and those before it.
+    pub found_together: Vec<Candidate>,
+}
+
+/// What was seen of the face before.
+pub(super) struct Before {
+    /// Usable looks so far.
+    pub looks: usize,
+    /// Embeddings of the last of them, to be judged together with the next.
+    pub embeddings: Vec<Embedding>,
 }
 
 /// The face as it is in the frame: for telling whether it moves.
@@ -71,11 +83,13 @@ pub(super) struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
-    /// Looks at one face of a frame.
+    /// Looks at one face of a frame; every second time as in a mirror, since embeddings of both kinds
+    /// together tell people apart better than as many of one.
     pub fn look(
         &self,
         frame: &Picture,
         face: &Detection,
+        before: Before,
         times: &mut Times,
     ) -> Result<Look, FaceError> {
         // Landmarks that fall together: no face to judge, and no reason to stop.
@@ -91,9 +105,18 @@ impl Eyes<'_> {
             true => Some(times.stage("liveness", || portrait.liveness())?),
             false => None,
         };
+        let portrait = if before.looks % 2 == 1 { portrait.mirrored() } else { portrait };
         let embedding = times.stage("embed", || portrait.embedding())?;
         let worn = times.stage("attributes", || portrait.coverings())?;
-        let found = times.stage("search", || self.gallery.search(&embedding, 2));
-        Ok(Look::Usable(Usable { worn, liveness, found }))
+        let mut together = before.embeddings;
+        together.push(embedding.clone());
+        let together = Embedding::mean(&together);
+        let (found, found_together) = times.stage("search", || {
+            let search = |probe: &Embedding, limit| self.gallery.search(probe, limit);
+            let together = together.map(|together| search(&together, 2)).unwrap_or_default();
+            (search(&embedding, 1).pop(), together)
+        });
+        let usable = Usable { worn, liveness, embedding, found, found_together };
+        Ok(Look::Usable(Box::new(usable)))
     }
 }

@@ -2,10 +2,10 @@
 
 use super::CalibrateError;
 use super::chart::{Chart, Scale, svg};
-use crate::evaluate::FaceChoice;
 use crate::evaluate::photographs;
 use crate::evaluate::rates::{Balance, Rate, rounded, threshold_at};
-use crate::face::{Analyzer, Embedding};
+use crate::evaluate::{Embedded, FaceChoice};
+use crate::face::Analyzer;
 use crate::import;
 use crate::service::similarity::{self, DoorThreshold, Level};
 use serde_json::{Map, Value, json};
@@ -60,10 +60,10 @@ pub fn people(
         .collect();
     let paths: Vec<&PathBuf> = files.iter().map(|(_, file)| file).collect();
     let seen = photographs::each(&paths, |picture| {
-        FaceChoice::Largest.judge(analyzer, picture, |portrait| portrait.embedding())
+        FaceChoice::Largest.judge(analyzer, picture, Embedded::of)
     })?;
     let mut no_face = Vec::new();
-    let mut faces: Vec<(&str, &PathBuf, Embedding)> = Vec::new();
+    let mut faces: Vec<(&str, &PathBuf, Embedded)> = Vec::new();
     for ((person, file), embedding) in files.iter().zip(seen) {
         match embedding {
             Some(embedding) => faces.push((person, file, embedding)),

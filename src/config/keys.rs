@@ -241,6 +241,9 @@ keys! {
         /// Threads that decode pictures and run the networks. One serves a door; a picture of 40
         /// megapixels takes up to 350 MB of memory while it is decoded, in each of them.
         vision_threads: usize = 1;
+        /// Cores that work on one face, 1 or 2. Two answer sooner, with the same result, where a board
+        /// has cores to spare.
+        face_cores: usize = 1;
     }
     #[doc = " Events on their way to the broker."]
     outbox: Outbox {

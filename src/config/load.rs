@@ -161,6 +161,9 @@ impl Config {
         if self.service.vision_threads == 0 || self.service.vision_threads > 64 {
             problems.push("service.vision_threads: 1 to 64".into());
         }
+        if !matches!(self.service.face_cores, 1 | 2) {
+            problems.push("service.face_cores: 1 or 2".into());
+        }
         if !OPERATING_POINTS.contains(&self.liveness.operating_point) {
             problems.push("liveness.operating_point: -4 to 8".into());
         }

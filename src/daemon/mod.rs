@@ -201,7 +201,7 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
         .create(data_dir)
         .map_err(|reason| DaemonError::DataDir { path: data_dir.clone(), reason })?;
     let service_settings = settings::service(config)?;
-    let analyzer = Arc::new(Analyzer::load()?);
+    let analyzer = Arc::new(Analyzer::load()?.on(settings::cores(config)));
     let gallery_settings = gallery::Settings {
         model_id: analyzer.model_id().to_owned(),
         store_images: config.gallery.store_images,

@@ -4,6 +4,7 @@ use super::DaemonError;
 use super::door::{self, DoorError};
 use crate::access::{self, Groups};
 use crate::config::Config;
+use crate::face::Cores;
 use crate::{camera, mqtt, outbox, service};
 use doorward_board::profile::Function;
 use doorward_board::wiegand::Format;
@@ -32,6 +33,11 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         clients,
         ..service::Settings::default()
     })
+}
+
+/// The networks' part.
+pub fn cores(config: &Config) -> Cores {
+    if config.service.face_cores == 2 { Cores::Two } else { Cores::One }
 }
 
 /// The outbox's and the audit log's part.

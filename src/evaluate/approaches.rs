@@ -146,7 +146,7 @@ fn filled(
 ) -> Result<Gallery, EvaluateError> {
     let files: Vec<PathBuf> = enrolled.iter().map(|(_, path)| root.join(path)).collect();
     let embeddings: Vec<Option<Embedding>> = photographs::each(&files, |picture| {
-        FaceChoice::Centre.judge(analyzer, picture, |portrait| portrait.embedding())
+        FaceChoice::Centre.judge(analyzer, picture, |portrait| portrait.template())
     })?;
     let faces = enrolled.iter().zip(embeddings);
     let faces = faces.filter_map(|((identity, _), face)| Some(((*identity).to_owned(), face?)));

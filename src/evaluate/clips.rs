@@ -71,7 +71,7 @@ fn judged(
     let mut templates = Vec::new();
     for file in first.iter().step_by(step).take(TEMPLATES) {
         let largest = FaceChoice::Largest;
-        let seen = largest.judge(analyzer, &read(file)?, |portrait| portrait.embedding())?;
+        let seen = largest.judge(analyzer, &read(file)?, |portrait| portrait.template())?;
         templates.extend(seen.map(|embedding| ("resident".to_owned(), embedding)));
     }
     let enrolled = templates.len();

@@ -1,13 +1,33 @@
-//! The embeddings of many photographs by path, each computed once.
+//! The faces of many photographs by path, each embedded once.
 
 use super::{EvaluateError, FaceChoice, photographs};
-use crate::face::{Analyzer, Embedding};
+use crate::face::{Analyzer, Embedding, FaceError, Portrait};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Embeddings by path; photographs without a face have none.
+/// One face, both as it is enrolled and as it comes to be recognised.
+pub struct Embedded {
+    /// What `enroll` stores.
+    pub template: Embedding,
+    /// What is compared with it.
+    pub probe: Embedding,
+}
+
+impl Embedded {
+    /// Embeds the face.
+    pub fn of(portrait: &Portrait<'_>) -> Result<Self, FaceError> {
+        Ok(Self { template: portrait.template()?, probe: portrait.embedding()? })
+    }
+
+    /// Cosine of this face, enrolled, and another that comes.
+    pub fn cosine(&self, probe: &Self) -> f32 {
+        self.template.cosine(&probe.probe)
+    }
+}
+
+/// Faces by path; photographs without a face have none.
 pub struct Embeddings {
-    by_path: HashMap<String, Option<Embedding>>,
+    by_path: HashMap<String, Option<Embedded>>,
 }
 
 impl Embeddings {
@@ -20,22 +40,21 @@ impl Embeddings {
     ) -> Result<Self, EvaluateError> {
         let paths: BTreeSet<&str> = paths.into_iter().collect();
         let files: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
-        let embeddings = photographs::each(&files, |picture| {
-            choice.judge(analyzer, picture, |portrait| portrait.embedding())
-        })?;
+        let embeddings =
+            photographs::each(&files, |picture| choice.judge(analyzer, picture, Embedded::of))?;
         let by_path = paths.into_iter().map(str::to_owned).zip(embeddings).collect();
         Ok(Self { by_path })
     }
 
-    /// The embedding of a photograph; `None` when it shows no face.
-    pub fn get(&self, path: &str) -> Option<&Embedding> {
+    /// The face of a photograph; `None` when it shows none.
+    pub fn get(&self, path: &str) -> Option<&Embedded> {
         self.by_path.get(path)?.as_ref()
     }
 
-    /// The cosine of two photographs, 0 when one shows no face.
-    pub fn cosine(&self, a: &str, b: &str) -> f32 {
-        match (self.get(a), self.get(b)) {
-            (Some(a), Some(b)) => a.cosine(b),
+    /// The cosine of one photograph, enrolled, and another, 0 when one shows no face.
+    pub fn cosine(&self, enrolled: &str, probe: &str) -> f32 {
+        match (self.get(enrolled), self.get(probe)) {
+            (Some(enrolled), Some(probe)) => enrolled.cosine(probe),
             _ => 0.0,
         }
     }

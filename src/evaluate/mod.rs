@@ -34,7 +34,7 @@ pub use attributes::attributes;
 pub use clips::clips;
 pub use command::Command;
 pub use detection::detection;
-pub use embeddings::Embeddings;
+pub use embeddings::{Embedded, Embeddings};
 pub use liveness::{LivenessThreshold, liveness};
 pub use manifest::EvaluateError;
 pub use photographs::FaceChoice;

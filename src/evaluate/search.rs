@@ -2,8 +2,8 @@
 
 use super::manifest::{Identified, rows};
 use super::rates::{rounded, threshold_at};
-use super::{Embeddings, EvaluateError, FaceChoice};
-use crate::face::{Analyzer, Embedding};
+use super::{Embedded, Embeddings, EvaluateError, FaceChoice};
+use crate::face::Analyzer;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub fn search(
     let probes: Vec<Probe> = rows(probes)?;
     let paths = gallery.iter().map(|row| &row.path).chain(probes.iter().map(|row| &row.path));
     let embeddings = Embeddings::compute(analyzer, root, paths.map(String::as_str), choice)?;
-    let templates: Vec<(&str, Option<&Embedding>)> =
+    let templates: Vec<(&str, Option<&Embedded>)> =
         gallery.iter().map(|row| (row.identity.as_str(), embeddings.get(&row.path))).collect();
 
     let mut mates = Vec::new();
@@ -66,14 +66,14 @@ pub fn search(
 
 /// The best candidate and its cosine; nobody and 0 when the probe shows no face.
 fn best<'a>(
-    probe: Option<&Embedding>,
-    templates: &[(&'a str, Option<&Embedding>)],
+    probe: Option<&Embedded>,
+    templates: &[(&'a str, Option<&Embedded>)],
 ) -> (&'a str, f32) {
     let Some(probe) = probe else { return ("", 0.0) };
     templates
         .iter()
         .map(|(identity, template)| {
-            (*identity, template.map_or(0.0, |template| probe.cosine(template)))
+            (*identity, template.map_or(0.0, |template| template.cosine(probe)))
         })
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .unwrap_or(("", 0.0))

@@ -19,7 +19,8 @@ struct Pair {
     same: u8,
 }
 
-/// `pairs` has columns `path_a, path_b, same`; `labels`, if given, `path, identity`, and then TAR is
+/// `pairs` has columns `path_a, path_b, same`: of each pair, here and wherever pairs are counted, the
+/// first is enrolled and the second compared with it. `labels`, if given, `path, identity`, and then TAR is
 /// over all of its pairs, else over `pairs`.
 pub fn verification(
     analyzer: &Analyzer,

@@ -1,7 +1,8 @@
 //! All networks, loaded, and how a face is looked for in a picture.
 
 use super::attributes::AttributeHeads;
-use super::detector::without_overlaps;
+use super::cores::Cores;
+use super::detector::blended;
 use super::{Detection, Detector, Embedder, FaceError, LivenessModel, Portrait};
 use crate::nn::Weights;
 use crate::picture::Picture;
@@ -96,6 +97,7 @@ pub struct Analyzer {
     liveness: LivenessModel,
     attribute_heads: AttributeHeads,
     model_id: String,
+    cores: Cores,
 }
 
 impl Analyzer {
@@ -116,7 +118,13 @@ impl Analyzer {
             embedder: Embedder::load(&Weights::read(files.sface)?)?,
             attribute_heads: AttributeHeads::load(&Weights::read(files.attributes)?)?,
             model_id: files.model_id.to_owned(),
+            cores: Cores::default(),
         })
+    }
+
+    /// With so many cores for one face: the same results, sooner.
+    pub fn on(self, cores: Cores) -> Self {
+        Self { cores, ..self }
     }
 
     /// The id of the embedding network and its quantization: templates of different ids are never
@@ -194,13 +202,14 @@ impl Analyzer {
     /// Finds faces that stand upright in the picture, largest first.
     fn detect_upright(&self, picture: &Picture) -> Result<Vec<Detection>, FaceError> {
         let long_side = picture.width().max(picture.height());
-        let mut faces = Vec::new();
-        for (index, scale) in SCALES.into_iter().enumerate() {
-            if index > 0 && long_side <= SCALES[index - 1] {
-                break;
-            }
-            faces.extend(self.detect_at(picture, scale)?);
-        }
+        let seen_at = |scale| move || self.detect_at(picture, scale);
+        let [large, small] = SCALES.map(seen_at);
+        let mut faces = if long_side > SCALES[0] {
+            let (large, small) = self.cores.both(large, small);
+            [large?, small?].concat()
+        } else {
+            large()?
+        };
         if faces.is_empty() && long_side > SMALLEST_SCALE {
             faces = self.detect_at(picture, SMALLEST_SCALE)?;
         }
@@ -209,7 +218,7 @@ impl Analyzer {
                 faces = self.detect_resized(picture, scale, MIN_SCORE)?;
             }
         }
-        let mut faces = without_overlaps(faces);
+        let mut faces = blended(faces);
         faces.sort_by(|a, b| b.area().total_cmp(&a.area()));
         Ok(faces)
     }
@@ -252,6 +261,10 @@ impl Analyzer {
         face: &'a Detection,
     ) -> Result<Portrait<'a>, FaceError> {
         Portrait::new(self, picture, face)
+    }
+
+    pub(super) fn cores(&self) -> Cores {
+        self.cores
     }
 
     pub(super) fn liveness(&self) -> &LivenessModel {

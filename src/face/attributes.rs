@@ -6,15 +6,15 @@
 //! read the means of *regions* of a map: what is worn on the eyes is looked for at the eyes. The
 //! *head view* is the crop from above the crown to below the chin.
 
-use super::align::{CROP, View, aligned_view};
+use super::align::{View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
 use super::{FaceError, Portrait};
 use crate::nn::{Linear, Weights, WeightsError, with_values};
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
 
-/// From above a hat to below the chin, at little more than half the face's own resolution.
-const HEAD: View = View { side: CROP, scale: 1.8, origin: [-45.0, -64.0] };
+/// From above a hat to below the chin, at little less than half the face's own resolution.
+const HEAD: View = View { side: 96, scale: 2.1, origin: [-45.0, -64.0] };
 
 /// In the face's middle map of 14×14: from the brows to the middle of the nose …
 const EYES: Region = Region { rows: (4, 8), columns: (2, 12) };
@@ -22,12 +22,12 @@ const EYES: Region = Region { rows: (4, 8), columns: (2, 12) };
 const AROUND_EYES: Region = Region { rows: (2, 5), columns: (1, 6) };
 /// … and from the middle of the nose to the chin, in the middle map again.
 const MOUTH: Region = Region { rows: (7, 14), columns: (0, 14) };
-/// In the head's map of 14×14: above the hair line, the face, below the mouth. Beside them there is
+/// In the head's map of 12×12: above the hair line, the face, below the mouth. Beside them there is
 /// background, which says where a picture was taken and not what is worn.
 const HEAD_REGIONS: [Region; 3] = [
-    Region { rows: (0, 5), columns: (3, 11) },
-    Region { rows: (5, 10), columns: (3, 11) },
-    Region { rows: (10, 14), columns: (3, 11) },
+    Region { rows: (0, 4), columns: (3, 9) },
+    Region { rows: (4, 8), columns: (3, 9) },
+    Region { rows: (8, 12), columns: (3, 9) },
 ];
 
 /// In the face's last map of 7×7: all of it.
@@ -153,10 +153,13 @@ impl Portrait<'_> {
 
     /// What [`Portrait::attributes`] is judged by.
     pub fn attribute_features(&self) -> std::result::Result<AttributeFeatures, FaceError> {
-        let view =
-            aligned_view(self.picture(), self.face(), HEAD).ok_or_else(FaceError::one_point)?;
-        let head = self.analyzer().embedder().middle(&view)?;
-        features(self.trunk()?, &head).map_err(FaceError::network)
+        let (analyzer, picture, face) = (self.analyzer(), self.picture(), self.face());
+        let head = || {
+            let view = aligned_view(picture, face, HEAD).ok_or_else(FaceError::one_point)?;
+            analyzer.embedder().middle(&view)
+        };
+        let (trunk, head) = analyzer.cores().both(|| self.trunk(), head);
+        features(trunk?, &head?).map_err(FaceError::network)
     }
 }
 

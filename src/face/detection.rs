@@ -38,6 +38,26 @@ impl Detection {
         shared / (self.area() + other.area() - shared)
     }
 
+    /// This face where these, weighted by their scores, see it in the mean.
+    pub(super) fn at_mean_of<'a>(&self, faces: impl Iterator<Item = &'a Self>) -> Self {
+        let (mut sum, mut weight) = ([0.0; 14], 0.0);
+        for face in faces {
+            weight += face.score;
+            for (sum, value) in sum.iter_mut().zip(face.place()) {
+                *sum += face.score * value;
+            }
+        }
+        let [x, y, width, height, landmarks @ ..] = sum.map(|sum| sum / weight);
+        let landmarks = std::array::from_fn(|i| [landmarks[2 * i], landmarks[2 * i + 1]]);
+        Self { x, y, width, height, landmarks, score: self.score }
+    }
+
+    /// Box and landmarks.
+    fn place(&self) -> impl Iterator<Item = f32> {
+        let corner_and_size = [self.x, self.y, self.width, self.height];
+        corner_and_size.into_iter().chain(self.landmarks.into_iter().flatten())
+    }
+
     /// The same face in a picture larger by these factors.
     pub fn scaled(&self, horizontal: f32, vertical: f32) -> Self {
         Self {
@@ -58,10 +78,7 @@ impl Detection {
 
     /// Whether every number is one: a network fed with anything must not let NaN or ∞ out.
     pub(super) fn is_finite(&self) -> bool {
-        [self.x, self.y, self.width, self.height, self.score]
-            .iter()
-            .chain(self.landmarks.iter().flatten())
-            .all(|value| value.is_finite())
+        self.place().chain([self.score]).all(f32::is_finite)
     }
 }
 

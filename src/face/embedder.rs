@@ -143,8 +143,7 @@ impl Embedder {
     /// The embedding of a crop, from what [`Embedder::trunk`] made of it.
     pub fn embed(&self, trunk: &Trunk) -> std::result::Result<Embedding, FaceError> {
         let values = self.last.forward(&trunk.last_map).map_err(FaceError::network)?;
-        Embedding::normalized(values)
-            .ok_or_else(|| FaceError("the embedding has no direction".into()))
+        Embedding::normalized(values).ok_or_else(FaceError::no_direction)
     }
 
     fn up_to_middle(&self, crop: &Picture, maps: &mut Maps) -> Result<()> {

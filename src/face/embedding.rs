@@ -22,6 +22,15 @@ impl Embedding {
         Some(Self(values))
     }
 
+    /// The direction between these; `None` where there is none.
+    pub fn mean(embeddings: &[Self]) -> Option<Self> {
+        let mut sum = [0.0; EMBEDDING_LEN];
+        for Self(values) in embeddings {
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        Self::normalized(sum)
+    }
+
     /// The values.
     pub fn values(&self) -> &[f32; EMBEDDING_LEN] {
         &self.0
@@ -53,5 +62,16 @@ mod tests {
         assert!(Embedding::normalized([1.0; 12]).is_none());
         let embedding = Embedding::normalized([3.0; EMBEDDING_LEN]).unwrap();
         assert!((embedding.cosine(&embedding) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_mean_lies_between_and_opposites_have_none() {
+        let [mut a, mut b] = [[0.0; EMBEDDING_LEN]; 2];
+        (a[0], b[1]) = (1.0, 1.0);
+        let mean = Embedding::mean(&[Embedding(a), Embedding(b)]).unwrap();
+        assert!((mean.cosine(&Embedding(a)) - 0.5f32.sqrt()).abs() < 1e-6);
+        assert_eq!(mean.cosine(&Embedding(a)), mean.cosine(&Embedding(b)));
+        assert!(Embedding::mean(&[Embedding(a), Embedding(a.map(|x| -x))]).is_none());
+        assert!(Embedding::mean(&[]).is_none());
     }
 }

@@ -4,6 +4,7 @@
 //! What the answer is worth against which attack is measured in `docs/liveness.md`. A *margin* is a
 //! network's log-odds of live against all attacks, bounded.
 
+use super::cores::Cores;
 use super::minifasnet::{CLASSES, MiniFasNet};
 use super::{Detection, FaceError};
 use crate::nn::{Weights, WeightsError};
@@ -65,9 +66,15 @@ impl LivenessModel {
     }
 
     /// Judges one face of an upright picture.
-    pub fn judge(&self, picture: &Picture, face: &Detection) -> Result<Liveness, FaceError> {
-        let (near, near_raw) = look(&self.near, picture, face)?;
-        let (far, far_raw) = look(&self.far, picture, face)?;
+    pub fn judge(
+        &self,
+        picture: &Picture,
+        face: &Detection,
+        cores: Cores,
+    ) -> Result<Liveness, FaceError> {
+        let [near, far] = [&self.near, &self.far].map(|of| move || look(of, picture, face));
+        let (near, far) = cores.both(near, far);
+        let ((near, near_raw), (far, far_raw)) = (near?, far?);
         Ok(Liveness {
             log_odds: self.bias + self.weights[0] * near + self.weights[1] * far,
             raw: (near_raw + far_raw) / 2.0,

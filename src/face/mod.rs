@@ -8,6 +8,7 @@
 mod align;
 mod analyzer;
 mod attributes;
+mod cores;
 mod detection;
 mod detector;
 mod embedder;
@@ -20,6 +21,7 @@ mod quality;
 pub use align::{aligned_crop, template_to_picture};
 pub use analyzer::{Analyzer, Faces, ModelFiles, SHIPPED};
 pub use attributes::{AttributeFeatures, Attributes, Coverings};
+pub use cores::Cores;
 pub use detection::Detection;
 pub use detector::Detector;
 pub use embedder::{Embedder, Trunk};
@@ -37,6 +39,10 @@ pub struct FaceError(String);
 impl FaceError {
     fn one_point() -> Self {
         Self("the landmarks are one point".into())
+    }
+
+    fn no_direction() -> Self {
+        Self("the embedding has no direction".into())
     }
 
     fn network(error: candle_core::Error) -> Self {

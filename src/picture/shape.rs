@@ -38,6 +38,14 @@ impl Picture {
         Self { width, height, rgb }
     }
 
+    /// As seen in a mirror: left is right.
+    pub fn mirrored(&self) -> Self {
+        let mut rgb = self.rgb.clone();
+        let rows = rgb.chunks_exact_mut(self.width as usize * CHANNELS);
+        rows.for_each(|row| row.as_chunks_mut::<CHANNELS>().0.reverse());
+        Self { rgb, ..*self }
+    }
+
     /// The part from `(x0, y0)` up to, not including, `(x1, y1)`, as far as it lies within the picture;
     /// `None` if nothing of it does.
     pub fn cropped(&self, x0: i64, y0: i64, x1: i64, y1: i64) -> Option<Self> {

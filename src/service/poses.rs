@@ -193,7 +193,7 @@ impl Recognizer {
         if !failed.none() {
             return Ok(Glimpse::Unfit(failed));
         }
-        let embedding = portrait.embedding().map_err(Failure::internal)?;
+        let embedding = portrait.template().map_err(Failure::internal)?;
         let image = self.settings.store_images.then(|| crop(&picture, face)).flatten();
         Ok(Glimpse::Fit(Box::new(Pose { embedding, image, liveness })))
     }

@@ -218,7 +218,11 @@ impl Recognizer {
         if task == Task::Liveness {
             return Ok(Done::default());
         }
-        let embedding = times.stage("embed", || portrait.embedding()).map_err(Failure::internal)?;
+        let seen = times.stage("embed", || match task {
+            Task::Enroll { .. } => portrait.template(),
+            _ => portrait.embedding(),
+        });
+        let embedding = seen.map_err(Failure::internal)?;
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
@@ -242,8 +246,9 @@ impl Recognizer {
             Task::Compare { level } => {
                 let reference = reference
                     .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
+                // As if it were enrolled: verify gives the same similarity.
                 let reference = times
-                    .stage("embed", || self.portrait(reference)?.embedding())
+                    .stage("embed", || self.portrait(reference)?.template())
                     .map_err(Failure::internal)?;
                 Ok(compared(embedding.cosine(&reference), level))
             }

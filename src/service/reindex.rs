@@ -100,6 +100,6 @@ impl Recognizer {
         });
         let face = face.ok_or_else(|| failed(&"no face was found in its crop"))?;
         let portrait = self.analyzer.portrait(&picture, face).map_err(|error| failed(&error))?;
-        portrait.embedding().map_err(|error| failed(&error))
+        portrait.template().map_err(|error| failed(&error))
     }
 }

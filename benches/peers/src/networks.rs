@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Detections below it are not faces: what the program asks for.
 const MIN_SCORE: f32 = 0.6;
+/// Boxes that overlap by more are of one face.
+const ONE_FACE: f32 = 0.3;
 
 fn picture(folder: &Path, network: &str, side: u32) -> Result<Picture, Failure> {
     let name = format!("{network}.rgb");
@@ -43,10 +45,16 @@ impl Work for Detection {
         Ok(())
     }
 
-    /// Best first: left, top, width, height, ten of landmarks, score.
+    /// Best first, of each face the best cell, which peers take alone: left, top, width, height, ten of
+    /// landmarks, score.
     fn outputs(&mut self) -> Result<Value, Failure> {
+        let cells = self.0.cells(&self.1, MIN_SCORE)?;
         let found = self.0.detect(&self.1, MIN_SCORE)?;
-        let rows = found.iter().map(|face| {
+        let best = found.iter().filter_map(|face| {
+            let of_it = cells.iter().filter(|cell| cell.overlap(face) > ONE_FACE);
+            of_it.max_by(|a, b| a.score.total_cmp(&b.score))
+        });
+        let rows = best.map(|face| {
             let mut row = vec![face.x, face.y, face.width, face.height];
             row.extend(face.landmarks.as_flattened());
             row.push(face.score);

@@ -56,9 +56,10 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
     let detector = Detector::load(&Weights::read(&unquantized("yunet")?)?)?;
     let mut faces = Vec::new();
     for picture in &portraits {
-        // Best first; a portrait holds one, which all lights but the worst show.
-        let found = detector.detect(picture, MIN_SCORE)?;
-        faces.extend(found.first().map(|face| (picture, *face)));
+        // A portrait holds one face, which all lights but the worst show; the best cell stands for it.
+        let cells = detector.cells(picture, MIN_SCORE)?;
+        let best = cells.into_iter().max_by(|a, b| a.score.total_cmp(&b.score));
+        faces.extend(best.map(|face| (picture, face)));
     }
     let networks: BTreeMap<&str, Ranges> = [
         ("yunet", yunet(&portraits)?),
@@ -92,14 +93,10 @@ fn portraits() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
 }
 
 fn lit(picture: &Picture, gain: f32, offset: f32, mirrored: bool) -> Option<Picture> {
-    let mut pixels: Vec<[u8; 3]> = picture.rgb().as_chunks().0.to_vec();
-    for pixel in &mut pixels {
-        *pixel = pixel.map(|value| (f32::from(value) * gain + offset).clamp(0.0, 255.0) as u8);
-    }
-    if mirrored {
-        pixels.chunks_exact_mut(picture.width() as usize).for_each(<[_]>::reverse);
-    }
-    Picture::new(picture.width(), picture.height(), pixels.into_flattened())
+    let light = |value: &u8| (f32::from(*value) * gain + offset).clamp(0.0, 255.0) as u8;
+    let rgb = picture.rgb().iter().map(light).collect();
+    let lit = Picture::new(picture.width(), picture.height(), rgb);
+    if mirrored { lit.map(|lit| lit.mirrored()) } else { lit }
 }
 
 fn unquantized(network: &str) -> Result<Vec<u8>, String> {

@@ -194,7 +194,7 @@ fn photographed(
     let worse = chance::worse(&picture, &mut Chance::of(&photo.path));
     Ok(Some(Seen {
         features: features(&portrait)?,
-        worse: features(&analyzer.portrait(&worse, &face)?)?,
+        worse: features(&analyzer.portrait(&worse, &face)?.mirrored())?,
         embedding: Some(portrait.embedding()?),
     }))
 }
@@ -219,7 +219,7 @@ fn drawing(
     };
     Ok(Some(Seen {
         features: only(analyzer.portrait(&drawn, &face)?)?,
-        worse: only(analyzer.portrait(&worse, &face)?)?,
+        worse: only(analyzer.portrait(&worse, &face)?.mirrored())?,
         embedding: None,
     }))
 }
