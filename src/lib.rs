@@ -38,9 +38,10 @@ pub mod gallery;
 pub mod import;
 pub mod log;
 pub mod mqtt;
-pub mod nn;
 pub mod outbox;
 pub mod picture;
 mod record_file;
 pub mod service;
 mod time;
+
+pub use doorward_nn as nn;

@@ -26,7 +26,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What went wrong, by its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -366,17 +368,20 @@ fn print(answer: &Value) -> Result<ExitCode, Failure> {
     })
 }
 
-fn log_filter(level: &str) -> Result<EnvFilter, Failure> {
+fn log_filter(level: &str) -> Result<Targets, Failure> {
     let quiet = mqtt::QUIET_LOGS.join(",");
-    EnvFilter::try_new(format!("{quiet},{level}"))
+    format!("{quiet},{level}")
+        .parse()
         .map_err(|error| Failure::Usage(format!("log.level {level:?}: {error}")))
 }
 
-fn log_lines(filter: EnvFilter, log: &Log) {
+fn log_lines(filter: Targets, log: &Log) {
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         // A journal or a file is no place for colours.
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(log.clone())
+        .finish()
+        .with(filter)
         .init();
 }

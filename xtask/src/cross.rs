@@ -77,10 +77,11 @@ impl Target {
         command
     }
 
-    /// A command of it on the daemon's package.
-    fn of_package(self, what: &str, profile: Profile) -> Command {
+    /// A command of it on these packages.
+    fn of_packages(self, what: &str, packages: &[&str], profile: Profile) -> Command {
         let mut command = self.cargo();
-        command.args([what, "--package", "doorward", "--profile", profile.name()]);
+        command.args([what, "--profile", profile.name()]);
+        command.args(packages.iter().flat_map(|package| ["--package", package]));
         command.args(["--target", self.triple(), "--target-dir", "target/arm"]);
         command
     }
@@ -156,7 +157,7 @@ pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
 /// Builds what cargo's arguments select from the daemon's package.
 pub fn build(target: Target, profile: Profile, what: &[&str]) -> Result<(), CrossError> {
     prerequisites::meet(target.needs())?;
-    let mut cargo = target.of_package("build", profile);
+    let mut cargo = target.of_packages("build", &["doorward"], profile);
     let status = cargo.args(what).status().map_err(CargoError::from)?;
     if status.success() {
         Ok(())
@@ -165,11 +166,15 @@ pub fn build(target: Target, profile: Profile, what: &[&str]) -> Result<(), Cros
     }
 }
 
-/// Builds the library's own tests and those of `tests/` with these names, in release mode; the
-/// programs by name, the library's under that of the package.
-pub fn tests(target: Target, names: &[&str]) -> Result<Vec<(String, PathBuf)>, CrossError> {
+/// Builds the tests of these packages' libraries and those of `tests/` with these names, in release
+/// mode; the programs by name, a library's under its own.
+pub fn tests(
+    target: Target,
+    packages: &[&str],
+    names: &[&str],
+) -> Result<Vec<(String, PathBuf)>, CrossError> {
     prerequisites::meet(target.needs())?;
-    let mut cargo = target.of_package("test", Profile::Release);
+    let mut cargo = target.of_packages("test", packages, Profile::Release);
     cargo.args(["--no-run", "--lib", "--message-format", "json-render-diagnostics"]);
     cargo.args(names.iter().flat_map(|name| ["--test", name]));
     let output = cargo.stderr(Stdio::inherit()).output().map_err(CargoError::from)?;

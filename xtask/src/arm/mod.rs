@@ -16,8 +16,9 @@ use emulated::{Cpu, Program};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Parts of the library whose tests are run.
-const MODULES: [&str; 3] = ["nn::", "face::", "gallery::"];
+/// Packages whose library's tests are run, and the modules of them, or all.
+const LIBRARIES: [(&str, &[&str]); 2] =
+    [("doorward-nn", &[]), ("doorward", &["face::", "gallery::"])];
 /// Programs whose tests start no program themselves (which would be of the wrong machine), and time
 /// nothing.
 const QUICK: [&str; 1] = ["warm_pass"];
@@ -111,7 +112,7 @@ pub fn run(extent: Extent) -> Result<(), ArmError> {
         Extent::All => &ALL[..],
     };
     let started = Instant::now();
-    let programs = cross::tests(Target::Aarch64, tests)?;
+    let programs = cross::tests(Target::Aarch64, &LIBRARIES.map(|(package, _)| package), tests)?;
     let passes = passes()?;
     println!("programs built in {:.0} s", started.elapsed().as_secs_f64());
     parity::check(&passes, extent)?;
@@ -124,7 +125,9 @@ pub fn run(extent: Extent) -> Result<(), ArmError> {
         for level in levels {
             for (name, program) in &programs {
                 let started = Instant::now();
-                let filter: &[&str] = if name == "doorward" { &MODULES } else { &[] };
+                let library =
+                    LIBRARIES.iter().find(|(package, _)| package.replace('-', "_") == *name);
+                let filter = library.map_or(&[][..], |(_, modules)| modules);
                 let passed = Program(program.clone()).tests(cpu, level, filter)?;
                 let seconds = started.elapsed().as_secs_f64();
                 println!("{cpu} {level}: {name}: {passed} tests passed in {seconds:.0} s");

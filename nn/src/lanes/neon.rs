@@ -11,7 +11,7 @@ use std::arch::asm;
 
 /// `DOT`: the processor has `sdot`.
 #[derive(Clone, Copy)]
-pub(in crate::nn) struct Neon<const DOT: bool>([float32x4_t; 4]);
+pub(crate) struct Neon<const DOT: bool>([float32x4_t; 4]);
 
 /// The same on each of the four registers.
 macro_rules! each {

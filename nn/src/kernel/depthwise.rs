@@ -1,9 +1,9 @@
 //! One 3×3 filter a channel, plane by plane.
 
 use super::prelu;
-use crate::nn::activation::Activation;
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::activation::Activation;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 
 /// Taps of a filter.
 const TAPS: usize = 9;
@@ -12,7 +12,7 @@ const AT_ONCE: usize = 4;
 
 /// A layer's filters in the order in which the kernel reads them.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct Filters {
+pub(crate) struct Filters {
     /// `[blocks, 9, 16]`.
     taps: Vec<f32>,
     /// Filled up with zeros to whole blocks.
@@ -44,7 +44,7 @@ impl Filters {
 
 /// The filters over a map with a border of one zero pixel; the result's sides are the map's divided by
 /// the stride, rounded up.
-pub(in crate::nn) struct DepthwiseRows<'a> {
+pub(crate) struct DepthwiseRows<'a> {
     pub input: &'a [f32],
     pub height: usize,
     pub width: usize,

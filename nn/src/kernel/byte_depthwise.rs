@@ -2,8 +2,8 @@
 //! lie in one lane.
 
 use super::rounding::{Cell, RoundBlock, Rounding};
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 
 /// Taps of a filter's row, and of a filter.
 const ROW: usize = 3;
@@ -15,7 +15,7 @@ const QUADS: usize = BLOCK * QUAD;
 
 /// A layer's filters in the order in which the kernel reads them.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct ByteFilters {
+pub(crate) struct ByteFilters {
     /// `[blocks, 2, 3 rows, 16, 4]`: of the first of two neighbouring results, whose taps are the
     /// first three of four pixels, then of the second.
     taps: Vec<i8>,
@@ -48,7 +48,7 @@ impl ByteFilters {
 
 /// The filters over a map with a border of one pixel that stands for 0; the result's sides are the
 /// map's divided by the stride, rounded up.
-pub(in crate::nn) struct ByteDepthwise<'a, T> {
+pub(crate) struct ByteDepthwise<'a, T> {
     pub input: &'a [u8],
     pub height: usize,
     pub width: usize,

@@ -4,7 +4,7 @@ use super::Lanes;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
-pub(in crate::nn) struct Avx2(__m256, __m256);
+pub(crate) struct Avx2(__m256, __m256);
 
 // SAFETY (all): the caller vouches for the processor and the pointers, see `Lanes`.
 impl Lanes for Avx2 {

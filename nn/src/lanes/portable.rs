@@ -7,7 +7,7 @@ use std::array::from_fn;
 const ROUNDING: f32 = 12_582_912.0;
 
 #[derive(Clone, Copy)]
-pub(in crate::nn) struct Portable([f32; BLOCK]);
+pub(crate) struct Portable([f32; BLOCK]);
 
 // SAFETY (all): the caller vouches for the pointers, see `Lanes`; any processor will do.
 impl Lanes for Portable {

@@ -3,9 +3,9 @@
 
 use super::prelu;
 use super::rounding::Cell;
-use crate::nn::activation::Activation;
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::activation::Activation;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 use std::ptr;
 
 /// Bytes of a map that stay in the second cache while all columns pass over them.
@@ -13,7 +13,7 @@ const NEAR: usize = 256 << 10;
 
 /// A layer's weights in the order in which the kernel reads them.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct Matrix {
+pub(crate) struct Matrix {
     /// `[blocks of outputs, inputs, 16]`.
     weights: Vec<f32>,
     /// Filled up with zeros to whole blocks.
@@ -53,13 +53,13 @@ impl Matrix {
 /// Where the inputs of a pixel lie: `runs` runs of values, the first of each `step` after that of the
 /// one before.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::nn) struct Taps {
+pub(crate) struct Taps {
     pub runs: usize,
     pub step: usize,
 }
 
 /// Runs of `RUN` values a pixel; the next pixel of a row lies `PIXEL` values on.
-pub(in crate::nn) struct Multiply<'a, T, const PIXEL: usize, const RUN: usize> {
+pub(crate) struct Multiply<'a, T, const PIXEL: usize, const RUN: usize> {
     pub input: &'a [f32],
     pub taps: Taps,
     /// Rows of pixels, pixels of a row, and how far apart rows begin in the input.

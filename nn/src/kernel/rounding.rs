@@ -4,8 +4,8 @@
 //! scales are divided by that of its output when it is packed, so that a byte is one fused product and
 //! sum, or where the activation bends one of two, and rounding: the same bits on every level.
 
-use crate::nn::activation::Activation;
-use crate::nn::lanes::{BLOCK, Lanes};
+use crate::activation::Activation;
+use crate::lanes::{BLOCK, Lanes};
 
 /// What a map in bytes stands for: value = scale · (byte − zero).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,19 +18,19 @@ pub struct Range {
 
 impl Range {
     /// Factor and summand that make of a byte its value in steps of another range.
-    pub(in crate::nn) fn in_steps_of(self, other: Self) -> [f32; 2] {
+    pub(crate) fn in_steps_of(self, other: Self) -> [f32; 2] {
         let factor = self.scale / other.scale;
         [factor, -f32::from(self.zero) * factor]
     }
 
     /// Where 0 lies among the values that a byte is stored from: −128…127.
-    pub(in crate::nn) fn zero_stored(self) -> f32 {
+    pub(crate) fn zero_stored(self) -> f32 {
         f32::from(self.zero) - 128.0
     }
 }
 
 /// A value of a map.
-pub(in crate::nn) trait Cell: Copy {
+pub(crate) trait Cell: Copy {
     /// As they are, without what a range makes of them.
     ///
     /// # Safety
@@ -83,7 +83,7 @@ impl Cell for u8 {
 
 /// From sums to values of the output, in steps of its range.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct Rounding {
+pub(crate) struct Rounding {
     /// Above the bend: factor and summand of each channel.
     above: [Vec<f32>; 2],
     /// Below the bend; empty where there is none.

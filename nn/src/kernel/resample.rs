@@ -1,11 +1,11 @@
 //! Halving and doubling of planes.
 
 use super::rounding::Cell;
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 
 /// 2×2 maximum, stride 2; all planes one below the other, so that `height` is that of all.
-pub(in crate::nn) struct HalveByMaximum<'a, T> {
+pub(crate) struct HalveByMaximum<'a, T> {
     pub input: &'a [T],
     /// Rows of all planes together: even.
     pub height: usize,
@@ -47,7 +47,7 @@ fn largest<T: Cell>(upper: &[T; 2 * BLOCK], lower: &[T; 2 * BLOCK]) -> [T; BLOCK
 }
 
 /// Adds a map of half the sides, doubled by repetition, in place.
-pub(in crate::nn) struct AddDoubled<'a, T> {
+pub(crate) struct AddDoubled<'a, T> {
     pub fine: &'a mut [T],
     /// Rows of all planes together: even.
     pub height: usize,

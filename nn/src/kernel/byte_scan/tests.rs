@@ -1,8 +1,8 @@
 //! The scan on every level against its definition: sums written out, every byte, every rest.
 
 use super::*;
-use crate::nn::kernel::tests::Random;
-use crate::nn::level::Level;
+use crate::kernel::tests::Random;
+use crate::level::Level;
 
 /// Rows of any bytes, as the scan takes them and as they are.
 struct TestRows<const COLUMNS: usize> {

@@ -2,8 +2,8 @@
 //! sums.
 
 use super::rounding::{Cell, RoundBlock, Rounding};
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 use std::ptr;
 
 /// Inputs multiplied at once.
@@ -13,7 +13,7 @@ const NEAR: usize = 256 << 10;
 
 /// A layer's weights in the order in which the kernel reads them.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct ByteMatrix {
+pub(crate) struct ByteMatrix {
     /// `[blocks of outputs, inputs / 4, 16, 4]`.
     weights: Vec<i8>,
     /// Of each output's weights.
@@ -44,7 +44,7 @@ impl ByteMatrix {
 }
 
 /// The matrix at every pixel of planes of `pixels` pixels.
-pub(in crate::nn) struct ByteMultiply<'a, T> {
+pub(crate) struct ByteMultiply<'a, T> {
     pub input: &'a [u8],
     pub pixels: usize,
     pub matrix: &'a ByteMatrix,
@@ -55,7 +55,7 @@ pub(in crate::nn) struct ByteMultiply<'a, T> {
 
 /// A map to be added.
 #[derive(Clone, Copy)]
-pub(in crate::nn) struct Residual<'a> {
+pub(crate) struct Residual<'a> {
     /// Of the form of the output.
     pub map: &'a [u8],
     /// Factor and summand that make of its bytes values in steps of the output.

@@ -1,10 +1,10 @@
 //! Bytes of a picture to values, with the border that the first convolution looks at.
 
-use crate::nn::lanes::Lanes;
-use crate::nn::level::Kernel;
+use crate::lanes::Lanes;
+use crate::level::Kernel;
 
 /// byte · scale + offset, into rows that have a border of zeros.
-pub(in crate::nn) struct Scale<'a> {
+pub(crate) struct Scale<'a> {
     /// Rows of `row` bytes.
     pub bytes: &'a [u8],
     pub row: usize,

@@ -1,15 +1,15 @@
 //! A matrix in 8 bits times one vector: the embedder's last layer, whose weights are read once a
 //! face and are as fast as memory gives them.
 
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 
 /// Rows summed at once, so that the vector is read less often.
 const AT_ONCE: usize = 4;
 
 /// A matrix as GGUF's type Q8_0 holds it: bytes and one scale for each 32 of a row.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct Q8_0 {
+pub(crate) struct Q8_0 {
     /// `[rows, columns]`.
     pub weights: Vec<i8>,
     /// `[rows, columns / 32]`.
@@ -25,7 +25,7 @@ impl Q8_0 {
 const GROUP: usize = Q8_0::GROUP;
 
 /// Each row times the vector.
-pub(in crate::nn) struct BytesTimes<'a> {
+pub(crate) struct BytesTimes<'a> {
     pub matrix: &'a Q8_0,
     pub vector: &'a [f32],
     pub output: &'a mut [f32],

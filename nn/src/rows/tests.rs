@@ -1,7 +1,7 @@
 //! A search against all products written out, on every level.
 
 use super::*;
-use crate::nn::kernel::tests::Random;
+use crate::kernel::tests::Random;
 
 type Row = [f32; 128];
 

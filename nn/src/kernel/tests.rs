@@ -4,12 +4,12 @@
 mod bytes;
 
 use super::*;
-use crate::nn::activation::Activation;
-use crate::nn::lanes::BLOCK;
-use crate::nn::level::Level;
+use crate::activation::Activation;
+use crate::lanes::BLOCK;
+use crate::level::Level;
 
 /// xorshift64*: the same values each time.
-pub(in crate::nn) struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {

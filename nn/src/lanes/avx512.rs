@@ -4,7 +4,7 @@ use super::Lanes;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
-pub(in crate::nn) struct Avx512(__m512);
+pub(crate) struct Avx512(__m512);
 
 // SAFETY (all): the caller vouches for the processor and the pointers, see `Lanes`.
 impl Lanes for Avx512 {

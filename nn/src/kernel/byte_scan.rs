@@ -12,25 +12,25 @@
 //! Memory is read once from its beginning to its end, which processors foresee: fetching ahead by
 //! instruction gained nothing.
 
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 
 /// Elements multiplied at once.
-pub(in crate::nn) const QUAD: usize = 4;
+pub(crate) const QUAD: usize = 4;
 /// Rows of a group.
-pub(in crate::nn) const GROUP: usize = BLOCK;
+pub(crate) const GROUP: usize = BLOCK;
 /// What a byte of the vector is more than the number it stands for.
-pub(in crate::nn) const ZERO: u8 = 128;
+pub(crate) const ZERO: u8 = 128;
 
 /// Four elements of each row of a group. Aligned, because a load across two lines of the cache is
 /// two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(align(64))]
-pub(in crate::nn) struct Quads(pub [[i8; QUAD]; GROUP]);
+pub(crate) struct Quads(pub [[i8; QUAD]; GROUP]);
 
 /// What the scan knows of a group beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::nn) struct Group {
+pub(crate) struct Group {
     /// Of each row's bytes.
     pub sums: [i32; GROUP],
     /// What a byte of 1 stands for.
@@ -43,7 +43,7 @@ pub(in crate::nn) struct Group {
 
 /// The vector.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::nn) struct ByteVector<const COLUMNS: usize> {
+pub(crate) struct ByteVector<const COLUMNS: usize> {
     /// Each [`ZERO`] more than what it stands for, in steps of the scale.
     pub bytes: [u8; COLUMNS],
     pub scale: f32,
@@ -57,7 +57,7 @@ pub(in crate::nn) struct ByteVector<const COLUMNS: usize> {
 
 /// Calls `reached` with each group of which rows may reach the floor, and with these rows, bit i for
 /// row i; it answers the floor from there on. Sums are exact, and the same on every level.
-pub(in crate::nn) struct ByteScan<'a, const COLUMNS: usize, F> {
+pub(crate) struct ByteScan<'a, const COLUMNS: usize, F> {
     /// `[groups, COLUMNS / 4]`
     pub rows: &'a [Quads],
     pub groups: &'a [Group],

@@ -1,11 +1,11 @@
 //! What sees all pixels of a plane: their weighted sum, and one weight for all.
 
 use super::rounding::Cell;
-use crate::nn::lanes::{BLOCK, Lanes};
-use crate::nn::level::Kernel;
+use crate::lanes::{BLOCK, Lanes};
+use crate::level::Kernel;
 
 /// The sum over the pixels of each channel, each pixel weighted.
-pub(in crate::nn) struct WholeMap<'a> {
+pub(crate) struct WholeMap<'a> {
     /// Planes of `pixels` pixels.
     pub input: &'a [f32],
     pub pixels: usize,
@@ -41,7 +41,7 @@ impl Kernel for WholeMap<'_> {
 }
 
 /// Each channel times its weight, plus another map.
-pub(in crate::nn) struct Weigh<'a, T> {
+pub(crate) struct Weigh<'a, T> {
     /// Planes of `pixels` pixels.
     pub map: &'a [f32],
     pub pixels: usize,
