@@ -51,16 +51,52 @@ impl fmt::Display for Arithmetic {
 /// One layer, what it reads and what it writes.
 pub struct Layer {
     kind: Kind,
-    x: Map,
     y: Map,
 }
 
 enum Kind {
-    Pointwise(Pointwise),
-    Depthwise(Depthwise),
+    Stem(Stem, Picture),
+    Pointwise(Pointwise, Map),
+    Depthwise(Depthwise, Map),
+}
+
+/// Pixels, and where the first layer makes values of them.
+struct Picture {
+    rgb: Vec<u8>,
+    sides: (usize, usize),
+    between: Bordered,
+}
+
+impl Picture {
+    fn of_noise((height, width): (usize, usize)) -> Result<Self> {
+        let mut noise = Noise(1);
+        let rgb = (0..height * width * 3).map(|_| noise.next()).collect();
+        Ok(Self { rgb, sides: (height, width), between: Bordered::new()? })
+    }
+
+    fn through(&mut self, stem: &Stem, y: &mut Map) -> Result<()> {
+        let (height, width) = self.sides;
+        stem.forward(Pixels { rgb: &self.rgb, height, width }, &mut self.between, y)
+    }
 }
 
 impl Layer {
+    /// 3×3 over a picture's three colours, with bias and PReLU.
+    pub fn stem(
+        arithmetic: Arithmetic,
+        level: Level,
+        sides: (usize, usize),
+        outputs: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        let file = file(arithmetic, 9, outputs, outputs)?;
+        let weights = Weights::read_for(&file, level).map_err(Error::wrap)?;
+        let slopes = weights.prelu("layer", outputs).map_err(Error::wrap)?;
+        let stem = Stem::load(&weights, "stem", outputs, stride, FORMAT, slopes);
+        let stem = stem.map_err(Error::wrap)?;
+        Ok(Self { kind: Kind::Stem(stem, Picture::of_noise(sides)?), y: Map::new()? })
+    }
+
     /// 1×1 with bias and PReLU.
     pub fn pointwise(
         arithmetic: Arithmetic,
@@ -73,8 +109,8 @@ impl Layer {
         let weights = Weights::read_for(&file, level).map_err(Error::wrap)?;
         let slopes = weights.prelu("layer", outputs).map_err(Error::wrap)?;
         let layer = Pointwise::load(&weights, "layer", inputs, outputs, slopes);
-        let layer = Kind::Pointwise(layer.map_err(Error::wrap)?);
-        Ok(Self { kind: layer, x: noise(&weights, sides, inputs)?, y: Map::new()? })
+        let x = noise(&weights, sides, inputs)?;
+        Ok(Self { kind: Kind::Pointwise(layer.map_err(Error::wrap)?, x), y: Map::new()? })
     }
 
     /// 3×3, one filter a channel, with bias and PReLU.
@@ -89,27 +125,25 @@ impl Layer {
         let weights = Weights::read_for(&file, level).map_err(Error::wrap)?;
         let slopes = weights.prelu("layer", channels).map_err(Error::wrap)?;
         let layer = Depthwise::load(&weights, "layer", channels, stride, slopes);
-        let layer = Kind::Depthwise(layer.map_err(Error::wrap)?);
-        Ok(Self { kind: layer, x: noise(&weights, sides, channels)?, y: Map::new()? })
+        let x = noise(&weights, sides, channels)?;
+        Ok(Self { kind: Kind::Depthwise(layer.map_err(Error::wrap)?, x), y: Map::new()? })
     }
 
     /// Once over the map.
     pub fn pass(&mut self) -> Result<()> {
-        match &self.kind {
-            Kind::Pointwise(layer) => layer.forward(&self.x, &mut self.y),
-            Kind::Depthwise(layer) => layer.forward(&self.x, &mut self.y),
+        match &mut self.kind {
+            Kind::Stem(layer, x) => x.through(layer, &mut self.y),
+            Kind::Pointwise(layer, x) => layer.forward(x, &mut self.y),
+            Kind::Depthwise(layer, x) => layer.forward(x, &mut self.y),
         }
     }
 }
 
 /// A map in the form that the layer reads: the first layer of a network makes one of any depth.
-fn noise(weights: &Weights<'_>, (height, width): (usize, usize), channels: usize) -> Result<Map> {
+fn noise(weights: &Weights<'_>, sides: (usize, usize), channels: usize) -> Result<Map> {
     let stem = Stem::load(weights, "stem", channels, 1, FORMAT, Activation::Relu);
-    let mut noise = Noise(1);
-    let rgb: Vec<u8> = (0..height * width * 3).map(|_| noise.next()).collect();
     let mut map = Map::new()?;
-    let pixels = Pixels { rgb: &rgb, height, width };
-    stem.map_err(Error::wrap)?.forward(pixels, &mut Bordered::new()?, &mut map)?;
+    Picture::of_noise(sides)?.through(&stem.map_err(Error::wrap)?, &mut map)?;
     Ok(map)
 }
 

@@ -15,6 +15,8 @@ use layers::{Arithmetic, Layer};
 use measure::CpuTime;
 use std::time::Duration;
 
+/// Pixels a row, rows, outputs, stride.
+const STEM: [[usize; 4]; 2] = [[320, 320, 16, 2], [112, 112, 32, 1]];
 /// Pixels a row, rows, inputs, outputs.
 const POINTWISE: [[usize; 4]; 6] = [
     [160, 160, 16, 16],
@@ -54,6 +56,13 @@ fn main() {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(2))
             .configure_from_args();
+        for [width, height, outputs, stride] in STEM {
+            let name =
+                format!("stem to {arithmetic} {width}x{height} to {outputs}, stride {stride}");
+            let layer = Layer::stem(arithmetic, level, (height, width), outputs, stride);
+            let pixels = height.div_ceil(stride) * width.div_ceil(stride);
+            run(&mut criterion, level, &name, layer, 2 * 27 * pixels * outputs);
+        }
         for [width, height, inputs, outputs] in POINTWISE {
             let name = format!("pointwise {arithmetic} {} x {inputs} to {outputs}", width * height);
             let layer = Layer::pointwise(arithmetic, level, (height, width), inputs, outputs);

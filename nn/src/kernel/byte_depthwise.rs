@@ -71,38 +71,34 @@ impl<T: Cell> Kernel for ByteDepthwise<'_, T> {
         let blocks = filters.rounding.blocks();
         assert_eq!(input.len(), blocks * height * width * BLOCK, "input of the filters");
         assert_eq!(output.len(), blocks * rows * columns * BLOCK, "output of the filters");
-        let beyond = [filters.zero; QUADS];
+        let zero = filters.zero;
+        let beyond = [zero; QUADS];
         let planes = input.chunks_exact(height * width * BLOCK);
         for (block, (plane, result)) in
             planes.zip(output.chunks_exact_mut(rows * columns * BLOCK)).enumerate()
         {
+            let taps = &filters.taps[block * 2 * ROW * QUADS..][..2 * ROW * QUADS];
             // SAFETY: blocks lie within the filters; the level is the caller's.
-            let mut line = unsafe {
-                Line::<V> {
-                    rows: [None; ROW],
-                    beyond: &beyond,
-                    taps: filters.taps.as_ptr().add(block * 2 * ROW * QUADS),
-                    start: V::scaled_sums(
-                        filters.sums.as_ptr().add(block * BLOCK),
-                        V::SHIFT - i32::from(filters.zero),
-                    ),
-                    rounding: filters.rounding.block::<V>(block),
-                    width,
-                }
+            let (start, rounding) = unsafe {
+                let sums = filters.sums.as_ptr().add(block * BLOCK);
+                let start = V::scaled_sums(sums, V::SHIFT - i32::from(zero));
+                (start, filters.rounding.block::<V>(block))
             };
             for (row, to) in result.chunks_exact_mut(columns * BLOCK).enumerate() {
-                for (tap, line) in line.rows.iter_mut().enumerate() {
+                let mut rows = [Row::beyond(&beyond); ROW];
+                for (tap, line) in rows.iter_mut().enumerate() {
                     // Shifted by one so that the border's -1 stays an unsigned 0.
                     let at = row * stride + tap;
-                    *line = (1..=height)
-                        .contains(&at)
-                        .then(|| &plane[(at - 1) * width * BLOCK..][..width * BLOCK]);
+                    if (1..=height).contains(&at) {
+                        *line = Row::of(&plane[(at - 1) * width * BLOCK..][..width * BLOCK]);
+                    }
                 }
-                // SAFETY: rows are `width` pixels long, `to` holds the columns.
+                // SAFETY: rows are `width` pixels long, `to` holds the columns, the level is the
+                // caller's.
                 unsafe {
                     match stride {
-                        1 => line.every(to),
-                        _ => line.every_other(to),
+                        1 => Filter::<V, 2>::new(taps, start, rounding).row(rows, width, zero, to),
+                        _ => Filter::<V, 1>::new(taps, start, rounding).row(rows, width, zero, to),
                     }
                 }
             }
@@ -110,97 +106,142 @@ impl<T: Cell> Kernel for ByteDepthwise<'_, T> {
     }
 }
 
-/// One row of results and the three rows it is made of, `None` beyond the border.
-struct Line<'a, V: Lanes> {
-    rows: [Option<&'a [u8]>; ROW],
-    /// Pixels that stand for 0.
-    beyond: &'a [u8; QUADS],
-    taps: *const i8,
+/// A row of pixels, or what stands for it beyond the border: one array wherever it is read.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    pixels: &'a [u8],
+    /// From one pixel to the next.
+    step: usize,
+}
+
+impl<'a> Row<'a> {
+    fn of(pixels: &'a [u8]) -> Self {
+        Self { pixels, step: BLOCK }
+    }
+
+    fn beyond(zeros: &'a [u8; QUADS]) -> Self {
+        Self { pixels: zeros, step: 0 }
+    }
+
+    /// Four pixels from the one before `column` on, zeros where they lie beyond the border.
+    #[inline(always)]
+    fn at_edge(self, column: usize, width: usize, zero: u8) -> [u8; QUADS] {
+        let mut edge = [zero; QUADS];
+        for (pixel, to) in edge.chunks_exact_mut(BLOCK).enumerate() {
+            // Shifted by one, as above.
+            let at = column + pixel;
+            if (1..=width).contains(&at) {
+                to.copy_from_slice(&self.pixels[(at - 1) * self.step..][..BLOCK]);
+            }
+        }
+        edge
+    }
+}
+
+/// A block's filter. Four pixels of a row hold the taps of two neighbouring results, of which a stride
+/// of 1 makes two, one of 2 the first.
+#[derive(Clone, Copy)]
+struct Filter<V: Lanes, const RESULTS: usize> {
+    weights: [[V::Quads; ROW]; RESULTS],
     start: V::Sums,
     rounding: RoundBlock<V>,
-    width: usize,
 }
 
-impl<V: Lanes> Line<'_, V> {
-    /// Stride 1, two results at once: both lie among the same four pixels.
-    ///
-    /// # Safety
-    /// The processor has the level of `V`; `to` holds as many pixels as the rows.
-    #[inline(always)]
-    unsafe fn every<T: Cell>(&self, to: &mut [T]) {
-        // SAFETY: the caller's.
-        unsafe {
-            let weights = [self.weights(0), self.weights(1)];
-            let mut column = 0;
-            while column < self.width {
-                let mut sums = [self.start; 2];
-                for row in 0..ROW {
-                    let x = self.pixels(row, column);
-                    for (sum, weights) in sums.iter_mut().zip(&weights) {
-                        *sum = V::dot(*sum, x, weights[row]);
-                    }
-                }
-                let to = to.as_mut_ptr().add(column * BLOCK);
-                T::put(self.rounding.value(sums[0]), to);
-                if column + 1 < self.width {
-                    T::put(self.rounding.value(sums[1]), to.add(BLOCK));
-                }
-                column += 2;
-            }
-        }
-    }
-
-    /// Stride 2.
-    ///
-    /// # Safety
-    /// The processor has the level of `V`; `to` holds half as many pixels as the rows, rounded up.
-    #[inline(always)]
-    unsafe fn every_other<T: Cell>(&self, to: &mut [T]) {
-        // SAFETY: the caller's.
-        unsafe {
-            let weights = self.weights(0);
-            for (column, to) in to.chunks_exact_mut(BLOCK).enumerate() {
-                let mut sum = self.start;
-                for (row, weights) in weights.iter().enumerate() {
-                    sum = V::dot(sum, self.pixels(row, 2 * column), *weights);
-                }
-                T::put(self.rounding.value(sum), to.as_mut_ptr());
-            }
-        }
-    }
-
+impl<V: Lanes, const RESULTS: usize> Filter<V, RESULTS> {
     /// # Safety
     /// The processor has the level of `V`.
     #[inline(always)]
-    unsafe fn weights(&self, shift: usize) -> [V::Quads; ROW] {
-        // SAFETY: a block's taps are two times three rows; the level is the caller's.
+    unsafe fn new(taps: &[i8], start: V::Sums, rounding: RoundBlock<V>) -> Self {
+        // SAFETY: a slice of 64 bytes; the level is the caller's.
         unsafe {
-            let row = |row: usize| V::quads(self.taps.add((shift * ROW + row) * QUADS));
-            [row(0), row(1), row(2)]
+            let mut weights = [[V::quads(taps[..QUADS].as_ptr()); ROW]; RESULTS];
+            for (result, weights) in weights.iter_mut().enumerate() {
+                for (row, weights) in weights.iter_mut().enumerate() {
+                    *weights = V::quads(taps[(result * ROW + row) * QUADS..][..QUADS].as_ptr());
+                }
+            }
+            Self { weights, start, rounding }
         }
     }
 
-    /// Four pixels of a row, from the one before `column` on, turned.
+    /// A row of results of three rows of `width` pixels.
+    ///
+    /// # Safety
+    /// The processor has the level of `V`; `to` holds a block for every result.
+    #[inline(always)]
+    unsafe fn row<T: Cell>(&self, rows: [Row<'_>; ROW], width: usize, zero: u8, to: &mut [T]) {
+        // A turn goes on by two pixels. Of those in between, all four pixels lie within the row.
+        let turns = width.div_ceil(2);
+        let between = 1..(width.saturating_sub(1) / 2).max(1);
+        // SAFETY: the caller's; four pixels are in a row, or in the array of an edge.
+        unsafe {
+            self.edge(rows, 0, width, zero, to);
+            let mut from = rows.map(|row| row.pixels.as_ptr().wrapping_add(row.step));
+            let mut result = to.as_mut_ptr().wrapping_add(RESULTS * BLOCK);
+            for _ in between.clone() {
+                let values = self.values(from);
+                for value in values {
+                    T::put(value, result);
+                    result = result.wrapping_add(BLOCK);
+                }
+                for (from, row) in from.iter_mut().zip(rows) {
+                    *from = from.wrapping_add(2 * row.step);
+                }
+            }
+            for turn in between.end..turns {
+                self.edge(rows, turn, width, zero, to);
+            }
+        }
+    }
+
+    /// The results of a turn at an edge of the row.
     ///
     /// # Safety
     /// The processor has the level of `V`.
     #[inline(always)]
-    unsafe fn pixels(&self, row: usize, column: usize) -> V::Quads {
-        // SAFETY: four pixels are read within a row or the array; the level is the caller's.
+    unsafe fn edge<T: Cell>(
+        &self,
+        rows: [Row<'_>; ROW],
+        turn: usize,
+        width: usize,
+        zero: u8,
+        to: &mut [T],
+    ) {
+        let mut pixels = [[zero; QUADS]; ROW];
+        for (pixels, row) in pixels.iter_mut().zip(rows) {
+            *pixels = row.at_edge(2 * turn, width, zero);
+        }
+        // SAFETY: arrays of four pixels, slices of a block; the level is the caller's.
         unsafe {
-            let Some(row) = self.rows[row] else { return V::turned(self.beyond.as_ptr()) };
-            if column >= 1 && column + 3 <= self.width {
-                return V::turned(row.as_ptr().add((column - 1) * BLOCK));
+            let [above, at, below] = &pixels;
+            let values = self.values([above.as_ptr(), at.as_ptr(), below.as_ptr()]);
+            let to = to[turn * RESULTS * BLOCK..].chunks_exact_mut(BLOCK);
+            for (value, to) in values.into_iter().zip(to) {
+                T::put(value, to.as_mut_ptr());
             }
-            let mut edge = *self.beyond;
-            for (pixel, to) in edge.chunks_exact_mut(BLOCK).enumerate() {
-                // Shifted by one, as above.
-                let at = column + pixel;
-                if (1..=self.width).contains(&at) {
-                    to.copy_from_slice(&row[(at - 1) * BLOCK..at * BLOCK]);
+        }
+    }
+
+    /// Of four pixels of each row.
+    ///
+    /// # Safety
+    /// The processor has the level of `V`; 64 bytes can be read at each pointer.
+    #[inline(always)]
+    unsafe fn values(&self, from: [*const u8; ROW]) -> [V; RESULTS] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sums = [self.start; RESULTS];
+            for row in 0..ROW {
+                let pixels = V::turned(from[row]);
+                for (sum, weights) in sums.iter_mut().zip(&self.weights) {
+                    *sum = V::dot(*sum, pixels, weights[row]);
                 }
             }
-            V::turned(edge.as_ptr())
+            let mut values = [V::values(self.start); RESULTS];
+            for (value, sum) in values.iter_mut().zip(sums) {
+                *value = self.rounding.value(sum);
+            }
+            values
         }
     }
 }

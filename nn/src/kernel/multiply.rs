@@ -177,30 +177,30 @@ impl<T: Cell> Tile<'_, T> {
                 }
                 inputs = inputs.wrapping_add(self.taps.step);
             }
-            self.finish(&sums);
+            self.finish(sums);
         }
     }
 
     /// # Safety
     /// As for [`Tile::sum`].
     #[inline(always)]
-    unsafe fn finish<V: Lanes, const PIXELS: usize>(&self, sums: &[V; PIXELS]) {
+    unsafe fn finish<V: Lanes, const PIXELS: usize>(&self, sums: [V; PIXELS]) {
         // SAFETY: the caller's.
         unsafe {
             let slope = match self.activation.slopes(self.block) {
                 Some(slopes) => V::load(slopes.as_ptr()),
                 None => V::splat(0.0),
             };
-            let offset = V::splat(self.offset);
-            for (pixel, sum) in sums.iter().enumerate() {
-                let mut sum = *sum;
-                if !self.residual.is_null() {
-                    sum = sum.plus(V::load(self.residual.add(pixel * BLOCK)));
+            let bends = !matches!(self.activation, Activation::Identity);
+            let (offset, residual, output) = (V::splat(self.offset), self.residual, self.output);
+            for (pixel, mut sum) in sums.into_iter().enumerate() {
+                if !residual.is_null() {
+                    sum = sum.plus(V::load(residual.add(pixel * BLOCK)));
                 }
-                if !matches!(self.activation, Activation::Identity) {
+                if bends {
                     sum = prelu(sum, slope);
                 }
-                T::put(sum.plus(offset), self.output.add(pixel * BLOCK));
+                T::put(sum.plus(offset), output.add(pixel * BLOCK));
             }
         }
     }

@@ -162,6 +162,7 @@ impl Rounding {
 }
 
 /// A block's part of a [`Rounding`].
+#[derive(Clone, Copy)]
 pub(super) struct RoundBlock<V> {
     above: [V; 2],
     below: Option<[V; 2]>,
