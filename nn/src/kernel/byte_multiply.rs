@@ -165,15 +165,18 @@ impl<V: Lanes, T: Cell> Tile<V, T> {
                 }
                 inputs = inputs.wrapping_add(self.plane);
             }
-            for (pixel, sum) in sums.into_iter().enumerate() {
-                let mut value = self.rounding.value(sum);
-                if !self.residual.is_null() {
-                    let residual = V::load_unsigned(self.residual.add(pixel * BLOCK));
-                    let [factor, summand] = self.residual_line.map(|x| V::splat(x));
-                    value = residual.fused(factor, value.plus(summand));
-                }
-                T::put(value, self.output.add(pixel * BLOCK));
+            let mut values = [V::values(self.start); PIXELS];
+            for (value, sum) in values.iter_mut().zip(sums) {
+                *value = self.rounding.value(sum);
             }
+            if !self.residual.is_null() {
+                let [factor, summand] = self.residual_line.map(|x| V::splat(x));
+                for (pixel, value) in values.iter_mut().enumerate() {
+                    let residual = V::load_unsigned(self.residual.add(pixel * BLOCK));
+                    *value = residual.fused(factor, value.plus(summand));
+                }
+            }
+            T::put_all(values, self.output);
         }
     }
 }

@@ -41,6 +41,17 @@ pub(crate) trait Cell: Copy {
     /// # Safety
     /// The processor has the level of `V`; sixteen cells can be written at `to`.
     unsafe fn put<V: Lanes>(value: V, to: *mut Self);
+    /// Blocks one after the other.
+    ///
+    /// # Safety
+    /// The processor has the level of `V`; sixteen cells a value can be written at `to`.
+    #[inline(always)]
+    unsafe fn put_all<V: Lanes, const COUNT: usize>(values: [V; COUNT], to: *mut Self) {
+        for (index, value) in values.into_iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { Self::put(value, to.add(index * BLOCK)) }
+        }
+    }
 }
 
 impl Cell for f32 {
@@ -78,6 +89,23 @@ impl Cell for u8 {
     unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
         // SAFETY: the caller's.
         unsafe { value.store_shifted(to) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_all<V: Lanes, const COUNT: usize>(values: [V; COUNT], to: *mut Self) {
+        let mut index = 0;
+        // SAFETY: the caller's.
+        unsafe {
+            while index + 4 <= COUNT {
+                let four = [values[index], values[index + 1], values[index + 2], values[index + 3]];
+                V::store_four_shifted(four, to.add(index * BLOCK));
+                index += 4;
+            }
+            while index < COUNT {
+                Self::put(values[index], to.add(index * BLOCK));
+                index += 1;
+            }
+        }
     }
 }
 

@@ -69,9 +69,8 @@ impl Lanes for Avx512 {
     unsafe fn turned(from: *const u8) -> __m512i {
         unsafe {
             // To each quarter four channels of the four pixels, then its bytes turned.
-            let quarters = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let pixels = permuted(quarters, _mm512_loadu_si512(from.cast()));
+            let pixels = quarters(_mm512_loadu_si512(from.cast()));
             _mm512_shuffle_epi8(pixels, _mm512_broadcast_i32x4(bytes))
         }
     }
@@ -109,15 +108,29 @@ impl Lanes for Avx512 {
             _mm_storeu_si128(to.cast(), _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN)));
         }
     }
+    #[inline(always)]
+    unsafe fn store_four_shifted(values: [Self; 4], to: *mut u8) {
+        unsafe {
+            let [a, b, c, d] = values;
+            let two = _mm512_packs_epi32(_mm512_cvtps_epi32(a.0), _mm512_cvtps_epi32(b.0));
+            let more = _mm512_packs_epi32(_mm512_cvtps_epi32(c.0), _mm512_cvtps_epi32(d.0));
+            // Each quarter has four channels of the four pixels.
+            let bytes = quarters(_mm512_packs_epi16(two, more));
+            let shifted = _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN));
+            _mm512_storeu_si512(to.cast(), shifted);
+        }
+    }
 }
 
-/// `vpermd`. Of the intrinsic and the shuffle after it, LLVM makes nine instructions.
+/// Four numbers of four quarters: the first of each to the first quarter, and so on. As an intrinsic
+/// among other shuffles, LLVM makes nine instructions of these.
 ///
 /// # Safety
 /// The processor has AVX-512 F.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn permuted(order: __m512i, values: __m512i) -> __m512i {
+unsafe fn quarters(values: __m512i) -> __m512i {
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let result;
     // SAFETY: the caller's; it touches registers only.
     unsafe {

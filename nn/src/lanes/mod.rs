@@ -119,4 +119,14 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; sixteen bytes can be written at `to`.
     unsafe fn store_shifted(self, to: *mut u8);
+    /// The same of four blocks, one after the other.
+    /// # Safety
+    /// The processor has the level; 64 bytes can be written at `to`.
+    #[inline(always)]
+    unsafe fn store_four_shifted(values: [Self; 4], to: *mut u8) {
+        for (index, value) in values.into_iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { value.store_shifted(to.add(index * BLOCK)) }
+        }
+    }
 }
