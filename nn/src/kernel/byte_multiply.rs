@@ -155,14 +155,20 @@ impl<V: Lanes, T: Cell> Tile<V, T> {
             let mut weights = self.weights;
             let mut inputs = self.input;
             for _ in 0..self.runs {
-                for quad in 0..BLOCK / QUAD {
-                    let column = V::quads(weights);
-                    for (pixel, sum) in sums.iter_mut().enumerate() {
-                        let x = V::same(inputs.add(pixel * BLOCK + quad * QUAD));
-                        *sum = V::dot(*sum, x, column);
-                    }
-                    weights = weights.add(BLOCK * QUAD);
+                let mut x = [V::pixel(inputs); PIXELS];
+                for (pixel, x) in x.iter_mut().enumerate() {
+                    *x = V::pixel(inputs.add(pixel * BLOCK));
                 }
+                macro_rules! columns {
+                    ($($quad:literal)*) => {$(
+                        let column = V::quads(weights.add($quad * BLOCK * QUAD));
+                        for (sum, x) in sums.iter_mut().zip(x) {
+                            *sum = V::dot_same::<$quad>(*sum, x, column);
+                        }
+                    )*};
+                }
+                columns!(0 1 2 3);
+                weights = weights.add(BLOCK * BLOCK);
                 inputs = inputs.wrapping_add(self.plane);
             }
             let mut values = [V::values(self.start); PIXELS];

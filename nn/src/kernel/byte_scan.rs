@@ -73,7 +73,7 @@ impl<const COLUMNS: usize, F: FnMut(usize, u16) -> f32> Kernel for ByteScan<'_, 
     unsafe fn run<V: Lanes>(self) {
         let Self { rows, groups, vector, mut floor, mut reached } = self;
         let quads = const {
-            assert!(COLUMNS.is_multiple_of(QUAD));
+            assert!(COLUMNS.is_multiple_of(BLOCK));
             COLUMNS / QUAD
         };
         assert_eq!(rows.len(), groups.len() * quads, "rows of the scan");
@@ -83,9 +83,13 @@ impl<const COLUMNS: usize, F: FnMut(usize, u16) -> f32> Kernel for ByteScan<'_, 
             let reaching = unsafe {
                 let rows = rows.as_ptr().add(index * quads);
                 let mut sums = V::scaled_sums(group.sums.as_ptr(), V::SHIFT - i32::from(ZERO));
-                for quad in 0..quads {
-                    let x = V::same(vector.bytes.as_ptr().add(quad * QUAD));
-                    sums = V::dot(sums, x, V::quads(rows.add(quad).cast()));
+                for block in 0..COLUMNS / BLOCK {
+                    let x = V::pixel(vector.bytes.as_ptr().add(block * BLOCK));
+                    let rows = rows.add(block * BLOCK / QUAD);
+                    sums = V::dot_same::<0>(sums, x, V::quads(rows.cast()));
+                    sums = V::dot_same::<1>(sums, x, V::quads(rows.add(1).cast()));
+                    sums = V::dot_same::<2>(sums, x, V::quads(rows.add(2).cast()));
+                    sums = V::dot_same::<3>(sums, x, V::quads(rows.add(3).cast()));
                 }
                 let bound = group.lost * vector.norm
                     + group.norm * vector.lost

@@ -64,6 +64,7 @@ impl Lanes for Avx2 {
 
     type Sums = [__m256i; 2];
     type Quads = [__m256i; 2];
+    type Pixel = *const u8;
     const SHIFT: i32 = 0;
 
     #[inline(always)]
@@ -81,8 +82,8 @@ impl Lanes for Avx2 {
         unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
     }
     #[inline(always)]
-    unsafe fn same(from: *const u8) -> [__m256i; 2] {
-        unsafe { [_mm256_set1_epi32(from.cast::<i32>().read_unaligned()); 2] }
+    unsafe fn pixel(from: *const u8) -> *const u8 {
+        from
     }
     #[inline(always)]
     unsafe fn turned(from: *const u8) -> [__m256i; 2] {
@@ -112,6 +113,17 @@ impl Lanes for Avx2 {
             _mm256_add_epi32(sums, _mm256_add_epi32(even, odd))
         };
         [half(sums[0], x[0], weights[0]), half(sums[1], x[1], weights[1])]
+    }
+    #[inline(always)]
+    unsafe fn dot_same<const QUAD: usize>(
+        sums: [__m256i; 2],
+        pixel: *const u8,
+        weights: [__m256i; 2],
+    ) -> [__m256i; 2] {
+        unsafe {
+            let x = [_mm256_set1_epi32(pixel.add(4 * QUAD).cast::<i32>().read_unaligned()); 2];
+            Self::dot(sums, x, weights)
+        }
     }
     #[inline(always)]
     unsafe fn values(sums: [__m256i; 2]) -> Self {

@@ -51,6 +51,7 @@ impl Lanes for Avx512 {
 
     type Sums = __m512i;
     type Quads = __m512i;
+    type Pixel = *const u8;
     const SHIFT: i32 = 0;
 
     #[inline(always)]
@@ -62,8 +63,8 @@ impl Lanes for Avx512 {
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn same(from: *const u8) -> __m512i {
-        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    unsafe fn pixel(from: *const u8) -> *const u8 {
+        from
     }
     #[inline(always)]
     unsafe fn turned(from: *const u8) -> __m512i {
@@ -77,6 +78,17 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn dot(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, x, weights) }
+    }
+    #[inline(always)]
+    unsafe fn dot_same<const QUAD: usize>(
+        sums: __m512i,
+        pixel: *const u8,
+        weights: __m512i,
+    ) -> __m512i {
+        unsafe {
+            let x = _mm512_set1_epi32(pixel.add(4 * QUAD).cast::<i32>().read_unaligned());
+            Self::dot(sums, x, weights)
+        }
     }
     #[inline(always)]
     unsafe fn values(sums: __m512i) -> Self {

@@ -71,7 +71,9 @@ pub(super) trait Lanes: Copy {
     type Sums: Copy;
     /// Sixteen times four bytes, in the level's own order; of weights, none is −128.
     type Quads: Copy;
-    /// What [`Lanes::same`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
+    /// Sixteen bytes of one pixel, as [`Lanes::dot_same`] takes them.
+    type Pixel: Copy;
+    /// What [`Lanes::pixel`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
     /// the processor multiplies signed bytes only.
     const SHIFT: i32;
 
@@ -83,10 +85,9 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; 64 bytes can be read at `from`.
     unsafe fn quads(from: *const i8) -> Self::Quads;
-    /// The same four bytes sixteen times.
     /// # Safety
-    /// The processor has the level; four bytes can be read at `from`.
-    unsafe fn same(from: *const u8) -> Self::Quads;
+    /// The processor has the level; sixteen bytes can be read at `from`, as long as the pixel is used.
+    unsafe fn pixel(from: *const u8) -> Self::Pixel;
     /// Four pixels' blocks, turned: of each channel its four pixels.
     /// # Safety
     /// The processor has the level; 64 bytes can be read at `from`.
@@ -95,6 +96,15 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level.
     unsafe fn dot(sums: Self::Sums, x: Self::Quads, weights: Self::Quads) -> Self::Sums;
+    /// To each sum the same four bytes of the pixel, those from 4 · `QUAD` on, times those of
+    /// `weights`; exact. `QUAD` is at most 3.
+    /// # Safety
+    /// The processor has the level.
+    unsafe fn dot_same<const QUAD: usize>(
+        sums: Self::Sums,
+        pixel: Self::Pixel,
+        weights: Self::Quads,
+    ) -> Self::Sums;
     /// # Safety
     /// The processor has the level.
     unsafe fn values(sums: Self::Sums) -> Self;

@@ -23,7 +23,8 @@ macro_rules! each {
 // SAFETY (all): the caller vouches for the processor and the pointers, see `Lanes`.
 impl<const DOT: bool> Lanes for Neon<DOT> {
     const TILE: usize = 6;
-    const BYTE_TILE: usize = 6;
+    // Sums, pixels and weights in 32 registers.
+    const BYTE_TILE: usize = if DOT { 5 } else { 4 };
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -84,6 +85,7 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
 
     type Sums = [int32x4_t; 4];
     type Quads = [int8x16_t; 4];
+    type Pixel = int8x16_t;
     const SHIFT: i32 = 128;
 
     #[inline(always)]
@@ -104,19 +106,8 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
         pairs.map(|pairs| unsafe { vreinterpretq_s8_s16(pairs) })
     }
     #[inline(always)]
-    unsafe fn same(from: *const u8) -> [int8x16_t; 4] {
-        unsafe {
-            if DOT {
-                let quad = vdupq_n_u32(from.cast::<u32>().read_unaligned());
-                return [shifted(vreinterpretq_u8_u32(quad)); 4];
-            }
-            let pair = |i: usize| {
-                let pair = vdupq_n_u16(from.add(2 * i).cast::<u16>().read_unaligned());
-                shifted(vreinterpretq_u8_u16(pair))
-            };
-            let (first, second) = (pair(0), pair(1));
-            [first, second, first, second]
-        }
+    unsafe fn pixel(from: *const u8) -> int8x16_t {
+        unsafe { shifted(vld1q_u8(from)) }
     }
     #[inline(always)]
     unsafe fn turned(from: *const u8) -> [int8x16_t; 4] {
@@ -162,6 +153,28 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
                 vpadalq_s16(sums[2], low(2)),
                 vpadalq_s16(sums[3], high(2)),
             ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_same<const QUAD: usize>(
+        sums: [int32x4_t; 4],
+        pixel: int8x16_t,
+        weights: [int8x16_t; 4],
+    ) -> [int32x4_t; 4] {
+        if DOT {
+            let quarter = |i: usize| unsafe { sdot_same::<QUAD>(sums[i], weights[i], pixel) };
+            return [quarter(0), quarter(1), quarter(2), quarter(3)];
+        }
+        unsafe {
+            let pairs = vreinterpretq_s16_s8(pixel);
+            let (first, second) = match QUAD {
+                0 => (vdupq_laneq_s16::<0>(pairs), vdupq_laneq_s16::<1>(pairs)),
+                1 => (vdupq_laneq_s16::<2>(pairs), vdupq_laneq_s16::<3>(pairs)),
+                2 => (vdupq_laneq_s16::<4>(pairs), vdupq_laneq_s16::<5>(pairs)),
+                _ => (vdupq_laneq_s16::<6>(pairs), vdupq_laneq_s16::<7>(pairs)),
+            };
+            let (first, second) = (vreinterpretq_s8_s16(first), vreinterpretq_s8_s16(second));
+            Self::dot(sums, [first, second, first, second], weights)
         }
     }
     #[inline(always)]
@@ -239,6 +252,31 @@ unsafe fn sdot(mut sums: int32x4_t, x: int8x16_t, weights: int8x16_t) -> int32x4
             sums = inout(vreg) sums,
             x = in(vreg) x,
             weights = in(vreg) weights,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// The same with four bytes of `x` for every sum.
+///
+/// # Safety
+/// The processor has `dotprod`; `QUAD` is at most 3.
+#[inline(always)]
+unsafe fn sdot_same<const QUAD: usize>(
+    mut sums: int32x4_t,
+    weights: int8x16_t,
+    x: int8x16_t,
+) -> int32x4_t {
+    // SAFETY: the caller's; it touches registers only.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sums:v}.4s, {weights:v}.16b, {x:v}.4b[{quad}]",
+            sums = inout(vreg) sums,
+            weights = in(vreg) weights,
+            x = in(vreg) x,
+            quad = const QUAD,
             options(pure, nomem, nostack, preserves_flags),
         );
     }

@@ -62,6 +62,7 @@ impl Lanes for Portable {
     /// Whole numbers. Without our levels, processors of x86-64 multiply f32 faster than integers,
     /// and four products of bytes are exact in it.
     type Quads = [[f32; 4]; BLOCK];
+    type Pixel = *const u8;
     const SHIFT: i32 = 0;
 
     #[inline(always)]
@@ -73,8 +74,8 @@ impl Lanes for Portable {
         unsafe { from.cast::<[[i8; 4]; BLOCK]>().read() }.map(|quad| quad.map(f32::from))
     }
     #[inline(always)]
-    unsafe fn same(from: *const u8) -> [[f32; 4]; BLOCK] {
-        [unsafe { from.cast::<[u8; 4]>().read() }.map(f32::from); BLOCK]
+    unsafe fn pixel(from: *const u8) -> *const u8 {
+        from
     }
     #[inline(always)]
     unsafe fn turned(from: *const u8) -> [[f32; 4]; BLOCK] {
@@ -95,6 +96,17 @@ impl Lanes for Portable {
             let whole = (sum + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits());
             sums[i].wrapping_add(whole.cast_signed())
         })
+    }
+    #[inline(always)]
+    unsafe fn dot_same<const QUAD: usize>(
+        sums: [i32; BLOCK],
+        pixel: *const u8,
+        weights: [[f32; 4]; BLOCK],
+    ) -> [i32; BLOCK] {
+        unsafe {
+            let x = [pixel.add(4 * QUAD).cast::<[u8; 4]>().read().map(f32::from); BLOCK];
+            Self::dot(sums, x, weights)
+        }
     }
     #[inline(always)]
     unsafe fn values(sums: [i32; BLOCK]) -> Self {
