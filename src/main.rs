@@ -369,10 +369,21 @@ fn print(answer: &Value) -> Result<ExitCode, Failure> {
 }
 
 fn log_filter(level: &str) -> Result<Targets, Failure> {
+    // A lone word would be taken for the name of a target, of which everything is logged.
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    let wrong =
+        level.split(',').find(|part| !is_level(part.rsplit('=').next().unwrap_or("").trim()));
+    let why = |what: &str| {
+        Failure::Usage(format!(
+            "log.level {level:?}: {what}; wanted is off, error, warn, info, debug or trace, also of a \
+             part alone, as in info,doorward::mqtt=debug"
+        ))
+    };
+    if let Some(part) = wrong {
+        return Err(why(&format!("{part:?} names no level")));
+    }
     let quiet = mqtt::QUIET_LOGS.join(",");
-    format!("{quiet},{level}")
-        .parse()
-        .map_err(|error| Failure::Usage(format!("log.level {level:?}: {error}")))
+    format!("{quiet},{level}").parse().map_err(|error| why(&format!("{error}")))
 }
 
 fn log_lines(filter: Targets, log: &Log) {

@@ -244,6 +244,8 @@ fn the_configuration_is_printed_checked_and_overridden() {
         ("", &[("DOORWARD__MQTT__PORT", "x")], "DOORWARD__MQTT__PORT"),
         ("[service]\nqueue = 0", &[], "1 to 64"),
         ("[device]\nid = \"a/b\"", &[], "device.id"),
+        ("[log]\nlevel = \"loud\"", &[], "names no level"),
+        ("[log]\nlevel = \"info,mqtt=loud\"", &[], "names no level"),
         ("[log]\nlevel = \"loud,,=\"", &[], "log.level"),
         ("[image_url]\nallow = [\"http://x\"]", &[], "image_url.allow"),
         ("[mqtt]\npermissions = [\"dance\"]", &[], "mqtt.permissions"),
