@@ -79,10 +79,10 @@ fn sums_are_exact_for_every_rest_of_rows() {
         sums_are_exact::<128>(&mut random, count);
     }
     for count in [1, 16, 33] {
-        sums_are_exact::<4>(&mut random, count);
-        sums_are_exact::<8>(&mut random, count);
-        sums_are_exact::<12>(&mut random, count);
-        sums_are_exact::<516>(&mut random, count);
+        sums_are_exact::<16>(&mut random, count);
+        sums_are_exact::<32>(&mut random, count);
+        sums_are_exact::<48>(&mut random, count);
+        sums_are_exact::<528>(&mut random, count);
     }
 }
 
@@ -102,12 +102,12 @@ fn the_greatest_bytes_do_not_overflow() {
 
 #[test]
 fn the_bound_is_that_of_the_group_and_the_vector() {
-    let mut rows = TestRows::new(vec![[1; 8]; 16]);
+    let mut rows = TestRows::new(vec![[1; 16]; 16]);
     rows.groups[0] = Group { scale: 0.25, norm: 3.0, lost: 0.5, ..rows.groups[0] };
     let vector =
-        ByteVector { bytes: [ZERO + 2; 8], scale: 0.5, norm: 2.0, lost: 0.125, slack: 1.0 };
-    // 16 steps of 0.25 · 0.5, and 0.5 · 2 + 3 · 0.125 + 3.5 · 2 · 1 of bound.
-    let most = 2.0_f32 + 1.0 + 0.375 + 7.0;
+        ByteVector { bytes: [ZERO + 2; 16], scale: 0.5, norm: 2.0, lost: 0.125, slack: 1.0 };
+    // 32 steps of 0.25 · 0.5, and 0.5 · 2 + 3 · 0.125 + 3.5 · 2 · 1 of bound.
+    let most = 4.0_f32 + 1.0 + 0.375 + 7.0;
     for level in Level::available() {
         assert_eq!(rows.reaching(level, &vector, most).len(), 16, "{level}");
         assert!(rows.reaching(level, &vector, most.next_up()).is_empty(), "{level}");
@@ -116,17 +116,17 @@ fn the_bound_is_that_of_the_group_and_the_vector() {
 
 #[test]
 fn the_floor_rises_while_the_scan_goes_on() {
-    let rows = TestRows::new((0..64).map(|row| [row; 4]).collect());
+    let rows = TestRows::new((0..64).map(|row| [row; 16]).collect());
     for level in Level::available() {
         let mut groups = Vec::new();
         level.run(ByteScan {
             rows: &rows.quads,
             groups: &rows.groups,
-            vector: &bare([ZERO + 1; 4]),
+            vector: &bare([ZERO + 1; 16]),
             floor: f32::NEG_INFINITY,
             reached: |group, lanes| {
                 groups.push((group, lanes));
-                if group == 0 { 4.0 * 47.0 } else { f32::INFINITY }
+                if group == 0 { 16.0 * 47.0 } else { f32::INFINITY }
             },
         });
         assert_eq!(groups, [(0, 0xffff), (2, 0x8000)], "{level}");
