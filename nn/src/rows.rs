@@ -11,7 +11,7 @@ use super::level::Level;
 /// The greatest byte of a row and of the vector: −128 would have no counterpart.
 const GREATEST: f32 = 127.0;
 
-/// Rows of `COLUMNS` values, which are a multiple of 8, each row about a unit long (norm 1/2 to 2).
+/// Rows of `COLUMNS` values, which are a multiple of 16, each row about a unit long (norm 1/2 to 2).
 #[derive(Clone, Debug)]
 pub struct Rows<const COLUMNS: usize> {
     level: Level,
