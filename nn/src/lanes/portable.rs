@@ -62,7 +62,7 @@ impl Lanes for Portable {
     /// Whole numbers. Without our levels, processors of x86-64 multiply f32 faster than integers,
     /// and four products of bytes are exact in it.
     type Quads = [[f32; 4]; BLOCK];
-    type Pixel = *const u8;
+    type Pixel = [f32; BLOCK];
     const SHIFT: i32 = 0;
 
     #[inline(always)]
@@ -74,8 +74,8 @@ impl Lanes for Portable {
         unsafe { from.cast::<[[i8; 4]; BLOCK]>().read() }.map(|quad| quad.map(f32::from))
     }
     #[inline(always)]
-    unsafe fn pixel(from: *const u8) -> *const u8 {
-        from
+    unsafe fn pixel(from: *const u8) -> [f32; BLOCK] {
+        unsafe { from.cast::<[u8; BLOCK]>().read() }.map(f32::from)
     }
     #[inline(always)]
     unsafe fn turned(from: *const u8) -> [[f32; 4]; BLOCK] {
@@ -88,25 +88,16 @@ impl Lanes for Portable {
         x: [[f32; 4]; BLOCK],
         weights: [[f32; 4]; BLOCK],
     ) -> [i32; BLOCK] {
-        from_fn(|i| {
-            let (x, w) = (x[i], weights[i]);
-            let sum = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
-            // As a cast does, which would look for what is too large: added to 2²³ + 2²², the sum
-            // stands in the low bits.
-            let whole = (sum + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits());
-            sums[i].wrapping_add(whole.cast_signed())
-        })
+        from_fn(|i| plus_products(sums[i], x[i], weights[i]))
     }
     #[inline(always)]
     unsafe fn dot_same<const QUAD: usize>(
         sums: [i32; BLOCK],
-        pixel: *const u8,
+        pixel: [f32; BLOCK],
         weights: [[f32; 4]; BLOCK],
     ) -> [i32; BLOCK] {
-        unsafe {
-            let x = [pixel.add(4 * QUAD).cast::<[u8; 4]>().read().map(f32::from); BLOCK];
-            Self::dot(sums, x, weights)
-        }
+        let x = from_fn(|i| pixel[4 * QUAD + i]);
+        from_fn(|i| plus_products(sums[i], x, weights[i]))
     }
     #[inline(always)]
     unsafe fn values(sums: [i32; BLOCK]) -> Self {
@@ -134,4 +125,15 @@ impl Lanes for Portable {
         let byte = |x: f32| (x.round_ties_even() as i8).cast_unsigned() ^ 0x80;
         unsafe { to.cast::<[u8; BLOCK]>().write(self.0.map(byte)) }
     }
+}
+
+/// sum + x · weights
+#[inline(always)]
+fn plus_products(sum: i32, x: [f32; 4], weights: [f32; 4]) -> i32 {
+    let [a, b, c, d] = weights;
+    let products = x[0] * a + x[1] * b + x[2] * c + x[3] * d;
+    // As a cast does, which would look for what is too large: added to 2²³ + 2²², the sum stands in
+    // the low bits.
+    let whole = (products + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits());
+    sum.wrapping_add(whole.cast_signed())
 }
