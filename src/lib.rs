@@ -26,6 +26,9 @@
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
 
+// What must be unsafe is in `nn`.
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod calibrate;
 pub mod camera;
