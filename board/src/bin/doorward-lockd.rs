@@ -1,0 +1,376 @@
+//! The lock controller as a process: people get out through it while the daemon is dead, hung, being
+//! replaced or not started. See [`doorward_board::controller`].
+//!
+//! It reads its profile once, keeps its pages in memory, and from then on touches no disk, no network
+//! and no log that could make it wait.
+
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use doorward_board::controller::{
+    Controller, End, Event, HANDOVER, Handover, Keys, Server, SettingsError,
+};
+use doorward_board::linux::{Gpio, GpioError, GpioLine, monotonic};
+use doorward_board::profile::{Function, Lines, Wiring};
+use doorward_board::Strike;
+use embedded_hal::digital::PinState;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Exit code where there is no door to control: nothing is to start it again.
+const NO_DOOR: u8 = 77;
+/// Exit code for settings that are wrong (`EX_CONFIG`).
+const CONFIGURATION: u8 = 78;
+
+/// Owns the strike, request-to-exit, the fire input and the contact; follows the daemon.
+#[derive(Debug, Parser)]
+#[command(version, name = "doorward-lockd")]
+struct Arguments {
+    /// The daemon's configuration, of which the table [door] is read.
+    #[arg(long, default_value = "/etc/doorward/doorward.toml")]
+    config: PathBuf,
+    /// Board, instead of door.board of the configuration, which is then not read.
+    #[arg(long)]
+    board: Option<String>,
+    /// fail_secure or fail_safe; with --board.
+    #[arg(long, requires = "board")]
+    lock: Option<String>,
+    /// Milliseconds of a pulse; with --board.
+    #[arg(long, requires = "board")]
+    pulse_ms: Option<u32>,
+    /// Seconds until an open door is an alarm; with --board.
+    #[arg(long, requires = "board")]
+    held_open_s: Option<u32>,
+    /// The coil is rated for current without end; with --board.
+    #[arg(long, requires = "board")]
+    strike_continuous: bool,
+    /// The fire input is wired; with --board.
+    #[arg(long, requires = "board")]
+    fire: bool,
+    /// The interlock is wired, which is the daemon's to read; with --board.
+    #[arg(long, requires = "board")]
+    interlock: bool,
+    /// Socket for the daemon.
+    #[arg(long, default_value = "/run/doorward/lockd.sock")]
+    socket: PathBuf,
+    /// Something other than a daemon starts this again, such as systemd: the daemon never replaces it.
+    #[arg(long)]
+    supervised: bool,
+    /// Check the settings, and do nothing.
+    #[arg(long)]
+    check: bool,
+    /// Take the strike's line without current, and end: what systemd runs after this was killed.
+    #[arg(long, conflicts_with = "check")]
+    off: bool,
+}
+
+/// Why there is no controller.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Gpio(#[from] GpioError),
+    #[error("the board {0} has no strike: add [lines.strike] to its profile")]
+    NoStrike(String),
+    #[error("another lock controller serves {}: end it first", .0.display())]
+    Taken(PathBuf),
+    #[error("cannot listen on {}: {reason}", .path.display())]
+    Socket { path: PathBuf, reason: std::io::Error },
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Settings(SettingsError::NoDoor | SettingsError::Simulated(_)) => NO_DOOR,
+            Self::Settings(_) | Self::NoStrike(_) => CONFIGURATION,
+            _ => 1,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error.to_string());
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let settings = keys(arguments)?.settings()?;
+    if settings.profile.is_simulated() {
+        return Err(SettingsError::Simulated(settings.profile.board).into());
+    }
+    if arguments.check {
+        return Ok(());
+    }
+    if arguments.off {
+        let mut gpio = Gpio::open(&settings.profile)?;
+        let strike = settings.profile.strike(&mut gpio)?;
+        return strike.map(drop).ok_or(Failure::NoStrike(settings.profile.board));
+    }
+    let taken_over = match std::env::var_os(HANDOVER) {
+        Some(_) => Handover::from_input()?,
+        None => Handover::default(),
+    };
+    let listener = listen(&arguments.socket, !taken_over.lines.is_empty())?;
+    let mut lines = HeldLines::new(Gpio::open(&settings.profile)?, taken_over.lines);
+    let strike = settings.profile.strike(&mut lines)?;
+    let strike = strike.ok_or_else(|| Failure::NoStrike(settings.profile.board.clone()))?;
+    let strike = Strike::new(strike, settings.lock);
+    let inputs = settings.profile.inputs(&mut lines, settings.limits, |function, error| {
+        say(&format!("the door goes without its {}: {error}", function.name()));
+    })?;
+    lines.adopted.clear();
+    let stop = flag(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    let mut upgrade = Upgrade::new(flag(&[signal_hook::consts::SIGHUP])?)?;
+    stay_in_memory();
+    let controller = Controller::new(strike, inputs, &settings);
+    let mut server = Server::new(controller, &settings, arguments.supervised, taken_over.kept);
+    say(&format!("{}, {}, ready", settings.profile.board, settings.lock.name()));
+    notify_ready();
+    loop {
+        let end = server.serve(
+            monotonic,
+            || accept(&listener),
+            |controller| match () {
+                () if stop.load(Ordering::Relaxed) => Some(End::Stop),
+                // Nobody's pulse is cut short, and no line changes hands while it has current to end.
+                () if upgrade.is_due() && !controller.is_released() => Some(End::Upgrade),
+                () => None,
+            },
+            tell,
+        );
+        match end {
+            End::Stop => {
+                let _ = std::fs::remove_file(&arguments.socket);
+                return Ok(());
+            }
+            // Returns only where it failed: this version goes on.
+            End::Upgrade => {
+                let error = upgrade.replace(&lines.held, &server);
+                say(&format!("the other version was not started: {error}"));
+            }
+        }
+    }
+}
+
+fn keys(arguments: &Arguments) -> Result<Keys, SettingsError> {
+    let Some(board) = &arguments.board else { return Keys::read(&arguments.config) };
+    let default = Keys::default();
+    Ok(Keys {
+        board: board.clone(),
+        lock: arguments.lock.clone().unwrap_or(default.lock),
+        pulse_ms: arguments.pulse_ms.unwrap_or(default.pulse_ms),
+        held_open_s: arguments.held_open_s.unwrap_or(default.held_open_s),
+        strike_continuous: arguments.strike_continuous,
+        fire: arguments.fire,
+        interlock: arguments.interlock,
+    })
+}
+
+/// Listens where no other controller does; with `successor`, in place of the one that handed over.
+fn listen(path: &Path, successor: bool) -> Result<UnixListener, Failure> {
+    if !successor && UnixStream::connect(path).is_ok() {
+        return Err(Failure::Taken(path.to_owned()));
+    }
+    let failed = |reason| Failure::Socket { path: path.to_owned(), reason };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A commander that may command: root, this user, or a member of the socket's group by its own group.
+fn accept(listener: &UnixListener) -> Option<UnixStream> {
+    let (stream, _) = listener.accept().ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let may = peer.uid.is_root() || peer.uid == user || peer.gid == group;
+    if !may {
+        say(&format!("user {} may not command the lock", peer.uid.as_raw()));
+    }
+    (may && stream.set_nonblocking(false).is_ok()).then_some(stream)
+}
+
+fn flag(signals: &[i32]) -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in signals {
+        signal_hook::flag::register(*signal, flag.clone())?;
+    }
+    Ok(flag)
+}
+
+/// A page that was read once is not read again from a disk that may hang.
+fn stay_in_memory() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    if let Err(error) = mlockall(flags) {
+        say(&format!("pages may leave the memory (raise LimitMEMLOCK): {error}"));
+    }
+}
+
+/// Tells systemd, if that waits for it.
+fn notify_ready() {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|datagram| {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::net::SocketAddr;
+        let address = match socket.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(&socket)?,
+        };
+        datagram.send_to_addr(b"READY=1", &address)
+    });
+    if let Err(error) = sent {
+        say(&format!("systemd is not told: {error}"));
+    }
+}
+
+/// GPIO lines whose descriptors can be handed over, those that were among them.
+struct HeldLines {
+    gpio: Gpio,
+    adopted: Vec<(Function, OwnedFd)>,
+    held: Vec<(Function, OwnedFd)>,
+}
+
+impl HeldLines {
+    fn new(gpio: Gpio, adopted: Vec<(Function, OwnedFd)>) -> Self {
+        Self { gpio, adopted, held: Vec::new() }
+    }
+
+    fn take(
+        &mut self,
+        function: Function,
+        request: impl FnOnce(&mut Gpio) -> Result<GpioLine, GpioError>,
+    ) -> Result<GpioLine, GpioError> {
+        let adopted = self.adopted.iter().position(|(known, _)| *known == function);
+        let line = match adopted {
+            Some(place) => GpioLine::adopted(self.adopted.swap_remove(place).1),
+            None => request(&mut self.gpio)?,
+        };
+        // One that cannot be handed over is requested again by the other version.
+        if let Ok(descriptor) = line.descriptor() {
+            self.held.push((function, descriptor));
+        }
+        Ok(line)
+    }
+}
+
+impl Lines for HeldLines {
+    type Output = GpioLine;
+    type Input = GpioLine;
+    type Error = GpioError;
+
+    fn output(
+        &mut self,
+        function: Function,
+        wiring: &Wiring,
+        level: PinState,
+    ) -> Result<GpioLine, GpioError> {
+        self.take(function, |gpio| gpio.output(function, wiring, level))
+    }
+
+    fn input(&mut self, function: Function, wiring: &Wiring) -> Result<GpioLine, GpioError> {
+        self.take(function, |gpio| gpio.input(function, wiring))
+    }
+}
+
+/// Another version of this program, asked for by SIGHUP: first tried, then put in this one's place.
+struct Upgrade {
+    asked: Arc<AtomicBool>,
+    program: PathBuf,
+    trial: Option<Child>,
+    passed: bool,
+}
+
+impl Upgrade {
+    fn new(asked: Arc<AtomicBool>) -> std::io::Result<Self> {
+        // By its name: the file of this name may be another by then.
+        Ok(Self { asked, program: std::env::current_exe()?, trial: None, passed: false })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(std::env::args_os().skip(1));
+        command
+    }
+
+    /// Whether it was asked for, and would start. Waits for nothing.
+    fn is_due(&mut self) -> bool {
+        if self.asked.swap(false, Ordering::Relaxed) && self.trial.is_none() {
+            let trial = self.command().arg("--check").stdin(Stdio::null()).spawn();
+            match trial {
+                Ok(trial) => self.trial = Some(trial),
+                Err(error) => say(&format!("the other version does not start: {error}")),
+            }
+        }
+        if let Some(trial) = &mut self.trial
+            && let Ok(Some(status)) = trial.try_wait()
+        {
+            self.trial = None;
+            self.passed = status.success();
+            if !self.passed {
+                say("the other version or its settings are of no use: this one goes on");
+            }
+        }
+        self.passed
+    }
+
+    /// Puts the other version in this one's place, with the lines.
+    fn replace(
+        &mut self,
+        lines: &[(Function, OwnedFd)],
+        server: &Server<impl embedded_hal::digital::StatefulOutputPin, impl embedded_hal::digital::InputPin>,
+    ) -> std::io::Error {
+        self.passed = false;
+        say("another version takes over");
+        match Handover::into_input(lines, server.kept()) {
+            Ok(input) => self.command().env(HANDOVER, "1").stdin(input).exec(),
+            Err(error) => error,
+        }
+    }
+}
+
+fn tell(text: &str, event: Option<Event>) {
+    match event {
+        None => say(text),
+        Some(event) => {
+            let mut line = String::with_capacity(64);
+            let _ = write!(line, "{event:?}");
+            say(&line);
+        }
+    }
+}
+
+/// A line to standard error, if that can take it at once.
+fn say(text: &str) {
+    let mut error = std::io::stderr();
+    let mut ready = [PollFd::new(&error, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let can = poll(&mut ready, Some(&at_once)).is_ok_and(|ready| ready > 0);
+    drop(ready);
+    if can {
+        let _ = error.write_all(format!("doorward-lockd: {text}\n").as_bytes());
+    }
+}

@@ -1,0 +1,169 @@
+//! The commander's side: a connection to the lock controller that is made again whenever it is
+//! lost. Stepped by the daemon's door thread; it never blocks.
+
+use super::{Command, Message, Numbered, Outcome, Status, Welcome};
+use core::time::Duration;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+/// Between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// A controller that does not answer heartbeats for so long is hung.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Between two attempts to connect.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What the controller says, or that it cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It is connected.
+    Up(Welcome),
+    /// It is not, any more or yet.
+    Down(String),
+    /// How it is.
+    Status(Status),
+    /// What became of the order of this number.
+    Outcome(u32, Outcome),
+    /// What happened.
+    Event(Numbered),
+}
+
+/// Where connections come from.
+type Connect = Box<dyn FnMut() -> std::io::Result<UnixStream> + Send>;
+
+/// A link to the controller.
+pub struct Link {
+    connect: Connect,
+    connection: Option<Connection>,
+    next_attempt: Duration,
+    /// Said once per loss.
+    is_down: bool,
+    number: u32,
+}
+
+struct Connection {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+    heard: Duration,
+    beat: Option<Duration>,
+}
+
+impl Link {
+    /// A link that connects by `connect`.
+    pub fn new(connect: impl FnMut() -> std::io::Result<UnixStream> + Send + 'static) -> Self {
+        Self {
+            connect: Box::new(connect),
+            connection: None,
+            next_attempt: Duration::ZERO,
+            is_down: false,
+            number: 0,
+        }
+    }
+
+    /// Connects, listens, and shows that it lives; what was heard.
+    pub fn step(&mut self, now: Duration) -> Vec<Report> {
+        let mut reports = Vec::new();
+        if self.connection.is_none() && now >= self.next_attempt {
+            self.next_attempt = now.saturating_add(AGAIN);
+            match (self.connect)().and_then(|stream| Connection::over(stream, now)) {
+                Ok(connection) => self.connection = Some(connection),
+                Err(error) => self.down(&mut reports, format!("it cannot be reached: {error}")),
+            }
+        }
+        let Some(connection) = &mut self.connection else { return reports };
+        let lost = connection.listen(now, &mut reports).err();
+        let lost = lost.or_else(|| connection.beat(now).err());
+        if let Some(why) = lost {
+            self.down(&mut reports, why);
+        } else if reports.iter().any(|report| matches!(report, Report::Up(_))) {
+            self.is_down = false;
+        }
+        reports
+    }
+
+    /// Sends an order; its number, by which its outcome is known. One that cannot be sent has none,
+    /// and the next step says that the link is down.
+    pub fn send(&mut self, command: Command) -> u32 {
+        self.number = self.number.wrapping_add(1);
+        self.write(Message::Command(self.number, command));
+        self.number
+    }
+
+    /// The events up to this number are taken care of.
+    pub fn taken(&mut self, number: u32) {
+        self.write(Message::Taken(number));
+    }
+
+    /// The process at the other end, if there is one.
+    pub fn peer(&self) -> Option<i32> {
+        let stream = &self.connection.as_ref()?.stream;
+        let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
+        Some(peer.pid.as_raw_nonzero().get())
+    }
+
+    fn write(&mut self, message: Message) {
+        let failed = self
+            .connection
+            .as_mut()
+            .is_some_and(|connection| connection.stream.write_all(&message.to_bytes()).is_err());
+        if failed {
+            // Half a frame may be on its way: the connection is of no use any more.
+            self.connection = None;
+        }
+    }
+
+    fn down(&mut self, reports: &mut Vec<Report>, why: String) {
+        self.connection = None;
+        if !self.is_down {
+            self.is_down = true;
+            reports.push(Report::Down(why));
+        }
+    }
+}
+
+impl Connection {
+    fn over(stream: UnixStream, now: Duration) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(4096), heard: now, beat: None })
+    }
+
+    /// Reads what has arrived; why the connection is over.
+    fn listen(&mut self, now: Duration, reports: &mut Vec<Report>) -> Result<(), String> {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err("it has ended the connection".into()),
+                Ok(read) => self.buffer.extend_from_slice(&bytes[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let (frames, rest) = self.buffer.as_chunks::<{ Message::LENGTH }>();
+        for frame in frames {
+            self.heard = now;
+            reports.push(match Message::from_bytes(frame).map_err(|error| error.to_string())? {
+                Message::Welcome(welcome) => Report::Up(welcome),
+                Message::Status(status) => Report::Status(status),
+                Message::Outcome(number, outcome) => Report::Outcome(number, outcome),
+                Message::Event(event) => Report::Event(event),
+                Message::Busy => return Err("another daemon is its commander".into()),
+                other => return Err(format!("it said {other:?}, which is a commander's to say")),
+            });
+        }
+        let rest = rest.len();
+        self.buffer.drain(..self.buffer.len() - rest);
+        if now.saturating_sub(self.heard) > SILENCE {
+            return Err(format!("it has not answered for {} s", SILENCE.as_secs()));
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self, now: Duration) -> Result<(), String> {
+        if self.beat.is_some_and(|beat| now.saturating_sub(beat) < HEARTBEAT) {
+            return Ok(());
+        }
+        self.beat = Some(now);
+        self.stream.write_all(&Message::Heartbeat.to_bytes()).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,189 @@
+//! The controller's loop: steps the state machine, follows the one commander, keeps what happened.
+
+use super::{Command, Controller, Event, Kept, Message, Settings, Welcome};
+use crate::STEP;
+use core::time::Duration;
+use embedded_hal::digital::{InputPin, StatefulOutputPin};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+/// A commander that says nothing for so long is hung or gone: what it asked for is over. Eight of
+/// its heartbeats.
+pub const SILENCE: Duration = Duration::from_secs(2);
+/// How long an answer may wait for room in the socket before its reader counts as hung.
+const WRITE_WITHIN: Duration = Duration::from_millis(5);
+/// Frames read at a time.
+const FRAMES: usize = 16;
+
+/// Why a controller stops serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to end.
+    Stop,
+    /// Another version of it takes over, with its lines and what it has kept.
+    Upgrade,
+}
+
+/// A controller, its commander and what it keeps for the next one.
+#[derive(Debug)]
+pub struct Server<Line: StatefulOutputPin, Input> {
+    controller: Controller<Line, Input>,
+    commander: Option<Commander>,
+    kept: Kept,
+    welcome: Welcome,
+}
+
+#[derive(Debug)]
+struct Commander {
+    stream: UnixStream,
+    buffer: [u8; Message::LENGTH * FRAMES],
+    filled: usize,
+    heard: Duration,
+    /// Events up to this number were sent.
+    sent: u32,
+}
+
+impl Commander {
+    /// Its frame, if a whole one has arrived.
+    fn frame(&mut self) -> Option<[u8; Message::LENGTH]> {
+        if self.filled < Message::LENGTH {
+            return None;
+        }
+        let frame = core::array::from_fn(|index| self.buffer[index]);
+        self.buffer.copy_within(Message::LENGTH..self.filled, 0);
+        self.filled -= Message::LENGTH;
+        Some(frame)
+    }
+
+    /// Waits for bytes for at most a step; `false` when it is gone.
+    fn read(&mut self) -> bool {
+        match self.stream.read(&mut self.buffer[self.filled..]) {
+            Ok(0) => false,
+            Ok(read) => {
+                self.filled += read;
+                true
+            }
+            Err(error) => matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+            ),
+        }
+    }
+
+    /// `false` when it is gone or does not read.
+    fn write(&mut self, message: Message) -> bool {
+        self.stream.write_all(&message.to_bytes()).is_ok()
+    }
+}
+
+impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
+    /// A server that keeps `kept` for its first commander. `supervised`: something other than a
+    /// daemon starts it again.
+    pub fn new(
+        controller: Controller<Line, Input>,
+        settings: &Settings,
+        supervised: bool,
+        kept: Kept,
+    ) -> Self {
+        let welcome = Welcome { fingerprint: settings.fingerprint(), supervised };
+        Self { controller, commander: None, kept, welcome }
+    }
+
+    /// Serves until `end` says so. `clock` gives `CLOCK_MONOTONIC`, `accept` a new commander, and
+    /// `tell` writes what happens to a log that never blocks.
+    pub fn serve(
+        &mut self,
+        mut clock: impl FnMut() -> Duration,
+        mut accept: impl FnMut() -> Option<UnixStream>,
+        mut end: impl FnMut(&Controller<Line, Input>) -> Option<End>,
+        mut tell: impl FnMut(&str, Option<Event>),
+    ) -> End {
+        loop {
+            let now = clock();
+            for event in self.controller.step(now) {
+                tell("event", Some(event));
+                self.kept.push(now, event);
+            }
+            if let Some(end) = end(&self.controller) {
+                return end;
+            }
+            if let Some(stream) = accept() {
+                self.welcome(stream, now, &mut tell);
+            }
+            match self.commander.as_mut().map(Commander::read) {
+                None => std::thread::sleep(STEP),
+                Some(false) => self.lose(clock(), "the commander is gone", &mut tell),
+                Some(true) => self.obey(clock(), &mut tell),
+            }
+        }
+    }
+
+    /// What was not taken by a commander.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    fn welcome(&mut self, stream: UnixStream, now: Duration, tell: &mut impl FnMut(&str, Option<Event>)) {
+        let limits = stream
+            .set_read_timeout(Some(STEP))
+            .and_then(|()| stream.set_write_timeout(Some(WRITE_WITHIN)));
+        if limits.is_err() {
+            return;
+        }
+        let buffer = [0; Message::LENGTH * FRAMES];
+        let mut next = Commander { stream, buffer, filled: 0, heard: now, sent: 0 };
+        if self.commander.is_some() {
+            // A hung one is dropped by its silence; until then there is one.
+            next.write(Message::Busy);
+            tell("a second commander is refused while the first lives", None);
+            return;
+        }
+        if next.write(Message::Welcome(self.welcome)) {
+            tell("a commander is connected", None);
+            self.commander = Some(next);
+        }
+    }
+
+    fn lose(&mut self, now: Duration, why: &str, tell: &mut impl FnMut(&str, Option<Event>)) {
+        self.commander = None;
+        self.controller.commander_lost(now);
+        tell(why, None);
+    }
+
+    /// Follows what has arrived, and sends what happened.
+    fn obey(&mut self, now: Duration, tell: &mut impl FnMut(&str, Option<Event>)) {
+        let Self { controller, commander, kept, .. } = self;
+        let Some(commander) = commander else { return };
+        let mut lives = true;
+        while let Some(frame) = commander.frame() {
+            commander.heard = now;
+            lives &= match Message::from_bytes(&frame) {
+                Ok(Message::Heartbeat) => commander.write(Message::Status(controller.status())),
+                Ok(Message::Command(number, command)) => {
+                    let outcome = controller.command(now, &command);
+                    if command != Command::Lock {
+                        tell("a commander's order was followed or refused", None);
+                    }
+                    commander.write(Message::Outcome(number, outcome))
+                }
+                Ok(Message::Taken(number)) => {
+                    kept.taken(number, now);
+                    true
+                }
+                // What only a controller says, and what is no message.
+                Ok(_) | Err(_) => return self.lose(now, "the commander talks nonsense", tell),
+            };
+        }
+        let mut sent = commander.sent;
+        for event in kept.after(sent) {
+            lives &= commander.write(Message::Event(*event));
+            sent = event.number;
+        }
+        commander.sent = sent;
+        if !lives {
+            self.lose(now, "the commander does not read", tell);
+        } else if now.saturating_sub(commander.heard) > SILENCE {
+            self.lose(now, "the commander is silent", tell);
+        }
+    }
+}
