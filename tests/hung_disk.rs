@@ -13,6 +13,7 @@ mod disk;
 mod terminal;
 
 use disk::Disk;
+use doorward::outbox::{Entry, Event, Kind, MOST_UNWRITTEN, Outbox};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -136,6 +137,39 @@ fn judge_door_and_watchdog_never_wait_for_the_disk() {
     let jump = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     assert!(jump < 6.0, "{jump} s between two lines: {lines:#?}");
     assert_eq!(terminal.cli(&["audit", "verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn what_finds_no_room_is_counted_by_kind_and_said_and_floods_push_out_nothing_else() {
+    let test = "what_finds_no_room_is_counted_by_kind_and_said_and_floods_push_out_nothing_else";
+    let Some(disk) = Disk::mount(test) else { return };
+    let path = disk.path().join("events.redb");
+    let outbox = Outbox::open(&path, Default::default()).unwrap();
+    let slot = outbox.slot();
+    let hanging = disk.hang();
+    let started = Instant::now();
+    let (flood, others) = (MOST_UNWRITTEN + 44, 5);
+    for _ in 0..flood {
+        slot.post(Event::new(Kind::Access, "unknown", "a flood")).unwrap();
+    }
+    for _ in 0..others {
+        slot.post(Event::new(Kind::Door, "unlocked", "exit")).unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    let stats = outbox.stats();
+    assert_eq!(stats.unwritten, MOST_UNWRITTEN + others);
+    assert_eq!(stats.not_recorded, [("access", 44)].into());
+    drop(hanging);
+
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
+    let count = |action: &str| lines.iter().filter(|line| line["action"] == action).count();
+    assert_eq!((count("access"), count("door")), (MOST_UNWRITTEN, others));
+    let said: Vec<&Value> = lines.iter().filter(|line| line["action"] == "not_recorded").collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0]["events"], json!({ "access": 44 }));
+    assert!(said[0]["since"].as_f64() <= said[0]["until"].as_f64());
+    assert_eq!((outbox.stats().unwritten, outbox.stats().fault), (0, None));
 }
 
 #[test]
