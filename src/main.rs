@@ -126,8 +126,9 @@ fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<E
     match command {
         Configured::Run => {
             runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
-            // A picture on its way from a URL may take 15 s; nobody waits for it any more.
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            // A picture on its way from a URL may take 15 s, a disk that hangs for ever; nobody waits
+            // for them any more, and the end of this process ends their threads.
+            runtime.shutdown_timeout(Duration::from_millis(300));
             Ok(ExitCode::SUCCESS)
         }
         Configured::Unlock { reason } => {

@@ -50,7 +50,8 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
 
 /// The socket of a running daemon.
 pub struct Control {
-    path: PathBuf,
+    /// `None` once it is removed.
+    path: Option<PathBuf>,
     requests: Arc<Semaphore>,
     accepting: JoinHandle<()>,
 }
@@ -64,29 +65,28 @@ impl Control {
         let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
         let desk = Desk { owner, service, requests: requests.clone() };
         let accepting = tokio::spawn(accept(listener, Arc::new(desk)));
-        Ok(Self { path, requests, accepting })
+        Ok(Self { path: Some(path), requests, accepting })
     }
 
     /// Takes no more requests, and waits for those in work.
-    pub async fn stop(self) {
-        self.close();
-        let all = self.requests.acquire_many(MAX_REQUESTS as u32);
-        let _ = timeout(DRAIN_PATIENCE, all).await;
-    }
-}
-
-impl Control {
-    fn close(&self) {
+    pub async fn stop(mut self) {
         self.accepting.abort();
         // Left behind it would only be taken for the socket of a daemon that died.
-        let _ = std::fs::remove_file(&self.path);
+        let path = self.path.take();
+        let removed = tokio::task::spawn_blocking(move || path.map(std::fs::remove_file));
+        let all = self.requests.acquire_many(MAX_REQUESTS as u32);
+        let _ = timeout(DRAIN_PATIENCE, async { tokio::join!(all, removed) }).await;
     }
 }
 
 impl Drop for Control {
     /// Takes no more requests, without waiting: what it holds is let go of when a start fails.
     fn drop(&mut self) {
-        self.close();
+        self.accepting.abort();
+        if let Some(path) = self.path.take() {
+            // A disk that hangs holds this thread and not the one that stops the rest.
+            let _ = std::thread::Builder::new().spawn(move || std::fs::remove_file(path));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! the models, the gallery, the camera and the broker are all dead. A board whose lines cannot be
 //! had is asked for again and again.
 
-use super::happenings::Happenings;
+use super::door_events::DoorEvents;
 use super::worker::{Progress, Running, Worker};
 use doorward_board::deadman::{HeldPin, SpawnError};
 use doorward_board::door::{By, FRESH, Part, Why};
@@ -157,14 +157,14 @@ pub struct DoorWorker {
 }
 
 impl DoorWorker {
-    /// Starts the thread, which tells `happenings` what it does, to its last act.
-    pub fn start(settings: Settings, happenings: Happenings) -> std::io::Result<Self> {
+    /// Starts the thread, which tells `door_events` what it does, to its last act.
+    pub fn start(settings: Settings, door_events: DoorEvents) -> std::io::Result<Self> {
         let origin = Instant::now();
         let (orders, waiting) = sync_channel(ORDERS);
         let (cards, to_send) = sync_channel(ORDERS);
         let board = settings.profile.board.clone();
         let (state, seen) = watch::channel(State::unknown(board));
-        let keeper = Keeper { origin, waiting, happenings, state, settings };
+        let keeper = Keeper { origin, waiting, door_events, state, settings };
         let cards_of_gpio = Arc::new(Mutex::new(to_send));
         let worker = Worker::start("door", move |running| keeper.keep(running, &cards_of_gpio))?;
         let handle = DoorHandle { origin, orders, cards, state: seen };
@@ -219,7 +219,7 @@ impl DoorHandle {
 struct Keeper {
     origin: Instant,
     waiting: Receiver<Waiting>,
-    happenings: Happenings,
+    door_events: DoorEvents,
     state: watch::Sender<State>,
     settings: Settings,
 }
@@ -394,7 +394,7 @@ impl Keeper {
         if matches!(event, Event::Motion(_) | Event::Interlock(_)) {
             return;
         }
-        self.happenings.add(event);
+        self.door_events.add(event);
     }
 }
 

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | door | last: it needs nothing of the others, and lets people out while they are dead; then what it did last is recorded |
 //! | vision threads, behind the service's queue | the service is dropped |
-//! | camera, judgement, chronicle of the door | before the service |
+//! | camera, judgement | before the service |
 //! | scrub of the gallery's file, from time to time | with the service |
 //! | embedded broker, if no other is configured | after the session |
 //! | control socket | first: it finishes what is in work |
@@ -17,7 +17,7 @@
 mod clock;
 mod control;
 mod door;
-mod happenings;
+mod door_events;
 mod local;
 mod record;
 mod scrub;
@@ -40,8 +40,8 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
 use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
 use door::DoorWorker;
+use door_events::DoorEvents;
 use doorward_board::linux::HoldStrikeError;
-use happenings::Happenings;
 use serving::{Lasting, Serving};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -59,7 +59,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a stop may take, which with what the door did last is five seconds; systemd and people
 /// pull the plug on what takes longer.
-const STOP_PATIENCE: Duration = Duration::from_secs(4);
+const STOP_PATIENCE: Duration = Duration::from_millis(3500);
 /// How long the door and the record of what it did last may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -400,23 +400,23 @@ async fn wish(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigEr
 struct FrontDoor {
     settings: Option<door::Settings>,
     worker: Option<DoorWorker>,
-    happenings: Happenings,
+    door_events: DoorEvents,
     lockout: Arc<Mutex<Lockout>>,
 }
 
 impl FrontDoor {
     fn start(config: &Config) -> Result<Self, DaemonError> {
         let settings = settings::door(config)?;
-        let happenings = Happenings::new();
-        let start = |settings| DoorWorker::start(settings, happenings.clone());
+        let door_events = DoorEvents::default();
+        let start = |settings| DoorWorker::start(settings, door_events.clone());
         let worker = settings.clone().map(start).transpose()?;
-        Ok(Self { settings, worker, happenings, lockout: Arc::default() })
+        Ok(Self { settings, worker, door_events, lockout: Arc::default() })
     }
 
     fn lasting(&self) -> Lasting {
         Lasting {
             door: self.worker.as_ref().map(DoorWorker::handle),
-            happenings: self.happenings.clone(),
+            door_events: self.door_events.clone(),
             lockout: self.lockout.clone(),
         }
     }
@@ -432,7 +432,7 @@ impl FrontDoor {
             Ok(settings) if settings == self.settings => {}
             Ok(settings) => {
                 self.worker = None;
-                let start = |settings| DoorWorker::start(settings, self.happenings.clone());
+                let start = |settings| DoorWorker::start(settings, self.door_events.clone());
                 match settings.clone().map(start).transpose() {
                     Ok(worker) => (self.worker, self.settings) = (worker, settings),
                     Err(error) => error!("no thread for the door: {error}"),
@@ -445,13 +445,13 @@ impl FrontDoor {
     /// Locks for good, and records what happened last and that the daemon stops, and why; where nothing
     /// else has the events open, by itself.
     async fn end(&mut self, config: &Config, outbox: Option<Arc<Outbox>>, reason: &'static str) {
-        let (worker, happenings, config) =
-            (self.worker.take(), self.happenings.clone(), config.clone());
+        let (worker, door_events, config) =
+            (self.worker.take(), self.door_events.clone(), config.clone());
         let last = tokio::task::spawn_blocking(move || {
             drop(worker);
             match outbox.map_or_else(|| open_outbox(&config).map(Arc::new), Ok) {
                 Ok(outbox) => {
-                    terminal::record_the_rest(&outbox, &happenings);
+                    door_events.go_to(outbox.slot());
                     record::stopping(&outbox, reason);
                 }
                 Err(error) => error!("what happened at the door last is not recorded: {error}"),

@@ -3,7 +3,7 @@
 
 use crate::gallery::Gallery;
 use crate::mqtt::Publisher;
-use crate::outbox::{Entry, Outbox, OutboxError, Verdict};
+use crate::outbox::{self, Entry, Outbox, OutboxError, Verdict};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 /// Changes come in crowds while a folder is imported: the state is published once a second at most.
 const STATE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the disk answers.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks through the audit log, then adds that the daemon starts; a log that somebody changed is said
 /// loudly and goes on.
@@ -47,7 +50,26 @@ pub fn stopping(outbox: &Outbox, reason: &str) {
 
 fn told(outcome: Result<(), OutboxError>) {
     if let Err(error) = outcome {
-        tracing::error!(%error, "not recorded");
+        tracing::error!(%error, "not recorded yet");
+    }
+}
+
+/// Says in the log when the disk does not answer, for as long as it is polled: the one who writes is
+/// then in no state to.
+pub async fn tell_of_silence(outbox: Arc<Outbox>) {
+    let mut silent = false;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let outbox::Stats { fault, unwritten, .. } = outbox.stats();
+        match fault {
+            Some(fault) => {
+                if !silent {
+                    tracing::error!(unwritten, "{fault}; check the disk");
+                }
+                silent = true;
+            }
+            None => silent = false,
+        }
     }
 }
 

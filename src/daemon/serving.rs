@@ -3,8 +3,8 @@
 use super::clock::Clock;
 use super::control::{self, Control};
 use super::door::DoorHandle;
-use super::happenings::Happenings;
-use super::terminal::{Decisions, Parts, Terminal};
+use super::door_events::DoorEvents;
+use super::terminal::{self, Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
 use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
 use crate::access::{Lockout, Unarmed};
@@ -46,8 +46,8 @@ pub struct Serving {
 pub struct Lasting {
     /// The door, if there is one.
     pub door: Option<DoorHandle>,
-    /// What happens there.
-    pub happenings: Happenings,
+    /// What happens there, on its way to the record.
+    pub door_events: DoorEvents,
     /// What was tried there.
     pub lockout: Arc<Mutex<Lockout>>,
 }
@@ -81,7 +81,7 @@ impl Serving {
 
     async fn begin(
         config: &Config,
-        Lasting { door, happenings, lockout }: Lasting,
+        Lasting { door, door_events, lockout }: Lasting,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -97,7 +97,9 @@ impl Serving {
             record::started(&outbox_file);
             record::other_models(&gallery_file);
         });
+        door_events.go_to(outbox.slot());
         let mut tasks = JoinSet::new();
+        tasks.spawn(record::tell_of_silence(outbox.clone()));
         tasks.spawn(scrub::scrub_when_due(gallery.clone()));
         let data_dir = &config.device.data_dir;
         let control = Control::start(data_dir, service.clone()).map_err(|reason| {
@@ -118,9 +120,8 @@ impl Serving {
         let parts = Parts {
             analyzer,
             gallery: gallery.clone(),
-            outbox: outbox.clone(),
             door: door.clone(),
-            happenings,
+            door_events: door_events.clone(),
             clock: clock.clone(),
             decisions: decisions.clone(),
             lockout,
@@ -146,6 +147,7 @@ impl Serving {
         }
         if let Some(camera) = camera.clone() {
             let states = camera.states();
+            tasks.spawn(terminal::record_camera(camera.states(), door_events));
             let status = move |_: &_| json!(camera.status());
             tasks.spawn(publish_state("camera", publisher, states, status));
         }
@@ -197,7 +199,7 @@ impl Serving {
             mut tasks,
         } = self;
         tasks.shutdown().await;
-        // Threads that wait for frames and happenings, half a second at most.
+        // A thread that waits for frames, half a second at most.
         let terminal = tokio::task::spawn_blocking(move || {
             drop((terminal, camera, outbox));
         });

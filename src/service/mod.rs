@@ -10,7 +10,8 @@
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
-//! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | pixels, networks, the gallery's answers | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | changes of the gallery | `recognition`, `subjects` | the writer's thread, behind a bounded queue: a disk that hangs keeps nobody from being answered |
 //! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: no flood keeps out who would end it |
 //! | leave on record what was done | `trail` | the same thread |
 //! | name what went wrong | `failure`, `checks` | – |
@@ -70,7 +71,7 @@ use change::decides_entry;
 use failure::Failure;
 use images::{Given, Images};
 use raw::Raw;
-use recognition::{Author, Job, Recognizer};
+use recognition::{Author, Job, Outcome, Recognizer};
 use reply::Reply;
 use serde_json::{Map, Value, json};
 use statistics::Statistics;
@@ -83,12 +84,18 @@ use trail::Trail;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
 
+/// Changes that may wait for the disk. With the one that is being written they are no more than the
+/// requests that a transport takes on beyond those that wait for a vision thread.
+const MOST_WRITES: usize = 7;
+
 /// The face service of one terminal. Shared by all transports.
 ///
 /// Its parts end in the order in which they stand here: the work, then the files of the applications
 /// and the events, then the gallery, whose lock is what the next process waits for.
 pub struct Service {
     workers: Workers,
+    /// The thread that changes the gallery: while a disk hangs, questions are answered.
+    writers: Workers,
     images: Images,
     statistics: Statistics,
     applications: Arc<Applications>,
@@ -146,7 +153,8 @@ impl Service {
             applications: Arc::new(applications),
             images: Images::new(&settings)?,
             statistics: Statistics::start(),
-            workers: Workers::start(settings.vision_threads, settings.queue)?,
+            workers: Workers::start("vision", settings.vision_threads, settings.queue)?,
+            writers: Workers::start("writer", 1, MOST_WRITES)?,
             recognizer: Arc::new(Recognizer {
                 analyzer,
                 trail: Arc::clone(&trail),
@@ -282,7 +290,10 @@ impl Service {
             "last_seq": stats.last_seq,
             "delivered": stats.delivered,
             "dropped": stats.dropped,
-            "not_recorded": stats.not_recorded,
+            "unwritten": stats.unwritten,
+            "not_recorded": stats.not_recorded.values().sum::<u64>(),
+            "not_recorded_by_kind": stats.not_recorded,
+            "fault": stats.fault,
         });
         let Chain { first, last, head, .. } = stats.audit;
         (outbox, json!({ "first": first, "last": last, "head": head }))
@@ -400,7 +411,15 @@ impl Service {
                 let work = move || (recognizer.answer(job, &mut stages), stages);
                 let (result, stages) = self.workers.run(expires, work).await?;
                 *times = stages;
-                Ok(result)
+                match result {
+                    Ok(Outcome::Answered(reply)) => Ok(Ok(reply)),
+                    Ok(Outcome::ToStore(to_store)) => {
+                        let (recognizer, stages) = (Arc::clone(&self.recognizer), times.clone());
+                        let work = move || recognizer.stored(*to_store, &stages);
+                        self.writers.run(expires, work).await
+                    }
+                    Err(failure) => Ok(Err(failure)),
+                }
             }
             Valid::Poses(request) => match request.done(taker, by, times).await {
                 Ok(reply) => Ok(Ok(reply)),
@@ -418,11 +437,11 @@ impl Service {
             Valid::SubjectUpdate { id, change } => {
                 let work =
                     move || subjects::update(&recognizer.gallery, &trail, &by.sender, &id, change);
-                self.turn(local, expires, work).await
+                self.turn_to_write(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
                 let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
-                self.turn(local, expires, work).await
+                self.turn_to_write(local, expires, work).await
             }
             Valid::Unlock { reason } => {
                 let door = match self.unlockable(local) {
@@ -430,10 +449,7 @@ impl Service {
                     Err(failure) => return Ok(Err(failure)),
                 };
                 // Not behind a queue of pictures: somebody waits at the door.
-                let work = move || match expired(expires) {
-                    true => Err(NotDone::Expired),
-                    false => Ok(door::unlock(&*door, &trail, &by.sender, &reason)),
-                };
+                let work = move || door::unlock(&*door, &trail, &by.sender, &reason, expires);
                 self.turn(true, expires, work).await?
             }
             Valid::Stats => {
@@ -481,10 +497,23 @@ impl Service {
         expires: Option<Instant>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotDone> {
-        if !local {
-            return self.workers.run(expires, work).await;
+        match local {
+            true => at_once(work).await,
+            false => self.workers.run(expires, work).await,
         }
-        tokio::task::spawn_blocking(work).await.map_err(|_| NotDone::Panicked)
+    }
+
+    /// The same for work that waits for the disk.
+    async fn turn_to_write<T: Send + 'static>(
+        &self,
+        local: bool,
+        expires: Option<Instant>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        match local {
+            true => at_once(work).await,
+            false => self.writers.run(expires, work).await,
+        }
     }
 
     fn stats(&self, gallery: &gallery::Stats) -> Reply {
@@ -505,6 +534,13 @@ impl Service {
         reply.insert("median_ms", self.statistics.medians());
         reply
     }
+}
+
+/// Does `work` on a blocking thread.
+async fn at_once<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotDone> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| NotDone::Panicked)
 }
 
 /// The operation that a request names, if its caller has it.

@@ -17,7 +17,7 @@ use super::trail::Trail;
 use super::valid::{Checks, Task};
 use crate::camera::Frame;
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
-use crate::gallery::{Candidate, EnrolMode, Enrolled, Enrolment, Gallery, GalleryError};
+use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
@@ -97,10 +97,29 @@ struct Done {
     failed: Failed,
     fields: Map<String, Value>,
     cosine: Option<f32>,
-    /// Who has a template more, and how.
-    enrolled: Option<(String, EnrolMode, Enrolled)>,
+    /// Who is to be stored.
+    enrolment: Option<Enrolment>,
     /// Who else is enrolled with the face.
     duplicate: Option<Duplicate>,
+}
+
+/// What a job comes to.
+pub(super) enum Outcome {
+    /// Its answer.
+    Answered(Reply),
+    /// An enrolment whose answer is complete once it is stored. No thread that computes waits for a
+    /// disk.
+    ToStore(Box<ToStore>),
+}
+
+/// An enrolment, and what there is of its answer.
+pub(super) struct ToStore {
+    enrolment: Enrolment,
+    by: Author,
+    liveness: Option<f64>,
+    duplicate: Option<Duplicate>,
+    reply: Reply,
+    meta: Map<String, Value>,
 }
 
 /// An image on its way to a sight.
@@ -110,8 +129,8 @@ enum Opened {
 }
 
 impl Recognizer {
-    /// Does the job.
-    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Reply, Failure> {
+    /// Does the job, but for what needs a disk.
+    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Failure> {
         let mut opened = Vec::with_capacity(job.images.len());
         for image in job.images {
             opened.push(match image {
@@ -144,11 +163,6 @@ impl Recognizer {
             Done { failed, ..Done::default() }
         };
 
-        if let Some((subject_id, mode, enrolled)) = &done.enrolled {
-            let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
-            let (by, timings) = (&job.by.sender, times.milliseconds());
-            self.trail.enrolled(by, subject_id, *mode, enrolled, liveness, timings);
-        }
         let mut reply = Reply::checked(job.operation, done.failed);
         judged.blocks(&mut reply);
         let turn = probe.turn();
@@ -158,8 +172,25 @@ impl Recognizer {
         reply.insert("face_landmark", turn.face_landmark(&probe.face));
         reply.extend(done.fields);
         let scores = scores(&probe.face, &judged, done.cosine);
-        let mut meta = self.meta(&job.checks, &probe, judged.quality, scores, times);
-        Duplicate::told(done.duplicate, &job.by, &mut meta);
+        let meta = self.meta(&job.checks, &probe, judged.quality, scores);
+        let Some(enrolment) = done.enrolment else {
+            reply.insert("meta", timed(meta, times));
+            return Ok(Outcome::Answered(reply));
+        };
+        let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
+        let (by, duplicate) = (job.by, done.duplicate);
+        Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by, liveness, duplicate, reply, meta })))
+    }
+
+    /// Stores an enrolment and leaves it on record; waits for the disk.
+    pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Failure> {
+        let ToStore { enrolment, by, liveness, duplicate, mut reply, meta } = to_store;
+        let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
+        let enrolled = self.gallery.enroll(enrolment).map_err(not_enrolled)?;
+        let timings = times.milliseconds();
+        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, liveness, timings);
+        let mut meta = timed(meta, times);
+        Duplicate::told(duplicate, &by, &mut meta);
         reply.insert("meta", meta);
         Ok(reply)
     }
@@ -295,21 +326,17 @@ impl Recognizer {
             false => None,
         };
         let duplicate = self.duplicate(std::slice::from_ref(&embedding), &subject_id);
-        let enrolled = self
-            .gallery
-            .enroll(Enrolment {
-                subject_id: subject_id.clone(),
-                mode,
-                embedding,
-                image,
-                allow_grouped: admin,
-                max_templates: self.settings.max_templates,
-                time: unix_time(),
-            })
-            .map_err(not_enrolled)?;
         let mut done = Done { duplicate, ..Done::default() };
         done.fields.insert("subject_id".into(), subject_id.as_str().into());
-        done.enrolled = Some((subject_id, mode, enrolled));
+        done.enrolment = Some(Enrolment {
+            subject_id,
+            mode,
+            embedding,
+            image,
+            allow_grouped: admin,
+            max_templates: self.settings.max_templates,
+            time: unix_time(),
+        });
         Ok(done)
     }
 
@@ -348,7 +375,6 @@ impl Recognizer {
         probe: &Sight,
         quality: Option<Quality>,
         scores: Value,
-        times: &Times,
     ) -> Map<String, Value> {
         let (picture, nface) = (probe.upright(), probe.faces.faces.len());
         let seen = Seen { picture, nface, face: &probe.face, quality };
@@ -357,10 +383,14 @@ impl Recognizer {
         meta.insert("model_id".into(), self.analyzer.model_id().into());
         meta.insert("scores".into(), scores);
         meta.insert("advice".into(), advice(checks, &seen).into());
-        // Last, so that the total leaves nothing out; second in the contract's order.
-        meta.shift_insert(2, "timings_ms".into(), times.block());
         meta
     }
+}
+
+/// With the timings: last, so that the total leaves nothing out; second in the contract's order.
+fn timed(mut meta: Map<String, Value>, times: &Times) -> Map<String, Value> {
+    meta.shift_insert(2, "timings_ms".into(), times.block());
+    meta
 }
 
 /// What the gallery's refusal means to the sender.

@@ -1,12 +1,13 @@
 //! What of a request stays on record: an enrolment as an event, administration as a line of the audit
-//! log. Written after the thing is done and before it is answered.
+//! log. Written after the thing is done and before it is answered; an unlock before it is done.
 //!
-//! What the disk does not take is logged and counted; the answer stays what it was, for the thing is
-//! done.
+//! What the disk does not take at once is logged, waits for it, and is counted if it finds no room
+//! there; the answer stays what it was, for the thing is done.
 
 use super::request::Sender;
 use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
-use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError};
+use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError, Ticket};
+use crate::time::unix_time;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -16,6 +17,12 @@ pub(super) struct Trail {
     outbox: Arc<Outbox>,
     /// Counts changes of the gallery.
     gallery_changes: watch::Sender<u64>,
+}
+
+/// An unlock that is being recorded.
+pub(super) struct Asked {
+    pub line: Entry,
+    pub ticket: Ticket,
 }
 
 impl Trail {
@@ -97,10 +104,21 @@ impl Trail {
         self.told(self.outbox.audit(entry.with("model_id", model_id)));
     }
 
-    /// Somebody asked for the strike from afar; `hindrance` says why it did not move, if it did not.
-    pub fn unlocked(&self, by: &Sender, reason: &str, hindrance: Option<&str>) {
-        let entry = Entry::new("unlock", by.to_string()).with("reason", reason);
-        self.told(self.outbox.audit(entry.with("outcome", hindrance.unwrap_or("unlocked"))));
+    /// Somebody asks for the strike from afar: what is written before it moves.
+    pub fn unlock_asked(&self, by: &Sender, reason: &str) -> Asked {
+        let line = Entry::new("unlock", by.to_string())
+            .with("id", uuid::Uuid::new_v4().to_string())
+            .with("reason", reason);
+        let ticket = self.outbox.note(line.clone().with("outcome", "requested"));
+        Asked { line, ticket }
+    }
+
+    /// What came of it, in a line of its own with the same `id`. Waits for no disk: if this one stays
+    /// out, the line before does not say that anybody passed.
+    pub fn unlock_answered(&self, asked: Entry, outcome: &str) {
+        let time = unix_time();
+        let line = Entry { time, ..asked.with("outcome", outcome) };
+        drop(self.outbox.note(line));
     }
 
     /// An application was made or revoked, or its key changed.
@@ -119,7 +137,7 @@ impl Trail {
 
     fn told(&self, outcome: Result<(), OutboxError>) {
         if let Err(error) = outcome {
-            tracing::error!(%error, "done, but not recorded");
+            tracing::error!(%error, "done, but not recorded yet");
         }
     }
 }

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Longest `subject_id` and group, in characters.
 const MAX_ID: usize = 128;
+/// Longest `reason` of an unlock, in characters.
+const MAX_REASON: usize = 500;
 /// What an id is, for a message.
 pub(super) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ - : @";
 
@@ -157,7 +159,14 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         }
         Operation::Unlock => {
             let needed = || Failure::field("reason", "`reason` must say why, for the log");
-            Ok(Valid::Unlock { reason: payload.filled("reason").ok_or_else(needed)? })
+            let reason = payload.filled("reason").ok_or_else(needed)?;
+            let characters = reason.chars().count();
+            if characters > MAX_REASON {
+                let why =
+                    format!("`reason` must be at most {MAX_REASON} characters, not {characters}");
+                return Err(Failure::field("reason", why));
+            }
+            Ok(Valid::Unlock { reason })
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),

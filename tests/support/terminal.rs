@@ -49,6 +49,13 @@ impl Terminal {
         self.run_command(command);
     }
 
+    /// The same with these variables in its environment.
+    pub fn run_with(&mut self, environment: &[(&str, &str)]) {
+        let mut command = self.command();
+        command.envs(environment.iter().copied());
+        self.run_command(command);
+    }
+
     /// The same under a limit: no file of the daemon grows beyond `bytes` (rounded up to the next
     /// 512), and writing more is an error.
     pub fn run_with_files_up_to(&mut self, bytes: u64) {
@@ -107,6 +114,11 @@ impl Terminal {
         let mut child = self.daemon.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// The process id of the daemon.
+    pub fn id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
     }
 
     /// Port of the embedded broker.
