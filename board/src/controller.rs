@@ -209,15 +209,10 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         self.released.is_some()
     }
 
-    /// Whether the button or the fire input releases the strike, or will.
-    pub fn lets_people_out(&self) -> bool {
-        self.fire || self.exit_until.is_some()
-    }
-
     /// How it is.
-    pub fn status(&mut self) -> Status {
+    pub fn status(&self) -> Status {
         Status {
-            released: self.strike.is_released().unwrap_or(self.released.is_some()),
+            released: self.released.map(|(by, _)| by),
             open: self.inputs.contact.as_ref().and_then(Contact::is_open),
             fire: self.inputs.fire.as_ref().map(|_| self.fire),
             failing: self.failing,

@@ -221,6 +221,8 @@ pub struct Door<Output: OutputPin, Input> {
     is_up: bool,
     /// Why people can pass, if they can, as the controller says.
     released: Option<Cause>,
+    /// What it said last of itself.
+    status: Option<controller::Status>,
     forced: bool,
     held: bool,
     refused_until: Duration,
@@ -237,6 +239,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
             pending: Vec::new(),
             is_up: false,
             released: None,
+            status: None,
             forced: false,
             held: false,
             refused_until: Duration::ZERO,
@@ -281,9 +284,14 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         self.released
     }
 
-    /// Whether the controller is connected.
-    pub fn is_up(&self) -> bool {
-        self.is_up
+    /// What the controller said last of itself; `None` while it is not connected.
+    pub fn status(&self) -> Option<controller::Status> {
+        self.status.filter(|_| self.is_up)
+    }
+
+    /// The parts that fail.
+    pub fn failing(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| self.failing[*part as usize])
     }
 
     fn event(&mut self, event: Event) {
@@ -332,9 +340,8 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                 self.fails(Part::Controller, Some(&|| why.clone()));
             }
             Report::Status(status) => {
-                if !status.released {
-                    self.released = None;
-                }
+                self.released = status.released;
+                self.status = Some(status);
                 for part in [Part::Strike, Part::Exit, Part::Fire, Part::Contact] {
                     self.failing[part as usize] = status.failing[part as usize];
                 }

@@ -120,14 +120,6 @@ impl<Pin: StatefulOutputPin> Strike<Pin> {
         let read = PinState::from(self.pin.is_set_high().map_err(LineError::Pin)?);
         if read == driven { Ok(()) } else { Err(LineError::ReadBack { driven, read }) }
     }
-
-    /// Whether the line lets people pass, as it reads.
-    ///
-    /// # Errors
-    /// The pin's.
-    pub fn is_released(&mut self) -> Result<bool, Pin::Error> {
-        Ok(PinState::from(self.pin.is_set_high()?) == self.lock.level(true))
-    }
 }
 
 impl<Pin: StatefulOutputPin> Drop for Strike<Pin> {
@@ -156,13 +148,11 @@ mod tests {
             let mut pin = Mock::new(&[
                 Transaction::set(level),
                 Transaction::get_state(level),
-                Transaction::get_state(level),
                 // Dropped: no current, whichever lock it is.
                 Transaction::set(State::Low),
             ]);
             let mut strike = Strike::new(pin.clone(), lock);
             strike.set(released).unwrap();
-            assert_eq!(strike.is_released(), Ok(released));
             drop(strike);
             pin.done();
         }

@@ -208,8 +208,17 @@ keys! {
         board: String = String::new();
         /// fail_secure: locked without power. fail_safe: open without power.
         lock: String = "fail_secure".to_owned();
-        /// Milliseconds for which the strike is engaged, 100 to 30000.
+        /// Socket of the lock controller (doorward-lockd) that systemd or something else keeps running.
+        /// Empty: the daemon starts one that outlives it, with the socket lockd.sock in the data folder.
+        controller: PathBuf = PathBuf::new();
+        /// Milliseconds for which people can pass, 100 to 30000.
         pulse_ms: u32 = 3000;
+        /// The strike's coil is rated for current without end. false: it never has any for more than
+        /// 30 s, and rests for 5 s after that.
+        strike_continuous: bool = false;
+        /// The board's line `fire` is wired to the fire alarm's contact: while that is open, people can
+        /// pass.
+        fire: bool = false;
         /// Seconds after which an open door is an alarm.
         held_open_s: u32 = 30;
         /// A mantrap: the board's line `interlock` reads the contact of another door. While that is open

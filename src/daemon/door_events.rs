@@ -5,10 +5,11 @@
 
 use super::door::NotUnlocked;
 use crate::outbox::{Event as OutboxEvent, Kind, MOST_UNWRITTEN, Slot};
-use doorward_board::door::By;
+use doorward_board::controller::Cause;
 use doorward_board::{ContactEvent, Event, TamperEvent};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::error;
 
 /// Events kept while no outbox is open: one fewer than it has room for, so that it can also be told
@@ -29,9 +30,10 @@ struct Places {
 }
 
 impl DoorEvents {
-    /// Adds what happened at the door just now. Waits for nothing.
-    pub fn add(&self, event: Event) {
-        self.record(as_recorded(event));
+    /// Adds what happened at the door at a time. Waits for nothing.
+    pub fn add(&self, event: Event, at: SystemTime) {
+        let time = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.record(OutboxEvent { time, ..as_recorded(event) });
     }
 
     /// Adds any other event. Waits for nothing.
@@ -77,10 +79,13 @@ impl Places {
 
 /// What happened at the door, as the record has it.
 fn as_recorded(event: Event) -> OutboxEvent {
-    let by = |by: &By| match by {
-        By::Face => "face",
-        By::Remote => "remote",
-        By::Exit => "exit",
+    let by = |by: &Cause| match by {
+        Cause::Face => "face",
+        Cause::Remote => "remote",
+        Cause::Hours => "hours",
+        Cause::Exit => "exit",
+        Cause::Fire => "fire",
+        Cause::Unreadable => "fault",
     };
     let (kind, outcome, reason) = match &event {
         Event::Unlocked { by: who } => (Kind::Door, "unlocked", by(who).to_owned()),
@@ -97,14 +102,23 @@ fn as_recorded(event: Event) -> OutboxEvent {
         Event::Contact(ContactEvent::HeldOpen) => {
             (Kind::Door, "held_open", "open for longer than door.held_open_s".into())
         }
+        Event::Fire(true) => (Kind::Door, "fire", "the fire input is active".into()),
+        Event::Fire(false) => (Kind::Door, "fire_over", String::new()),
+        Event::Missed(count) => (
+            Kind::Door,
+            "not_recorded",
+            format!("{count} door events found no room while the daemon did not run"),
+        ),
         Event::Tamper(TamperEvent::Raised) => {
             (Kind::Tamper, "raised", "the housing is open".into())
         }
         Event::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
         Event::Interlock(seen) => (Kind::Door, "interlock", format!("{seen:?}")),
         Event::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
-        Event::Fault { part, error } => (Kind::Door, "fault", format!("{part:?}: {error}")),
-        Event::Recovered { part } => (Kind::Door, "recovered", format!("{part:?}")),
+        Event::Fault { part, error } => {
+            (Kind::Door, "fault", format!("{}: {error}", part.name()))
+        }
+        Event::Recovered { part } => (Kind::Door, "recovered", part.name().to_owned()),
     };
     OutboxEvent::new(kind, outcome, reason)
 }
@@ -120,15 +134,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = || Outbox::open(&folder.path().join("events"), Settings::default()).unwrap();
         let events = DoorEvents::default();
-        events.add(Event::ExitPressed);
+        events.add(Event::ExitPressed, SystemTime::now());
         let pressed = events.places().kept[0].time;
         std::thread::sleep(std::time::Duration::from_millis(50));
         let outbox = open();
         events.go_to(outbox.slot());
-        events.add(Event::Relocked);
+        events.add(Event::Relocked, SystemTime::now());
         drop(outbox);
         for _ in 0..MOST + 3 {
-            events.add(Event::ExitPressed);
+            events.add(Event::ExitPressed, SystemTime::now());
         }
         let outbox = open();
         events.go_to(outbox.slot());

@@ -3,7 +3,7 @@
 //!
 //! | worker | ends when |
 //! |---|---|
-//! | door | last: it needs nothing of the others, and lets people out while they are dead; then what it did last is recorded |
+//! | door | last: it needs nothing of the others; then what it did last is recorded |
 //! | vision threads, behind the service's queue | the service is dropped |
 //! | camera, judgement | before the service |
 //! | scrub of the gallery's file, from time to time | with the service |
@@ -18,7 +18,9 @@ mod clock;
 mod control;
 mod door;
 mod door_events;
+mod door_state;
 mod local;
+mod lock_controller;
 mod record;
 mod scrub;
 mod serving;
@@ -41,7 +43,6 @@ use crate::picture::allow::AllowList;
 use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
 use door::DoorWorker;
 use door_events::DoorEvents;
-use doorward_board::linux::HoldStrikeError;
 use serving::{Lasting, Serving};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -139,9 +140,6 @@ pub enum DaemonError {
     /// The door.
     #[error(transparent)]
     Door(#[from] DoorError),
-    /// The strike's line, in the process that holds it.
-    #[error(transparent)]
-    HoldStrike(#[from] HoldStrikeError),
     /// The events.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -252,12 +250,6 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// The whole life of the process that holds the strike's line: see [`doorward_board::deadman`].
-pub fn hold_strike(profile: &str, lock: &str) -> Result<(), DaemonError> {
-    let profile = settings::profile(profile)?;
-    Ok(doorward_board::linux::hold_strike(&profile, settings::lock(lock)?)?)
-}
-
 impl Handler for Arc<Service> {
     fn sender(&self, request: &Request) -> Result<Sender, Answer> {
         Service::sender(self, request)
@@ -346,7 +338,7 @@ pub async fn run(
                 if door.worker.is_none() {
                     return Err(error);
                 }
-                // People can leave, which is what systemd must not end.
+                // The door's thread works: what the way out does is told and shown.
                 watchdog::ready();
                 error!("{error}; until this works only the way out does");
                 tokio::select! {

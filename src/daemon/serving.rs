@@ -14,7 +14,7 @@ use crate::gallery::Gallery;
 use crate::mqtt::{Delivery, Embedded, Exposure, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::Door;
-use doorward_board::door::By;
+use doorward_board::controller::Cause;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ struct HouseDoor(DoorHandle);
 
 impl Door for HouseDoor {
     fn unlock(&self) -> Result<(), String> {
-        self.0.unlock(By::Remote).map_err(|why| why.to_string())
+        self.0.unlock(Cause::Remote).map_err(|why| why.to_string())
     }
 
     fn state(&self) -> Value {

@@ -12,7 +12,7 @@ use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
 use crate::outbox::{Event, Kind};
-use doorward_board::door::By;
+use doorward_board::controller::Cause;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -185,7 +185,7 @@ impl Parts {
     }
 
     fn open(&self, door: &DoorHandle, decision: &Decision) -> Result<(), NotUnlocked> {
-        let opened = door.unlock(By::Face);
+        let opened = door.unlock(Cause::Face);
         if opened.is_ok()
             && let Some(card) = &decision.card
             && let Err(error) = door.send_card(card)

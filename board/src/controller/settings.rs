@@ -74,7 +74,7 @@ pub enum SettingsError {
 }
 
 /// The keys of `[door]` that a controller needs, with the daemon's defaults.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Keys {
     /// A shipped profile's name or a profile's file.

@@ -64,8 +64,8 @@ pub enum Outcome {
 /// How the controller is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether the strike's line lets people pass.
-    pub released: bool,
+    /// Why people can pass, if they can.
+    pub released: Option<Cause>,
     /// Whether the leaf is open; `None` without a contact, or before it has settled.
     pub open: Option<bool>,
     /// Whether the fire input is active; `None` without one.
@@ -149,7 +149,8 @@ impl Message {
             Self::Busy => frame.kind = 17,
             Self::Status(Status { released, open, fire, failing }) => {
                 frame.kind = 18;
-                frame.small = [u8::from(released), perhaps(open), perhaps(fire)];
+                let released = released.map_or(0, |by| code(&CAUSES, by));
+                frame.small = [released, perhaps(open), perhaps(fire)];
                 let bits = failing.iter().enumerate();
                 frame.values[0] = bits.map(|(part, &fails)| u64::from(fails) << part).sum();
             }
@@ -205,7 +206,7 @@ impl Message {
             }
             17 => Self::Busy,
             18 => Self::Status(Status {
-                released: first == 1,
+                released: (first != 0).then(|| decode(&CAUSES, first)).transpose()?,
                 open: (second != 0).then_some(second == 2),
                 fire: (third != 0).then_some(third == 2),
                 failing: core::array::from_fn(|part| frame.values[0] >> part & 1 == 1),
@@ -339,7 +340,12 @@ mod tests {
             Message::Busy,
             Message::Welcome(Welcome { fingerprint: u64::MAX, supervised: true }),
             Message::Status(Status::default()),
-            Message::Status(Status { released: true, open: Some(false), fire: Some(true), failing }),
+            Message::Status(Status {
+                released: Some(Cause::Fire),
+                open: Some(false),
+                fire: Some(true),
+                failing,
+            }),
         ];
         for by in CAUSES {
             let release = Command::Release { by, pulse, not_after: at };
