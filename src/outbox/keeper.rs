@@ -7,6 +7,7 @@
 //! Locks, always taken in this order: `writer`, which orders the commits; `file`, exclusively only to
 //! close and reopen it; `state`, which is never held while the disk is written.
 
+use super::chain::Chain;
 use super::error::OutboxError;
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
 use super::{REST, Settings};
@@ -94,6 +95,30 @@ impl Shared {
             work: Condvar::new(),
             last_seq: watch::Sender::new(head.last_seq),
         })
+    }
+
+    /// The same with a file that cannot be opened at present: the keeper tries again and again.
+    pub fn without_file(path: &Path, settings: Settings) -> Self {
+        let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
+        let state = State {
+            head,
+            waiting: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            too_large: 0,
+            delivered: 0,
+            not_recorded: 0,
+            untidy: true,
+            stopping: false,
+        };
+        Self {
+            path: path.to_owned(),
+            settings,
+            writer: Mutex::new(Writer { rests_until: Some(Instant::now() + REST) }),
+            file: RwLock::new(None),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            last_seq: watch::Sender::new(0),
+        }
     }
 
     /// Whoever panicked while holding one of these has not left it half changed.

@@ -105,7 +105,17 @@ pub struct Outbox {
 impl Outbox {
     /// Opens the file, or makes it in a folder that exists, and starts the thread that tidies it.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        let shared = Arc::new(Shared::open(path, settings)?);
+        Self::start(path, Shared::open(path, settings)?)
+    }
+
+    /// The same with a file that cannot be opened at present: nothing is recorded until it can be,
+    /// which is tried again and again.
+    pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
+        Self::start(path, Shared::without_file(path, settings))
+    }
+
+    fn start(path: &Path, shared: Shared) -> Result<Self, OutboxError> {
+        let shared = Arc::new(shared);
         let keeper = {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("outbox".into());

@@ -109,6 +109,18 @@ impl Terminal {
         child.wait().unwrap();
     }
 
+    /// Number of the daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    /// Starts the daemon by another command that runs this program and arguments, which follow it.
+    pub fn run_by(&mut self, mut command: Command) {
+        let daemon = self.command();
+        command.arg(daemon.get_program()).args(daemon.get_args());
+        self.run_command(command);
+    }
+
     /// Port of the embedded broker.
     pub fn port(&self) -> u16 {
         self.port
