@@ -30,14 +30,14 @@ pub(crate) const MODE: u32 = 0o600;
 pub(crate) enum Handle {
     /// It is read and written.
     Open(Database),
-    /// It is read, and the system lets nobody write it.
+    /// It is read, and the system does not let it be written.
     ReadOnly {
         /// What redb writes of it stays in memory.
         database: Database,
         /// What the system said.
         why: String,
-        /// When to look whether it can be written; never where there is no file to be written.
-        again: Option<Instant>,
+        /// When to look whether it can be written.
+        again: Instant,
     },
     /// It is closed.
     Failed {
@@ -52,6 +52,11 @@ impl Handle {
     /// Closed from the start.
     pub fn failed(why: String) -> Self {
         Handle::Failed { why, again: Instant::now() + REST }
+    }
+
+    /// Read, and not to be written at present.
+    pub fn read_only(database: Database, why: String) -> Self {
+        Handle::ReadOnly { database, why, again: Instant::now() + REST }
     }
 
     /// The database to be read, or why there is none.
@@ -75,9 +80,9 @@ impl Handle {
         *self = Self::failed(why);
     }
 
-    /// Ends the rest of a file that is closed.
+    /// Ends the rest of a file that is not written.
     pub fn wake(&mut self) {
-        if let Handle::Failed { again, .. } = self {
+        if let Handle::ReadOnly { again, .. } | Handle::Failed { again, .. } = self {
             *again = Instant::now();
         }
     }
@@ -87,7 +92,7 @@ impl Handle {
         match self {
             Handle::Open(_) => false,
             Handle::ReadOnly { again, .. } => {
-                again.is_some_and(|again| Instant::now() >= again) && not_writable(path).is_none()
+                Instant::now() >= *again && not_writable(path).is_none()
             }
             Handle::Failed { again, .. } => Instant::now() >= *again,
         }
@@ -109,10 +114,7 @@ impl Opening {
     pub fn handle(self, path: &Path) -> Result<Handle, redb::Error> {
         match not_writable(path) {
             None => Ok(Handle::Open(self.existing(path)?)),
-            Some(why) => {
-                let (database, why) = (self.unwritten(path)?, why.to_string());
-                Ok(Handle::ReadOnly { database, why, again: Some(Instant::now() + REST) })
-            }
+            Some(why) => Ok(Handle::read_only(self.unwritten(path)?, why.to_string())),
         }
     }
 
@@ -192,7 +194,7 @@ fn not_writable(path: &Path) -> Option<io::Error> {
     is_read_only(&error).then_some(error)
 }
 
-/// Whether the system lets nobody write there.
+/// Whether the system does not let anything be written there.
 pub(crate) fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }

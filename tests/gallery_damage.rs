@@ -1,5 +1,5 @@
 //! Files that are not, or no longer, a gallery. One of which nothing can be believed is refused with an
-//! error that says so, and is left for whoever may repair it; of any other the sound part is used. None
+//! error that says so, and is left for repair; of any other the sound part is used. None
 //! may panic, and none may open as something it never was. redb reports a wrong magic number as an I/O
 //! error, and older releases panicked on damaged pages (cberner/redb#1303, #1333).
 

@@ -10,8 +10,10 @@
 mod gallery_people;
 
 use doorward::face::Embedding;
-use doorward::gallery::{Gallery, SubjectChange};
+use doorward::gallery::{Enrolment, Gallery, SubjectChange};
 use gallery_people::{Random, enrolment, open};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -145,6 +147,43 @@ fn part_deletion_denies() {
 fn a_deletion_or_a_disabling_that_cannot_be_written_denies_at_once_and_is_written_later() {
     let folder = tempfile::tempdir().unwrap();
     run_part("part_deletion_denies", &folder.path().join("gallery.redb"));
+}
+
+#[test]
+fn part_damaged_meanwhile() {
+    let Some(path) = gallery_of_part() else { return };
+    let mut random = Random(4);
+    let gallery = open(&path).unwrap();
+    let anna = enrol(&gallery, &mut random, "anna");
+    let image = random.bytes(9000);
+    let bert = random.embedding();
+    let with_image = Enrolment { image: Some(image.clone()), ..enrolment("bert", bert.clone()) };
+    gallery.enroll(with_image).unwrap();
+    // A sector of the crop goes bad, and the disk refuses for a while.
+    let bytes = std::fs::read(&path).unwrap();
+    let places = bytes.windows(16).enumerate().filter(|(_, window)| *window == &image[500..516]);
+    for (at, _) in places {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0; 16], at as u64).unwrap();
+    }
+    disk_fails(true);
+    gallery.delete("anna").unwrap_err();
+    disk_fails(false);
+    until("the deletion is not written", || {
+        gallery.tend();
+        gallery.health().not_on_disk == 0
+    });
+    assert_eq!(gallery.health().left_out.map(|left_out| left_out.images), Some(1));
+    assert!(finds(&gallery, "bert", &bert));
+    drop(gallery);
+    let gallery = open(&path).unwrap();
+    assert!(!finds(&gallery, "anna", &anna) && finds(&gallery, "bert", &bert));
+}
+
+#[test]
+fn a_file_that_is_damaged_when_it_is_opened_again_is_made_good_and_the_deletion_written() {
+    let folder = tempfile::tempdir().unwrap();
+    run_part("part_damaged_meanwhile", &folder.path().join("gallery.redb"));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// How soon a file that works again is found to.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 
-/// A scrub writes the whole file anew, so an SD card gets at most four a hour, and none while nobody
-/// is deleted; as many copies, which hold no images, and none while nothing changes.
+/// A scrub writes the whole file, so an SD card gets at most four a hour, and none while no subject is
+/// deleted; as many copies, which hold no images, and none while nothing changes.
 const EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Scrubs and copies for as long as it is polled.

@@ -3,9 +3,9 @@
 //! Every record of it stands in the file, byte for byte: it is removed from disk, and the removal
 //! synced, *before* any change of a record, of a deletion above all, is committed, and made again within
 //! a quarter of an hour. Only new subjects leave it as it is. So a copy that is there contradicts
-//! nothing that was taken from anybody since, and a gallery filled from it brings back nobody who was
-//! deleted. It belongs to one file, known by its inode: of another one that was put in its place it
-//! gives nothing.
+//! nothing that was taken from anybody since, and a gallery filled from it brings back no subject that
+//! was deleted. It belongs to one file, known by its inode and its birth: of another one that was put in its
+//! place it gives nothing.
 
 use super::error::GalleryError;
 use super::file::{OPENING, copy_table, erase};
@@ -17,9 +17,20 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// In the copy's meta: the inode of the file that it is of.
 const META_INODE: &str = "inode";
+/// And when that was made, in microseconds; 0 where the file system does not know.
+const META_BORN: &str = "born";
+
+/// Tells a file from one that took its place, also if that got its inode.
+fn identity(path: &Path) -> io::Result<[(&'static str, u64); 2]> {
+    let metadata = fs::metadata(path)?;
+    let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    let born = born.map_or(0, |born| born.as_micros() as u64);
+    Ok([(META_INODE, metadata.ino()), (META_BORN, born)])
+}
 
 /// What stands in a copy, as bytes of keys and values.
 pub(super) struct Copy {
@@ -29,9 +40,8 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Reads the copy of a file with this inode, verified; none when there is none that can be
-    /// believed.
-    pub fn read(path: &Path, inode: u64) -> Option<Self> {
+    /// Reads the copy of a file, verified; none when there is none that can be believed.
+    pub fn read(path: &Path) -> Option<Self> {
         let copy = name(path);
         if !copy.exists() {
             return None;
@@ -40,12 +50,11 @@ impl Copy {
             let database = OPENING.unwritten(&copy)?;
             let read = database.begin_read()?;
             let meta = read.open_table(tables::META)?;
-            let (schema, of) = (
-                tables::read_meta(&meta, tables::META_SCHEMA)?,
-                tables::read_meta(&meta, META_INODE)?,
-            );
-            if schema != SCHEMA || of != inode {
-                return Err(GalleryError::Damaged("it is of another file".to_owned()));
+            let of = identity(path).map_err(GalleryError::Copy)?;
+            for (name, value) in of.into_iter().chain([(tables::META_SCHEMA, SCHEMA)]) {
+                if tables::read_meta(&meta, name)? != value {
+                    return Err(GalleryError::Damaged(format!("it is of another file: {name}")));
+                }
             }
             let mut found = Self {
                 subjects: BTreeMap::new(),
@@ -105,7 +114,7 @@ impl Copy {
 /// Makes the copy. Nothing may write the file meanwhile.
 pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError> {
     let (copy, io) = (name(path), |error| GalleryError::Copy(error));
-    let inode = fs::metadata(path).map_err(io)?.ino();
+    let identity = identity(path).map_err(io)?;
     erase(&beside(&copy, "new")).map_err(io)?;
     let made = OPENING.make_beside(&copy, |_| Ok(()))?;
     let read = database.begin_read()?;
@@ -113,7 +122,9 @@ pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError>
     copy_table(&read, &write, tables::META)?;
     copy_table(&read, &write, tables::SUBJECTS)?;
     copy_table(&read, &write, tables::TEMPLATES)?;
-    write.open_table(tables::META)?.insert(META_INODE, inode)?;
+    for (name, value) in identity {
+        write.open_table(tables::META)?.insert(name, value)?;
+    }
     write.commit()?;
     drop(made);
     put_in_place(&copy).and_then(|()| sync_folder(&copy)).map_err(io)
@@ -122,10 +133,13 @@ pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError>
 /// Removes the copy, its bytes too; on disk when this returns.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let copy = name(path);
-    if !fs::exists(&copy)? {
+    // One that was not finished holds faces, too.
+    let unfinished = beside(&copy, "new");
+    if !fs::exists(&copy)? && !fs::exists(&unfinished)? {
         return Ok(());
     }
     erase(&copy)?;
+    erase(&unfinished)?;
     sync_folder(&copy)
 }
 

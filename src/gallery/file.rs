@@ -13,7 +13,7 @@
 
 use super::copy;
 use super::error::{GalleryError, OpenError};
-use super::rescue::{Rescued, is_rescuable, rescue};
+use super::rescue::{is_rescuable, rescue, rescue_in_memory};
 use super::tables::{self, SCHEMA};
 use crate::record_file::{
     Handle, MODE, Opening, begin_write, beside, guarded, is_damage, is_read_only, put_in_place,
@@ -56,29 +56,42 @@ impl GalleryFile {
         }
         let (handle, loaded) = if fs::exists(&path).map_err(io)? {
             match Self::again(&path, &load) {
-                Err(error) if is_rescuable(&error) => rescued(&path, error, &load)?,
+                Err(damage) if is_rescuable(&damage) => {
+                    let why = format!("what is sound of it cannot be written: {damage}");
+                    let (database, loaded) = rescued(&path, damage, rescue_in_memory, load)?;
+                    (Handle::read_only(database, why), loaded)
+                }
                 opened => opened?,
             }
         } else {
-            // A copy would be of another file: of one that was moved away to begin with nobody.
+            // A copy would be of another file: of one that was moved away to begin with none.
             copy::remove(&path).map_err(io)?;
             let database = checked(&path, || create(&path))?;
             put_in_place(&path).and_then(|()| sync_folder(&path)).map_err(io)?;
-            let loaded = read_whole(&path, &database, &load)?;
+            let loaded = read_whole(&path, &database, load)?;
             (Handle::Open(database), loaded)
         };
         Ok((Self { handle, path, _lock: lock }, loaded))
     }
 
-    /// Opens the file again; the lock was kept.
+    /// Opens a file that is there; the caller has the lock.
     pub fn again<T>(
         path: &Path,
         load: impl Fn(&Database) -> Result<T, GalleryError>,
     ) -> Result<(Handle, T), OpenError> {
-        let handle = checked(path, || Ok(OPENING.handle(path)?))?;
-        let database = checked(path, || handle.readable().map_err(closed))?;
-        let loaded = read_whole(path, database, load)?;
-        Ok((handle, loaded))
+        let open = || {
+            let handle = checked(path, || Ok(OPENING.handle(path)?))?;
+            let database = checked(path, || handle.readable().map_err(closed))?;
+            let loaded = read_whole(path, database, &load)?;
+            Ok((handle, loaded))
+        };
+        match open() {
+            Err(damage) if is_rescuable(&damage) => {
+                let (database, loaded) = rescued(path, damage, rescue, load)?;
+                Ok((Handle::Open(database), loaded))
+            }
+            opened => opened,
+        }
     }
 
     /// Size in bytes.
@@ -147,30 +160,21 @@ pub(super) fn closed(why: &str) -> GalleryError {
 fn rescued<T>(
     path: &Path,
     damage: OpenError,
+    rescue: impl FnOnce(&Path) -> Result<Option<Database>, GalleryError>,
     load: impl Fn(&Database) -> Result<T, GalleryError>,
-) -> Result<(Handle, T), OpenError> {
-    let Rescued { database, in_memory } = match guarded(|| rescue(path)) {
-        Ok(Ok(Some(rescued))) => rescued,
-        Ok(Ok(None)) => return Err(damage),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the damaged gallery cannot be read for what is sound");
-            return Err(damage);
+) -> Result<(Database, T), OpenError> {
+    let why = match guarded(|| rescue(path)) {
+        Ok(Ok(Some(database))) => {
+            tracing::error!(%damage, "what is sound of the gallery takes its place");
+            let loaded = read_whole(path, &database, load)?;
+            return Ok((database, loaded));
         }
-        Err(panic) => {
-            tracing::error!(panic, "the damaged gallery cannot be read for what is sound");
-            return Err(damage);
-        }
+        Ok(Ok(None)) => "nothing is".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
     };
-    tracing::error!(%damage, "what is sound of the gallery has taken its place");
-    let loaded = read_whole(path, &database, load)?;
-    let handle = match in_memory {
-        None => Handle::Open(database),
-        Some(why) => {
-            let why = format!("it is damaged, and what is sound of it cannot be written: {why}");
-            Handle::ReadOnly { database, why, again: None }
-        }
-    };
-    Ok((handle, loaded))
+    tracing::error!(why, "what is sound of the damaged gallery cannot take its place");
+    Err(damage)
 }
 
 /// Reads a file of the present schema.
@@ -286,7 +290,7 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
     let name = beside(path, "lock");
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&name);
     let lock = match lock {
-        // Where nobody writes, the lock that is there does, or the gallery itself.
+        // Where nothing is written, the lock that is there does, or the gallery itself.
         Err(error) if is_read_only(&error) => {
             File::open(&name).or_else(|_| File::open(path)).map_err(|_| error)
         }

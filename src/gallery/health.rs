@@ -1,6 +1,8 @@
-//! How things are with the gallery's file, for `health` and for whoever watches.
+//! How things are with the gallery's file, for `health` and for alarms.
 
+use crate::record_file::beside;
 use serde::Serialize;
+use std::path::Path;
 
 /// How things are with the gallery's file. Recognition goes on in all of these states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,6 +48,13 @@ pub enum FileState {
         /// What redb or the system said.
         why: String,
     },
+}
+
+impl LeftOut {
+    /// What is to be said of it: nothing once the damaged file was seen to.
+    pub(super) fn shown_beside(self, path: &Path) -> Option<Self> {
+        (self != Self::default() && beside(path, "damaged").exists()).then_some(self)
+    }
 }
 
 impl Health {

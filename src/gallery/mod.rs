@@ -51,7 +51,6 @@ pub use subject::{
 
 use crate::face::Embedding;
 use crate::nn::Level;
-use crate::record_file::beside;
 use file::{GalleryFile, ScrubbedCopy, closed};
 use index::{Index, is_unit};
 use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
@@ -84,8 +83,6 @@ pub struct Gallery {
     remnants: AtomicU64,
     /// Whether the last good copy is not of the file as it is.
     copy_due: AtomicBool,
-    /// What a damaged file lost.
-    left_out: Option<LeftOut>,
     health: watch::Sender<Health>,
 }
 
@@ -93,6 +90,16 @@ pub struct Gallery {
 struct Memory {
     index: Index,
     withheld: Withheld,
+    /// What a damaged file lost.
+    left_out: Option<LeftOut>,
+}
+
+/// An enrolment in the tables.
+struct Stored {
+    /// As it is then.
+    subject: SubjectRecord,
+    done: Enrolled,
+    made: Vec<(TemplateId, Embedding)>,
 }
 
 /// What an open reads from the file.
@@ -111,16 +118,15 @@ impl Gallery {
         let level = Level::detect()?;
         let load = |database: &redb::Database| loaded(database, &settings.model_id, level);
         let (file, Loaded { index, remnants, left_out }) = GalleryFile::open(path, load)?;
-        let is_seen_to = !beside(file.path(), "damaged").exists();
+        let left_out = left_out.shown_beside(file.path());
         let gallery = Self {
             settings,
             level,
             writer: Mutex::new(()),
             file: RwLock::new(file),
-            memory: RwLock::new(Memory { index, withheld: Withheld::default() }),
+            memory: RwLock::new(Memory { index, withheld: Withheld::default(), left_out }),
             remnants: AtomicU64::new(remnants),
             copy_due: AtomicBool::new(true),
-            left_out: (left_out != LeftOut::default() && !is_seen_to).then_some(left_out),
             health: watch::Sender::new(Health::default()),
         };
         if let Err(error) = gallery.look_at_copy() {
@@ -154,29 +160,29 @@ impl Gallery {
         let time_us = microseconds(enrolment.time)?;
 
         self.changed(|write| {
-            let (record, enrolled, made) = self.enrolled(write, &enrolment, poses, time_us)?;
+            let Stored { subject, done, made } = self.stored(write, &enrolment, poses, time_us)?;
             let then = move |index: &mut Index| {
                 if enrolment.mode == EnrolMode::Replace {
                     index.remove(id);
                 }
-                index.put(id, record, enrolled.templates);
+                index.put(id, subject, done.templates);
                 for (template, embedding) in &made {
                     index.insert(id, *template, embedding);
                 }
-                enrolled
+                done
             };
-            Ok(Change { alters: !enrolled.created, then })
+            Ok(Change { alters: !done.created, then })
         })
     }
 
-    /// An enrolment in the tables: what the subject is then, what was done, and the templates made.
-    fn enrolled(
+    /// An enrolment in the tables.
+    fn stored(
         &self,
         write: &WriteTransaction,
         enrolment: &Enrolment,
         poses: Vec<Pose>,
         time_us: i64,
-    ) -> Result<(SubjectRecord, Enrolled, Vec<(TemplateId, Embedding)>), GalleryError> {
+    ) -> Result<Stored, GalleryError> {
         let id = enrolment.subject_id.as_str();
         let (subject, created) = match read_subject(write, id)? {
             Some(subject) => (subject, false),
@@ -216,10 +222,10 @@ impl Gallery {
             made.push((TemplateId(template), record.embedding));
         }
         let (template, templates) = (made[0].0, kept + made.len());
-        Ok((subject, Enrolled { created, templates, template }, made))
+        Ok(Stored { subject, done: Enrolled { created, templates, template }, made })
     }
 
-    /// One subject; none when nobody has this id. From memory.
+    /// One subject; none when no subject has this id. From memory.
     pub fn subject(&self, id: &str) -> Result<Option<Subject>, GalleryError> {
         Ok(self.memory()?.index.subject(id))
     }
@@ -231,12 +237,12 @@ impl Gallery {
     }
 
     /// Changes what is known of a subject beside its templates, and answers what it is then; none
-    /// when nobody has this id. What the change takes away counts before it is on disk, and also if
+    /// when no subject has this id. What the change takes away counts before it is on disk, and also if
     /// the disk does not take it: [`GalleryError::NotOnDisk`].
     pub fn update(&self, id: &str, change: SubjectChange) -> Result<Option<Subject>, GalleryError> {
         let narrowed = {
             let mut memory = self.memory_alone()?;
-            let Memory { index, withheld } = &mut *memory;
+            let Memory { index, withheld, .. } = &mut *memory;
             let Some(record) = index.record(id) else { return Ok(None) };
             let mut changed = record.clone();
             changed.change(&change)?;
@@ -275,7 +281,7 @@ impl Gallery {
         })
     }
 
-    /// Removes a subject with all its templates and images; false when nobody has this id. It counts
+    /// Removes a subject with all its templates and images; false when no subject has this id. It counts
     /// before it is on disk, and also if the disk does not take it: [`GalleryError::NotOnDisk`]. The
     /// bytes leave the file with the next [`Gallery::scrub`].
     pub fn delete(&self, id: &str) -> Result<bool, GalleryError> {

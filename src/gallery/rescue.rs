@@ -23,31 +23,9 @@ use std::path::Path;
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What took the damaged file's place.
-pub(super) struct Rescued {
-    pub database: Database,
-    /// Why it is in memory alone, if it is.
-    pub in_memory: Option<String>,
-}
-
 /// Puts what is sound of a damaged file in its place; none when nothing is.
-pub(super) fn rescue(path: &Path) -> Result<Option<Rescued>, GalleryError> {
+pub(super) fn rescue(path: &Path) -> Result<Option<Database>, GalleryError> {
     let Some(sound) = Sound::read(path)? else { return Ok(None) };
-    match on_disk(path, &sound) {
-        Ok(database) => Ok(Some(Rescued { database, in_memory: None })),
-        Err(error) => {
-            let why = error.to_string();
-            let database = Database::builder().create_with_backend(InMemoryBackend::new())?;
-            let write = begin_write(&database)?;
-            make_tables(&write)?;
-            sound.write(&write, false)?;
-            write.commit()?;
-            Ok(Some(Rescued { database, in_memory: Some(why) }))
-        }
-    }
-}
-
-fn on_disk(path: &Path, sound: &Sound) -> Result<Database, GalleryError> {
     let new = beside(path, "new");
     erase(&new).map_err(GalleryError::Scrub)?;
     let made = || {
@@ -55,23 +33,40 @@ fn on_disk(path: &Path, sound: &Sound) -> Result<Database, GalleryError> {
         let write = begin_write(&database)?;
         sound.write(&write, true)?;
         write.commit()?;
+        take_place(path).map_err(GalleryError::Scrub)?;
         Ok(database)
     };
-    let put = |database| {
-        // A second name first: there is no moment at which the gallery has none.
-        let kept = beside(path, "damaged");
-        erase(&kept)?;
-        // Not every file system has second names.
-        fs::hard_link(path, &kept).or_else(|_| fs::copy(path, &kept).map(drop))?;
-        put_in_place(path)?;
-        sync_folder(path)?;
-        Ok::<_, io::Error>(database)
-    };
-    let database = made().and_then(|database| put(database).map_err(GalleryError::Scrub));
-    database.inspect_err(|_| {
+    let made = made().inspect_err(|_| {
         // The next open does it again.
         let _ = erase(&new);
-    })
+    });
+    made.map(Some)
+}
+
+/// The same in memory and without images, where the file cannot be replaced.
+pub(super) fn rescue_in_memory(path: &Path) -> Result<Option<Database>, GalleryError> {
+    let Some(sound) = Sound::read(path)? else { return Ok(None) };
+    let database = Database::builder().create_with_backend(InMemoryBackend::new())?;
+    let write = begin_write(&database)?;
+    make_tables(&write)?;
+    sound.write(&write, false)?;
+    write.commit()?;
+    Ok(Some(database))
+}
+
+/// `<file>.new` takes the place of the damaged file, which stays as `<file>.damaged`.
+fn take_place(path: &Path) -> io::Result<()> {
+    let kept = beside(path, "damaged");
+    match fs::metadata(&kept) {
+        // The second name of this very file, by a rescue that was cut off.
+        Ok(other) if other.ino() == fs::metadata(path)?.ino() => fs::remove_file(&kept)?,
+        _ => erase(&kept)?,
+    }
+    // A second name first: there is no moment at which the gallery has none. Not every file system
+    // has second names.
+    fs::hard_link(path, &kept).or_else(|_| fs::copy(path, &kept).map(drop))?;
+    put_in_place(path)?;
+    sync_folder(path)
 }
 
 /// What can be believed.
@@ -92,7 +87,6 @@ impl Sound {
             // A header that the disk does not give now it may give in a moment.
             Err(error) => return Err(GalleryError::Scrub(error)),
         };
-        let inode = fs::metadata(path).map_err(GalleryError::Scrub)?.ino();
         let mut tables = match &pages {
             Some(pages) => pages.tables().0,
             None => BTreeMap::new(),
@@ -111,7 +105,7 @@ impl Sound {
         if number(tables::META_SCHEMA).is_some_and(|schema| schema != SCHEMA) {
             return Ok(None);
         }
-        let copy = Copy::read(path, inode).filter(|copy| {
+        let copy = Copy::read(path).filter(|copy| {
             subjects.contradicts(&copy.subjects).is_none()
                 && templates.contradicts(&copy.templates).is_none()
         });

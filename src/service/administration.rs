@@ -101,8 +101,8 @@ pub(super) fn administer(
         }
         Administration::Revoke(app) => {
             let listed = applications.revoke(&app).map_err(|error| {
-                if let ApplicationsError::NotOnDisk { app: name, .. } = &error {
-                    trail.application("app/revoke, not on disk", &app, name, None);
+                if let ApplicationsError::NotOnDisk { id, name, .. } = &error {
+                    trail.revoked_until_restart(id, name);
                 }
                 refused(error)
             })?;

@@ -114,6 +114,13 @@ impl Trail {
         self.told(self.outbox.audit(entry));
     }
 
+    /// An application was revoked, and the disk did not take it: until a restart.
+    pub fn revoked_until_restart(&self, id: &str, name: &str) {
+        let entry = Entry::new("app/revoke", Sender::Local.to_string());
+        let entry = entry.with("app_id", id).with("name", name);
+        self.told(self.outbox.audit(if_not_on_disk(entry, false)));
+    }
+
     fn gallery_changed(&self) {
         self.gallery_changes.send_modify(|changes| *changes += 1);
     }

@@ -38,12 +38,14 @@ pub enum ApplicationsError {
     NotWritten(String),
     /// A key was revoked, which counts, and the disk did not take it.
     #[error(
-        "application {app} is revoked from here on, and that is not on disk: {why}; it is written as \
+        "application {name} is revoked from here on, and that is not on disk: {why}; it is written as \
          soon as the file can be, and a restart before that forgets it"
     )]
     NotOnDisk {
+        /// Its id.
+        id: String,
         /// Its name.
-        app: String,
+        name: String,
         /// Why not.
         why: String,
     },

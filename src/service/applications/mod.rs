@@ -258,7 +258,7 @@ impl Applications {
             Err(error) if self.shared.state().revoked.contains(&id) => {
                 self.shared.work.notify_all();
                 let why = error.to_string();
-                Err(ApplicationsError::NotOnDisk { app: listed.name, why })
+                Err(ApplicationsError::NotOnDisk { id, name: listed.name, why })
             }
             _ => Ok(listed),
         }
