@@ -265,7 +265,7 @@ fn a_stop_takes_five_seconds_although_the_disk_hangs() {
     terminal.signal("TERM");
     // The thread in the middle of a write keeps the process in the kernel's table until the disk
     // answers; of the rest nothing is left, which is what makes its first thread a zombie.
-    let stat = format!("/proc/{}/stat", terminal.id());
+    let stat = format!("/proc/{}/stat", terminal.pid());
     let ended = || {
         let stat = fs::read_to_string(&stat).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))

@@ -6,7 +6,7 @@
 //! | door | last: it needs nothing of the others; then what it did last is recorded |
 //! | vision threads, behind the service's queue | the service is dropped |
 //! | camera, judgement | before the service |
-//! | scrub of the gallery's file, from time to time | with the service |
+//! | upkeep of the gallery's file | with the service |
 //! | embedded broker, if no other is configured | after the session |
 //! | control socket | first: it finishes what is in work |
 //! | MQTT session | with it: it does the same and says `stopped` |
@@ -22,10 +22,10 @@ mod door_state;
 mod local;
 mod lock_controller;
 mod record;
-mod scrub;
 mod serving;
 mod settings;
 mod terminal;
+mod upkeep;
 mod watchdog;
 mod worker;
 
@@ -189,9 +189,23 @@ pub struct Opened {
     pub outbox: Arc<Outbox>,
 }
 
+/// What becomes of a start whose files of applications or events cannot be opened: recognition needs
+/// neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFiles {
+    /// There is none.
+    Refused,
+    /// It goes on without: no key is good, nothing is recorded, until the file can be opened.
+    Tolerated,
+}
+
 /// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
 /// what the service may unlock.
-pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Opened, DaemonError> {
+pub fn open_service(
+    config: &Config,
+    door: Option<Arc<dyn Door>>,
+    bad_files: BadFiles,
+) -> Result<Opened, DaemonError> {
     let data_dir = &config.device.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -206,8 +220,24 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
     };
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
     // Behind the gallery, whose lock says that nobody else is at work in this folder.
-    let applications = Applications::open(&data_dir.join("applications.redb"))?;
-    let outbox = Arc::new(open_outbox(config)?);
+    let path = data_dir.join("applications.redb");
+    let applications = match Applications::open(&path) {
+        Err(error) if bad_files == BadFiles::Tolerated => {
+            error!("{error}; until then no application's key is good");
+            Applications::without_file(&path, error.to_string())?
+        }
+        opened => opened?,
+    };
+    let path = data_dir.join("events.redb");
+    let outbox = match Outbox::open(&path, settings::outbox(config)) {
+        Err(OutboxError::InUse { path }) => return Err(OutboxError::InUse { path }.into()),
+        Err(error) if bad_files == BadFiles::Tolerated => {
+            error!("{error}; until then nothing is recorded");
+            Outbox::without_file(&path, settings::outbox(config))?
+        }
+        opened => opened?,
+    };
+    let outbox = Arc::new(outbox);
     let parts = service::Parts {
         analyzer: analyzer.clone(),
         gallery: gallery.clone(),

@@ -73,23 +73,24 @@ pub async fn tell_of_silence(outbox: Arc<Outbox>) {
     }
 }
 
-/// Publishes `state/gallery` at once and after every change, for as long as it is polled.
+/// Publishes `state/gallery` at once and after every change of it or of its file, for as long as it is polled.
 pub async fn publish_gallery(
     gallery: Arc<Gallery>,
     mut changes: watch::Receiver<u64>,
     publisher: Publisher,
 ) {
+    let mut healths = gallery.healths();
     loop {
         changes.borrow_and_update();
+        let health = json!(*healths.borrow_and_update());
         let counted = gallery.clone();
         // Counting reads the file.
         match tokio::task::spawn_blocking(move || counted.stats()).await {
             Ok(Ok(stats)) => {
-                let state = json!({
-                    "subjects": stats.subjects,
-                    "templates": stats.templates,
-                    "templates_of_other_models": stats.templates_of_other_models,
-                });
+                let mut state = health;
+                state["subjects"] = stats.subjects.into();
+                state["templates"] = stats.templates.into();
+                state["templates_of_other_models"] = stats.templates_of_other_models.into();
                 if let Err(error) = publisher.state("gallery", &state).await {
                     tracing::warn!(%error, "state/gallery");
                 }
@@ -98,7 +99,11 @@ pub async fn publish_gallery(
             Err(_) => return,
         }
         tokio::time::sleep(STATE_EVERY).await;
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            changed = healths.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

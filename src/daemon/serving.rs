@@ -6,7 +6,7 @@ use super::door::DoorHandle;
 use super::door_events::DoorEvents;
 use super::terminal::{self, Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
-use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
+use super::{BadFiles, DaemonError, Opened, open_service, record, settings, start_camera, upkeep};
 use crate::access::{Lockout, Unarmed};
 use crate::camera::Camera;
 use crate::config::Config;
@@ -16,6 +16,7 @@ use crate::outbox::Outbox;
 use crate::service::Door;
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -31,7 +32,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Serving {
     session: Session,
     delivery: Delivery,
-    control: Control,
+    control: Option<Control>,
     embedded: Option<Embedded>,
     terminal: Terminal,
     camera: Option<Camera>,
@@ -70,7 +71,7 @@ impl Serving {
     /// when this returns.
     pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
         let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
-        let opened = open_service(config, house)?;
+        let opened = open_service(config, house, BadFiles::Tolerated)?;
         let gallery = Arc::downgrade(&opened.gallery);
         let serving = Self::begin(config, lasting, opened).await;
         if serving.is_err() {
@@ -100,11 +101,20 @@ impl Serving {
         door_events.go_to(outbox.slot());
         let mut tasks = JoinSet::new();
         tasks.spawn(record::tell_of_silence(outbox.clone()));
-        tasks.spawn(scrub::scrub_when_due(gallery.clone()));
+        tasks.spawn(upkeep::scrub_when_due(gallery.clone()));
+        tasks.spawn(upkeep::tend(gallery.clone(), outbox.clone()));
         let data_dir = &config.device.data_dir;
-        let control = Control::start(data_dir, service.clone()).map_err(|reason| {
-            DaemonError::Control { path: control::socket_path(data_dir), reason }
-        })?;
+        let control = match Control::start(data_dir, service.clone()) {
+            // People are recognised, and requests come over MQTT.
+            Err(reason) if reason.kind() == ErrorKind::ReadOnlyFilesystem => {
+                tracing::error!(%reason, "no control socket: the command line reaches no daemon");
+                None
+            }
+            started => Some(started.map_err(|reason| DaemonError::Control {
+                path: control::socket_path(data_dir),
+                reason,
+            })?),
+        };
 
         let embedded = if mqtt.host.is_none() {
             let broker = Embedded::start(mqtt.port(), data_dir).await?;
@@ -203,7 +213,12 @@ impl Serving {
         let terminal = tokio::task::spawn_blocking(move || {
             drop((terminal, camera, outbox));
         });
-        tokio::join!(session.stop(), control.stop(), delivery.stop());
+        let control = async {
+            if let Some(control) = control {
+                control.stop().await;
+            }
+        };
+        tokio::join!(session.stop(), control, delivery.stop());
         let _ = terminal.await;
         if let Some(broker) = embedded {
             broker.stop().await;

@@ -137,7 +137,20 @@ impl Slot {
 impl Outbox {
     /// Opens the file, or makes it in a folder that exists, and starts the recorder.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        let shared = Arc::new(Shared::open(path, settings)?);
+        Self::start(path, Shared::open(path, settings)?)
+    }
+
+    /// The same with a file that cannot be opened at present: nothing is on disk until it can be,
+    /// which is tried again and again.
+    ///
+    /// # Errors
+    /// No thread for the recorder.
+    pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
+        Self::start(path, Shared::without_file(path, settings))
+    }
+
+    fn start(path: &Path, shared: Shared) -> Result<Self, OutboxError> {
+        let shared = Arc::new(shared);
         let recorder = Recorder::new(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("recorder".into());
         let spawned = thread.spawn(move || recorder.run());

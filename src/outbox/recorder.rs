@@ -8,6 +8,7 @@
 //! Locks: `file`, exclusively only to close and reopen it; `state`, which is never held while the
 //! disk is written or read.
 
+use super::chain::Chain;
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
@@ -98,6 +99,25 @@ impl Shared {
     /// Opens the file, or makes it in a folder that exists.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
         let (database, head, waiting) = open(path)?;
+        Ok(Self::new(path, settings, Some(database), head, waiting, Disk::Idle))
+    }
+
+    /// The same with a file that cannot be opened at present: the recorder tries again and again.
+    pub fn without_file(path: &Path, settings: Settings) -> Self {
+        let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
+        let what = "it could not be opened at the start".to_owned();
+        let failed = Disk::Failed { what, rests_until: Instant::now() + REST };
+        Self::new(path, settings, None, head, BTreeMap::new(), failed)
+    }
+
+    fn new(
+        path: &Path,
+        settings: Settings,
+        database: Option<Database>,
+        head: Head,
+        waiting: BTreeMap<u64, Waiting>,
+        disk: Disk,
+    ) -> Self {
         let state = State {
             head,
             waiting,
@@ -105,7 +125,7 @@ impl Shared {
             too_large: 0,
             delivered: 0,
             queue: Queue::default(),
-            disk: Disk::Idle,
+            disk,
             // The bounds may be others than last time.
             untidy: true,
             last_commit: Instant::now(),
@@ -113,14 +133,14 @@ impl Shared {
             ended: false,
             closed: false,
         };
-        Ok(Self {
+        Self {
             path: path.into(),
             settings,
-            file: RwLock::new(Some(database)),
+            file: RwLock::new(database),
             state: Mutex::new(state),
             work: Condvar::new(),
             last_seq: watch::Sender::new(head.last_seq),
-        })
+        }
     }
 
     /// Whoever panicked while holding one of these has not left it half changed.

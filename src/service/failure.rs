@@ -1,7 +1,8 @@
 //! Why a request is answered with something other than 200: every code of the contract that is
 //! not a `FAIL_ON_n`, with its status, its `message` and what the sender can do about it.
 
-use super::applications::Kind;
+use super::applications::{ApplicationsError, Kind};
+use crate::gallery::GalleryError;
 use std::fmt;
 
 /// What logs and counts know a 401 by; the contract gives it no `error_code`.
@@ -150,9 +151,47 @@ pub(super) enum Failure {
         /// For the log, never for the client.
         why: String,
     },
+    /// A file is not written.
+    #[error("Internal server error")]
+    Unwritten {
+        /// What that means for what was asked.
+        told: &'static str,
+        /// For the log, never for the client.
+        why: String,
+    },
     /// The queue is full.
     #[error("Busy")]
     Busy,
+}
+
+/// Of what takes away.
+const COUNTS: &str = "it counts from here on and is not on disk: it is written as soon as the disk takes \
+                      it, and a restart before that forgets it; see health";
+
+impl From<ApplicationsError> for Failure {
+    fn from(error: ApplicationsError) -> Self {
+        let told = match &error {
+            ApplicationsError::NotOnDisk { .. } => COUNTS,
+            ApplicationsError::NotWritten(_) | ApplicationsError::Storage(_) => {
+                "the applications cannot be written at present; ask again, and see health"
+            }
+            _ => return Failure::internal(error),
+        };
+        Failure::Unwritten { told, why: error.to_string() }
+    }
+}
+
+impl From<GalleryError> for Failure {
+    fn from(error: GalleryError) -> Self {
+        let told = match &error {
+            GalleryError::NotOnDisk { .. } => COUNTS,
+            GalleryError::NotWritten(_) | GalleryError::Storage(_) => {
+                "the gallery cannot be written at present; ask again, and see health"
+            }
+            _ => return Failure::internal(error),
+        };
+        Failure::Unwritten { told, why: error.to_string() }
+    }
 }
 
 impl Failure {
@@ -181,7 +220,7 @@ impl Failure {
         match self {
             Failure::Unauthorized => 401,
             Failure::Permission { .. } | Failure::Quota(_) => 403,
-            Failure::Internal { .. } => 500,
+            Failure::Internal { .. } | Failure::Unwritten { .. } => 500,
             Failure::Busy | Failure::Camera { .. } | Failure::Door { .. } => 503,
             _ => 400,
         }
@@ -219,7 +258,7 @@ impl Failure {
             }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
             Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
-            Failure::Internal { .. } => "INTERNAL_SERVER_ERROR".into(),
+            Failure::Internal { .. } | Failure::Unwritten { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
         }
     }
@@ -245,6 +284,7 @@ impl Failure {
             | Failure::Permission { .. }
             | Failure::Door { .. }
             | Failure::Internal { .. }
+            | Failure::Unwritten { .. }
             | Failure::Busy => None,
         }
     }
@@ -260,6 +300,7 @@ impl Failure {
             | Failure::Door { why }
             | Failure::Camera { why, .. }
             | Failure::Permission { why } => Some(why),
+            Failure::Unwritten { told, .. } => Some(told),
             _ => None,
         }
     }

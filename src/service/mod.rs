@@ -240,7 +240,7 @@ impl Service {
         result: Result<Reply, Failure>,
         times: &Times,
     ) -> Reply {
-        if let Err(Failure::Internal { why }) = &result {
+        if let Err(Failure::Internal { why } | Failure::Unwritten { why, .. }) = &result {
             tracing::error!(operation = name, why, "request failed");
         }
         let reply = result.unwrap_or_else(|failure| Reply::from(&failure));
@@ -258,8 +258,11 @@ impl Service {
     /// Versions and states: what `health` answers beside the common fields. Never waits.
     pub fn health(&self) -> Map<String, Value> {
         let (outbox, audit) = self.records();
+        let gallery = self.recognizer.gallery.health();
+        let (applications, revoked) = self.applications.health();
+        let is_well = gallery.is_well() && applications.is_none() && revoked == 0;
         let fields = [
-            ("health", json!("up")),
+            ("health", json!(if is_well { "up" } else { "degraded" })),
             ("device_id", json!(self.recognizer.settings.device_id)),
             ("version", json!(env!("CARGO_PKG_VERSION"))),
             ("model_id", json!(self.recognizer.analyzer.model_id())),
@@ -272,6 +275,8 @@ impl Service {
             ),
             ("outbox", outbox),
             ("audit", audit),
+            ("gallery", json!(gallery)),
+            ("applications", file_block(applications, revoked)),
             (
                 "camera",
                 self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
@@ -518,18 +523,20 @@ impl Service {
 
     fn stats(&self, gallery: &gallery::Stats) -> Reply {
         let mut reply = Reply::success(Operation::Stats);
-        reply.extend(self.health());
-        reply.insert(
-            "gallery",
-            json!({
-                "subjects": gallery.subjects,
-                "templates": gallery.templates,
-                "templates_of_other_models": gallery.templates_of_other_models,
-                "remnants": gallery.remnants,
-                "file_bytes": gallery.file_bytes,
-                "schema": gallery.schema,
-            }),
-        );
+        let mut health = self.health();
+        if let Some(Value::Object(file)) = health.get_mut("gallery") {
+            for (name, count) in [
+                ("subjects", gallery.subjects),
+                ("templates", gallery.templates),
+                ("templates_of_other_models", gallery.templates_of_other_models),
+                ("remnants", gallery.remnants),
+                ("file_bytes", gallery.file_bytes),
+                ("schema", gallery.schema),
+            ] {
+                file.insert(name.to_owned(), count.into());
+            }
+        }
+        reply.extend(health);
         reply.insert("requests", self.statistics.requests());
         reply.insert("median_ms", self.statistics.medians());
         reply
@@ -541,6 +548,14 @@ async fn at_once<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NotDone> {
     tokio::task::spawn_blocking(work).await.map_err(|_| NotDone::Panicked)
+}
+
+/// How things are with the applications' file.
+fn file_block(fault: Option<String>, not_on_disk: usize) -> Value {
+    match fault {
+        None => json!({ "file": "writable", "not_on_disk": not_on_disk }),
+        Some(why) => json!({ "file": "failed", "why": why, "not_on_disk": not_on_disk }),
+    }
 }
 
 /// The operation that a request names, if its caller has it.

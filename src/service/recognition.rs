@@ -398,7 +398,7 @@ pub(super) fn not_enrolled(error: GalleryError) -> Failure {
     match error {
         GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
         GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
-        error => Failure::internal(error),
+        error => Failure::from(error),
     }
 }
 

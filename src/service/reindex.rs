@@ -40,8 +40,7 @@ pub(super) fn reindex(
     portion: &Portion,
 ) -> Result<Reply, Failure> {
     let gallery = &recognizer.gallery;
-    let page =
-        gallery.outdated(portion.limit, portion.cursor.as_deref()).map_err(Failure::internal)?;
+    let page = gallery.outdated(portion.limit, portion.cursor.as_deref())?;
     let (mut subjects, mut reembedded) = (0, 0);
     let (mut without_crop, mut failed, mut not_recognised) = (Vec::new(), Vec::new(), Vec::new());
     for Outdated { subject_id, templates, comparable } in page.subjects {
@@ -58,7 +57,7 @@ pub(super) fn reindex(
         }
         let given = match portion.dry_run {
             true => embeddings.len(),
-            false => gallery.reembed(&subject_id, &embeddings).map_err(Failure::internal)?,
+            false => gallery.reembed(&subject_id, &embeddings)?,
         };
         reembedded += given;
         subjects += usize::from(given > 0);

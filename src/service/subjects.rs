@@ -5,7 +5,7 @@ use super::operation::Operation;
 use super::reply::Reply;
 use super::request::Sender;
 use super::trail::Trail;
-use crate::gallery::{Gallery, Subject, SubjectChange};
+use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
 use serde_json::{Map, Value};
 
@@ -40,10 +40,13 @@ pub(super) fn update(
     change: SubjectChange,
 ) -> Result<Reply, Failure> {
     let change = SubjectChange { time: unix_time(), ..change };
-    let subject = gallery.update(id, change.clone()).map_err(Failure::internal)?;
-    if subject.is_some() {
-        trail.subject_updated(by, id, &change);
+    let updated = gallery.update(id, change.clone());
+    match &updated {
+        Ok(Some(_)) => trail.subject_updated(by, id, &change, true),
+        Err(GalleryError::NotOnDisk { .. }) => trail.subject_updated(by, id, &change, false),
+        Ok(None) | Err(_) => {}
     }
+    let subject = updated?;
     found(Operation::SubjectUpdate, id, subject)
 }
 
@@ -54,10 +57,14 @@ pub(super) fn delete(
     by: &Sender,
     id: &str,
 ) -> Result<Reply, Failure> {
-    if !gallery.delete(id).map_err(Failure::internal)? {
+    let deleted = gallery.delete(id);
+    if let Err(GalleryError::NotOnDisk { .. }) = &deleted {
+        trail.subject_deleted(by, id, false);
+    }
+    if !deleted? {
         return Err(Failure::unknown_subject(id));
     }
-    trail.subject_deleted(by, id);
+    trail.subject_deleted(by, id, true);
     let mut reply = Reply::success(Operation::SubjectDelete);
     reply.insert("subject_id", id);
     Ok(reply)

@@ -65,8 +65,9 @@ impl Trail {
     }
 
     /// A subject's record was changed. Who is let in is kept in full; of a name and a card, which are
-    /// a person's own, only that they were changed.
-    pub fn subject_updated(&self, by: &Sender, id: &str, change: &SubjectChange) {
+    /// a person's own, only that they were changed. Not `on_disk`: what it takes away counts until a
+    /// restart, what it gives does not.
+    pub fn subject_updated(&self, by: &Sender, id: &str, change: &SubjectChange, on_disk: bool) {
         let mut entry = Entry::new("subject/update", by.to_string()).with("subject_id", id);
         for (name, changed) in [("name", change.name.is_some()), ("card", change.card.is_some())] {
             if changed {
@@ -86,14 +87,14 @@ impl Trail {
             }
         }
         self.gallery_changed();
-        self.told(self.outbox.audit(entry));
+        self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
-    /// A subject is gone.
-    pub fn subject_deleted(&self, by: &Sender, id: &str) {
+    /// A subject is gone; not `on_disk`: until a restart.
+    pub fn subject_deleted(&self, by: &Sender, id: &str, on_disk: bool) {
         self.gallery_changed();
         let entry = Entry::new("subject/delete", by.to_string()).with("subject_id", id);
-        self.told(self.outbox.audit(entry));
+        self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
     /// Templates of so many subjects have vectors of the present model.
@@ -131,6 +132,13 @@ impl Trail {
         self.told(self.outbox.audit(entry));
     }
 
+    /// An application was revoked, and the disk did not take it: until a restart.
+    pub fn revoked_until_restart(&self, id: &str, name: &str) {
+        let entry = Entry::new("app/revoke", Sender::Local.to_string());
+        let entry = entry.with("app_id", id).with("name", name);
+        self.told(self.outbox.audit(if_not_on_disk(entry, false)));
+    }
+
     fn gallery_changed(&self) {
         self.gallery_changes.send_modify(|changes| *changes += 1);
     }
@@ -139,5 +147,13 @@ impl Trail {
         if let Err(error) = outcome {
             tracing::error!(%error, "done, but not recorded yet");
         }
+    }
+}
+
+/// Says so in the line.
+fn if_not_on_disk(entry: Entry, on_disk: bool) -> Entry {
+    match on_disk {
+        true => entry,
+        false => entry.with("on_disk", false),
     }
 }

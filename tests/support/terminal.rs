@@ -116,9 +116,16 @@ impl Terminal {
         child.wait().unwrap();
     }
 
-    /// The process id of the daemon.
-    pub fn id(&self) -> u32 {
+    /// Number of the daemon's process.
+    pub fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id()
+    }
+
+    /// Starts the daemon by another command that runs this program and arguments, which follow it.
+    pub fn run_by(&mut self, mut command: Command) {
+        let daemon = self.command();
+        command.arg(daemon.get_program()).args(daemon.get_args());
+        self.run_command(command);
     }
 
     /// Port of the embedded broker.
