@@ -112,6 +112,9 @@ impl Gallery {
         if !subject.groups.is_empty() && !enrolment.allow_grouped {
             return Err(GalleryError::Grouped(id.to_owned()));
         }
+        if !subject.enabled && !enrolment.allow_grouped {
+            return Err(GalleryError::Disabled(id.to_owned()));
+        }
         let kept = match enrolment.mode {
             EnrolMode::Replace => {
                 remove_templates(&write, id)?;
@@ -241,6 +244,20 @@ impl Gallery {
             Ok(index) => index.search(probe, limit),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Every subject whose best template has at least this cosine with the probe, in the order of
+    /// [`Gallery::search`].
+    pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {
+        match self.index.read() {
+            Ok(index) => index.at_least(probe, least),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The subject's templates of this model, in no order; none when nobody has this id.
+    pub fn faces(&self, id: &str) -> Vec<(TemplateId, Embedding)> {
+        self.index.read().map_or_else(|_| Vec::new(), |index| index.faces(id))
     }
 
     /// How many templates a search compares with: those of this model. From memory.

@@ -10,7 +10,7 @@
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
-//! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | pixels, networks, gallery | `recognition`, `faces`, `subjects` | a worker thread, behind a bounded queue |
 //! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: no flood keeps out who would end it |
 //! | leave on record what was done | `trail` | the same thread |
 //! | name what went wrong | `failure`, `checks` | – |
@@ -28,6 +28,7 @@ mod capture;
 mod change;
 mod checks;
 mod door;
+mod faces;
 mod failure;
 mod fields;
 mod geometry;
@@ -76,7 +77,7 @@ use serde_json::{Map, Value, json};
 use statistics::Statistics;
 pub(crate) use statistics::Times;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use trail::Trail;
@@ -152,6 +153,7 @@ impl Service {
                 trail: Arc::clone(&trail),
                 gallery,
                 settings,
+                changes: Mutex::default(),
             }),
             trail,
             door,
@@ -415,9 +417,8 @@ impl Service {
                 let work = move || subjects::get(&recognizer.gallery, &id);
                 self.turn(local, expires, work).await
             }
-            Valid::SubjectUpdate { id, change } => {
-                let work =
-                    move || subjects::update(&recognizer.gallery, &trail, &by.sender, &id, change);
+            Valid::SubjectUpdate { id, change, accept_faces } => {
+                let work = move || subjects::update(&recognizer, &by, &id, change, accept_faces);
                 self.turn(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {

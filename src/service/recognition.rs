@@ -3,6 +3,7 @@
 
 use super::advice::{Seen, advice};
 use super::checks::Failed;
+use super::faces::{self, Disagreement, Duplicate, Facts};
 use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
@@ -22,8 +23,8 @@ use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use serde_json::{Map, Value};
+use std::sync::{Arc, Mutex};
 
 /// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
 const CROP_QUALITY: u8 = 90;
@@ -34,6 +35,8 @@ pub(super) struct Recognizer {
     pub trail: Arc<Trail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
+    /// Held while faces are compared with those enrolled and the gallery is changed accordingly.
+    pub changes: Mutex<()>,
 }
 
 /// What there is to do.
@@ -49,26 +52,10 @@ pub(super) struct Job {
 /// Who wants it done.
 pub(super) struct Author {
     pub sender: Sender,
-    /// Whether it may give a new face to a subject that has groups.
+    /// Whether it may give a new face to a subject that has groups or is disabled.
     pub admin: bool,
     /// Whether it may be told who else has a face.
     pub may_search: bool,
-}
-
-/// Somebody else who is enrolled with the face.
-pub(super) struct Duplicate(Candidate);
-
-impl Duplicate {
-    /// Tells whoever may know: else an enrolment would be a search without the permission.
-    pub fn told(found: Option<Self>, by: &Author, meta: &mut Map<String, Value>) {
-        let Some(Self(found)) = found.filter(|_| by.may_search) else { return };
-        if let Some(Value::Array(advice)) = meta.get_mut("advice") {
-            advice.push("already_enrolled".into());
-        }
-        let similarity = shown(similarity(found.cosine));
-        let duplicate = json!({ "subject_id": found.subject_id, "similarity": similarity });
-        meta.insert("duplicate_of".into(), duplicate);
-    }
 }
 
 /// A picture and the faces in it, one at least.
@@ -101,6 +88,8 @@ struct Done {
     enrolled: Option<(String, EnrolMode, Enrolled)>,
     /// Who else is enrolled with the face.
     duplicate: Option<Duplicate>,
+    /// How little the subject's faces are alike.
+    disagreement: Option<Disagreement>,
 }
 
 /// An image on its way to a sight.
@@ -139,15 +128,17 @@ impl Recognizer {
         let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, job.by.admin, &probe, &portrait, reference.as_ref(), times)?
+            self.perform(job.task, &job.by, &probe, &portrait, reference.as_ref(), times)?
         } else {
             Done { failed, ..Done::default() }
         };
 
+        let Done { duplicate, disagreement, .. } = &done;
+        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref() };
         if let Some((subject_id, mode, enrolled)) = &done.enrolled {
             let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
             let (by, timings) = (&job.by.sender, times.milliseconds());
-            self.trail.enrolled(by, subject_id, *mode, enrolled, liveness, timings);
+            self.trail.enrolled(by, subject_id, *mode, enrolled, facts, liveness, timings);
         }
         let mut reply = Reply::checked(job.operation, done.failed);
         judged.blocks(&mut reply);
@@ -156,10 +147,10 @@ impl Recognizer {
         reply.insert("nface", probe.faces.faces.len());
         reply.insert("bounding_box", turn.bounding_box(&probe.face));
         reply.insert("face_landmark", turn.face_landmark(&probe.face));
-        reply.extend(done.fields);
+        reply.extend(done.fields.clone());
         let scores = scores(&probe.face, &judged, done.cosine);
         let mut meta = self.meta(&job.checks, &probe, judged.quality, scores, times);
-        Duplicate::told(done.duplicate, &job.by, &mut meta);
+        facts.tell(&job.by, &mut meta);
         reply.insert("meta", meta);
         Ok(reply)
     }
@@ -193,23 +184,11 @@ impl Recognizer {
         Ok(Some((Sight { picture, faces, face }, quality)))
     }
 
-    /// Who but `subject_id` is enrolled with one of these faces, at FMR 1e-4; the most similar.
-    pub fn duplicate(&self, faces: &[Embedding], subject_id: &str) -> Option<Duplicate> {
-        // The subject itself may be ahead of the other.
-        let found = faces.iter().flat_map(|face| self.gallery.search(face, 2));
-        let others = found.filter(|candidate| candidate.subject_id != subject_id);
-        let best = others.max_by(|a, b| a.cosine.total_cmp(&b.cosine))?;
-        (similarity(best.cosine) >= Level::Moderate.similarity()).then(|| {
-            tracing::warn!(subject_id, duplicate_of = best.subject_id, "already enrolled");
-            Duplicate(best)
-        })
-    }
-
     /// What the request is for, once its checks have passed.
     fn perform(
         &self,
         task: Task,
-        admin: bool,
+        by: &Author,
         probe: &Sight,
         portrait: &Portrait,
         reference: Option<&Sight>,
@@ -226,7 +205,7 @@ impl Recognizer {
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
-                self.enroll(subject_id, mode, admin, probe, embedding)
+                self.enroll(subject_id, mode, by, probe, embedding)
             }
             Task::Verify { subject_id, level } => {
                 // Enrolled when validated: it can only have been deleted meanwhile, or have no
@@ -285,7 +264,7 @@ impl Recognizer {
         &self,
         subject_id: Option<String>,
         mode: EnrolMode,
-        admin: bool,
+        by: &Author,
         probe: &Sight,
         embedding: Embedding,
     ) -> Result<Done, Failure> {
@@ -294,7 +273,9 @@ impl Recognizer {
             true => crop(probe.upright(), &probe.face),
             false => None,
         };
+        let _changing = self.changing();
         let duplicate = self.duplicate(std::slice::from_ref(&embedding), &subject_id);
+        self.refuse(duplicate.as_ref(), by)?;
         let enrolled = self
             .gallery
             .enroll(Enrolment {
@@ -302,12 +283,15 @@ impl Recognizer {
                 mode,
                 embedding,
                 image,
-                allow_grouped: admin,
+                allow_grouped: by.admin,
                 max_templates: self.settings.max_templates,
                 time: unix_time(),
             })
             .map_err(not_enrolled)?;
-        let mut done = Done { duplicate, ..Done::default() };
+        // Those of another model were told of before.
+        let disagreement = faces::disagreement(&self.gallery, &subject_id)
+            .filter(|found| matches!(found, Disagreement::Unlike(_)));
+        let mut done = Done { duplicate, disagreement, ..Done::default() };
         done.fields.insert("subject_id".into(), subject_id.as_str().into());
         done.enrolled = Some((subject_id, mode, enrolled));
         Ok(done)
@@ -366,7 +350,9 @@ impl Recognizer {
 /// What the gallery's refusal means to the sender.
 pub(super) fn not_enrolled(error: GalleryError) -> Failure {
     match error {
-        GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
+        GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
+            Failure::Permission { why: error.to_string() }
+        }
         GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
         error => Failure::internal(error),
     }

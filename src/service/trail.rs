@@ -4,6 +4,7 @@
 //! What the disk does not take is logged and counted; the answer stays what it was, for the thing is
 //! done.
 
+use super::faces::{Disagreement, Facts};
 use super::request::Sender;
 use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
 use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError};
@@ -39,6 +40,7 @@ impl Trail {
         subject_id: &str,
         mode: EnrolMode,
         enrolled: &Enrolled,
+        facts: Facts<'_>,
         liveness: Option<f64>,
         timings_ms: Map<String, Value>,
     ) {
@@ -53,13 +55,20 @@ impl Trail {
         event.timings_ms = timings_ms;
         event.extra.insert("templates".to_owned(), enrolled.templates.into());
         event.extra.insert("by".to_owned(), by.to_string().into());
+        facts.record(&mut event);
         self.gallery_changed();
         self.told(self.outbox.record(event).map(drop));
     }
 
     /// A subject's record was changed. Who is let in is kept in full; of a name and a card, which are
     /// a person's own, only that they were changed.
-    pub fn subject_updated(&self, by: &Sender, id: &str, change: &SubjectChange) {
+    pub fn subject_updated(
+        &self,
+        by: &Sender,
+        id: &str,
+        change: &SubjectChange,
+        disagreement: Option<&Disagreement>,
+    ) {
         let mut entry = Entry::new("subject/update", by.to_string()).with("subject_id", id);
         for (name, changed) in [("name", change.name.is_some()), ("card", change.card.is_some())] {
             if changed {
@@ -68,6 +77,9 @@ impl Trail {
         }
         if let Some(groups) = &change.groups {
             entry = entry.with("groups", groups.as_slice());
+        }
+        if disagreement.is_some() {
+            entry = entry.with("accept_faces", true);
         }
         if let Some(enabled) = change.enabled {
             entry = entry.with("enabled", enabled);
