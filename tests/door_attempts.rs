@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
-#[allow(dead_code)]
 mod terminal;
 
 use doorward::access::{Groups, Judge, LivenessPolicy, Now, Outcome, Settings};

@@ -131,6 +131,8 @@ impl Recognizer {
 pub(super) struct Facts<'a> {
     pub duplicate: Option<&'a Duplicate>,
     pub disagreement: Option<&'a Disagreement>,
+    /// Probability of "live", 0–100, if it was asked for.
+    pub liveness: Option<f64>,
 }
 
 impl Facts<'_> {
@@ -152,6 +154,7 @@ impl Facts<'_> {
 
     /// Into the event of the enrolment.
     pub fn record(&self, event: &mut Event) {
+        event.liveness = self.liveness;
         if let Some(Duplicate(found)) = self.duplicate {
             event.extra.insert("duplicate_of".into(), found.subject_id.as_str().into());
             event.similarity = Some(shown(similarity(found.cosine)));

@@ -234,8 +234,8 @@ impl Recognizer {
         let milliseconds = times.milliseconds();
         let alive = liveness.map(f64::from);
         let mode = EnrolMode::Replace;
-        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None };
-        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, alive, milliseconds);
+        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None, liveness: alive };
+        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
         let mut reply = Reply::success(Operation::EnrollMode);
         if let Some(probability) = liveness {
             reply.insert("liveness", liveness_block(probability));

@@ -133,12 +133,14 @@ impl Recognizer {
             Done { failed, ..Done::default() }
         };
 
-        let Done { duplicate, disagreement, .. } = &done;
-        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref() };
+        let facts = Facts {
+            duplicate: done.duplicate.as_ref(),
+            disagreement: done.disagreement.as_ref(),
+            liveness: judged.liveness.map(|(_, probability)| f64::from(probability)),
+        };
         if let Some((subject_id, mode, enrolled)) = &done.enrolled {
-            let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
             let (by, timings) = (&job.by.sender, times.milliseconds());
-            self.trail.enrolled(by, subject_id, *mode, enrolled, facts, liveness, timings);
+            self.trail.enrolled(by, subject_id, *mode, enrolled, facts, timings);
         }
         let mut reply = Reply::checked(job.operation, done.failed);
         judged.blocks(&mut reply);

@@ -65,7 +65,11 @@ pub(super) fn update(
     if duplicate.is_some() || disagreement.is_some() {
         let mut meta = Map::new();
         meta.insert("advice".into(), Value::Array(Vec::new()));
-        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref() };
+        let facts = Facts {
+            duplicate: duplicate.as_ref(),
+            disagreement: disagreement.as_ref(),
+            liveness: None,
+        };
         facts.tell(by, &mut meta);
         reply.insert("meta", meta);
     }

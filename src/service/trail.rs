@@ -41,7 +41,6 @@ impl Trail {
         mode: EnrolMode,
         enrolled: &Enrolled,
         facts: Facts<'_>,
-        liveness: Option<f64>,
         timings_ms: Map<String, Value>,
     ) {
         let (outcome, reason) = match (enrolled.created, mode) {
@@ -51,7 +50,6 @@ impl Trail {
         };
         let mut event = Event::new(Kind::Enroll, outcome, reason);
         event.subject_id = Some(subject_id.to_owned());
-        event.liveness = liveness;
         event.timings_ms = timings_ms;
         event.extra.insert("templates".to_owned(), enrolled.templates.into());
         event.extra.insert("by".to_owned(), by.to_string().into());

@@ -155,9 +155,9 @@ fn a_stranger_who_enrols_passes_no_more_than_before() {
     let (ada, own) = (face(0, 70.0), face(1, 5.0));
     for faces in [vec![own.clone()], vec![own.clone(), ada.clone()]] {
         let house = House::of(&[
-            ("ada", &[ada.clone()], &["family"]),
+            ("ada", std::slice::from_ref(&ada), &["family"]),
             ("eve", &faces, &[]),
-            ("eve-2", &[ada.clone()], &[]),
+            ("eve-2", std::slice::from_ref(&ada), &[]),
         ]);
         assert_eq!(told(house.who()), ("eve".into(), Err(Reason::NoGroup)));
     }
