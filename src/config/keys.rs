@@ -143,6 +143,9 @@ keys! {
     gallery: Gallery {
         /// Keep the crop of each enrolled face, for return_image and for a change of the model.
         store_images: bool = true;
+        /// Refuse to enrol a face that is enrolled under another id, at a similarity of 90 or more. Who
+        /// enrols then learns that a face is known, though not whose it is.
+        refuse_duplicates: bool = false;
     }
     #[doc = " Whether a face is a live person's."]
     liveness: Liveness {
@@ -167,7 +170,7 @@ keys! {
         groups: Vec<String> = Vec::new();
         /// Frames in a row that must name the same subject, 2 to 8.
         agreement: usize = 3;
-        /// By how much the best subject must be ahead of the next, in cosine, 0 to 0.5.
+        /// By how much the best subject must be ahead of another person, in cosine, 0 to 0.5.
         margin: f64 = 0.05;
         /// Width of a face in pixels of the frame from which on it is judged, 32 to 1000. A face
         /// 14 cm wide, 1 m before a camera of 640 pixels and 60 degrees, has 78.
@@ -185,10 +188,10 @@ keys! {
         /// up to eightfold with each stranger's or spoof's.
         retry_ms: u32 = 2000;
         /// Milliseconds for which somebody who was let in is not let in again, 0 to 60000; doubled up
-        /// to a minute while they stay.
+        /// to a minute with each further time, a minute forgives one.
         repeat_ms: u32 = 5000;
-        /// Failed attempts (strangers, spoofs) after which nobody is judged for a while; a grant
-        /// forgives all, a minute one. 0: never.
+        /// Failed attempts (strangers, spoofs) after which nobody is judged for a while: each face counts
+        /// once, wherever it is shown. A grant forgives all, a minute one. 0: never.
         lockout_after: u32 = 5;
         /// The first such while in seconds; doubled with each further failed attempt.
         lockout_s: u32 = 5;

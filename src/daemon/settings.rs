@@ -26,6 +26,7 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         vision_threads: config.service.vision_threads,
         url_allow: config.image_url.allow.clone(),
         store_images: config.gallery.store_images,
+        refuse_duplicates: config.gallery.refuse_duplicates,
         liveness_operating_point: config.liveness.operating_point as f32,
         remote_unlock: config.door.remote_unlock,
         auth,

@@ -165,6 +165,9 @@ impl Parts {
         let mut extra = Map::new();
         extra.insert("looks".into(), decision.looks.into());
         extra.insert("took_ms".into(), json!(decision.took.as_millis() as u64));
+        if !decision.also_enrolled_as.is_empty() {
+            extra.insert("also_enrolled_as".into(), json!(decision.also_enrolled_as));
+        }
         if let Some(outcome) = door {
             let word = match outcome {
                 Ok(()) => json!("unlocked"),

@@ -77,6 +77,12 @@ pub enum GalleryError {
         "subject {0} has groups; only a caller with the permission `admin` may change its face"
     )]
     Grouped(String),
+    /// The subject is disabled, which speaks against whoever has its face; the caller may not give it
+    /// another one.
+    #[error(
+        "subject {0} is not enabled; only a caller with the permission `admin` may change its face"
+    )]
+    Disabled(String),
     /// One more would be too many.
     #[error(
         "subject {subject} has {templates} templates and may have {max}; enrol with mode \

@@ -15,7 +15,7 @@ use super::tables::SubjectRecord;
 use crate::face::{EMBEDDING_LEN, Embedding};
 use crate::nn::{Level, Rows, dot};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -175,6 +175,34 @@ impl Index {
         }
         let rows = &self.subjects.get(subject)?.rows;
         rows.iter().map(|&row| cosine(self.vectors.row(row), probe)).max_by(f32::total_cmp)
+    }
+
+    /// A subject's templates.
+    pub fn faces(&self, subject: &str) -> Vec<(TemplateId, Embedding)> {
+        let rows = self.subjects.get(subject).map(|known| known.rows.as_slice()).unwrap_or_default();
+        let face = |&row: &usize| (self.owners[row].template, Embedding(*self.vectors.row(row)));
+        rows.iter().map(face).collect()
+    }
+
+    /// Every subject whose best template has at least this cosine with the probe, in the order of
+    /// [`Index::search`]. A probe that is not a unit vector finds nobody.
+    pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {
+        if !is_unit(probe) {
+            return Vec::new();
+        }
+        let mut best: HashMap<&str, Found> = HashMap::new();
+        self.vectors.search(&probe.0, |row, product| {
+            let found = Found { cosine: clamped(product), owner: &self.owners[row] };
+            let known = best.get(&*found.owner.subject);
+            let better = known.is_none_or(|known| found.order(known) == Ordering::Less);
+            if found.cosine >= least && better {
+                best.insert(&found.owner.subject, found);
+            }
+            least
+        });
+        let mut found: Vec<Found> = best.into_values().collect();
+        found.sort_by(Found::order);
+        found.iter().map(Found::candidate).collect()
     }
 
     /// The `limit` most similar subjects, best first, each by its best template. Equal cosines

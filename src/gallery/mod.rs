@@ -191,6 +191,9 @@ impl Gallery {
         if !subject.groups.is_empty() && !enrolment.allow_grouped {
             return Err(GalleryError::Grouped(id.to_owned()));
         }
+        if !subject.enabled && !enrolment.allow_grouped {
+            return Err(GalleryError::Disabled(id.to_owned()));
+        }
         let kept = match enrolment.mode {
             EnrolMode::Replace => {
                 remove_templates(write, id)?;
@@ -317,6 +320,17 @@ impl Gallery {
     /// ordered by subject id.
     pub fn search(&self, probe: &Embedding, limit: usize) -> Vec<Candidate> {
         self.memory().map(|memory| memory.index.search(probe, limit)).unwrap_or_default()
+    }
+
+    /// Every subject whose best template has at least this cosine with the probe, in the order of
+    /// [`Gallery::search`].
+    pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {
+        self.memory().map(|memory| memory.index.at_least(probe, least)).unwrap_or_default()
+    }
+
+    /// The subject's templates of this model, in no order; none when nobody has this id.
+    pub fn faces(&self, id: &str) -> Vec<(TemplateId, Embedding)> {
+        self.memory().map(|memory| memory.index.faces(id)).unwrap_or_default()
     }
 
     /// How many templates a search compares with: those of this model. From memory.

@@ -142,6 +142,12 @@ pub(super) enum Failure {
     /// This client may not do that.
     #[error("Permission denied")]
     Permission { why: String },
+    /// Somebody else is enrolled with this face, where that is refused.
+    #[error("Face already enrolled")]
+    Duplicate { why: String },
+    /// The templates of a subject are not plainly of one person.
+    #[error("Faces disagree")]
+    Faces { why: String },
     /// The door did not unlock.
     #[error("Door did not unlock")]
     Door { why: String },
@@ -220,6 +226,7 @@ impl Failure {
         match self {
             Failure::Unauthorized => 401,
             Failure::Permission { .. } | Failure::Quota(_) => 403,
+            Failure::Duplicate { .. } | Failure::Faces { .. } => 409,
             Failure::Internal { .. } | Failure::Unwritten { .. } => 500,
             Failure::Busy | Failure::Camera { .. } | Failure::Door { .. } => 503,
             _ => 400,
@@ -257,6 +264,8 @@ impl Failure {
                 format!("INSUFFICIENT_QUOTA_{}", kind.name().to_ascii_uppercase())
             }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
+            Failure::Duplicate { .. } => "FACE_ALREADY_ENROLLED".into(),
+            Failure::Faces { .. } => "FACES_DISAGREE".into(),
             Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
             Failure::Internal { .. } | Failure::Unwritten { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
@@ -277,11 +286,13 @@ impl Failure {
                 Some("subject_id")
             }
             Failure::Dependency(validation) => Some(validation.validate()),
+            Failure::Faces { .. } => Some("groups"),
             Failure::Level | Failure::Threshold => Some("threshold"),
             Failure::Limit(_) => Some("limit"),
             Failure::Unauthorized
             | Failure::Quota(_)
             | Failure::Permission { .. }
+            | Failure::Duplicate { .. }
             | Failure::Door { .. }
             | Failure::Internal { .. }
             | Failure::Unwritten { .. }
@@ -297,6 +308,8 @@ impl Failure {
             | Failure::ImageSize { why, .. }
             | Failure::ImageFormat { why, .. }
             | Failure::Subject { why }
+            | Failure::Duplicate { why }
+            | Failure::Faces { why }
             | Failure::Door { why }
             | Failure::Camera { why, .. }
             | Failure::Permission { why } => Some(why),
@@ -325,7 +338,14 @@ mod tests {
 
     #[test]
     fn codes_and_statuses_of_the_contract() {
-        let cases: [(Failure, u16, &str, &str); 17] = [
+        let cases: [(Failure, u16, &str, &str); 19] = [
+            (
+                Failure::Duplicate { why: "x".into() },
+                409,
+                "FACE_ALREADY_ENROLLED",
+                "Face already enrolled",
+            ),
+            (Failure::Faces { why: "x".into() }, 409, "FACES_DISAGREE", "Faces disagree"),
             (Failure::payload("x"), 400, "INVALID_PAYLOAD", "Invalid Payload"),
             (
                 Failure::NoFace(Some(ImageField::Image)),

@@ -84,6 +84,7 @@ const TABLE: &[Field] = &[
     field("enabled", Kind::Bool(None), &[SubjectUpdate]),
     field("valid_from", Kind::Number(None), &[SubjectUpdate]),
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
+    field("accept_faces", Kind::Bool(Some(false)), &[SubjectUpdate]),
     // The door.
     field("reason", Kind::Text(None), &[Unlock]),
     // Who may ask.

@@ -10,7 +10,7 @@
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
-//! | pixels, networks, the gallery's answers | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | pixels, networks, the gallery's answers | `recognition`, `faces`, `subjects` | a worker thread, behind a bounded queue |
 //! | changes of the gallery | `recognition`, `subjects` | the writer's thread, behind a bounded queue: a disk that hangs keeps nobody from being answered |
 //! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: no flood keeps out who would end it |
 //! | leave on record what was done | `trail` | the same thread |
@@ -29,6 +29,7 @@ mod capture;
 mod change;
 mod checks;
 mod door;
+mod faces;
 mod failure;
 mod fields;
 mod geometry;
@@ -77,7 +78,7 @@ use serde_json::{Map, Value, json};
 use statistics::Statistics;
 pub(crate) use statistics::Times;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use trail::Trail;
@@ -160,6 +161,7 @@ impl Service {
                 trail: Arc::clone(&trail),
                 gallery,
                 settings,
+                changes: Mutex::default(),
             }),
             trail,
             door,
@@ -439,9 +441,8 @@ impl Service {
                 let work = move || subjects::get(&recognizer.gallery, &id);
                 self.turn(local, expires, work).await
             }
-            Valid::SubjectUpdate { id, change } => {
-                let work =
-                    move || subjects::update(&recognizer.gallery, &trail, &by.sender, &id, change);
+            Valid::SubjectUpdate { id, change, accept_faces } => {
+                let work = move || subjects::update(&recognizer, &by, &id, change, accept_faces);
                 self.turn_to_write(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {

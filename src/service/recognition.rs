@@ -3,6 +3,7 @@
 
 use super::advice::{Seen, advice};
 use super::checks::Failed;
+use super::faces::{self, Disagreement, Facts};
 use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
@@ -22,8 +23,8 @@ use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use serde_json::{Map, Value};
+use std::sync::{Arc, Mutex};
 
 /// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
 const CROP_QUALITY: u8 = 90;
@@ -34,6 +35,8 @@ pub(super) struct Recognizer {
     pub trail: Arc<Trail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
+    /// Held while faces are compared with those enrolled and the gallery is changed accordingly.
+    pub changes: Mutex<()>,
 }
 
 /// What there is to do.
@@ -49,26 +52,10 @@ pub(super) struct Job {
 /// Who wants it done.
 pub(super) struct Author {
     pub sender: Sender,
-    /// Whether it may give a new face to a subject that has groups.
+    /// Whether it may give a new face to a subject that has groups or is disabled.
     pub admin: bool,
     /// Whether it may be told who else has a face.
     pub may_search: bool,
-}
-
-/// Somebody else who is enrolled with the face.
-pub(super) struct Duplicate(Candidate);
-
-impl Duplicate {
-    /// Tells whoever may know: else an enrolment would be a search without the permission.
-    pub fn told(found: Option<Self>, by: &Author, meta: &mut Map<String, Value>) {
-        let Some(Self(found)) = found.filter(|_| by.may_search) else { return };
-        if let Some(Value::Array(advice)) = meta.get_mut("advice") {
-            advice.push("already_enrolled".into());
-        }
-        let similarity = shown(similarity(found.cosine));
-        let duplicate = json!({ "subject_id": found.subject_id, "similarity": similarity });
-        meta.insert("duplicate_of".into(), duplicate);
-    }
 }
 
 /// A picture and the faces in it, one at least.
@@ -99,8 +86,6 @@ struct Done {
     cosine: Option<f32>,
     /// Who is to be stored.
     enrolment: Option<Enrolment>,
-    /// Who else is enrolled with the face.
-    duplicate: Option<Duplicate>,
 }
 
 /// What a job comes to.
@@ -117,7 +102,6 @@ pub(super) struct ToStore {
     enrolment: Enrolment,
     by: Author,
     liveness: Option<f64>,
-    duplicate: Option<Duplicate>,
     reply: Reply,
     meta: Map<String, Value>,
 }
@@ -158,7 +142,7 @@ impl Recognizer {
         let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, job.by.admin, &probe, &portrait, reference.as_ref(), times)?
+            self.perform(job.task, &job.by, &probe, &portrait, reference.as_ref(), times)?
         } else {
             Done { failed, ..Done::default() }
         };
@@ -170,7 +154,7 @@ impl Recognizer {
         reply.insert("nface", probe.faces.faces.len());
         reply.insert("bounding_box", turn.bounding_box(&probe.face));
         reply.insert("face_landmark", turn.face_landmark(&probe.face));
-        reply.extend(done.fields);
+        reply.extend(done.fields.clone());
         let scores = scores(&probe.face, &judged, done.cosine);
         let meta = self.meta(&job.checks, &probe, judged.quality, scores);
         let Some(enrolment) = done.enrolment else {
@@ -178,19 +162,29 @@ impl Recognizer {
             return Ok(Outcome::Answered(reply));
         };
         let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
-        let (by, duplicate) = (job.by, done.duplicate);
-        Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by, liveness, duplicate, reply, meta })))
+        Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by: job.by, liveness, reply, meta })))
     }
 
     /// Stores an enrolment and leaves it on record; waits for the disk.
     pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Failure> {
-        let ToStore { enrolment, by, liveness, duplicate, mut reply, meta } = to_store;
+        let ToStore { enrolment, by, liveness, mut reply, meta } = to_store;
         let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
+        // From the look at who else has the face to the moment at which it is stored.
+        let _changing = self.changing();
+        let duplicate = self.duplicate(std::slice::from_ref(&enrolment.embedding), &subject_id);
+        self.refuse(duplicate.as_ref(), &by)?;
         let enrolled = self.gallery.enroll(enrolment).map_err(not_enrolled)?;
-        let timings = times.milliseconds();
-        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, liveness, timings);
+        // Those of another model were told of before.
+        let disagreement = faces::disagreement(&self.gallery, &subject_id)
+            .filter(|found| matches!(found, Disagreement::Unlike(_)));
+        let facts = Facts {
+            duplicate: duplicate.as_ref(),
+            disagreement: disagreement.as_ref(),
+            liveness,
+        };
+        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, times.milliseconds());
         let mut meta = timed(meta, times);
-        Duplicate::told(duplicate, &by, &mut meta);
+        facts.tell(&by, &mut meta);
         reply.insert("meta", meta);
         Ok(reply)
     }
@@ -224,23 +218,11 @@ impl Recognizer {
         Ok(Some((Sight { picture, faces, face }, quality)))
     }
 
-    /// Who but `subject_id` is enrolled with one of these faces, at FMR 1e-4; the most similar.
-    pub fn duplicate(&self, faces: &[Embedding], subject_id: &str) -> Option<Duplicate> {
-        // The subject itself may be ahead of the other.
-        let found = faces.iter().flat_map(|face| self.gallery.search(face, 2));
-        let others = found.filter(|candidate| candidate.subject_id != subject_id);
-        let best = others.max_by(|a, b| a.cosine.total_cmp(&b.cosine))?;
-        (similarity(best.cosine) >= Level::Moderate.similarity()).then(|| {
-            tracing::warn!(subject_id, duplicate_of = best.subject_id, "already enrolled");
-            Duplicate(best)
-        })
-    }
-
     /// What the request is for, once its checks have passed.
     fn perform(
         &self,
         task: Task,
-        admin: bool,
+        by: &Author,
         probe: &Sight,
         portrait: &Portrait,
         reference: Option<&Sight>,
@@ -257,7 +239,7 @@ impl Recognizer {
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
-                self.enroll(subject_id, mode, admin, probe, embedding)
+                self.enroll(subject_id, mode, by, probe, embedding)
             }
             Task::Verify { subject_id, level } => {
                 // Enrolled when validated: it can only have been deleted meanwhile, or have no
@@ -316,7 +298,7 @@ impl Recognizer {
         &self,
         subject_id: Option<String>,
         mode: EnrolMode,
-        admin: bool,
+        by: &Author,
         probe: &Sight,
         embedding: Embedding,
     ) -> Result<Done, Failure> {
@@ -325,15 +307,14 @@ impl Recognizer {
             true => crop(probe.upright(), &probe.face),
             false => None,
         };
-        let duplicate = self.duplicate(std::slice::from_ref(&embedding), &subject_id);
-        let mut done = Done { duplicate, ..Done::default() };
+        let mut done = Done::default();
         done.fields.insert("subject_id".into(), subject_id.as_str().into());
         done.enrolment = Some(Enrolment {
             subject_id,
             mode,
             embedding,
             image,
-            allow_grouped: admin,
+            allow_grouped: by.admin,
             max_templates: self.settings.max_templates,
             time: unix_time(),
         });
@@ -396,7 +377,9 @@ fn timed(mut meta: Map<String, Value>, times: &Times) -> Map<String, Value> {
 /// What the gallery's refusal means to the sender.
 pub(super) fn not_enrolled(error: GalleryError) -> Failure {
     match error {
-        GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
+        GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
+            Failure::Permission { why: error.to_string() }
+        }
         GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
         error => Failure::from(error),
     }

@@ -6,6 +6,7 @@
 //! whose crop does not plainly show the face it was cut around: who is let in under a name is never
 //! guessed.
 
+use super::faces;
 use super::failure::Failure;
 use super::operation::Operation;
 use super::recognition::Recognizer;
@@ -59,6 +60,12 @@ pub(super) fn reindex(
             true => embeddings.len(),
             false => gallery.reembed(&subject_id, &embeddings)?,
         };
+        // Faces that could not be compared when the subject got its groups can be from here on.
+        if given > 0
+            && let Some(disagreement) = faces::disagreement(gallery, &subject_id)
+        {
+            tracing::warn!(subject_id, %disagreement, "faces disagree");
+        }
         reembedded += given;
         subjects += usize::from(given > 0);
         if is_without {

@@ -113,7 +113,7 @@ impl fmt::Display for Sender {
 /// What the service answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The HTTP status: 200, 400, 401, 403, 500, 503.
+    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
     pub status: u16,
     /// The fields of the answer, without `status`; a transport that has no status line of its own
     /// sends [`Answer::with_status`].

@@ -4,6 +4,7 @@
 //! What the disk does not take at once is logged, waits for it, and is counted if it finds no room
 //! there; the answer stays what it was, for the thing is done.
 
+use super::faces::{Disagreement, Facts};
 use super::request::Sender;
 use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
 use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError, Ticket};
@@ -46,7 +47,7 @@ impl Trail {
         subject_id: &str,
         mode: EnrolMode,
         enrolled: &Enrolled,
-        liveness: Option<f64>,
+        facts: Facts<'_>,
         timings_ms: Map<String, Value>,
     ) {
         let (outcome, reason) = match (enrolled.created, mode) {
@@ -56,10 +57,10 @@ impl Trail {
         };
         let mut event = Event::new(Kind::Enroll, outcome, reason);
         event.subject_id = Some(subject_id.to_owned());
-        event.liveness = liveness;
         event.timings_ms = timings_ms;
         event.extra.insert("templates".to_owned(), enrolled.templates.into());
         event.extra.insert("by".to_owned(), by.to_string().into());
+        facts.record(&mut event);
         self.gallery_changed();
         self.told(self.outbox.record(event).map(drop));
     }
@@ -67,7 +68,14 @@ impl Trail {
     /// A subject's record was changed. Who is let in is kept in full; of a name and a card, which are
     /// a person's own, only that they were changed. Not `on_disk`: what it takes away counts until a
     /// restart, what it gives does not.
-    pub fn subject_updated(&self, by: &Sender, id: &str, change: &SubjectChange, on_disk: bool) {
+    pub fn subject_updated(
+        &self,
+        by: &Sender,
+        id: &str,
+        change: &SubjectChange,
+        disagreement: Option<&Disagreement>,
+        on_disk: bool,
+    ) {
         let mut entry = Entry::new("subject/update", by.to_string()).with("subject_id", id);
         for (name, changed) in [("name", change.name.is_some()), ("card", change.card.is_some())] {
             if changed {
@@ -76,6 +84,9 @@ impl Trail {
         }
         if let Some(groups) = &change.groups {
             entry = entry.with("groups", groups.as_slice());
+        }
+        if disagreement.is_some() {
+            entry = entry.with("accept_faces", true);
         }
         if let Some(enabled) = change.enabled {
             entry = entry.with("enabled", enabled);

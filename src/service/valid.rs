@@ -35,7 +35,7 @@ pub(super) enum Valid {
     /// One subject.
     SubjectGet { id: String },
     /// The time of the change is set when it is done.
-    SubjectUpdate { id: String, change: SubjectChange },
+    SubjectUpdate { id: String, change: SubjectChange, accept_faces: bool },
     /// Remove a subject.
     SubjectDelete { id: String },
     /// Pulse the strike; why is for the log.
@@ -155,7 +155,8 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         Operation::SubjectDelete => Ok(Valid::SubjectDelete { id: payload.subject(world)? }),
         Operation::SubjectUpdate => {
             let change = payload.change()?;
-            Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change })
+            let accept_faces = payload.bool("accept_faces");
+            Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change, accept_faces })
         }
         Operation::Unlock => {
             let needed = || Failure::field("reason", "`reason` must say why, for the log");

@@ -82,7 +82,19 @@ impl Twins {
                 assert_eq!(found.cosine.to_bits(), expected.cosine.to_bits(), "{what}");
             }
         }
+        let all = self.brute_force(probe, usize::MAX);
+        let middle = all.get(all.len() / 2).map_or(-1.0, |candidate| candidate.cosine);
+        for least in [-1.0, middle, 0.5, 2.0] {
+            let expected: Vec<_> = all.iter().filter(|found| found.cosine >= least).collect();
+            let found = self.index.at_least(probe, least);
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{what}, at least {least}");
+        }
         if let Some((subject, _, _)) = self.all.first() {
+            let mut faces = self.index.faces(subject);
+            faces.sort_by_key(|(template, _)| *template);
+            let own = self.all.iter().filter(|(other, _, _)| other == subject);
+            let expected: Vec<_> = own.map(|(_, at, face)| (*at, face.clone())).collect();
+            assert!(faces == expected, "{what}");
             let best = self.brute_force(probe, usize::MAX);
             let best = best.iter().find(|candidate| candidate.subject_id == *subject).unwrap();
             assert_eq!(self.index.best_of(subject, probe), Some(best.cosine), "{what}");
