@@ -38,7 +38,7 @@ use crate::gallery::{self, Gallery, OpenError};
 use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, SettingsError};
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
-use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
+use crate::service::{self, Answer, Applications, Door, Request, Sender, Service, WallClock};
 use door::DoorWorker;
 use doorward_board::linux::HoldStrikeError;
 use happenings::Happenings;
@@ -192,8 +192,12 @@ pub struct Opened {
 }
 
 /// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
-/// what the service may unlock.
-pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Opened, DaemonError> {
+/// what the service may unlock, `clock` what it knows the time by.
+pub fn open_service(
+    config: &Config,
+    door: Option<Arc<dyn Door>>,
+    clock: WallClock,
+) -> Result<Opened, DaemonError> {
     let data_dir = &config.device.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -216,6 +220,7 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
         applications,
         outbox: outbox.clone(),
         door,
+        clock,
     };
     let service = Arc::new(Service::new(parts, service_settings)?);
     Ok(Opened { service, analyzer, gallery, outbox })

@@ -70,9 +70,10 @@ impl Serving {
     /// when this returns.
     pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
         let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
-        let opened = open_service(config, house)?;
+        let clock = Clock::new(config.schedules.trust_clock);
+        let opened = open_service(config, house, clock.wall())?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, lasting, opened).await;
+        let serving = Self::begin(config, lasting, clock, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -82,6 +83,7 @@ impl Serving {
     async fn begin(
         config: &Config,
         Lasting { door, happenings, lockout }: Lasting,
+        clock: Clock,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -112,7 +114,6 @@ impl Serving {
             None
         };
         let unarmed = (!Exposure::of(&mqtt).is_safe()).then_some(Unarmed::Exposed);
-        let clock = Clock::new(config.schedules.trust_clock);
         tasks.spawn(clock.clone().wait());
         let decisions = Arc::new(Decisions::default());
         let parts = Parts {

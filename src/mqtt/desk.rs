@@ -16,7 +16,7 @@ use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
 use super::refusal;
 use super::topics::Topics;
-use crate::service::{Answer, Request, Sender};
+use crate::service::{Answer, Operation, Request, Sender};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
@@ -30,6 +30,14 @@ use tracing::{debug, error, info, warn};
 
 /// Refusals of QoS 0 commands in work at a time.
 const MOST_REFUSALS: usize = 64;
+
+/// How long after its arrival a command that was sent just now still counts as that.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// How long a change is remembered, so that it is not made again.
+const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
+/// The same for `unlock`: who asks again later stands before a door that has locked again.
+const UNLOCKS_FOR: Duration = Duration::from_secs(10);
 
 /// The service, as the desk knows it. A function from a request to its answer is one that lets
 /// everybody ask.
@@ -62,15 +70,16 @@ where
 pub(crate) struct Desk {
     topics: Arc<Topics>,
     exposure: Exposure,
-    handler: Box<dyn Handler>,
+    handler: Arc<dyn Handler>,
     publisher: Publisher,
-    memory: Mutex<Memory>,
+    changes: Mutex<Memory>,
+    unlocks: Mutex<Memory>,
     queue: u32,
     places: Arc<Semaphore>,
     /// In KiB, since a semaphore counts in `u32`.
     payload: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// A place at the desk, and the payload's share of the memory.
@@ -95,6 +104,11 @@ impl Receipt {
     }
 }
 
+/// Tells the broker that a message has come, where nothing else is to be done about it.
+pub(super) fn acknowledge(publish: &Publish, client: &AsyncClient) {
+    tokio::spawn(Receipt::of(publish, client).send());
+}
+
 /// What happened to commands since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -112,14 +126,29 @@ pub struct Counts {
     pub lost: u64,
 }
 
+/// The same while they are counted, for all desks of a session.
 #[derive(Default)]
-struct Counters {
+pub(crate) struct Counters {
     commands: AtomicU64,
     answers: AtomicU64,
     busy: AtomicU64,
     repeats: AtomicU64,
     stale: AtomicU64,
     lost: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            commands: read(&self.commands),
+            answers: read(&self.answers),
+            busy: read(&self.busy),
+            repeats: read(&self.repeats),
+            stale: read(&self.stale),
+            lost: read(&self.lost),
+        }
+    }
 }
 
 fn count(counter: &AtomicU64) {
@@ -132,7 +161,8 @@ impl Desk {
         topics: Arc<Topics>,
         exposure: Exposure,
         publisher: Publisher,
-        handler: Box<dyn Handler>,
+        handler: Arc<dyn Handler>,
+        counters: Arc<Counters>,
     ) -> Self {
         let queue = u32::try_from(settings.queue).unwrap_or(u32::MAX);
         Self {
@@ -140,37 +170,21 @@ impl Desk {
             exposure,
             handler,
             publisher,
-            memory: Mutex::default(),
+            changes: Mutex::new(Memory::new(CHANGES_FOR)),
+            unlocks: Mutex::new(Memory::new(UNLOCKS_FOR)),
             queue,
             places: Arc::new(Semaphore::new(settings.queue)),
             payload: Arc::new(Semaphore::new(settings.queue_bytes / 1024)),
             refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
-            counters: Counters::default(),
+            counters,
         }
     }
 
-    /// Takes a message from the broker. Returns at once.
-    pub(crate) fn receive(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
-        count(&self.counters.commands);
-        let receipt = Receipt::of(&publish, client);
-        let topic = publish.topic.clone();
-        let command = match Command::read(&self.topics, publish) {
-            Ok(command) => command,
-            Err(stale) => {
-                count(&self.counters.stale);
-                let topic = String::from_utf8_lossy(&topic).into_owned();
-                match stale {
-                    Stale::Retained => warn!(
-                        topic,
-                        "dropped a retained command: commands must be published without retain"
-                    ),
-                    Stale::Expired => warn!(topic, "dropped an expired command"),
-                    Stale::NoOperation => warn!(topic, "dropped a command that names no operation"),
-                }
-                tokio::spawn(receipt.send());
-                return;
-            }
-        };
+    /// Takes a message from the broker. Returns at once. `live`: it is known to have been sent just
+    /// now.
+    pub(crate) fn receive(self: &Arc<Self>, publish: Publish, client: &AsyncClient, live: bool) {
+        let Some((command, receipt)) = self.read(publish, client) else { return };
+        let command = if live { command.vouched_for(FRESH_FOR) } else { command };
         match self.place(&command) {
             Some(place) => {
                 let desk = self.clone();
@@ -180,8 +194,37 @@ impl Desk {
                     drop(place);
                 });
             }
-            None => self.turn_away(&command, receipt),
+            None => self.refuse_busy(&command, receipt),
         }
+    }
+
+    /// Answers a message from the broker `[503] BUSY` whatever places there are.
+    pub(crate) fn turn_away(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
+        if let Some((command, receipt)) = self.read(publish, client) {
+            self.refuse_busy(&command, receipt);
+        }
+    }
+
+    /// The command that a message is; what is stale is dropped.
+    fn read(&self, publish: Publish, client: &AsyncClient) -> Option<(Command, Receipt)> {
+        count(&self.counters.commands);
+        let receipt = Receipt::of(&publish, client);
+        let topic = publish.topic.clone();
+        let stale = match Command::read(&self.topics, publish) {
+            Ok(command) => return Some((command, receipt)),
+            Err(stale) => stale,
+        };
+        count(&self.counters.stale);
+        let topic = String::from_utf8_lossy(&topic).into_owned();
+        match stale {
+            Stale::Retained => {
+                warn!(topic, "dropped a retained command: commands must be published without retain")
+            }
+            Stale::Expired => warn!(topic, "dropped an expired command"),
+            Stale::NoOperation => warn!(topic, "dropped a command that names no operation"),
+        }
+        tokio::spawn(receipt.send());
+        None
     }
 
     fn place(&self, command: &Command) -> Option<Place> {
@@ -193,7 +236,7 @@ impl Desk {
 
     /// Answers `[503] BUSY`. The `request_id` is looked up here and not in the task, so that the
     /// payload is gone before the task waits.
-    fn turn_away(self: &Arc<Self>, command: &Command, receipt: Receipt) {
+    fn refuse_busy(self: &Arc<Self>, command: &Command, receipt: Receipt) {
         count(&self.counters.busy);
         let refusal_place = match receipt.qos {
             QoS::AtMostOnce => match self.refusals.clone().try_acquire_owned() {
@@ -219,6 +262,8 @@ impl Desk {
         let operation = command.operation().to_owned();
         let request_id = command.request_id();
         let (reply, refused) = self.judge(&command);
+        let memory = self.memory_of(&operation);
+        let content = memory.map(|_| command.digest());
         // A body of no known type is read as JSON until it is known who asks: it may hold a key, and
         // who has none is not told what is wrong with the body.
         let form = command.form();
@@ -235,13 +280,19 @@ impl Desk {
             let answer = refusal::invalid_payload(&why, request_id);
             return self.refuse(&operation, &reply, &answer).await;
         }
-        let identities = Identity::of(&operation, &sender, &reply, request_id.clone());
-        let seen = self.memory().meet(&identities, &reply, Instant::now());
+        let Some((memory, content)) = memory.zip(content) else {
+            let answer = self.perform(&operation, request, request_id).await;
+            let Some(answer) = answer else { return };
+            let (_, payload) = self.sendable(answer, &reply);
+            return self.publish(&reply, payload.to_vec(), false).await;
+        };
+        let identities = Identity::of(&operation, &sender, &reply, request_id.clone(), content);
+        let seen = locked(memory).meet(&identities, &reply, Instant::now());
         match seen {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
                 let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
-                let waiting = self.memory().finish(
+                let waiting = locked(memory).finish(
                     identities,
                     answer.as_ref().zip(payload.as_ref()),
                     Instant::now(),
@@ -335,23 +386,18 @@ impl Desk {
         self.places.close();
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        Counts {
-            commands: read(&counters.commands),
-            answers: read(&counters.answers),
-            busy: read(&counters.busy),
-            repeats: read(&counters.repeats),
-            stale: read(&counters.stale),
-            lost: read(&counters.lost),
+    /// Where an operation's answers are remembered; questions are asked again.
+    fn memory_of(&self, operation: &str) -> Option<&Mutex<Memory>> {
+        match Operation::named(operation)? {
+            Operation::Unlock => Some(&self.unlocks),
+            operation => operation.is_change().then_some(&self.changes),
         }
     }
+}
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What an answer that cannot be sent was the answer to.

@@ -4,10 +4,8 @@
 //! themselves and open the door; there the daemon answers questions but changes nothing.
 
 use super::Settings;
+use crate::service::Operation;
 use std::net::IpAddr;
-
-/// Operations that change who may enter, or open the door.
-const GUARDED: [&str; 5] = ["enroll", "enroll_mode", "subject/update", "subject/delete", "unlock"];
 
 /// How far the broker's door is open. Decided once, from the settings and the addresses that the
 /// host's name has at start.
@@ -66,7 +64,7 @@ impl Exposure {
 
     /// Why this operation is refused over this broker; `None` if it is not.
     pub(crate) fn refuses(self, operation: &str) -> Option<&'static str> {
-        if GUARDED.contains(&operation) { self.advice() } else { None }
+        Operation::named(operation).filter(|it| it.is_change()).and_then(|_| self.advice())
     }
 }
 

@@ -233,6 +233,11 @@ impl Settings {
         self.client_id.clone().unwrap_or_else(|| format!("doorward-{}", self.device_id))
     }
 
+    /// The client identifier of the connection on which `unlock` comes.
+    pub(crate) fn unlock_client_id(&self) -> String {
+        format!("{}-unlock", self.client_id())
+    }
+
     /// The same settings, aimed at the embedded broker on `port`.
     pub fn aimed_at_embedded(&self, port: u16, login: &super::Login) -> Self {
         Self {

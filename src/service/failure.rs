@@ -141,6 +141,9 @@ pub(super) enum Failure {
     /// This client may not do that.
     #[error("Permission denied")]
     Permission { why: String },
+    /// Nobody knows that the command was meant just now.
+    #[error("Command not fresh")]
+    Stale { why: String },
     /// The door did not unlock.
     #[error("Door did not unlock")]
     Door { why: String },
@@ -180,7 +183,7 @@ impl Failure {
     pub fn status(&self) -> u16 {
         match self {
             Failure::Unauthorized => 401,
-            Failure::Permission { .. } | Failure::Quota(_) => 403,
+            Failure::Permission { .. } | Failure::Stale { .. } | Failure::Quota(_) => 403,
             Failure::Internal { .. } => 500,
             Failure::Busy | Failure::Camera { .. } | Failure::Door { .. } => 503,
             _ => 400,
@@ -218,6 +221,7 @@ impl Failure {
                 format!("INSUFFICIENT_QUOTA_{}", kind.name().to_ascii_uppercase())
             }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
+            Failure::Stale { .. } => "COMMAND_NOT_FRESH".into(),
             Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
             Failure::Internal { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
@@ -243,6 +247,7 @@ impl Failure {
             Failure::Unauthorized
             | Failure::Quota(_)
             | Failure::Permission { .. }
+            | Failure::Stale { .. }
             | Failure::Door { .. }
             | Failure::Internal { .. }
             | Failure::Busy => None,
@@ -258,6 +263,7 @@ impl Failure {
             | Failure::ImageFormat { why, .. }
             | Failure::Subject { why }
             | Failure::Door { why }
+            | Failure::Stale { why }
             | Failure::Camera { why, .. }
             | Failure::Permission { why } => Some(why),
             _ => None,
@@ -284,7 +290,7 @@ mod tests {
 
     #[test]
     fn codes_and_statuses_of_the_contract() {
-        let cases: [(Failure, u16, &str, &str); 17] = [
+        let cases: [(Failure, u16, &str, &str); 18] = [
             (Failure::payload("x"), 400, "INVALID_PAYLOAD", "Invalid Payload"),
             (
                 Failure::NoFace(Some(ImageField::Image)),
@@ -336,6 +342,12 @@ mod tests {
                 403,
                 "PERMISSION_DENIED",
                 "Permission denied",
+            ),
+            (
+                Failure::Stale { why: "x".into() },
+                403,
+                "COMMAND_NOT_FRESH",
+                "Command not fresh",
             ),
             (
                 Failure::SubjectAbsent,

@@ -86,6 +86,7 @@ const TABLE: &[Field] = &[
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
     // The door.
     field("reason", Kind::Text(None), &[Unlock]),
+    field("issued_at", Kind::Number(None), &[Unlock]),
     // Who may ask.
     field("testing", Kind::Bool(Some(false)), &[AppCreate]),
     field("quota", Kind::Texts, &[AppCreate]),

@@ -30,6 +30,7 @@ mod checks;
 mod door;
 mod failure;
 mod fields;
+mod freshness;
 mod geometry;
 mod images;
 mod judged;
@@ -51,6 +52,7 @@ mod workers;
 
 pub use applications::{Applications, ApplicationsError};
 pub use door::Door;
+pub use freshness::WallClock;
 pub use operation::Operation;
 pub use raw::MAX_REQUEST_ID;
 pub use request::{Answer, Body, Caller, Credentials, Request, Sender};
@@ -68,6 +70,7 @@ use applications::{Kind, NotReserved, Reservation};
 use capture::{NotTaken, Taker};
 use change::decides_entry;
 use failure::Failure;
+use freshness::Evidence;
 use images::{Given, Images};
 use raw::Raw;
 use recognition::{Author, Job, Recognizer};
@@ -95,6 +98,7 @@ pub struct Service {
     trail: Arc<Trail>,
     recognizer: Arc<Recognizer>,
     door: Option<Arc<dyn Door>>,
+    clock: WallClock,
     camera: OnceLock<Camera>,
     /// Places before the camera.
     captures: Arc<Semaphore>,
@@ -112,6 +116,8 @@ pub struct Parts {
     pub outbox: Arc<Outbox>,
     /// The door, if there is one.
     pub door: Option<Arc<dyn Door>>,
+    /// What time it is.
+    pub clock: WallClock,
 }
 
 /// Why the service does not start.
@@ -138,7 +144,7 @@ type Reserved = (Admitted, Option<Reservation>);
 impl Service {
     /// Starts the worker threads; they end when the service is dropped.
     pub fn new(
-        Parts { analyzer, gallery, applications, outbox, door }: Parts,
+        Parts { analyzer, gallery, applications, outbox, door, clock }: Parts,
         settings: Settings,
     ) -> Result<Self, StartError> {
         let trail = Arc::new(Trail::new(outbox));
@@ -155,6 +161,7 @@ impl Service {
             }),
             trail,
             door,
+            clock,
             camera: OnceLock::new(),
             captures: Arc::new(Semaphore::new(capture::AT_A_TIME)),
         })
@@ -177,7 +184,7 @@ impl Service {
     /// sent.
     pub async fn handle(&self, request: Request) -> Option<Answer> {
         let mut times = Times::start();
-        let expires = request.expires;
+        let (expires, vouched_until) = (request.expires, request.fresh_until);
         let name = name_of(&request);
         if expired(expires) {
             tracing::info!(operation = name, "request expired before it was read");
@@ -197,7 +204,7 @@ impl Service {
         let result = match admitted {
             Ok((admitted, reserved)) => {
                 reservation = reserved;
-                match self.done(admitted, expires, &mut times).await {
+                match self.done(admitted, expires, vouched_until, &mut times).await {
                     Ok(result) => result,
                     Err(NotDone::Expired) => {
                         tracing::info!(
@@ -372,6 +379,7 @@ impl Service {
         &self,
         Admitted { operation, valid, by }: Admitted,
         expires: Option<Instant>,
+        vouched_until: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
         let recognizer = Arc::clone(&self.recognizer);
@@ -424,15 +432,27 @@ impl Service {
                 let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
                 self.turn(local, expires, work).await
             }
-            Valid::Unlock { reason } => {
+            Valid::Unlock { reason, issued_at } => {
                 let door = match self.unlockable(local) {
                     Ok(door) => door,
                     Err(failure) => return Ok(Err(failure)),
                 };
+                let evidence = Evidence { issued_at, vouched_until };
+                let clock = Arc::clone(&self.clock);
                 // Not behind a queue of pictures: somebody waits at the door.
-                let work = move || match expired(expires) {
-                    true => Err(NotDone::Expired),
-                    false => Ok(door::unlock(&*door, &trail, &by.sender, &reason)),
+                let work = move || {
+                    if expired(expires) {
+                        return Err(NotDone::Expired);
+                    }
+                    // At the last moment, for it may have waited on the way here.
+                    let fresh = if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
+                    Ok(match fresh {
+                        Ok(()) => door::unlock(&*door, &trail, &by.sender, &reason),
+                        Err(why) => {
+                            trail.unlocked(&by.sender, &reason, Some(&why));
+                            Err(Failure::Stale { why })
+                        }
+                    })
                 };
                 self.turn(true, expires, work).await?
             }

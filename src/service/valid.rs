@@ -36,8 +36,8 @@ pub(super) enum Valid {
     SubjectUpdate { id: String, change: SubjectChange },
     /// Remove a subject.
     SubjectDelete { id: String },
-    /// Pulse the strike; why is for the log.
-    Unlock { reason: String },
+    /// Pulse the strike; why is for the log, and when it was meant decides whether it counts.
+    Unlock { reason: String, issued_at: Option<f64> },
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -157,7 +157,8 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         }
         Operation::Unlock => {
             let needed = || Failure::field("reason", "`reason` must say why, for the log");
-            Ok(Valid::Unlock { reason: payload.filled("reason").ok_or_else(needed)? })
+            let reason = payload.filled("reason").ok_or_else(needed)?;
+            Ok(Valid::Unlock { reason, issued_at: payload.number("issued_at") })
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
