@@ -59,9 +59,16 @@ async fn a_question_is_asked_again_each_time() {
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
     let same = reply_to(CLIENT, "visit-7");
     let mut expected = 0;
-    for operation in
-        ["verify", "search", "liveness", "compare", "subject/list", "subject/get", "stats", "health"]
-    {
+    for operation in [
+        "verify",
+        "search",
+        "liveness",
+        "compare",
+        "subject/list",
+        "subject/get",
+        "stats",
+        "health",
+    ] {
         // The same body is another person where it says `camera:`, or a URL.
         let body = r#"{"image": "camera:", "request_id": "visit-7"}"#;
         for body in [body, body, r#"{"image": "AAAA", "request_id": "visit-7"}"#] {

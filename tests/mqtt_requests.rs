@@ -82,6 +82,8 @@ fn settings(broker: &Mosquitto) -> Settings {
         device_id: "front".into(),
         host: Some("localhost".into()),
         port: Some(broker.port()),
+        // The broker of these tests lets anybody in.
+        allow_insecure: true,
         ..Settings::default()
     }
 }

@@ -7,11 +7,11 @@ use super::happenings::Happenings;
 use super::terminal::{Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
 use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
-use crate::access::{Lockout, Unarmed};
+use crate::access::Lockout;
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::gallery::Gallery;
-use crate::mqtt::{Delivery, Embedded, Exposure, Publisher, Session};
+use crate::mqtt::{Delivery, Embedded, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::Door;
 use doorward_board::door::By;
@@ -107,13 +107,13 @@ impl Serving {
         })?;
 
         let embedded = if mqtt.host.is_none() {
-            let broker = Embedded::start(mqtt.port(), data_dir).await?;
-            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.login());
+            let applications = service.knows_applications();
+            let broker = Embedded::start(&mqtt, data_dir, applications).await?;
+            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.terminal());
             Some(broker)
         } else {
             None
         };
-        let unarmed = (!Exposure::of(&mqtt).is_safe()).then_some(Unarmed::Exposed);
         tasks.spawn(clock.clone().wait());
         let decisions = Arc::new(Decisions::default());
         let parts = Parts {
@@ -126,8 +126,6 @@ impl Serving {
             decisions: decisions.clone(),
             lockout,
         };
-        let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
-
         let health = {
             let service = service.clone();
             Arc::new(move || {
@@ -139,6 +137,7 @@ impl Serving {
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
         let session = Session::start(mqtt, service, health).await?;
+        let terminal = Terminal::start(parts, camera.as_ref(), access, session.exposure())?;
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery, gallery_changes, publisher.clone()));
         if let Some(door) = door {

@@ -12,6 +12,7 @@ use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
+use crate::mqtt::Exposure;
 use crate::outbox::{Event, Kind, Outbox};
 use doorward_board::door::By;
 use serde_json::{Map, Value, json};
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 /// How long a worker waits for its next piece of work before it shows that it lives.
@@ -76,13 +78,10 @@ impl Terminal {
         parts: Parts,
         camera: Option<&Camera>,
         settings: Settings,
-        unarmed: Option<Unarmed>,
+        exposure: watch::Receiver<Exposure>,
     ) -> io::Result<Self> {
-        if let Some(why) = &unarmed {
-            error!("the strike is not armed, no face opens the door: {why}");
-        }
         let chronicle = chronicle(&parts, camera)?;
-        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, unarmed));
+        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, exposure));
         Ok(Self { judge: judge.transpose()?, chronicle })
     }
 
@@ -97,7 +96,7 @@ fn judge(
     parts: Parts,
     camera: Camera,
     settings: Settings,
-    unarmed: Option<Unarmed>,
+    exposure: watch::Receiver<Exposure>,
 ) -> io::Result<Worker> {
     Worker::start("judge", move |running| {
         let Parts { analyzer, gallery, clock, .. } = &parts;
@@ -120,6 +119,7 @@ fn judge(
                 }
             };
             let now = clock.at(frame.taken());
+            let unarmed = (!exposure.borrow().is_safe()).then_some(Unarmed::Exposed);
             match judge.judge(&picture, now, unarmed) {
                 Ok(Some(decision)) => {
                     let late = frame.taken().elapsed() > honoured;

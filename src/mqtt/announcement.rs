@@ -1,9 +1,9 @@
 //! What the session says by itself: that it is there, how it is, and what Home Assistant is told.
 
-use super::Settings;
 use super::publisher::{Link, Publisher};
 use super::session::Health;
 use super::topics::Topics;
+use super::{Exposure, Settings};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, ClientError};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 
 /// Home Assistant, which has just started, is told within this time, each door at another moment.
 const BIRTH_SPREAD: Duration = Duration::from_secs(2);
-/// How long `online` waits for the connection of `unlock`.
-const UNLOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long `online` waits until changes are accepted, or known not to be.
+const READY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a connection says by itself.
 pub(super) struct Announcement {
@@ -22,6 +22,8 @@ pub(super) struct Announcement {
     pub topics: Arc<Topics>,
     pub publisher: Publisher,
     pub health: Health,
+    /// Whether strangers could reach the broker.
+    pub exposure: watch::Receiver<Exposure>,
     /// Whether `unlock` is heard, where that has a connection of its own.
     pub unlock_ready: Option<watch::Receiver<bool>>,
 }
@@ -30,10 +32,14 @@ impl Announcement {
     /// Says `online`, then how things are, the latter again and again until the connection is gone.
     pub async fn make(mut self, link: Link) {
         let client = &link.client;
-        if let Some(ready) = &mut self.unlock_ready {
-            // Whoever sees `online` is heard, also with an `unlock`.
-            let _ = timeout(UNLOCK_PATIENCE, ready.wait_for(|ready| *ready)).await;
-        }
+        // Whoever sees `online` is heard, with an `unlock` and an `enroll` too.
+        let ready = async {
+            let _ = self.exposure.wait_for(|exposure| *exposure != Exposure::Unknown).await;
+            if let Some(ready) = &mut self.unlock_ready {
+                let _ = ready.wait_for(|ready| *ready).await;
+            }
+        };
+        let _ = timeout(READY_PATIENCE, ready).await;
         let online = client.publish(self.topics.availability(), QoS::AtLeastOnce, true, "online");
         if online.await.is_err() {
             return;

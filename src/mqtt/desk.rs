@@ -25,11 +25,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, error, info, warn};
 
 /// Refusals of QoS 0 commands in work at a time.
 const MOST_REFUSALS: usize = 64;
+
+/// How long a command waits until it is known whether strangers could have sent it.
+const EXPOSURE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long after its arrival a command that was sent just now still counts as that.
 const FRESH_FOR: Duration = Duration::from_secs(2);
@@ -69,7 +72,7 @@ where
 
 pub(crate) struct Desk {
     topics: Arc<Topics>,
-    exposure: Exposure,
+    exposure: watch::Receiver<Exposure>,
     handler: Arc<dyn Handler>,
     publisher: Publisher,
     changes: Mutex<Memory>,
@@ -159,7 +162,7 @@ impl Desk {
     pub(crate) fn new(
         settings: &super::Settings,
         topics: Arc<Topics>,
-        exposure: Exposure,
+        exposure: watch::Receiver<Exposure>,
         publisher: Publisher,
         handler: Arc<dyn Handler>,
         counters: Arc<Counters>,
@@ -218,7 +221,10 @@ impl Desk {
         let topic = String::from_utf8_lossy(&topic).into_owned();
         match stale {
             Stale::Retained => {
-                warn!(topic, "dropped a retained command: commands must be published without retain")
+                warn!(
+                    topic,
+                    "dropped a retained command: commands must be published without retain"
+                )
             }
             Stale::Expired => warn!(topic, "dropped an expired command"),
             Stale::NoOperation => warn!(topic, "dropped a command that names no operation"),
@@ -261,7 +267,7 @@ impl Desk {
     async fn serve(&self, command: Command) {
         let operation = command.operation().to_owned();
         let request_id = command.request_id();
-        let (reply, refused) = self.judge(&command);
+        let (reply, refused) = self.judge(&command).await;
         let memory = self.memory_of(&operation);
         let content = memory.map(|_| command.digest());
         // A body of no known type is read as JSON until it is known who asks: it may hold a key, and
@@ -313,16 +319,29 @@ impl Desk {
     }
 
     /// What the envelope says: where the answer goes, and why the command is not done, if it is not.
-    fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
+    async fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
         match command.reply(&self.topics) {
             Ok(reply) => {
-                let why = self.exposure.refuses(command.operation());
+                let why = match Operation::named(command.operation()) {
+                    Some(operation) if operation.is_change() => self.exposure().await.advice(),
+                    _ => None,
+                };
                 (reply, why.map(|why| refusal::insecure_broker(why, command.request_id())))
             }
             Err(error) => {
                 let answer = refusal::invalid_payload(&error.to_string(), command.request_id());
                 (command.default_reply(&self.topics), Some(answer))
             }
+        }
+    }
+
+    /// Whether strangers could reach the broker; just after a start that is about to be known.
+    async fn exposure(&self) -> Exposure {
+        let mut exposure = self.exposure.clone();
+        let known = exposure.wait_for(|exposure| *exposure != Exposure::Unknown);
+        match tokio::time::timeout(EXPOSURE_PATIENCE, known).await {
+            Ok(Ok(known)) => *known,
+            _ => Exposure::Unknown,
         }
     }
 

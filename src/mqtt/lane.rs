@@ -11,7 +11,6 @@
 //! Where the strike may be moved from afar, `unlock` has a connection of its own: a broker and a
 //! network deliver in order, and on a shared one a flood of pictures would go before it.
 
-use super::Settings;
 use super::announcement::Announcement;
 use super::backoff::Backoff;
 use super::connect::{self, ConnectError};
@@ -20,6 +19,7 @@ use super::echo::{Echo, send_every_second};
 use super::publisher::{Link, Publisher};
 use super::session::Health;
 use super::topics::Topics;
+use super::{Exposure, Settings};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -67,6 +67,7 @@ pub(super) struct Worker {
     pub publisher: Publisher,
     pub topics: Arc<Topics>,
     pub desk: Arc<Desk>,
+    pub exposure: watch::Receiver<Exposure>,
     pub link: watch::Sender<Option<Link>>,
     pub stop: watch::Receiver<bool>,
 }
@@ -320,6 +321,7 @@ impl Worker {
             topics: self.topics.clone(),
             publisher: self.publisher.clone(),
             health: health.clone(),
+            exposure: self.exposure.clone(),
             unlock_ready: unlock.map(|unlock| unlock.ready.clone()),
         }
     }
@@ -328,4 +330,3 @@ impl Worker {
 fn refused(codes: &[SubscribeReasonCode]) -> Option<SubscribeReasonCode> {
     codes.iter().copied().find(|code| !matches!(code, SubscribeReasonCode::Success(_)))
 }
-

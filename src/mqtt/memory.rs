@@ -300,7 +300,10 @@ mod tests {
         let of = |correlation: &str, id: &str| {
             Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some(id.into()), BODY)
         };
-        assert_eq!([of("", ""), of("", "r"), of("1", ""), of("1", "r")].map(|ids| ids.len()), [0, 1, 1, 2]);
+        assert_eq!(
+            [of("", ""), of("", "r"), of("1", ""), of("1", "r")].map(|ids| ids.len()),
+            [0, 1, 1, 2]
+        );
     }
 
     #[test]

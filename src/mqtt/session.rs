@@ -3,6 +3,7 @@
 use super::connect::{self, ConnectError};
 use super::desk::{Counters, Counts, Desk, Handler};
 use super::lane::{Role, UnlockSeen, Worker};
+use super::probe::settle;
 use super::publisher::Publisher;
 use super::topics::Topics;
 use super::{Exposure, MAX_PACKET, Settings};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
@@ -33,7 +34,10 @@ pub struct Session {
     unlock: Option<Lane>,
     topics: Arc<Topics>,
     counters: Arc<Counters>,
-    exposure: Exposure,
+    exposure: watch::Receiver<Exposure>,
+    /// Tries whether the broker lets anybody in.
+    #[expect(dead_code, reason = "held, not read: it ends with the session")]
+    probe: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -55,11 +59,20 @@ impl Session {
         health: Health,
     ) -> Result<Self, ConnectError> {
         connect::options(&settings, &settings.client_id())?;
-        let exposure = Exposure::of(&settings);
-        if let Some(advice) = exposure.advice() {
-            error!("enroll, update, delete and unlock are refused: {advice}");
-        } else if exposure == Exposure::Accepted {
-            warn!("mqtt.allow_insecure: anybody on the network may enrol and unlock");
+        let (exposed, exposure) = watch::channel(Exposure::of(&settings));
+        let mut probe = JoinSet::new();
+        let known = *exposure.borrow();
+        match (known, known.advice()) {
+            (Exposure::Unknown, _) => {
+                probe.spawn(settle(settings.clone(), exposed));
+            }
+            (_, Some(advice)) => error!(
+                "the strike is not armed, and enroll, update, delete and unlock are refused: {advice}"
+            ),
+            (Exposure::Accepted, _) => {
+                warn!("mqtt.allow_insecure: whoever reaches the broker may enrol and unlock");
+            }
+            _ => {}
         }
         let topics = Arc::new(Topics::new(&settings.device_id, &settings.response_prefixes));
         let counters = Arc::new(Counters::default());
@@ -70,8 +83,14 @@ impl Session {
             let publisher = Publisher::new(link_seen.clone(), topics.clone());
             let (handler, counters) = (handler.clone(), counters.clone());
             let publishes = publisher.clone();
-            let desk =
-                Desk::new(&settings, topics.clone(), exposure, publishes, handler, counters);
+            let desk = Desk::new(
+                &settings,
+                topics.clone(),
+                exposure.clone(),
+                publishes,
+                handler,
+                counters,
+            );
             let desk = Arc::new(desk);
             let worker = Worker {
                 role,
@@ -79,6 +98,7 @@ impl Session {
                 publisher: publisher.clone(),
                 topics: topics.clone(),
                 desk: desk.clone(),
+                exposure: exposure.clone(),
                 link,
                 stop: stop_seen.clone(),
             };
@@ -100,7 +120,7 @@ impl Session {
         };
         let role = Role::Commands { health, unlock: unlock_seen };
         let (commands, _) = start(Arc::new(settings), role);
-        Ok(Self { commands, unlock, topics, counters, exposure, stop })
+        Ok(Self { commands, unlock, topics, counters, exposure, probe, stop })
     }
 
     /// Publishes states; cheap to clone.
@@ -109,8 +129,8 @@ impl Session {
     }
 
     /// Whether strangers could reach the broker; decides whether the strike may be armed.
-    pub fn exposure(&self) -> Exposure {
-        self.exposure
+    pub fn exposure(&self) -> watch::Receiver<Exposure> {
+        self.exposure.clone()
     }
 
     /// What happened to commands since the start.

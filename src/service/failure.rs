@@ -343,12 +343,7 @@ mod tests {
                 "PERMISSION_DENIED",
                 "Permission denied",
             ),
-            (
-                Failure::Stale { why: "x".into() },
-                403,
-                "COMMAND_NOT_FRESH",
-                "Command not fresh",
-            ),
+            (Failure::Stale { why: "x".into() }, 403, "COMMAND_NOT_FRESH", "Command not fresh"),
             (
                 Failure::SubjectAbsent,
                 400,

@@ -86,6 +86,9 @@ use trail::Trail;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
 
+/// Whether an App-ID and an API-Key belong together.
+pub type KnowsApplication = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 /// The face service of one terminal. Shared by all transports.
 ///
 /// Its parts end in the order in which they stand here: the work, then the files of the applications
@@ -295,6 +298,19 @@ impl Service {
         (outbox, json!({ "first": first, "last": last, "head": head }))
     }
 
+    /// What tells whether an App-ID and an API-Key belong together, where applications show them. It
+    /// does not keep the service alive.
+    pub fn knows_applications(self: &Arc<Self>) -> Option<KnowsApplication> {
+        if self.recognizer.settings.auth != Auth::AppKey {
+            return None;
+        }
+        let service = Arc::downgrade(self);
+        Some(Arc::new(move |id, key| {
+            let service = service.upgrade();
+            service.is_some_and(|service| service.applications.authenticate(id, key).is_some())
+        }))
+    }
+
     /// Changes with every change of the gallery.
     pub fn gallery_changes(&self) -> watch::Receiver<u64> {
         self.trail.gallery_changes()
@@ -445,7 +461,8 @@ impl Service {
                         return Err(NotDone::Expired);
                     }
                     // At the last moment, for it may have waited on the way here.
-                    let fresh = if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
+                    let fresh =
+                        if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
                     Ok(match fresh {
                         Ok(()) => door::unlock(&*door, &trail, &by.sender, &reason),
                         Err(why) => {
