@@ -23,7 +23,8 @@ use tokio::time::sleep;
 const DOOR: &str = "permissions = [\"search\", \"unlock\"]\n\
                     [door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true";
 const UNLOCKS: usize = 5;
-/// Of each client; three of them send more than the terminal holds at a time.
+/// Of each of three clients.
+const AT_A_TIME: usize = 20;
 const MOST_PICTURES: usize = 400;
 const PICTURE: usize = 4 << 20;
 
@@ -47,17 +48,20 @@ async fn flooded(port: u16, login: (&str, &str)) {
         let mut flood = connect(name, &[&topic]).await;
         let (goes_on, photo) = (goes_on.clone(), photo.clone());
         floods.push(tokio::spawn(async move {
-            let (mut asked, mut busy) = (0, 0);
-            // Sixteen at a time: more than the terminal takes.
-            while goes_on.load(Ordering::SeqCst) && asked < MOST_PICTURES {
-                for _ in 0..16 {
+            let (mut asked, mut answered, mut busy) = (0, 0, 0);
+            loop {
+                // As many on their way all the time: more than the terminal holds.
+                let more = goes_on.load(Ordering::SeqCst) && asked < MOST_PICTURES;
+                while more && asked - answered < AT_A_TIME {
                     let properties = reply_to(&topic, &asked.to_string());
                     flood.send("search", &photo, properties).await;
                     asked += 1;
                 }
-                for _ in 0..16 {
-                    busy += usize::from(flood.next_json().await["status"] == 503);
+                if asked == answered {
+                    break;
                 }
+                busy += usize::from(flood.next_json().await["status"] == 503);
+                answered += 1;
             }
             (asked, busy)
         }));

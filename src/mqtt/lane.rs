@@ -26,7 +26,7 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Filter, LastWill, Packet, PubAckReason, Publish, RetainForwardRule, SubAck,
     SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -145,7 +145,7 @@ impl Worker {
                     since = Some(Instant::now());
                     let link = Link::new(client.clone(), largest);
                     self.link.send_replace(Some(link.clone()));
-                    if self.begin(link, &echo, &mut talkers).is_err() {
+                    if self.begin(link, &echo, &mut talkers).is_none() {
                         return lost(since, "could not subscribe".into());
                     }
                 }
@@ -184,13 +184,9 @@ impl Worker {
         }
     }
 
-    /// What follows once commands are heard: what is said, and what else is listened to.
-    fn begin(
-        &self,
-        link: Link,
-        echo: &Arc<Echo>,
-        talkers: &mut JoinSet<()>,
-    ) -> Result<(), ClientError> {
+    /// What follows once commands are heard: what is said, and what else is listened to. `None`: the
+    /// connection is gone.
+    fn begin(&self, link: Link, echo: &Arc<Echo>, talkers: &mut JoinSet<()>) -> Option<()> {
         let client = link.client.clone();
         match &self.role {
             Role::Commands { health, unlock } => {
@@ -199,18 +195,18 @@ impl Worker {
                 if homeassistant.discovery {
                     // Unacknowledged: no flood of births takes a command's place.
                     let births = self.filter(homeassistant.status_topic(), QoS::AtMostOnce);
-                    client.try_subscribe_many([births])?;
+                    client.try_subscribe_many([births]).ok()?;
                 }
                 talkers.spawn(self.announcement(health, unlock.as_ref()).make(link));
             }
             Role::Unlock(_) => {
                 let topic = self.topics.echo();
                 // Acknowledged, as commands are: both wait in the same queue.
-                client.try_subscribe_many([self.filter(topic.clone(), QoS::AtLeastOnce)])?;
+                client.try_subscribe_many([self.filter(topic.clone(), QoS::AtLeastOnce)]).ok()?;
                 talkers.spawn(send_every_second(echo.clone(), client, topic));
             }
         }
-        Ok(())
+        Some(())
     }
 
     /// A command that came with all the others: those that are heard elsewhere are not done twice.

@@ -96,7 +96,8 @@ impl Trees {
 
     fn may_write(&self, role: Role, topic: &str) -> bool {
         let below = topic.strip_prefix(&self.root);
-        let is_command = below.and_then(|it| it.strip_prefix("cmd/")).is_some_and(|it| it != "");
+        let is_command =
+            below.and_then(|it| it.strip_prefix("cmd/")).is_some_and(|it| !it.is_empty());
         match role {
             Role::Terminal => true,
             Role::Application(_) => is_command,
