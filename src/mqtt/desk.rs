@@ -11,6 +11,7 @@
 //!   which QoS 0 allows.
 
 use super::Exposure;
+use super::counts::{Counters, count};
 use super::incoming::{Command, Form, ReplyTo, Stale};
 use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
@@ -20,9 +21,7 @@ use crate::service::{Answer, Operation, Request, Sender};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use serde::Serialize;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -110,52 +109,6 @@ impl Receipt {
 /// Tells the broker that a message has come, where nothing else is to be done about it.
 pub(super) fn acknowledge(publish: &Publish, client: &AsyncClient) {
     tokio::spawn(Receipt::of(publish, client).send());
-}
-
-/// What happened to commands since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Commands received, whatever became of them.
-    pub commands: u64,
-    /// Answers handed to a connection.
-    pub answers: u64,
-    /// Refused with `[503] BUSY` for want of a place.
-    pub busy: u64,
-    /// Answered from memory.
-    pub repeats: u64,
-    /// Dropped: retained, expired, or on a topic that names no operation.
-    pub stale: u64,
-    /// Dropped without an answer: floods at QoS 0, and answers that no connection took.
-    pub lost: u64,
-}
-
-/// The same while they are counted, for all desks of a session.
-#[derive(Default)]
-pub(crate) struct Counters {
-    commands: AtomicU64,
-    answers: AtomicU64,
-    busy: AtomicU64,
-    repeats: AtomicU64,
-    stale: AtomicU64,
-    lost: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn counts(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            commands: read(&self.commands),
-            answers: read(&self.answers),
-            busy: read(&self.busy),
-            repeats: read(&self.repeats),
-            stale: read(&self.stale),
-            lost: read(&self.lost),
-        }
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Desk {

@@ -24,6 +24,7 @@ mod announcement;
 mod backoff;
 mod call;
 mod connect;
+mod counts;
 mod delivery;
 mod desk;
 mod echo;
@@ -44,8 +45,9 @@ mod topics;
 
 pub use call::{Call, CallError, call};
 pub use connect::{ConnectError, check};
+pub use counts::Counts;
 pub use delivery::Delivery;
-pub use desk::{Answering, Counts, Handler};
+pub use desk::{Answering, Handler};
 pub use embedded::{Embedded, EmbeddedError};
 pub use exposure::Exposure;
 pub use homeassistant::{DECISIONS, HomeAssistant, RemoveError, remove};

@@ -1,7 +1,8 @@
 //! The service on the broker: its connections, started and stopped together.
 
 use super::connect::{self, ConnectError};
-use super::desk::{Counters, Counts, Desk, Handler};
+use super::counts::{Counters, Counts};
+use super::desk::{Desk, Handler};
 use super::lane::{Role, UnlockSeen, Worker};
 use super::probe::settle;
 use super::publisher::Publisher;
