@@ -93,8 +93,9 @@ keys! {
         client_cert_file: PathBuf = PathBuf::new();
         /// PEM file of its private key.
         client_key_file: PathBuf = PathBuf::new();
-        /// Obey enroll, update, delete and unlock although the broker is on another machine and
-        /// anonymous or unencrypted. Anyone on the network can then open the door.
+        /// Obey enroll, update, delete and unlock, and let faces open the door, although the broker
+        /// lets anybody in, or is on another machine and unencrypted. Anyone who reaches it can then
+        /// open the door.
         allow_insecure: bool = false;
         /// Seconds between signs of life to the broker, at least 5.
         keep_alive_s: u16 = 30;

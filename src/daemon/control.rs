@@ -177,6 +177,7 @@ pub fn request(operation: &str, body: &Value) -> Request {
         credentials: Credentials::default(),
         caller: Caller::Local,
         expires: None,
+        fresh_until: None,
     }
 }
 

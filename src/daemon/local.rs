@@ -53,7 +53,7 @@ impl Local {
             if daemon.is_some() {
                 return Ok(Self { config: config.clone(), own: None });
             }
-            match open_service(config, None, BadFiles::Refused) {
+            match open_service(config, None, Arc::new(|| None), BadFiles::Refused) {
                 Ok(opened) => {
                     return Ok(Self { config: config.clone(), own: Some(opened.service) });
                 }

@@ -40,7 +40,7 @@ use crate::gallery::{self, Gallery, OpenError};
 use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, SettingsError};
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
-use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
+use crate::service::{self, Answer, Applications, Door, Request, Sender, Service, WallClock};
 use door::DoorWorker;
 use door_events::DoorEvents;
 use serving::{Lasting, Serving};
@@ -200,10 +200,11 @@ pub enum BadFiles {
 }
 
 /// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
-/// what the service may unlock.
+/// what the service may unlock, `clock` what it knows the time by.
 pub fn open_service(
     config: &Config,
     door: Option<Arc<dyn Door>>,
+    clock: WallClock,
     bad_files: BadFiles,
 ) -> Result<Opened, DaemonError> {
     let data_dir = &config.device.data_dir;
@@ -244,6 +245,7 @@ pub fn open_service(
         applications,
         outbox: outbox.clone(),
         door,
+        clock,
     };
     let service = Arc::new(Service::new(parts, service_settings)?);
     Ok(Opened { service, analyzer, gallery, outbox })

@@ -7,11 +7,11 @@ use super::door_events::DoorEvents;
 use super::terminal::{self, Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
 use super::{BadFiles, DaemonError, Opened, open_service, record, settings, start_camera, upkeep};
-use crate::access::{Lockout, Unarmed};
+use crate::access::Lockout;
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::gallery::Gallery;
-use crate::mqtt::{Delivery, Embedded, Exposure, Publisher, Session};
+use crate::mqtt::{Delivery, Embedded, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::Door;
 use doorward_board::controller::Cause;
@@ -71,9 +71,10 @@ impl Serving {
     /// when this returns.
     pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
         let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
-        let opened = open_service(config, house, BadFiles::Tolerated)?;
+        let clock = Clock::new(config.schedules.trust_clock);
+        let opened = open_service(config, house, clock.wall(), BadFiles::Tolerated)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, lasting, opened).await;
+        let serving = Self::begin(config, lasting, clock, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -83,6 +84,7 @@ impl Serving {
     async fn begin(
         config: &Config,
         Lasting { door, door_events, lockout }: Lasting,
+        clock: Clock,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -117,14 +119,13 @@ impl Serving {
         };
 
         let embedded = if mqtt.host.is_none() {
-            let broker = Embedded::start(mqtt.port(), data_dir).await?;
-            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.login());
+            let applications = service.knows_applications();
+            let broker = Embedded::start(&mqtt, data_dir, applications).await?;
+            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.terminal());
             Some(broker)
         } else {
             None
         };
-        let unarmed = (!Exposure::of(&mqtt).is_safe()).then_some(Unarmed::Exposed);
-        let clock = Clock::new(config.schedules.trust_clock);
         tasks.spawn(clock.clone().wait());
         let decisions = Arc::new(Decisions::default());
         let parts = Parts {
@@ -136,8 +137,6 @@ impl Serving {
             decisions: decisions.clone(),
             lockout,
         };
-        let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
-
         let health = {
             let service = service.clone();
             Arc::new(move || {
@@ -149,6 +148,7 @@ impl Serving {
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
         let session = Session::start(mqtt, service, health).await?;
+        let terminal = Terminal::start(parts, camera.as_ref(), access, session.exposure())?;
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery, gallery_changes, publisher.clone()));
         if let Some(door) = door {

@@ -11,6 +11,7 @@ use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
+use crate::mqtt::Exposure;
 use crate::outbox::{Event, Kind};
 use doorward_board::controller::Cause;
 use serde_json::{Map, Value, json};
@@ -72,12 +73,9 @@ impl Terminal {
         parts: Parts,
         camera: Option<&Camera>,
         settings: Settings,
-        unarmed: Option<Unarmed>,
+        exposure: watch::Receiver<Exposure>,
     ) -> io::Result<Self> {
-        if let Some(why) = &unarmed {
-            error!("the strike is not armed, no face opens the door: {why}");
-        }
-        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, unarmed));
+        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, exposure));
         Ok(Self { judge: judge.transpose()? })
     }
 
@@ -91,7 +89,7 @@ fn judge(
     parts: Parts,
     camera: Camera,
     settings: Settings,
-    unarmed: Option<Unarmed>,
+    exposure: watch::Receiver<Exposure>,
 ) -> io::Result<Worker> {
     Worker::start("judge", move |running| {
         let Parts { analyzer, gallery, clock, .. } = &parts;
@@ -114,6 +112,7 @@ fn judge(
                 }
             };
             let now = clock.at(frame.taken());
+            let unarmed = (!exposure.borrow().is_safe()).then_some(Unarmed::Exposed);
             match judge.judge(&picture, now, unarmed) {
                 Ok(Some(decision)) => {
                     let late = frame.taken().elapsed() > honoured;

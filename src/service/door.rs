@@ -27,18 +27,25 @@ pub trait Door: Send + Sync {
 const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// `unlock`: the state of the door, unlocked. Who asks and why is on disk before the strike moves, and
-/// else it does not move, also later; `expires` is looked at again after that.
+/// else it does not move, also later; `expires` and `fresh`, which says why a command does not count as
+/// one of this moment, are looked at again after that.
 pub(super) fn unlock(
     door: &dyn Door,
     trail: &Trail,
     by: &Sender,
     reason: &str,
     expires: Option<Instant>,
+    fresh: impl Fn() -> Result<(), String>,
 ) -> Result<Result<Reply, Failure>, NotDone> {
     if expired(expires) {
         return Err(NotDone::Expired);
     }
+    let stale = fresh().err();
     let Asked { line, ticket } = trail.unlock_asked(by, reason);
+    if let Some(why) = stale {
+        trail.unlock_answered(line, &format!("refused: {why}"));
+        return Ok(Err(Failure::Stale { why }));
+    }
     if let Err(error) = ticket.wait(RECORD_PATIENCE) {
         tracing::error!(%error, "not unlocked: who asks for it is not on record");
         trail.unlock_answered(line, "refused: the record was not on disk in time");
@@ -47,6 +54,10 @@ pub(super) fn unlock(
     if expired(expires) {
         trail.unlock_answered(line, "refused: expired before it was on record");
         return Err(NotDone::Expired);
+    }
+    if let Err(why) = fresh() {
+        trail.unlock_answered(line, &format!("refused: {why}"));
+        return Ok(Err(Failure::Stale { why }));
     }
     let outcome = door.unlock();
     trail.unlock_answered(line, outcome.as_ref().err().map_or("unlocked", String::as_str));

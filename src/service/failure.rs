@@ -148,6 +148,9 @@ pub(super) enum Failure {
     /// The templates of a subject are not plainly of one person.
     #[error("Faces disagree")]
     Faces { why: String },
+    /// Nobody knows that the command was meant just now.
+    #[error("Command not fresh")]
+    Stale { why: String },
     /// The door did not unlock.
     #[error("Door did not unlock")]
     Door { why: String },
@@ -225,7 +228,7 @@ impl Failure {
     pub fn status(&self) -> u16 {
         match self {
             Failure::Unauthorized => 401,
-            Failure::Permission { .. } | Failure::Quota(_) => 403,
+            Failure::Permission { .. } | Failure::Stale { .. } | Failure::Quota(_) => 403,
             Failure::Duplicate { .. } | Failure::Faces { .. } => 409,
             Failure::Internal { .. } | Failure::Unwritten { .. } => 500,
             Failure::Busy | Failure::Camera { .. } | Failure::Door { .. } => 503,
@@ -266,6 +269,7 @@ impl Failure {
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
             Failure::Duplicate { .. } => "FACE_ALREADY_ENROLLED".into(),
             Failure::Faces { .. } => "FACES_DISAGREE".into(),
+            Failure::Stale { .. } => "COMMAND_NOT_FRESH".into(),
             Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
             Failure::Internal { .. } | Failure::Unwritten { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
@@ -293,6 +297,7 @@ impl Failure {
             | Failure::Quota(_)
             | Failure::Permission { .. }
             | Failure::Duplicate { .. }
+            | Failure::Stale { .. }
             | Failure::Door { .. }
             | Failure::Internal { .. }
             | Failure::Unwritten { .. }
@@ -311,6 +316,7 @@ impl Failure {
             | Failure::Duplicate { why }
             | Failure::Faces { why }
             | Failure::Door { why }
+            | Failure::Stale { why }
             | Failure::Camera { why, .. }
             | Failure::Permission { why } => Some(why),
             Failure::Unwritten { told, .. } => Some(told),
@@ -338,7 +344,7 @@ mod tests {
 
     #[test]
     fn codes_and_statuses_of_the_contract() {
-        let cases: [(Failure, u16, &str, &str); 19] = [
+        let cases: [(Failure, u16, &str, &str); 20] = [
             (
                 Failure::Duplicate { why: "x".into() },
                 409,
@@ -398,6 +404,7 @@ mod tests {
                 "PERMISSION_DENIED",
                 "Permission denied",
             ),
+            (Failure::Stale { why: "x".into() }, 403, "COMMAND_NOT_FRESH", "Command not fresh"),
             (
                 Failure::SubjectAbsent,
                 400,

@@ -87,6 +87,7 @@ const TABLE: &[Field] = &[
     field("accept_faces", Kind::Bool(Some(false)), &[SubjectUpdate]),
     // The door.
     field("reason", Kind::Text(None), &[Unlock]),
+    field("issued_at", Kind::Number(None), &[Unlock]),
     // Who may ask.
     field("testing", Kind::Bool(Some(false)), &[AppCreate]),
     field("quota", Kind::Texts, &[AppCreate]),

@@ -32,6 +32,7 @@ mod door;
 mod faces;
 mod failure;
 mod fields;
+mod freshness;
 mod geometry;
 mod images;
 mod judged;
@@ -53,6 +54,7 @@ mod workers;
 
 pub use applications::{Applications, ApplicationsError};
 pub use door::Door;
+pub use freshness::WallClock;
 pub use operation::Operation;
 pub use raw::MAX_REQUEST_ID;
 pub use request::{Answer, Body, Caller, Credentials, Request, Sender};
@@ -70,6 +72,7 @@ use applications::{Kind, NotReserved, Reservation};
 use capture::{NotTaken, Taker};
 use change::decides_entry;
 use failure::Failure;
+use freshness::Evidence;
 use images::{Given, Images};
 use raw::Raw;
 use recognition::{Author, Job, Outcome, Recognizer};
@@ -89,6 +92,9 @@ use workers::{NotDone, Workers, expired, guarded};
 /// requests that a transport takes on beyond those that wait for a vision thread.
 const MOST_WRITES: usize = 7;
 
+/// Whether an App-ID and an API-Key belong together.
+pub type KnowsApplication = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 /// The face service of one terminal. Shared by all transports.
 ///
 /// Its parts end in the order in which they stand here: the work, then the files of the applications
@@ -103,6 +109,7 @@ pub struct Service {
     trail: Arc<Trail>,
     recognizer: Arc<Recognizer>,
     door: Option<Arc<dyn Door>>,
+    clock: WallClock,
     camera: OnceLock<Camera>,
     /// Places before the camera.
     captures: Arc<Semaphore>,
@@ -120,6 +127,8 @@ pub struct Parts {
     pub outbox: Arc<Outbox>,
     /// The door, if there is one.
     pub door: Option<Arc<dyn Door>>,
+    /// What time it is.
+    pub clock: WallClock,
 }
 
 /// Why the service does not start.
@@ -146,7 +155,7 @@ type Reserved = (Admitted, Option<Reservation>);
 impl Service {
     /// Starts the worker threads; they end when the service is dropped.
     pub fn new(
-        Parts { analyzer, gallery, applications, outbox, door }: Parts,
+        Parts { analyzer, gallery, applications, outbox, door, clock }: Parts,
         settings: Settings,
     ) -> Result<Self, StartError> {
         let trail = Arc::new(Trail::new(outbox));
@@ -165,6 +174,7 @@ impl Service {
             }),
             trail,
             door,
+            clock,
             camera: OnceLock::new(),
             captures: Arc::new(Semaphore::new(capture::AT_A_TIME)),
         })
@@ -187,7 +197,7 @@ impl Service {
     /// sent.
     pub async fn handle(&self, request: Request) -> Option<Answer> {
         let mut times = Times::start();
-        let expires = request.expires;
+        let (expires, vouched_until) = (request.expires, request.fresh_until);
         let name = name_of(&request);
         if expired(expires) {
             tracing::info!(operation = name, "request expired before it was read");
@@ -207,7 +217,7 @@ impl Service {
         let result = match admitted {
             Ok((admitted, reserved)) => {
                 reservation = reserved;
-                match self.done(admitted, expires, &mut times).await {
+                match self.done(admitted, expires, vouched_until, &mut times).await {
                     Ok(result) => result,
                     Err(NotDone::Expired) => {
                         tracing::info!(
@@ -306,6 +316,19 @@ impl Service {
         (outbox, json!({ "first": first, "last": last, "head": head }))
     }
 
+    /// What tells whether an App-ID and an API-Key belong together, where applications show them. It
+    /// does not keep the service alive.
+    pub fn knows_applications(self: &Arc<Self>) -> Option<KnowsApplication> {
+        if self.recognizer.settings.auth != Auth::AppKey {
+            return None;
+        }
+        let service = Arc::downgrade(self);
+        Some(Arc::new(move |id, key| {
+            let service = service.upgrade();
+            service.is_some_and(|service| service.applications.authenticate(id, key).is_some())
+        }))
+    }
+
     /// Changes with every change of the gallery.
     pub fn gallery_changes(&self) -> watch::Receiver<u64> {
         self.trail.gallery_changes()
@@ -390,6 +413,7 @@ impl Service {
         &self,
         Admitted { operation, valid, by }: Admitted,
         expires: Option<Instant>,
+        vouched_until: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
         let recognizer = Arc::clone(&self.recognizer);
@@ -449,13 +473,20 @@ impl Service {
                 let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
                 self.turn_to_write(local, expires, work).await
             }
-            Valid::Unlock { reason } => {
+            Valid::Unlock { reason, issued_at } => {
                 let door = match self.unlockable(local) {
                     Ok(door) => door,
                     Err(failure) => return Ok(Err(failure)),
                 };
+                let evidence = Evidence { issued_at, vouched_until };
+                let clock = Arc::clone(&self.clock);
                 // Not behind a queue of pictures: somebody waits at the door.
-                let work = move || door::unlock(&*door, &trail, &by.sender, &reason, expires);
+                let work = move || {
+                    // Again after the record, for it may have waited on the way.
+                    let fresh =
+                        || if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
+                    door::unlock(&*door, &trail, &by.sender, &reason, expires, fresh)
+                };
                 self.turn(true, expires, work).await?
             }
             Valid::Stats => {

@@ -18,6 +18,9 @@ pub struct Request {
     pub caller: Caller,
     /// After this moment the sender no longer wants it done.
     pub expires: Option<Instant>,
+    /// Until this moment the transport vouches that the request was sent just now; `None`: it does
+    /// not know.
+    pub fresh_until: Option<Instant>,
 }
 
 /// The two forms of a payload.
@@ -145,6 +148,7 @@ mod tests {
             },
             caller: Caller::Mqtt { client: None },
             expires: None,
+            fresh_until: None,
         };
         let shown = format!("{request:?}");
         assert!(shown.contains("kiosk") && shown.contains("21 bytes"), "{shown}");

@@ -31,6 +31,7 @@ fn house_with(settings: Settings) -> House {
         applications,
         outbox: outbox.clone(),
         door: None,
+        clock: Arc::new(|| None),
     };
     let service = Service::new(parts, settings).unwrap();
     House { service, gallery, outbox, _folder: folder }
@@ -83,6 +84,7 @@ fn request(operation: &str, fields: Value) -> Request {
         credentials: Credentials::default(),
         caller: Caller::Mqtt { client: None },
         expires: None,
+        fresh_until: None,
     }
 }
 

@@ -38,8 +38,8 @@ pub(super) enum Valid {
     SubjectUpdate { id: String, change: SubjectChange, accept_faces: bool },
     /// Remove a subject.
     SubjectDelete { id: String },
-    /// Pulse the strike; why is for the log.
-    Unlock { reason: String },
+    /// Pulse the strike; why is for the log, and when it was meant decides whether it counts.
+    Unlock { reason: String, issued_at: Option<f64> },
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -167,7 +167,7 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
                     format!("`reason` must be at most {MAX_REASON} characters, not {characters}");
                 return Err(Failure::field("reason", why));
             }
-            Ok(Valid::Unlock { reason })
+            Ok(Valid::Unlock { reason, issued_at: payload.number("issued_at") })
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
