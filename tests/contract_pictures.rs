@@ -198,3 +198,26 @@ async fn portraits_that_exif_turns() {
         assert_eq!(points(&answer), points(&reference), "orientation {orientation}");
     }
 }
+
+/// What the decoder halves is told in pixels of the picture as sent, whichever way the face lies.
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinates_of_a_picture_that_is_halved_are_those_as_sent() {
+    let terminal = Terminal::start("");
+    let mut client = Client::connect(&terminal).await;
+    let small = pictures::scaled("obama");
+    for (turn, rotation) in [(None, 0), (Some(imageops::rotate90 as Turn), 270)] {
+        let small = turn.map_or_else(|| small.clone(), |turn| turn(&small));
+        let by = (18e6 / f64::from(small.width() * small.height())).sqrt().ceil() as u32;
+        let (width, height) = (small.width() * by, small.height() * by);
+        let large = imageops::resize(&small, width, height, imageops::FilterType::Triangle);
+        let reference = search(&mut client, &pictures::jpeg(&small)).await;
+        let answer = search(&mut client, &pictures::jpeg(&large)).await;
+        assert_eq!(verdict(&answer), (200, "", ""), "{answer}");
+        assert_eq!(answer["rotation"], rotation);
+        let by = by as f32;
+        let expected: Vec<_> =
+            points(&reference).iter().map(|point| point.map(|v| v * by)).collect();
+        // The detector sees the small picture at another size.
+        assert_near(&points(&answer), &expected, 6.0 * by, &format!("{width} x {height}"));
+    }
+}

@@ -251,8 +251,8 @@ keys! {
         auth: String = "broker".to_owned();
         /// Requests that may wait for a vision thread; one more is answered 503 BUSY.
         queue: usize = 8;
-        /// Threads that decode pictures and run the networks. One serves a door; a picture of 40
-        /// megapixels takes up to 350 MB of memory while it is decoded, in each of them.
+        /// Threads that decode pictures and run the networks. One serves a door; the largest pictures
+        /// take up to 150 MB of memory, in each of them.
         vision_threads: usize = 1;
         /// Cores that work on one face, 1 or 2. Two answer sooner, with the same result, where a board
         /// has cores to spare.

@@ -74,7 +74,8 @@ impl Sight {
 
     fn turn(&self) -> Turn {
         let (width, height) = (self.picture.width(), self.picture.height());
-        Turn { width, height, rotation: self.faces.rotation }
+        let reduction = self.picture.reduction();
+        Turn { width, height, reduction, rotation: self.faces.rotation }
     }
 }
 
@@ -115,34 +116,21 @@ enum Opened {
 impl Recognizer {
     /// Does the job, but for what needs a disk.
     pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Failure> {
-        let mut opened = Vec::with_capacity(job.images.len());
-        for image in job.images {
-            opened.push(match image {
-                Given::Bytes(image) => {
-                    let picture = times.stage("decode", || self.decoded(&image))?;
-                    Opened::Picture(image.field, picture)
-                }
-                Given::Sight(sight) => Opened::Sight(sight),
-            });
-        }
-        let mut sights = Vec::with_capacity(opened.len());
-        for opened in opened {
-            sights.push(match opened {
-                Opened::Picture(field, picture) => {
-                    times.stage("detect", || self.sight(field, picture))?
-                }
-                Opened::Sight(sight) => *sight,
-            });
-        }
-        let (Some(probe), reference) = (sights.pop(), sights.pop()) else {
+        let mut images = job.images;
+        let (Some(probe), reference) = (images.pop(), images.pop()) else {
             return Err(Failure::internal("a request without an image passed validation"));
         };
+        // One picture at a time in memory. What is wrong with both files comes before what is in them.
+        let reference = reference.map(|image| self.reference(image, times)).transpose()?;
+        let probe = self.opened(probe, times)?;
+        let reference = reference.transpose()?;
+        let probe = self.seen(probe, times)?;
 
         let portrait = self.portrait(&probe).map_err(Failure::internal)?;
         let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, &job.by, &probe, &portrait, reference.as_ref(), times)?
+            self.perform(job.task, &job.by, &probe, &portrait, reference, times)?
         } else {
             Done { failed, ..Done::default() }
         };
@@ -189,12 +177,43 @@ impl Recognizer {
         Ok(reply)
     }
 
+    /// What compare compares with, as if it were enrolled: verify gives the same similarity. The outer error
+    /// is of the file, the inner one of what is in it.
+    fn reference(
+        &self,
+        image: Given,
+        times: &mut Times,
+    ) -> Result<Result<Embedding, Failure>, Failure> {
+        let opened = self.opened(image, times)?;
+        Ok(self.seen(opened, times).and_then(|sight| {
+            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Failure::internal)
+        }))
+    }
+
+    fn opened(&self, image: Given, times: &mut Times) -> Result<Opened, Failure> {
+        Ok(match image {
+            Given::Bytes(image) => {
+                let picture = times.stage("decode", || self.decoded(&image))?;
+                Opened::Picture(image.field, picture)
+            }
+            Given::Sight(sight) => Opened::Sight(sight),
+        })
+    }
+
+    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Failure> {
+        match opened {
+            Opened::Picture(field, picture) => times.stage("detect", || self.sight(field, picture)),
+            Opened::Sight(sight) => Ok(*sight),
+        }
+    }
+
     /// Step 8, what the network has no part in.
     fn decoded(&self, image: &Bytes) -> Result<Picture, Failure> {
         picture::decode(&image.bytes, &self.settings.limits).map_err(|error| {
             let (field, why) = (image.field, error.to_string());
             match error {
                 DecodeError::TooManyBytes { .. } => Failure::ImageSize { field, why },
+                DecodeError::NoMemory => Failure::Busy,
                 _ => Failure::ImageFormat { field, why },
             }
         })
@@ -225,7 +244,7 @@ impl Recognizer {
         by: &Author,
         probe: &Sight,
         portrait: &Portrait,
-        reference: Option<&Sight>,
+        reference: Option<Embedding>,
         times: &mut Times,
     ) -> Result<Done, Failure> {
         if task == Task::Liveness {
@@ -259,10 +278,6 @@ impl Recognizer {
             Task::Compare { level } => {
                 let reference = reference
                     .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
-                // As if it were enrolled: verify gives the same similarity.
-                let reference = times
-                    .stage("embed", || self.portrait(reference)?.template())
-                    .map_err(Failure::internal)?;
                 Ok(compared(embedding.cosine(&reference), level))
             }
         }
