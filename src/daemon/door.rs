@@ -298,15 +298,18 @@ impl DoorThread {
             let board = std::mem::take(&mut state.board);
             *state = State::unknown(board);
         });
-        let mut ends = None;
-        while running.goes_on() || ends.is_some_and(|ends: Instant| ends.elapsed() < LOCKED_WITHIN) {
-            if !running.goes_on() {
-                if ends.is_none() {
+        let mut ends: Option<Instant> = None;
+        loop {
+            match (running.goes_on(), ends) {
+                (true, _) => {}
+                (false, None) => {
                     link.send(Command::Lock);
+                    ends = Some(Instant::now());
                 }
-                ends = ends.or_else(|| Some(Instant::now()));
-                if door.released().is_none() {
-                    break;
+                (false, Some(since)) => {
+                    if door.released().is_none() || since.elapsed() > LOCKED_WITHIN {
+                        break;
+                    }
                 }
             }
             let now = monotonic();

@@ -48,6 +48,11 @@ impl Door<'_, '_> {
         self.step("the controller is killed in a release: no current, and it is back")?;
         self.opened()?;
         self.terminal.shell("killall -9 doorward-lockd")?;
+        let killed = Instant::now();
+        // No current is what a fail-safe lock has in a release: it gets it back when the button is read.
+        let low = self.terminal.level(false)?.at.saturating_duration_since(killed);
+        println!("  no current {:.2} s after the kill", low.as_secs_f64());
+        expect("the way to no current", &json!(low.as_secs_f64()), low <= Duration::from_secs(1))?;
         self.terminal.level(!self.released)?;
         self.button()
     }
