@@ -8,8 +8,8 @@ use super::door_events::DoorEvents;
 use super::door_state::State;
 use super::lock_controller::{self, Place, SimulatedController};
 use super::worker::{Progress, Running, Worker};
-use doorward_board::controller::{Cause, Command, FRESH, Keys, Link, Report, SettingsError};
 use doorward_board::controller::Settings as ControllerSettings;
+use doorward_board::controller::{Cause, Command, FRESH, Keys, Link, Report, SettingsError};
 use doorward_board::door::{Parts, Why};
 use doorward_board::linux::{Delay, Gpio, GpioError, GpioLine, monotonic};
 use doorward_board::profile::{Lines, Output};
@@ -299,7 +299,8 @@ impl DoorThread {
             *state = State::unknown(board);
         });
         let mut ends = None;
-        while running.goes_on() || ends.is_some_and(|ends: Instant| ends.elapsed() < LOCKED_WITHIN) {
+        while running.goes_on() || ends.is_some_and(|ends: Instant| ends.elapsed() < LOCKED_WITHIN)
+        {
             if !running.goes_on() {
                 if ends.is_none() {
                     link.send(Command::Lock);
