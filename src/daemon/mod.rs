@@ -348,8 +348,8 @@ pub async fn run(
     loop {
         watchdog.watch(door.counter().into_iter().collect());
         let started = match started(&config, door.lasting(), &mut signals).await {
-            Started::Done(started) => started,
-            Started::BrokenOff { reason, outbox } => {
+            Ok(started) => started,
+            Err(BrokenOff { reason, outbox }) => {
                 door.end(&config, outbox, reason).await;
                 return Ok(());
             }
@@ -411,23 +411,25 @@ pub async fn run(
     }
 }
 
-/// What became of a start.
-enum Started {
-    /// It serves, or cannot.
-    Done(Result<Serving, DaemonError>),
-    /// A signal came first, and what was started has ended again as far as it does.
-    BrokenOff { reason: &'static str, outbox: Option<Arc<Outbox>> },
+/// A signal came before the start was done, and what was started has ended again as far as it does.
+struct BrokenOff {
+    reason: &'static str,
+    outbox: Option<Arc<Outbox>>,
 }
 
 /// Starts serving, on a thread of its own: a disk that hangs must not keep the daemon from ending.
-async fn started(config: &Config, lasting: Lasting, signals: &mut Signals) -> Started {
+async fn started(
+    config: &Config,
+    lasting: Lasting,
+    signals: &mut Signals,
+) -> Result<Result<Serving, DaemonError>, BrokenOff> {
     let config = config.clone();
     let runtime = tokio::runtime::Handle::current();
     let start = move || runtime.block_on(Serving::start(&config, lasting));
     let mut starting = tokio::task::spawn_blocking(start);
     let reason = tokio::select! {
         started = &mut starting => {
-            return Started::Done(started.unwrap_or_else(|panic| Err(io::Error::other(panic).into())));
+            return Ok(started.unwrap_or_else(|panic| Err(io::Error::other(panic).into())));
         }
         reason = signals.end() => reason,
     };
@@ -443,7 +445,7 @@ async fn started(config: &Config, lasting: Lasting, signals: &mut Signals) -> St
         error!("the start did not end in time and was broken off");
         None
     });
-    Started::BrokenOff { reason, outbox }
+    Err(BrokenOff { reason, outbox })
 }
 
 /// Waits for a signal that ends the daemon, or that brings a configuration which can stand.
