@@ -6,8 +6,7 @@ mod commands;
 
 use clap::Parser;
 use commands::{
-    Audit, Cli, Command, ConfigCommand, Gallery, Homeassistant, filled, image_field,
-    set,
+    Audit, Cli, Command, ConfigCommand, Gallery, Homeassistant, filled, image_field, set,
 };
 use doorward::calibrate::{self, CalibrateError};
 use doorward::camera::CommandError;
@@ -86,6 +85,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    doorward::nn::give_back_large_buffers();
     let cli = Cli::parse();
     let log = match Log::start() {
         Ok(log) => log,

@@ -14,10 +14,10 @@ use redb::{Builder, Database, TransactionError, WriteTransaction};
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// How long a file that failed is left alone: a disk that refuses is not asked again for every request.
 pub(crate) const REST: Duration = Duration::from_secs(5);
@@ -75,16 +75,23 @@ impl Handle {
         }
     }
 
-    /// Closes it until it has rested.
-    pub fn fail(&mut self, why: String) {
-        *self = Self::failed(why);
+    /// Is no more used until it has rested. What is returned closes the file when dropped, which writes
+    /// to it and so may wait for the disk.
+    #[must_use = "closing a file may wait for the disk: drop it where that keeps nobody"]
+    pub fn fail(&mut self, why: String) -> Self {
+        std::mem::replace(self, Self::failed(why))
+    }
+
+    /// Lengthens or shortens the rest of a file that is not written.
+    pub fn rest(&mut self, rest: Duration) {
+        if let Handle::ReadOnly { again, .. } | Handle::Failed { again, .. } = self {
+            *again = Instant::now() + rest;
+        }
     }
 
     /// Ends the rest of a file that is not written.
     pub fn wake(&mut self) {
-        if let Handle::ReadOnly { again, .. } | Handle::Failed { again, .. } = self {
-            *again = Instant::now();
-        }
+        self.rest(Duration::ZERO);
     }
 
     /// Whether it is to be opened again: it failed and has rested, or `path` can be written by now.
@@ -184,6 +191,29 @@ impl Opening {
         let mut builder = Database::builder();
         builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.verify);
         builder
+    }
+}
+
+/// What tells a file from another one: its inode, and when it was made, in microseconds, since an inode is
+/// given again; 0 where the file system does not know.
+pub(crate) type Identity = (u64, u64);
+
+/// Of the file that has this name now.
+pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = fs::metadata(path)?;
+    let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    Ok((metadata.ino(), born.map_or(0, |born| born.as_micros() as u64)))
+}
+
+/// What is said of a file that [`is_replaced`].
+pub(crate) const REPLACED: &str = "another file has taken its place, or it was removed";
+
+/// Whether the path leads to another file than the one that was opened, or to none: what is written to
+/// that one would be gone with the next start.
+pub(crate) fn is_replaced(path: &Path, opened: Option<Identity>) -> bool {
+    match identity(path) {
+        Ok(found) => opened != Some(found),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 

@@ -98,6 +98,40 @@ fn after_one_failed_write_the_next_ones_are_taken_without_a_restart() {
     run_part("part_writes_work_again", &folder.path().join("gallery.redb"));
 }
 
+/// A copy that was put back while the gallery was open got none of the changes that followed: they went
+/// to the file that had no name any more, and the next scrub overwrote what had been put back.
+#[test]
+fn a_file_that_was_replaced_while_open_is_noticed_and_gets_what_was_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gallery.redb");
+    let mut random = Random(3);
+    let other = open(&folder.path().join("other.redb")).unwrap();
+    let (anna, carl) = (enrol(&other, &mut random, "anna"), enrol(&other, &mut random, "carl"));
+    drop(other);
+    let gallery = open(&path).unwrap();
+    gallery.enroll(enrolment("anna", anna.clone())).unwrap();
+    std::fs::rename(folder.path().join("other.redb"), &path).unwrap();
+
+    gallery.scrub().unwrap_err();
+    gallery.delete("anna").unwrap_err();
+    assert!(!finds(&gallery, "anna", &anna), "a deletion counts at once");
+    assert!(!gallery.health().is_well());
+    until("what was put back is not opened", || {
+        gallery.tend();
+        gallery.health().is_well()
+    });
+    assert!(finds(&gallery, "carl", &carl));
+    assert!(!finds(&gallery, "anna", &anna));
+    drop(gallery);
+    let gallery = open(&path).unwrap();
+    assert!(!finds(&gallery, "anna", &anna), "a deletion is on disk");
+
+    std::fs::remove_file(&path).unwrap();
+    gallery.tend();
+    assert!(!gallery.health().is_well());
+    assert!(finds(&gallery, "carl", &carl), "who was enrolled is recognised all the same");
+}
+
 #[test]
 fn part_deletion_denies() {
     let Some(path) = gallery_of_part() else { return };

@@ -16,7 +16,8 @@ use disk::Disk;
 use doorward::outbox::{Entry, Event, Kind, MOST_UNWRITTEN, Outbox};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::net::UnixDatagram;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
@@ -83,6 +84,33 @@ fn until(terminal: &Terminal, what: &str, is: impl Fn() -> bool) {
 fn granted(terminal: &Terminal) -> usize {
     let is = |line: &&str| line.contains("decision") && line.contains("outcome=\"granted\"");
     terminal.log().lines().filter(is).count()
+}
+
+/// Health, by the control socket.
+fn health_by_socket(terminal: &Terminal) -> Value {
+    let mut socket = UnixStream::connect(terminal.data_dir().join("control.sock")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.write_all(b"{\"operation\": \"health\", \"body\": {}}\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(socket).read_line(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
+/// Ends the daemon, in time. The thread in the middle of a write keeps the process in the kernel's
+/// table until the disk answers; of the rest nothing is left, which is what makes its first thread a
+/// zombie.
+fn assert_ends_in_time(terminal: &Terminal) {
+    let started = Instant::now();
+    terminal.signal("TERM");
+    let stat = format!("/proc/{}/stat", terminal.pid());
+    let ended = || {
+        let stat = fs::read_to_string(&stat).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    };
+    while !ended() {
+        assert!(started.elapsed() < Duration::from_millis(5500), "{}", terminal.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
@@ -155,19 +183,24 @@ fn what_finds_no_room_is_counted_by_kind_and_said_and_floods_push_out_nothing_el
     for _ in 0..others {
         slot.post(Event::new(Kind::Door, "unlocked", "exit")).unwrap();
     }
+    for _ in 0..flood {
+        drop(outbox.note(Entry::new("unlock", "client:flood")));
+    }
+    drop(outbox.note(Entry::new("subject/delete", "client:desk")));
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     let stats = outbox.stats();
-    assert_eq!(stats.unwritten, MOST_UNWRITTEN + others);
-    assert_eq!(stats.not_recorded, [("access", 44)].into());
+    assert_eq!(stats.unwritten, 2 * MOST_UNWRITTEN + others + 1);
+    assert_eq!(stats.not_recorded, [("access", 44), ("unlock", 44)].into());
     drop(hanging);
 
     outbox.audit(Entry::new("test", "local")).unwrap();
     let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
     let count = |action: &str| lines.iter().filter(|line| line["action"] == action).count();
     assert_eq!((count("access"), count("door")), (MOST_UNWRITTEN, others));
+    assert_eq!((count("unlock"), count("subject/delete")), (MOST_UNWRITTEN, 1));
     let said: Vec<&Value> = lines.iter().filter(|line| line["action"] == "not_recorded").collect();
     assert_eq!(said.len(), 1, "{said:?}");
-    assert_eq!(said[0]["events"], json!({ "access": 44 }));
+    assert_eq!(said[0]["events"], json!({ "access": 44, "unlock": 44 }));
     assert!(said[0]["since"].as_f64() <= said[0]["until"].as_f64());
     assert_eq!((outbox.stats().unwritten, outbox.stats().fault), (0, None));
 }
@@ -229,6 +262,22 @@ fn questions_are_answered_while_enrolments_wait_for_the_disk() {
     };
     let mut waiting = vec![enrol("first"), enrol("second"), enrol("third")];
     std::thread::sleep(Duration::from_secs(2));
+    let before = granted(&terminal);
+    until(&terminal, "grant while an enrolment hangs", || granted(&terminal) > before);
+    let listed = terminal.json(&["gallery", "list"]);
+    assert_eq!(listed["subjects"][0]["subject_id"], "obama", "{listed}");
+    // More than the control socket answers at a time.
+    for _ in 0..9 {
+        let mut command = terminal.command();
+        command.args(["gallery", "update", "obama", "--groups", "family"]);
+        waiting.push(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let started = Instant::now();
+    assert_eq!(health_by_socket(&terminal)["status"], 200);
+    let refused = terminal.json(&["unlock", "while changes hang"]);
+    assert_eq!(refused["error_code"], "DOOR_UNAVAILABLE", "{refused}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     for _ in 0..3 {
         let started = Instant::now();
         let verified =
@@ -261,19 +310,21 @@ fn a_stop_takes_five_seconds_although_the_disk_hangs() {
     command.args(["enroll", image.to_str().unwrap(), "--subject-id", "late"]);
     let mut asker = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(2));
-    let started = Instant::now();
-    terminal.signal("TERM");
-    // The thread in the middle of a write keeps the process in the kernel's table until the disk
-    // answers; of the rest nothing is left, which is what makes its first thread a zombie.
-    let stat = format!("/proc/{}/stat", terminal.pid());
-    let ended = || {
-        let stat = fs::read_to_string(&stat).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-    };
-    while !ended() {
-        assert!(started.elapsed() < Duration::from_millis(5500), "{}", terminal.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    assert_ends_in_time(&terminal);
     drop(hanging);
     asker.wait().unwrap();
+}
+
+#[test]
+fn a_start_that_hangs_on_the_disk_ends_when_it_is_told_to() {
+    let Some(disk) = Disk::mount("a_start_that_hangs_on_the_disk_ends_when_it_is_told_to") else {
+        return;
+    };
+    let mut terminal = with_a_resident(&disk, "");
+    let hanging = disk.hang();
+    terminal.run_logging_to(fs::File::create(terminal.file("log")).unwrap());
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!terminal.log().contains("ready"), "{}", terminal.log());
+    assert_ends_in_time(&terminal);
+    drop(hanging);
 }

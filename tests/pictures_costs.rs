@@ -16,7 +16,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Most memory above what the process has before, in MB.
+/// Most memory above what the process has when idle, in MB, also after the pictures before.
 const MEMORY: f64 = 150.0;
 /// Most time of the processor. 2 s on an idle machine of the kind that the documentation names; what runs
 /// beside the test slows it, and may slow it this much.
@@ -243,18 +243,19 @@ fn judged(analyzer: &Analyzer, picture: &Picture) -> usize {
 
 #[test]
 fn no_picture_costs_more_than_a_request_may() {
+    doorward::nn::give_back_large_buffers();
     let analyzer = Analyzer::load().unwrap();
     let ordinary = Picture::new(640, 480, vec![90; 640 * 480 * 3]).unwrap();
     judged(&analyzer, &ordinary);
     let idle = memory("VmRSS");
     let mut excesses = Vec::new();
     println!("| format | trick | bytes | decoding | in all | memory |\n|---|---|---|---|---|---|");
-    for case in [jpegs, pngs, faces].into_iter().flat_map(|cases| cases()) {
+    // Twice: what the allocator keeps of one picture must leave room for the next.
+    for case in [jpegs, pngs, faces, jpegs, pngs, faces].into_iter().flat_map(|cases| cases()) {
         let Case { format, trick, file, right } = case;
         let bytes = file();
         let name = format!("{format}, {trick}, {} bytes", bytes.len());
         assert!(bytes.len() <= Limits::default().max_bytes, "{name}");
-        let before = memory("VmRSS");
         // Starts the peak again.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let start = seconds();
@@ -264,7 +265,7 @@ fn no_picture_costs_more_than_a_request_may() {
             let faces = judged(&analyzer, picture);
             assert_eq!(faces, usize::from(trick.contains("face")), "{name}");
         }
-        let (took, peak) = (seconds() - start, memory("VmHWM") - before);
+        let (took, peak) = (seconds() - start, memory("VmHWM") - idle);
         let shown = match &result {
             Ok(_) => format!("{decoding:.2} s | {took:.2} s | {peak:.0} MB"),
             Err(_) => format!("refused, {decoding:.3} s | | {peak:.0} MB"),

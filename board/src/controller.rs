@@ -165,7 +165,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             let whole = now.saturating_add(self.pulse.length());
             // While the coil rests or the line fails, the pulse has not begun.
             let waits = self.rests(now) || (self.released.is_none() && self.driven.is_none());
-            self.exit_until = if waits { Some(whole) } else { Some(until).filter(|until| now < *until) };
+            self.exit_until =
+                if waits { Some(whole) } else { Some(until).filter(|until| now < *until) };
         }
         self.drive(now);
         self.events.drain(..)
@@ -327,8 +328,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             }
         }
         let changed = wanted.is_some() != self.released.is_some();
-        let due = changed
-            || self.driven.is_none_or(|driven| now.saturating_sub(driven) >= REASSERT);
+        let due =
+            changed || self.driven.is_none_or(|driven| now.saturating_sub(driven) >= REASSERT);
         if due {
             let set = self.strike.set(wanted.is_some());
             let failed = set.is_err();

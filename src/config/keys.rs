@@ -252,7 +252,7 @@ keys! {
         /// Requests that may wait for a vision thread; one more is answered 503 BUSY.
         queue: usize = 8;
         /// Threads that decode pictures and run the networks. One serves a door; the largest pictures
-        /// take up to 150 MB of memory, in each of them.
+        /// take up to 150 MB of memory, in each of them, and the messages that bring them some 35 MB.
         vision_threads: usize = 1;
         /// Cores that work on one face, 1 or 2. Two answer sooner, with the same result, where a board
         /// has cores to spare.

@@ -115,9 +115,7 @@ fn as_recorded(event: Event) -> OutboxEvent {
         Event::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
         Event::Interlock(seen) => (Kind::Door, "interlock", format!("{seen:?}")),
         Event::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
-        Event::Fault { part, error } => {
-            (Kind::Door, "fault", format!("{}: {error}", part.name()))
-        }
+        Event::Fault { part, error } => (Kind::Door, "fault", format!("{}: {error}", part.name())),
         Event::Recovered { part } => (Kind::Door, "recovered", part.name().to_owned()),
     };
     OutboxEvent::new(kind, outcome, reason)

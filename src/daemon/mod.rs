@@ -316,6 +316,14 @@ impl Signals {
         })
     }
 
+    /// The signal that ends the daemon; one that reloads is left for [`Signals::next`].
+    async fn end(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
     /// The signal that ends the daemon; `None` for the one that reloads the configuration.
     async fn next(&mut self) -> Option<&'static str> {
         tokio::select! {
@@ -339,7 +347,14 @@ pub async fn run(
     let mut door = FrontDoor::start(&config)?;
     loop {
         watchdog.watch(door.counter().into_iter().collect());
-        let (wish, outbox) = match Serving::start(&config, door.lasting()).await {
+        let started = match started(&config, door.lasting(), &mut signals).await {
+            Ok(started) => started,
+            Err(BrokenOff { reason, outbox }) => {
+                door.end(&config, outbox, reason).await;
+                return Ok(());
+            }
+        };
+        let (wish, outbox) = match started {
             Ok(serving) => {
                 watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
                 watchdog::ready();
@@ -394,6 +409,43 @@ pub async fn run(
             }
         }
     }
+}
+
+/// A signal came before the start was done, and what was started has ended again as far as it does.
+struct BrokenOff {
+    reason: &'static str,
+    outbox: Option<Arc<Outbox>>,
+}
+
+/// Starts serving, on a thread of its own: a disk that hangs must not keep the daemon from ending.
+async fn started(
+    config: &Config,
+    lasting: Lasting,
+    signals: &mut Signals,
+) -> Result<Result<Serving, DaemonError>, BrokenOff> {
+    let config = config.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let start = move || runtime.block_on(Serving::start(&config, lasting));
+    let mut starting = tokio::task::spawn_blocking(start);
+    let reason = tokio::select! {
+        started = &mut starting => {
+            return Ok(started.unwrap_or_else(|panic| Err(io::Error::other(panic).into())));
+        }
+        reason = signals.end() => reason,
+    };
+    info!(reason, "stopping");
+    watchdog::stopping();
+    let ended = timeout(STOP_PATIENCE, async {
+        let Ok(Ok(serving)) = starting.await else { return None };
+        let outbox = serving.outbox();
+        serving.stop().await;
+        Some(outbox)
+    });
+    let outbox = ended.await.unwrap_or_else(|_| {
+        error!("the start did not end in time and was broken off");
+        None
+    });
+    Err(BrokenOff { reason, outbox })
 }
 
 /// Waits for a signal that ends the daemon, or that brings a configuration which can stand.

@@ -2,11 +2,11 @@
 
 use super::DaemonError;
 use super::door::{self, DoorError};
+use super::lock_controller::Place;
 use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::face::Cores;
 use crate::{camera, mqtt, outbox, service};
-use super::lock_controller::Place;
 use doorward_board::controller::Keys;
 use doorward_board::wiegand::Format;
 use std::path::Path;

@@ -10,26 +10,22 @@
 use super::error::GalleryError;
 use super::file::{OPENING, copy_table, erase};
 use super::tables::{self, SCHEMA};
-use crate::record_file::{begin_write, beside, guarded, put_in_place, sync_folder};
+use crate::record_file::{begin_write, beside, guarded, identity, put_in_place, sync_folder};
 use redb::{Database, ReadableDatabase, ReadableTable, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// In the copy's meta: the inode of the file that it is of.
 const META_INODE: &str = "inode";
 /// And when that was made, in microseconds; 0 where the file system does not know.
 const META_BORN: &str = "born";
 
-/// Tells a file from one that took its place, also if that got its inode.
-fn identity(path: &Path) -> io::Result<[(&'static str, u64); 2]> {
-    let metadata = fs::metadata(path)?;
-    let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
-    let born = born.map_or(0, |born| born.as_micros() as u64);
-    Ok([(META_INODE, metadata.ino()), (META_BORN, born)])
+/// What tells the file that a copy is of, by the names of the copy's meta.
+fn of(path: &Path) -> io::Result<[(&'static str, u64); 2]> {
+    let (inode, born) = identity(path)?;
+    Ok([(META_INODE, inode), (META_BORN, born)])
 }
 
 /// What stands in a copy, as bytes of keys and values.
@@ -50,7 +46,7 @@ impl Copy {
             let database = OPENING.unwritten(&copy)?;
             let read = database.begin_read()?;
             let meta = read.open_table(tables::META)?;
-            let of = identity(path).map_err(GalleryError::Copy)?;
+            let of = of(path).map_err(GalleryError::Copy)?;
             for (name, value) in of.into_iter().chain([(tables::META_SCHEMA, SCHEMA)]) {
                 if tables::read_meta(&meta, name)? != value {
                     return Err(GalleryError::Damaged(format!("it is of another file: {name}")));
@@ -114,7 +110,7 @@ impl Copy {
 /// Makes the copy. Nothing may write the file meanwhile.
 pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError> {
     let (copy, io) = (name(path), |error| GalleryError::Copy(error));
-    let identity = identity(path).map_err(io)?;
+    let of = of(path).map_err(io)?;
     erase(&beside(&copy, "new")).map_err(io)?;
     let made = OPENING.make_beside(&copy, |_| Ok(()))?;
     let read = database.begin_read()?;
@@ -122,7 +118,7 @@ pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError>
     copy_table(&read, &write, tables::META)?;
     copy_table(&read, &write, tables::SUBJECTS)?;
     copy_table(&read, &write, tables::TEMPLATES)?;
-    for (name, value) in identity {
+    for (name, value) in of {
         write.open_table(tables::META)?.insert(name, value)?;
     }
     write.commit()?;

@@ -16,8 +16,8 @@ use super::error::{GalleryError, OpenError};
 use super::rescue::{is_rescuable, rescue, rescue_in_memory};
 use super::tables::{self, SCHEMA};
 use crate::record_file::{
-    Handle, MODE, Opening, begin_write, beside, guarded, is_damage, is_read_only, put_in_place,
-    sync_folder,
+    Handle, Identity, MODE, Opening, begin_write, beside, guarded, identity, is_damage,
+    is_read_only, is_replaced, put_in_place, sync_folder,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError};
 use redb::{TableDefinition, WriteTransaction};
@@ -34,6 +34,8 @@ pub(super) const OPENING: Opening = Opening { cache_bytes: 16 << 20, verify: tru
 pub(super) struct GalleryFile {
     pub handle: Handle,
     path: PathBuf,
+    /// Of the file that was opened last.
+    identity: Option<Identity>,
     /// Declared last: the lock goes after the database is closed.
     _lock: File,
 }
@@ -71,7 +73,8 @@ impl GalleryFile {
             let loaded = read_whole(&path, &database, load)?;
             (Handle::Open(database), loaded)
         };
-        Ok((Self { handle, path, _lock: lock }, loaded))
+        let identity = identity(&path).ok();
+        Ok((Self { handle, path, identity, _lock: lock }, loaded))
     }
 
     /// Opens a file that is there; the caller has the lock.
@@ -92,6 +95,17 @@ impl GalleryFile {
             }
             opened => opened,
         }
+    }
+
+    /// What was opened by [`GalleryFile::again`] takes the place of what was open.
+    pub fn put(&mut self, handle: Handle) -> Handle {
+        self.identity = identity(&self.path).ok();
+        std::mem::replace(&mut self.handle, handle)
+    }
+
+    /// Whether another file has taken the place of the open one.
+    pub fn is_replaced(&self) -> bool {
+        matches!(self.handle, Handle::Open(_)) && is_replaced(&self.path, self.identity)
     }
 
     /// Size in bytes.
@@ -133,8 +147,8 @@ impl ScrubbedCopy {
     pub fn install(self, file: &mut GalleryFile) -> Result<Retired, GalleryError> {
         put_in_place(&file.path).map_err(GalleryError::Scrub)?;
         // From here on the old file has no name: whatever fails, the copy is the gallery.
-        file.handle = Handle::Open(self.database);
-        Ok(Retired { old: self.old, path: file.path.clone() })
+        let closing = file.put(Handle::Open(self.database));
+        Ok(Retired { old: self.old, path: file.path.clone(), closing })
     }
 }
 
@@ -142,11 +156,13 @@ impl ScrubbedCopy {
 pub(super) struct Retired {
     old: File,
     path: PathBuf,
+    closing: Handle,
 }
 
 impl Retired {
     /// Makes the replacement last through a power cut, then overwrites the old file.
     pub fn erase(self) -> Result<(), GalleryError> {
+        drop(self.closing);
         sync_folder(&self.path).and_then(|()| overwrite(&self.old)).map_err(GalleryError::Scrub)
     }
 }

@@ -179,7 +179,8 @@ impl Index {
 
     /// A subject's templates.
     pub fn faces(&self, subject: &str) -> Vec<(TemplateId, Embedding)> {
-        let rows = self.subjects.get(subject).map(|known| known.rows.as_slice()).unwrap_or_default();
+        let rows =
+            self.subjects.get(subject).map(|known| known.rows.as_slice()).unwrap_or_default();
         let face = |&row: &usize| (self.owners[row].template, Embedding(*self.vectors.row(row)));
         rows.iter().map(face).collect()
     }

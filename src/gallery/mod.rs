@@ -376,6 +376,7 @@ impl Gallery {
     /// of the file for the moment of the change; searches wait for nothing.
     pub fn scrub(&self) -> Result<Scrubbed, GalleryError> {
         let writer = self.writer()?;
+        self.unreplaced()?;
         let (copy, bytes_before) = {
             let file = self.file()?;
             let database = file.handle.writable().map_err(closed)?;

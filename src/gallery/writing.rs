@@ -6,15 +6,21 @@
 //! and goes on.
 
 use super::copy::{self, Copy};
-use super::error::GalleryError;
+use super::error::{GalleryError, OpenError};
 use super::file::{GalleryFile, closed};
 use super::health::{FileState, Health};
 use super::index::Index;
 use super::{Gallery, Loaded, Memory, loaded, tables};
-use crate::record_file::{Handle, begin_write, guarded};
+use crate::record_file::{Handle, REPLACED, begin_write, guarded};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
+use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long a damaged file is left alone of which what is sound could not take its place: each attempt
+/// writes as much as the gallery holds, which a card would not bear every few seconds.
+const DAMAGED_REST: Duration = Duration::from_secs(5 * 60);
 
 /// A change of the tables that stands in a transaction.
 pub(super) struct Change<F> {
@@ -29,7 +35,8 @@ impl Gallery {
     /// nothing while all is well. To be called every few seconds.
     pub fn tend(&self) {
         let Health { file, not_on_disk, .. } = self.health();
-        if file != FileState::Writable || not_on_disk > 0 {
+        let is_replaced = self.file().is_ok_and(|file| file.is_replaced());
+        if file != FileState::Writable || not_on_disk > 0 || is_replaced {
             // What goes wrong is in the log and in the health.
             let _ = self.changed(|_| Ok(Change { alters: false, then: |_: &mut Index| () }));
         }
@@ -42,6 +49,7 @@ impl Gallery {
         if !self.copy_due.load(Ordering::Relaxed) {
             return Ok(false);
         }
+        self.unreplaced()?;
         let file = self.file()?;
         copy::make(file.handle.writable().map_err(closed)?, file.path())?;
         self.copy_due.store(false, Ordering::Relaxed);
@@ -81,6 +89,7 @@ impl Gallery {
     ) -> Result<T, GalleryError> {
         let writer = self.writer()?;
         self.reopen()?;
+        self.unreplaced()?;
         let withheld = self.memory()?.withheld.clone();
         let outcome = {
             let file = self.file()?;
@@ -123,6 +132,16 @@ impl Gallery {
         Ok(result)
     }
 
+    /// Closes a file that another one has replaced under its name: nothing more is written to it, and what
+    /// is there by then is opened as one that failed is. The caller holds `writer`.
+    pub(super) fn unreplaced(&self) -> Result<(), GalleryError> {
+        let is_replaced = self.file()?.is_replaced();
+        match is_replaced {
+            true => Err(self.failed(StorageError::Io(io::Error::other(REPLACED)).into())),
+            false => Ok(()),
+        }
+    }
+
     /// Looks into the file.
     pub(super) fn read<T>(
         &self,
@@ -152,11 +171,11 @@ impl Gallery {
             GalleryError::Storage(source) => source.to_string(),
             other => other.to_string(),
         };
-        if let Ok(mut file) = self.file.write() {
-            file.handle.fail(why);
-        }
+        let closing = self.file.write().ok().map(|mut file| file.handle.fail(why));
         tracing::error!(%error, "the gallery file failed; who is enrolled is still recognised");
         self.tell();
+        // Not under the lock: who asks how many there are does not wait for the disk.
+        drop(closing);
         error
     }
 
@@ -175,14 +194,18 @@ impl Gallery {
         let (handle, Loaded { index, remnants, left_out }) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                file.handle.fail(error.to_string());
+                let closing = file.handle.fail(error.to_string());
+                if matches!(error, OpenError::Damaged { .. }) {
+                    file.handle.rest(DAMAGED_REST);
+                }
                 drop(file);
                 self.tell();
+                drop(closing);
                 return Err(GalleryError::NotWritten(error.to_string()));
             }
         };
         let is_written = handle.writable().is_ok();
-        file.handle = handle;
+        file.put(handle);
         let mut memory = self.memory_alone()?;
         memory.index = index;
         memory.left_out = left_out.shown_beside(&path);

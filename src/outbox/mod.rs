@@ -105,7 +105,7 @@ pub struct Stats {
     /// Events and lines that wait for the disk.
     pub unwritten: usize,
     /// Events and lines that were not recorded since the start, since too many waited already; by
-    /// kind, `audit` of lines without an event.
+    /// kind, `unlock` and `audit` of lines without an event.
     pub not_recorded: BTreeMap<&'static str, u64>,
     /// What is wrong with the disk, if anything is.
     pub fault: Option<String>,

@@ -63,6 +63,8 @@ impl Record {
     pub fn kind(&self) -> &'static str {
         match &self.what {
             What::Event(event, _) => event.kind.name(),
+            // Many may ask for an unlock; what an administrator does is recorded all the same.
+            What::Entry(entry) if entry.action == "unlock" => "unlock",
             What::Entry(_) => "audit",
         }
     }

@@ -14,7 +14,7 @@ use super::event::{Entry, Event, Recorded};
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
 use super::queue::{Hindrance, Queue, Record, Ticket, What};
 use super::{PATIENCE, REST, SILENCE, Settings};
-use crate::record_file::{guarded, is_damage};
+use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
 use crate::time::unix_time;
 use redb::Database;
 use std::collections::{BTreeMap, BTreeSet};
@@ -292,6 +292,8 @@ impl State {
 /// The thread that writes.
 pub(super) struct Recorder {
     shared: Arc<Shared>,
+    /// The file that is open.
+    opened: Option<Identity>,
     /// What is being written, or was when the disk failed.
     batch: Vec<Record>,
     /// What the file is if the last commit reached the disk although it failed.
@@ -300,7 +302,8 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, batch: Vec::new(), attempt: None }
+        let opened = identity(&shared.path).ok();
+        Self { shared, opened, batch: Vec::new(), attempt: None }
     }
 
     /// Writes what there is to write until it is to end; then the file is closed.
@@ -344,8 +347,14 @@ impl Recorder {
     /// Writes the batch, with what leaves the outbox and the log.
     fn write(&mut self) -> Result<Attempt, OutboxError> {
         let shared = &self.shared;
+        if shared.file().is_some() && is_replaced(&shared.path, self.opened) {
+            *shared.file_alone() = None;
+            let path = shared.path.to_path_buf();
+            return Err(OutboxError::Write { path, what: REPLACED.to_owned() });
+        }
         if shared.file().is_none() {
             let (database, head, mut waiting) = open(&shared.path)?;
+            self.opened = identity(&shared.path).ok();
             *shared.file_alone() = Some(database);
             let mut state = shared.state();
             waiting.retain(|seq, _| !state.gone.contains(seq));

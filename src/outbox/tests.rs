@@ -303,3 +303,22 @@ fn a_file_that_is_none_is_refused_with_what_to_do() {
     let error = Outbox::open(&place.path(), Settings::default()).err().unwrap();
     assert!(matches!(error, OutboxError::InUse { .. }), "{error}");
 }
+
+#[test]
+fn what_is_recorded_after_the_file_was_replaced_is_in_the_file_that_is_there() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    outbox.audit(Entry::new("before", "local")).unwrap();
+    std::fs::rename(place.path(), place.folder.path().join("away")).unwrap();
+    let error = outbox.audit(Entry::new("after", "local")).unwrap_err();
+    assert!(error.to_string().contains("another file"), "{error}");
+    assert!(outbox.stats().fault.is_some());
+    let started = Instant::now();
+    while outbox.stats().unwritten > 0 {
+        assert!(started.elapsed() < 4 * REST, "it is not opened again");
+        std::thread::sleep(REST / 50);
+    }
+    drop(outbox);
+    let lines = place.open(Settings::default()).lines(0, 0.0, 10).unwrap().0;
+    assert_eq!((lines.len(), &lines[0]["action"]), (1, &json!("after")), "{lines:?}");
+}

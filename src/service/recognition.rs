@@ -165,11 +165,8 @@ impl Recognizer {
         // Those of another model were told of before.
         let disagreement = faces::disagreement(&self.gallery, &subject_id)
             .filter(|found| matches!(found, Disagreement::Unlike(_)));
-        let facts = Facts {
-            duplicate: duplicate.as_ref(),
-            disagreement: disagreement.as_ref(),
-            liveness,
-        };
+        let facts =
+            Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref(), liveness };
         self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, times.milliseconds());
         let mut meta = timed(meta, times);
         facts.tell(&by, &mut meta);

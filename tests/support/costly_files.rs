@@ -1,5 +1,6 @@
 //! Picture files that cost as much as their format lets them: few bytes that stand for many pixels, many
 //! scans over the same pixels, sixteen bits where eight would do. Written bit by bit, since no encoder does.
+#![allow(dead_code, reason = "each test program takes what it needs")]
 
 /// Bits, the highest first, as JPEG packs them.
 #[derive(Default)]

@@ -7,12 +7,12 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
+use doorward_board::Strike;
 use doorward_board::controller::{
     Controller, End, Event, HANDOVER, Handover, Keys, Server, SettingsError,
 };
 use doorward_board::linux::{Gpio, GpioError, GpioLine, monotonic};
 use doorward_board::profile::{Function, Lines, Wiring};
-use doorward_board::Strike;
 use embedded_hal::digital::PinState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Write as _;
@@ -341,7 +341,10 @@ impl Upgrade {
     fn replace(
         &mut self,
         lines: &[(Function, OwnedFd)],
-        server: &Server<impl embedded_hal::digital::StatefulOutputPin, impl embedded_hal::digital::InputPin>,
+        server: &Server<
+            impl embedded_hal::digital::StatefulOutputPin,
+            impl embedded_hal::digital::InputPin,
+        >,
     ) -> std::io::Error {
         self.passed = false;
         say("another version takes over");

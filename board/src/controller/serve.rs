@@ -123,7 +123,12 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         &self.kept
     }
 
-    fn welcome(&mut self, stream: UnixStream, now: Duration, tell: &mut impl FnMut(&str, Option<Event>)) {
+    fn welcome(
+        &mut self,
+        stream: UnixStream,
+        now: Duration,
+        tell: &mut impl FnMut(&str, Option<Event>),
+    ) {
         let limits = stream
             .set_read_timeout(Some(STEP))
             .and_then(|()| stream.set_write_timeout(Some(WRITE_WITHIN)));

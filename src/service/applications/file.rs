@@ -83,7 +83,7 @@ impl ApplicationsFile {
                 Ok(Some(loaded))
             }
             Err(error) => {
-                self.handle.fail(error.to_string());
+                drop(self.handle.fail(error.to_string()));
                 Err(error)
             }
         }
@@ -149,7 +149,7 @@ impl ApplicationsFile {
             // On a damaged file redb may panic where it would better return an error.
             Err(panic) => damaged(panic),
         };
-        self.handle.fail(error.to_string());
+        drop(self.handle.fail(error.to_string()));
         Err(error)
     }
 }

@@ -162,7 +162,9 @@ impl<'a> Terminal<'a> {
 
     /// What the daemon wrote, its last lines.
     pub fn log(&mut self) -> String {
-        let log = self.guest.try_run("tail -n 60 /tmp/daemon.log; tail -n 5 /tmp/feed.log; tail -n 30 /tmp/lockd.log");
+        let log = self.guest.try_run(
+            "tail -n 60 /tmp/daemon.log; tail -n 5 /tmp/feed.log; tail -n 30 /tmp/lockd.log",
+        );
         log.map(|(_, text)| text).unwrap_or_default()
     }
 

@@ -68,7 +68,10 @@ impl Door<'_, '_> {
         let killed = Instant::now();
         self.terminal.kill()?;
         let locked = self.terminal.level(!self.released)?.at;
-        println!("  locked {:.2} s after the kill began", locked.duration_since(killed).as_secs_f64());
+        println!(
+            "  locked {:.2} s after the kill began",
+            locked.duration_since(killed).as_secs_f64()
+        );
         self.button()?;
         self.step("another takes the presses that it did not see, with their time")?;
         self.terminal.start(self.lock)?;
@@ -125,8 +128,13 @@ impl Door<'_, '_> {
         let id = self.terminal.shell("pidof doorward-lockd")?;
         self.terminal.shell("killall -HUP doorward-lockd")?;
         std::thread::sleep(Duration::from_secs(2));
-        expect("the strike's pulses", &json!(self.terminal.pulses()), self.terminal.pulses() == before)?;
-        let after = self.terminal.shell("pidof doorward-lockd; grep -c 'takes over' /tmp/lockd.log")?;
+        expect(
+            "the strike's pulses",
+            &json!(self.terminal.pulses()),
+            self.terminal.pulses() == before,
+        )?;
+        let after =
+            self.terminal.shell("pidof doorward-lockd; grep -c 'takes over' /tmp/lockd.log")?;
         expect("the same process, replaced", &json!(after), after.starts_with(id.trim()))?;
         self.button()?;
         self.terminal.stop()
