@@ -29,8 +29,8 @@ mod wire;
 
 pub use events::{Cause, Event, Kept, Numbered};
 #[cfg(target_os = "linux")]
-pub use handover::{Handover, VARIABLE as HANDOVER};
-pub use link::{Link, Report};
+pub use handover::{Adopted, Handover, HeldLine, HeldLines, VARIABLE as HANDOVER};
+pub use link::{Link, Report, connect};
 pub use serve::{End, Server};
 pub use settings::{Keys, Settings, SettingsError};
 pub use wire::{Command, FrameError, Message, Outcome, PROTOCOL, Status, Welcome};
@@ -161,6 +161,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         if self.asked.is_some_and(|asked| now >= asked.until) {
             self.asked = None;
         }
+        self.rests_until = self.rests_until.filter(|until| now < *until);
         if let Some(until) = self.exit_until {
             let whole = now.saturating_add(self.pulse.length());
             // While the coil rests or the line fails, the pulse has not begun.
@@ -202,6 +203,15 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
     pub fn commander_lost(&mut self, now: Duration) {
         self.asked = None;
         self.drive(now);
+    }
+
+    /// Whether another process may take over: no release is on its way or waits for the coil, but for
+    /// that of an input that cannot be read, which another version or profile may be the cure of.
+    pub fn is_idle(&self) -> bool {
+        let released = self.released.map(|(by, _)| by);
+        self.exit_until.is_none()
+            && self.rests_until.is_none()
+            && matches!(released, None | Some(Cause::Unreadable))
     }
 
     /// Whether people can pass.

@@ -2,7 +2,7 @@
 //! daemon starts itself where nothing else does, or a thread for a simulated board.
 
 use super::worker::Worker;
-use doorward_board::controller::{Controller, End, Keys, Kept, Link, Server, Settings, Welcome};
+use doorward_board::controller::{Controller, End, Keys, Kept, Link, Server, Settings, Welcome, connect};
 use doorward_board::linux::monotonic;
 use doorward_board::simulated::{Broken, Script, Simulated};
 use doorward_board::Strike;
@@ -38,7 +38,7 @@ pub fn process(place: &Place, keys: &Keys) -> Link {
     };
     let (Place::Kept(socket) | Place::Started(socket)) = place.clone();
     Link::new(move || {
-        let reached = UnixStream::connect(&socket);
+        let reached = connect(&socket);
         if let (Some(starter), Err(error)) = (&mut starter, &reached)
             && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
         {

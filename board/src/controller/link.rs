@@ -5,6 +5,7 @@ use super::{Command, Message, Numbered, Outcome, Status, Welcome};
 use core::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -26,6 +27,20 @@ pub enum Report {
     Outcome(u32, Outcome),
     /// What happened.
     Event(Numbered),
+}
+
+/// Connects to a controller's socket at once or not at all: one that is stopped, its queue full, keeps
+/// no caller waiting.
+///
+/// # Errors
+/// The system's; `WouldBlock` where the queue is full.
+pub fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Where connections come from.
@@ -165,5 +180,28 @@ impl Connection {
         }
         self.beat = Some(now);
         self.stream.write_all(&Message::Heartbeat.to_bytes()).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stopped_controller_with_a_full_queue_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lockd.sock");
+        let socket = rustix::net::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let kept: Vec<_> = (0..4).map(|_| connect(&path)).collect();
+        assert!(kept[0].is_ok());
+        let refused = kept[3].as_ref().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock, "{refused}");
     }
 }
