@@ -366,8 +366,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             }
         }
         let changed = wanted.is_some() != self.released.is_some();
-        let due = changed
-            || self.driven.is_none_or(|driven| now.saturating_sub(driven) >= REASSERT);
+        let due =
+            changed || self.driven.is_none_or(|driven| now.saturating_sub(driven) >= REASSERT);
         if due {
             let set = self.strike.set(wanted.is_some());
             let failed = set.is_err();

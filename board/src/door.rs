@@ -441,7 +441,8 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         let interlock = interlock.as_mut().map(|interlock| interlock.step(now));
         let tamper = tamper.as_mut().map(|tamper| tamper.step(now));
         let motion = motion.as_mut().map(|motion| motion.step(now));
-        if let Some(event) = interlock.and_then(|seen| self.check(Part::Interlock, seen).flatten()) {
+        if let Some(event) = interlock.and_then(|seen| self.check(Part::Interlock, seen).flatten())
+        {
             self.event(Event::Interlock(event));
         }
         if let Some(event) = tamper.and_then(|seen| self.check(Part::Tamper, seen).flatten()) {

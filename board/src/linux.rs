@@ -199,11 +199,7 @@ impl InputPin for GpioLine {
 }
 
 /// Sends a request and makes a line of it.
-fn line(
-    function: Function,
-    wiring: &Wiring,
-    request: &mut Builder,
-) -> Result<GpioLine, GpioError> {
+fn line(function: Function, wiring: &Wiring, request: &mut Builder) -> Result<GpioLine, GpioError> {
     // After the direction: choosing that resets nothing, but a pull needs a direction to apply to.
     let bias = wiring.bias.map(|bias| match bias {
         Bias::PullUp => LineBias::PullUp,

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward_board::controller::{
-    Cause, Command, Controller, End, Event, Keys, Kept, Link, Message, Outcome, Report, Server,
+    Cause, Command, Controller, End, Event, Kept, Keys, Link, Message, Outcome, Report, Server,
 };
 use doorward_board::linux::monotonic;
 use doorward_board::simulated::Simulated;
@@ -39,7 +39,8 @@ impl Bench {
 
     /// One that has kept events for its first commander.
     fn keeping(lock: &str, kept: Kept) -> Self {
-        let keys = Keys { board: "pc".into(), lock: lock.into(), pulse_ms: 1000, ..Keys::default() };
+        let keys =
+            Keys { board: "pc".into(), lock: lock.into(), pulse_ms: 1000, ..Keys::default() };
         let settings = keys.settings().unwrap();
         let board = Simulated::default();
         let (commanders, arriving): (_, Receiver<UnixStream>) = channel();
@@ -48,8 +49,7 @@ impl Bench {
         let serving = std::thread::spawn(move || {
             let strike = settings.profile.strike(&mut lines).unwrap().unwrap();
             let inputs = settings.profile.inputs(&mut lines, settings.limits, |_, _| ()).unwrap();
-            let controller =
-                Controller::new(Strike::new(strike, settings.lock), inputs, &settings);
+            let controller = Controller::new(Strike::new(strike, settings.lock), inputs, &settings);
             let mut server = Server::new(controller, &settings, false, kept);
             let end = server.serve(
                 || {
@@ -91,7 +91,11 @@ impl Bench {
         let start = Instant::now();
         while self.is_released() != released || self.board.level("strike").is_none() {
             let waited = start.elapsed();
-            assert!(waited <= limit, "released is not {released} after {waited:?} ({:?})", self.lock);
+            assert!(
+                waited <= limit,
+                "released is not {released} after {waited:?} ({:?})",
+                self.lock
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
         start.elapsed()
@@ -175,7 +179,8 @@ fn nonsense_ends_the_connection_and_its_release() {
     let mut almost = Message::Command(2, release(1000)).to_bytes();
     almost[28] ^= 1;
     let controllers_own = Message::Busy.to_bytes();
-    for bytes in [[0; 32], [0xff; 32], *b"GET / HTTP/1.1\r\nHost: localhost\r", almost, controllers_own]
+    for bytes in
+        [[0; 32], [0xff; 32], *b"GET / HTTP/1.1\r\nHost: localhost\r", almost, controllers_own]
     {
         let bench = Bench::new("fail_secure");
         let mut commander = bench.connect();

@@ -2,10 +2,12 @@
 //! daemon starts itself where nothing else does, or a thread for a simulated board.
 
 use super::worker::Worker;
-use doorward_board::controller::{Controller, End, Keys, Kept, Link, Server, Settings, Welcome, connect};
+use doorward_board::Strike;
+use doorward_board::controller::{
+    Controller, End, Kept, Keys, Link, Server, Settings, Welcome, connect,
+};
 use doorward_board::linux::monotonic;
 use doorward_board::simulated::{Broken, Script, Simulated};
-use doorward_board::Strike;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -45,7 +47,8 @@ pub fn process(place: &Place, keys: &Keys) -> Link {
         {
             starter.start();
         }
-        reached.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", socket.display())))
+        reached
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", socket.display())))
     })
 }
 
@@ -155,7 +158,8 @@ impl SimulatedController {
         let origin = monotonic();
         let worker = Worker::start("lock controller", move |running| {
             let arriving = arriving.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = serve(&settings, &mut lines, &arriving, origin, || running.goes_on())
+            if let Err(error) =
+                serve(&settings, &mut lines, &arriving, origin, || running.goes_on())
             {
                 error!("no lock controller on the simulated board: {error}");
             }
@@ -182,7 +186,10 @@ fn serve(
     goes_on: impl Fn() -> bool,
 ) -> Result<(), Broken> {
     let Some(strike) = settings.profile.strike(lines)? else {
-        error!("the board {} has no strike: add [lines.strike] to its profile", settings.profile.board);
+        error!(
+            "the board {} has no strike: add [lines.strike] to its profile",
+            settings.profile.board
+        );
         return Ok(());
     };
     let inputs = settings.profile.inputs(lines, settings.limits, |function, error| {

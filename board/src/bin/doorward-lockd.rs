@@ -291,7 +291,9 @@ impl Upgrade {
         if let Some(trial) = self.trial.take_if(|trial| trial.is_finished()) {
             match trial.join() {
                 Ok(Ok(status)) if status.success() => self.passed = true,
-                Ok(Ok(_)) => say("the other version or its settings are of no use: this one goes on"),
+                Ok(Ok(_)) => {
+                    say("the other version or its settings are of no use: this one goes on")
+                }
                 Ok(Err(error)) => say(&format!("the other version does not start: {error}")),
                 Err(_) => say("the trial of the other version failed: this one goes on"),
             }

@@ -238,7 +238,8 @@ impl Handover {
                 descriptor,
             })
         });
-        let number = |at: usize| u32::from_le_bytes(core::array::from_fn(|byte| numbers[at + byte]));
+        let number =
+            |at: usize| u32::from_le_bytes(core::array::from_fn(|byte| numbers[at + byte]));
         let lines = Adopted(lines.collect());
         let events: Vec<Numbered> = events
             .as_chunks::<{ Message::LENGTH }>()
@@ -278,7 +279,11 @@ mod tests {
         let both = [Function::Strike, Function::RequestToExit];
         let table: [(&str, String, &[Function]); 6] = [
             ("the same", OLD.into(), &both),
-            ("functions moved", OLD.replace("17", "1").replace("27", "17").replace("= 1,", "= 27,"), &[]),
+            (
+                "functions moved",
+                OLD.replace("17", "1").replace("27", "17").replace("= 1,", "= 27,"),
+                &[],
+            ),
             ("strike moved", OLD.replace("17", "22"), &both[1..]),
             ("another level", OLD.replace("high", "low"), &both[1..]),
             ("another pull", OLD.replace("pull-up", "disabled"), &both[..1]),

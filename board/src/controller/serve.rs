@@ -126,7 +126,12 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         &self.kept
     }
 
-    fn welcome(&mut self, stream: UnixStream, now: Duration, tell: &mut impl FnMut(&str, Option<Event>)) {
+    fn welcome(
+        &mut self,
+        stream: UnixStream,
+        now: Duration,
+        tell: &mut impl FnMut(&str, Option<Event>),
+    ) {
         if stream.set_nonblocking(true).is_err() {
             return;
         }

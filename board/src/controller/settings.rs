@@ -30,7 +30,9 @@ pub enum SettingsError {
     #[error("no door is configured: name its board in door.board")]
     NoDoor,
     /// A simulated board.
-    #[error("the board {0} is simulated, and the daemon simulates it by itself: it needs no lock controller")]
+    #[error(
+        "the board {0} is simulated, and the daemon simulates it by itself: it needs no lock controller"
+    )]
     Simulated(String),
     /// The file.
     #[error("cannot read {path}: {reason}")]

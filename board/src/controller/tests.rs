@@ -33,13 +33,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn keys(lock: &str) -> Keys {
-    Keys {
-        board: "pc".into(),
-        lock: lock.into(),
-        pulse_ms: 1000,
-        fire: true,
-        ..Keys::default()
-    }
+    Keys { board: "pc".into(), lock: lock.into(), pulse_ms: 1000, fire: true, ..Keys::default() }
 }
 
 /// Steps every 10 ms up to the last row's time; no step may bring other events than its row's, and
@@ -382,8 +376,7 @@ fn dropped_controller_leaves_no_current() {
         let inputs = settings.profile.inputs(&mut board, settings.limits, |_, _| ()).unwrap();
         let mut controller = Controller::new(Strike::new(strike, settings.lock), inputs, &settings);
         drop(controller.step(ms(0)));
-        let order =
-            Command::Release { by: Face, pulse: settings.pulse, not_after: ms(100) };
+        let order = Command::Release { by: Face, pulse: settings.pulse, not_after: ms(100) };
         assert_eq!(controller.command(ms(10), &order), Outcome::Released);
         drop(controller);
         assert_eq!(board.level("strike"), Some(LOW), "{lock}");

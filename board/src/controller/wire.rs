@@ -201,9 +201,7 @@ impl Message {
             }
             4 => Self::Command(frame.number, Command::Lock),
             5 => Self::Taken(frame.number),
-            16 => {
-                Self::Welcome(Welcome { fingerprint: frame.values[0], supervised: first == 1 })
-            }
+            16 => Self::Welcome(Welcome { fingerprint: frame.values[0], supervised: first == 1 }),
             17 => Self::Busy,
             18 => Self::Status(Status {
                 released: (first != 0).then(|| decode(&CAUSES, first)).transpose()?,
@@ -234,14 +232,8 @@ impl Message {
     }
 }
 
-const CAUSES: [Cause; 6] = [
-    Cause::Face,
-    Cause::Remote,
-    Cause::Hours,
-    Cause::Exit,
-    Cause::Unreadable,
-    Cause::Fire,
-];
+const CAUSES: [Cause; 6] =
+    [Cause::Face, Cause::Remote, Cause::Hours, Cause::Exit, Cause::Unreadable, Cause::Fire];
 
 const OUTCOMES: [Outcome; 6] = [
     Outcome::Released,
@@ -252,12 +244,8 @@ const OUTCOMES: [Outcome; 6] = [
     Outcome::Line,
 ];
 
-const CONTACTS: [ContactEvent; 4] = [
-    ContactEvent::Opened,
-    ContactEvent::ForcedOpen,
-    ContactEvent::HeldOpen,
-    ContactEvent::Closed,
-];
+const CONTACTS: [ContactEvent; 4] =
+    [ContactEvent::Opened, ContactEvent::ForcedOpen, ContactEvent::HeldOpen, ContactEvent::Closed];
 
 /// A value's place in its table, from 1.
 fn code<T: PartialEq>(table: &[T], value: T) -> u8 {
@@ -320,7 +308,9 @@ fn part<const N: usize>(bytes: &[u8; Message::LENGTH], start: usize) -> [u8; N] 
 
 /// FNV-1a over all but the checksum itself; all zeros and all ones both fail it.
 fn checksum(bytes: &[u8; Message::LENGTH]) -> u32 {
-    bytes[..28].iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes[..28]
+        .iter()
+        .fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

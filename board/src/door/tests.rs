@@ -186,11 +186,7 @@ fn controller_that_does_not_answer_shows_no_green_and_is_not_waited_for() {
     let board = check(vec![
         UP,
         (100, Do::Unlock(Face), &["send Face"]),
-        (
-            910,
-            Do::Nothing,
-            &["NotUnlocked { by: Face, why: Controller }", "reply Err(Controller)"],
-        ),
+        (910, Do::Nothing, &["NotUnlocked { by: Face, why: Controller }", "reply Err(Controller)"]),
         (2000, Do::Unlock(Remote), &["send Remote"]),
         (
             2100,
