@@ -326,15 +326,16 @@ fn tell(text: &str, event: Option<Event>) {
 /// A line to standard error, if that can take it at once.
 fn say(text: &str) {
     let mut error = std::io::stderr();
-    let mut ready = [PollFd::new(&error, PollFlags::OUT)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let polled = poll(&mut ready, Some(&at_once));
-    // A reader that is gone would end this program with a signal.
-    let can = polled.is_ok() && ready[0].revents() == PollFlags::OUT;
-    drop(ready);
-    if can && !(SERVES.load(Ordering::Relaxed) && is_file(&error)) {
+    if takes_a_line(&error) && !(SERVES.load(Ordering::Relaxed) && is_file(&error)) {
         let _ = error.write_all(format!("doorward-lockd: {text}\n").as_bytes());
     }
+}
+
+/// Whether there is room at once, and a reader: one that is gone may end this program with a signal.
+fn takes_a_line(error: &std::io::Stderr) -> bool {
+    let mut ready = [PollFd::new(error, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut ready, Some(&at_once)).is_ok() && ready[0].revents() == PollFlags::OUT
 }
 
 /// A file takes everything at once, says Linux, and waits for a disk that hangs.
