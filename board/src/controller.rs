@@ -171,6 +171,11 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         }
     }
 
+    /// A part that is wired and whose line cannot be had: a fault that stays.
+    pub fn goes_without(&mut self, part: Part) {
+        self.note(part, true);
+    }
+
     /// Reads the inputs and drives the strike as is due at `now`; what happened since the last step.
     /// Fails at nothing: a pin that fails is an event, and the other parts go on.
     pub fn step(&mut self, now: Duration) -> std::vec::Drain<'_, Event> {

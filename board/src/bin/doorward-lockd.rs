@@ -7,12 +7,12 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use doorward_board::Strike;
 use doorward_board::controller::{
     Controller, End, Event, HANDOVER, Handover, HeldLine, HeldLines, Kept, Keys, Server,
     SettingsError, connect,
 };
 use doorward_board::linux::{Gpio, GpioError, monotonic};
+use doorward_board::{Part, Strike};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
@@ -131,6 +131,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let strike = settings.profile.strike(&mut gpio)?;
         return strike.map(drop).ok_or(Failure::NoStrike(settings.profile.board));
     }
+    // Early: one that comes before it is waited for ends the process, such as a second wish for another
+    // version while that starts.
+    let asked = flag(&[signal_hook::consts::SIGHUP])?;
+    let stop = flag(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
     match connect(&arguments.socket) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => {}
         // It answers, or its queue is full.
@@ -141,14 +145,18 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let strike = settings.profile.strike(&mut lines)?;
     let strike = strike.ok_or_else(|| Failure::NoStrike(settings.profile.board.clone()))?;
     let strike = Strike::new(strike, settings.lock);
+    let mut goes_without_contact = false;
     let inputs = settings.profile.inputs(&mut lines, settings.limits, |function, error| {
+        goes_without_contact = true;
         say(&format!("the door goes without its {}: {error}", function.name()));
     })?;
     let listener = listen(&arguments.socket)?;
-    let stop = flag(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
-    let mut upgrade = Upgrade::new(flag(&[signal_hook::consts::SIGHUP])?)?;
+    let mut upgrade = Upgrade::new(asked)?;
     stay_in_memory();
-    let controller = Controller::new(strike, inputs, &settings);
+    let mut controller = Controller::new(strike, inputs, &settings);
+    if goes_without_contact {
+        controller.goes_without(Part::Contact);
+    }
     let mut server = Server::new(controller, &settings, arguments.supervised, taken_over.kept);
     say(&format!("{}, {}, ready", settings.profile.board, settings.lock.name()));
     notify_ready();

@@ -14,6 +14,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(50);
 
+const BUSY: &str = "another daemon is its commander: end that one first";
+
 /// What the controller says, or that it cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -146,6 +148,8 @@ impl Connection {
         let mut bytes = [0; 4096];
         loop {
             match self.stream.read(&mut bytes) {
+                // What else is in the buffer comes again, but for the reason.
+                Ok(0) if self.buffer.starts_with(&Message::Busy.to_bytes()) => return Err(BUSY.into()),
                 Ok(0) => return Err("it has ended the connection".into()),
                 Ok(read) => self.buffer.extend_from_slice(&bytes[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -161,7 +165,7 @@ impl Connection {
                 Message::Status(status) => Report::Status(status),
                 Message::Outcome(number, outcome) => Report::Outcome(number, outcome),
                 Message::Event(event) => Report::Event(event),
-                Message::Busy => return Err("another daemon is its commander".into()),
+                Message::Busy => return Err(BUSY.into()),
                 other => return Err(format!("it said {other:?}, which is a commander's to say")),
             });
         }
@@ -185,6 +189,16 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_daemon_says_that_there_is_another() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&Message::Busy.to_bytes()).unwrap();
+        drop(theirs);
+        let mut source = Some(ours);
+        let mut link = Link::new(move || source.take().ok_or(ErrorKind::NotFound.into()));
+        assert_eq!(link.step(Duration::ZERO), [Report::Down(BUSY.into())]);
+    }
 
     #[test]
     fn stopped_controller_with_a_full_queue_keeps_nobody_waiting() {

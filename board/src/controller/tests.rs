@@ -482,3 +482,17 @@ fn another_version_waits_for_the_way_out() {
     assert!(!(30_000..30_160).step_by(10).any(&mut step));
     assert!((30_160..31_000).step_by(10).all(&mut step));
 }
+
+#[test]
+fn contact_whose_line_cannot_be_had_is_a_fault() {
+    let settings = keys("fail_secure").settings().unwrap();
+    let mut board = Simulated::default();
+    let strike = settings.profile.strike(&mut board).unwrap().unwrap();
+    let inputs = settings.profile.inputs(&mut board, settings.limits, |_, _| ()).unwrap();
+    let inputs = Inputs { contact: None, ..inputs };
+    let mut controller = Controller::new(Strike::new(strike, settings.lock), inputs, &settings);
+    controller.goes_without(Part::Contact);
+    let events: Vec<Event> = controller.step(ms(0)).collect();
+    assert_eq!(events, [Event::Fault(Part::Contact)]);
+    assert!(controller.status().failing[Part::Contact as usize]);
+}
