@@ -199,6 +199,11 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             self.pressed = (now < until).then_some(Press { until, ..press });
         }
         self.drive(now);
+        self.happened()
+    }
+
+    /// What happened since the last step, by an order.
+    pub fn happened(&mut self) -> std::vec::Drain<'_, Event> {
         self.events.drain(..)
     }
 

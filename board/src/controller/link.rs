@@ -149,7 +149,9 @@ impl Connection {
         loop {
             match self.stream.read(&mut bytes) {
                 // What else is in the buffer comes again, but for the reason.
-                Ok(0) if self.buffer.starts_with(&Message::Busy.to_bytes()) => return Err(BUSY.into()),
+                Ok(0) if self.buffer.starts_with(&Message::Busy.to_bytes()) => {
+                    return Err(BUSY.into());
+                }
                 Ok(0) => return Err("it has ended the connection".into()),
                 Ok(read) => self.buffer.extend_from_slice(&bytes[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

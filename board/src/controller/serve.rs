@@ -71,6 +71,19 @@ impl Commander {
         }
     }
 
+    /// Sends events that it has not been sent, as many as it may leave untaken.
+    fn tell(&mut self, kept: &Kept) {
+        for event in kept.after(0).take(UNTAKEN) {
+            if event.number > self.sent {
+                // Without room now, there is some later, or the next answer finds none either.
+                if !self.write(Message::Event(*event)) {
+                    return;
+                }
+                self.sent = event.number;
+            }
+        }
+    }
+
     /// Sends at once or not at all; `false` when it is gone or has left no room by not reading.
     fn write(&self, message: Message) -> bool {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -164,35 +177,34 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         let mut lives = true;
         while let Some(frame) = commander.frame() {
             commander.heard = now;
-            lives = match Message::from_bytes(&frame) {
-                Ok(Message::Heartbeat) => commander.write(Message::Status(controller.status())),
+            let answer = match Message::from_bytes(&frame) {
+                Ok(Message::Heartbeat) => Some(Message::Status(controller.status())),
                 Ok(Message::Command(number, command)) => {
                     let outcome = controller.command(now, &command);
                     if command != Command::Lock {
                         tell("a commander's order was followed or refused", None);
                     }
-                    commander.write(Message::Outcome(number, outcome))
+                    Some(Message::Outcome(number, outcome))
                 }
                 Ok(Message::Taken(number)) => {
                     kept.taken(number, now);
-                    true
+                    None
                 }
                 // What only a controller says, and what is no message.
                 Ok(_) | Err(_) => return self.lose(now, "the commander talks nonsense", tell),
             };
+            // What an answer says is never ahead of the events that made it so.
+            for event in controller.happened() {
+                tell("event", Some(event));
+                kept.push(now, event);
+            }
+            commander.tell(kept);
+            lives = answer.is_none_or(|answer| commander.write(answer));
             if !lives {
                 break;
             }
         }
-        for event in kept.after(0).take(UNTAKEN) {
-            if event.number > commander.sent {
-                // Without room now, there is some later, or the next answer finds none either.
-                if !commander.write(Message::Event(*event)) {
-                    break;
-                }
-                commander.sent = event.number;
-            }
-        }
+        commander.tell(kept);
         if !lives {
             self.lose(now, "the commander does not read", tell);
         } else if now.saturating_sub(commander.heard) > SILENCE {
