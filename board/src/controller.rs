@@ -29,8 +29,8 @@ mod wire;
 
 pub use events::{Cause, Event, Kept, Numbered};
 #[cfg(target_os = "linux")]
-pub use handover::{Handover, VARIABLE as HANDOVER};
-pub use link::{Link, Report};
+pub use handover::{Adopted, Handover, HeldLine, HeldLines, VARIABLE as HANDOVER};
+pub use link::{Link, Report, connect};
 pub use serve::{End, Server};
 pub use settings::{Keys, Settings, SettingsError};
 pub use wire::{Command, FrameError, Message, Outcome, PROTOCOL, Status, Welcome};
@@ -52,6 +52,10 @@ const REST: Duration = Duration::from_secs(5);
 const REASSERT: Duration = Duration::from_secs(1);
 /// An input that fails for so long counts as unreadable; one failed read is no reason to open.
 const UNREADABLE: Duration = Duration::from_millis(200);
+/// How long reads must be good for a press to be one.
+const SETTLING: Duration = Debounced::<()>::SETTLING;
+/// Nor can an input be read on which no press would have been one for so long: a loose wire.
+const UNSETTLED: Duration = Duration::from_millis(300);
 /// An input counts as readable again after reading well for so long, so that a loose wire does not
 /// make the lock rattle.
 const READABLE: Duration = Duration::from_secs(1);
@@ -72,26 +76,32 @@ pub struct Inputs<Pin> {
 struct Readability {
     /// `None` before the first read.
     is_readable: Option<bool>,
-    /// Since when reads have ended the other way.
-    otherwise_since: Option<Duration>,
+    /// Since when every read was good.
+    good_since: Option<Duration>,
+    /// Since when every read failed.
+    bad_since: Option<Duration>,
+    /// When reads were last good for so long that a press would have been one.
+    settled: Duration,
 }
 
 impl Readability {
     fn saw(&mut self, now: Duration, read: bool) {
-        let Some(known) = self.is_readable else {
-            self.is_readable = Some(read);
-            return;
+        self.good_since = read.then(|| self.good_since.unwrap_or(now));
+        self.bad_since = (!read).then(|| self.bad_since.unwrap_or(now));
+        let lasts = |since: Option<Duration>, needed| {
+            since.is_some_and(|since| now.saturating_sub(since) >= needed)
         };
-        if known == read {
-            self.otherwise_since = None;
-            return;
+        if self.is_readable.is_none() || lasts(self.good_since, SETTLING) {
+            self.settled = now;
         }
-        let since = *self.otherwise_since.get_or_insert(now);
-        let needed = if read { READABLE } else { UNREADABLE };
-        if now.saturating_sub(since) >= needed {
-            self.is_readable = Some(read);
-            self.otherwise_since = None;
-        }
+        self.is_readable = Some(match self.is_readable {
+            None => read,
+            Some(true) => {
+                let settles = now.saturating_sub(self.settled) < UNSETTLED;
+                settles && !lasts(self.bad_since, UNREADABLE)
+            }
+            Some(false) => lasts(self.good_since, READABLE),
+        });
     }
 
     fn is_lost(&self) -> bool {
@@ -106,6 +116,16 @@ struct Asked {
     /// When the strike was first released for it.
     first: Duration,
     until: Duration,
+    /// Whether it was told that the strike is released for it.
+    told: bool,
+}
+
+/// A press of the button.
+#[derive(Clone, Copy, Debug)]
+struct Press {
+    at: Duration,
+    /// Its release ends then.
+    until: Duration,
 }
 
 /// The state machine. Its owner steps it every [`crate::STEP`] and hands it commands in between.
@@ -118,8 +138,7 @@ pub struct Controller<Line: StatefulOutputPin, Input> {
     exit_readable: Readability,
     fire_readable: Readability,
     fire: bool,
-    /// The button's release ends then.
-    exit_until: Option<Duration>,
+    pressed: Option<Press>,
     asked: Option<Asked>,
     /// Why the strike is released, and since when.
     released: Option<(Cause, Duration)>,
@@ -142,7 +161,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             exit_readable: Readability::default(),
             fire_readable: Readability::default(),
             fire: false,
-            exit_until: None,
+            pressed: None,
             asked: None,
             released: None,
             rests_until: None,
@@ -150,6 +169,11 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             failing: [false; Part::COUNT],
             events: Vec::with_capacity(16),
         }
+    }
+
+    /// A part that is wired and whose line cannot be had: a fault that stays.
+    pub fn goes_without(&mut self, part: Part) {
+        self.note(part, true);
     }
 
     /// Reads the inputs and drives the strike as is due at `now`; what happened since the last step.
@@ -161,14 +185,25 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         if self.asked.is_some_and(|asked| now >= asked.until) {
             self.asked = None;
         }
-        if let Some(until) = self.exit_until {
-            let whole = now.saturating_add(self.pulse.length());
-            // While the coil rests or the line fails, the pulse has not begun.
-            let waits = self.rests(now) || (self.released.is_none() && self.driven.is_none());
-            self.exit_until =
-                if waits { Some(whole) } else { Some(until).filter(|until| now < *until) };
+        self.rests_until = self.rests_until.filter(|until| now < *until);
+        if let Some(press) = self.pressed {
+            // While the coil rests or the line fails, the pulse has not begun. A line that fails may
+            // have followed all the same: it is tried for as long as a pulse may be.
+            let fails = self.released.is_none() && self.driven.is_none();
+            let waits = fails && now.saturating_sub(press.at) < Pulse::MAX;
+            let until = match self.rests(now) || waits {
+                true => now.saturating_add(self.pulse.length()),
+                false if fails => now,
+                false => press.until,
+            };
+            self.pressed = (now < until).then_some(Press { until, ..press });
         }
         self.drive(now);
+        self.happened()
+    }
+
+    /// What happened since the last step, by an order.
+    pub fn happened(&mut self) -> std::vec::Drain<'_, Event> {
         self.events.drain(..)
     }
 
@@ -205,6 +240,17 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         self.drive(now);
     }
 
+    /// Whether another process may take over: no release is on its way or waits for the coil, but for
+    /// that of an input that cannot be read, which another version or profile may be the cure of.
+    pub fn is_idle(&self) -> bool {
+        let released = self.released.map(|(by, _)| by);
+        let exit = self.inputs.exit.as_ref().filter(|_| !self.exit_readable.is_lost());
+        self.pressed.is_none()
+            && exit.is_none_or(RequestToExit::is_settled)
+            && self.rests_until.is_none()
+            && matches!(released, None | Some(Cause::Unreadable))
+    }
+
     /// Whether people can pass.
     pub fn is_released(&self) -> bool {
         self.released.is_some()
@@ -236,7 +282,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         let before = self.asked;
         let first = before.map_or(now, |asked| asked.first);
         let until = until(first).max(before.map_or(Duration::ZERO, |asked| asked.until));
-        self.asked = Some(Asked { by, first, until });
+        let told = before.is_some_and(|asked| asked.by == by && asked.told);
+        self.asked = Some(Asked { by, first, until, told });
         // Driven again also where it is released: the outcome is of this moment.
         self.driven = None;
         self.drive(now);
@@ -255,7 +302,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         if let Ok(Some(event)) = seen {
             if event == ContactEvent::Opened && self.rests(now) {
                 // The press that waits for the coil was for this opening.
-                self.exit_until = None;
+                self.pressed = None;
             }
             self.events.push(Event::Contact(event));
         }
@@ -267,7 +314,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         let pressed = exit.step(now);
         self.exit_readable.saw(now, pressed.is_ok());
         if let Ok(true) = pressed {
-            self.exit_until = Some(now.saturating_add(self.pulse.length()));
+            let until = now.saturating_add(self.pulse.length());
+            self.pressed = Some(Press { at: now, until });
             self.events.push(Event::ExitPressed);
         }
         self.note(Part::Exit, self.exit_readable.is_lost());
@@ -308,7 +356,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         match () {
             () if self.fire => Some(Cause::Fire),
             () if unreadable => Some(Cause::Unreadable),
-            () if self.exit_until.is_some() => Some(Cause::Exit),
+            () if self.pressed.is_some() => Some(Cause::Exit),
             () => self.asked.map(|asked| asked.by),
         }
     }
@@ -341,14 +389,13 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             }
         }
         match (self.released, wanted) {
-            (None, Some(by)) => {
-                self.released = Some((by, now));
-                self.events.push(Event::Released(by));
-            }
-            (Some((before, since)), Some(by)) if before != by => {
-                self.released = Some((by, since));
-                // What remains after a stronger cause has ended was told when it began.
-                if by.rank() >= before.rank() {
+            (before, Some(by)) if before.is_none_or(|(before, _)| before != by) => {
+                self.released = Some((by, before.map_or(now, |(_, since)| since)));
+                // What remains after a stronger cause has ended was told when it began, but for an
+                // order that came in between.
+                let asked = self.asked.as_mut().filter(|asked| asked.by == by);
+                let was_told = asked.is_none_or(|asked| core::mem::replace(&mut asked.told, true));
+                if before.is_none_or(|(before, _)| by.rank() >= before.rank()) || !was_told {
                     self.events.push(Event::Released(by));
                 }
             }

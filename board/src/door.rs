@@ -257,10 +257,10 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         orders: &[Order],
         mut send: impl FnMut(Command) -> u32,
     ) -> Step {
+        self.watch(now);
         for report in reports {
             self.hear(now, report);
         }
-        self.watch(now);
         let granted = matches!(self.released, Some(Cause::Face | Cause::Remote | Cause::Hours));
         if granted && self.interlock_is_open() {
             send(Command::Lock);
@@ -324,7 +324,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
     fn hear(&mut self, now: Duration, report: Report) {
         match report {
             Report::Up(_) => {
-                self.is_up = true;
+                (self.is_up, self.status) = (true, None);
                 // A connection that is made again has forgotten what was asked on the one before.
                 for Pending { id, by, .. } in core::mem::take(&mut self.pending) {
                     self.not_unlocked(now, id, by, Why::Controller);
@@ -332,7 +332,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                 self.fails(Part::Controller, None);
             }
             Report::Down(why) => {
-                self.is_up = false;
+                (self.is_up, self.status) = (false, None);
                 for Pending { id, by, .. } in core::mem::take(&mut self.pending) {
                     self.not_unlocked(now, id, by, Why::Controller);
                 }
@@ -353,6 +353,11 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                 };
                 let Pending { id, by, .. } = self.pending.remove(place);
                 let why = match outcome {
+                    // It opened meanwhile: the release is ended.
+                    Outcome::Released if self.interlock_is_open() => {
+                        self.released = Some(by);
+                        Why::Interlock
+                    }
                     Outcome::Released => return self.unlocked(now, id, by),
                     Outcome::Stale => Why::Stale,
                     Outcome::Resting => Why::Resting,
@@ -364,30 +369,52 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         }
     }
 
-    /// Takes up what the controller tells, also of the time before this daemon.
+    /// What happened since the controller spoke of itself.
+    fn knows(&mut self, change: impl FnOnce(&mut controller::Status)) {
+        if let Some(status) = &mut self.status {
+            change(status);
+        }
+    }
+
+    /// Takes up what the controller tells, also of the time before this daemon: lamps and state follow
+    /// what happens, and of the past the controller's own word.
     fn reported(&mut self, now: Duration, Numbered { number, at, event }: Numbered) {
         self.found.taken = Some(number);
         let is_fresh = now.saturating_sub(at) <= FRESH;
         let event = match event {
             controller::Event::Released(by) => {
-                self.released = Some(by);
-                if is_fresh && matches!(by, Cause::Exit | Cause::Fire) {
-                    self.granted(now);
+                if is_fresh {
+                    self.knows(|status| status.released = Some(by));
+                    self.released = Some(by);
+                    if matches!(by, Cause::Exit | Cause::Fire) {
+                        self.granted(now);
+                    }
                 }
                 Event::Unlocked { by }
             }
             controller::Event::Locked => {
-                self.released = None;
+                if is_fresh {
+                    self.knows(|status| status.released = None);
+                    self.released = None;
+                }
                 Event::Relocked
             }
             controller::Event::ExitPressed => Event::ExitPressed,
-            controller::Event::Fire(alarm) => Event::Fire(alarm),
+            controller::Event::Fire(alarm) => {
+                if is_fresh {
+                    self.knows(|status| status.fire = Some(alarm));
+                }
+                Event::Fire(alarm)
+            }
             controller::Event::Contact(contact) => {
                 match contact {
                     ContactEvent::Opened => {}
                     ContactEvent::ForcedOpen => self.forced = true,
                     ContactEvent::HeldOpen => self.held = true,
                     ContactEvent::Closed => (self.forced, self.held) = (false, false),
+                }
+                if is_fresh {
+                    self.knows(|status| status.open = Some(contact != ContactEvent::Closed));
                 }
                 Event::Contact(contact)
             }

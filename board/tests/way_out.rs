@@ -34,6 +34,11 @@ struct Bench {
 
 impl Bench {
     fn new(lock: &str) -> Self {
+        Self::keeping(lock, Kept::default())
+    }
+
+    /// One that has kept events for its first commander.
+    fn keeping(lock: &str, kept: Kept) -> Self {
         let keys =
             Keys { board: "pc".into(), lock: lock.into(), pulse_ms: 1000, ..Keys::default() };
         let settings = keys.settings().unwrap();
@@ -45,7 +50,7 @@ impl Bench {
             let strike = settings.profile.strike(&mut lines).unwrap().unwrap();
             let inputs = settings.profile.inputs(&mut lines, settings.limits, |_, _| ()).unwrap();
             let controller = Controller::new(Strike::new(strike, settings.lock), inputs, &settings);
-            let mut server = Server::new(controller, &settings, false, Kept::default());
+            let mut server = Server::new(controller, &settings, false, kept);
             let end = server.serve(
                 || {
                     lines.run_to(monotonic());
@@ -64,6 +69,15 @@ impl Bench {
 
     fn connect(&self) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
+        self.commanders.send(theirs).unwrap();
+        ours
+    }
+
+    /// A connection into which the controller can write little before it is read.
+    fn connect_narrow(&self) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        // Twice as much is given, as much as 160 KiB give on a board: 200 frames.
+        rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 80 * 1024).unwrap();
         self.commanders.send(theirs).unwrap();
         ours
     }
@@ -266,4 +280,53 @@ fn presses_of_an_absent_daemon_are_kept_until_they_are_taken() {
         seen.push(Message::from_bytes(&frame).unwrap());
     }
     assert!(!seen.iter().any(|message| matches!(message, Message::Event(_))), "{seen:?}");
+}
+
+/// As many events as a controller keeps.
+fn full() -> Kept {
+    let mut kept = Kept::default();
+    for _ in 0..Kept::MOST {
+        kept.push(monotonic(), Event::ExitPressed);
+    }
+    kept
+}
+
+#[test]
+fn commander_that_never_reads_a_night_of_events_does_not_stop_the_button() {
+    let bench = Bench::keeping("fail_secure", full());
+    for _ in 0..5 {
+        bench.board.set("request_to_exit", PinState::Low);
+        let commander = bench.connect_narrow();
+        let took = bench.wait(true, AT_ONCE);
+        assert!(took < Duration::from_millis(150), "{took:?}");
+        bench.board.set("request_to_exit", PinState::High);
+        bench.wait(false, Duration::from_secs(3));
+        drop(commander);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn night_of_events_comes_through_a_narrow_socket_to_a_slow_commander() {
+    let bench = Bench::keeping("fail_secure", full());
+    let mut source = Some(bench.connect_narrow());
+    let mut link = Link::new(move || source.take().ok_or(std::io::ErrorKind::NotFound.into()));
+    let start = Instant::now();
+    let mut numbers = Vec::new();
+    while numbers.len() < Kept::MOST {
+        assert!(start.elapsed() < Duration::from_secs(10), "only {}", numbers.len());
+        // As slow as a machine at its limit.
+        std::thread::sleep(Duration::from_millis(300));
+        for report in link.step(monotonic()) {
+            match report {
+                Report::Event(event) => numbers.push(event.number),
+                Report::Down(why) => panic!("after {} events: {why}", numbers.len()),
+                _ => {}
+            }
+        }
+        if let Some(last) = numbers.last() {
+            link.taken(*last);
+        }
+    }
+    assert_eq!(numbers, (1..=256).collect::<Vec<u32>>());
 }

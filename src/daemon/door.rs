@@ -241,7 +241,7 @@ impl DoorThread {
         let started = SimulatedController::start(controller, script.clone());
         let (simulated, link) = started.map_err(NoDoor::Simulated)?;
         let (parts, lost) = self.parts(&mut simulated.board());
-        self.step(running, parts, lost, link);
+        self.step(running, parts, lost, link, Vec::new());
         Ok(())
     }
 
@@ -254,7 +254,6 @@ impl DoorThread {
         // First of all: it is the way out, and the rest of the board may fail.
         let mut link = lock_controller::process(place, keys);
         let early = link.step(monotonic());
-        drop(early);
         let mut gpio = Gpio::open(&controller.profile)?;
         let (parts, mut lost) = self.parts(&mut gpio);
         let lines = controller.profile.wiegand(&mut gpio).unwrap_or_else(|error| {
@@ -266,7 +265,7 @@ impl DoorThread {
         if let Some(Err(error)) = &sender {
             error!("no thread for the Wiegand lines: {error}");
         }
-        self.step(running, parts, lost, link);
+        self.step(running, parts, lost, link, early);
         Ok(())
     }
 
@@ -283,17 +282,20 @@ impl DoorThread {
         (parts, lost)
     }
 
-    /// Steps the door until it is over; `lost` are the parts that it goes without.
+    /// Steps the door until it is over; `lost` are the parts that it goes without, `early` is what the
+    /// link has reported so far.
     fn step<Output: OutputPin, Input: InputPin>(
         &self,
         running: &Running,
         parts: Parts<Output, Input>,
         lost: BTreeSet<&'static str>,
         mut link: Link,
+        mut early: Vec<Report>,
     ) {
         let mut door = Door::new(parts, self.settings.controller.pulse);
         let mut words: Vec<(u32, Word)> = Vec::new();
-        let mut is_as_configured = true;
+        let (mut is_as_configured, mut may_end_it) = (true, false);
+        let mut ended_one = false;
         self.state.send_modify(|state| {
             let board = std::mem::take(&mut state.board);
             *state = State::unknown(board);
@@ -313,12 +315,13 @@ impl DoorThread {
                 }
             }
             let now = monotonic();
-            let reports = link.step(now);
+            let mut reports = std::mem::take(&mut early);
+            reports.append(&mut link.step(now));
             for report in &reports {
                 if let Report::Up(welcome) = report {
                     let controller = &self.settings.controller;
-                    is_as_configured =
-                        lock_controller::is_as_configured(controller, *welcome, &link);
+                    is_as_configured = lock_controller::is_as_configured(controller, *welcome);
+                    may_end_it = !is_as_configured && !welcome.supervised && !ended_one;
                 }
             }
             let waiting: Vec<Waiting> = self.waiting.try_iter().take(ORDERS).collect();
@@ -337,6 +340,12 @@ impl DoorThread {
                     let word = words.swap_remove(place).1;
                     let _ = word.try_send(reply.outcome.map_err(NotUnlocked::from));
                 }
+            }
+            // While it lets nobody out.
+            let released = door.status().map(|status| status.released);
+            if may_end_it && matches!(released, Some(None | Some(Cause::Unreadable))) {
+                (may_end_it, ended_one) = (false, true);
+                lock_controller::end(&link);
             }
             self.show(&door, &lost, is_as_configured);
             std::thread::sleep(STEP);

@@ -1,22 +1,23 @@
 //! How the door is: the content of `state/door`.
 
 use doorward_board::controller::{Cause, Status};
-use doorward_board::{ContactEvent, Event, InterlockEvent, TamperEvent};
+use doorward_board::{ContactEvent, Event, InterlockEvent, Part, TamperEvent};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// How the door is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct State {
-    /// `LOCKED`, `UNLOCKED`, or `JAMMED` while the lock controller cannot be reached.
+    /// `LOCKED`, `UNLOCKED`, or `JAMMED` while that is not known: the lock controller cannot be reached,
+    /// or the strike's line does not follow.
     pub lock: &'static str,
-    /// Whether the leaf is open; null without a contact.
+    /// Whether the leaf is open; null without a contact, or while that is not known.
     pub open: Option<bool>,
     /// Whether the other door of the interlock is open; null without one.
     pub interlock_open: Option<bool>,
     /// Whether the housing is open; null without a switch.
     pub tamper: Option<bool>,
-    /// Whether the fire alarm is on; null without its input.
+    /// Whether the fire alarm is on; null without its input, or while that is not known.
     pub fire: Option<bool>,
     /// `forced_open`, `held_open`, or null.
     pub alarm: Option<&'static str>,
@@ -37,13 +38,9 @@ impl State {
     /// Follows what happened.
     pub fn follow(&mut self, event: &Event) {
         match event {
-            Event::Contact(ContactEvent::Opened) => self.open = Some(true),
-            Event::Contact(ContactEvent::ForcedOpen) => {
-                (self.open, self.alarm) = (Some(true), Some("forced_open"));
-            }
+            Event::Contact(ContactEvent::ForcedOpen) => self.alarm = Some("forced_open"),
             Event::Contact(ContactEvent::HeldOpen) => self.alarm = Some("held_open"),
-            Event::Contact(ContactEvent::Closed) => (self.open, self.alarm) = (Some(false), None),
-            Event::Fire(alarm) => self.fire = Some(*alarm),
+            Event::Contact(ContactEvent::Closed) => self.alarm = None,
             Event::Interlock(InterlockEvent::Opened) => self.interlock_open = Some(true),
             Event::Interlock(InterlockEvent::Closed) => self.interlock_open = Some(false),
             Event::Tamper(TamperEvent::Raised) => self.tamper = Some(true),
@@ -52,6 +49,8 @@ impl State {
             | Event::NotUnlocked { .. }
             | Event::Relocked
             | Event::ExitPressed
+            | Event::Contact(ContactEvent::Opened)
+            | Event::Fire(_)
             | Event::Motion(_)
             | Event::Missed(_)
             | Event::Fault { .. }
@@ -62,13 +61,34 @@ impl State {
     /// Takes over what the controller says of itself, and why people can pass by the last word;
     /// `None`: it is not connected.
     pub fn controller(&mut self, status: Option<Status>, released: Option<Cause>) {
-        self.lock = match (status, released) {
-            (None, _) => "JAMMED",
-            (Some(_), None) => "LOCKED",
-            (Some(_), Some(_)) => "UNLOCKED",
+        let fails = status.is_none_or(|status| status.failing[Part::Strike as usize]);
+        self.lock = match released {
+            _ if fails => "JAMMED",
+            None => "LOCKED",
+            Some(_) => "UNLOCKED",
         };
-        if let Some(status) = status {
-            (self.open, self.fire) = (status.open, status.fire);
-        }
+        self.open = status.and_then(|status| status.open);
+        self.fire = status.and_then(|status| status.fire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_said() {
+        let mut state = State::unknown("x".into());
+        let status = Status { open: Some(true), fire: Some(false), ..Status::default() };
+        state.controller(Some(status), None);
+        assert_eq!((state.lock, state.open, state.fire), ("LOCKED", Some(true), Some(false)));
+        state.controller(Some(status), Some(Cause::Face));
+        assert_eq!(state.lock, "UNLOCKED");
+        state.controller(None, None);
+        assert_eq!((state.lock, state.open, state.fire), ("JAMMED", None, None));
+        let mut failing = status;
+        failing.failing[Part::Strike as usize] = true;
+        state.controller(Some(failing), None);
+        assert_eq!(state.lock, "JAMMED", "a strike that does not follow is not known to be locked");
     }
 }

@@ -3,7 +3,9 @@
 
 use super::worker::Worker;
 use doorward_board::Strike;
-use doorward_board::controller::{Controller, End, Kept, Keys, Link, Server, Settings, Welcome};
+use doorward_board::controller::{
+    Controller, End, Kept, Keys, Link, Server, Settings, Welcome, connect,
+};
 use doorward_board::linux::monotonic;
 use doorward_board::simulated::{Broken, Script, Simulated};
 use std::io;
@@ -11,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +41,7 @@ pub fn process(place: &Place, keys: &Keys) -> Link {
     };
     let (Place::Kept(socket) | Place::Started(socket)) = place.clone();
     Link::new(move || {
-        let reached = UnixStream::connect(&socket);
+        let reached = connect(&socket);
         if let (Some(starter), Err(error)) = (&mut starter, &reached)
             && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
         {
@@ -49,32 +52,34 @@ pub fn process(place: &Place, keys: &Keys) -> Link {
     })
 }
 
-/// Looks whether the controller at the other end is the one that is wanted; one that nothing else
-/// keeps is ended, and the next attempt to connect starts another. `false`: it goes on otherwise.
-pub fn is_as_configured(settings: &Settings, welcome: Welcome, link: &Link) -> bool {
-    if welcome.fingerprint == settings.fingerprint() {
-        return true;
-    }
-    if welcome.supervised {
+/// Whether the controller at the other end was started with these settings.
+pub fn is_as_configured(settings: &Settings, welcome: Welcome) -> bool {
+    let is = welcome.fingerprint == settings.fingerprint();
+    if !is && welcome.supervised {
         error!(
             "the lock controller was started with another configuration than the daemon: \
              `systemctl reload doorward-lockd`, or restart it by what keeps it"
         );
-        return false;
     }
-    info!("the lock controller has an older configuration: another is started");
+    is
+}
+
+/// Ends a controller with another configuration that nothing else keeps: the next attempt to connect
+/// starts another. To be called once: one of another version may differ for ever, and people get out
+/// through it.
+pub fn end(link: &Link) {
+    info!("the lock controller has another configuration: another is started");
     let peer = link.peer().and_then(rustix::process::Pid::from_raw);
     let ended = peer.map(|peer| rustix::process::kill_process(peer, rustix::process::Signal::Term));
     if !matches!(ended, Some(Ok(()))) {
         error!(?ended, "it could not be ended: end {PROGRAM} by hand");
     }
-    false
 }
 
 /// Starts the controller's process.
 struct Starter {
     command: Command,
-    child: Option<Child>,
+    runs: Arc<AtomicBool>,
     started: Option<Instant>,
 }
 
@@ -96,32 +101,44 @@ impl Starter {
         // A terminal's Ctrl-C ends the daemon and not the way out; systemd hears of the daemon alone.
         command.process_group(0).env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        Self { command, child: None, started: None }
+        Self { command, runs: Arc::default(), started: None }
     }
 
     fn start(&mut self) {
-        if let Some(child) = &mut self.child {
-            match child.try_wait() {
-                Ok(None) => return,
-                Ok(Some(status)) => warn!(%status, "the lock controller has ended"),
-                Err(error) => warn!(%error, "the lock controller"),
-            }
-            self.child = None;
-        }
-        if self.started.is_some_and(|started| started.elapsed() < AGAIN) {
+        let is_soon = self.started.is_some_and(|started| started.elapsed() < AGAIN);
+        if is_soon || self.runs.load(Ordering::Relaxed) {
             return;
         }
         self.started = Some(Instant::now());
         match self.command.spawn() {
             Ok(child) => {
                 info!(pid = child.id(), "the lock controller is started");
-                self.child = Some(child);
+                self.runs.store(true, Ordering::Relaxed);
+                wait_for(child, self.runs.clone());
             }
             Err(error) => error!(
                 "the lock controller does not start: {error}; install {PROGRAM} beside doorward, or \
                  name the socket of one that runs in door.controller"
             ),
         }
+    }
+}
+
+/// Waits for its end on a thread of its own, also when no link wants it any more: a process that ended
+/// and is not waited for stays in the table of processes.
+fn wait_for(mut child: Child, runs: Arc<AtomicBool>) {
+    let waiter = std::thread::Builder::new().name("lockd's end".into()).stack_size(64 * 1024);
+    let waits = waiter.spawn({
+        let runs = runs.clone();
+        move || {
+            let ended = child.wait();
+            runs.store(false, Ordering::Relaxed);
+            warn!(?ended, "the lock controller has ended");
+        }
+    });
+    if let Err(error) = waits {
+        runs.store(false, Ordering::Relaxed);
+        warn!("no thread that waits for the lock controller's end: {error}");
     }
 }
 

@@ -7,24 +7,23 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use doorward_board::Strike;
 use doorward_board::controller::{
-    Controller, End, Event, HANDOVER, Handover, Keys, Server, SettingsError,
+    Controller, End, Event, HANDOVER, Handover, HeldLine, HeldLines, Kept, Keys, Server,
+    SettingsError, connect,
 };
-use doorward_board::linux::{Gpio, GpioError, GpioLine, monotonic};
-use doorward_board::profile::{Function, Lines, Wiring};
-use embedded_hal::digital::PinState;
+use doorward_board::linux::{Gpio, GpioError, monotonic};
+use doorward_board::{Part, Strike};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 /// Exit code where there is no door to control: nothing is to start it again.
 const NO_DOOR: u8 = 77;
@@ -73,6 +72,9 @@ struct Arguments {
     off: bool,
 }
 
+/// Whether people get out through this process, so that nothing may make it wait.
+static SERVES: AtomicBool = AtomicBool::new(false);
+
 /// Why there is no controller.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -112,6 +114,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    // Before anything that may fail: a strike that was handed over is not left with current.
+    let taken_over = match std::env::var_os(HANDOVER) {
+        Some(_) if !arguments.check && !arguments.off => Handover::receive(std::io::stdin())?,
+        _ => Handover::default(),
+    };
     let settings = keys(arguments)?.settings()?;
     if settings.profile.is_simulated() {
         return Err(SettingsError::Simulated(settings.profile.board).into());
@@ -124,34 +131,45 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let strike = settings.profile.strike(&mut gpio)?;
         return strike.map(drop).ok_or(Failure::NoStrike(settings.profile.board));
     }
-    let taken_over = match std::env::var_os(HANDOVER) {
-        Some(_) => Handover::from_input()?,
-        None => Handover::default(),
-    };
-    let listener = listen(&arguments.socket, !taken_over.lines.is_empty())?;
-    let mut lines = HeldLines::new(Gpio::open(&settings.profile)?, taken_over.lines);
+    // Early: one that comes before it is waited for ends the process, such as a second wish for another
+    // version while that starts.
+    let asked = flag(&[signal_hook::consts::SIGHUP])?;
+    let stop = flag(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    match connect(&arguments.socket) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => {}
+        // It answers, or its queue is full.
+        _ => return Err(Failure::Taken(arguments.socket.clone())),
+    }
+    // The lines first, which the kernel gives to one alone: a second controller takes nobody's socket.
+    let mut lines = HeldLines::open(&settings.profile, taken_over.lines)?;
     let strike = settings.profile.strike(&mut lines)?;
     let strike = strike.ok_or_else(|| Failure::NoStrike(settings.profile.board.clone()))?;
     let strike = Strike::new(strike, settings.lock);
+    let mut goes_without_contact = false;
     let inputs = settings.profile.inputs(&mut lines, settings.limits, |function, error| {
+        goes_without_contact = true;
         say(&format!("the door goes without its {}: {error}", function.name()));
     })?;
-    lines.adopted.clear();
-    let stop = flag(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
-    let mut upgrade = Upgrade::new(flag(&[signal_hook::consts::SIGHUP])?)?;
+    let listener = listen(&arguments.socket)?;
+    let mut upgrade = Upgrade::new(asked)?;
     stay_in_memory();
-    let controller = Controller::new(strike, inputs, &settings);
+    go_before_others();
+    let mut controller = Controller::new(strike, inputs, &settings);
+    if goes_without_contact {
+        controller.goes_without(Part::Contact);
+    }
     let mut server = Server::new(controller, &settings, arguments.supervised, taken_over.kept);
     say(&format!("{}, {}, ready", settings.profile.board, settings.lock.name()));
     notify_ready();
+    SERVES.store(true, Ordering::Relaxed);
     loop {
         let end = server.serve(
             monotonic,
             || accept(&listener),
             |controller| match () {
                 () if stop.load(Ordering::Relaxed) => Some(End::Stop),
-                // Nobody's pulse is cut short, and no line changes hands while it has current to end.
-                () if upgrade.is_due() && !controller.is_released() => Some(End::Upgrade),
+                // Nobody's pulse is cut short.
+                () if upgrade.is_due() && controller.is_idle() => Some(End::Upgrade),
                 () => None,
             },
             tell,
@@ -163,7 +181,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
             // Returns only where it failed: this version goes on.
             End::Upgrade => {
-                let error = upgrade.replace(&lines.held, &server);
+                let error = upgrade.replace(lines.held(), server.kept());
                 say(&format!("the other version was not started: {error}"));
             }
         }
@@ -184,11 +202,8 @@ fn keys(arguments: &Arguments) -> Result<Keys, SettingsError> {
     })
 }
 
-/// Listens where no other controller does; with `successor`, in place of the one that handed over.
-fn listen(path: &Path, successor: bool) -> Result<UnixListener, Failure> {
-    if !successor && UnixStream::connect(path).is_ok() {
-        return Err(Failure::Taken(path.to_owned()));
-    }
+/// Listens in place of what was there: whoever has the lines is the controller.
+fn listen(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |reason| Failure::Socket { path: path.to_owned(), reason };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
@@ -229,10 +244,18 @@ fn stay_in_memory() {
     }
 }
 
+/// Networks on every core must not make people wait who want out. What a unit has set is left.
+fn go_before_others() {
+    if let Err(error) = rustix::process::nice(-20) {
+        say(&format!("others may go before the way out (CAP_SYS_NICE): {error}"));
+    }
+}
+
 /// Tells systemd, if that waits for it.
 fn notify_ready() {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|datagram| {
+        datagram.set_nonblocking(true)?;
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::ffi::OsStrExt;
         use std::os::unix::net::SocketAddr;
@@ -247,60 +270,13 @@ fn notify_ready() {
     }
 }
 
-/// GPIO lines whose descriptors can be handed over, those that were among them.
-struct HeldLines {
-    gpio: Gpio,
-    adopted: Vec<(Function, OwnedFd)>,
-    held: Vec<(Function, OwnedFd)>,
-}
-
-impl HeldLines {
-    fn new(gpio: Gpio, adopted: Vec<(Function, OwnedFd)>) -> Self {
-        Self { gpio, adopted, held: Vec::new() }
-    }
-
-    fn take(
-        &mut self,
-        function: Function,
-        request: impl FnOnce(&mut Gpio) -> Result<GpioLine, GpioError>,
-    ) -> Result<GpioLine, GpioError> {
-        let adopted = self.adopted.iter().position(|(known, _)| *known == function);
-        let line = match adopted {
-            Some(place) => GpioLine::adopted(self.adopted.swap_remove(place).1),
-            None => request(&mut self.gpio)?,
-        };
-        // One that cannot be handed over is requested again by the other version.
-        if let Ok(descriptor) = line.descriptor() {
-            self.held.push((function, descriptor));
-        }
-        Ok(line)
-    }
-}
-
-impl Lines for HeldLines {
-    type Output = GpioLine;
-    type Input = GpioLine;
-    type Error = GpioError;
-
-    fn output(
-        &mut self,
-        function: Function,
-        wiring: &Wiring,
-        level: PinState,
-    ) -> Result<GpioLine, GpioError> {
-        self.take(function, |gpio| gpio.output(function, wiring, level))
-    }
-
-    fn input(&mut self, function: Function, wiring: &Wiring) -> Result<GpioLine, GpioError> {
-        self.take(function, |gpio| gpio.input(function, wiring))
-    }
-}
-
 /// Another version of this program, asked for by SIGHUP: first tried, then put in this one's place.
 struct Upgrade {
     asked: Arc<AtomicBool>,
     program: PathBuf,
-    trial: Option<Child>,
+    /// Whether the version that was found then would start. On a thread: a disk that hangs holds up
+    /// the thread that starts a program.
+    trial: Option<JoinHandle<std::io::Result<ExitStatus>>>,
     passed: bool,
 }
 
@@ -318,37 +294,34 @@ impl Upgrade {
 
     /// Whether it was asked for, and would start. Waits for nothing.
     fn is_due(&mut self) -> bool {
-        if self.asked.swap(false, Ordering::Relaxed) && self.trial.is_none() {
-            let trial = self.command().arg("--check").stdin(Stdio::null()).spawn();
-            match trial {
+        // Asked for while another version is tried: that one may be another by now, and is tried next.
+        if self.trial.is_none() && self.asked.swap(false, Ordering::Relaxed) {
+            self.passed = false;
+            let mut trial = self.command();
+            trial.arg("--check").env_remove(HANDOVER).stdin(Stdio::null());
+            match std::thread::Builder::new().stack_size(64 * 1024).spawn(move || trial.status()) {
                 Ok(trial) => self.trial = Some(trial),
-                Err(error) => say(&format!("the other version does not start: {error}")),
+                Err(error) => say(&format!("the other version is not tried: {error}")),
             }
         }
-        if let Some(trial) = &mut self.trial
-            && let Ok(Some(status)) = trial.try_wait()
-        {
-            self.trial = None;
-            self.passed = status.success();
-            if !self.passed {
-                say("the other version or its settings are of no use: this one goes on");
+        if let Some(trial) = self.trial.take_if(|trial| trial.is_finished()) {
+            match trial.join() {
+                Ok(Ok(status)) if status.success() => self.passed = true,
+                Ok(Ok(_)) => {
+                    say("the other version or its settings are of no use: this one goes on")
+                }
+                Ok(Err(error)) => say(&format!("the other version does not start: {error}")),
+                Err(_) => say("the trial of the other version failed: this one goes on"),
             }
         }
-        self.passed
+        self.passed && self.trial.is_none() && !self.asked.load(Ordering::Relaxed)
     }
 
     /// Puts the other version in this one's place, with the lines.
-    fn replace(
-        &mut self,
-        lines: &[(Function, OwnedFd)],
-        server: &Server<
-            impl embedded_hal::digital::StatefulOutputPin,
-            impl embedded_hal::digital::InputPin,
-        >,
-    ) -> std::io::Error {
+    fn replace(&mut self, lines: &[HeldLine], kept: &Kept) -> std::io::Error {
         self.passed = false;
         say("another version takes over");
-        match Handover::into_input(lines, server.kept()) {
+        match Handover::into_input(lines, kept) {
             Ok(input) => self.command().env(HANDOVER, "1").stdin(input).exec(),
             Err(error) => error,
         }
@@ -369,11 +342,21 @@ fn tell(text: &str, event: Option<Event>) {
 /// A line to standard error, if that can take it at once.
 fn say(text: &str) {
     let mut error = std::io::stderr();
-    let mut ready = [PollFd::new(&error, PollFlags::OUT)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let can = poll(&mut ready, Some(&at_once)).is_ok_and(|ready| ready > 0);
-    drop(ready);
-    if can {
+    if takes_a_line(&error) && !(SERVES.load(Ordering::Relaxed) && is_file(&error)) {
         let _ = error.write_all(format!("doorward-lockd: {text}\n").as_bytes());
     }
+}
+
+/// Whether there is room at once, and a reader: one that is gone may end this program with a signal.
+fn takes_a_line(error: &std::io::Stderr) -> bool {
+    let mut ready = [PollFd::new(error, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut ready, Some(&at_once)).is_ok() && ready[0].revents() == PollFlags::OUT
+}
+
+/// A file takes everything at once, says Linux, and waits for a disk that hangs.
+fn is_file(error: &std::io::Stderr) -> bool {
+    rustix::fs::fstat(error).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+    })
 }

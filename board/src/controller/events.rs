@@ -118,12 +118,16 @@ impl Kept {
     }
 
     /// Takes up what another process kept.
-    pub(super) fn resume(events: Vec<Numbered>, missed: u32) -> Self {
-        let mut kept = Self::default();
-        kept.next = events.last().map_or(1, |last| last.number.wrapping_add(1));
+    pub(super) fn resume(events: Vec<Numbered>, next: u32, missed: u32) -> Self {
+        let mut kept = Self { next, ..Self::default() };
         kept.events.extend(events.into_iter().take(Self::MOST));
         kept.missed = missed;
         kept
+    }
+
+    /// The number of the next event.
+    pub(super) fn next(&self) -> u32 {
+        self.next
     }
 
     /// How many were not kept so far.

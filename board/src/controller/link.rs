@@ -5,6 +5,7 @@ use super::{Command, Message, Numbered, Outcome, Status, Welcome};
 use core::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -12,6 +13,8 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 const SILENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(50);
+
+const BUSY: &str = "another daemon is its commander: end that one first";
 
 /// What the controller says, or that it cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,19 @@ pub enum Report {
     Outcome(u32, Outcome),
     /// What happened.
     Event(Numbered),
+}
+
+/// Connects to a controller's socket at once or not at all: one that is stopped, its queue full, keeps
+/// no caller waiting.
+///
+/// # Errors
+/// The system's; `WouldBlock` where the queue is full.
+pub fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Where connections come from.
@@ -132,6 +148,10 @@ impl Connection {
         let mut bytes = [0; 4096];
         loop {
             match self.stream.read(&mut bytes) {
+                // What else is in the buffer comes again, but for the reason.
+                Ok(0) if self.buffer.starts_with(&Message::Busy.to_bytes()) => {
+                    return Err(BUSY.into());
+                }
                 Ok(0) => return Err("it has ended the connection".into()),
                 Ok(read) => self.buffer.extend_from_slice(&bytes[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -147,7 +167,7 @@ impl Connection {
                 Message::Status(status) => Report::Status(status),
                 Message::Outcome(number, outcome) => Report::Outcome(number, outcome),
                 Message::Event(event) => Report::Event(event),
-                Message::Busy => return Err("another daemon is its commander".into()),
+                Message::Busy => return Err(BUSY.into()),
                 other => return Err(format!("it said {other:?}, which is a commander's to say")),
             });
         }
@@ -165,5 +185,38 @@ impl Connection {
         }
         self.beat = Some(now);
         self.stream.write_all(&Message::Heartbeat.to_bytes()).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_daemon_says_that_there_is_another() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&Message::Busy.to_bytes()).unwrap();
+        drop(theirs);
+        let mut source = Some(ours);
+        let mut link = Link::new(move || source.take().ok_or(ErrorKind::NotFound.into()));
+        assert_eq!(link.step(Duration::ZERO), [Report::Down(BUSY.into())]);
+    }
+
+    #[test]
+    fn stopped_controller_with_a_full_queue_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lockd.sock");
+        let socket = rustix::net::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let kept: Vec<_> = (0..4).map(|_| connect(&path)).collect();
+        assert!(kept[0].is_ok());
+        let refused = kept[3].as_ref().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock, "{refused}");
     }
 }

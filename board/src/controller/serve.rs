@@ -4,15 +4,17 @@ use super::{Command, Controller, Event, Kept, Message, Settings, Welcome};
 use crate::STEP;
 use core::time::Duration;
 use embedded_hal::digital::{InputPin, StatefulOutputPin};
-use std::io::{ErrorKind, Read, Write};
+use rustix::net::{SendFlags, send};
+use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 
 /// A commander that says nothing for so long is hung or gone: what it asked for is over. Eight of
 /// its heartbeats.
 pub const SILENCE: Duration = Duration::from_secs(2);
-/// How long an answer may wait for room in the socket before its reader counts as hung.
-const WRITE_WITHIN: Duration = Duration::from_millis(5);
-/// Frames read at a time.
+/// Events that a commander has been sent and has not taken: with the answers to its heartbeats they
+/// have room in the smallest socket buffer that Linux gives.
+const UNTAKEN: usize = 64;
+/// Frames read in a step: a flood costs no more.
 const FRAMES: usize = 16;
 
 /// Why a controller stops serving.
@@ -41,6 +43,8 @@ struct Commander {
     heard: Duration,
     /// Events up to this number were sent.
     sent: u32,
+    /// Another was refused, which is told once.
+    has_rival: bool,
 }
 
 impl Commander {
@@ -55,7 +59,7 @@ impl Commander {
         Some(frame)
     }
 
-    /// Waits for bytes for at most a step; `false` when it is gone.
+    /// Takes up the bytes that have arrived; `false` when it is gone.
     fn read(&mut self) -> bool {
         match self.stream.read(&mut self.buffer[self.filled..]) {
             Ok(0) => false,
@@ -63,16 +67,27 @@ impl Commander {
                 self.filled += read;
                 true
             }
-            Err(error) => matches!(
-                error.kind(),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-            ),
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
         }
     }
 
-    /// `false` when it is gone or does not read.
-    fn write(&mut self, message: Message) -> bool {
-        self.stream.write_all(&message.to_bytes()).is_ok()
+    /// Sends events that it has not been sent, as many as it may leave untaken.
+    fn tell(&mut self, kept: &Kept) {
+        for event in kept.after(0).take(UNTAKEN) {
+            if event.number > self.sent {
+                // Without room now, there is some later, or the next answer finds none either.
+                if !self.write(Message::Event(*event)) {
+                    return;
+                }
+                self.sent = event.number;
+            }
+        }
+    }
+
+    /// Sends at once or not at all; `false` when it is gone or has left no room by not reading.
+    fn write(&self, message: Message) -> bool {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        send(&self.stream, &message.to_bytes(), flags) == Ok(Message::LENGTH)
     }
 }
 
@@ -111,10 +126,11 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
                 self.welcome(stream, now, &mut tell);
             }
             match self.commander.as_mut().map(Commander::read) {
-                None => std::thread::sleep(STEP),
+                None => {}
                 Some(false) => self.lose(clock(), "the commander is gone", &mut tell),
                 Some(true) => self.obey(clock(), &mut tell),
             }
+            std::thread::sleep(STEP);
         }
     }
 
@@ -129,18 +145,17 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         now: Duration,
         tell: &mut impl FnMut(&str, Option<Event>),
     ) {
-        let limits = stream
-            .set_read_timeout(Some(STEP))
-            .and_then(|()| stream.set_write_timeout(Some(WRITE_WITHIN)));
-        if limits.is_err() {
+        if stream.set_nonblocking(true).is_err() {
             return;
         }
         let buffer = [0; Message::LENGTH * FRAMES];
-        let mut next = Commander { stream, buffer, filled: 0, heard: now, sent: 0 };
-        if self.commander.is_some() {
+        let next = Commander { stream, buffer, filled: 0, heard: now, sent: 0, has_rival: false };
+        if let Some(commander) = &mut self.commander {
             // A hung one is dropped by its silence; until then there is one.
             next.write(Message::Busy);
-            tell("a second commander is refused while the first lives", None);
+            if !core::mem::replace(&mut commander.has_rival, true) {
+                tell("a second commander is refused while the first lives", None);
+            }
             return;
         }
         if next.write(Message::Welcome(self.welcome)) {
@@ -162,29 +177,34 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         let mut lives = true;
         while let Some(frame) = commander.frame() {
             commander.heard = now;
-            lives &= match Message::from_bytes(&frame) {
-                Ok(Message::Heartbeat) => commander.write(Message::Status(controller.status())),
+            let answer = match Message::from_bytes(&frame) {
+                Ok(Message::Heartbeat) => Some(Message::Status(controller.status())),
                 Ok(Message::Command(number, command)) => {
                     let outcome = controller.command(now, &command);
                     if command != Command::Lock {
                         tell("a commander's order was followed or refused", None);
                     }
-                    commander.write(Message::Outcome(number, outcome))
+                    Some(Message::Outcome(number, outcome))
                 }
                 Ok(Message::Taken(number)) => {
                     kept.taken(number, now);
-                    true
+                    None
                 }
                 // What only a controller says, and what is no message.
                 Ok(_) | Err(_) => return self.lose(now, "the commander talks nonsense", tell),
             };
+            // What an answer says is never ahead of the events that made it so.
+            for event in controller.happened() {
+                tell("event", Some(event));
+                kept.push(now, event);
+            }
+            commander.tell(kept);
+            lives = answer.is_none_or(|answer| commander.write(answer));
+            if !lives {
+                break;
+            }
         }
-        let mut sent = commander.sent;
-        for event in kept.after(sent) {
-            lives &= commander.write(Message::Event(*event));
-            sent = event.number;
-        }
-        commander.sent = sent;
+        commander.tell(kept);
         if !lives {
             self.lose(now, "the commander does not read", tell);
         } else if now.saturating_sub(commander.heard) > SILENCE {

@@ -186,11 +186,15 @@ impl Settings {
     /// A number that differs where what a controller does differs: FNV-1a of everything that it was
     /// started with.
     pub fn fingerprint(&self) -> u64 {
-        let text = format!("{self:?}");
-        text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-            (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        fingerprint(self)
     }
+}
+
+/// A number that differs where values differ: FNV-1a of how they are shown.
+pub(super) fn fingerprint(of: &impl core::fmt::Debug) -> u64 {
+    format!("{of:?}").bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

@@ -401,3 +401,98 @@ fn contact_is_told_with_what_released_it() {
         ],
     );
 }
+
+/// A loose wire: every other read fails, no press can settle, and each failure ends with a good read.
+#[test]
+fn input_that_never_settles_counts_as_unreadable() {
+    let mut rows = vec![CLOSED];
+    for at in (100..2000).step_by(20) {
+        rows.push((at, Do::Break("request_to_exit"), &[]));
+        rows.push((at + 10, Do::Mend("request_to_exit"), &[]));
+    }
+    let lost = rows.iter_mut().find(|(at, ..)| *at == 390).unwrap();
+    lost.2 = &["Fault(Exit)", "Released(Unreadable)"];
+    rows.push((2990, Do::Nothing, &["Recovered(Exit)", "Locked"]));
+    check(&keys("fail_safe"), rows);
+}
+
+/// The line may have followed although it does not say so: that ends with the person's patience.
+#[test]
+fn press_on_a_line_that_fails_is_over_after_30_s() {
+    check(
+        &keys("fail_secure"),
+        vec![
+            CLOSED,
+            (100, Do::Break("strike"), &[]),
+            (200, Do::Pin("request_to_exit", LOW), &[]),
+            (250, Do::Nothing, &["ExitPressed", "Fault(Strike)"]),
+            (40_000, Do::Mend("strike"), &["Recovered(Strike)"]),
+            (45_000, Do::Nothing, &[]),
+        ],
+    );
+}
+
+#[test]
+fn grant_that_outlasts_the_button_is_told_when_it_becomes_the_reason() {
+    check(
+        &keys("fail_secure"),
+        vec![
+            CLOSED,
+            (100, Do::Pin("request_to_exit", LOW), &[]),
+            (150, Do::Nothing, &["ExitPressed", "Released(Exit)"]),
+            (600, Do::Release(Face, Outcome::Released), &[]),
+            (1150, Do::Nothing, &["Released(Face)"]),
+            (1600, Do::Nothing, &["Locked"]),
+            (2000, Do::Nothing, &[]),
+        ],
+    );
+    // One that was told before the button was pressed is not told again.
+    check(
+        &Keys { pulse_ms: 2000, ..keys("fail_secure") },
+        vec![
+            CLOSED,
+            (100, Do::Pin("request_to_exit", LOW), &[]),
+            (110, Do::Release(Face, Outcome::Released), &["Released(Face)"]),
+            (150, Do::Nothing, &["ExitPressed", "Released(Exit)"]),
+            (1000, Do::Release(Face, Outcome::Released), &[]),
+            (2150, Do::Nothing, &[]),
+            (3000, Do::Nothing, &["Locked"]),
+        ],
+    );
+}
+
+#[test]
+fn another_version_waits_for_the_way_out() {
+    let settings = Keys { pulse_ms: 30_000, ..keys("fail_secure") }.settings().unwrap();
+    let mut board = Simulated::default();
+    let strike = settings.profile.strike(&mut board).unwrap().unwrap();
+    let inputs = settings.profile.inputs(&mut board, settings.limits, |_, _| ()).unwrap();
+    let strike = Strike::new(strike, settings.lock);
+    let mut controller = Controller::new(strike, inputs, &settings);
+    let mut step = |at: u64| {
+        drop(controller.step(ms(at)));
+        controller.is_idle()
+    };
+    assert!(!(0..50).step_by(10).any(&mut step), "a button that is down at the start");
+    assert!((50..100).step_by(10).all(&mut step));
+    board.set("request_to_exit", LOW);
+    // Less than it takes to be a press, the press, its pulse.
+    assert!(!(110..30_000).step_by(10).any(&mut step));
+    board.set("request_to_exit", HIGH);
+    assert!(!(30_000..30_160).step_by(10).any(&mut step));
+    assert!((30_160..31_000).step_by(10).all(&mut step));
+}
+
+#[test]
+fn contact_whose_line_cannot_be_had_is_a_fault() {
+    let settings = keys("fail_secure").settings().unwrap();
+    let mut board = Simulated::default();
+    let strike = settings.profile.strike(&mut board).unwrap().unwrap();
+    let inputs = settings.profile.inputs(&mut board, settings.limits, |_, _| ()).unwrap();
+    let inputs = Inputs { contact: None, ..inputs };
+    let mut controller = Controller::new(Strike::new(strike, settings.lock), inputs, &settings);
+    controller.goes_without(Part::Contact);
+    let events: Vec<Event> = controller.step(ms(0)).collect();
+    assert_eq!(events, [Event::Fault(Part::Contact)]);
+    assert!(controller.status().failing[Part::Contact as usize]);
+}

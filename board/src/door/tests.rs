@@ -27,6 +27,10 @@ enum Do {
     /// The outcome of the last command.
     Outcome(Outcome),
     Told(Told),
+    /// What happened so many ms ago.
+    Past(Told, u64),
+    /// The controller says of itself why people can pass, and whether the leaf is open.
+    Status(Option<Cause>, bool),
     Many(Vec<Do>),
 }
 
@@ -78,6 +82,19 @@ fn check_on(profile: &Profile, rows: Vec<Row>) -> Simulated {
                 Do::Told(event) => {
                     told += 1;
                     reports.push(Report::Event(Numbered { number: told, at: ms(at), event }));
+                }
+                Do::Past(event, ago) => {
+                    told += 1;
+                    let at = ms(at) - ms(ago);
+                    reports.push(Report::Event(Numbered { number: told, at, event }));
+                }
+                Do::Status(released, open) => {
+                    let open = Some(open);
+                    reports.push(Report::Status(controller::Status {
+                        released,
+                        open,
+                        ..Default::default()
+                    }));
                 }
             }
         }
@@ -341,4 +358,65 @@ fn fault_is_told_once_and_so_is_its_end() {
         (500, Do::Mend("tamper"), &["Recovered { part: Tamper }"]),
         (1000, Do::Nothing, &[]),
     ]);
+}
+
+/// Events of the night come before those of the moment, and not all at once.
+#[test]
+fn releases_of_the_past_light_no_green() {
+    let board = check(vec![
+        (5000, Do::Many(vec![Do::Up, Do::Status(None, false)]), &[]),
+        (5010, Do::Past(Told::Released(Exit), 4000), &["Unlocked { by: Exit }"]),
+        (5100, Do::Past(Told::Locked, 3000), &["Relocked"]),
+        (5200, Do::Status(Some(Exit), false), &[]),
+        (5210, Do::Past(Told::Locked, 3000), &["Relocked"]),
+        (5300, Do::Nothing, &[]),
+    ]);
+    // Dark again with the daemon's end.
+    assert_eq!(changes(&board, "green"), [(0, false), (5200, true), (5300, false)]);
+}
+
+#[test]
+fn status_follows_events_between_two_heartbeats_and_ends_with_the_connection() {
+    let mut board = Simulated::default();
+    let parts = alone().parts(&mut board, |_, _| ());
+    let mut door = Door::new(parts, Pulse::new(ms(1000)).unwrap());
+    let welcome = || Report::Up(Welcome { fingerprint: 0, supervised: true });
+    let status = Report::Status(controller::Status { open: Some(false), ..Default::default() });
+    let told = |number, event| Report::Event(Numbered { number, at: ms(100), event });
+    let opened = told(1, Told::Contact(ContactEvent::Opened));
+    door.step(ms(100), vec![welcome(), status, opened, told(2, Told::Fire(true))], &[], |_| 0);
+    let status = door.status().unwrap();
+    assert_eq!((status.open, status.fire), (Some(true), Some(true)));
+    door.step(ms(110), vec![told(3, Told::Released(Exit))], &[], |_| 0);
+    assert_eq!(door.status().unwrap().released, Some(Exit));
+    // Of a new connection nothing is known before it has said so.
+    door.step(ms(120), vec![welcome()], &[], |_| 0);
+    assert_eq!(door.status(), None);
+}
+
+#[test]
+fn interlock_that_opens_between_order_and_outcome_refuses_and_locks() {
+    let board = check_on(
+        &Profile::shipped("pc").unwrap(),
+        vec![
+            (0, Do::Many(vec![Do::Up, Do::Pin("interlock", LOW)]), &[]),
+            (50, Do::Nothing, &["Interlock(Closed)"]),
+            (100, Do::Unlock(Face), &["send Face"]),
+            (110, Do::Pin("interlock", HIGH), &[]),
+            (
+                160,
+                Do::Many(vec![Do::Told(Told::Released(Face)), Do::Outcome(Outcome::Released)]),
+                &[
+                    "Interlock(Opened)",
+                    "Unlocked { by: Face }",
+                    "NotUnlocked { by: Face, why: Interlock }",
+                    "send Lock",
+                    "reply Err(Interlock)",
+                ],
+            ),
+            (170, Do::Told(Told::Locked), &["Relocked"]),
+            (300, Do::Nothing, &[]),
+        ],
+    );
+    assert!(changes(&board, "red").contains(&(160, true)));
 }

@@ -22,7 +22,7 @@ while true; do
     lock=$(cat /run/lock)
     if [ "$lock" ]; then
         set -- --board /etc/doorward/board.toml --lock "$lock" --pulse-ms 6000 --socket /run/lockd.sock
-        nice -n -20 doorward-lockd --supervised "$@" >> /tmp/lockd.log 2>&1
+        doorward-lockd --supervised "$@" >> /tmp/lockd.log 2>&1
         doorward-lockd --off "$@" >> /tmp/lockd.log 2>&1
     fi
     usleep 20000
