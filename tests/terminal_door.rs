@@ -420,6 +420,32 @@ fn a_stop_in_the_middle_of_a_pulse_locks_and_is_on_record_without_any_broker() {
     assert!(Some(unlocked) < locked && locked < stopped, "{record:#?}");
 }
 
+/// A success, on record, and a pulse from then on: who asked second has the time to pull the handle.
+#[test]
+fn unlock_during_a_pulse_extends_it_to_a_pulse_from_then() {
+    let terminal = Terminal::start("[door]\nboard = \"pc\"\npulse_ms = 3000\nremote_unlock = true");
+    assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
+    std::thread::sleep(Duration::from_millis(1500));
+    let again = terminal.json(&["unlock", "another"]);
+    assert_eq!(
+        (&again["status"], &again["door"]["lock"]),
+        (&200.into(), &"UNLOCKED".into()),
+        "{again}"
+    );
+    let locked = recorded(&terminal, outcome("door", "locked"));
+    let lines = record(&terminal);
+    let times: Vec<f64> = lines
+        .iter()
+        .filter(|line| outcome("door", "unlocked")(line))
+        .map(|line| line["time"].as_f64().unwrap())
+        .collect();
+    let open = locked["time"].as_f64().unwrap() - times[0];
+    assert!(open > 4.2 && open < 7.0, "open for {open} s: {lines:#?}");
+    let asked =
+        lines.iter().filter(|line| line["action"] == "unlock" && line["outcome"] == "unlocked");
+    assert_eq!(asked.count(), 2, "{lines:#?}");
+}
+
 #[test]
 fn remote_unlock_is_obeyed_where_it_is_configured_and_nowhere_else() {
     let permitted = "permissions = [\"unlock\"]\n";
