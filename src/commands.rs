@@ -24,16 +24,6 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Holds the strike's line for the daemon, which starts this itself.
-    #[command(hide = true)]
-    HoldStrike { profile: String, lock: String },
-    #[command(flatten)]
-    Configured(Configured),
-}
-
-/// What needs the configuration.
-#[derive(Subcommand)]
-pub enum Configured {
     /// Runs the daemon until SIGTERM or SIGINT.
     Run,
     /// Unlocks the door once.

@@ -6,8 +6,7 @@ mod commands;
 
 use clap::Parser;
 use commands::{
-    Audit, Cli, Command, ConfigCommand, Configured, Gallery, Homeassistant, filled, image_field,
-    set,
+    Audit, Cli, Command, ConfigCommand, Gallery, Homeassistant, filled, image_field, set,
 };
 use doorward::calibrate::{self, CalibrateError};
 use doorward::camera::CommandError;
@@ -86,6 +85,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    doorward::nn::give_back_large_buffers();
     let cli = Cli::parse();
     let log = match Log::start() {
         Ok(log) => log,
@@ -102,69 +102,59 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(Cli { config, command }: Cli, log: &Log) -> Result<ExitCode, Failure> {
-    match command {
-        // Without the configuration: a mistake in it must not keep the line from being held.
-        Command::HoldStrike { profile, lock } => {
-            daemon::hold_strike(&profile, &lock)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Configured(command) => configured(command, config, log),
-    }
-}
-
-fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<ExitCode, Failure> {
+fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let config = Config::load(file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Every command checks the level, and the daemon alone logs at it: on the command line only
     // what an answer does not say is of interest.
     let level = log_filter(&config.log.level)?;
     match command {
-        Configured::Run => log_lines(level, log),
+        Command::Run => log_lines(level, log),
         _ => log_lines(log_filter("error")?, log),
     }
     match command {
-        Configured::Run => {
+        Command::Run => {
             runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
-            // A picture on its way from a URL may take 15 s; nobody waits for it any more.
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            // A picture on its way from a URL may take 15 s, a disk that hangs for ever; nobody waits
+            // for them any more, and the end of this process ends their threads.
+            runtime.shutdown_timeout(Duration::from_millis(300));
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Unlock { reason } => {
+        Command::Unlock { reason } => {
             let mut body = Map::new();
             set(&mut body, "reason", Some(reason));
             runtime.block_on(local(&config, "unlock", body))
         }
-        Configured::Enroll { picture, subject_id, add } => {
+        Command::Enroll { picture, subject_id, add } => {
             let mut body = picture.body()?;
             set(&mut body, "subject_id", subject_id);
             set(&mut body, "mode", add.then_some("add"));
             runtime.block_on(local(&config, "enroll", body))
         }
-        Configured::Verify { picture, subject_id, threshold } => {
+        Command::Verify { picture, subject_id, threshold } => {
             let mut body = picture.body()?;
             set(&mut body, "subject_id", Some(subject_id));
             set(&mut body, "threshold", threshold);
             runtime.block_on(local(&config, "verify", body))
         }
-        Configured::Search { picture, limit, threshold, return_image } => {
+        Command::Search { picture, limit, threshold, return_image } => {
             let mut body = picture.body()?;
             set(&mut body, "limit", limit);
             set(&mut body, "threshold", threshold);
             set(&mut body, "return_image", return_image.then_some(true));
             runtime.block_on(local(&config, "search", body))
         }
-        Configured::Liveness { picture } => {
+        Command::Liveness { picture } => {
             runtime.block_on(local(&config, "liveness", picture.body()?))
         }
-        Configured::Compare { image_1, image_2, threshold, fields } => {
+        Command::Compare { image_1, image_2, threshold, fields } => {
             let mut body = fields.body()?;
             set(&mut body, "image_1", Some(image_field(&image_1)?));
             set(&mut body, "image_2", Some(image_field(&image_2)?));
             set(&mut body, "threshold", threshold);
             runtime.block_on(local(&config, "compare", body))
         }
-        Configured::Call { operation, body, image, timeout } => {
+        Command::Call { operation, body, image, timeout } => {
             let mut body: Map<String, Value> = serde_json::from_str(&body)
                 .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
             if let Some(file) = image {
@@ -182,44 +172,44 @@ fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<E
             let answer = runtime.block_on(mqtt::call(&daemon::client_settings(&config)?, call))?;
             print(&answer)
         }
-        Configured::Gallery(Gallery::List { limit, cursor }) => {
+        Command::Gallery(Gallery::List { limit, cursor }) => {
             let mut body = Map::new();
             set(&mut body, "limit", limit);
             set(&mut body, "cursor", cursor);
             runtime.block_on(local(&config, "subject/list", body))
         }
-        Configured::Gallery(Gallery::Update { subject_id, groups, fields }) => {
+        Command::Gallery(Gallery::Update { subject_id, groups, fields }) => {
             let mut body = fields.body()?;
             set(&mut body, "subject_id", Some(subject_id));
             set(&mut body, "groups", groups.map(filled));
             runtime.block_on(local(&config, "subject/update", body))
         }
-        Configured::App(app) => {
+        Command::App(app) => {
             let (operation, body) = app.request();
             runtime.block_on(local(&config, operation, body))
         }
-        Configured::Audit(Audit::Verify { noted }) => {
+        Command::Audit(Audit::Verify { noted }) => {
             let mut body = Map::new();
             let (line, hash) = noted.unzip();
             set(&mut body, "line", line);
             set(&mut body, "hash", hash);
             runtime.block_on(local(&config, "audit/verify", body))
         }
-        Configured::Audit(Audit::List { since }) => runtime.block_on(audit_list(&config, since)),
-        Configured::Homeassistant(Homeassistant::Remove) => {
+        Command::Audit(Audit::List { since }) => runtime.block_on(audit_list(&config, since)),
+        Command::Homeassistant(Homeassistant::Remove) => {
             runtime.block_on(mqtt::remove(&daemon::client_settings(&config)?))?;
             eprintln!("removed");
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Gallery(Gallery::Delete { subject_id }) => {
+        Command::Gallery(Gallery::Delete { subject_id }) => {
             let mut body = Map::new();
             set(&mut body, "subject_id", Some(subject_id));
             runtime.block_on(local(&config, "subject/delete", body))
         }
-        Configured::Gallery(Gallery::Reindex { dry_run }) => {
+        Command::Gallery(Gallery::Reindex { dry_run }) => {
             runtime.block_on(reindex(&config, dry_run))
         }
-        Configured::Gallery(Gallery::Import { dir }) => {
+        Command::Gallery(Gallery::Import { dir }) => {
             let report = runtime.block_on(async {
                 let local = Local::connect(&config).await?;
                 Ok::<_, Failure>(import::import(&local, &dir).await?)
@@ -227,21 +217,21 @@ fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<E
             out(format_args!("{}\n", report.to_json()))?;
             Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
-        Configured::Evaluate(evaluate) => {
+        Command::Evaluate(evaluate) => {
             let result = evaluate.run(Arc::new(Analyzer::load()?))?;
             out(format_args!("{result}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Camera(camera) => {
+        Command::Camera(camera) => {
             let result = camera.run(&config.camera)?;
             out(format_args!("{result:#}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Doctor => {
+        Command::Doctor => {
             out(format_args!("{:#}\n", doctor::report()?))?;
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Calibrate(calibrate::Command { part: None, dir, plot }) => {
+        Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {
             let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
             // The gallery is let go of before the work begins.
             let stats = runtime.block_on(async {
@@ -257,7 +247,7 @@ fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<E
             draw(plot.as_deref(), || found.to_svg())?;
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Calibrate(calibrate::Command { part: Some(part), .. }) => {
+        Command::Calibrate(calibrate::Command { part: Some(part), .. }) => {
             let calibrate::Part::Liveness { live, spoof, plot, write } = part;
             let file = Config::file(file.as_deref());
             if write && file.is_none() {
@@ -275,12 +265,12 @@ fn configured(command: Configured, file: Option<PathBuf>, log: &Log) -> Result<E
             }
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Config(ConfigCommand::Check) => {
+        Command::Config(ConfigCommand::Check) => {
             daemon::check(&config)?;
             eprintln!("the configuration can stand");
             Ok(ExitCode::SUCCESS)
         }
-        Configured::Config(ConfigCommand::Print) => {
+        Command::Config(ConfigCommand::Print) => {
             out(format_args!("{}", config.to_commented_toml()?))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -103,6 +103,48 @@ fn everything_that_is_done_is_on_record_and_nothing_secret() {
 }
 
 #[test]
+fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
+    let door =
+        "permissions = [\"unlock\"]\n[door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true";
+    let mut terminal = Terminal::start(door);
+    let ask = |reason: &str| terminal.call("unlock", &json!({ "reason": reason }));
+    for length in [501, 16_300, 100_000] {
+        let refused = ask(&"x".repeat(length));
+        assert_eq!((&refused["status"], &refused["error_field"]), (&json!(400), &json!("reason")));
+        assert_eq!(refused["error_code"], "INVALID_PAYLOAD", "{refused}");
+        assert!(refused["data"]["message"].as_str().unwrap().contains("500"), "{refused}");
+    }
+    // The longest there is, in the characters that take most bytes in a file of JSON.
+    let reasons = ["\u{1}".repeat(500), "\u{10FFFF}".repeat(500), "a parcel".to_owned()];
+    for reason in &reasons {
+        let unlocked = ask(reason);
+        assert_eq!(unlocked["status"], 200, "{unlocked}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(terminal.stop());
+    let lines = list(&terminal, &[]);
+    let told = |outcome: &str| -> Vec<Value> {
+        let is = |line: &&Value| line["action"] == "unlock" && line["outcome"] == outcome;
+        lines.iter().filter(is).map(|line| line["reason"].clone()).collect()
+    };
+    assert_eq!(told("requested"), reasons.as_slice(), "{lines:#?}");
+    assert_eq!(told("unlocked"), reasons.as_slice(), "{lines:#?}");
+    let moved = |line: &&Value| line["action"] == "door" && line["outcome"] == "unlocked";
+    assert_eq!(lines.iter().filter(moved).count(), reasons.len(), "{lines:#?}");
+    // Asked for, moved, and what came of it, in this order.
+    let place = |action: &str, outcome: &str| {
+        let is = |line: &Value| line["action"] == action && line["outcome"] == outcome;
+        lines.iter().position(is).unwrap()
+    };
+    assert!(place("unlock", "requested") < place("door", "unlocked"), "{lines:#?}");
+    let first = lines.iter().find(|line| line["outcome"] == "requested").unwrap();
+    let last =
+        lines.iter().find(|line| line["action"] == "unlock" && line["outcome"] == "unlocked");
+    assert_eq!(first["id"], last.unwrap()["id"], "{lines:#?}");
+    assert_eq!(first["by"], "anybody");
+}
+
+#[test]
 fn lines_are_listed_since_a_time() {
     let terminal = with_lines(2);
     std::thread::sleep(Duration::from_millis(1500));

@@ -254,7 +254,7 @@ fn the_configuration_is_printed_checked_and_overridden() {
         ("[mqtt]\nclients = [\"desk\"]", &[], "mqtt.clients"),
         ("[mqtt]\nclients = [\"desk: dance\"]", &[], "`dance` is no permission"),
         // Names of clients are worth nothing where all have one login, or none.
-        ("[mqtt]\nclients = [\"desk: search\"]", &[], "one login for all"),
+        ("[mqtt]\nclients = [\"desk: search\"]", &[], "tells applications apart"),
         ("[mqtt]\nhost = \"a\"\nclients = [\"desk: search\"]", &[], "tells clients apart"),
         (
             "[mqtt]\nclients = [\"desk: search\"]\n[service]\nauth = \"app-key\"",

@@ -254,10 +254,10 @@ async fn an_application_does_what_it_was_allowed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remembered_answer_is_its_askers_alone() {
     let mut house = House::start(APP_KEY).await;
-    let app = house.app(&["kiosk", "--testing", "--quota", "search=5"]);
-    let other = house.app(&["office", "--testing", "--quota", "search=5"]);
+    let app = house.app(&["kiosk", "--testing", "--quota", "enroll=5"]);
+    let other = house.app(&["office", "--testing", "--quota", "enroll=5"]);
     let text = json!({
-        "image": pictures::face("obama"), "is_liveness": false, "request_id": "r-1"
+        "image": pictures::face("obama"), "subject_id": "anna", "request_id": "r-1"
     });
     let text = text.to_string();
     let body = (text.as_bytes(), JSON);
@@ -266,23 +266,23 @@ async fn a_remembered_answer_is_its_askers_alone() {
         let properties = &message.properties.as_ref().unwrap().user_properties;
         properties.contains(&("x-repeated".into(), "true".into()))
     };
-    let first = house.exchange("search", body, &app.headers(), "same").await;
+    let first = house.exchange("enroll", body, &app.headers(), "same").await;
     assert!(!repeated(&first));
-    let again = house.exchange("search", body, &app.headers(), "same").await;
+    let again = house.exchange("enroll", body, &app.headers(), "same").await;
     assert!(repeated(&again));
     assert_eq!(again.payload, first.payload);
-    assert_eq!(house.used("kiosk"), [0, 0, 1, 0], "a repeat is not done again and costs nothing");
+    assert_eq!(house.used("kiosk"), [1, 0, 0, 0], "a repeat is not done again and costs nothing");
 
     // Without the key, with a wrong one, with another application's: nothing of that answer.
     for headers in [&[][..], &[("App-ID", app.id.as_str()), ("API-Key", "dwk_wrong")]] {
-        let stranger = house.exchange("search", body, headers, "same").await;
+        let stranger = house.exchange("enroll", body, headers, "same").await;
         assert!(!repeated(&stranger));
         check_unauthorized(&answer(&stranger), Some("r-1"));
     }
-    let others = house.exchange("search", body, &other.headers(), "same").await;
+    let others = house.exchange("enroll", body, &other.headers(), "same").await;
     assert!(!repeated(&others));
     assert_ne!(answer(&others)["session_id"], answer(&first)["session_id"]);
-    assert_eq!((house.used("kiosk"), house.used("office")), ([0, 0, 1, 0], [0, 0, 1, 0]));
+    assert_eq!((house.used("kiosk"), house.used("office")), ([1, 0, 0, 0], [1, 0, 0, 0]));
 
     // A 401 is not remembered: the key in time, and the request is done.
     let late = house.exchange("health", (b"{}", JSON), &[], "late").await;
@@ -291,7 +291,7 @@ async fn a_remembered_answer_is_its_askers_alone() {
     assert_eq!(answer(&in_time)["status"], 200);
     // Nor does a key that has ended get what it once got.
     house.terminal.json(&["app", "revoke", "kiosk"]);
-    let revoked = house.exchange("search", body, &app.headers(), "same").await;
+    let revoked = house.exchange("enroll", body, &app.headers(), "same").await;
     check_unauthorized(&answer(&revoked), Some("r-1"));
 }
 

@@ -223,7 +223,6 @@ async fn pictures_as_the_payload_itself() {
         [(&jpeg, Some("image/jpeg")), (&png, Some("image/png")), (&png, None)]
     {
         let mut fields = fields;
-        // Another id each time: a repeated one is answered from memory.
         let id = format!("r-{content_type:?}");
         fields[4].1 = &id;
         let answer = client.ask_bytes("search", payload, content_type, &fields).await;

@@ -97,6 +97,11 @@ async fn the_door_is_described_as_home_assistant_asks_for_it() {
     let unlock: Value = serde_json::from_str(lock["payload_unlock"].as_str().unwrap()).unwrap();
     assert_eq!(unlock, json!({ "reason": "home assistant" }));
     assert_eq!(components["unlock"]["payload_press"], lock["payload_unlock"]);
+    // With the time at which it was meant: one that comes late is not done.
+    for name in ["lock", "unlock"] {
+        let template = components[name]["command_template"].as_str().unwrap();
+        assert!(template.contains("issued_at=now().timestamp()"), "{name}: {template}");
+    }
     session.stop().await;
 }
 

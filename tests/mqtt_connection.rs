@@ -254,7 +254,7 @@ async fn an_insecure_broker_changes_nothing() {
     };
     let insecure = Settings { host: Some(address.to_string()), ..settings(&broker) };
     let session = start(insecure.clone()).await;
-    assert!(!session.exposure().is_safe());
+    assert!(!session.exposure().borrow().is_safe());
     for operation in ["enroll", "subject/delete", "subject/update", "unlock"] {
         let call_it = Call { operation: operation.into(), ..request() };
         let answer = call(&insecure, call_it).await.unwrap();

@@ -1,11 +1,18 @@
-//! The embedded broker: what a lone terminal runs on. It must want its login, carry whole pictures,
-//! say what to do when its port is taken, and keep its login over restarts.
+//! The embedded broker: what a lone terminal runs on. It must want a login, keep from each what is not
+//! its own, carry whole pictures, say what to do when its port is taken, and keep its login over
+//! restarts.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward::mqtt::{
     Call, CallError, Embedded, EmbeddedError, Exposure, Health, Login, Session, Settings, call,
 };
 use doorward::service::{Answer, Body, Credentials, Request};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectReturnCode, Filter, Packet, PubAckReason, Publish, PublishProperties,
+    SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +48,18 @@ fn request(operation: &str, body: Body) -> Call {
     }
 }
 
+fn on_port(port: u16) -> Settings {
+    Settings { port: Some(port), ..Settings::default() }
+}
+
+/// The applications of these tests, each with its key.
+const KIOSK: (&str, &str) = ("0c34a1c5-6b33-4b0e-9d5f-0f7b1c0a2f11", "dwk_kiosk");
+const OFFICE: (&str, &str) = ("7d1c9f60-33a4-4d0b-8f63-5b1f0a9c2e44", "dwk_office");
+
+fn knows(id: &str, key: &str) -> bool {
+    [KIOSK, OFFICE].contains(&(id, key))
+}
+
 struct Terminal {
     broker: Embedded,
     session: Session,
@@ -49,9 +68,10 @@ struct Terminal {
 
 impl Terminal {
     async fn start(data_dir: &Path) -> Self {
-        let broker = Embedded::start(0, data_dir).await.unwrap();
+        let broker = Embedded::start(&on_port(0), data_dir, Some(Arc::new(knows))).await.unwrap();
+        let own = Settings::default().aimed_at_embedded(broker.port(), broker.terminal());
         let settings = Settings::default().aimed_at_embedded(broker.port(), broker.login());
-        let session = Session::start(settings.clone(), measure, health()).await.unwrap();
+        let session = Session::start(own, measure, health()).await.unwrap();
         let publisher = session.publisher();
         while !publisher.is_connected() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -69,7 +89,7 @@ impl Terminal {
 async fn a_request_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(dir.path()).await;
-    assert_eq!(terminal.session.exposure(), Exposure::Closed);
+    assert_eq!(*terminal.session.exposure().borrow(), Exposure::Closed);
     let body = Body::Json(br#"{"image": "AAAA"}"#.to_vec());
     let answer = call(&terminal.settings, request("subject/list", body)).await.unwrap();
     assert_eq!(
@@ -129,12 +149,135 @@ async fn nobody_gets_in_without_the_login() {
     terminal.stop().await;
 }
 
+/// A client of the broker, and what it hears.
+struct Client {
+    client: AsyncClient,
+    events: EventLoop,
+    heard: Vec<Publish>,
+}
+
+impl Client {
+    /// Logs in; the error is the broker's refusal.
+    async fn login(
+        terminal: &Terminal,
+        client_id: &str,
+        (name, password): (&str, &str),
+    ) -> Result<Self, ConnectReturnCode> {
+        let mut options = MqttOptions::new(client_id, "127.0.0.1", terminal.broker.port());
+        options.set_credentials(name, password);
+        let (client, events) = AsyncClient::new(options, 8);
+        let mut client = Self { client, events, heard: Vec::new() };
+        loop {
+            match client.events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok(client),
+                Ok(_) => {}
+                Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// The next packet that is no message; messages are kept.
+    async fn next(&mut self) -> Packet {
+        loop {
+            match self.events.poll().await.unwrap() {
+                Event::Incoming(Packet::Publish(publish)) => self.heard.push(publish),
+                Event::Incoming(packet) => return packet,
+                Event::Outgoing(_) => {}
+            }
+        }
+    }
+
+    async fn may_read(&mut self, filter: &str) -> bool {
+        let filter = Filter::new(filter, QoS::AtLeastOnce);
+        self.client.try_subscribe_many([filter]).unwrap();
+        loop {
+            if let Packet::SubAck(ack) = self.next().await {
+                return matches!(ack.return_codes[..], [SubscribeReasonCode::Success(_)]);
+            }
+        }
+    }
+
+    async fn may_write(&mut self, topic: &str, properties: PublishProperties) -> bool {
+        let client = &self.client;
+        let body = "{\"image\": \"AAAA\"}";
+        client
+            .publish_with_properties(topic, QoS::AtLeastOnce, false, body, properties)
+            .await
+            .unwrap();
+        loop {
+            if let Packet::PubAck(ack) = self.next().await {
+                return ack.reason != PubAckReason::NotAuthorized;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_reads_its_own_answers_and_no_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::start(dir.path()).await;
+    let login = terminal.broker.login().clone();
+    let operator = (login.username.as_str(), login.password.reveal());
+    let own = |(id, _): (&str, &str)| format!("doorward/door/client/{id}");
+
+    let mut kiosk = Client::login(&terminal, KIOSK.0, KIOSK).await.unwrap();
+    let mut office = Client::login(&terminal, &format!("{}-2", OFFICE.0), OFFICE).await.unwrap();
+    let mut shell = Client::login(&terminal, "shell", operator).await.unwrap();
+    for spy in [&mut office, &mut shell] {
+        for filter in ["#", "doorward/door/#", "doorward/door/cmd/#", "doorward/door/client/#"] {
+            assert!(!spy.may_read(filter).await, "{filter}");
+        }
+        assert!(!spy.may_read(&own(KIOSK)).await);
+        for topic in ["state/door", "event/access", "availability", "echo"] {
+            let topic = format!("doorward/door/{topic}");
+            assert!(!spy.may_write(&topic, PublishProperties::default()).await, "{topic}");
+        }
+    }
+    assert!(office.may_read(&own(OFFICE)).await && office.may_read("doorward/door/state/#").await);
+    assert!(kiosk.may_read(&own(KIOSK)).await);
+
+    // A client identifier leads to nobody else's session.
+    for (id, who) in [(KIOSK.0, OFFICE), (KIOSK.0, operator), ("doorward-door", operator)] {
+        let refused = Client::login(&terminal, id, who).await.err();
+        assert_eq!(refused, Some(ConnectReturnCode::ClientIdentifierNotValid), "{id}");
+    }
+    for wrong in [(KIOSK.0, OFFICE.1), ("terminal", OFFICE.1), ("terminal", operator.1)] {
+        let refused = Client::login(&terminal, "x", wrong).await.err();
+        assert_eq!(refused, Some(ConnectReturnCode::BadUserNamePassword), "{wrong:?}");
+    }
+
+    let asked = PublishProperties {
+        response_topic: Some(own(KIOSK)),
+        user_properties: vec![("API-Key".into(), KIOSK.1.into())],
+        ..PublishProperties::default()
+    };
+    assert!(kiosk.may_write("doorward/door/cmd/search", asked).await);
+    while kiosk.heard.is_empty() {
+        let answer = kiosk.events.poll().await.unwrap();
+        if let Event::Incoming(Packet::Publish(publish)) = answer {
+            kiosk.heard.push(publish);
+        }
+    }
+    let answer: Value = serde_json::from_slice(&kiosk.heard[0].payload).unwrap();
+    assert_eq!(answer["operation"], "search");
+    // Whatever else came to the others, it is no command and no answer of the kiosk's.
+    for spy in [&mut office, &mut shell] {
+        assert!(spy.may_read("doorward/door/availability").await);
+        let state = |it: &Publish| it.topic.starts_with(b"doorward/door/state/");
+        let others =
+            spy.heard.iter().filter(|it| !state(it) && !it.topic.ends_with(b"availability"));
+        assert_eq!(others.count(), 0);
+    }
+    terminal.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_named_with_its_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = Embedded::start(port, dir.path()).await.err().unwrap();
+    let error = Embedded::start(&on_port(port), dir.path(), None).await.err().unwrap();
     assert!(matches!(error, EmbeddedError::PortTaken(p) if p == port));
     assert!(error.to_string().contains("mqtt.port"), "{error}");
 }
@@ -146,7 +289,7 @@ async fn a_restart_keeps_login_and_port() {
     let (port, login) = (terminal.broker.port(), terminal.broker.login().clone());
     terminal.stop().await;
     assert_eq!(Login::read(dir.path()).unwrap(), login);
-    let broker = Embedded::start(port, dir.path()).await.unwrap();
+    let broker = Embedded::start(&on_port(port), dir.path(), None).await.unwrap();
     assert_eq!(broker.login(), &login);
     broker.stop().await;
 }

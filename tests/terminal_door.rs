@@ -181,6 +181,83 @@ fn to_be_enrolled_is_not_to_be_let_in() {
     stays_shut(&mut terminal, "access", "denied");
 }
 
+/// Enrols a portrait under a second id, without groups.
+fn enrol_as(terminal: &Terminal, id: &str, face: &str) {
+    let file = portrait(face);
+    let arguments = ["enroll", file.to_str().unwrap(), "--subject-id", id];
+    assert_eq!(terminal.json(&arguments)["status"], 200);
+}
+
+#[test]
+fn a_second_id_for_the_same_face_does_not_lock_the_resident_out() {
+    let mut terminal = prepared("obama", "family", LIVENESS_OFF);
+    // The picture that was enrolled, and the very one that the camera sees.
+    enrol_as(&terminal, "guest-17", "obama2");
+    enrol_as(&terminal, "guest-18", "obama");
+    terminal.run();
+    let decided = recorded(&terminal, |line| line["action"] == "access");
+    assert_eq!((&decided["outcome"], &decided["subject_id"]), (&json!("granted"), &json!("obama")));
+    assert_eq!(decided["also_enrolled_as"], json!(["guest-18", "guest-17"]), "{decided}");
+    assert!(terminal.stop());
+    let told = terminal.log().matches("one person is enrolled under two ids").count();
+    assert_eq!(told, 2, "{}", terminal.log());
+    let enrolled = |line: &Value| line["action"] == "enroll" && line["duplicate_of"] == "obama";
+    assert!(record(&terminal).iter().any(enrolled));
+}
+
+#[test]
+fn a_disabled_id_of_the_same_person_denies() {
+    let mut terminal = prepared("obama", "family", LIVENESS_OFF);
+    enrol_as(&terminal, "dismissed", "obama3");
+    let disabled = terminal.json(&["gallery", "update", "dismissed", "--field", "enabled=false"]);
+    assert_eq!(disabled["status"], 200, "{disabled}");
+    terminal.run();
+    let denied = recorded(&terminal, outcome("access", "denied"));
+    assert!(denied["reason"].as_str().unwrap().contains("dismissed"), "{denied}");
+    stays_shut(&mut terminal, "access", "denied");
+}
+
+#[test]
+fn a_planted_face_is_told_of_before_it_opens_the_door() {
+    let mut terminal = prepared("biden", "cleaners", LIVENESS_OFF);
+    let cleared = terminal.json(&["gallery", "update", "obama", "--groups", ""]);
+    assert_eq!(cleared["status"], 200, "{cleared}");
+    let planted = portrait("biden");
+    let file = planted.to_str().unwrap();
+    let added = terminal.json(&["enroll", file, "--subject-id", "obama", "--add"]);
+    assert_eq!(added["status"], 200, "{added}");
+    let advice = added["meta"]["advice"].as_array().unwrap();
+    assert!(advice.contains(&json!("faces_disagree")), "{added}");
+    let refused = terminal.json(&["gallery", "update", "obama", "--groups", "family"]);
+    assert_eq!(
+        (&refused["status"], &refused["error_code"]),
+        (&json!(409), &json!("FACES_DISAGREE"))
+    );
+    terminal.run();
+    stays_shut(&mut terminal, "access", "denied");
+}
+
+#[test]
+fn duplicates_are_refused_where_that_is_configured() {
+    let more = format!("{LIVENESS_OFF}\n[gallery]\nrefuse_duplicates = true");
+    let mut terminal = prepared("biden", "family", &more);
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[mqtt]", "[mqtt]\npermissions = [\"enroll\"]")).unwrap();
+    terminal.run();
+    for (id, face, status) in
+        [("guest-17", "obama3", 409), ("guest-17", "biden", 200), ("guest-17", "biden", 200)]
+    {
+        let answer = terminal.call_with("enroll", &json!({"subject_id": id}), &portrait(face));
+        assert_eq!(answer["status"], status, "{answer}");
+        if status == 409 {
+            assert_eq!(answer["error_code"], "FACE_ALREADY_ENROLLED");
+            assert!(!answer.to_string().contains("obama"), "who may not search learns nobody's id");
+        }
+    }
+    assert!(terminal.stop());
+}
+
 #[test]
 fn a_reload_takes_what_can_stand_and_keeps_the_rest() {
     let mut terminal = prepared("obama", "cleaners", LIVENESS_OFF);
@@ -343,6 +420,32 @@ fn a_stop_in_the_middle_of_a_pulse_locks_and_is_on_record_without_any_broker() {
     assert!(Some(unlocked) < locked && locked < stopped, "{record:#?}");
 }
 
+/// A success, on record, and a pulse from then on: who asked second has the time to pull the handle.
+#[test]
+fn unlock_during_a_pulse_extends_it_to_a_pulse_from_then() {
+    let terminal = Terminal::start("[door]\nboard = \"pc\"\npulse_ms = 3000\nremote_unlock = true");
+    assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
+    std::thread::sleep(Duration::from_millis(1500));
+    let again = terminal.json(&["unlock", "another"]);
+    assert_eq!(
+        (&again["status"], &again["door"]["lock"]),
+        (&200.into(), &"UNLOCKED".into()),
+        "{again}"
+    );
+    let locked = recorded(&terminal, outcome("door", "locked"));
+    let lines = record(&terminal);
+    let times: Vec<f64> = lines
+        .iter()
+        .filter(|line| outcome("door", "unlocked")(line))
+        .map(|line| line["time"].as_f64().unwrap())
+        .collect();
+    let open = locked["time"].as_f64().unwrap() - times[0];
+    assert!(open > 4.2 && open < 7.0, "open for {open} s: {lines:#?}");
+    let asked =
+        lines.iter().filter(|line| line["action"] == "unlock" && line["outcome"] == "unlocked");
+    assert_eq!(asked.count(), 2, "{lines:#?}");
+}
+
 #[test]
 fn remote_unlock_is_obeyed_where_it_is_configured_and_nowhere_else() {
     let permitted = "permissions = [\"unlock\"]\n";
@@ -365,8 +468,8 @@ fn remote_unlock_is_obeyed_where_it_is_configured_and_nowhere_else() {
     let unlocked = on.call("unlock", &body);
     assert_eq!(unlocked["status"], 200, "{unlocked}");
     assert_eq!(unlocked["door"]["lock"], "UNLOCKED", "{unlocked}");
-    let line = recorded(&on, |line| line["action"] == "unlock");
-    assert_eq!((&line["reason"], &line["outcome"]), (&body["reason"], &json!("unlocked")));
+    let line = recorded(&on, outcome("unlock", "unlocked"));
+    assert_eq!(line["reason"], body["reason"]);
     recorded(&on, outcome("door", "locked"));
 
     let local = on.json(&["unlock", "the owner"]);

@@ -80,6 +80,11 @@ impl<Pin: InputPin> Contact<Pin> {
         }
     }
 
+    /// Whether the leaf is open; `None` before the contact has settled.
+    pub fn is_open(&self) -> Option<bool> {
+        self.switch.level()
+    }
+
     fn held_open(&mut self, now: Duration) -> Option<ContactEvent> {
         let open_for = now.saturating_sub(self.opened?);
         if self.held || open_for < self.limits.held_open_after {

@@ -13,10 +13,12 @@ pub struct Debounced<Pin> {
     settled: Option<bool>,
 }
 
-impl<Pin: InputPin> Debounced<Pin> {
+impl<Pin> Debounced<Pin> {
     /// Enough for push buttons and reed contacts, which bounce for 1 to 20 ms.
     pub const SETTLING: Duration = Duration::from_millis(50);
+}
 
+impl<Pin: InputPin> Debounced<Pin> {
     /// An input whose level counts after [`Debounced::SETTLING`].
     pub fn new(pin: Pin) -> Self {
         Self { pin, settling: Self::SETTLING, candidate: None, settled: None }
@@ -47,6 +49,11 @@ impl<Pin: InputPin> Debounced<Pin> {
         }
         self.settled = Some(level);
         Ok(Some(level))
+    }
+
+    /// Whether the level read last is the settled one.
+    pub fn is_settled(&self) -> bool {
+        self.candidate.is_some_and(|(level, _)| self.settled == Some(level))
     }
 
     /// The settled level, `None` before there is one.

@@ -1,19 +1,21 @@
 //! The lines of a Linux board, by the GPIO character device's second interface.
 //!
 //! A line's direction, pull and first level are one request to the kernel: there is no moment at
-//! which a strike's line is driven at any but its safe level. Closing the handle frees the line,
-//! and what it does then is the board's matter: see `docs/board.md`.
+//! which a strike's line is driven at any but the level asked for. Closing the last handle frees the
+//! line, and what it does then is the board's matter: see `docs/board.md`.
 
-use crate::deadman::{self, HoldError};
 use crate::profile::{Bias, Function, Line, Lines, Profile, Wiring};
-use crate::strike::Lock;
 use core::time::Duration;
 use embedded_hal::delay::DelayNs;
-use embedded_hal::digital::PinState;
+use embedded_hal::digital::{
+    self, ErrorKind, ErrorType, InputPin, OutputPin, PinState, StatefulOutputPin,
+};
 use gpiocdev::chip::{Chip, chips};
 use gpiocdev::line::{Bias as LineBias, Value};
 use gpiocdev::request::{Builder, Request};
-use gpiocdev_embedded_hal::{InputPin, OutputPin};
+use gpiocdev_uapi::v2::{LineValues, get_line_values, set_line_values};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -59,25 +61,11 @@ pub enum GpioError {
         /// What for.
         function: Function,
         /// The kernel's reason.
-        source: gpiocdev_embedded_hal::Error,
+        source: gpiocdev::Error,
     },
     /// Reading what chips there are failed.
     #[error("the GPIO chips cannot be read: {0}")]
     Chips(#[from] gpiocdev::Error),
-}
-
-/// Why the strike's line is not held.
-#[derive(Debug, thiserror::Error)]
-pub enum HoldStrikeError {
-    /// The line.
-    #[error(transparent)]
-    Gpio(#[from] GpioError),
-    /// The profile has no strike.
-    #[error("the profile of {0} has no strike: add [lines.strike]")]
-    NoStrike(String),
-    /// What came later.
-    #[error(transparent)]
-    Hold(#[from] HoldError),
 }
 
 /// A GPIO chip, found by its label.
@@ -136,11 +124,82 @@ impl Gpio {
     }
 }
 
-/// Sends a request and makes a pin of it.
-fn pin<Pin>(function: Function, wiring: &Wiring, request: &mut Builder) -> Result<Pin, GpioError>
-where
-    Pin: TryFrom<Request, Error = gpiocdev_embedded_hal::Error>,
-{
+/// A line of a GPIO chip that is held until it is dropped, by its descriptor. Its levels are those
+/// on the wire.
+#[derive(Debug)]
+pub struct GpioLine(File);
+
+impl GpioLine {
+    /// A line that another process held and has handed over.
+    pub fn adopted(descriptor: OwnedFd) -> Self {
+        Self(File::from(descriptor))
+    }
+
+    /// Its descriptor, to be handed over.
+    pub fn descriptor(&self) -> std::io::Result<OwnedFd> {
+        self.0.try_clone().map(OwnedFd::from)
+    }
+
+    fn read(&self) -> Result<bool, LineFailed> {
+        let mut values = LineValues { bits: 0, mask: 1 };
+        get_line_values(&self.0, &mut values)?;
+        Ok(values.bits & 1 == 1)
+    }
+}
+
+/// The driver of a line failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the GPIO driver failed: {0}")]
+pub struct LineFailed(#[from] gpiocdev_uapi::Error);
+
+impl digital::Error for LineFailed {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
+}
+
+impl ErrorType for GpioLine {
+    type Error = LineFailed;
+}
+
+impl OutputPin for GpioLine {
+    fn set_low(&mut self) -> Result<(), LineFailed> {
+        self.set_state(PinState::Low)
+    }
+
+    fn set_high(&mut self) -> Result<(), LineFailed> {
+        self.set_state(PinState::High)
+    }
+
+    fn set_state(&mut self, level: PinState) -> Result<(), LineFailed> {
+        let bits = u64::from(level == PinState::High);
+        Ok(set_line_values(&self.0, &LineValues { bits, mask: 1 })?)
+    }
+}
+
+impl StatefulOutputPin for GpioLine {
+    /// As the hardware reads it.
+    fn is_set_high(&mut self) -> Result<bool, LineFailed> {
+        self.read()
+    }
+
+    fn is_set_low(&mut self) -> Result<bool, LineFailed> {
+        Ok(!self.read()?)
+    }
+}
+
+impl InputPin for GpioLine {
+    fn is_high(&mut self) -> Result<bool, LineFailed> {
+        self.read()
+    }
+
+    fn is_low(&mut self) -> Result<bool, LineFailed> {
+        Ok(!self.read()?)
+    }
+}
+
+/// Sends a request and makes a line of it.
+fn line(function: Function, wiring: &Wiring, request: &mut Builder) -> Result<GpioLine, GpioError> {
     // After the direction: choosing that resets nothing, but a pull needs a direction to apply to.
     let bias = wiring.bias.map(|bias| match bias {
         Bias::PullUp => LineBias::PullUp,
@@ -148,13 +207,16 @@ where
         Bias::Disabled => LineBias::Disabled,
     });
     let refused = |source| GpioError::Request { line: wiring.line.clone(), function, source };
-    let request = request.with_bias(bias).request().map_err(|error| refused(error.into()))?;
-    Pin::try_from(request).map_err(refused)
+    let request = request.with_bias(bias).request().map_err(refused)?;
+    // The request's own handle goes, the line stays held by this one.
+    let descriptor = request.as_fd().try_clone_to_owned();
+    let descriptor = descriptor.map_err(|error| refused(gpiocdev::Error::Os((&error).into())))?;
+    Ok(GpioLine::adopted(descriptor))
 }
 
 impl Lines for Gpio {
-    type Output = OutputPin;
-    type Input = InputPin;
+    type Output = GpioLine;
+    type Input = GpioLine;
     type Error = GpioError;
 
     fn output(
@@ -162,28 +224,25 @@ impl Lines for Gpio {
         function: Function,
         wiring: &Wiring,
         level: PinState,
-    ) -> Result<OutputPin, GpioError> {
+    ) -> Result<GpioLine, GpioError> {
         let value = match level {
             PinState::High => Value::Active,
             PinState::Low => Value::Inactive,
         };
-        pin(function, wiring, self.request(function, wiring)?.as_output(value))
+        line(function, wiring, self.request(function, wiring)?.as_output(value))
     }
 
-    fn input(&mut self, function: Function, wiring: &Wiring) -> Result<InputPin, GpioError> {
-        pin(function, wiring, self.request(function, wiring)?.as_input())
+    fn input(&mut self, function: Function, wiring: &Wiring) -> Result<GpioLine, GpioError> {
+        line(function, wiring, self.request(function, wiring)?.as_input())
     }
 }
 
-/// The whole life of the dead man: takes the strike's line at its safe level and holds it for the
-/// daemon on standard input and output. What `HeldPin::spawn` is to start.
-///
-/// # Errors
-/// The line cannot be taken; what [`deadman::hold`] ends with.
-pub fn hold_strike(profile: &Profile, lock: Lock) -> Result<(), HoldStrikeError> {
-    let strike = profile.strike(&mut Gpio::open(profile)?, lock)?;
-    let strike = strike.ok_or_else(|| HoldStrikeError::NoStrike(profile.board.clone()))?;
-    Ok(deadman::hold(std::io::stdin(), std::io::stdout(), strike, lock)?)
+/// `CLOCK_MONOTONIC`, which every process of this machine shares, in whole milliseconds.
+pub fn monotonic() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or_default();
+    Duration::from_millis(seconds * 1000 + milliseconds)
 }
 
 /// Waits as exactly as Linux lets one: sleeps all but the last moment and spins through that,

@@ -5,16 +5,18 @@
 
 use crate::buzzer::Buzzer;
 use crate::contact::{Contact, ContactLimits};
+use crate::controller::Inputs;
+use crate::debounce::Debounced;
 use crate::door::Parts;
 use crate::interlock::Interlock;
 use crate::lamps::Lamps;
 use crate::level::{Active, ActiveLevel};
 use crate::motion::Motion;
 use crate::request_to_exit::RequestToExit;
-use crate::strike::Lock;
+use crate::strike::NO_CURRENT;
 use crate::tamper::Tamper;
 use crate::wiegand::Wiegand;
-use embedded_hal::digital::{InputPin, OutputPin, PinState};
+use embedded_hal::digital::{InputPin, PinState, StatefulOutputPin};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +37,8 @@ pub enum Function {
     Buzzer,
     /// Input: request-to-exit, active when pressed.
     RequestToExit,
+    /// Input: the fire alarm's contact, active on alarm.
+    Fire,
     /// Input: door contact, active when open.
     Contact,
     /// Input: contact of another door, active when that is open.
@@ -51,13 +55,14 @@ pub enum Function {
 
 impl Function {
     /// Every function, in the order of the tables.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Strike,
         Self::Red,
         Self::Green,
         Self::White,
         Self::Buzzer,
         Self::RequestToExit,
+        Self::Fire,
         Self::Contact,
         Self::Interlock,
         Self::Tamper,
@@ -75,6 +80,7 @@ impl Function {
             Self::White => "white",
             Self::Buzzer => "buzzer",
             Self::RequestToExit => "request_to_exit",
+            Self::Fire => "fire",
             Self::Contact => "contact",
             Self::Interlock => "interlock",
             Self::Tamper => "tamper",
@@ -186,7 +192,7 @@ const SHIPPED: [(&str, &str); 4] = [
 /// Where lines come from: a GPIO chip, or a simulated board.
 pub trait Lines {
     /// A line that is driven. Its high and low are those on the wire.
-    type Output: OutputPin;
+    type Output: StatefulOutputPin;
     /// A line that is read. Its high and low are those on the wire.
     type Input: InputPin;
     /// Why there is no such line.
@@ -257,31 +263,42 @@ impl Profile {
         self.chip == "simulated"
     }
 
-    /// The strike's pin, requested at the lock's safe level; `None` where there is no strike.
+    /// The strike's pin, requested without current; `None` where there is no strike.
     ///
     /// # Errors
     /// The source's.
-    pub fn strike<L: Lines>(
-        &self,
-        lines: &mut L,
-        lock: Lock,
-    ) -> Result<Option<Output<L>>, L::Error> {
-        self.output(lines, Function::Strike, lock.safe_level())
+    pub fn strike<L: Lines>(&self, lines: &mut L) -> Result<Option<Output<L>>, L::Error> {
+        self.output(lines, Function::Strike, NO_CURRENT)
     }
 
-    /// Everything of a door but its strike. A lamp, a buzzer, a contact whose line cannot be had is
-    /// told to `lost` and left out: people must get out without it. An interlock is told as well and
-    /// not left out: without its line the other door counts as open.
+    /// The inputs of the lock controller. A contact whose line cannot be had is told to `lost` and
+    /// left out: people must get out without it.
     ///
     /// # Errors
-    /// The source's, for request-to-exit alone.
-    pub fn parts<L: Lines>(
+    /// The source's, for the button and the fire input.
+    pub fn inputs<L: Lines>(
         &self,
         lines: &mut L,
         limits: ContactLimits,
         mut lost: impl FnMut(Function, L::Error),
-    ) -> Result<Parts<Output<L>, Input<L>>, L::Error> {
+    ) -> Result<Inputs<Input<L>>, L::Error> {
         let exit = self.input(lines, Function::RequestToExit)?.map(RequestToExit::new);
+        let fire = self.input(lines, Function::Fire)?.map(Debounced::new);
+        let contact = self.input(lines, Function::Contact).unwrap_or_else(|error| {
+            lost(Function::Contact, error);
+            None
+        });
+        Ok(Inputs { exit, fire, contact: contact.map(|pin| Contact::new(pin, limits)) })
+    }
+
+    /// What the daemon itself has of a door. A lamp, a buzzer, a switch whose line cannot be had is
+    /// told to `lost` and left out. An interlock is told as well and not left out: without its line
+    /// the other door counts as open.
+    pub fn parts<L: Lines>(
+        &self,
+        lines: &mut L,
+        mut lost: impl FnMut(Function, L::Error),
+    ) -> Parts<Output<L>, Input<L>> {
         let [red, green, white, buzzer] =
             [Function::Red, Function::Green, Function::White, Function::Buzzer].map(|function| {
                 let pin = self.output(lines, function, PinState::Low);
@@ -290,27 +307,24 @@ impl Profile {
                     None
                 })
             });
-        let [contact, tamper, motion] = [Function::Contact, Function::Tamper, Function::Motion]
-            .map(|function| {
-                self.input(lines, function).unwrap_or_else(|error| {
-                    lost(function, error);
-                    None
-                })
-            });
+        let [tamper, motion] = [Function::Tamper, Function::Motion].map(|function| {
+            self.input(lines, function).unwrap_or_else(|error| {
+                lost(function, error);
+                None
+            })
+        });
         let interlock = self.input(lines, Function::Interlock).map(|pin| pin.map(Interlock::new));
         let interlock = interlock.unwrap_or_else(|error| {
             lost(Function::Interlock, error);
             Some(Interlock::lost())
         });
-        Ok(Parts {
+        Parts {
             lamps: Lamps::new(red, green, white),
             buzzer: buzzer.map(Buzzer::new),
-            exit,
-            contact: contact.map(|pin| Contact::new(pin, limits)),
             interlock,
             tamper: tamper.map(Tamper::new),
             motion: motion.map(Motion::new),
-        })
+        }
     }
 
     /// The Wiegand output, idle; `None` where there is none.

@@ -25,6 +25,11 @@ impl<Pin: InputPin> RequestToExit<Pin> {
     pub fn step(&mut self, now: Duration) -> Result<bool, Pin::Error> {
         Ok(self.button.step(now)? == Some(true))
     }
+
+    /// Whether no press, and no end of one, is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.button.is_settled()
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@
 use crate::level::ActiveLevel;
 use crate::profile::{Function, Lines, Wiring};
 use core::time::Duration;
-use embedded_hal::digital::{self, ErrorKind, ErrorType, InputPin, OutputPin, PinState};
+use embedded_hal::digital::{
+    self, ErrorKind, ErrorType, InputPin, OutputPin, PinState, StatefulOutputPin,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -215,6 +214,16 @@ impl OutputPin for SimulatedPin {
     }
 }
 
+impl StatefulOutputPin for SimulatedPin {
+    fn is_set_high(&mut self) -> Result<bool, Broken> {
+        self.is_high()
+    }
+
+    fn is_set_low(&mut self) -> Result<bool, Broken> {
+        self.is_low()
+    }
+}
+
 impl InputPin for SimulatedPin {
     fn is_high(&mut self) -> Result<bool, Broken> {
         Ok(self.working()?.levels.get(&self.name).copied().unwrap_or(false))
@@ -248,55 +257,6 @@ impl Lines for Simulated {
             self.set(name, PinState::High);
         }
         Ok(self.pin(name))
-    }
-}
-
-/// A line in a file, `1` or `0`, so that another process can watch it.
-#[derive(Debug)]
-pub struct FileLine {
-    file: File,
-}
-
-/// The file could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("the simulated line cannot be written, check its file: {0}")]
-pub struct FileLineError(#[from] std::io::Error);
-
-impl digital::Error for FileLineError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Other
-    }
-}
-
-impl FileLine {
-    /// A line in a new file at `path`, at this level from its first byte on.
-    ///
-    /// # Errors
-    /// The file cannot be created or written.
-    pub fn new(path: &Path, level: PinState) -> Result<Self, FileLineError> {
-        let mut line = Self { file: File::create(path)? };
-        line.set_state(level)?;
-        Ok(line)
-    }
-}
-
-impl ErrorType for FileLine {
-    type Error = FileLineError;
-}
-
-impl OutputPin for FileLine {
-    fn set_low(&mut self) -> Result<(), FileLineError> {
-        self.set_state(PinState::Low)
-    }
-
-    fn set_high(&mut self) -> Result<(), FileLineError> {
-        self.set_state(PinState::High)
-    }
-
-    fn set_state(&mut self, level: PinState) -> Result<(), FileLineError> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(if level == PinState::High { b"1" } else { b"0" })?;
-        Ok(())
     }
 }
 

@@ -1,34 +1,40 @@
-//! The strike: engaged for one pulse, otherwise at its safe level. It must never stay engaged
-//! longer than its pulse, whatever is asked of it, and never end anywhere but at its safe level.
+//! The strike: the electric lock and the line that switches its current. It never keeps current
+//! when its owner goes, and never reports a level that the line was not read back at.
 
 use core::time::Duration;
-use embedded_hal::digital::{OutputPin, PinState};
+use embedded_hal::digital::{PinState, StatefulOutputPin};
 use serde::Deserialize;
 
-/// What the lock does without power, and with it the level that is safe.
+/// The logical level of a line without current. Whoever is in doubt drives this one: a fail-secure
+/// strike is then locked by its mechanics (and opens by handle or key), a fail-safe lock is open.
+pub const NO_CURRENT: PinState = PinState::Low;
+
+/// What the lock does without current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lock {
-    /// Locked without power; current releases it.
+    /// Locked without current; current releases it.
     FailSecure,
-    /// Open without power (an escape route's magnet); current holds it.
+    /// Open without current (an escape route's magnet); current holds it locked.
     FailSafe,
 }
 
 impl Lock {
-    /// The logical level at start, at stop, and whenever nobody was granted: locked. High is current.
-    ///
-    /// A fail-secure strike gets no current; a fail-safe lock gets current, which keeps it locked,
-    /// and loses it with the power.
-    pub fn safe_level(self) -> PinState {
+    /// As configurations write it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::FailSecure => PinState::Low,
-            Self::FailSafe => PinState::High,
+            Self::FailSecure => "fail_secure",
+            Self::FailSafe => "fail_safe",
         }
+    }
+
+    /// The logical level (high is current) of a lock that people may pass (`released`) or may not.
+    pub fn level(self, released: bool) -> PinState {
+        PinState::from(released == (self == Self::FailSecure))
     }
 }
 
-/// How long the strike stays engaged for one grant.
+/// How long the strike is released for one grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pulse(Duration);
 
@@ -40,10 +46,10 @@ pub struct PulseError(pub Duration);
 impl Pulse {
     /// Shorter, and a solenoid does not move.
     pub const MIN: Duration = Duration::from_millis(100);
-    /// Longer is a door that stands unlocked, and more than a strike's coil is rated for.
+    /// Longer is a door that stands unlocked, and more than most coils are rated for.
     pub const MAX: Duration = Duration::from_secs(30);
 
-    /// A pulse between [`Pulse::MIN`] and [`Pulse::MAX`]; the dead man keeps its whole milliseconds.
+    /// A pulse between [`Pulse::MIN`] and [`Pulse::MAX`]; the controller keeps its whole milliseconds.
     ///
     /// # Errors
     /// Outside of that range.
@@ -67,136 +73,59 @@ impl Default for Pulse {
     }
 }
 
-/// Why a strike was not engaged.
+/// Why the line is not at the level that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal<E> {
-    /// It is engaged already: its pulse is not prolonged.
-    #[error("the strike is engaged already; ask again after it has relocked")]
-    Engaged,
-    /// Another door of the interlock is open.
-    #[error("another door of the interlock is open; close it first")]
-    Interlock,
-    /// The pin failed; the strike was sent back to its safe level.
-    #[error("the strike's line did not move; check the wiring: {0:?}")]
+pub enum LineError<E> {
+    /// The driver refused.
+    #[error("the strike's line could not be driven: {0:?}")]
     Pin(E),
+    /// The driver agreed, and the line says otherwise.
+    #[error(
+        "the strike's line reads back {read:?} after {driven:?} was driven: check the wiring for a \
+         short, and whether the GPIO driver reads outputs back"
+    )]
+    ReadBack {
+        /// What was driven.
+        driven: PinState,
+        /// What was read.
+        read: PinState,
+    },
 }
 
-/// How often the safe level is written anew while locked: so that a line that fails, or a dead man
-/// that died, is noticed before somebody stands at the door.
-const REASSERT: Duration = Duration::from_secs(1);
-
-/// A strike on a logical pin.
+/// A strike on a logical pin: high is current.
 #[derive(Debug)]
-pub struct Strike<Pin: OutputPin> {
+pub struct Strike<Pin: StatefulOutputPin> {
     pin: Pin,
     lock: Lock,
-    pulse: Pulse,
-    /// When the pulse ends.
-    until: Option<Duration>,
-    /// When the safe level was last written, `None` when that failed.
-    asserted: Option<Duration>,
 }
 
-impl<Pin: OutputPin> Strike<Pin> {
-    /// Takes the pin and brings it to its safe level before anything else.
+impl<Pin: StatefulOutputPin> Strike<Pin> {
+    /// Takes the pin as it is.
+    pub fn new(pin: Pin, lock: Lock) -> Self {
+        Self { pin, lock }
+    }
+
+    /// What kind of lock it is.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// Lets people pass, or locks; success is what was read back from the line.
     ///
     /// # Errors
-    /// The pin's.
-    pub fn new(mut pin: Pin, lock: Lock, pulse: Pulse) -> Result<Self, Pin::Error> {
-        pin.set_state(lock.safe_level())?;
-        Ok(Self { pin, lock, pulse, until: None, asserted: Some(Duration::ZERO) })
-    }
-
-    /// Lets people pass for one pulse from `now` on. [`Strike::step`] ends it.
-    ///
-    /// # Errors
-    /// While engaged; while another door of the interlock is open (`interlock_open`); the pin's.
-    pub fn engage(
-        &mut self,
-        now: Duration,
-        interlock_open: bool,
-    ) -> Result<(), Refusal<Pin::Error>> {
-        self.engage_for(now, self.pulse, interlock_open)
-    }
-
-    /// As [`Strike::engage`], for a pulse of another length.
-    pub(crate) fn engage_for(
-        &mut self,
-        now: Duration,
-        pulse: Pulse,
-        interlock_open: bool,
-    ) -> Result<(), Refusal<Pin::Error>> {
-        if self.until.is_some() {
-            return Err(Refusal::Engaged);
-        }
-        if interlock_open {
-            return Err(Refusal::Interlock);
-        }
-        if let Err(error) = self.pin.set_state(!self.lock.safe_level()) {
-            // The line may have moved all the same; if this fails too, step tries on.
-            let _ = self.assert_safe(now);
-            return Err(Refusal::Pin(error));
-        }
-        self.until = Some(now.saturating_add(pulse.length()));
-        Ok(())
-    }
-
-    /// Ends the pulse when its time has come; true when the strike has just locked. While locked,
-    /// writes the safe level anew every second.
-    ///
-    /// # Errors
-    /// The pin's; the next step tries again.
-    pub fn step(&mut self, now: Duration) -> Result<bool, Pin::Error> {
-        match self.until {
-            Some(until) if now >= until => self.relock(now),
-            Some(_) => Ok(false),
-            None => {
-                if self.asserted.is_none_or(|at| now.saturating_sub(at) >= REASSERT) {
-                    self.assert_safe(now)?;
-                }
-                Ok(false)
-            }
-        }
-    }
-
-    /// Ends the pulse at once; true when there was one.
-    ///
-    /// # Errors
-    /// The pin's; the next step tries again.
-    pub fn relock(&mut self, now: Duration) -> Result<bool, Pin::Error> {
-        let engaged = self.until.is_some();
-        if engaged {
-            // Due from the first step on, should this fail.
-            self.until = Some(Duration::ZERO);
-            self.assert_safe(now)?;
-            self.until = None;
-        }
-        Ok(engaged)
-    }
-
-    fn assert_safe(&mut self, now: Duration) -> Result<(), Pin::Error> {
-        self.asserted = None;
-        self.pin.set_state(self.lock.safe_level())?;
-        self.asserted = Some(now);
-        Ok(())
-    }
-
-    /// How long from `now` until there is something to do for [`Strike::step`]; `None`: nothing.
-    pub(crate) fn due_in(&self, now: Duration) -> Option<Duration> {
-        let doubtful = self.asserted.is_none().then_some(Duration::ZERO);
-        self.until.map(|until| until.saturating_sub(now)).or(doubtful)
-    }
-
-    /// Whether people are let pass.
-    pub fn is_engaged(&self) -> bool {
-        self.until.is_some()
+    /// The pin's; a line that does not follow.
+    pub fn set(&mut self, released: bool) -> Result<(), LineError<Pin::Error>> {
+        let driven = self.lock.level(released);
+        self.pin.set_state(driven).map_err(LineError::Pin)?;
+        let read = PinState::from(self.pin.is_set_high().map_err(LineError::Pin)?);
+        if read == driven { Ok(()) } else { Err(LineError::ReadBack { driven, read }) }
     }
 }
 
-impl<Pin: OutputPin> Drop for Strike<Pin> {
+impl<Pin: StatefulOutputPin> Drop for Strike<Pin> {
     fn drop(&mut self) {
-        // Nobody is left to tell; the dead man ends the pulse when the line did not move.
-        let _ = self.pin.set_state(self.lock.safe_level());
+        // The owner ends or panics: no reader of the button is left, and so no current may be.
+        let _ = self.pin.set_state(NO_CURRENT);
     }
 }
 
@@ -207,118 +136,51 @@ mod tests {
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
     use std::io::ErrorKind;
 
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    fn pulse(length: u64) -> Pulse {
-        Pulse::new(ms(length)).unwrap()
-    }
-
     #[test]
-    fn a_pulse_lasts_exactly_its_time_for_both_locks() {
-        for (lock, safe, engaged) in
-            [(Lock::FailSecure, State::Low, State::High), (Lock::FailSafe, State::High, State::Low)]
-        {
-            let mut pin = Mock::new(&[Transaction::set(safe)]);
-            let mut strike = Strike::new(pin.clone(), lock, pulse(500)).unwrap();
-            pin.done();
-            pin.update_expectations(&[Transaction::set(engaged)]);
-            strike.engage(ms(1000), false).unwrap();
-            assert!(!strike.step(ms(1001)).unwrap());
-            assert!(!strike.step(ms(1499)).unwrap());
-            assert!(strike.is_engaged());
-            pin.done();
-            pin.update_expectations(&[Transaction::set(safe)]);
-            assert!(strike.step(ms(1500)).unwrap());
-            pin.done();
-            // Locked, the level is written anew every second, and at the end.
-            pin.update_expectations(&[]);
-            assert!(!strike.step(ms(1999)).unwrap());
-            pin.done();
-            pin.update_expectations(&[Transaction::set(safe), Transaction::set(safe)]);
-            assert!(!strike.step(ms(2500)).unwrap());
-            assert!(!strike.step(ms(3499)).unwrap());
+    fn current_releases_a_fail_secure_strike_and_holds_a_fail_safe_one() {
+        let table = [
+            (Lock::FailSecure, true, State::High),
+            (Lock::FailSecure, false, State::Low),
+            (Lock::FailSafe, true, State::Low),
+            (Lock::FailSafe, false, State::High),
+        ];
+        for (lock, released, level) in table {
+            let mut pin = Mock::new(&[
+                Transaction::set(level),
+                Transaction::get_state(level),
+                // Dropped: no current, whichever lock it is.
+                Transaction::set(State::Low),
+            ]);
+            let mut strike = Strike::new(pin.clone(), lock);
+            strike.set(released).unwrap();
             drop(strike);
             pin.done();
         }
     }
 
     #[test]
-    fn a_second_grant_does_not_prolong_the_pulse() {
-        let mut pin = Mock::new(&[
-            Transaction::set(State::Low),
-            Transaction::set(State::High),
-            Transaction::set(State::Low),
-            Transaction::set(State::Low),
-        ]);
-        let mut strike = Strike::new(pin.clone(), Lock::FailSecure, pulse(500)).unwrap();
-        strike.engage(ms(0), false).unwrap();
-        assert_eq!(strike.engage(ms(400), false), Err(Refusal::Engaged));
-        assert!(strike.step(ms(500)).unwrap());
-        drop(strike);
-        pin.done();
-    }
-
-    #[test]
-    fn an_open_door_of_the_interlock_keeps_the_line_still() {
-        let mut pin = Mock::new(&[Transaction::set(State::Low), Transaction::set(State::Low)]);
-        let mut strike = Strike::new(pin.clone(), Lock::FailSecure, pulse(500)).unwrap();
-        assert_eq!(strike.engage(ms(0), true), Err(Refusal::Interlock));
-        assert!(!strike.is_engaged());
-        drop(strike);
-        pin.done();
-    }
-
-    #[test]
-    fn a_failed_release_locks_again() {
+    fn a_line_that_does_not_follow_is_an_error() {
         let failure = MockError::Io(ErrorKind::NotConnected);
         let mut pin = Mock::new(&[
-            Transaction::set(State::Low),
-            Transaction::set(State::High).with_error(failure.clone()),
-            Transaction::set(State::Low),
-            Transaction::set(State::Low),
-        ]);
-        let mut strike = Strike::new(pin.clone(), Lock::FailSecure, pulse(500)).unwrap();
-        assert_eq!(strike.engage(ms(0), false), Err(Refusal::Pin(failure)));
-        assert!(!strike.step(ms(1)).unwrap());
-        drop(strike);
-        pin.done();
-    }
-
-    #[test]
-    fn locking_is_tried_until_it_succeeds() {
-        let failure = MockError::Io(ErrorKind::NotConnected);
-        let mut pin = Mock::new(&[
-            Transaction::set(State::Low),
             Transaction::set(State::High),
-            Transaction::set(State::Low).with_error(failure.clone()),
-            Transaction::set(State::Low),
-            // A release that fails, and whose way back fails: step brings it back.
+            Transaction::get_state(State::Low),
             Transaction::set(State::High).with_error(failure.clone()),
-            Transaction::set(State::Low).with_error(failure.clone()),
-            Transaction::set(State::Low).with_error(failure.clone()),
-            Transaction::set(State::Low),
             Transaction::set(State::Low),
         ]);
-        let mut strike = Strike::new(pin.clone(), Lock::FailSecure, pulse(500)).unwrap();
-        strike.engage(ms(0), false).unwrap();
-        assert!(strike.step(ms(500)).is_err());
-        assert!(strike.is_engaged());
-        assert!(strike.step(ms(510)).unwrap());
-        assert!(strike.engage(ms(600), false).is_err());
-        assert!(strike.step(ms(610)).is_err());
-        assert!(!strike.step(ms(620)).unwrap());
+        let mut strike = Strike::new(pin.clone(), Lock::FailSecure);
+        let (driven, read) = (PinState::High, PinState::Low);
+        assert_eq!(strike.set(true), Err(LineError::ReadBack { driven, read }));
+        assert_eq!(strike.set(true), Err(LineError::Pin(failure)));
         drop(strike);
         pin.done();
     }
 
     #[test]
     fn pulses_are_bounded() {
-        assert!(Pulse::new(ms(99)).is_err());
-        assert!(Pulse::new(ms(30_000)).is_ok());
+        assert!(Pulse::new(Duration::from_millis(99)).is_err());
+        assert!(Pulse::new(Duration::from_secs(30)).is_ok());
         assert_eq!(
-            Pulse::new(ms(30_001)).unwrap_err().to_string(),
+            Pulse::new(Duration::from_millis(30_001)).unwrap_err().to_string(),
             "a strike pulse of 30.001s is out of range: choose 100ms to 30s"
         );
     }

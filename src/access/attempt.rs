@@ -5,6 +5,7 @@ use super::decision::{Outcome, Reason};
 use super::look::{Before, Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
 use crate::face::{Attributes, Coverings, Detection, Embedding};
+use crate::gallery::Candidate;
 use crate::picture::Picture;
 use crate::service::Times;
 use crate::service::similarity::{Level, cosine, similarity};
@@ -45,8 +46,8 @@ pub(super) struct Attempt {
 pub(super) enum Verdict {
     /// More looks are needed.
     Undecided,
-    /// This subject, live and uncovered.
-    Recognised(String),
+    /// Somebody who is enrolled, live and uncovered, if [`Attempt::claim`] stands for one person.
+    Recognised,
     /// Nobody passes.
     Failed(Outcome, Reason),
 }
@@ -54,11 +55,12 @@ pub(super) enum Verdict {
 /// One of the coverings.
 type Share = fn(&Coverings) -> f32;
 
-/// Who the last looks agree on, by the mean of their embeddings.
-struct Agreed<'a> {
-    subject: &'a str,
-    cosine: f32,
-    margin: f32,
+/// What the last looks say of who it is.
+pub(super) struct Claim<'a> {
+    /// Of one person, each with the subject that it names by itself.
+    pub looks: &'a [Usable],
+    /// The subjects that resemble the mean of their embeddings, best first.
+    pub together: &'a [Candidate],
 }
 
 impl Attempt {
@@ -98,11 +100,13 @@ impl Attempt {
         }
     }
 
-    /// What the next look is judged with.
-    pub fn before(&self, settings: &Settings) -> Before {
+    /// What the next look is judged with, when the door asks for this similarity.
+    pub fn before(&self, settings: &Settings, threshold: f64) -> Before {
         let first = (self.looks.len() + 1).saturating_sub(settings.agreement).min(self.looks.len());
         let embeddings = self.looks[first..].iter().map(|look| look.embedding.clone()).collect();
-        Before { looks: self.looks.len(), embeddings }
+        // Of a subject that just suffices, whoever is less than the margin behind is a rival.
+        let least = cosine(threshold) as f32 - settings.margin;
+        Before { looks: self.looks.len(), embeddings, least }
     }
 
     /// How many usable looks there are.
@@ -139,8 +143,30 @@ impl Attempt {
     /// Similarity of the best subject: by the last looks together where they agree, else the best of
     /// all.
     pub fn similarity(&self, settings: &Settings) -> Option<f64> {
-        let agreed = self.agreed(settings).map(|agreed| agreed.cosine);
+        let agreed = self.claim(settings).and_then(|claim| {
+            let best = claim.together.first()?;
+            let names_it = |look: &Usable| {
+                look.found.as_ref().is_some_and(|found| found.subject_id == best.subject_id)
+            };
+            claim.looks.iter().all(names_it).then_some(best.cosine)
+        });
         agreed.or_else(|| self.best()).map(similarity)
+    }
+
+    /// The faces that were shown, in the order in which they were: each by as many looks in a row as
+    /// must agree and are of one person, else all of the looks together. Neighbours may be of one person.
+    pub fn shown(&self, settings: &Settings) -> Vec<Embedding> {
+        let shown: Vec<Embedding> =
+            self.looks.windows(settings.agreement.max(1)).filter_map(of_one_person).collect();
+        match shown.is_empty() {
+            true => Embedding::mean(&embeddings(&self.looks)).into_iter().collect(),
+            false => shown,
+        }
+    }
+
+    /// Whether nothing that is seen from here on changes a thing.
+    pub fn is_over(&self, settings: &Settings, now: Duration) -> bool {
+        now.saturating_sub(self.started) >= settings.patience || self.looks.len() >= MOST_LOOKS
     }
 
     fn best(&self) -> Option<f32> {
@@ -157,8 +183,7 @@ impl Attempt {
         people: usize,
         now: Duration,
     ) -> Verdict {
-        let over =
-            now.saturating_sub(self.started) >= settings.patience || self.looks.len() >= MOST_LOOKS;
+        let over = self.is_over(settings, now);
         if settings.one_person && self.crowded >= settings.agreement {
             return Verdict::Failed(Outcome::SeveralPeople, Reason::People(people));
         }
@@ -178,9 +203,7 @@ impl Attempt {
             return if over { Verdict::Failed(Outcome::Spoof, reason) } else { Verdict::Undecided };
         }
         match self.recognised(settings, threshold) {
-            Ok(subject) if !settings.one_person || self.crowded == 0 => {
-                Verdict::Recognised(subject.to_owned())
-            }
+            Ok(()) if !settings.one_person || self.crowded == 0 => Verdict::Recognised,
             Err(reason) if over => Verdict::Failed(Outcome::Unknown, reason),
             _ => Verdict::Undecided,
         }
@@ -214,45 +237,49 @@ impl Attempt {
         if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
     }
 
-    /// The subject of the last looks, if they agree: they are of one person, together they name it, and
-    /// so does each by itself, at the level basic at least, so that no mixture of a living stranger and
-    /// a picture of somebody else makes a mean.
-    fn agreed(&self, settings: &Settings) -> Option<Agreed<'_>> {
-        let last = self.last(settings);
-        let together = &last.last()?.found_together;
-        let best = together.first()?;
-        let subject = best.subject_id.as_str();
-        let seen: Vec<Embedding> = last.iter().map(|look| look.embedding.clone()).collect();
-        let mean = Embedding::mean(&seen)?;
-        let names_it = |look: &Usable| {
-            let found = look.found.as_ref().filter(|found| found.subject_id == subject);
-            found.is_some_and(|found| similarity(found.cosine) >= Level::Basic.similarity())
-                && look.embedding.cosine(&mean) >= ONE_PERSON
+    /// What the last looks say, if they are of one person, so that no mixture of a living stranger and a
+    /// picture of somebody else makes a mean, and each resembles somebody at the level basic at least.
+    pub fn claim(&self, settings: &Settings) -> Option<Claim<'_>> {
+        let looks = self.last(settings);
+        of_one_person(looks)?;
+        let resembles = |look: &Usable| {
+            let found = look.found.as_ref().map(|found| similarity(found.cosine));
+            found.is_some_and(|similarity| similarity >= Level::Basic.similarity())
         };
-        let next = together.get(1).map_or(-1.0, |next| next.cosine);
-        last.iter().all(names_it).then_some(Agreed {
-            subject,
-            cosine: best.cosine,
-            margin: best.cosine - next,
-        })
+        let together = &looks.last()?.found_together;
+        looks.iter().all(resembles).then_some(Claim { looks, together })
     }
 
-    fn recognised(&self, settings: &Settings, threshold: f64) -> Result<&str, Reason> {
-        let Some(agreed) = self.agreed(settings) else {
+    /// Whether the last looks resemble somebody enrolled so much that the door might open.
+    pub fn is_recognised(&self, settings: &Settings, threshold: f64) -> bool {
+        self.looks.len() >= settings.agreement && self.recognised(settings, threshold).is_ok()
+    }
+
+    /// Whether somebody enrolled may be recognised by the last looks.
+    fn recognised(&self, settings: &Settings, threshold: f64) -> Result<(), Reason> {
+        let best = self.claim(settings).and_then(|claim| claim.together.first());
+        let Some(best) = best else {
             let best = similarity(self.best().unwrap_or(-1.0));
             return Err(match best < threshold {
                 true => Reason::BelowThreshold { best, threshold },
                 false => Reason::NoAgreement,
             });
         };
-        if !reaches(agreed.cosine.into(), cosine(threshold)) {
-            return Err(Reason::BelowThreshold { best: similarity(agreed.cosine), threshold });
+        match reaches(best.cosine.into(), cosine(threshold)) {
+            true => Ok(()),
+            false => Err(Reason::BelowThreshold { best: similarity(best.cosine), threshold }),
         }
-        if !reaches(agreed.margin.into(), settings.margin.into()) {
-            return Err(Reason::Ambiguous { margin: agreed.margin });
-        }
-        Ok(agreed.subject)
     }
+}
+
+fn embeddings(looks: &[Usable]) -> Vec<Embedding> {
+    looks.iter().map(|look| look.embedding.clone()).collect()
+}
+
+/// The mean of the looks, if they are of one person.
+fn of_one_person(looks: &[Usable]) -> Option<Embedding> {
+    let mean = Embedding::mean(&embeddings(looks))?;
+    looks.iter().all(|look| look.embedding.cosine(&mean) >= ONE_PERSON).then_some(mean)
 }
 
 /// Surely not worn: what is no number is not.
@@ -332,7 +359,7 @@ mod tests {
         let settings = Settings::default();
         let looks = |count| vec![look(ADA, 2.0); count];
         assert_eq!(after(looks(2), &settings), Verdict::Undecided);
-        assert_eq!(after(looks(3), &settings), Verdict::Recognised("ada".into()));
+        assert_eq!(after(looks(3), &settings), Verdict::Recognised);
     }
 
     #[test]
@@ -340,18 +367,7 @@ mod tests {
         let settings = Settings::default();
         let mut looks = vec![look(ADA, 2.0); 4];
         looks.insert(1, look(NOBODY, 2.0));
-        assert_eq!(after(looks, &settings), Verdict::Recognised("ada".into()));
-    }
-
-    #[test]
-    fn looks_that_name_several_subjects_let_nobody_in() {
-        let bob: &[(&str, f32)] = &[("bob", 0.7), ("ada", 0.2)];
-        let looks =
-            (0..MOST_LOOKS).map(|i| look(if i % 2 == 0 { ADA } else { bob }, 2.0)).collect();
-        assert_eq!(
-            after(looks, &Settings::default()),
-            Verdict::Failed(Outcome::Unknown, Reason::NoAgreement)
-        );
+        assert_eq!(after(looks, &settings), Verdict::Recognised);
     }
 
     #[test]
@@ -364,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_and_a_double_are_nobody() {
+    fn a_stranger_is_nobody() {
         let stranger = after(vec![look(NOBODY, 2.0); MOST_LOOKS], &Settings::default());
         let Verdict::Failed(Outcome::Unknown, Reason::BelowThreshold { best, threshold }) =
             stranger
@@ -372,14 +388,11 @@ mod tests {
             panic!("{stranger:?}")
         };
         assert!(best < threshold && threshold == 82.0);
-        let double: &[(&str, f32)] = &[("ada", 0.7), ("eve", 0.68)];
-        let double = after(vec![look(double, 2.0); MOST_LOOKS], &Settings::default());
-        assert!(matches!(double, Verdict::Failed(Outcome::Unknown, Reason::Ambiguous { .. })));
     }
 
     #[test]
     fn an_empty_gallery_and_numbers_that_are_none_let_nobody_in() {
-        for found in [&[][..], &[("ada", f32::NAN)], &[("ada", 0.7), ("bob", f32::NAN)]] {
+        for found in [&[][..], &[("ada", f32::NAN)]] {
             let verdict = after(vec![look(found, 2.0); MOST_LOOKS], &Settings::default());
             assert_eq!(outcome(verdict), Some(Outcome::Unknown), "{found:?}");
         }
@@ -393,7 +406,7 @@ mod tests {
         let spoof = after(vec![look(ADA, -1.0); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(spoof), Some(Outcome::Spoof));
         let live = [2.0, -1.0, 2.0].map(|odds| look(ADA, odds)).to_vec();
-        assert_eq!(after(live, &Settings::default()), Verdict::Recognised("ada".into()));
+        assert_eq!(after(live, &Settings::default()), Verdict::Recognised);
     }
 
     #[test]
@@ -409,7 +422,7 @@ mod tests {
         let verdict = after(vec![blind.clone(); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(verdict), Some(Outcome::Spoof));
         let off = Settings { liveness: LivenessPolicy::Off, ..Settings::default() };
-        assert_eq!(after(vec![blind; 3], &off), Verdict::Recognised("ada".into()));
+        assert_eq!(after(vec![blind; 3], &off), Verdict::Recognised);
     }
 
     #[test]
@@ -436,7 +449,26 @@ mod tests {
         }
         let covered = Coverings { mask: 1.0, ..BARE };
         let lenient = Settings { refuse_covered: false, ..settings };
-        assert_eq!(after(wearing(covered), &lenient), Verdict::Recognised("ada".into()));
+        assert_eq!(after(wearing(covered), &lenient), Verdict::Recognised);
+    }
+
+    #[test]
+    fn the_faces_that_were_shown_are_those_of_looks_in_a_row() {
+        let settings = Settings::default();
+        let shown = |axes: &[usize]| {
+            let mut attempt = Attempt::new(ms(0));
+            for (step, at) in axes.iter().enumerate() {
+                let look = Usable { embedding: axis(*at), ..look(NOBODY, 2.0) };
+                let seen = (&frame(step as u8), &FACE);
+                attempt.add(Look::Usable(Box::new(look)), seen, 1, ms(step as u64));
+            }
+            attempt.shown(&settings).len()
+        };
+        assert_eq!(shown(&[]), 0);
+        assert_eq!(shown(&[0, 0]), 1);
+        assert_eq!(shown(&[0, 0, 0, 1, 1, 1]), 2);
+        // None for long enough to pass: all of it counts once.
+        assert_eq!(shown(&[0, 1, 0, 1, 0, 1]), 1);
     }
 
     #[test]
@@ -468,7 +500,7 @@ mod tests {
         }
         assert_eq!(attempt.verdict(&one, 82.0, 2, ms(2)), Verdict::Undecided);
         let any = attempt.verdict(&Settings::default(), 82.0, 2, ms(2));
-        assert_eq!(any, Verdict::Recognised("ada".into()));
+        assert_eq!(any, Verdict::Recognised);
         for step in 3..5 {
             attempt.add(
                 Look::Usable(Box::new(look(ADA, 2.0))),

@@ -117,6 +117,9 @@ pub enum Reason {
     /// `enabled` is false.
     #[error("is not enabled")]
     Disabled,
+    /// Another id of the same person is not enabled.
+    #[error("the same face is enrolled as {0}, which is not enabled")]
+    OtherIdDisabled(String),
     /// Before `valid_from` or after `valid_until`.
     #[error("is not valid at this time")]
     NotValid,
@@ -138,7 +141,9 @@ pub struct Decision {
     /// Who was recognised, also where that was refused; never of an [`Outcome::Unknown`] or a
     /// [`Outcome::Spoof`].
     pub subject_id: Option<String>,
-    /// Mean similarity of the best subject, 0–100.
+    /// Further ids that the person is enrolled under.
+    pub also_enrolled_as: Vec<String>,
+    /// Mean similarity of the subject, or of the best one, 0–100.
     pub similarity: Option<f64>,
     /// Mean probability of "live", 0–100; none when liveness is off.
     pub liveness: Option<f64>,

@@ -5,18 +5,23 @@ use super::attempt::{Attempt, Verdict};
 use super::decision::{Decision, Outcome, Reason};
 use super::lockout::Lockout;
 use super::look::Eyes;
+use super::person::{Asked, Person};
 use super::rules::permit;
 use super::settings::{LivenessPolicy, Settings, Unarmed};
 use super::track::TrackId;
-use super::turns::{LockedOut, Turns};
+use super::turns::{LockedOut, Scene, Turns};
 use crate::face::{Analyzer, FaceError};
-use crate::gallery::{Gallery, Subject};
+use crate::gallery::Gallery;
 use crate::picture::Picture;
 use crate::service::Times;
-use crate::service::similarity::at_door;
+use crate::service::similarity::{at_door, similarity};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::warn;
+
+/// Pairs of ids of which it is logged that they are one person's: anybody who may enrol can make more.
+const MOST_TOLD: usize = 256;
 
 /// Judges the frames of one camera.
 pub struct Judge {
@@ -27,6 +32,8 @@ pub struct Judge {
     attempt: Option<(TrackId, Attempt)>,
     /// Whether it was said that the threshold cannot reach its target.
     warned: bool,
+    /// Of which ids it was said that they are one person's.
+    told: BTreeSet<(String, String)>,
 }
 
 impl Judge {
@@ -38,7 +45,8 @@ impl Judge {
         lockout: Arc<Mutex<Lockout>>,
     ) -> Self {
         let turns = Turns::new(settings.clone(), lockout);
-        Self { analyzer, gallery, settings, turns, attempt: None, warned: false }
+        let told = BTreeSet::new();
+        Self { analyzer, gallery, settings, turns, attempt: None, warned: false, told }
     }
 
     /// Judges a frame. `unarmed` says why the strike must not be armed, if it must not.
@@ -55,9 +63,15 @@ impl Judge {
         let size = (frame.width(), frame.height());
         let scene = self.turns.follow(&faces, size, now.monotonic);
         let judged = self.attempt.as_ref().map(|(id, _)| *id);
+        let threshold = self.threshold();
         let Some(track) = self.turns.next(&scene, judged) else {
             // Looked away for a moment, or gone: an attempt ends with its track.
-            self.attempt.take_if(|(id, _)| !self.turns.has(*id));
+            if let Some((_, left)) = self.attempt.take_if(|(id, _)| !self.turns.has(*id)) {
+                self.abandoned(&left, threshold, now.monotonic);
+            }
+            if self.attempt.is_none() {
+                self.glance(frame, &scene, now.monotonic)?;
+            }
             return Ok(None);
         };
         if let Some(LockedOut { left, is_news }) = self.turns.locked_out(now.monotonic) {
@@ -66,36 +80,103 @@ impl Judge {
         }
         let people = self.turns.people(&scene, &track);
 
-        let (id, mut attempt) = match self.attempt.take() {
-            Some((id, attempt)) if id == track.id => (id, attempt),
-            _ => (track.id, Attempt::new(now.monotonic)),
+        let mut attempt = match self.attempt.take() {
+            Some((id, attempt)) if id == track.id => attempt,
+            other => {
+                if let Some((_, left)) = other {
+                    self.abandoned(&left, threshold, now.monotonic);
+                }
+                Attempt::new(now.monotonic)
+            }
         };
-        let eyes = Eyes {
+        let before = attempt.before(&self.settings, threshold);
+        let look = self.eyes().look(frame, &track.face, before, &mut attempt.times)?;
+        let looks = attempt.looks();
+        attempt.add(look, (frame, &track.face), people, now.monotonic);
+        let is_known_by_now =
+            attempt.looks() == self.settings.agreement && looks < self.settings.agreement;
+        let shown = attempt.shown(&self.settings);
+        if is_known_by_now
+            && let Some(face) = shown.last()
+            && self.turns.still_rests(track.id, face, now.monotonic)
+        {
+            return Ok(None);
+        }
+        let verdict = attempt.verdict(&self.settings, threshold, people, now.monotonic);
+        let ended = match verdict {
+            Verdict::Undecided => None,
+            Verdict::Failed(outcome, reason) => {
+                Some(self.decision(&attempt, outcome, reason, None, now))
+            }
+            Verdict::Recognised => match self.person(&attempt, threshold, now, unarmed) {
+                Ok(person) => {
+                    let repeats =
+                        |id: &String| self.turns.repeats(track.id, id, shown.last(), now.monotonic);
+                    if std::iter::once(&person.id).chain(&person.also).any(repeats) {
+                        return Ok(None);
+                    }
+                    self.tell(&person);
+                    Some(self.recognised(&attempt, person, now))
+                }
+                Err(reason) if attempt.is_over(&self.settings, now.monotonic) => {
+                    Some(self.decision(&attempt, Outcome::Unknown, reason, None, now))
+                }
+                Err(_) => None,
+            },
+        };
+        match &ended {
+            Some(decision) => self.turns.settle(track.id, decision, &shown, now.monotonic),
+            None => self.attempt = Some((track.id, attempt)),
+        }
+        Ok(ended)
+    }
+
+    fn eyes(&self) -> Eyes<'_> {
+        Eyes {
             analyzer: &self.analyzer,
             gallery: &self.gallery,
             liveness: self.settings.liveness == LivenessPolicy::Required,
-        };
-        let before = attempt.before(&self.settings);
-        let look = eyes.look(frame, &track.face, before, &mut attempt.times)?;
-        attempt.add(look, (frame, &track.face), people, now.monotonic);
-        let threshold = self.threshold();
-        match attempt.verdict(&self.settings, threshold, people, now.monotonic) {
-            Verdict::Undecided => {
-                self.attempt = Some((id, attempt));
-                Ok(None)
-            }
-            Verdict::Failed(outcome, reason) => {
-                let decision = self.decision(&attempt, outcome, reason, None, now);
-                self.turns.settle(&track, &decision, now.monotonic);
-                Ok(Some(decision))
-            }
-            Verdict::Recognised(subject) => {
-                if self.turns.repeats(id, &subject, now.monotonic) {
-                    return Ok(None);
-                }
-                let decision = self.recognised(&attempt, &subject, now, unarmed);
-                self.turns.settle(&track, &decision, now.monotonic);
-                Ok(Some(decision))
+        }
+    }
+
+    /// Looks whether somebody else stands where a face rests.
+    fn glance(&mut self, frame: &Picture, scene: &Scene, now: Duration) -> Result<(), FaceError> {
+        if let Some(track) = self.turns.to_glance_at(scene) {
+            let seen = self.eyes().glance(frame, &track.face)?;
+            self.turns.glanced(track.id, seen.as_ref(), now);
+        }
+        Ok(())
+    }
+
+    /// An attempt ended without a decision: a picture of somebody enrolled that was taken away before it
+    /// was refused counts as if it had been. Others pass by.
+    fn abandoned(&mut self, attempt: &Attempt, threshold: f64, now: Duration) {
+        if attempt.is_recognised(&self.settings, threshold) {
+            self.turns.refused(&attempt.shown(&self.settings), now);
+        }
+    }
+
+    /// Who it is, by the looks so far.
+    fn person(
+        &self,
+        attempt: &Attempt,
+        threshold: f64,
+        now: Now,
+        unarmed: Option<Unarmed>,
+    ) -> Result<Person, Reason> {
+        let claim = attempt.claim(&self.settings).ok_or(Reason::NoAgreement)?;
+        let (gallery, settings) = (&*self.gallery, &self.settings);
+        let permit = |subject: &_| permit(&settings.groups, subject, now, unarmed);
+        Asked { gallery, settings, threshold }.identify(&claim, permit)
+    }
+
+    /// Says once that two ids are one person's.
+    fn tell(&mut self, person: &Person) {
+        for other in &person.also {
+            let pair = (person.id.clone(), other.clone());
+            if self.told.len() < MOST_TOLD && self.told.insert(pair) {
+                let (subject_id, also_enrolled_as) = (&person.id, other);
+                warn!(subject_id, also_enrolled_as, "one person is enrolled under two ids");
             }
         }
     }
@@ -129,31 +210,15 @@ impl Judge {
         door.similarity
     }
 
-    fn recognised(
-        &self,
-        attempt: &Attempt,
-        id: &str,
-        now: Now,
-        unarmed: Option<Unarmed>,
-    ) -> Decision {
-        let (card, permitted) = match self.gallery.subject(id) {
-            Ok(Some(subject)) => {
-                let permitted = permit(&self.settings.groups, &subject, now, unarmed);
-                let Subject { card, .. } = subject;
-                (card, permitted)
-            }
-            // Deleted since the look.
-            Ok(None) => (None, Err(Reason::NoGroup)),
-            Err(error) => (None, Err(Reason::Gallery(error.to_string()))),
+    fn recognised(&self, attempt: &Attempt, person: Person, now: Now) -> Decision {
+        let Person { id, cosine, card, permitted, also } = person;
+        let (outcome, reason, card) = match permitted {
+            Ok(group) => (Outcome::Granted, Reason::Group { group }, card),
+            Err(reason) => (Outcome::Denied, reason, None),
         };
-        match permitted {
-            Ok(group) => {
-                let reason = Reason::Group { group };
-                let granted = self.decision(attempt, Outcome::Granted, reason, Some(id), now);
-                Decision { card, ..granted }
-            }
-            Err(reason) => self.decision(attempt, Outcome::Denied, reason, Some(id), now),
-        }
+        let decision = self.decision(attempt, outcome, reason, Some(&id), now);
+        let similarity = Some(similarity(cosine));
+        Decision { card, similarity, also_enrolled_as: also, ..decision }
     }
 
     fn decision(
@@ -169,6 +234,7 @@ impl Judge {
             outcome,
             reason,
             subject_id: subject.map(str::to_owned),
+            also_enrolled_as: Vec::new(),
             similarity: attempt.similarity(&self.settings),
             liveness: attempt.liveness(&self.settings),
             card: None,
@@ -184,6 +250,7 @@ impl Judge {
             outcome: Outcome::LockedOut,
             reason: Reason::LockOut(left),
             subject_id: None,
+            also_enrolled_as: Vec::new(),
             similarity: None,
             liveness: None,
             card: None,

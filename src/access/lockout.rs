@@ -1,20 +1,17 @@
 //! Failed attempts: after too many, nobody is judged for a while that grows. It slows down whoever
 //! tries one picture after another; a grant forgives all, and every minute one.
 //!
+//! What counts is the faces that were shown, not where: one that stays, or hangs on the wall, counts once.
 //! It outlives the judge: neither a panic nor another configuration is a way to start over.
 
+use super::refused::RefusedFaces;
 use super::settings::Settings;
-use crate::face::Detection;
+use crate::face::Embedding;
 use std::time::Duration;
 
 /// In such a time without another, one failed attempt is forgotten: passers-by must not add up to a
 /// door that nobody can use.
 const FORGIVES_ONE: Duration = Duration::from_secs(60);
-/// A face at a place where one was refused, in a box that overlaps so much (intersection over union),
-/// hangs there: nobody stands so still.
-const STILL_THERE: f32 = 0.9;
-/// For how long such a place is remembered.
-const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// What was tried at this door, by the clock of [`super::Now::monotonic`].
 #[derive(Debug, Default)]
@@ -22,8 +19,8 @@ pub struct Lockout {
     failed: u32,
     last: Duration,
     until: Duration,
-    /// Where a failed attempt was counted, and when: a poster is one however often it is found anew.
-    places: Vec<(Detection, Duration)>,
+    /// Whose failed attempts were counted: a poster is one however often it is found.
+    faces: RefusedFaces,
 }
 
 impl Lockout {
@@ -33,23 +30,26 @@ impl Lockout {
         left.filter(|_| settings.lockout_after > 0)
     }
 
-    /// An attempt failed with a face at this place; of a face that stays (`stays`), or hangs there,
-    /// one has counted already.
-    pub(super) fn failed(
+    /// An attempt failed with these faces, in the order in which they were shown. Each that was not
+    /// refused lately counts. Until when they rest.
+    pub(super) fn refused(
         &mut self,
         settings: &Settings,
-        face: &Detection,
-        stays: bool,
+        faces: &[Embedding],
         now: Duration,
-    ) {
-        self.places.retain(|(_, at)| now.saturating_sub(*at) < REMEMBERED);
-        let before = self.places.len();
-        self.places.retain(|(place, _)| place.overlap(face) < STILL_THERE);
-        let hangs = self.places.len() < before;
-        self.places.push((*face, now));
-        if !stays && !hangs {
+    ) -> Duration {
+        let refusal = self.faces.refuse(faces, settings, now);
+        // What cannot be told from others is another each time.
+        let counted = if faces.is_empty() { 1 } else { refusal.new };
+        for _ in 0..counted {
             self.count(settings, now);
         }
+        refusal.until
+    }
+
+    /// Until when a face that was refused rests, if it does.
+    pub(super) fn rests(&self, face: &Embedding, now: Duration) -> Option<Duration> {
+        self.faces.rests(face, now)
     }
 
     fn count(&mut self, settings: &Settings, now: Duration) {
@@ -65,9 +65,12 @@ impl Lockout {
         }
     }
 
-    /// Somebody was let in.
-    pub(super) fn granted(&mut self) {
+    /// Somebody was let in, with this face.
+    pub(super) fn granted(&mut self, face: Option<&Embedding>) {
         self.failed = 0;
+        if let Some(face) = face {
+            self.faces.forgive(face);
+        }
     }
 }
 
@@ -86,11 +89,6 @@ mod tests {
             lockout_longest: s(60),
             ..Settings::default()
         }
-    }
-
-    /// A face of 100 pixels, so far to the right.
-    fn face(x: f32) -> Detection {
-        Detection { x, y: 0.0, width: 100.0, height: 100.0, landmarks: [[0.0; 2]; 5], score: 0.9 }
     }
 
     #[test]
@@ -112,7 +110,7 @@ mod tests {
     fn a_grant_and_time_forgive() {
         let (mut lockout, settings) = (Lockout::default(), settings(2));
         lockout.count(&settings, s(1));
-        lockout.granted();
+        lockout.granted(None);
         lockout.count(&settings, s(2));
         assert_eq!(lockout.remains(&settings, s(2)), None);
         lockout.count(&settings, s(62));
@@ -144,24 +142,22 @@ mod tests {
     }
 
     #[test]
-    fn a_face_counts_once_while_it_stays_and_a_poster_once_in_ten_minutes() {
+    fn each_face_counts_once_in_ten_minutes_and_what_is_no_face_each_time() {
+        let of = |person| Embedding(std::array::from_fn(|axis| f32::from(axis == person)));
         let settings = settings(0);
         let mut lockout = Lockout::default();
-        lockout.failed(&settings, &face(0.0), false, s(1));
-        // The same face, judged again.
-        lockout.failed(&settings, &face(50.0), true, s(3));
-        assert_eq!(lockout.failed, 1);
-        // Found anew in much the same place, again and again.
-        for second in [5, 300, 880] {
-            lockout.failed(&settings, &face(2.0), false, s(second));
+        for second in [1, 3, 300, 880] {
+            lockout.refused(&settings, &[of(0)], s(second));
+            assert_eq!(lockout.failed, 1);
         }
-        assert_eq!(lockout.failed, 1);
-        // Somebody else, beside it.
-        lockout.failed(&settings, &face(30.0), false, s(881));
-        assert_eq!((lockout.failed, lockout.places.len()), (1, 2));
-        // What a quarter of an hour has forgiven is one again.
-        lockout.failed(&settings, &face(2.0), false, s(880 + 600));
-        lockout.failed(&settings, &face(60.0), false, s(880 + 600));
+        lockout.refused(&settings, &[of(0), of(1), of(2)], s(881));
+        // The first is forgiven by then.
         assert_eq!(lockout.failed, 2);
+        lockout.refused(&settings, &[], s(882));
+        lockout.refused(&settings, &[], s(883));
+        assert_eq!(lockout.failed, 4);
+        // Seen last ten minutes ago: another one again, and all but that is forgiven.
+        lockout.refused(&settings, &[of(0)], s(881 + 600));
+        assert_eq!(lockout.failed, 1);
     }
 }

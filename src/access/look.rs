@@ -28,7 +28,8 @@ pub(super) struct Usable {
     pub embedding: Embedding,
     /// The subject that is best by this look alone.
     pub found: Option<Candidate>,
-    /// The best subject and the next by the mean of this look's embedding and those before it.
+    /// By the mean of this look's embedding and those before it: every subject that resembles it so much
+    /// that the door opens or must not open for it, best first; where there is none, the best.
     pub found_together: Vec<Candidate>,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Before {
     pub looks: usize,
     /// Embeddings of the last of them, to be judged together with the next.
     pub embeddings: Vec<Embedding>,
+    /// The least cosine of a subject that matters beside the best one.
+    pub least: f32,
 }
 
 /// The face as it is in the frame: for telling whether it moves.
@@ -112,11 +115,31 @@ impl Eyes<'_> {
         together.push(embedding.clone());
         let together = Embedding::mean(&together);
         let (found, found_together) = times.stage("search", || {
-            let search = |probe: &Embedding, limit| self.gallery.search(probe, limit);
-            let together = together.map(|together| search(&together, 2)).unwrap_or_default();
-            (search(&embedding, 1).pop(), together)
+            let all_near = |probe: Embedding| {
+                let best = self.gallery.search(&probe, 1);
+                match best.first().is_some_and(|best| best.cosine >= before.least) {
+                    true => self.gallery.at_least(&probe, before.least),
+                    false => best,
+                }
+            };
+            let found = self.gallery.search(&embedding, 1).pop();
+            (found, together.map(all_near).unwrap_or_default())
         });
         let usable = Usable { worn, liveness, embedding, found, found_together };
         Ok(Look::Usable(Box::new(usable)))
+    }
+
+    /// Whose face it is, without a judgement; none where it is not worth the networks.
+    pub fn glance(
+        &self,
+        frame: &Picture,
+        face: &Detection,
+    ) -> Result<Option<Embedding>, FaceError> {
+        let Ok(portrait) = self.analyzer.portrait(frame, face) else { return Ok(None) };
+        let quality = portrait.quality();
+        match quality.dark || quality.blur {
+            true => Ok(None),
+            false => portrait.embedding().map(Some),
+        }
     }
 }

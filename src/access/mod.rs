@@ -12,9 +12,11 @@
 //! | look | what the networks say of one face in one frame |
 //! | attempt | the looks at one track, from the first until a decision |
 //! | agreement | how many looks in a row name the same subject |
-//! | margin | by how much the best subject is ahead of the next, in cosine |
+//! | margin | by how much the best subject must be ahead of another person, in cosine |
+//! | person | one subject, or several whose templates are of one face |
 //! | frozen | looks so equal that no camera before a living face made them |
 //! | decision | what an attempt came to: an [`Outcome`], whose, and the reason |
+//! | rest | a face that has had its decision is not judged for a while |
 //! | lock-out | after too many failed attempts nobody is judged for a while |
 //! | repeat interval | a subject that was let in is not let in again so soon |
 //!
@@ -23,9 +25,11 @@
 //! | `track.rs` | faces of one frame to faces of the last |
 //! | `look.rs` | the networks, once a frame, on one face |
 //! | `attempt.rs` | looks to a verdict |
+//! | `person.rs` | which subject a recognised face is |
 //! | `rules.rs` | may this subject pass at this time |
 //! | `schedule.rs` | groups and their weekly hours |
 //! | `lockout.rs` | failed attempts, over every restart of the judge |
+//! | `refused.rs` | faces that were refused, known again by what they look like |
 //! | `turns.rs` | who is judged next, and when again |
 //! | `judge.rs` | all of it in order, frame after frame |
 //! | `decision.rs` | what comes out |
@@ -35,6 +39,8 @@ mod decision;
 mod judge;
 mod lockout;
 mod look;
+mod person;
+mod refused;
 mod rules;
 mod schedule;
 mod settings;

@@ -1,12 +1,16 @@
 //! Whose turn it is: which of the faces in view is judged next, and what a decision means for the
-//! ones to come: rests, the repeat interval, the lock-out. It knows boxes and decisions, no pictures
-//! and no networks.
+//! ones to come: rests, the repeat interval, the lock-out. It knows boxes, embeddings and decisions, no
+//! pictures and no networks.
+//!
+//! A rest belongs to a face, not to the place where it was seen: a face that rests is glanced at now and
+//! then, and another one in its place is judged at once. The repeat interval belongs to a subject.
 
 use super::decision::Decision;
 use super::lockout::Lockout;
+use super::refused::is_same;
 use super::settings::Settings;
 use super::track::{Track, TrackId, Tracks};
-use crate::face::Detection;
+use crate::face::{Detection, Embedding};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,26 +24,57 @@ const BESIDE: f32 = 0.6;
 /// The longest while after which somebody who stays is let in again: they did not get through, or
 /// they chat before a door that must not stay unlocked for it.
 const LONGEST_REPEAT: Duration = Duration::from_secs(60);
+/// In such a time after a grant one doubling of the repeat interval is forgotten.
+const FORGIVES_ONE: Duration = LONGEST_REPEAT;
+/// Doublings of the repeat interval that are counted.
+const MOST_DOUBLINGS: u32 = 16;
+/// How often a face that rests is glanced at: one embedding.
+const GLANCE_EVERY: Duration = Duration::from_millis(500);
+/// Glances in a row that see another face: one may be an error.
+const STRANGE_GLANCES: u32 = 2;
 
 /// Who was seen, judged and let in.
 pub(super) struct Turns {
     settings: Settings,
     tracks: Tracks,
     rests: BTreeMap<TrackId, Rest>,
-    /// When each subject was last let in.
-    granted: BTreeMap<String, Duration>,
+    /// Who was let in lately.
+    granted: BTreeMap<String, Granted>,
     lockout: Arc<Mutex<Lockout>>,
     /// Whether somebody was told of the present lock-out.
     told: bool,
 }
 
-/// A track that has had its decision.
-#[derive(Clone, Copy, Debug, Default)]
+/// A track that is not judged for a while.
+#[derive(Clone, Debug, Default)]
 struct Rest {
     until: Duration,
-    /// Decisions that each double the next rest: grants, or failed attempts.
-    grants: u32,
-    failures: u32,
+    /// Whose rest it is, where that is known.
+    face: Option<Embedding>,
+    /// When it is glanced at next.
+    glance: Duration,
+    /// Glances in a row that saw another face.
+    strange: u32,
+    /// Whether it rests because it was let in.
+    granted: bool,
+}
+
+/// A subject that was let in.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    at: Duration,
+    /// Until when it is not let in again.
+    until: Duration,
+    /// Grants that each double the next interval.
+    times: u32,
+}
+
+impl Granted {
+    /// How many grants still count at `now`.
+    fn times(&self, now: Duration) -> u32 {
+        let forgiven = now.saturating_sub(self.at).as_secs() / FORGIVES_ONE.as_secs();
+        self.times.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
+    }
 }
 
 /// The faces of one frame of this size.
@@ -58,7 +93,7 @@ pub(super) struct LockedOut {
 }
 
 /// A while, doubled so many times, up to the longest.
-fn doubled(rest: Duration, times: u32, longest: Duration) -> Duration {
+pub(super) fn doubled(rest: Duration, times: u32, longest: Duration) -> Duration {
     let factor = 1u32.checked_shl(times).unwrap_or(u32::MAX);
     rest.saturating_mul(factor).min(longest.max(rest))
 }
@@ -85,8 +120,7 @@ impl Turns {
     pub fn follow(&mut self, faces: &[Detection], size: (u32, u32), now: Duration) -> Scene {
         let here = self.tracks.follow(faces, now);
         self.rests.retain(|id, _| self.tracks.has(*id));
-        let repeat = self.settings.repeat;
-        self.granted.retain(|_, at| now.saturating_sub(*at) < repeat);
+        self.granted.retain(|_, granted| granted.until > now || granted.times(now) > 0);
         Scene { here, size }
     }
 
@@ -97,10 +131,10 @@ impl Turns {
 
     /// The largest well-placed face that does not rest, or the one under judgement; nobody while
     /// that one is out of sight for a moment.
-    pub fn next(&self, Scene { here, size }: &Scene, judged: Option<TrackId>) -> Option<Track> {
+    pub fn next(&self, scene: &Scene, judged: Option<TrackId>) -> Option<Track> {
+        let here = &scene.here;
         let eligible = |track: &&Track| {
-            track.face.width >= self.settings.smallest_face as f32
-                && self.settings.zone.holds(&track.face, size.0, size.1)
+            self.is_well_placed(track, scene)
                 && self.rests.get(&track.id).is_none_or(|rest| rest.until <= track.seen)
         };
         let largest =
@@ -116,6 +150,53 @@ impl Turns {
             }
             _ => Some(largest.clone()),
         }
+    }
+
+    fn is_well_placed(&self, track: &Track, scene: &Scene) -> bool {
+        track.face.width >= self.settings.smallest_face as f32
+            && self.settings.zone.holds(&track.face, scene.size.0, scene.size.1)
+    }
+
+    /// The largest well-placed face that rests and is to be glanced at: somebody else may stand there.
+    pub fn to_glance_at(&self, scene: &Scene) -> Option<Track> {
+        let due = |track: &&Track| {
+            let rest = self.rests.get(&track.id);
+            let due = rest.is_some_and(|rest| rest.face.is_some() && rest.glance <= track.seen);
+            due && self.is_well_placed(track, scene)
+        };
+        let largest = scene.here.iter().filter(due);
+        largest.max_by(|a, b| a.face.area().total_cmp(&b.face.area())).cloned()
+    }
+
+    /// Takes note of a glance at a track that rests: another face there does not.
+    pub fn glanced(&mut self, id: TrackId, seen: Option<&Embedding>, now: Duration) {
+        let Some(rest) = self.rests.get_mut(&id) else { return };
+        let another = match (&rest.face, seen) {
+            (Some(face), Some(seen)) => !is_same(face, seen),
+            _ => false,
+        };
+        (rest.strange, rest.glance) = match another {
+            true => (rest.strange + 1, now),
+            false => (0, now.saturating_add(GLANCE_EVERY)),
+        };
+        if rest.strange >= STRANGE_GLANCES {
+            self.rests.remove(&id);
+        }
+    }
+
+    fn rest(&mut self, id: TrackId, until: Duration, face: Option<&Embedding>, now: Duration) {
+        let glance = now.saturating_add(GLANCE_EVERY);
+        let rest = Rest { until, face: face.cloned(), glance, strange: 0, granted: false };
+        self.rests.insert(id, rest);
+    }
+
+    /// Whether this face was refused a short while ago, here or elsewhere; the track then rests.
+    pub fn still_rests(&mut self, id: TrackId, face: &Embedding, now: Duration) -> bool {
+        let until = self.lockout().rests(face, now);
+        if let Some(until) = until {
+            self.rest(id, until, Some(face), now);
+        }
+        until.is_some()
     }
 
     /// How many people stand at the door, this face's included.
@@ -135,44 +216,62 @@ impl Turns {
     }
 
     /// Whether this subject was let in too short a while ago; the face that is theirs then rests.
-    pub fn repeats(&mut self, id: TrackId, subject: &str, now: Duration) -> bool {
-        let granted = self.granted.get(subject);
-        let again = granted.map(|at| at.saturating_add(self.settings.repeat));
+    pub fn repeats(
+        &mut self,
+        id: TrackId,
+        subject: &str,
+        face: Option<&Embedding>,
+        now: Duration,
+    ) -> bool {
+        let again = self.granted.get(subject).map(|granted| granted.until);
         let Some(again) = again.filter(|again| *again > now) else { return false };
-        self.rests.entry(id).or_default().until = again;
+        self.rest(id, again, face, now);
         true
     }
 
-    /// Takes note of a decision. A stranger's face that stays is judged again after a while that
-    /// doubles, and counts towards a lock-out once: a poster in view must not lock out those who
-    /// come. Whoever was refused for something that may change in a moment waits no longer each time.
-    pub fn settle(&mut self, track: &Track, decision: &Decision, now: Duration) {
-        let Settings { retry, repeat, .. } = self.settings;
-        let before = self.rests.get(&track.id).copied().unwrap_or_default();
-        let rest = if decision.is_grant() {
-            self.lockout().granted();
-            if let Some(subject) = &decision.subject_id {
-                self.granted.insert(subject.clone(), now);
-            }
-            let rests = doubled(repeat, before.grants, LONGEST_REPEAT);
-            Rest { until: now.saturating_add(rests), grants: before.grants + 1, failures: 0 }
+    /// Takes note of a decision on these faces, in the order in which they were shown. A face that is
+    /// refused is judged again after a while that doubles, and counts towards a lock-out once: neither a
+    /// poster in view nor somebody who lingers locks out those who come. Whoever was refused for something
+    /// that may change in a moment waits no longer each time.
+    pub fn settle(&mut self, id: TrackId, decision: &Decision, faces: &[Embedding], now: Duration) {
+        let last = faces.last();
+        let until = if decision.is_grant() {
+            self.lockout().granted(last);
+            decision.subject_id.as_deref().map_or(now, |subject| self.grant(subject, now))
         } else if decision.is_failed_attempt() {
-            let stays = before.failures > 0;
-            self.lockout().failed(&self.settings, &track.face, stays, now);
-            let rests = doubled(retry, before.failures, retry.saturating_mul(8));
-            Rest { until: now.saturating_add(rests), failures: before.failures + 1, ..before }
+            self.refused(faces, now)
         } else {
-            Rest { until: now.saturating_add(retry), ..before }
+            now.saturating_add(self.settings.retry)
         };
-        self.rests.insert(track.id, rest);
+        self.rest(id, until, last, now);
+        if let Some(rest) = self.rests.get_mut(&id) {
+            rest.granted = decision.is_grant();
+        }
+    }
+
+    /// Takes note of faces that were not let in; until when they rest.
+    pub fn refused(&mut self, faces: &[Embedding], now: Duration) -> Duration {
+        self.lockout().refused(&self.settings, faces, now)
+    }
+
+    /// Until when the subject that is let in is not let in again.
+    fn grant(&mut self, subject: &str, now: Duration) -> Duration {
+        let before = self.granted.get(subject).map_or(0, |granted| granted.times(now));
+        let until = now.saturating_add(doubled(self.settings.repeat, before, LONGEST_REPEAT));
+        let granted = Granted { at: now, until, times: (before + 1).min(MOST_DOUBLINGS) };
+        self.granted.insert(subject.to_owned(), granted);
+        until
     }
 
     /// The strike did not move for the subject just granted: whoever stands there is judged again
     /// soon, as if nothing had been.
     pub fn not_opened(&mut self, subject: &str, now: Duration) {
-        self.granted.remove(subject);
+        if let Some(granted) = self.granted.get_mut(subject) {
+            granted.until = now;
+            granted.times = granted.times.saturating_sub(1);
+        }
         let soon = now.saturating_add(self.settings.retry);
-        for rest in self.rests.values_mut().filter(|rest| rest.grants > 0) {
+        for rest in self.rests.values_mut().filter(|rest| rest.granted) {
             rest.until = rest.until.min(soon);
         }
     }
@@ -200,6 +299,7 @@ mod tests {
             outcome,
             reason: Reason::NoGroup,
             subject_id: subject.map(str::to_owned),
+            also_enrolled_as: Vec::new(),
             similarity: None,
             liveness: None,
             card: None,
@@ -214,6 +314,11 @@ mod tests {
         Turns::new(settings, Arc::default())
     }
 
+    /// Somebody's face, unlike that of every other number.
+    fn of(person: usize) -> Embedding {
+        Embedding(std::array::from_fn(|axis| if axis == person { 1.0 } else { 0.0 }))
+    }
+
     /// One face stays from `from` on, seen every 100 ms up to a minute and a half; each time it is its
     /// turn it has this decision. The times of the decisions.
     fn decided(turns: &mut Turns, from: u64, outcome: Outcome, subject: Option<&str>) -> Vec<u64> {
@@ -222,7 +327,7 @@ mod tests {
             let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(at));
             let Some(track) = turns.next(&scene, None) else { continue };
             if turns.locked_out(ms(at)).is_none() {
-                turns.settle(&track, &decision(outcome, subject), ms(at));
+                turns.settle(track.id, &decision(outcome, subject), &[of(0)], ms(at));
                 times.push(at - from);
             }
         }
@@ -299,18 +404,18 @@ mod tests {
         let mut turns = turns(Settings::default());
         let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(0));
         let first = turns.next(&scene, None).unwrap();
-        assert!(!turns.repeats(first.id, "ada", ms(0)));
-        turns.settle(&first, &decision(Outcome::Granted, Some("ada")), ms(0));
+        assert!(!turns.repeats(first.id, "ada", None, ms(0)));
+        turns.settle(first.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(0));
         let scene = turns.follow(&[face(300.0, 100.0)], SIZE, ms(1000));
         let second = turns.next(&scene, None).unwrap();
-        assert!(!turns.repeats(second.id, "bob", ms(1000)));
-        assert!(turns.repeats(second.id, "ada", ms(1000)));
+        assert!(!turns.repeats(second.id, "bob", None, ms(1000)));
+        assert!(turns.repeats(second.id, "ada", None, ms(1000)));
         // It rests until the interval is over.
         let scene = turns.follow(&[face(300.0, 100.0)], SIZE, ms(4999));
         assert!(turns.next(&scene, None).is_none());
         let scene = turns.follow(&[face(300.0, 100.0)], SIZE, ms(5000));
         assert!(turns.next(&scene, None).is_some());
-        assert!(!turns.repeats(second.id, "ada", ms(5000)));
+        assert!(!turns.repeats(second.id, "ada", None, ms(5000)));
     }
 
     #[test]
@@ -318,22 +423,22 @@ mod tests {
         let mut turns = turns(Settings { repeat: ms(30_000), ..Settings::default() });
         let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(0));
         let track = turns.next(&scene, None).unwrap();
-        turns.settle(&track, &decision(Outcome::Granted, Some("ada")), ms(0));
+        turns.settle(track.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(0));
         turns.not_opened("ada", ms(0));
         let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(1900));
         assert!(turns.next(&scene, None).is_none());
         let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(2000));
         assert!(turns.next(&scene, None).is_some());
-        assert!(!turns.repeats(track.id, "ada", ms(2000)));
+        assert!(!turns.repeats(track.id, "ada", None, ms(2000)));
     }
 
-    /// A stranger at each of these seconds, each somewhere else.
+    /// A stranger at each of these seconds, each another one.
     fn strangers(turns: &mut Turns, seconds: std::ops::Range<u64>) {
         for second in seconds {
             let now = ms(1000 * second);
             let scene = turns.follow(&[face(60.0 * second as f32, 100.0)], SIZE, now);
             let track = turns.next(&scene, None).unwrap();
-            turns.settle(&track, &decision(Outcome::Spoof, None), now);
+            turns.settle(track.id, &decision(Outcome::Spoof, None), &[of(second as usize)], now);
         }
     }
 
@@ -344,7 +449,7 @@ mod tests {
         strangers(&mut turns, 0..2);
         let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(1500));
         let resident = turns.next(&scene, None).unwrap();
-        turns.settle(&resident, &decision(Outcome::Granted, Some("ada")), ms(1500));
+        turns.settle(resident.id, &decision(Outcome::Granted, Some("ada")), &[of(100)], ms(1500));
         strangers(&mut turns, 2..5);
         let left = turns.locked_out(ms(4000));
         assert_eq!(left, Some(LockedOut { left: ms(5000), is_news: true }));
@@ -367,9 +472,94 @@ mod tests {
         let mut next = Turns::new(settings.clone(), Arc::clone(&lockout));
         let scene = next.follow(&[face(400.0, 100.0)], SIZE, ms(2000));
         let track = next.next(&scene, None).unwrap();
-        next.settle(&track, &decision(Outcome::Unknown, None), ms(2000));
+        next.settle(track.id, &decision(Outcome::Unknown, None), &[of(90)], ms(2000));
         let mut last = Turns::new(settings, lockout);
         let left = last.locked_out(ms(2000));
         assert_eq!(left, Some(LockedOut { left: ms(5000), is_news: true }));
+    }
+
+    /// Shows a face at a place every 100 ms; when each time it was judged, each time a stranger.
+    fn shown(
+        turns: &mut Turns,
+        times: std::ops::Range<u64>,
+        show: impl Fn(u64) -> (f32, usize),
+    ) -> Vec<u64> {
+        let mut judged = Vec::new();
+        for at in times.step_by(100) {
+            let (x, person) = show(at);
+            let scene = turns.follow(&[face(x, 100.0)], SIZE, ms(at));
+            let Some(track) = turns.next(&scene, None) else {
+                if let Some(resting) = turns.to_glance_at(&scene) {
+                    turns.glanced(resting.id, Some(&of(person)), ms(at));
+                }
+                continue;
+            };
+            let is_out = turns.locked_out(ms(at)).is_some();
+            if !is_out && !turns.still_rests(track.id, &of(person), ms(at)) {
+                turns.settle(track.id, &decision(Outcome::Unknown, None), &[of(person)], ms(at));
+                judged.push(at);
+            }
+        }
+        judged
+    }
+
+    #[test]
+    fn pictures_in_turn_are_locked_out_in_one_place_as_in_many() {
+        for apart in [0.0, 40.0, 200.0] {
+            let settings = Settings { lockout_after: 5, ..Settings::default() };
+            let mut turns = turns(settings);
+            // A picture every two seconds.
+            let show = |at: u64| ((at / 2000 % 3) as f32 * apart, (at / 2000) as usize);
+            let judged = shown(&mut turns, 0..24_000, show);
+            // Five, then a lock-out of 5 s, one, and one of 10 s.
+            assert!((5..=7).contains(&judged.len()), "{apart}: {judged:?}");
+            assert!(judged[5..].iter().all(|at| *at >= 13_000), "{apart}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn one_picture_shown_all_over_waits_longer_each_time() {
+        let mut turns = turns(Settings { lockout_after: 2, ..Settings::default() });
+        let judged = shown(&mut turns, 0..40_000, |at| ((at / 1000 % 5) as f32 * 130.0, 1));
+        assert!(judged.len() <= 5, "{judged:?}");
+        let gaps: Vec<_> = judged.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().zip([2000, 4000, 8000, 16_000]).all(|(gap, least)| *gap >= least));
+        assert_eq!(turns.locked_out(ms(40_000)), None);
+    }
+
+    #[test]
+    fn who_steps_where_a_stranger_was_refused_does_not_wait() {
+        let mut turns = turns(Settings::default());
+        let show = |at: u64| (0.0, usize::from(at >= 20_000));
+        let judged = shown(&mut turns, 0..21_000, show);
+        assert_eq!(judged[..4], [0, 2000, 6000, 14_000]);
+        let waited = judged[4] - 20_000;
+        assert!(waited <= 700, "{judged:?}");
+    }
+
+    #[test]
+    fn the_repeat_interval_is_the_subjects_and_doubles_whatever_track_it_is_seen_by() {
+        let mut turns = turns(Settings::default());
+        let mut grants = Vec::new();
+        // 2 s in view, 1.1 s out.
+        for at in (0..240_000).step_by(100).filter(|at| at % 3100 < 2000) {
+            let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(at));
+            let Some(track) = turns.next(&scene, None) else { continue };
+            if !turns.repeats(track.id, "ada", Some(&of(0)), ms(at)) {
+                let granted = decision(Outcome::Granted, Some("ada"));
+                turns.settle(track.id, &granted, &[of(0)], ms(at));
+                grants.push(at);
+            }
+        }
+        let gaps: Vec<_> = grants.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(grants.len() <= 7, "{grants:?}");
+        let least = [5000, 10_000, 20_000, 40_000, 60_000, 60_000];
+        assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least), "{grants:?}");
+        // Who comes back after minutes is let in as ever.
+        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(1_000_000));
+        let track = turns.next(&scene, None).unwrap();
+        turns.settle(track.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(1_000_000));
+        assert!(turns.repeats(track.id, "ada", None, ms(1_004_900)));
+        assert!(!turns.repeats(track.id, "ada", None, ms(1_005_000)));
     }
 }

@@ -23,6 +23,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const STABLE: Duration = Duration::from_secs(10);
 /// So many damaged frames in a row are no accident. Cameras start with one or two.
 const DAMAGED: u32 = 10;
+/// A frame that is older than this shows nobody who is there.
+const OLDEST: Duration = Duration::from_secs(10);
+/// So many in a row are more than the buffers that a machine which stood still left full.
+const MOST_OLD: u32 = 8;
 /// Share of the newest interval in the average that the frame rate is told from.
 const NEWEST: f64 = 1.0 / 16.0;
 
@@ -123,6 +127,8 @@ struct Session<'a> {
     /// The device's own number of the newest frame.
     number: Option<u32>,
     damaged: u32,
+    /// Frames in a row that were too old.
+    old: u32,
 }
 
 impl<'a> Session<'a> {
@@ -147,6 +153,7 @@ impl<'a> Session<'a> {
             last: Instant::now(),
             number: None,
             damaged: 0,
+            old: 0,
         }
     }
 
@@ -175,6 +182,11 @@ impl<'a> Session<'a> {
             let came = Instant::now();
             // A clock that is ahead of ours would make frames of the future.
             let taken = raw.taken.unwrap_or(came).min(came);
+            if came.duration_since(taken) > OLDEST {
+                self.too_old()?;
+                continue;
+            }
+            self.old = 0;
             self.arrived(taken, came);
             let warm = *self.warm.get_or_insert(came + self.warm_up);
             if came < warm {
@@ -227,6 +239,13 @@ impl<'a> Session<'a> {
         self.shared.counts().short += 1;
         self.damaged += 1;
         if self.damaged >= DAMAGED { Err(Fault::Damaged(self.damaged)) } else { self.patient() }
+    }
+
+    /// Throws a frame away that is too old; a fault, once nothing else comes.
+    fn too_old(&mut self) -> Result<(), Fault> {
+        self.shared.counts().dropped += 1;
+        self.old += 1;
+        if self.old > MOST_OLD { Err(Fault::Old) } else { Ok(()) }
     }
 
     /// A fault, once no whole frame has come for too long.

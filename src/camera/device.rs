@@ -76,6 +76,11 @@ pub(super) enum Fault {
         "{0} frames in a row were damaged: check the cable, or set another camera.format or size"
     )]
     Damaged(u32),
+    #[error(
+        "frames come that were taken more than 10 s ago: the driver's clock is wrong, or it keeps \
+         frames back; unplug the camera and plug it in again, or take another one"
+    )]
+    Old,
     #[error("a driver's answer could not be understood; see the log")]
     Panicked,
     #[error("{path} cannot be replayed: {reason}")]

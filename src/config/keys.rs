@@ -93,8 +93,9 @@ keys! {
         client_cert_file: PathBuf = PathBuf::new();
         /// PEM file of its private key.
         client_key_file: PathBuf = PathBuf::new();
-        /// Obey enroll, update, delete and unlock although the broker is on another machine and
-        /// anonymous or unencrypted. Anyone on the network can then open the door.
+        /// Obey enroll, update, delete and unlock, and let faces open the door, although the broker
+        /// lets anybody in, or is on another machine and unencrypted. Anyone who reaches it can then
+        /// open the door.
         allow_insecure: bool = false;
         /// Seconds between signs of life to the broker, at least 5.
         keep_alive_s: u16 = 30;
@@ -143,6 +144,9 @@ keys! {
     gallery: Gallery {
         /// Keep the crop of each enrolled face, for return_image and for a change of the model.
         store_images: bool = true;
+        /// Refuse to enrol a face that is enrolled under another id, at a similarity of 90 or more. Who
+        /// enrols then learns that a face is known, though not whose it is.
+        refuse_duplicates: bool = false;
     }
     #[doc = " Whether a face is a live person's."]
     liveness: Liveness {
@@ -167,7 +171,7 @@ keys! {
         groups: Vec<String> = Vec::new();
         /// Frames in a row that must name the same subject, 2 to 8.
         agreement: usize = 3;
-        /// By how much the best subject must be ahead of the next, in cosine, 0 to 0.5.
+        /// By how much the best subject must be ahead of another person, in cosine, 0 to 0.5.
         margin: f64 = 0.05;
         /// Width of a face in pixels of the frame from which on it is judged, 32 to 1000. A face
         /// 14 cm wide, 1 m before a camera of 640 pixels and 60 degrees, has 78.
@@ -185,10 +189,10 @@ keys! {
         /// up to eightfold with each stranger's or spoof's.
         retry_ms: u32 = 2000;
         /// Milliseconds for which somebody who was let in is not let in again, 0 to 60000; doubled up
-        /// to a minute while they stay.
+        /// to a minute with each further time, a minute forgives one.
         repeat_ms: u32 = 5000;
-        /// Failed attempts (strangers, spoofs) after which nobody is judged for a while; a grant
-        /// forgives all, a minute one. 0: never.
+        /// Failed attempts (strangers, spoofs) after which nobody is judged for a while: each face counts
+        /// once, wherever it is shown. A grant forgives all, a minute one. 0: never.
         lockout_after: u32 = 5;
         /// The first such while in seconds; doubled with each further failed attempt.
         lockout_s: u32 = 5;
@@ -208,8 +212,17 @@ keys! {
         board: String = String::new();
         /// fail_secure: locked without power. fail_safe: open without power.
         lock: String = "fail_secure".to_owned();
-        /// Milliseconds for which the strike is engaged, 100 to 30000.
+        /// Socket of the lock controller (doorward-lockd) that systemd or something else keeps running.
+        /// Empty: the daemon starts one that outlives it, with the socket lockd.sock in the data folder.
+        controller: PathBuf = PathBuf::new();
+        /// Milliseconds for which people can pass, 100 to 30000.
         pulse_ms: u32 = 3000;
+        /// The strike's coil is rated for current without end. false: it never has any for more than
+        /// 30 s, and rests for 5 s after that.
+        strike_continuous: bool = false;
+        /// The board's line `fire` is wired to the fire alarm's contact: while that is open, people can
+        /// pass.
+        fire: bool = false;
         /// Seconds after which an open door is an alarm.
         held_open_s: u32 = 30;
         /// A mantrap: the board's line `interlock` reads the contact of another door. While that is open
@@ -238,8 +251,8 @@ keys! {
         auth: String = "broker".to_owned();
         /// Requests that may wait for a vision thread; one more is answered 503 BUSY.
         queue: usize = 8;
-        /// Threads that decode pictures and run the networks. One serves a door; a picture of 40
-        /// megapixels takes up to 350 MB of memory while it is decoded, in each of them.
+        /// Threads that decode pictures and run the networks. One serves a door; the largest pictures
+        /// take up to 150 MB of memory, in each of them, and the messages that bring them some 35 MB.
         vision_threads: usize = 1;
         /// Cores that work on one face, 1 or 2. Two answer sooner, with the same result, where a board
         /// has cores to spare.

@@ -2,6 +2,7 @@
 //! starts in the past.
 
 use crate::access::Now;
+use crate::service::WallClock;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -39,6 +40,15 @@ impl Clock {
             unix: unix.as_secs_f64(),
             synchronised: self.synchronised.load(Ordering::Relaxed),
         }
+    }
+
+    /// The wall's time for the service, where it may be believed.
+    pub fn wall(&self) -> WallClock {
+        let clock = self.clone();
+        Arc::new(move || {
+            let now = clock.at(Instant::now());
+            now.synchronised.then_some(now.unix)
+        })
     }
 
     /// Waits until the system says that the clock was set since boot. One that was set once is

@@ -6,6 +6,7 @@
 //!
 //! Bounds: a connection that says nothing costs a file descriptor and no memory, and
 //! [`MAX_CONNECTIONS`] of them are held; [`MAX_REQUESTS`] at a time may send a line and be answered.
+//! `unlock` and `health` have places of their own: they are asked for while the others wait for a disk.
 //! Each step has a time limit, so nobody keeps a place by doing nothing.
 
 use crate::service::{Body, Caller, Credentials, Request, Service};
@@ -29,6 +30,10 @@ const MAX_LINE: u64 = 17 << 20;
 const MAX_CONNECTIONS: usize = 64;
 /// Requests read, done or answered at a time; the next one waits.
 const MAX_REQUESTS: usize = 8;
+/// And of [`AHEAD`] so many.
+const MAX_AHEAD: usize = 4;
+/// What waits for no disk, in a line that is there at once.
+const AHEAD: [&str; 2] = ["unlock", "health"];
 /// A caller that has not sent its line, or has not taken its answer by then, is hung up on.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests in work.
@@ -50,8 +55,9 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
 
 /// The socket of a running daemon.
 pub struct Control {
-    path: PathBuf,
-    requests: Arc<Semaphore>,
+    /// `None` once it is removed.
+    path: Option<PathBuf>,
+    places: Arc<Places>,
     accepting: JoinHandle<()>,
 }
 
@@ -61,32 +67,52 @@ impl Control {
         let path = socket_path(data_dir);
         let listener = listen(&path)?;
         let owner = std::fs::metadata(&path)?.uid();
-        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
-        let desk = Desk { owner, service, requests: requests.clone() };
+        let places = Arc::new(Places {
+            requests: Semaphore::new(MAX_REQUESTS),
+            ahead: Semaphore::new(MAX_AHEAD),
+        });
+        let desk = Desk { owner, service, places: places.clone() };
         let accepting = tokio::spawn(accept(listener, Arc::new(desk)));
-        Ok(Self { path, requests, accepting })
+        Ok(Self { path: Some(path), places, accepting })
     }
 
     /// Takes no more requests, and waits for those in work.
-    pub async fn stop(self) {
-        self.close();
-        let all = self.requests.acquire_many(MAX_REQUESTS as u32);
-        let _ = timeout(DRAIN_PATIENCE, all).await;
-    }
-}
-
-impl Control {
-    fn close(&self) {
+    pub async fn stop(mut self) {
         self.accepting.abort();
         // Left behind it would only be taken for the socket of a daemon that died.
-        let _ = std::fs::remove_file(&self.path);
+        let path = self.path.take();
+        let removed = tokio::task::spawn_blocking(move || path.map(std::fs::remove_file));
+        let all = self.places.requests.acquire_many(MAX_REQUESTS as u32);
+        let ahead = self.places.ahead.acquire_many(MAX_AHEAD as u32);
+        let _ = timeout(DRAIN_PATIENCE, async { tokio::join!(all, ahead, removed) }).await;
     }
 }
 
 impl Drop for Control {
     /// Takes no more requests, without waiting: what it holds is let go of when a start fails.
     fn drop(&mut self) {
-        self.close();
+        self.accepting.abort();
+        if let Some(path) = self.path.take() {
+            // A disk that hangs holds this thread and not the one that stops the rest.
+            let _ = std::thread::Builder::new().spawn(move || std::fs::remove_file(path));
+        }
+    }
+}
+
+/// Who has a place may send its line and is answered.
+struct Places {
+    requests: Semaphore,
+    ahead: Semaphore,
+}
+
+impl Places {
+    /// Where a request belongs that begins with these bytes.
+    fn of(&self, begun: &[u8]) -> &Semaphore {
+        let line = begun.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
+        match line {
+            Some(Line { operation, .. }) if AHEAD.contains(&operation.as_str()) => &self.ahead,
+            _ => &self.requests,
+        }
     }
 }
 
@@ -94,7 +120,7 @@ struct Desk {
     /// The daemon's user.
     owner: u32,
     service: Arc<Service>,
-    requests: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 /// Listens. The caller holds the gallery's lock, so a socket that is there already was left by a
@@ -147,7 +173,7 @@ impl Desk {
             // The command line looks in this way whether a daemon runs.
             return Ok(());
         }
-        let _place = self.requests.acquire().await.map_err(io::Error::other)?;
+        let _place = self.places.of(read.buffer()).acquire().await.map_err(io::Error::other)?;
         let mut line = Vec::new();
         timeout(LINE_TIMEOUT, read.read_until(b'\n', &mut line)).await??;
         if line.last() != Some(&b'\n') {
@@ -177,6 +203,7 @@ pub fn request(operation: &str, body: &Value) -> Request {
         credentials: Credentials::default(),
         caller: Caller::Local,
         expires: None,
+        fresh_until: None,
     }
 }
 

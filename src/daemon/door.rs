@@ -1,29 +1,28 @@
-//! The thread that owns the door: it steps the board, follows orders, and tells what happened.
+//! The thread that has the door in the daemon: it follows orders by way of the lock controller, drives
+//! lamps and buzzer, and tells what happened.
 //!
-//! It is started first and stopped last, and needs nothing of the rest: request-to-exit works while
-//! the models, the gallery, the camera and the broker are all dead. A board whose lines cannot be
-//! had is asked for again and again.
+//! It is started first and stopped last, and needs nothing of the rest. The way out does not need it:
+//! that is the lock controller's. A board whose lines cannot be had is asked for again and again.
 
-use super::happenings::Happenings;
+use super::door_events::DoorEvents;
+use super::door_state::State;
+use super::lock_controller::{self, Place, SimulatedController};
 use super::worker::{Progress, Running, Worker};
-use doorward_board::deadman::{HeldPin, SpawnError};
-use doorward_board::door::{By, FRESH, Part, Why};
-use doorward_board::linux::{Delay, Gpio, GpioError};
-use doorward_board::profile::ProfileError;
-use doorward_board::simulated::{Script, ScriptError, Simulated};
-use doorward_board::wiegand::{Card, CardError, Format, Frame};
-use doorward_board::{
-    ContactEvent, ContactLimits, Door, Event, InterlockEvent, Lock, Order, Profile, Pulse,
-    PulseError, STEP, Strike, TamperEvent,
-};
+use doorward_board::controller::Settings as ControllerSettings;
+use doorward_board::controller::{Cause, Command, FRESH, Keys, Link, Report, SettingsError};
+use doorward_board::door::{Parts, Why};
+use doorward_board::linux::{Delay, Gpio, GpioError, GpioLine, monotonic};
+use doorward_board::profile::{Lines, Output};
+use doorward_board::simulated::{Script, ScriptError};
+use doorward_board::wiegand::{Card, CardError, Format, Frame, Wiegand};
+use doorward_board::{ContactEvent, Door, Event, Order, STEP, TamperEvent};
 use embedded_hal::digital::{InputPin, OutputPin};
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -31,23 +30,21 @@ use tracing::{error, info, warn};
 const ORDERS: usize = 8;
 /// Between two attempts at a board whose lines cannot be had.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long an unlock waits for the door's word: until the order is too old to be followed, so that
-/// nothing opens of which it was said that it does not.
-const WORD: Duration = FRESH.saturating_add(Duration::from_millis(100));
+/// How long an unlock waits for the door's word: until the order is too old to be followed and the
+/// controller's answer is given up, so that nothing opens of which it was said that it does not.
+const WORD: Duration = FRESH.saturating_add(Duration::from_millis(900));
+/// How long the end waits for the controller to lock.
+const LOCKED_WITHIN: Duration = Duration::from_millis(300);
 
 /// Which board, and how the door behaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The board.
-    pub profile: Profile,
-    /// Name or file of the profile, for the dead man.
-    pub profile_name: String,
-    /// What the lock does without power.
-    pub lock: Lock,
-    /// How long the strike stays engaged.
-    pub pulse: Pulse,
-    /// When an open door is an alarm.
-    pub limits: ContactLimits,
+    /// What the lock controller is started with.
+    pub controller: ControllerSettings,
+    /// The keys these came from, for a controller that the daemon starts.
+    pub keys: Keys,
+    /// Where it is.
+    pub place: Place,
     /// Bits of a card on the Wiegand lines.
     pub wiegand: Format,
     /// What happens to the inputs of a simulated board.
@@ -57,26 +54,17 @@ pub struct Settings {
 /// Settings of which no door can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// The profile.
-    #[error("door.board: {0}")]
-    Profile(#[from] ProfileError),
-    /// The profile's file.
-    #[error("door.board: cannot read {path}: {reason}")]
+    /// What the lock controller needs.
+    #[error(transparent)]
+    Controller(#[from] SettingsError),
+    /// The file of the script.
+    #[error("door.script: cannot read {path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the system says.
         reason: std::io::Error,
     },
-    /// The lock.
-    #[error("door.lock: `{0}` is neither fail_secure nor fail_safe")]
-    Lock(String),
-    /// The pulse.
-    #[error("door.pulse_ms: {0}")]
-    Pulse(#[from] PulseError),
-    /// No line for what is wished for.
-    #[error("door.interlock: the board {0} has no such line: add [lines.interlock] to its profile")]
-    Interlock(String),
     /// The card's bits.
     #[error("door.wiegand_bits: {0} is neither 26 nor 34")]
     Wiegand(u8),
@@ -85,40 +73,24 @@ pub enum DoorError {
     Script(#[from] ScriptError),
 }
 
-/// How the door is: the content of `state/door`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct State {
-    /// `LOCKED`, `UNLOCKED`, or `JAMMED` while the board's lines cannot be had.
-    pub lock: &'static str,
-    /// Whether the leaf is open; null without a contact.
-    pub open: Option<bool>,
-    /// Whether the other door of the interlock is open; null without one.
-    pub interlock_open: Option<bool>,
-    /// Whether the housing is open; null without a switch.
-    pub tamper: Option<bool>,
-    /// `forced_open`, `held_open`, or null.
-    pub alarm: Option<&'static str>,
-    /// Parts that fail.
-    pub faults: BTreeSet<&'static str>,
-    /// The board.
-    pub board: String,
-}
-
-/// Why the strike was not engaged.
+/// Why the strike was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUnlocked {
-    /// It is engaged.
-    #[error("the door is unlocked already")]
-    Already,
     /// Another door is open.
     #[error("another door of the interlock is open, or its contact cannot be read; close it first")]
     Interlock,
     /// The order came late.
     #[error("the order was too old when its turn came")]
     Stale,
+    /// The coil.
+    #[error("the strike had current for 30 s and rests: try again in 5 s")]
+    Resting,
     /// The line.
-    #[error("the strike's line does not work: see the log")]
+    #[error("the strike's line does not work: see the log of the lock controller")]
     Line,
+    /// The controller.
+    #[error("the lock controller does not answer: see whether doorward-lockd runs, and its log")]
+    Controller,
     /// No word from the door.
     #[error("the board does not answer: see the log")]
     Silent,
@@ -127,24 +99,28 @@ pub enum NotUnlocked {
 impl From<Why> for NotUnlocked {
     fn from(why: Why) -> Self {
         match why {
-            Why::Engaged => Self::Already,
             Why::Interlock => Self::Interlock,
             Why::Stale => Self::Stale,
+            Why::Resting => Self::Resting,
             Why::Line => Self::Line,
+            Why::Controller => Self::Controller,
         }
     }
 }
 
-/// An order on its way, and who waits for what became of it.
+/// Who waits for what became of an order.
+type Word = SyncSender<Result<(), NotUnlocked>>;
+
+/// An order on its way.
 struct Waiting {
     order: Order,
-    word: Option<SyncSender<Result<(), NotUnlocked>>>,
+    word: Option<(u32, Word)>,
 }
 
 /// What the other workers hold of the door. Clones are the same door.
 #[derive(Clone)]
 pub struct DoorHandle {
-    origin: Instant,
+    next: Arc<AtomicU32>,
     orders: SyncSender<Waiting>,
     cards: SyncSender<(Card, Instant)>,
     state: watch::Receiver<State>,
@@ -157,18 +133,17 @@ pub struct DoorWorker {
 }
 
 impl DoorWorker {
-    /// Starts the thread, which tells `happenings` what it does, to its last act.
-    pub fn start(settings: Settings, happenings: Happenings) -> std::io::Result<Self> {
-        let origin = Instant::now();
+    /// Starts the thread, which tells `door_events` what it does, to its last act.
+    pub fn start(settings: Settings, door_events: DoorEvents) -> std::io::Result<Self> {
         let (orders, waiting) = sync_channel(ORDERS);
         let (cards, to_send) = sync_channel(ORDERS);
-        let board = settings.profile.board.clone();
+        let board = settings.controller.profile.board.clone();
         let (state, seen) = watch::channel(State::unknown(board));
-        let keeper = Keeper { origin, waiting, happenings, state, settings };
+        let thread = DoorThread { waiting, door_events, state, settings };
         let cards_of_gpio = Arc::new(Mutex::new(to_send));
-        let worker = Worker::start("door", move |running| keeper.keep(running, &cards_of_gpio))?;
-        let handle = DoorHandle { origin, orders, cards, state: seen };
-        Ok(Self { handle, worker })
+        let worker = Worker::start("door", move |running| thread.run(running, &cards_of_gpio))?;
+        let next = Arc::default();
+        Ok(Self { handle: DoorHandle { next, orders, cards, state: seen }, worker })
     }
 
     /// What the other workers need of it.
@@ -183,11 +158,13 @@ impl DoorWorker {
 }
 
 impl DoorHandle {
-    /// Lets somebody pass, at once or not at all. Waits for the door's word, a second at most.
-    pub fn unlock(&self, by: By) -> Result<(), NotUnlocked> {
+    /// Lets somebody pass, at once or not at all: success is the lock controller's word that people
+    /// can pass. Waits for that word, three seconds at most.
+    pub fn unlock(&self, by: Cause) -> Result<(), NotUnlocked> {
         let (word, heard) = sync_channel(1);
-        let order = Order::Unlock { by, issued: self.origin.elapsed() };
-        self.order(Waiting { order, word: Some(word) })?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let order = Order::Unlock { id, by, issued: monotonic() };
+        self.order(Waiting { order, word: Some((id, word)) })?;
         heard.recv_timeout(WORD).unwrap_or(Err(NotUnlocked::Silent))
     }
 
@@ -216,10 +193,9 @@ impl DoorHandle {
 }
 
 /// What the door's thread owns.
-struct Keeper {
-    origin: Instant,
+struct DoorThread {
     waiting: Receiver<Waiting>,
-    happenings: Happenings,
+    door_events: DoorEvents,
     state: watch::Sender<State>,
     settings: Settings,
 }
@@ -229,22 +205,18 @@ struct Keeper {
 enum NoDoor {
     #[error(transparent)]
     Gpio(#[from] GpioError),
-    #[error(transparent)]
-    DeadMan(#[from] SpawnError),
-    #[error("the board {0} has no strike: add [lines.strike] to its profile")]
-    NoStrike(String),
-    #[error("the strike's line does not take its safe level: {0}")]
-    Line(String),
+    #[error("no thread for the simulated lock controller: {0}")]
+    Simulated(#[source] std::io::Error),
 }
 
-impl Keeper {
-    fn keep(&self, running: &Running, cards: &Arc<Mutex<Receiver<(Card, Instant)>>>) {
+impl DoorThread {
+    fn run(&self, running: &Running, cards: &Arc<Mutex<Receiver<(Card, Instant)>>>) {
         while running.goes_on() {
-            let kept = match self.settings.profile.is_simulated() {
+            let ended = match self.settings.controller.profile.is_simulated() {
                 true => self.simulated(running),
                 false => self.gpio(running, cards),
             };
-            let Err(error) = kept else { return };
+            let Err(error) = ended else { return };
             error!("no door: {error}; asking again in {} s", AGAIN.as_secs());
             self.state.send_modify(|state| state.lock = "JAMMED");
             let since = Instant::now();
@@ -258,21 +230,18 @@ impl Keeper {
     /// Orders that come while there is no door.
     fn turn_away(&self) {
         for waiting in self.waiting.try_iter() {
-            if let Some(word) = waiting.word {
+            if let Some((_, word)) = waiting.word {
                 let _ = word.try_send(Err(NotUnlocked::Line));
             }
         }
     }
 
     fn simulated(&self, running: &Running) -> Result<(), NoDoor> {
-        let Settings { profile, lock, pulse, limits, script, .. } = &self.settings;
-        let mut board = Simulated::new(script.clone());
-        let broken = |error| NoDoor::Line(format!("{error}"));
-        let pin = profile.strike(&mut board, *lock).map_err(broken)?;
-        let pin = pin.ok_or_else(|| NoDoor::NoStrike(profile.board.clone()))?;
-        let strike = Strike::new(pin, *lock, *pulse).map_err(broken)?;
-        let parts = profile.parts(&mut board, *limits, |_, _| ()).map_err(broken)?;
-        self.step(running, Door::new(strike, parts), BTreeSet::new(), |now| board.run_to(now));
+        let Settings { controller, script, .. } = &self.settings;
+        let started = SimulatedController::start(controller, script.clone());
+        let (simulated, link) = started.map_err(NoDoor::Simulated)?;
+        let (parts, lost) = self.parts(&mut simulated.board());
+        self.step(running, parts, lost, link, Vec::new());
         Ok(())
     }
 
@@ -281,111 +250,137 @@ impl Keeper {
         running: &Running,
         cards: &Arc<Mutex<Receiver<(Card, Instant)>>>,
     ) -> Result<(), NoDoor> {
-        let Settings { profile, profile_name, lock, pulse, limits, wiegand, .. } = &self.settings;
-        // The running program, also after an update has replaced its file.
-        let mut child = Command::new("/proc/self/exe");
-        let lock_name = match lock {
-            Lock::FailSecure => "fail_secure",
-            Lock::FailSafe => "fail_safe",
-        };
-        child.args(["hold-strike", profile_name, lock_name]);
-        let pin = HeldPin::spawn(child, *lock, *pulse)?;
-        let broken = |error: doorward_board::deadman::HeldPinError| NoDoor::Line(error.to_string());
-        let strike = Strike::new(pin, *lock, *pulse).map_err(broken)?;
-        let mut gpio = Gpio::open(profile)?;
-        let mut lost = BTreeSet::new();
-        let parts = profile.parts(&mut gpio, *limits, |function, error| {
-            error!("the door goes without its {}: {error}", function.name());
-            lost.insert(function.name());
-        })?;
-        let lines = profile.wiegand(&mut gpio).unwrap_or_else(|error| {
+        let Settings { controller, keys, place, wiegand, .. } = &self.settings;
+        // First of all: it is the way out, and the rest of the board may fail.
+        let mut link = lock_controller::process(place, keys);
+        let early = link.step(monotonic());
+        let mut gpio = Gpio::open(&controller.profile)?;
+        let (parts, mut lost) = self.parts(&mut gpio);
+        let lines = controller.profile.wiegand(&mut gpio).unwrap_or_else(|error| {
             error!("the door goes without its Wiegand lines: {error}");
             lost.insert("wiegand");
             None
         });
-        let (cards, format) = (cards.clone(), *wiegand);
-        // A frame takes 70 ms, so long no door may wait.
-        let sender = lines.map(|mut lines| {
-            Worker::start("wiegand", move |running| {
-                let cards = cards.lock().unwrap_or_else(PoisonError::into_inner);
-                while running.goes_on() {
-                    match cards.recv_timeout(Duration::from_millis(200)) {
-                        // Nobody stands at the door of a card that waited for its lines.
-                        Ok((_, granted)) if granted.elapsed() > FRESH => {}
-                        Ok((card, _)) => {
-                            let sent =
-                                Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame));
-                            match sent {
-                                Ok(Ok(())) => {}
-                                Ok(Err(error)) => error!("the Wiegand lines: {error:?}"),
-                                Err(error) => error!("a card cannot be sent: {error}"),
-                            }
-                        }
-                        Err(RecvTimeoutError::Timeout) => {}
-                        Err(RecvTimeoutError::Disconnected) => return,
-                    }
-                }
-            })
-        });
+        let sender = lines.map(|lines| send_cards(lines, cards.clone(), *wiegand));
         if let Some(Err(error)) = &sender {
             error!("no thread for the Wiegand lines: {error}");
         }
-        self.step(running, Door::new(strike, parts), lost, |_| ());
+        self.step(running, parts, lost, link, early);
         Ok(())
     }
 
-    /// Steps the door until it is over; `lost` are the parts that it goes without, `tick` runs before
-    /// each step.
-    fn step<Line: OutputPin, Output: OutputPin, Input: InputPin>(
+    /// The daemon's own parts, and those that it goes without.
+    fn parts<L: Lines<Error: std::fmt::Display>>(
         &self,
-        running: &Running,
-        mut door: Door<Line, Output, Input>,
-        lost: BTreeSet<&'static str>,
-        mut tick: impl FnMut(Duration),
-    ) {
-        if self.state.borrow().lock == "UNLOCKED" {
-            // A panic in the middle of a pulse locked, and told nobody.
-            self.tell(Event::Relocked);
-        }
-        self.state.send_modify(|state| {
-            let board = std::mem::take(&mut state.board);
-            *state = State { lock: "LOCKED", faults: lost, ..State::unknown(board) };
+        lines: &mut L,
+    ) -> (Parts<Output<L>, doorward_board::profile::Input<L>>, BTreeSet<&'static str>) {
+        let mut lost = BTreeSet::new();
+        let parts = self.settings.controller.profile.parts(lines, |function, error| {
+            error!("the door goes without its {}: {error}", function.name());
+            lost.insert(function.name());
         });
-        while running.goes_on() {
-            let now = self.origin.elapsed();
-            tick(now);
-            let waiting: Vec<Waiting> = self.waiting.try_iter().take(ORDERS).collect();
-            let orders: Vec<Order> = waiting.iter().map(|waiting| waiting.order).collect();
-            let events = door.step(now, &orders);
-            // Each unlock has one event, in the order in which they were given; exits have theirs.
-            let mut words = waiting.into_iter().filter_map(|waiting| waiting.word);
-            for event in events {
-                let word = match &event {
-                    Event::Unlocked { by: By::Face | By::Remote } => Some(Ok(())),
-                    Event::NotUnlocked { why, .. } => Some(Err(NotUnlocked::from(*why))),
-                    _ => None,
-                };
-                self.tell(event);
-                if let Some(word) = word
-                    && let Some(heard) = words.next()
-                {
-                    // Whoever gave up waiting does not hear it.
-                    let _ = heard.try_send(word);
-                }
-            }
-            std::thread::sleep(STEP);
-        }
-        for event in door.lock(self.origin.elapsed()) {
-            self.tell(event);
-        }
+        (parts, lost)
     }
 
-    fn tell(&self, event: Event) {
+    /// Steps the door until it is over; `lost` are the parts that it goes without, `early` is what the
+    /// link has reported so far.
+    fn step<Output: OutputPin, Input: InputPin>(
+        &self,
+        running: &Running,
+        parts: Parts<Output, Input>,
+        lost: BTreeSet<&'static str>,
+        mut link: Link,
+        mut early: Vec<Report>,
+    ) {
+        let mut door = Door::new(parts, self.settings.controller.pulse);
+        let mut words: Vec<(u32, Word)> = Vec::new();
+        let (mut is_as_configured, mut may_end_it) = (true, false);
+        let mut ended_one = false;
+        self.state.send_modify(|state| {
+            let board = std::mem::take(&mut state.board);
+            *state = State::unknown(board);
+        });
+        let mut ends: Option<Instant> = None;
+        loop {
+            match (running.goes_on(), ends) {
+                (true, _) => {}
+                (false, None) => {
+                    link.send(Command::Lock);
+                    ends = Some(Instant::now());
+                }
+                (false, Some(since)) => {
+                    if door.released().is_none() || since.elapsed() > LOCKED_WITHIN {
+                        break;
+                    }
+                }
+            }
+            let now = monotonic();
+            let mut reports = std::mem::take(&mut early);
+            reports.append(&mut link.step(now));
+            for report in &reports {
+                if let Report::Up(welcome) = report {
+                    let controller = &self.settings.controller;
+                    is_as_configured = lock_controller::is_as_configured(controller, *welcome);
+                    may_end_it = !is_as_configured && !welcome.supervised && !ended_one;
+                }
+            }
+            let waiting: Vec<Waiting> = self.waiting.try_iter().take(ORDERS).collect();
+            let orders: Vec<Order> = waiting.iter().map(|waiting| waiting.order).collect();
+            words.extend(waiting.into_iter().filter_map(|waiting| waiting.word));
+            let step = door.step(now, reports, &orders, |command| link.send(command));
+            for (event, at) in step.events {
+                self.tell(event, at.map(|at| now.saturating_sub(at)));
+            }
+            if let Some(number) = step.taken {
+                link.taken(number);
+            }
+            for reply in step.replies {
+                if let Some(place) = words.iter().position(|(id, _)| *id == reply.id) {
+                    // Whoever gave up waiting does not hear it.
+                    let word = words.swap_remove(place).1;
+                    let _ = word.try_send(reply.outcome.map_err(NotUnlocked::from));
+                }
+            }
+            // While it lets nobody out.
+            let released = door.status().map(|status| status.released);
+            if may_end_it && matches!(released, Some(None | Some(Cause::Unreadable))) {
+                (may_end_it, ended_one) = (false, true);
+                lock_controller::end(&link);
+            }
+            self.show(&door, &lost, is_as_configured);
+            std::thread::sleep(STEP);
+        }
+        self.show(&door, &lost, is_as_configured);
+    }
+
+    /// Shows how the door is, where that changed.
+    fn show<Output: OutputPin, Input: InputPin>(
+        &self,
+        door: &Door<Output, Input>,
+        lost: &BTreeSet<&'static str>,
+        is_as_configured: bool,
+    ) {
+        self.state.send_if_modified(|state| {
+            let mut next = state.clone();
+            next.controller(door.status(), door.released());
+            next.faults = door.failing().map(|part| part.name()).collect();
+            next.faults.extend(lost);
+            if !is_as_configured {
+                next.faults.insert("controller_settings");
+            }
+            let changed = next != *state;
+            *state = next;
+            changed
+        });
+    }
+
+    /// Tells what happened, `ago` if that was before this step.
+    fn tell(&self, event: Event, ago: Option<Duration>) {
         match &event {
             Event::Fault { .. } => error!(?event, "door"),
-            Event::Contact(ContactEvent::ForcedOpen | ContactEvent::HeldOpen) => {
-                warn!(?event, "door");
-            }
+            Event::Contact(ContactEvent::ForcedOpen | ContactEvent::HeldOpen)
+            | Event::Fire(true)
+            | Event::Missed(_) => warn!(?event, "door"),
             Event::Tamper(TamperEvent::Raised) => warn!(?event, "door"),
             _ => info!(?event, "door"),
         }
@@ -394,52 +389,33 @@ impl Keeper {
         if matches!(event, Event::Motion(_) | Event::Interlock(_)) {
             return;
         }
-        self.happenings.add(event);
+        let now = SystemTime::now();
+        self.door_events.add(event, ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now));
     }
 }
 
-impl State {
-    /// Of a door of which nothing is known yet.
-    fn unknown(board: String) -> Self {
-        let (open, interlock_open, tamper, alarm) = (None, None, None, None);
-        let faults = BTreeSet::new();
-        Self { lock: "JAMMED", open, interlock_open, tamper, alarm, faults, board }
-    }
-
-    fn follow(&mut self, event: &Event) {
-        match event {
-            Event::Unlocked { .. } => self.lock = "UNLOCKED",
-            Event::Relocked => self.lock = "LOCKED",
-            Event::Contact(ContactEvent::Opened) => self.open = Some(true),
-            Event::Contact(ContactEvent::ForcedOpen) => {
-                (self.open, self.alarm) = (Some(true), Some("forced_open"));
+/// Sends cards on a thread of its own: a frame takes 70 ms, so long no door may wait.
+fn send_cards(
+    mut lines: Wiegand<doorward_board::Active<GpioLine>>,
+    cards: Arc<Mutex<Receiver<(Card, Instant)>>>,
+    format: Format,
+) -> std::io::Result<Worker> {
+    Worker::start("wiegand", move |running| {
+        let cards = cards.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.goes_on() {
+            match cards.recv_timeout(Duration::from_millis(200)) {
+                // Nobody stands at the door of a card that waited for its lines.
+                Ok((_, granted)) if granted.elapsed() > FRESH => {}
+                Ok((card, _)) => {
+                    match Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame)) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => error!("the Wiegand lines: {error:?}"),
+                        Err(error) => error!("a card cannot be sent: {error}"),
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            Event::Contact(ContactEvent::HeldOpen) => self.alarm = Some("held_open"),
-            Event::Contact(ContactEvent::Closed) => (self.open, self.alarm) = (Some(false), None),
-            Event::Interlock(InterlockEvent::Opened) => self.interlock_open = Some(true),
-            Event::Interlock(InterlockEvent::Closed) => self.interlock_open = Some(false),
-            Event::Tamper(TamperEvent::Raised) => self.tamper = Some(true),
-            Event::Tamper(TamperEvent::Cleared) => self.tamper = Some(false),
-            Event::Fault { part, .. } => {
-                self.faults.insert(part_name(*part));
-            }
-            Event::Recovered { part } => {
-                self.faults.remove(part_name(*part));
-            }
-            Event::NotUnlocked { .. } | Event::ExitPressed | Event::Motion(_) => {}
         }
-    }
-}
-
-fn part_name(part: Part) -> &'static str {
-    match part {
-        Part::Strike => "strike",
-        Part::Exit => "request_to_exit",
-        Part::Contact => "contact",
-        Part::Interlock => "interlock",
-        Part::Tamper => "tamper",
-        Part::Motion => "motion",
-        Part::Lamps => "lamps",
-        Part::Buzzer => "buzzer",
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! The command line's way to the service: the running daemon, else files of its own.
 
-use super::{DaemonError, control, open_service, start_camera};
+use super::{BadFiles, DaemonError, control, open_service, start_camera};
 use crate::config::Config;
 use crate::gallery::OpenError;
 use crate::outbox::OutboxError;
@@ -53,7 +53,7 @@ impl Local {
             if daemon.is_some() {
                 return Ok(Self { config: config.clone(), own: None });
             }
-            match open_service(config, None) {
+            match open_service(config, None, Arc::new(|| None), BadFiles::Refused) {
                 Ok(opened) => {
                     return Ok(Self { config: config.clone(), own: Some(opened.service) });
                 }

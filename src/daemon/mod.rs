@@ -3,10 +3,10 @@
 //!
 //! | worker | ends when |
 //! |---|---|
-//! | door | last: it needs nothing of the others, and lets people out while they are dead; then what it did last is recorded |
+//! | door | last: it needs nothing of the others; then what it did last is recorded |
 //! | vision threads, behind the service's queue | the service is dropped |
-//! | camera, judgement, chronicle of the door | before the service |
-//! | scrub of the gallery's file, from time to time | with the service |
+//! | camera, judgement | before the service |
+//! | upkeep of the gallery's file | with the service |
 //! | embedded broker, if no other is configured | after the session |
 //! | control socket | first: it finishes what is in work |
 //! | MQTT session | with it: it does the same and says `stopped` |
@@ -17,13 +17,15 @@
 mod clock;
 mod control;
 mod door;
-mod happenings;
+mod door_events;
+mod door_state;
 mod local;
+mod lock_controller;
 mod record;
-mod scrub;
 mod serving;
 mod settings;
 mod terminal;
+mod upkeep;
 mod watchdog;
 mod worker;
 
@@ -38,10 +40,9 @@ use crate::gallery::{self, Gallery, OpenError};
 use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, SettingsError};
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
-use crate::service::{self, Answer, Applications, Door, Request, Sender, Service};
+use crate::service::{self, Answer, Applications, Door, Request, Sender, Service, WallClock};
 use door::DoorWorker;
-use doorward_board::linux::HoldStrikeError;
-use happenings::Happenings;
+use door_events::DoorEvents;
 use serving::{Lasting, Serving};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -59,7 +60,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a stop may take, which with what the door did last is five seconds; systemd and people
 /// pull the plug on what takes longer.
-const STOP_PATIENCE: Duration = Duration::from_secs(4);
+const STOP_PATIENCE: Duration = Duration::from_millis(3500);
 /// How long the door and the record of what it did last may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -139,9 +140,6 @@ pub enum DaemonError {
     /// The door.
     #[error(transparent)]
     Door(#[from] DoorError),
-    /// The strike's line, in the process that holds it.
-    #[error(transparent)]
-    HoldStrike(#[from] HoldStrikeError),
     /// The events.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -191,9 +189,24 @@ pub struct Opened {
     pub outbox: Arc<Outbox>,
 }
 
+/// What becomes of a start whose files of applications or events cannot be opened: recognition needs
+/// neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFiles {
+    /// There is none.
+    Refused,
+    /// It goes on without: no key is good, nothing is recorded, until the file can be opened.
+    Tolerated,
+}
+
 /// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
-/// what the service may unlock.
-pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Opened, DaemonError> {
+/// what the service may unlock, `clock` what it knows the time by.
+pub fn open_service(
+    config: &Config,
+    door: Option<Arc<dyn Door>>,
+    clock: WallClock,
+    bad_files: BadFiles,
+) -> Result<Opened, DaemonError> {
     let data_dir = &config.device.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -208,14 +221,31 @@ pub fn open_service(config: &Config, door: Option<Arc<dyn Door>>) -> Result<Open
     };
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
     // Behind the gallery, whose lock says that nobody else is at work in this folder.
-    let applications = Applications::open(&data_dir.join("applications.redb"))?;
-    let outbox = Arc::new(open_outbox(config)?);
+    let path = data_dir.join("applications.redb");
+    let applications = match Applications::open(&path) {
+        Err(error) if bad_files == BadFiles::Tolerated => {
+            error!("{error}; until then no application's key is good");
+            Applications::without_file(&path, error.to_string())?
+        }
+        opened => opened?,
+    };
+    let path = data_dir.join("events.redb");
+    let outbox = match Outbox::open(&path, settings::outbox(config)) {
+        Err(OutboxError::InUse { path }) => return Err(OutboxError::InUse { path }.into()),
+        Err(error) if bad_files == BadFiles::Tolerated => {
+            error!("{error}; until then nothing is recorded");
+            Outbox::without_file(&path, settings::outbox(config))?
+        }
+        opened => opened?,
+    };
+    let outbox = Arc::new(outbox);
     let parts = service::Parts {
         analyzer: analyzer.clone(),
         gallery: gallery.clone(),
         applications,
         outbox: outbox.clone(),
         door,
+        clock,
     };
     let service = Arc::new(Service::new(parts, service_settings)?);
     Ok(Opened { service, analyzer, gallery, outbox })
@@ -252,12 +282,6 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// The whole life of the process that holds the strike's line: see [`doorward_board::deadman`].
-pub fn hold_strike(profile: &str, lock: &str) -> Result<(), DaemonError> {
-    let profile = settings::profile(profile)?;
-    Ok(doorward_board::linux::hold_strike(&profile, settings::lock(lock)?)?)
-}
-
 impl Handler for Arc<Service> {
     fn sender(&self, request: &Request) -> Result<Sender, Answer> {
         Service::sender(self, request)
@@ -292,6 +316,14 @@ impl Signals {
         })
     }
 
+    /// The signal that ends the daemon; one that reloads is left for [`Signals::next`].
+    async fn end(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
     /// The signal that ends the daemon; `None` for the one that reloads the configuration.
     async fn next(&mut self) -> Option<&'static str> {
         tokio::select! {
@@ -315,7 +347,14 @@ pub async fn run(
     let mut door = FrontDoor::start(&config)?;
     loop {
         watchdog.watch(door.counter().into_iter().collect());
-        let (wish, outbox) = match Serving::start(&config, door.lasting()).await {
+        let started = match started(&config, door.lasting(), &mut signals).await {
+            Ok(started) => started,
+            Err(BrokenOff { reason, outbox }) => {
+                door.end(&config, outbox, reason).await;
+                return Ok(());
+            }
+        };
+        let (wish, outbox) = match started {
             Ok(serving) => {
                 watchdog.watch(door.counter().into_iter().chain(serving.progress()).collect());
                 watchdog::ready();
@@ -346,7 +385,7 @@ pub async fn run(
                 if door.worker.is_none() {
                     return Err(error);
                 }
-                // People can leave, which is what systemd must not end.
+                // The door's thread works: what the way out does is told and shown.
                 watchdog::ready();
                 error!("{error}; until this works only the way out does");
                 tokio::select! {
@@ -370,6 +409,43 @@ pub async fn run(
             }
         }
     }
+}
+
+/// A signal came before the start was done, and what was started has ended again as far as it does.
+struct BrokenOff {
+    reason: &'static str,
+    outbox: Option<Arc<Outbox>>,
+}
+
+/// Starts serving, on a thread of its own: a disk that hangs must not keep the daemon from ending.
+async fn started(
+    config: &Config,
+    lasting: Lasting,
+    signals: &mut Signals,
+) -> Result<Result<Serving, DaemonError>, BrokenOff> {
+    let config = config.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let start = move || runtime.block_on(Serving::start(&config, lasting));
+    let mut starting = tokio::task::spawn_blocking(start);
+    let reason = tokio::select! {
+        started = &mut starting => {
+            return Ok(started.unwrap_or_else(|panic| Err(io::Error::other(panic).into())));
+        }
+        reason = signals.end() => reason,
+    };
+    info!(reason, "stopping");
+    watchdog::stopping();
+    let ended = timeout(STOP_PATIENCE, async {
+        let Ok(Ok(serving)) = starting.await else { return None };
+        let outbox = serving.outbox();
+        serving.stop().await;
+        Some(outbox)
+    });
+    let outbox = ended.await.unwrap_or_else(|_| {
+        error!("the start did not end in time and was broken off");
+        None
+    });
+    Err(BrokenOff { reason, outbox })
 }
 
 /// Waits for a signal that ends the daemon, or that brings a configuration which can stand.
@@ -400,23 +476,23 @@ async fn wish(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigEr
 struct FrontDoor {
     settings: Option<door::Settings>,
     worker: Option<DoorWorker>,
-    happenings: Happenings,
+    door_events: DoorEvents,
     lockout: Arc<Mutex<Lockout>>,
 }
 
 impl FrontDoor {
     fn start(config: &Config) -> Result<Self, DaemonError> {
         let settings = settings::door(config)?;
-        let happenings = Happenings::new();
-        let start = |settings| DoorWorker::start(settings, happenings.clone());
+        let door_events = DoorEvents::default();
+        let start = |settings| DoorWorker::start(settings, door_events.clone());
         let worker = settings.clone().map(start).transpose()?;
-        Ok(Self { settings, worker, happenings, lockout: Arc::default() })
+        Ok(Self { settings, worker, door_events, lockout: Arc::default() })
     }
 
     fn lasting(&self) -> Lasting {
         Lasting {
             door: self.worker.as_ref().map(DoorWorker::handle),
-            happenings: self.happenings.clone(),
+            door_events: self.door_events.clone(),
             lockout: self.lockout.clone(),
         }
     }
@@ -432,7 +508,7 @@ impl FrontDoor {
             Ok(settings) if settings == self.settings => {}
             Ok(settings) => {
                 self.worker = None;
-                let start = |settings| DoorWorker::start(settings, self.happenings.clone());
+                let start = |settings| DoorWorker::start(settings, self.door_events.clone());
                 match settings.clone().map(start).transpose() {
                     Ok(worker) => (self.worker, self.settings) = (worker, settings),
                     Err(error) => error!("no thread for the door: {error}"),
@@ -445,13 +521,13 @@ impl FrontDoor {
     /// Locks for good, and records what happened last and that the daemon stops, and why; where nothing
     /// else has the events open, by itself.
     async fn end(&mut self, config: &Config, outbox: Option<Arc<Outbox>>, reason: &'static str) {
-        let (worker, happenings, config) =
-            (self.worker.take(), self.happenings.clone(), config.clone());
+        let (worker, door_events, config) =
+            (self.worker.take(), self.door_events.clone(), config.clone());
         let last = tokio::task::spawn_blocking(move || {
             drop(worker);
             match outbox.map_or_else(|| open_outbox(&config).map(Arc::new), Ok) {
                 Ok(outbox) => {
-                    terminal::record_the_rest(&outbox, &happenings);
+                    door_events.go_to(outbox.slot());
                     record::stopping(&outbox, reason);
                 }
                 Err(error) => error!("what happened at the door last is not recorded: {error}"),

@@ -3,7 +3,7 @@
 
 use crate::gallery::Gallery;
 use crate::mqtt::Publisher;
-use crate::outbox::{Entry, Outbox, OutboxError, Verdict};
+use crate::outbox::{self, Entry, Outbox, OutboxError, Verdict};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 /// Changes come in crowds while a folder is imported: the state is published once a second at most.
 const STATE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the disk answers.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks through the audit log, then adds that the daemon starts; a log that somebody changed is said
 /// loudly and goes on.
@@ -47,27 +50,47 @@ pub fn stopping(outbox: &Outbox, reason: &str) {
 
 fn told(outcome: Result<(), OutboxError>) {
     if let Err(error) = outcome {
-        tracing::error!(%error, "not recorded");
+        tracing::error!(%error, "not recorded yet");
     }
 }
 
-/// Publishes `state/gallery` at once and after every change, for as long as it is polled.
+/// Says in the log when the disk does not answer, for as long as it is polled: the one who writes is
+/// then in no state to.
+pub async fn tell_of_silence(outbox: Arc<Outbox>) {
+    let mut silent = false;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let outbox::Stats { fault, unwritten, .. } = outbox.stats();
+        match fault {
+            Some(fault) => {
+                if !silent {
+                    tracing::error!(unwritten, "{fault}; check the disk");
+                }
+                silent = true;
+            }
+            None => silent = false,
+        }
+    }
+}
+
+/// Publishes `state/gallery` at once and after every change of it or of its file, for as long as it is polled.
 pub async fn publish_gallery(
     gallery: Arc<Gallery>,
     mut changes: watch::Receiver<u64>,
     publisher: Publisher,
 ) {
+    let mut healths = gallery.healths();
     loop {
         changes.borrow_and_update();
+        let health = json!(*healths.borrow_and_update());
         let counted = gallery.clone();
         // Counting reads the file.
         match tokio::task::spawn_blocking(move || counted.stats()).await {
             Ok(Ok(stats)) => {
-                let state = json!({
-                    "subjects": stats.subjects,
-                    "templates": stats.templates,
-                    "templates_of_other_models": stats.templates_of_other_models,
-                });
+                let mut state = health;
+                state["subjects"] = stats.subjects.into();
+                state["templates"] = stats.templates.into();
+                state["templates_of_other_models"] = stats.templates_of_other_models.into();
                 if let Err(error) = publisher.state("gallery", &state).await {
                     tracing::warn!(%error, "state/gallery");
                 }
@@ -76,7 +99,11 @@ pub async fn publish_gallery(
             Err(_) => return,
         }
         tokio::time::sleep(STATE_EVERY).await;
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            changed = healths.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

@@ -3,19 +3,20 @@
 use super::clock::Clock;
 use super::control::{self, Control};
 use super::door::DoorHandle;
-use super::happenings::Happenings;
-use super::terminal::{Decisions, Parts, Terminal};
+use super::door_events::DoorEvents;
+use super::terminal::{self, Decisions, Parts, Terminal};
 use super::watchdog::{Counter, counter};
-use super::{DaemonError, Opened, open_service, record, scrub, settings, start_camera};
-use crate::access::{Lockout, Unarmed};
+use super::{BadFiles, DaemonError, Opened, open_service, record, settings, start_camera, upkeep};
+use crate::access::Lockout;
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::gallery::Gallery;
-use crate::mqtt::{Delivery, Embedded, Exposure, Publisher, Session};
+use crate::mqtt::{Delivery, Embedded, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::Door;
-use doorward_board::door::By;
+use doorward_board::controller::Cause;
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -31,7 +32,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Serving {
     session: Session,
     delivery: Delivery,
-    control: Control,
+    control: Option<Control>,
     embedded: Option<Embedded>,
     terminal: Terminal,
     camera: Option<Camera>,
@@ -46,8 +47,8 @@ pub struct Serving {
 pub struct Lasting {
     /// The door, if there is one.
     pub door: Option<DoorHandle>,
-    /// What happens there.
-    pub happenings: Happenings,
+    /// What happens there, on its way to the record.
+    pub door_events: DoorEvents,
     /// What was tried there.
     pub lockout: Arc<Mutex<Lockout>>,
 }
@@ -57,7 +58,7 @@ struct HouseDoor(DoorHandle);
 
 impl Door for HouseDoor {
     fn unlock(&self) -> Result<(), String> {
-        self.0.unlock(By::Remote).map_err(|why| why.to_string())
+        self.0.unlock(Cause::Remote).map_err(|why| why.to_string())
     }
 
     fn state(&self) -> Value {
@@ -70,9 +71,10 @@ impl Serving {
     /// when this returns.
     pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
         let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
-        let opened = open_service(config, house)?;
+        let clock = Clock::new(config.schedules.trust_clock);
+        let opened = open_service(config, house, clock.wall(), BadFiles::Tolerated)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, lasting, opened).await;
+        let serving = Self::begin(config, lasting, clock, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -81,7 +83,8 @@ impl Serving {
 
     async fn begin(
         config: &Config,
-        Lasting { door, happenings, lockout }: Lasting,
+        Lasting { door, door_events, lockout }: Lasting,
+        clock: Clock,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -97,36 +100,43 @@ impl Serving {
             record::started(&outbox_file);
             record::other_models(&gallery_file);
         });
+        door_events.go_to(outbox.slot());
         let mut tasks = JoinSet::new();
-        tasks.spawn(scrub::scrub_when_due(gallery.clone()));
+        tasks.spawn(record::tell_of_silence(outbox.clone()));
+        tasks.spawn(upkeep::scrub_when_due(gallery.clone()));
+        tasks.spawn(upkeep::tend(gallery.clone(), outbox.clone()));
         let data_dir = &config.device.data_dir;
-        let control = Control::start(data_dir, service.clone()).map_err(|reason| {
-            DaemonError::Control { path: control::socket_path(data_dir), reason }
-        })?;
+        let control = match Control::start(data_dir, service.clone()) {
+            // People are recognised, and requests come over MQTT.
+            Err(reason) if reason.kind() == ErrorKind::ReadOnlyFilesystem => {
+                tracing::error!(%reason, "no control socket: the command line reaches no daemon");
+                None
+            }
+            started => Some(started.map_err(|reason| DaemonError::Control {
+                path: control::socket_path(data_dir),
+                reason,
+            })?),
+        };
 
         let embedded = if mqtt.host.is_none() {
-            let broker = Embedded::start(mqtt.port(), data_dir).await?;
-            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.login());
+            let applications = service.knows_applications();
+            let broker = Embedded::start(&mqtt, data_dir, applications).await?;
+            mqtt = mqtt.aimed_at_embedded(broker.port(), broker.terminal());
             Some(broker)
         } else {
             None
         };
-        let unarmed = (!Exposure::of(&mqtt).is_safe()).then_some(Unarmed::Exposed);
-        let clock = Clock::new(config.schedules.trust_clock);
         tasks.spawn(clock.clone().wait());
         let decisions = Arc::new(Decisions::default());
         let parts = Parts {
             analyzer,
             gallery: gallery.clone(),
-            outbox: outbox.clone(),
             door: door.clone(),
-            happenings,
+            door_events: door_events.clone(),
             clock: clock.clone(),
             decisions: decisions.clone(),
             lockout,
         };
-        let terminal = Terminal::start(parts, camera.as_ref(), access, unarmed)?;
-
         let health = {
             let service = service.clone();
             Arc::new(move || {
@@ -138,6 +148,7 @@ impl Serving {
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
         let session = Session::start(mqtt, service, health).await?;
+        let terminal = Terminal::start(parts, camera.as_ref(), access, session.exposure())?;
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery, gallery_changes, publisher.clone()));
         if let Some(door) = door {
@@ -146,6 +157,7 @@ impl Serving {
         }
         if let Some(camera) = camera.clone() {
             let states = camera.states();
+            tasks.spawn(terminal::record_camera(camera.states(), door_events));
             let status = move |_: &_| json!(camera.status());
             tasks.spawn(publish_state("camera", publisher, states, status));
         }
@@ -197,11 +209,16 @@ impl Serving {
             mut tasks,
         } = self;
         tasks.shutdown().await;
-        // Threads that wait for frames and happenings, half a second at most.
+        // A thread that waits for frames, half a second at most.
         let terminal = tokio::task::spawn_blocking(move || {
             drop((terminal, camera, outbox));
         });
-        tokio::join!(session.stop(), control.stop(), delivery.stop());
+        let control = async {
+            if let Some(control) = control {
+                control.stop().await;
+            }
+        };
+        tokio::join!(session.stop(), control, delivery.stop());
         let _ = terminal.await;
         if let Some(broker) = embedded {
             broker.stop().await;

@@ -2,13 +2,13 @@
 
 use super::DaemonError;
 use super::door::{self, DoorError};
+use super::lock_controller::Place;
 use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::face::Cores;
 use crate::{camera, mqtt, outbox, service};
-use doorward_board::profile::Function;
+use doorward_board::controller::Keys;
 use doorward_board::wiegand::Format;
-use doorward_board::{ContactLimits, Lock, Profile, Pulse};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         vision_threads: config.service.vision_threads,
         url_allow: config.image_url.allow.clone(),
         store_images: config.gallery.store_images,
+        refuse_duplicates: config.gallery.refuse_duplicates,
         liveness_operating_point: config.liveness.operating_point as f32,
         remote_unlock: config.door.remote_unlock,
         auth,
@@ -128,21 +129,21 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
         true => String::new(),
         false => read(&keys.script)?,
     };
-    let mut profile = profile(&keys.board)?;
-    if !keys.interlock {
-        // Not wired: its pull-up would read as an open door for ever.
-        profile.lines.remove(&Function::Interlock);
-    } else if !profile.lines.contains_key(&Function::Interlock) {
-        return Err(DoorError::Interlock(profile.board));
-    }
+    let controller = Keys {
+        board: keys.board.clone(),
+        lock: keys.lock.clone(),
+        pulse_ms: keys.pulse_ms,
+        held_open_s: keys.held_open_s,
+        strike_continuous: keys.strike_continuous,
+        fire: keys.fire,
+        interlock: keys.interlock,
+    };
     Ok(Some(door::Settings {
-        profile,
-        profile_name: keys.board.clone(),
-        lock: lock(&keys.lock)?,
-        pulse: Pulse::new(Duration::from_millis(keys.pulse_ms.into()))?,
-        limits: ContactLimits {
-            held_open_after: Duration::from_secs(keys.held_open_s.into()),
-            ..ContactLimits::default()
+        controller: controller.settings()?,
+        keys: controller,
+        place: match keys.controller.as_os_str().is_empty() {
+            true => Place::Started(config.device.data_dir.join("lockd.sock")),
+            false => Place::Kept(keys.controller.clone()),
         },
         wiegand: match keys.wiegand_bits {
             26 => Format::Bits26,
@@ -153,54 +154,7 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
     }))
 }
 
-/// A shipped profile by its name, any other by its file.
-pub fn profile(name: &str) -> Result<Profile, DoorError> {
-    match name.contains(['/', '.']) {
-        true => Ok(Profile::parse(&read(Path::new(name))?)?),
-        false => Ok(Profile::shipped(name)?),
-    }
-}
-
-/// What a lock does without power.
-pub fn lock(name: &str) -> Result<Lock, DoorError> {
-    match name {
-        "fail_secure" => Ok(Lock::FailSecure),
-        "fail_safe" => Ok(Lock::FailSafe),
-        _ => Err(DoorError::Lock(name.to_owned())),
-    }
-}
-
 fn read(path: &Path) -> Result<String, DoorError> {
     std::fs::read_to_string(path)
         .map_err(|reason| DoorError::File { path: path.to_owned(), reason })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interlock_is_there_when_it_is_wished_for_and_only_then() {
-        let folder = tempfile::tempdir().unwrap();
-        let board = |lines: &str| {
-            let file = folder.path().join("board.toml");
-            let head = "board = \"x\"\nchip = \"simulated\"\ntested = \"no\"\n[lines]\n";
-            std::fs::write(&file, format!("{head}{lines}\n")).unwrap();
-            file.to_str().unwrap().to_owned()
-        };
-        let read = |board: String, interlock: bool| {
-            let mut config = Config::default();
-            (config.door.board, config.door.interlock) = (board, interlock);
-            let settings = door(&config).map(Option::unwrap)?;
-            Ok::<_, DoorError>(settings.profile.lines.contains_key(&Function::Interlock))
-        };
-        let wired = "interlock = { line = 26, active = \"high\" }";
-        assert!(read(board(wired), true).unwrap());
-        assert!(!read(board(wired), false).unwrap());
-        assert!(matches!(read(board(""), true), Err(DoorError::Interlock(_))));
-        for shipped in ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano", "pc"] {
-            assert!(read(shipped.to_owned(), true).unwrap(), "{shipped}");
-            assert!(!read(shipped.to_owned(), false).unwrap(), "{shipped}");
-        }
-    }
 }

@@ -1,24 +1,25 @@
-//! The terminal at work: frames to the judgement, decisions to the door and to the outbox, what
-//! happens at the door and to the camera to the outbox as well.
+//! The terminal at work: frames to the judgement, decisions to the door and to the record.
 //!
-//! The strike moves first and the event is written after it: nobody waits at the door for a memory
-//! card. What cannot be written is said in the log and counted.
+//! It must never write or wait for a disk: the strike moves first, and the event is handed over to who
+//! writes it.
 
 use super::clock::Clock;
 use super::door::{DoorHandle, NotUnlocked};
-use super::happenings::Happenings;
+use super::door_events::DoorEvents;
 use super::worker::{Progress, Worker};
 use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
-use crate::outbox::{Event, Kind, Outbox};
-use doorward_board::door::By;
+use crate::mqtt::Exposure;
+use crate::outbox::{Event, Kind};
+use doorward_board::controller::Cause;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 /// How long a worker waits for its next piece of work before it shows that it lives.
@@ -49,12 +50,10 @@ pub struct Parts {
     pub analyzer: Arc<Analyzer>,
     /// Who is enrolled.
     pub gallery: Arc<Gallery>,
-    /// Where events go.
-    pub outbox: Arc<Outbox>,
     /// The door, if there is one.
     pub door: Option<DoorHandle>,
-    /// What happens there.
-    pub happenings: Happenings,
+    /// Where decisions are recorded.
+    pub door_events: DoorEvents,
     /// The time.
     pub clock: Clock,
     /// How decisions ended so far.
@@ -63,33 +62,26 @@ pub struct Parts {
     pub lockout: Arc<Mutex<Lockout>>,
 }
 
-/// The workers. Dropped, they stop.
+/// The judge. Dropped, it stops.
 pub struct Terminal {
     judge: Option<Worker>,
-    chronicle: Worker,
 }
 
 impl Terminal {
-    /// Starts the workers; without a camera nobody is judged, and the door's events are kept all
-    /// the same.
+    /// Starts the judge; without a camera nobody is judged.
     pub fn start(
         parts: Parts,
         camera: Option<&Camera>,
         settings: Settings,
-        unarmed: Option<Unarmed>,
+        exposure: watch::Receiver<Exposure>,
     ) -> io::Result<Self> {
-        if let Some(why) = &unarmed {
-            error!("the strike is not armed, no face opens the door: {why}");
-        }
-        let chronicle = chronicle(&parts, camera)?;
-        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, unarmed));
-        Ok(Self { judge: judge.transpose()?, chronicle })
+        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, exposure));
+        Ok(Self { judge: judge.transpose()? })
     }
 
-    /// What shows that the workers move.
+    /// What shows that it moves.
     pub fn progress(&self) -> Vec<(&'static str, Progress)> {
-        let judge = self.judge.iter().map(|judge| ("judge", judge.progress()));
-        judge.chain([("chronicle", self.chronicle.progress())]).collect()
+        self.judge.iter().map(|judge| ("judge", judge.progress())).collect()
     }
 }
 
@@ -97,7 +89,7 @@ fn judge(
     parts: Parts,
     camera: Camera,
     settings: Settings,
-    unarmed: Option<Unarmed>,
+    exposure: watch::Receiver<Exposure>,
 ) -> io::Result<Worker> {
     Worker::start("judge", move |running| {
         let Parts { analyzer, gallery, clock, .. } = &parts;
@@ -120,6 +112,7 @@ fn judge(
                 }
             };
             let now = clock.at(frame.taken());
+            let unarmed = (!exposure.borrow().is_safe()).then_some(Unarmed::Exposed);
             match judge.judge(&picture, now, unarmed) {
                 Ok(Some(decision)) => {
                     let late = frame.taken().elapsed() > honoured;
@@ -171,6 +164,9 @@ impl Parts {
         let mut extra = Map::new();
         extra.insert("looks".into(), decision.looks.into());
         extra.insert("took_ms".into(), json!(decision.took.as_millis() as u64));
+        if !decision.also_enrolled_as.is_empty() {
+            extra.insert("also_enrolled_as".into(), json!(decision.also_enrolled_as));
+        }
         if let Some(outcome) = door {
             let word = match outcome {
                 Ok(()) => json!("unlocked"),
@@ -179,7 +175,7 @@ impl Parts {
             extra.insert("door".into(), word);
         }
         let timings_ms = decision.timings.as_object().cloned().unwrap_or_default();
-        self.record(Event {
+        self.door_events.record(Event {
             subject_id: decision.subject_id.clone(),
             similarity: decision.similarity.map(hundredths),
             liveness: decision.liveness.map(hundredths),
@@ -191,7 +187,7 @@ impl Parts {
     }
 
     fn open(&self, door: &DoorHandle, decision: &Decision) -> Result<(), NotUnlocked> {
-        let opened = door.unlock(By::Face);
+        let opened = door.unlock(Cause::Face);
         if opened.is_ok()
             && let Some(card) = &decision.card
             && let Err(error) = door.send_card(card)
@@ -200,10 +196,6 @@ impl Parts {
         }
         opened
     }
-
-    fn record(&self, event: Event) {
-        record(&self.outbox, event);
-    }
 }
 
 /// Cut and not rounded, so that what is below a threshold is never shown as having reached it.
@@ -211,39 +203,11 @@ fn hundredths(value: f64) -> f64 {
     (value * 100.0).floor() / 100.0
 }
 
-/// Records what happens at the door and to the camera.
-fn chronicle(parts: &Parts, camera: Option<&Camera>) -> io::Result<Worker> {
-    let parts = parts.clone();
-    let mut states = camera.map(Camera::states);
-    Worker::start("chronicle", move |running| {
-        while running.goes_on() {
-            if let Some(states) = &mut states
-                && states.has_changed().unwrap_or(false)
-            {
-                let state = states.borrow_and_update().clone();
-                parts.record(of_camera(&state));
-            }
-            if let Some(happening) = parts.happenings.next(PATIENCE) {
-                parts.record(happening.into_event());
-            }
-        }
-    })
-}
-
-/// Records what has happened at the door and nobody has recorded yet.
-pub fn record_the_rest(outbox: &Outbox, happenings: &Happenings) {
-    while let Some(happening) = happenings.next(Duration::ZERO) {
-        record(outbox, happening.into_event());
+/// Records what becomes of the camera, for as long as it is polled.
+pub async fn record_camera(mut states: watch::Receiver<CameraState>, door_events: DoorEvents) {
+    while states.changed().await.is_ok() {
+        let state = states.borrow_and_update().clone();
+        let why = state.why().unwrap_or_default();
+        door_events.record(Event::new(Kind::Camera, state.name(), why));
     }
-}
-
-fn record(outbox: &Outbox, event: Event) {
-    let what = (event.kind, event.outcome.clone());
-    if let Err(error) = outbox.record(event) {
-        error!(event = ?what, "an event is lost: {error}");
-    }
-}
-
-fn of_camera(state: &CameraState) -> Event {
-    Event::new(Kind::Camera, state.name(), state.why().unwrap_or_default())
 }

@@ -1,5 +1,8 @@
 //! What systemd is told: ready, reloading, stopping, and a sign of life while every worker moves.
 //!
+//! Workers are judge, door and camera. Who writes to the disk is none of them: a disk that hangs is said
+//! in `state/health` and the log, and a restart would not mend it.
+//!
 //! Outside of systemd nobody listens, and nothing is sent.
 
 use super::worker::Progress;

@@ -138,6 +138,7 @@ impl Analyzer {
         let faces = self.detect_upright(picture)?;
         let upright_score = best_score(&faces);
         let mut best = Faces { rotation: 0, turned: None, faces };
+        // One turned picture at a time: a large one takes much memory.
         if upright_score >= SURELY_UPRIGHT {
             return Ok(best);
         }
@@ -152,8 +153,11 @@ impl Analyzer {
             let score = best_score(&faces);
             if score > score_to_beat {
                 score_to_beat = score;
-                best = Faces { rotation, turned: Some(turned), faces };
+                best = Faces { rotation, turned: None, faces };
             }
+        }
+        if best.rotation != 0 {
+            best.turned = Some(picture.turned(best.rotation));
         }
         if best.faces.is_empty() {
             best.faces.extend(self.detect_confirmed(picture)?);

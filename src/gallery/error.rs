@@ -34,7 +34,7 @@ pub enum OpenError {
         /// Its version.
         found: u64,
     },
-    /// The file is not a gallery or not whole.
+    /// The file is not a gallery, or nothing of it can be believed and there is no copy.
     #[error(
         "the gallery {path} is damaged or no gallery: {what}; put back a copy, or move the file \
          away to start with an empty gallery"
@@ -77,6 +77,12 @@ pub enum GalleryError {
         "subject {0} has groups; only a caller with the permission `admin` may change its face"
     )]
     Grouped(String),
+    /// The subject is disabled, which speaks against whoever has its face; the caller may not give it
+    /// another one.
+    #[error(
+        "subject {0} is not enabled; only a caller with the permission `admin` may change its face"
+    )]
+    Disabled(String),
     /// One more would be too many.
     #[error(
         "subject {subject} has {templates} templates and may have {max}; enrol with mode \
@@ -95,12 +101,30 @@ pub enum GalleryError {
     Damaged(String),
     /// The disk or redb refused.
     #[error(
-        "the gallery file cannot be read or written: {0}; check the disk, then restart doorward"
+        "the gallery file cannot be read or written: {0}; check the disk: the file is opened again \
+         by itself"
     )]
     Storage(#[source] Box<redb::Error>),
+    /// The file failed a moment ago, or is not to be written.
+    #[error("the gallery file is not written: {0}; nothing was changed, try again when it is")]
+    NotWritten(String),
+    /// Something was taken from a subject, which counts, and the disk did not take it.
+    #[error(
+        "what was taken from subject {subject} counts from here on and is not on disk: {why}; it is \
+         written as soon as the file can be, and a restart before that forgets it"
+    )]
+    NotOnDisk {
+        /// From whom.
+        subject: String,
+        /// Why not.
+        why: String,
+    },
     /// The file could not be replaced by its scrubbed copy.
     #[error("the gallery cannot be scrubbed: {0}; check for free space, then scrub again")]
     Scrub(#[source] io::Error),
+    /// The last good copy could not be made.
+    #[error("the gallery's copy cannot be made: {0}; check for free space")]
+    Copy(#[source] io::Error),
     /// A bug: a thread panicked while it changed the gallery.
     #[error("the gallery's state in memory is in doubt after a failure; restart doorward")]
     InDoubt,

@@ -1,9 +1,9 @@
 //! The gallery's file: locked, opened, made, and replaced by a scrubbed copy.
 //!
-//! Three names stand side by side: the file itself; `<file>.lock`, empty, held locked as long as
-//! the gallery is open (the file cannot carry the lock, a scrub replaces it); and for moments
-//! `<file>.new`, which becomes the file by one rename. So the file is always whole: what is made
-//! beside it and not yet renamed is erased by the next open.
+//! Side by side stand the file itself; `<file>.lock`, empty, held locked as long as the gallery is
+//! open (the file cannot carry the lock, a scrub replaces it); `<file>.copy`, the last good copy;
+//! `<file>.damaged`, if one was; and for moments `<file>.new`, which becomes the file by one rename. So
+//! the file is always whole: what is made beside it and not yet renamed is erased by the next open.
 //!
 //! Scrubbing: redb writes a changed page to a new place and leaves the bytes of the old one, and
 //! `redb::Database::compact` only moves pages and cuts the end off: what it moves leaves its bytes
@@ -11,10 +11,13 @@
 //! so that a reader of the raw disk does not find it either; on flash, whose controller writes
 //! elsewhere, and on copy-on-write file systems that part is best effort.
 
+use super::copy;
 use super::error::{GalleryError, OpenError};
+use super::rescue::{is_rescuable, rescue, rescue_in_memory};
 use super::tables::{self, SCHEMA};
 use crate::record_file::{
-    MODE, Opening, begin_write, beside, guarded, is_damage, put_in_place, sync_folder,
+    Handle, Identity, MODE, Opening, begin_write, beside, guarded, identity, is_damage,
+    is_read_only, is_replaced, put_in_place, sync_folder,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError};
 use redb::{TableDefinition, WriteTransaction};
@@ -25,12 +28,14 @@ use std::path::{Path, PathBuf};
 
 /// Searches are answered by the index, so the file is read rarely. Every page is verified: a face
 /// that is not as it was stored is nobody's.
-const OPENING: Opening = Opening { cache_bytes: 16 << 20, verify: true };
+pub(super) const OPENING: Opening = Opening { cache_bytes: 16 << 20, verify: true };
 
 /// An open, locked gallery file.
 pub(super) struct GalleryFile {
-    pub database: Database,
+    pub handle: Handle,
     path: PathBuf,
+    /// Of the file that was opened last.
+    identity: Option<Identity>,
     /// Declared last: the lock goes after the database is closed.
     _lock: File,
 }
@@ -38,37 +43,69 @@ pub(super) struct GalleryFile {
 impl GalleryFile {
     /// Opens the file, or makes it when there is none, and runs `load` on it. Everything that a
     /// damaged file may upset stays inside: redb verifies every page's checksum, and where it
-    /// panics all the same, the panic is caught and reported as damage.
+    /// panics all the same, the panic is caught and reported as damage. Of a damaged file what is
+    /// sound takes its place.
     pub fn open<T>(
         path: &Path,
-        load: impl FnOnce(&Database) -> Result<T, GalleryError>,
+        load: impl Fn(&Database) -> Result<T, GalleryError>,
     ) -> Result<(Self, T), OpenError> {
-        let path = &resolve(path)?;
+        let path = resolve(path)?;
         let io = |source| OpenError::Io { path: path.clone(), source };
-        let lock = take_lock(path)?;
-        erase(&beside(path, "new")).map_err(io)?;
-        let database = if fs::exists(path).map_err(io)? {
-            checked(path, || Ok(OPENING.existing(path)?))?
-        } else {
-            let database = checked(path, || create(path))?;
-            put_in_place(path).and_then(|()| sync_folder(path)).map_err(io)?;
-            database
-        };
-        match checked(path, || tables::read_schema(&database.begin_read()?))? {
-            SCHEMA => {}
-            found if found > SCHEMA => {
-                let path = path.clone();
-                return Err(OpenError::SchemaTooNew { path, found });
-            }
-            found => {
-                let path = path.clone();
-                let what = format!("schema version {found} never existed");
-                return Err(OpenError::Damaged { path, what });
-            }
+        let lock = take_lock(&path)?;
+        match erase(&beside(&path, "new")) {
+            Err(error) if !is_read_only(&error) => return Err(io(error)),
+            _ => {}
         }
-        let loaded = checked(path, || load(&database))?;
-        let path = path.clone();
-        Ok((Self { database, path, _lock: lock }, loaded))
+        let (handle, loaded) = if fs::exists(&path).map_err(io)? {
+            match Self::again(&path, &load) {
+                Err(damage) if is_rescuable(&damage) => {
+                    let why = format!("what is sound of it cannot be written: {damage}");
+                    let (database, loaded) = rescued(&path, damage, rescue_in_memory, load)?;
+                    (Handle::read_only(database, why), loaded)
+                }
+                opened => opened?,
+            }
+        } else {
+            // A copy would be of another file: of one that was moved away to begin with none.
+            copy::remove(&path).map_err(io)?;
+            let database = checked(&path, || create(&path))?;
+            put_in_place(&path).and_then(|()| sync_folder(&path)).map_err(io)?;
+            let loaded = read_whole(&path, &database, load)?;
+            (Handle::Open(database), loaded)
+        };
+        let identity = identity(&path).ok();
+        Ok((Self { handle, path, identity, _lock: lock }, loaded))
+    }
+
+    /// Opens a file that is there; the caller has the lock.
+    pub fn again<T>(
+        path: &Path,
+        load: impl Fn(&Database) -> Result<T, GalleryError>,
+    ) -> Result<(Handle, T), OpenError> {
+        let open = || {
+            let handle = checked(path, || Ok(OPENING.handle(path)?))?;
+            let database = checked(path, || handle.readable().map_err(closed))?;
+            let loaded = read_whole(path, database, &load)?;
+            Ok((handle, loaded))
+        };
+        match open() {
+            Err(damage) if is_rescuable(&damage) => {
+                let (database, loaded) = rescued(path, damage, rescue, load)?;
+                Ok((Handle::Open(database), loaded))
+            }
+            opened => opened,
+        }
+    }
+
+    /// What was opened by [`GalleryFile::again`] takes the place of what was open.
+    pub fn put(&mut self, handle: Handle) -> Handle {
+        self.identity = identity(&self.path).ok();
+        std::mem::replace(&mut self.handle, handle)
+    }
+
+    /// Whether another file has taken the place of the open one.
+    pub fn is_replaced(&self) -> bool {
+        matches!(self.handle, Handle::Open(_)) && is_replaced(&self.path, self.identity)
     }
 
     /// Size in bytes.
@@ -110,8 +147,8 @@ impl ScrubbedCopy {
     pub fn install(self, file: &mut GalleryFile) -> Result<Retired, GalleryError> {
         put_in_place(&file.path).map_err(GalleryError::Scrub)?;
         // From here on the old file has no name: whatever fails, the copy is the gallery.
-        drop(std::mem::replace(&mut file.database, self.database));
-        Ok(Retired { old: self.old, path: file.path.clone() })
+        let closing = file.put(Handle::Open(self.database));
+        Ok(Retired { old: self.old, path: file.path.clone(), closing })
     }
 }
 
@@ -119,28 +156,76 @@ impl ScrubbedCopy {
 pub(super) struct Retired {
     old: File,
     path: PathBuf,
+    closing: Handle,
 }
 
 impl Retired {
     /// Makes the replacement last through a power cut, then overwrites the old file.
     pub fn erase(self) -> Result<(), GalleryError> {
+        drop(self.closing);
         sync_folder(&self.path).and_then(|()| overwrite(&self.old)).map_err(GalleryError::Scrub)
     }
 }
 
+/// What a handle that is closed means.
+pub(super) fn closed(why: &str) -> GalleryError {
+    GalleryError::NotWritten(why.to_owned())
+}
+
+/// Has what is sound of a damaged file take its place.
+fn rescued<T>(
+    path: &Path,
+    damage: OpenError,
+    rescue: impl FnOnce(&Path) -> Result<Option<Database>, GalleryError>,
+    load: impl Fn(&Database) -> Result<T, GalleryError>,
+) -> Result<(Database, T), OpenError> {
+    let why = match guarded(|| rescue(path)) {
+        Ok(Ok(Some(database))) => {
+            tracing::error!(%damage, "what is sound of the gallery takes its place");
+            let loaded = read_whole(path, &database, load)?;
+            return Ok((database, loaded));
+        }
+        Ok(Ok(None)) => "nothing is".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
+    };
+    tracing::error!(why, "what is sound of the damaged gallery cannot take its place");
+    Err(damage)
+}
+
+/// Reads a file of the present schema.
+fn read_whole<T>(
+    path: &Path,
+    database: &Database,
+    load: impl Fn(&Database) -> Result<T, GalleryError>,
+) -> Result<T, OpenError> {
+    let found = checked(path, || tables::read_schema(&database.begin_read()?))?;
+    let path = path.to_owned();
+    match found {
+        SCHEMA => checked(&path, || load(database)),
+        found if found > SCHEMA => Err(OpenError::SchemaTooNew { path, found }),
+        found => {
+            let what = format!("schema version {found} never existed");
+            Err(OpenError::Damaged { path, what })
+        }
+    }
+}
+
 /// An empty gallery as `<file>.new`.
-fn create(path: &Path) -> Result<Database, GalleryError> {
-    let made = OPENING.make_beside(path, |write| {
-        let mut meta = write.open_table(tables::META)?;
-        meta.insert(tables::META_SCHEMA, SCHEMA)?;
-        meta.insert(tables::META_NEXT_TEMPLATE, 0)?;
-        meta.insert(tables::META_REMNANTS, 0)?;
-        write.open_table(tables::SUBJECTS)?;
-        write.open_table(tables::TEMPLATES)?;
-        write.open_table(tables::IMAGES)?;
-        Ok(())
-    });
-    Ok(made?)
+pub(super) fn create(path: &Path) -> Result<Database, GalleryError> {
+    Ok(OPENING.make_beside(path, make_tables)?)
+}
+
+/// The tables of an empty gallery.
+pub(super) fn make_tables(write: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut meta = write.open_table(tables::META)?;
+    meta.insert(tables::META_SCHEMA, SCHEMA)?;
+    meta.insert(tables::META_NEXT_TEMPLATE, 0)?;
+    meta.insert(tables::META_REMNANTS, 0)?;
+    write.open_table(tables::SUBJECTS)?;
+    write.open_table(tables::TEMPLATES)?;
+    write.open_table(tables::IMAGES)?;
+    Ok(())
 }
 
 /// All tables as `<file>.new`, without remnants.
@@ -161,7 +246,7 @@ fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError>
     Ok(copy)
 }
 
-fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+pub(super) fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
     from: &redb::ReadTransaction,
     to: &WriteTransaction,
     table: TableDefinition<K, V>,
@@ -175,7 +260,7 @@ fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
 }
 
 /// Overwrites a file and removes it; none is well too.
-fn erase(path: &Path) -> io::Result<()> {
+pub(super) fn erase(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).open(path) {
         Ok(file) => {
             overwrite(&file)?;
@@ -218,13 +303,16 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
 
 fn take_lock(path: &Path) -> Result<File, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE)
-        .open(beside(path, "lock"))
-        .map_err(io)?;
+    let name = beside(path, "lock");
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&name);
+    let lock = match lock {
+        // Where nothing is written, the lock that is there does, or the gallery itself.
+        Err(error) if is_read_only(&error) => {
+            File::open(&name).or_else(|_| File::open(path)).map_err(|_| error)
+        }
+        lock => lock,
+    };
+    let lock = lock.map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),

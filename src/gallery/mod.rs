@@ -4,33 +4,46 @@
 //! model) and an opaque image a template. It reads no image, no clock and no network.
 //!
 //! 1. The file is the truth. One operation is one transaction, on disk when the call returns.
-//! 2. The index answers `contains`, `verify` and `search` and equals the file: it changes after
-//!    a commit, under the lock that orders the commits.
+//! 2. The index answers what is known of subjects and who is found, and equals the file: it changes
+//!    after a commit, under the lock that orders the commits. Two things come before the disk: what is
+//!    taken from somebody counts at once (`withheld.rs`), and what failed to be written is not lost.
 //! 3. Templates of other models are kept and counted, never compared.
 //! 4. In doubt nobody is found: a probe that is no unit vector, or a thread that died while it
 //!    changed the index, leads to an empty answer.
+//! 5. A file that fails ends no recognition and no revocation: it is closed, and opened again.
 //!
 //! Locks, always taken in this order: `writer` (one change at a time), `file` (exclusively only
-//! for the moment in which a scrubbed copy takes its place), `index`. Searches take only `index`
-//! and wait for no disk.
+//! for the moment in which a file takes another's place), `memory`. Searches, and all that the door
+//! asks, take only `memory`, which is never held while the disk is read or written.
 //!
 //! | file | idea |
 //! |---|---|
 //! | `subject.rs` | what goes in and comes out |
 //! | `tables.rs` | the tables and their bytes |
 //! | `file.rs` | lock, open, create, scrub |
+//! | `copy.rs` | the last good copy, which never contradicts the file |
+//! | `rescue.rs` | what is sound of a damaged file takes its place |
 //! | `index.rs` | exact search in memory |
+//! | `withheld.rs` | what was taken from somebody and is not on disk yet |
+//! | `writing.rs` | one change of the file and of the index; the file that fails |
 //! | `reindex.rs` | templates of other models get vectors of the present one |
+//! | `health.rs` | how things are with the file |
 //! | `error.rs` | what can go wrong |
 
+mod copy;
 mod error;
 mod file;
+mod health;
 mod index;
 mod reindex;
+mod rescue;
 mod subject;
 mod tables;
+mod withheld;
+mod writing;
 
 pub use error::{GalleryError, OpenError};
+pub use health::{FileState, Health, LeftOut};
 pub use subject::{
     Candidate, EnrolMode, Enrolled, Enrolment, Outdated, OutdatedPage, Page, Pose, Scrubbed, Stats,
     Subject, SubjectChange, TemplateId,
@@ -38,15 +51,17 @@ pub use subject::{
 
 use crate::face::Embedding;
 use crate::nn::Level;
-use crate::record_file::begin_write;
-use file::{GalleryFile, ScrubbedCopy};
+use file::{GalleryFile, ScrubbedCopy, closed};
 use index::{Index, is_unit};
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tables::{SubjectRecord, TemplateRecord, microseconds};
+use tokio::sync::watch;
+use withheld::Withheld;
+use writing::Change;
 
 /// How a gallery is used, the same for all its operations.
 #[derive(Clone, Debug)]
@@ -60,25 +75,65 @@ pub struct Settings {
 /// The enrolled subjects and their templates. All methods may be called from several threads.
 pub struct Gallery {
     settings: Settings,
+    level: Level,
     writer: Mutex<()>,
     file: RwLock<GalleryFile>,
-    index: RwLock<Index>,
+    memory: RwLock<Memory>,
+    /// As the file has it.
+    remnants: AtomicU64,
+    /// Whether the last good copy is not of the file as it is.
+    copy_due: AtomicBool,
+    health: watch::Sender<Health>,
+}
+
+/// What is known without the disk.
+struct Memory {
+    index: Index,
+    withheld: Withheld,
+    /// What a damaged file lost.
+    left_out: Option<LeftOut>,
+}
+
+/// An enrolment in the tables.
+struct Stored {
+    /// As it is then.
+    subject: SubjectRecord,
+    done: Enrolled,
+    made: Vec<(TemplateId, Embedding)>,
+}
+
+/// What an open reads from the file.
+struct Loaded {
+    index: Index,
+    remnants: u64,
+    left_out: LeftOut,
 }
 
 impl Gallery {
     /// Opens the gallery file, or makes it in a folder that exists. Verifies all of it and builds
-    /// the index; a file that is refused is left alone.
+    /// the index. Of a damaged file what is sound takes its place, with a last good copy where there is
+    /// one, and the file stays as `<file>.damaged`; one of which nothing can be believed is refused and
+    /// left alone.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OpenError> {
         let level = Level::detect()?;
-        let (file, index) = GalleryFile::open(path, |database| {
-            tables::load(&database.begin_read()?, &settings.model_id, level)
-        })?;
-        Ok(Self {
+        let load = |database: &redb::Database| loaded(database, &settings.model_id, level);
+        let (file, Loaded { index, remnants, left_out }) = GalleryFile::open(path, load)?;
+        let left_out = left_out.shown_beside(file.path());
+        let gallery = Self {
             settings,
+            level,
             writer: Mutex::new(()),
             file: RwLock::new(file),
-            index: RwLock::new(index),
-        })
+            memory: RwLock::new(Memory { index, withheld: Withheld::default(), left_out }),
+            remnants: AtomicU64::new(remnants),
+            copy_due: AtomicBool::new(true),
+            health: watch::Sender::new(Health::default()),
+        };
+        if let Err(error) = gallery.look_at_copy() {
+            tracing::warn!(%error, "the gallery's copy was not looked at");
+        }
+        gallery.tell();
+        Ok(gallery)
     }
 
     /// Stores a face under a subject; makes the subject when there is none.
@@ -89,32 +144,59 @@ impl Gallery {
     /// Stores a face under a subject and further faces with it: all of them or none.
     pub fn enroll_poses(
         &self,
-        enrolment: Enrolment,
+        mut enrolment: Enrolment,
         further: Vec<Pose>,
     ) -> Result<Enrolled, GalleryError> {
+        let image = enrolment.image.take();
         let id = enrolment.subject_id.as_str();
         if !(1..=tables::MAX_SUBJECT_ID).contains(&id.len()) {
             return Err(GalleryError::SubjectId(id.len()));
         }
-        let first = Pose { embedding: enrolment.embedding, image: enrolment.image };
+        let first = Pose { embedding: enrolment.embedding.clone(), image };
         let poses: Vec<Pose> = std::iter::once(first).chain(further).collect();
         if !poses.iter().all(|pose| is_unit(&pose.embedding)) {
             return Err(GalleryError::Embedding);
         }
         let time_us = microseconds(enrolment.time)?;
 
-        let _writer = self.writer()?;
-        let write = begin_write(&self.file()?.database)?;
-        let (subject, created) = match read_subject(&write, id)? {
+        self.changed(|write| {
+            let Stored { subject, done, made } = self.stored(write, &enrolment, poses, time_us)?;
+            let then = move |index: &mut Index| {
+                if enrolment.mode == EnrolMode::Replace {
+                    index.remove(id);
+                }
+                index.put(id, subject, done.templates);
+                for (template, embedding) in &made {
+                    index.insert(id, *template, embedding);
+                }
+                done
+            };
+            Ok(Change { alters: !done.created, then })
+        })
+    }
+
+    /// An enrolment in the tables.
+    fn stored(
+        &self,
+        write: &WriteTransaction,
+        enrolment: &Enrolment,
+        poses: Vec<Pose>,
+        time_us: i64,
+    ) -> Result<Stored, GalleryError> {
+        let id = enrolment.subject_id.as_str();
+        let (subject, created) = match read_subject(write, id)? {
             Some(subject) => (subject, false),
             None => (SubjectRecord::new(time_us), true),
         };
         if !subject.groups.is_empty() && !enrolment.allow_grouped {
             return Err(GalleryError::Grouped(id.to_owned()));
         }
+        if !subject.enabled && !enrolment.allow_grouped {
+            return Err(GalleryError::Disabled(id.to_owned()));
+        }
         let kept = match enrolment.mode {
             EnrolMode::Replace => {
-                remove_templates(&write, id)?;
+                remove_templates(write, id)?;
                 0
             }
             EnrolMode::Add => tables::count_templates(&write.open_table(tables::TEMPLATES)?, id)?,
@@ -130,7 +212,7 @@ impl Gallery {
         write.open_table(tables::SUBJECTS)?.insert(id, subject.encode()?.as_slice())?;
         let mut made = Vec::with_capacity(poses.len());
         for Pose { embedding, image } in poses {
-            let template = next_template(&write)?;
+            let template = next_template(write)?;
             let model_id = self.settings.model_id.clone();
             let record = TemplateRecord { time_us, embedding, model_id };
             let encoded = record.encode();
@@ -142,142 +224,148 @@ impl Gallery {
             }
             made.push((TemplateId(template), record.embedding));
         }
-        write.commit()?;
-
         let (template, templates) = (made[0].0, kept + made.len());
-        self.change_index(|index| {
-            if enrolment.mode == EnrolMode::Replace {
-                index.remove(id);
-            }
-            for (template, embedding) in &made {
-                index.insert(id, *template, embedding);
-            }
-        })?;
-        Ok(Enrolled { created, templates, template })
+        Ok(Stored { subject, done: Enrolled { created, templates, template }, made })
     }
 
-    /// One subject; none when nobody has this id.
+    /// One subject; none when no subject has this id. From memory.
     pub fn subject(&self, id: &str) -> Result<Option<Subject>, GalleryError> {
-        let file = self.file()?;
-        let read = file.database.begin_read()?;
-        let templates = read.open_table(tables::TEMPLATES)?;
-        match read.open_table(tables::SUBJECTS)?.get(id)? {
-            Some(record) => {
-                let templates = tables::count_templates(&templates, id)?;
-                let record = SubjectRecord::decode(id, record.value())?;
-                Ok(Some(record.subject(id, templates)))
-            }
-            None => Ok(None),
-        }
+        Ok(self.memory()?.index.subject(id))
     }
 
-    /// At most `limit` subjects (one at least) in the order of their ids, those after `cursor`.
+    /// At most `limit` subjects (one at least) in the order of their ids, those after `cursor`. From
+    /// memory.
     pub fn subjects(&self, limit: usize, cursor: Option<&str>) -> Result<Page, GalleryError> {
-        let file = self.file()?;
-        let read = file.database.begin_read()?;
-        let templates = read.open_table(tables::TEMPLATES)?;
-        let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut page = Page { subjects: Vec::new(), next: None };
-        for entry in read.open_table(tables::SUBJECTS)?.range::<&str>((after, Bound::Unbounded))? {
-            let (id, record) = entry?;
-            let id = id.value();
-            if page.subjects.len() >= limit.max(1) {
-                page.next = page.subjects.last().map(|last| last.id.clone());
-                break;
-            }
-            let record = SubjectRecord::decode(id, record.value())?;
-            let templates = tables::count_templates(&templates, id)?;
-            page.subjects.push(record.subject(id, templates));
-        }
-        Ok(page)
+        Ok(self.memory()?.index.page(limit, cursor))
     }
 
     /// Changes what is known of a subject beside its templates, and answers what it is then; none
-    /// when nobody has this id.
+    /// when no subject has this id. What the change takes away counts before it is on disk, and also if
+    /// the disk does not take it: [`GalleryError::NotOnDisk`].
     pub fn update(&self, id: &str, change: SubjectChange) -> Result<Option<Subject>, GalleryError> {
-        let _writer = self.writer()?;
-        let write = begin_write(&self.file()?.database)?;
-        let Some(mut subject) = read_subject(&write, id)? else {
-            return Ok(None);
+        let narrowed = {
+            let mut memory = self.memory_alone()?;
+            let Memory { index, withheld, .. } = &mut *memory;
+            let Some(record) = index.record(id) else { return Ok(None) };
+            let mut changed = record.clone();
+            changed.change(&change)?;
+            let narrowed = record.narrowed(&changed);
+            (narrowed != *record).then(|| {
+                index.put(id, narrowed.clone(), index.templates_of(id));
+                withheld.narrow(id, narrowed)
+            })
         };
-        subject.change(&change)?;
-        write.open_table(tables::SUBJECTS)?.insert(id, subject.encode()?.as_slice())?;
-        add_remnants(&write, 1)?;
-        let templates = tables::count_templates(&write.open_table(tables::TEMPLATES)?, id)?;
-        write.commit()?;
-        Ok(Some(subject.subject(id, templates)))
+        if narrowed.is_some() {
+            self.tell();
+        }
+        let updated = self.changed(|write| {
+            let changed = match read_subject(write, id)? {
+                Some(mut subject) => {
+                    subject.change(&change)?;
+                    let encoded = subject.encode()?;
+                    write.open_table(tables::SUBJECTS)?.insert(id, encoded.as_slice())?;
+                    add_remnants(write, 1)?;
+                    Some(subject)
+                }
+                // Deleted meanwhile.
+                None => None,
+            };
+            let then = move |index: &mut Index| {
+                index.put(id, changed?, index.templates_of(id));
+                index.subject(id)
+            };
+            Ok(Change { alters: true, then })
+        });
+        updated.or_else(|error| match narrowed {
+            Some(number) if self.is_withheld(id, number)? => {
+                Err(GalleryError::NotOnDisk { subject: id.to_owned(), why: error.to_string() })
+            }
+            _ => Err(error),
+        })
     }
 
-    /// Removes a subject with all its templates and images; false when nobody has this id. The
+    /// Removes a subject with all its templates and images; false when no subject has this id. It counts
+    /// before it is on disk, and also if the disk does not take it: [`GalleryError::NotOnDisk`]. The
     /// bytes leave the file with the next [`Gallery::scrub`].
     pub fn delete(&self, id: &str) -> Result<bool, GalleryError> {
-        let _writer = self.writer()?;
-        let write = begin_write(&self.file()?.database)?;
-        if write.open_table(tables::SUBJECTS)?.remove(id)?.is_none() {
-            return Ok(false);
+        let number = {
+            let mut memory = self.memory_alone()?;
+            if !memory.index.contains(id) {
+                return Ok(false);
+            }
+            memory.index.remove(id);
+            memory.withheld.delete(id)
+        };
+        self.tell();
+        match self.changed(|_| Ok(Change { alters: false, then: |_: &mut Index| () })) {
+            Err(error) if self.is_withheld(id, number)? => {
+                Err(GalleryError::NotOnDisk { subject: id.to_owned(), why: error.to_string() })
+            }
+            _ => Ok(true),
         }
-        remove_templates(&write, id)?;
-        add_remnants(&write, 1)?;
-        write.commit()?;
-        self.change_index(|index| index.remove(id))?;
-        Ok(true)
     }
 
     /// Whether this subject is enrolled, with templates of whatever model.
     pub fn contains(&self, id: &str) -> bool {
-        self.index.read().is_ok_and(|index| index.contains(id))
+        self.memory().is_ok_and(|memory| memory.index.contains(id))
     }
 
     /// The best cosine over the subject's templates of this model; none when nobody has this id or
     /// the subject has no such template.
     pub fn verify(&self, id: &str, probe: &Embedding) -> Option<f32> {
-        self.index.read().ok()?.best_of(id, probe)
+        self.memory().ok()?.index.best_of(id, probe)
     }
 
     /// The `limit` most similar subjects, best first, each by its best template. Equal cosines are
     /// ordered by subject id.
     pub fn search(&self, probe: &Embedding, limit: usize) -> Vec<Candidate> {
-        match self.index.read() {
-            Ok(index) => index.search(probe, limit),
-            Err(_) => Vec::new(),
-        }
+        self.memory().map(|memory| memory.index.search(probe, limit)).unwrap_or_default()
+    }
+
+    /// Every subject whose best template has at least this cosine with the probe, in the order of
+    /// [`Gallery::search`].
+    pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {
+        self.memory().map(|memory| memory.index.at_least(probe, least)).unwrap_or_default()
+    }
+
+    /// The subject's templates of this model, in no order; none when nobody has this id.
+    pub fn faces(&self, id: &str) -> Vec<(TemplateId, Embedding)> {
+        self.memory().map(|memory| memory.index.faces(id)).unwrap_or_default()
     }
 
     /// How many templates a search compares with: those of this model. From memory.
     pub fn comparable_templates(&self) -> usize {
-        self.index.read().map_or(0, |index| index.templates())
+        self.memory().map_or(0, |memory| memory.index.comparable())
     }
 
     /// The image stored with a template; none when it has none or is gone.
     pub fn image(&self, template: TemplateId) -> Result<Option<Vec<u8>>, GalleryError> {
-        let file = self.file()?;
-        let read = file.database.begin_read()?;
-        let image = read.open_table(tables::IMAGES)?.get(template.0)?;
-        Ok(image.map(|image| image.value().to_vec()))
+        self.read(|read| {
+            let image = read.open_table(tables::IMAGES)?.get(template.0)?;
+            Ok(image.map(|image| image.value().to_vec()))
+        })
     }
 
-    /// How much there is. Reads all templates.
+    /// How much there is. From memory, but for the size of the file.
     pub fn stats(&self) -> Result<Stats, GalleryError> {
-        let file = self.file()?;
-        let read = file.database.begin_read()?;
-        let templates = read.open_table(tables::TEMPLATES)?.len()?;
-        let models = tables::count_models(&read)?;
-        let comparable = models.get(&self.settings.model_id).copied().unwrap_or(0);
-        let meta = read.open_table(tables::META)?;
+        let (subjects, templates, comparable) = {
+            let memory = self.memory()?;
+            let index = &memory.index;
+            (index.subjects(), index.templates(), index.comparable())
+        };
         Ok(Stats {
-            subjects: read.open_table(tables::SUBJECTS)?.len()?,
-            templates,
-            templates_of_other_models: templates.saturating_sub(comparable),
-            remnants: tables::read_meta(&meta, tables::META_REMNANTS)?,
-            file_bytes: file.bytes()?,
-            schema: tables::read_meta(&meta, tables::META_SCHEMA)?,
+            subjects: subjects as u64,
+            templates: templates as u64,
+            templates_of_other_models: templates.saturating_sub(comparable) as u64,
+            remnants: self.remnants.load(Ordering::Relaxed),
+            file_bytes: self.file()?.bytes()?,
+            schema: tables::SCHEMA,
         })
     }
 
     /// The other models that templates in the file were made by, and how many each.
     pub fn other_models(&self) -> Result<BTreeMap<String, u64>, GalleryError> {
-        let file = self.file()?;
-        let mut models = tables::count_models(&file.database.begin_read()?)?;
+        let mut models = self.read(tables::count_models)?;
         models.remove(&self.settings.model_id);
         Ok(models)
     }
@@ -288,14 +376,18 @@ impl Gallery {
     /// of the file for the moment of the change; searches wait for nothing.
     pub fn scrub(&self) -> Result<Scrubbed, GalleryError> {
         let writer = self.writer()?;
+        self.unreplaced()?;
         let (copy, bytes_before) = {
             let file = self.file()?;
-            (ScrubbedCopy::make(&file.database, file.path())?, file.bytes()?)
+            let database = file.handle.writable().map_err(closed)?;
+            (ScrubbedCopy::make(database, file.path())?, file.bytes()?)
         };
         let (retired, bytes_after) = {
             let mut file = self.file.write().map_err(|_| GalleryError::InDoubt)?;
             (copy.install(&mut file)?, file.bytes()?)
         };
+        self.remnants.store(0, Ordering::Relaxed);
+        self.copy_due.store(true, Ordering::Relaxed);
         drop(writer);
         retired.erase()?;
         Ok(Scrubbed { bytes_before, bytes_after })
@@ -305,18 +397,28 @@ impl Gallery {
         self.writer.lock().map_err(|_| GalleryError::InDoubt)
     }
 
-    /// The file for reading. Held as long as a read transaction lives: a scrub closes the database
-    /// under it otherwise. A write transaction is protected by `writer`.
+    /// The file for reading. Held as long as a transaction lives: a scrub, or a failure, closes the
+    /// database under it otherwise.
     fn file(&self) -> Result<RwLockReadGuard<'_, GalleryFile>, GalleryError> {
         self.file.read().map_err(|_| GalleryError::InDoubt)
     }
 
-    /// Repeats in the index what was committed. The caller holds `writer`.
-    fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), GalleryError> {
-        let mut index = self.index.write().map_err(|_| GalleryError::InDoubt)?;
-        change(&mut index);
-        Ok(())
+    fn memory(&self) -> Result<RwLockReadGuard<'_, Memory>, GalleryError> {
+        self.memory.read().map_err(|_| GalleryError::InDoubt)
     }
+
+    fn memory_alone(&self) -> Result<RwLockWriteGuard<'_, Memory>, GalleryError> {
+        self.memory.write().map_err(|_| GalleryError::InDoubt)
+    }
+}
+
+/// Reads the file into memory.
+fn loaded(database: &redb::Database, model_id: &str, level: Level) -> Result<Loaded, GalleryError> {
+    let read = database.begin_read()?;
+    let index = tables::load(&read, model_id, level)?;
+    let meta = read.open_table(tables::META)?;
+    let remnants = tables::read_meta(&meta, tables::META_REMNANTS)?;
+    Ok(Loaded { index, remnants, left_out: tables::read_left_out(&meta)? })
 }
 
 fn read_subject(write: &WriteTransaction, id: &str) -> Result<Option<SubjectRecord>, GalleryError> {

@@ -6,13 +6,13 @@
 //! subject changes, and no template of the present model does.
 
 use super::error::GalleryError;
-use super::index::is_unit;
+use super::index::{Index, is_unit};
 use super::subject::{Outdated, OutdatedPage, TemplateId};
 use super::tables::{self, TemplateRecord};
+use super::writing::Change;
 use super::{Gallery, add_remnants};
 use crate::face::Embedding;
-use crate::record_file::begin_write;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableTable};
 use std::ops::Bound;
 
 impl Gallery {
@@ -23,8 +23,15 @@ impl Gallery {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<OutdatedPage, GalleryError> {
-        let file = self.file()?;
-        let read = file.database.begin_read()?;
+        self.read(|read| self.outdated_in(read, limit, cursor))
+    }
+
+    fn outdated_in(
+        &self,
+        read: &ReadTransaction,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<OutdatedPage, GalleryError> {
         let images = read.open_table(tables::IMAGES)?;
         let after = cursor.map_or(Bound::Unbounded, |id| Bound::Excluded((id, u64::MAX)));
         let mut page = OutdatedPage { subjects: Vec::new(), next: None };
@@ -65,10 +72,8 @@ impl Gallery {
         if !embeddings.iter().all(|(_, embedding)| is_unit(embedding)) {
             return Err(GalleryError::Embedding);
         }
-        let _writer = self.writer()?;
-        let write = begin_write(&self.file()?.database)?;
-        let mut given = Vec::with_capacity(embeddings.len());
-        {
+        self.changed(|write| {
+            let mut given = Vec::with_capacity(embeddings.len());
             let mut templates = write.open_table(tables::TEMPLATES)?;
             for (template, embedding) in embeddings {
                 let record = match templates.get((subject, template.0))? {
@@ -86,18 +91,16 @@ impl Gallery {
                 templates.insert((subject, template.0), record.encode().as_slice())?;
                 given.push((*template, embedding));
             }
-        }
-        if given.is_empty() {
-            return Ok(0);
-        }
-        add_remnants(&write, given.len() as u64)?;
-        write.commit()?;
-        self.change_index(|index| {
-            for (template, embedding) in &given {
-                index.insert(subject, *template, embedding);
-            }
-        })?;
-        Ok(given.len())
+            add_remnants(write, given.len() as u64)?;
+            let alters = !given.is_empty();
+            let then = move |index: &mut Index| {
+                for (template, embedding) in &given {
+                    index.insert(subject, *template, embedding);
+                }
+                given.len()
+            };
+            Ok(Change { alters, then })
+        })
     }
 }
 

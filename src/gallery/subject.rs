@@ -36,8 +36,8 @@ pub struct Enrolment {
     pub embedding: Embedding,
     /// The face crop as JPEG; not kept when the gallery stores no images.
     pub image: Option<Vec<u8>>,
-    /// Whether the subject may have groups. Without it, a subject that may open doors gets no new
-    /// face: the caller sets it for whoever has the permission `admin`.
+    /// Whether the subject may have groups, or be disabled. Without it, a subject that may open doors,
+    /// or must not, gets no new face: the caller sets it for whoever has the permission `admin`.
     pub allow_grouped: bool,
     /// How many templates the subject may have afterwards, those of other models included.
     pub max_templates: usize,

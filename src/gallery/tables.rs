@@ -4,11 +4,14 @@
 //! [`GalleryError::Damaged`], with the name of the record, and never a guess.
 
 use super::error::GalleryError;
+use super::health::LeftOut;
 use super::index::{Index, is_unit};
 use super::subject::{Subject, SubjectChange, TemplateId};
 use crate::face::{EMBEDDING_LEN, Embedding};
 use crate::nn::Level;
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
@@ -34,6 +37,10 @@ pub(super) const META_SCHEMA: &str = "schema";
 pub(super) const META_NEXT_TEMPLATE: &str = "next_template";
 /// In [`META`]: changes that left old bytes in the file since it was last scrubbed.
 pub(super) const META_REMNANTS: &str = "remnants";
+
+/// In [`META`], of a gallery that was filled from a damaged one: what that one lost.
+const META_LEFT_OUT: [&str; 4] =
+    ["left_out_subjects", "left_out_templates", "left_out_images", "from_copy"];
 
 /// What stands in [`SUBJECTS`]. An unknown field is damage: a program that does not know a field
 /// would lose it at the next change, and a new field comes with a new schema version.
@@ -96,6 +103,20 @@ impl SubjectRecord {
         }
         self.updated_us = microseconds(change.time)?;
         Ok(())
+    }
+
+    /// The same record, permitting nothing that `bound` does not permit either: neither the groups it
+    /// lacks, nor a time at which it is not valid.
+    pub fn narrowed(&self, bound: &Self) -> Self {
+        let groups = self.groups.iter().filter(|group| bound.groups.contains(group));
+        let until = [self.valid_until_us, bound.valid_until_us].into_iter().flatten().min();
+        Self {
+            enabled: self.enabled && bound.enabled,
+            groups: groups.cloned().collect(),
+            valid_from_us: self.valid_from_us.max(bound.valid_from_us),
+            valid_until_us: until,
+            ..self.clone()
+        }
     }
 
     pub fn subject(self, id: &str, templates: usize) -> Subject {
@@ -192,6 +213,33 @@ pub(super) fn read_meta(
     }
 }
 
+/// What a damaged file lost that this one was filled from.
+pub(super) fn read_left_out(
+    meta: &impl ReadableTable<&'static str, u64>,
+) -> Result<LeftOut, GalleryError> {
+    let mut counts = [0; META_LEFT_OUT.len()];
+    for (count, name) in counts.iter_mut().zip(META_LEFT_OUT) {
+        *count = meta.get(name)?.map_or(0, |count| count.value());
+    }
+    let [subjects, templates, images, from_copy] = counts;
+    Ok(LeftOut { subjects, templates, images, from_copy })
+}
+
+/// The meta of a gallery that is filled from a damaged one.
+pub(super) fn write_meta(
+    write: &WriteTransaction,
+    next_template: u64,
+    left_out: LeftOut,
+) -> Result<(), GalleryError> {
+    let mut meta = write.open_table(META)?;
+    meta.insert(META_NEXT_TEMPLATE, next_template)?;
+    let LeftOut { subjects, templates, images, from_copy } = left_out;
+    for (name, count) in META_LEFT_OUT.into_iter().zip([subjects, templates, images, from_copy]) {
+        meta.insert(name, count)?;
+    }
+    Ok(())
+}
+
 /// How many templates a subject has.
 pub(super) fn count_templates(
     templates: &impl ReadableTable<(&'static str, u64), &'static [u8]>,
@@ -214,11 +262,11 @@ pub(super) fn load(
     let mut index = Index::new(level);
     for entry in read.open_table(SUBJECTS)?.iter()? {
         let (id, record) = entry?;
-        SubjectRecord::decode(id.value(), record.value())?;
+        let record = SubjectRecord::decode(id.value(), record.value())?;
         if !(1..=MAX_SUBJECT_ID).contains(&id.value().len()) {
             return Err(GalleryError::Damaged(format!("subject id {:?}", id.value())));
         }
-        index.insert_subject(id.value());
+        index.put(id.value(), record, 0);
     }
     let next_template = read_meta(&read.open_table(META)?, META_NEXT_TEMPLATE)?;
     let mut seen = HashSet::new();
@@ -231,6 +279,7 @@ pub(super) fn load(
                 "template {template} of subject {subject:?} has no subject or another's id"
             )));
         }
+        index.count_template(subject);
         if record.model_id == model_id {
             index.insert(subject, TemplateId(template), &record.embedding);
         }

@@ -16,8 +16,8 @@
 use super::Settings;
 use super::backoff::Backoff;
 use super::connect::{self, ConnectError};
+use super::lane::WRITE_PATIENCE;
 use super::publisher::Link;
-use super::session::WRITE_PATIENCE;
 use super::topics::Topics;
 use crate::outbox::{Kind, Outbox};
 use rumqttc::Outgoing;

@@ -11,25 +11,35 @@
 //!   which QoS 0 allows.
 
 use super::Exposure;
+use super::counts::{Counters, count};
 use super::incoming::{Command, Form, ReplyTo, Stale};
 use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
 use super::refusal;
 use super::topics::Topics;
-use crate::service::{Answer, Request, Sender};
+use crate::service::{Answer, Operation, Request, Sender};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use serde::Serialize;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, error, info, warn};
 
 /// Refusals of QoS 0 commands in work at a time.
 const MOST_REFUSALS: usize = 64;
+
+/// How long a command waits until it is known whether strangers could have sent it.
+const EXPOSURE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long after its arrival a command that was sent just now still counts as that.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// How long a change is remembered, so that it is not made again.
+const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
+/// The same for `unlock`: who asks again later stands before a door that has locked again.
+const UNLOCKS_FOR: Duration = Duration::from_secs(10);
 
 /// The service, as the desk knows it. A function from a request to its answer is one that lets
 /// everybody ask.
@@ -61,16 +71,17 @@ where
 
 pub(crate) struct Desk {
     topics: Arc<Topics>,
-    exposure: Exposure,
-    handler: Box<dyn Handler>,
+    exposure: watch::Receiver<Exposure>,
+    handler: Arc<dyn Handler>,
     publisher: Publisher,
-    memory: Mutex<Memory>,
+    changes: Mutex<Memory>,
+    unlocks: Mutex<Memory>,
     queue: u32,
     places: Arc<Semaphore>,
     /// In KiB, since a semaphore counts in `u32`.
     payload: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// A place at the desk, and the payload's share of the memory.
@@ -95,44 +106,19 @@ impl Receipt {
     }
 }
 
-/// What happened to commands since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Commands received, whatever became of them.
-    pub commands: u64,
-    /// Answers handed to a connection.
-    pub answers: u64,
-    /// Refused with `[503] BUSY` for want of a place.
-    pub busy: u64,
-    /// Answered from memory.
-    pub repeats: u64,
-    /// Dropped: retained, expired, or on a topic that names no operation.
-    pub stale: u64,
-    /// Dropped without an answer: floods at QoS 0, and answers that no connection took.
-    pub lost: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    commands: AtomicU64,
-    answers: AtomicU64,
-    busy: AtomicU64,
-    repeats: AtomicU64,
-    stale: AtomicU64,
-    lost: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+/// Tells the broker that a message has come, where nothing else is to be done about it.
+pub(super) fn acknowledge(publish: &Publish, client: &AsyncClient) {
+    tokio::spawn(Receipt::of(publish, client).send());
 }
 
 impl Desk {
     pub(crate) fn new(
         settings: &super::Settings,
         topics: Arc<Topics>,
-        exposure: Exposure,
+        exposure: watch::Receiver<Exposure>,
         publisher: Publisher,
-        handler: Box<dyn Handler>,
+        handler: Arc<dyn Handler>,
+        counters: Arc<Counters>,
     ) -> Self {
         let queue = u32::try_from(settings.queue).unwrap_or(u32::MAX);
         Self {
@@ -140,37 +126,21 @@ impl Desk {
             exposure,
             handler,
             publisher,
-            memory: Mutex::default(),
+            changes: Mutex::new(Memory::new(CHANGES_FOR)),
+            unlocks: Mutex::new(Memory::new(UNLOCKS_FOR)),
             queue,
             places: Arc::new(Semaphore::new(settings.queue)),
             payload: Arc::new(Semaphore::new(settings.queue_bytes / 1024)),
             refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
-            counters: Counters::default(),
+            counters,
         }
     }
 
-    /// Takes a message from the broker. Returns at once.
-    pub(crate) fn receive(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
-        count(&self.counters.commands);
-        let receipt = Receipt::of(&publish, client);
-        let topic = publish.topic.clone();
-        let command = match Command::read(&self.topics, publish) {
-            Ok(command) => command,
-            Err(stale) => {
-                count(&self.counters.stale);
-                let topic = String::from_utf8_lossy(&topic).into_owned();
-                match stale {
-                    Stale::Retained => warn!(
-                        topic,
-                        "dropped a retained command: commands must be published without retain"
-                    ),
-                    Stale::Expired => warn!(topic, "dropped an expired command"),
-                    Stale::NoOperation => warn!(topic, "dropped a command that names no operation"),
-                }
-                tokio::spawn(receipt.send());
-                return;
-            }
-        };
+    /// Takes a message from the broker. Returns at once. `live`: it is known to have been sent just
+    /// now.
+    pub(crate) fn receive(self: &Arc<Self>, publish: Publish, client: &AsyncClient, live: bool) {
+        let Some((command, receipt)) = self.read(publish, client) else { return };
+        let command = if live { command.vouched_for(FRESH_FOR) } else { command };
         match self.place(&command) {
             Some(place) => {
                 let desk = self.clone();
@@ -180,8 +150,40 @@ impl Desk {
                     drop(place);
                 });
             }
-            None => self.turn_away(&command, receipt),
+            None => self.refuse_busy(&command, receipt),
         }
+    }
+
+    /// Answers a message from the broker `[503] BUSY` whatever places there are.
+    pub(crate) fn turn_away(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
+        if let Some((command, receipt)) = self.read(publish, client) {
+            self.refuse_busy(&command, receipt);
+        }
+    }
+
+    /// The command that a message is; what is stale is dropped.
+    fn read(&self, publish: Publish, client: &AsyncClient) -> Option<(Command, Receipt)> {
+        count(&self.counters.commands);
+        let receipt = Receipt::of(&publish, client);
+        let topic = publish.topic.clone();
+        let stale = match Command::read(&self.topics, publish) {
+            Ok(command) => return Some((command, receipt)),
+            Err(stale) => stale,
+        };
+        count(&self.counters.stale);
+        let topic = String::from_utf8_lossy(&topic).into_owned();
+        match stale {
+            Stale::Retained => {
+                warn!(
+                    topic,
+                    "dropped a retained command: commands must be published without retain"
+                )
+            }
+            Stale::Expired => warn!(topic, "dropped an expired command"),
+            Stale::NoOperation => warn!(topic, "dropped a command that names no operation"),
+        }
+        tokio::spawn(receipt.send());
+        None
     }
 
     fn place(&self, command: &Command) -> Option<Place> {
@@ -193,7 +195,7 @@ impl Desk {
 
     /// Answers `[503] BUSY`. The `request_id` is looked up here and not in the task, so that the
     /// payload is gone before the task waits.
-    fn turn_away(self: &Arc<Self>, command: &Command, receipt: Receipt) {
+    fn refuse_busy(self: &Arc<Self>, command: &Command, receipt: Receipt) {
         count(&self.counters.busy);
         let refusal_place = match receipt.qos {
             QoS::AtMostOnce => match self.refusals.clone().try_acquire_owned() {
@@ -218,7 +220,9 @@ impl Desk {
     async fn serve(&self, command: Command) {
         let operation = command.operation().to_owned();
         let request_id = command.request_id();
-        let (reply, refused) = self.judge(&command);
+        let (reply, refused) = self.judge(&command).await;
+        let memory = self.memory_of(&operation);
+        let content = memory.map(|_| command.digest());
         // A body of no known type is read as JSON until it is known who asks: it may hold a key, and
         // who has none is not told what is wrong with the body.
         let form = command.form();
@@ -235,13 +239,19 @@ impl Desk {
             let answer = refusal::invalid_payload(&why, request_id);
             return self.refuse(&operation, &reply, &answer).await;
         }
-        let identities = Identity::of(&operation, &sender, &reply, request_id.clone());
-        let seen = self.memory().meet(&identities, &reply, Instant::now());
+        let Some((memory, content)) = memory.zip(content) else {
+            let answer = self.perform(&operation, request, request_id).await;
+            let Some(answer) = answer else { return };
+            let (_, payload) = self.sendable(answer, &reply);
+            return self.publish(&reply, payload.to_vec(), false).await;
+        };
+        let identities = Identity::of(&operation, &sender, &reply, request_id.clone(), content);
+        let seen = locked(memory).meet(&identities, &reply, Instant::now());
         match seen {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
                 let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
-                let waiting = self.memory().finish(
+                let waiting = locked(memory).finish(
                     identities,
                     answer.as_ref().zip(payload.as_ref()),
                     Instant::now(),
@@ -262,16 +272,29 @@ impl Desk {
     }
 
     /// What the envelope says: where the answer goes, and why the command is not done, if it is not.
-    fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
+    async fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
         match command.reply(&self.topics) {
             Ok(reply) => {
-                let why = self.exposure.refuses(command.operation());
+                let why = match Operation::named(command.operation()) {
+                    Some(operation) if operation.is_change() => self.exposure().await.advice(),
+                    _ => None,
+                };
                 (reply, why.map(|why| refusal::insecure_broker(why, command.request_id())))
             }
             Err(error) => {
                 let answer = refusal::invalid_payload(&error.to_string(), command.request_id());
                 (command.default_reply(&self.topics), Some(answer))
             }
+        }
+    }
+
+    /// Whether strangers could reach the broker; just after a start that is about to be known.
+    async fn exposure(&self) -> Exposure {
+        let mut exposure = self.exposure.clone();
+        let known = exposure.wait_for(|exposure| *exposure != Exposure::Unknown);
+        match tokio::time::timeout(EXPOSURE_PATIENCE, known).await {
+            Ok(Ok(known)) => *known,
+            _ => Exposure::Unknown,
         }
     }
 
@@ -335,23 +358,18 @@ impl Desk {
         self.places.close();
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        Counts {
-            commands: read(&counters.commands),
-            answers: read(&counters.answers),
-            busy: read(&counters.busy),
-            repeats: read(&counters.repeats),
-            stale: read(&counters.stale),
-            lost: read(&counters.lost),
+    /// Where an operation's answers are remembered; questions are asked again.
+    fn memory_of(&self, operation: &str) -> Option<&Mutex<Memory>> {
+        match Operation::named(operation)? {
+            Operation::Unlock => Some(&self.unlocks),
+            operation => operation.is_change().then_some(&self.changes),
         }
     }
+}
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What an answer that cannot be sent was the answer to.

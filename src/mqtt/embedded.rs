@@ -1,16 +1,14 @@
-//! The broker inside the daemon, for a lone terminal: on loopback only, with one login, everything
-//! in memory. More than one terminal belongs on a broker of its own.
+//! The broker inside the daemon, for a lone terminal: on loopback only, topics by [`super::roles`],
+//! everything in memory. More than one terminal belongs on a broker of its own.
 
-use super::{Login, LoginError, MAX_PACKET};
+use super::roles::{Roles, TERMINAL, Trees};
+use super::{Login, LoginError, MAX_PACKET, Settings};
+use crate::service::KnowsApplication;
 use mqtt5::broker::MqttBroker;
-use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::server::BrokerShutdownHandle;
-use mqtt5::packet::connect::ConnectPacket;
-use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -27,6 +25,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(6);
 pub struct Embedded {
     port: u16,
     login: Login,
+    terminal: Login,
     shutdown: BrokerShutdownHandle,
     task: JoinHandle<()>,
 }
@@ -57,9 +56,14 @@ pub enum EmbeddedError {
 }
 
 impl Embedded {
-    /// Starts the broker on `port` of 127.0.0.1 (0: any free one), with the login kept in
-    /// `data_dir`.
-    pub async fn start(port: u16, data_dir: &Path) -> Result<Self, EmbeddedError> {
+    /// Starts the broker for the terminal that `settings` describe, on its port of 127.0.0.1 (0: any
+    /// free one), with the clients' login kept in `data_dir`; `applications` log in as themselves.
+    pub async fn start(
+        settings: &Settings,
+        data_dir: &Path,
+        applications: Option<KnowsApplication>,
+    ) -> Result<Self, EmbeddedError> {
+        let port = settings.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         // The library reports a taken port as text only; asking the system first gives the kind.
         std::net::TcpListener::bind(address).map_err(|source| match source.kind() {
@@ -68,12 +72,18 @@ impl Embedded {
         })?;
         let login = Login::read_or_make(data_dir)?;
         let failed = |error: mqtt5::MqttError| EmbeddedError::Broker(error.to_string());
-        let provider = Arc::new(OneLogin(login.clone()));
+        let terminal = Login::random(TERMINAL)?;
+        let roles = Roles {
+            terminal: terminal.clone(),
+            operator: login.clone(),
+            applications,
+            topics: Trees::of(settings),
+        };
         let mut broker = MqttBroker::with_config(config(address))
             .await
             .map_err(failed)?
             // Replaces the library's own, which without a password file lets everybody in.
-            .with_auth_provider(provider);
+            .with_auth_provider(Arc::new(roles));
         let port = broker.local_addr().map_or(port, |address| address.port());
         let shutdown = broker.shutdown_handle();
         let mut ready = broker.ready_receiver();
@@ -86,7 +96,7 @@ impl Embedded {
             return Err(EmbeddedError::Broker("it stopped at once".into()));
         }
         info!("embedded broker on 127.0.0.1:{port}");
-        Ok(Self { port, login, shutdown, task })
+        Ok(Self { port, login, terminal, shutdown, task })
     }
 
     /// Where it listens.
@@ -97,6 +107,11 @@ impl Embedded {
     /// What clients log in with.
     pub fn login(&self) -> &Login {
         &self.login
+    }
+
+    /// What the terminal itself logs in with, this time.
+    pub fn terminal(&self) -> &Login {
+        &self.terminal
     }
 
     /// Closes the connections and ends.
@@ -123,52 +138,4 @@ fn config(address: SocketAddr) -> BrokerConfig {
         .with_storage(StorageConfig::new().with_backend(StorageBackend::Memory));
     config.sys_topics_enabled = false;
     config
-}
-
-/// Lets in whoever knows the one login; whoever is in may do everything.
-///
-/// No limit on attempts: with 192 random bits guessing is hopeless, and since every client comes
-/// from 127.0.0.1 a limit by address would lock the daemon out of its own broker.
-struct OneLogin(Login);
-
-impl AuthProvider for OneLogin {
-    fn authenticate<'a>(
-        &'a self,
-        connect: &'a ConnectPacket,
-        _address: SocketAddr,
-    ) -> Pin<Box<dyn Future<Output = mqtt5::Result<AuthResult>> + Send + 'a>> {
-        let name = connect.username.as_deref().unwrap_or_default();
-        let password = connect.password.as_deref().unwrap_or_default();
-        let known = same(name.as_bytes(), self.0.username.as_bytes())
-            & same(password, self.0.password.reveal().as_bytes());
-        let result = if known {
-            AuthResult::success_with_user(&self.0.username)
-        } else {
-            AuthResult::fail(ReasonCode::BadUsernameOrPassword)
-        };
-        Box::pin(std::future::ready(Ok(result)))
-    }
-
-    fn authorize_publish<'a>(
-        &'a self,
-        _client: &str,
-        _user: Option<&'a str>,
-        _topic: &'a str,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
-        Box::pin(std::future::ready(true))
-    }
-
-    fn authorize_subscribe<'a>(
-        &'a self,
-        _client: &str,
-        _user: Option<&'a str>,
-        _filter: &'a str,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
-        Box::pin(std::future::ready(true))
-    }
-}
-
-/// Compares without telling by its time where the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }

@@ -1,46 +1,51 @@
 //! Whether strangers could reach the broker, and what is refused if they could.
 //!
-//! A broker off-loopback that is anonymous or unencrypted lets whoever is on the network enrol
-//! themselves and open the door; there the daemon answers questions but changes nothing.
+//! A broker that lets anybody in, wherever it is, or one on another machine without encryption, lets
+//! whoever is on the network enrol themselves and open the door; there the daemon answers questions
+//! but changes nothing.
 
 use super::Settings;
 use std::net::IpAddr;
 
-/// Operations that change who may enter, or open the door.
-const GUARDED: [&str; 5] = ["enroll", "enroll_mode", "subject/update", "subject/delete", "unlock"];
-
-/// How far the broker's door is open. Decided once, from the settings and the addresses that the
-/// host's name has at start.
+/// How far the broker's door is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
-    /// Only this machine reaches the broker, or the connection is encrypted and has a login.
+    /// It lets nobody in without a login, and what is said to it stays on this machine or is
+    /// encrypted.
     Closed,
+    /// Not known yet: the daemon has not been told what it does with a client without a login.
+    Unknown,
     /// Anybody may log in.
     Anonymous,
     /// Anybody on the way may read the login and the requests.
     Unencrypted,
-    /// [`Exposure::Anonymous`] or [`Exposure::Unencrypted`], and `mqtt.allow_insecure` accepts it.
+    /// Whatever it is, `mqtt.allow_insecure` accepts it.
     Accepted,
 }
 
 impl Exposure {
-    /// The judgement. Loopback is what the configuration says in so many words, `localhost` or an
-    /// address: what another name resolves to may change between this look and the connection.
-    pub fn of(settings: &Settings) -> Self {
+    /// What the settings alone say. Loopback is what the configuration says in so many words,
+    /// `localhost` or an address: what another name resolves to may change between this look and
+    /// the connection.
+    pub(crate) fn of(settings: &Settings) -> Self {
         let host = settings.host();
-        let is_loopback = host.eq_ignore_ascii_case("localhost")
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        if is_loopback {
-            return Self::Closed;
-        }
-        let open = if !settings.tls.enabled {
+        let is_loopback = || {
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        };
+        if settings.own_broker {
+            Self::Closed
+        } else if settings.allow_insecure {
+            Self::Accepted
+        } else if is_loopback() {
+            Self::Unknown
+        } else if !settings.tls.enabled {
             Self::Unencrypted
         } else if !settings.has_login() {
             Self::Anonymous
         } else {
-            return Self::Closed;
-        };
-        if settings.allow_insecure { Self::Accepted } else { open }
+            Self::Unknown
+        }
     }
 
     /// Whether the strike may be armed and the gallery changed over this broker.
@@ -48,13 +53,18 @@ impl Exposure {
         matches!(self, Self::Closed | Self::Accepted)
     }
 
-    /// What to do about it; `None` where nothing is refused.
+    /// What to do about it, where changes are refused; `None` where nothing is.
     pub(crate) fn advice(self) -> Option<&'static str> {
         match self {
             Self::Closed | Self::Accepted => None,
+            Self::Unknown => Some(
+                "it is not known yet whether the broker lets anybody in without a login: try again \
+                 in a moment; the daemon's log says what is in the way",
+            ),
             Self::Anonymous => Some(
-                "the broker is not on this machine and has no login: set mqtt.username and \
-                 mqtt.password (or mqtt.client_cert_file), or accept it with \
+                "the broker lets anybody in: give it logins (mosquitto: `allow_anonymous false` and \
+                 `password_file FILE`, for every listener), set mqtt.username and mqtt.password (or \
+                 mqtt.client_cert_file) and restart doorward, or accept it with \
                  mqtt.allow_insecure = true",
             ),
             Self::Unencrypted => Some(
@@ -62,11 +72,6 @@ impl Exposure {
                  mqtt.tls = true, or accept it with mqtt.allow_insecure = true",
             ),
         }
-    }
-
-    /// Why this operation is refused over this broker; `None` if it is not.
-    pub(crate) fn refuses(self, operation: &str) -> Option<&'static str> {
-        if GUARDED.contains(&operation) { self.advice() } else { None }
     }
 }
 
@@ -95,29 +100,38 @@ mod tests {
 
     #[test]
     fn table() {
-        use Exposure::{Anonymous, Closed, Unencrypted};
+        use Exposure::{Anonymous, Unencrypted, Unknown};
         for (host, tls, login, certificate, expected) in [
-            ("127.0.0.1", false, false, false, Closed),
-            ("127.9.9.9", false, false, false, Closed),
-            ("[::1]", false, false, false, Closed),
-            ("::ffff:127.0.0.1", false, false, false, Closed),
-            ("localhost", false, false, false, Closed),
+            // Who listens on loopback may listen elsewhere too: it is asked.
+            ("127.0.0.1", false, false, false, Unknown),
+            ("127.0.0.1", false, true, false, Unknown),
+            ("127.9.9.9", false, false, false, Unknown),
+            ("[::1]", false, false, false, Unknown),
+            ("::ffff:127.0.0.1", false, false, false, Unknown),
+            ("localhost", false, false, false, Unknown),
             ("0.0.0.0", false, true, false, Unencrypted),
             ("192.168.1.2", false, false, false, Unencrypted),
             ("192.168.1.2", false, true, false, Unencrypted),
             ("192.168.1.2", true, false, false, Anonymous),
-            ("192.168.1.2", true, true, false, Closed),
-            ("192.168.1.2", true, false, true, Closed),
+            ("192.168.1.2", true, true, false, Unknown),
+            ("192.168.1.2", true, false, true, Unknown),
             // A name means what it resolves to, today this and tomorrow that.
             ("localhost.example", false, true, false, Unencrypted),
-            ("broker.lan", true, true, false, Closed),
+            ("broker.lan", true, true, false, Unknown),
         ] {
             assert_eq!(
                 at(host, settings(tls, login, certificate)),
                 expected,
                 "{host} tls={tls} login={login} certificate={certificate}"
             );
+            assert!(!expected.is_safe());
         }
+    }
+
+    #[test]
+    fn the_embedded_broker_needs_no_asking() {
+        let own = Settings { own_broker: true, ..settings(false, true, false) };
+        assert_eq!(at("127.0.0.1", own), Exposure::Closed);
     }
 
     #[test]
@@ -132,16 +146,16 @@ mod tests {
         let settings = Settings { allow_insecure: true, ..settings(false, false, false) };
         let exposure = at("192.168.1.2", settings);
         assert_eq!(exposure, Exposure::Accepted);
-        assert_eq!(exposure.refuses("unlock"), None);
+        assert_eq!(exposure.advice(), None);
     }
 
     #[test]
-    fn only_what_changes_something_is_refused() {
-        for operation in ["enroll", "enroll_mode", "subject/update", "subject/delete", "unlock"] {
-            assert!(Exposure::Unencrypted.refuses(operation).is_some(), "{operation}");
+    fn what_is_not_known_to_be_closed_is_open() {
+        for open in [Exposure::Unencrypted, Exposure::Anonymous, Exposure::Unknown] {
+            assert!(!open.is_safe() && open.advice().is_some(), "{open:?}");
         }
-        for operation in ["verify", "search", "compare", "liveness", "subject/list", "health"] {
-            assert!(Exposure::Unencrypted.refuses(operation).is_none(), "{operation}");
+        for accepted in [Exposure::Closed, Exposure::Accepted] {
+            assert!(accepted.is_safe() && accepted.advice().is_none(), "{accepted:?}");
         }
     }
 }

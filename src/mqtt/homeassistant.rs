@@ -34,6 +34,9 @@ pub const DECISIONS: [&str; 8] = [
     "locked_out",
 ];
 
+/// The payload of a command with the time at which it was meant.
+const ISSUED: &str = "{{ dict(value | from_json, issued_at=now().timestamp()) | to_json }}";
+
 /// What Home Assistant is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HomeAssistant {
@@ -232,6 +235,7 @@ impl Device<'_> {
             "payload_unlock": unlock,
             // The strike locks by itself: refused, for `unlock` knows no such field.
             "payload_lock": r#"{"lock":true}"#,
+            "command_template": ISSUED,
             "state_topic": self.topics.state("door"),
             "value_template": "{{ value_json.lock }}",
             "state_locked": "LOCKED",
@@ -246,6 +250,7 @@ impl Device<'_> {
             "icon": "mdi:door-open",
             "command_topic": command,
             "payload_press": unlock,
+            "command_template": ISSUED,
             "retain": false,
         });
         [("lock", lock), ("unlock", button)]

@@ -3,10 +3,12 @@
 //! User properties whose names start with `x-` (in any case) belong to brokers and bridges, which
 //! add them on the way (`x-mqtt-client-id`); they are no fields.
 
+use super::memory::Digest;
 use super::topics::{ResponseTopicError, Topics};
 use crate::service::{Body, Caller, Credentials, MAX_REQUEST_ID, Request};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ pub(crate) struct Command {
     operation: String,
     publish: Publish,
     received: Instant,
+    fresh_until: Option<Instant>,
 }
 
 /// Where an answer goes.
@@ -56,11 +59,17 @@ impl Command {
         if publish.retain {
             return Err(Stale::Retained);
         }
-        let command = Self { client, operation, publish, received: Instant::now() };
+        let received = Instant::now();
+        let command = Self { client, operation, publish, received, fresh_until: None };
         if command.properties().is_some_and(|p| p.message_expiry_interval == Some(0)) {
             return Err(Stale::Expired);
         }
         Ok(command)
+    }
+
+    /// The command, known to have been sent just now; which holds for a while.
+    pub(crate) fn vouched_for(self, lifetime: Duration) -> Self {
+        Self { fresh_until: self.received.checked_add(lifetime), ..self }
     }
 
     pub(crate) fn operation(&self) -> &str {
@@ -138,9 +147,29 @@ impl Command {
         id.filter(|id| id.chars().count() <= MAX_REQUEST_ID)
     }
 
+    /// What the sender said: body, content type and user properties, without those of brokers and
+    /// bridges, which may differ from one delivery to the next.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hash = Sha256::new();
+        // Each with its length, so that what ends one text does not begin the next.
+        let mut add = |bytes: &[u8]| {
+            hash.update(bytes.len().to_be_bytes());
+            hash.update(bytes);
+        };
+        add(self.properties().and_then(|p| p.content_type.as_deref()).unwrap_or("").as_bytes());
+        for (name, value) in self.user_properties() {
+            if !is_of_brokers(name) {
+                add(name.as_bytes());
+                add(value.as_bytes());
+            }
+        }
+        add(&self.publish.payload);
+        hash.finalize().into()
+    }
+
     /// The request for the service, its body read as `form`.
     pub(crate) fn into_request(self, form: Form) -> Request {
-        let Self { client, operation, publish, received } = self;
+        let Self { client, operation, publish, received, fresh_until } = self;
         let properties = publish.properties.unwrap_or_default();
         let mut credentials = Credentials::default();
         let mut fields = Vec::new();
@@ -149,7 +178,7 @@ impl Command {
                 credentials.app_id.get_or_insert(value);
             } else if name.eq_ignore_ascii_case("API-Key") {
                 credentials.api_key.get_or_insert(value);
-            } else if !name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-")) {
+            } else if !is_of_brokers(&name) {
                 fields.push((name, value));
             }
         }
@@ -161,8 +190,14 @@ impl Command {
         let expires = properties
             .message_expiry_interval
             .and_then(|seconds| received.checked_add(Duration::from_secs(seconds.into())));
-        Request { operation, body, credentials, caller: Caller::Mqtt { client }, expires }
+        let caller = Caller::Mqtt { client };
+        Request { operation, body, credentials, caller, expires, fresh_until }
     }
+}
+
+/// Whether a user property is one that brokers and bridges add.
+fn is_of_brokers(name: &str) -> bool {
+    name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"))
 }
 
 #[cfg(test)]
@@ -243,6 +278,26 @@ mod tests {
             PublishProperties { user_properties: pairs(&[("é", "1")]), ..typed("image/png") };
         let request = command(b"", properties).into_request(Form::Image);
         assert!(matches!(request.body, Body::Image { fields, .. } if fields.len() == 1));
+    }
+
+    #[test]
+    fn the_digest_is_of_all_that_the_sender_said() {
+        let of = |payload: &[u8], content_type: &str, fields: &[(&str, &str)]| {
+            let properties =
+                PublishProperties { user_properties: pairs(fields), ..typed(content_type) };
+            command(payload, properties).digest()
+        };
+        let first = of(b"{}", "image/png", &[("a", "1"), ("x-mqtt-client-id", "c1")]);
+        assert_eq!(first, of(b"{}", "image/png", &[("a", "1"), ("X-Other", "c2")]));
+        for other in [
+            of(b"{ }", "image/png", &[("a", "1")]),
+            of(b"{}", "image/jpeg", &[("a", "1")]),
+            of(b"{}", "image/png", &[("a", "2")]),
+            of(b"{}", "image/png", &[("a1", "")]),
+            of(b"{}", "image/png", &[]),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 
     #[test]

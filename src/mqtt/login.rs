@@ -1,5 +1,5 @@
-//! The login of the embedded broker: made at first start, kept in the data directory, read by the
-//! daemon and by `doorward call`.
+//! The clients' login of the embedded broker: made at first start, kept in the data directory, read by
+//! `doorward call`.
 
 use super::Password;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// Name and password for the embedded broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// Always `doorward`.
+    /// `doorward`; the terminal's own is another.
     pub username: String,
     /// 32 random characters.
     pub password: Password,
@@ -72,7 +72,7 @@ impl Login {
     pub fn read_or_make(data_dir: &Path) -> Result<Self, LoginError> {
         match Self::read(data_dir) {
             Err(LoginError::Missing(path)) => {
-                let login = Self::random()?;
+                let login = Self::random(USERNAME)?;
                 login.write(&path).map_err(|source| LoginError::Io { path, source })?;
                 Ok(login)
             }
@@ -80,12 +80,13 @@ impl Login {
         }
     }
 
-    fn random() -> Result<Self, LoginError> {
+    /// A new one, kept nowhere.
+    pub(crate) fn random(username: &str) -> Result<Self, LoginError> {
         let mut bytes = [0; PASSWORD_LENGTH];
         getrandom::fill(&mut bytes).map_err(LoginError::Random)?;
         let password: String =
             bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect();
-        Ok(Self { username: USERNAME.into(), password: password.into() })
+        Ok(Self { username: username.into(), password: password.into() })
     }
 
     /// Whole or not at all: written beside the file, flushed to disk, then renamed.
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn two_are_never_the_same() {
-        assert_ne!(Login::random().unwrap(), Login::random().unwrap());
+        assert_ne!(Login::random("a").unwrap(), Login::random("a").unwrap());
     }
 
     #[test]

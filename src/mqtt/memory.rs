@@ -1,16 +1,17 @@
-//! What was answered in the last ten minutes, so that a repeat is answered again and not done
+//! The changes that were made in the last minutes, so that a repeat is answered again and not done
 //! again.
 //!
-//! A command is a repeat when its Correlation Data or its `request_id` was seen, for the same
-//! operation, the same sender and the same topic the answer goes to. The sender belongs to the
-//! identity because an answer is its asker's alone: who shows no key, or another application's, gets
-//! none that was remembered. The topic belongs to the identity because
-//! counters are popular: two clients that both count from 1 and listen on topics of their own are
-//! two askers. The body does not belong to it: a client that uses an identity twice gets the first
-//! answer, whatever it sent the second time, so identities must be fresh (a UUID is). Commands
-//! without either are never repeats.
+//! Only operations that change something are remembered, and only once they have changed it: a
+//! question is asked again each time, for its answer may be another one by now, and so is what was
+//! refused or failed.
 //!
-//! Not remembered is what was not done and may succeed the next time: 401, 500 and 503.
+//! A command is a repeat when its Correlation Data or its `request_id` was seen, for the same
+//! operation, the same sender, the same topic the answer goes to, and with the same body and
+//! properties. The sender belongs to the identity because an answer is its asker's alone: who shows
+//! no key, or another application's, gets none that was remembered. The topic belongs to it because
+//! counters are popular: two clients that both count from 1 and listen on topics of their own are
+//! two askers. The content belongs to it because a client that uses an id twice for two different
+//! things means two things. An empty id is none, and commands without an id are never repeats.
 //!
 //! The memory is bounded by number and by bytes; the oldest answers go first. Commands in work are
 //! bounded by the places of the [`super::desk`].
@@ -21,8 +22,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an answer is remembered.
-const REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
 /// The most answers remembered: more than three commands a second for ten minutes.
 const MOST_ANSWERS: usize = 2048;
 /// The most bytes of answers and identities remembered.
@@ -40,7 +39,12 @@ pub(crate) struct Identity {
     /// Where the answer goes.
     topic: String,
     name: Name,
+    /// Of body and properties.
+    content: Digest,
 }
+
+/// SHA-256.
+pub(crate) type Digest = [u8; 32];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Name {
@@ -55,14 +59,18 @@ impl Identity {
         sender: &Sender,
         reply: &ReplyTo,
         request_id: Option<String>,
+        content: Digest,
     ) -> Vec<Self> {
-        let correlation = reply.correlation.clone().map(Name::Correlation);
-        let names = correlation.into_iter().chain(request_id.map(Name::RequestId));
+        let correlation = reply.correlation.clone().filter(|data| !data.is_empty());
+        let request_id = request_id.filter(|id| !id.is_empty());
+        let names = correlation.map(Name::Correlation).into_iter();
+        let names = names.chain(request_id.map(Name::RequestId));
         let identity = |name| Self {
             operation: operation.to_owned(),
             sender: sender.clone(),
             topic: reply.topic.clone(),
             name,
+            content,
         };
         names.map(identity).collect()
     }
@@ -76,7 +84,7 @@ impl Identity {
             Sender::Local | Sender::Anybody => 0,
             Sender::Client(name) | Sender::Application(name) => name.len(),
         };
-        self.operation.len() + sender + self.topic.len() + name
+        self.operation.len() + sender + self.topic.len() + name + self.content.len()
     }
 }
 
@@ -98,8 +106,10 @@ enum Entry {
     Answered(Arc<Vec<u8>>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
+    /// How long an answer is remembered.
+    lifetime: Duration,
     entries: HashMap<Arc<Identity>, Entry>,
     /// Answered ones by age.
     ages: VecDeque<(Instant, Arc<Identity>)>,
@@ -107,6 +117,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    pub(crate) fn new(lifetime: Duration) -> Self {
+        Self { lifetime, entries: HashMap::new(), ages: VecDeque::new(), bytes: 0 }
+    }
+
     /// Looks a command up by all its identities, and notes it as in work if it is new.
     pub(crate) fn meet(&mut self, identities: &[Identity], reply: &ReplyTo, now: Instant) -> Seen {
         self.forget_old(now);
@@ -129,8 +143,8 @@ impl Memory {
     }
 
     /// Ends the work on a command, and returns where else its answer is to go: to the repeats that
-    /// came meanwhile. The answer comes with its payload, as it is sent; without one (the command had
-    /// expired) nothing is remembered.
+    /// came meanwhile. The answer comes with its payload, as it is sent; it is remembered if what was
+    /// asked for was done. Without one (the command had expired) nothing is remembered.
     pub(crate) fn finish(
         &mut self,
         identities: Vec<Identity>,
@@ -144,7 +158,7 @@ impl Memory {
             }
             let Some((answer, payload)) = answer else { continue };
             let bytes = payload.len() + identity.bytes();
-            if !matches!(answer.status, 401 | 500 | 503) && bytes <= MOST_BYTES {
+            if is_done(answer) && bytes <= MOST_BYTES {
                 self.bytes += bytes;
                 let identity = Arc::new(identity);
                 self.ages.push_back((now, identity.clone()));
@@ -157,7 +171,7 @@ impl Memory {
 
     fn forget_old(&mut self, now: Instant) {
         while let Some((at, _)) = self.ages.front() {
-            let old = now.saturating_duration_since(*at) >= REMEMBERED_FOR;
+            let old = now.saturating_duration_since(*at) >= self.lifetime;
             if !old && self.ages.len() <= MOST_ANSWERS && self.bytes <= MOST_BYTES {
                 return;
             }
@@ -169,10 +183,21 @@ impl Memory {
     }
 }
 
+/// Whether a change was made: a `FAIL_ON_n` is a 200 and changes nothing.
+fn is_done(answer: &Answer) -> bool {
+    answer.status == 200 && !answer.fields.contains_key("error_code")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Map;
+
+    const BODY: Digest = [1; 32];
+
+    fn memory() -> Memory {
+        Memory::new(Duration::from_secs(600))
+    }
 
     fn reply_to(topic: &str, correlation: &str) -> ReplyTo {
         ReplyTo { topic: topic.into(), correlation: Some(correlation.as_bytes().to_vec()) }
@@ -183,7 +208,7 @@ mod tests {
     }
 
     fn identity(correlation: &str) -> Vec<Identity> {
-        Identity::of("enroll", &Sender::Anybody, &reply(correlation), None)
+        Identity::of("enroll", &Sender::Anybody, &reply(correlation), None, BODY)
     }
 
     fn meet(memory: &mut Memory, correlation: &str, now: Instant) -> Seen {
@@ -212,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_repeat_is_answered_from_memory_for_ten_minutes() {
-        let (mut memory, start) = (Memory::default(), Instant::now());
+        let (mut memory, start) = (memory(), Instant::now());
         remember(&mut memory, &identity("1"), 200, 5, start);
         let later = start + Duration::from_secs(599);
         assert_eq!(meet(&mut memory, "1", later), Seen::Answered(payload(5)));
@@ -223,7 +248,7 @@ mod tests {
 
     #[test]
     fn repeats_of_what_is_in_work_wait_for_its_answer() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let (mut memory, now) = (memory(), Instant::now());
         assert_eq!(meet(&mut memory, "1", now), Seen::Never);
         assert_eq!(meet(&mut memory, "1", now), Seen::InWork);
         assert_eq!(meet(&mut memory, "1", now), Seen::InWork);
@@ -233,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_repeats_is_not_answered_one_by_one() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let (mut memory, now) = (memory(), Instant::now());
         for _ in 0..100_000 {
             meet(&mut memory, "1", now);
         }
@@ -243,22 +268,47 @@ mod tests {
 
     #[test]
     fn what_was_not_done_is_not_remembered() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        for status in [401, 500, 503] {
+        let (mut memory, now) = (memory(), Instant::now());
+        for status in [400, 401, 403, 500, 503] {
             remember(&mut memory, &identity("1"), status, 5, now);
         }
+        let failed = [("error_code".to_owned(), "FAIL_ON_4".into())].into_iter().collect();
+        let failed = Answer { status: 200, fields: failed };
+        assert_eq!(meet(&mut memory, "1", now), Seen::Never);
+        assert_eq!(memory.finish(identity("1"), Some((&failed, &payload(5))), now), []);
         assert_eq!(meet(&mut memory, "1", now), Seen::Never);
         assert_eq!(memory.finish(identity("1"), None, now), []);
-        for status in [200, 400, 403] {
-            remember(&mut memory, &identity(&status.to_string()), status, 5, now);
-            let seen = meet(&mut memory, &status.to_string(), now);
-            assert!(matches!(seen, Seen::Answered(_)), "{status}");
-        }
+        remember(&mut memory, &identity("1"), 200, 5, now);
+        assert_eq!(meet(&mut memory, "1", now), Seen::Answered(payload(5)));
+    }
+
+    #[test]
+    fn another_body_under_a_known_id_is_another_request() {
+        let (mut memory, now) = (memory(), Instant::now());
+        let of = |content| {
+            Identity::of("enroll", &Sender::Anybody, &reply("1"), Some("r".into()), content)
+        };
+        remember(&mut memory, &of([1; 32]), 200, 5, now);
+        assert_eq!(memory.meet(&of([2; 32]), &reply("1"), now), Seen::Never);
+        // Nor does one that is in work answer for another.
+        assert_eq!(memory.meet(&of([3; 32]), &reply("1"), now), Seen::Never);
+        assert_eq!(memory.meet(&of([2; 32]), &reply("1"), now), Seen::InWork);
+    }
+
+    #[test]
+    fn an_empty_id_is_none() {
+        let of = |correlation: &str, id: &str| {
+            Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some(id.into()), BODY)
+        };
+        assert_eq!(
+            [of("", ""), of("", "r"), of("1", ""), of("1", "r")].map(|ids| ids.len()),
+            [0, 1, 1, 2]
+        );
     }
 
     #[test]
     fn who_asks_and_for_what_belongs_to_the_identity() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let (mut memory, now) = (memory(), Instant::now());
         let one = Sender::Application("1".into());
         for (operation, sender, topic) in [
             ("enroll", &Sender::Anybody, "a"),
@@ -269,19 +319,19 @@ mod tests {
             ("enroll", &Sender::Application("2".into()), "a"),
         ] {
             let reply = reply_to(topic, "1");
-            let identities = Identity::of(operation, sender, &reply, Some("r".into()));
+            let identities = Identity::of(operation, sender, &reply, Some("r".into()), BODY);
             assert_eq!(identities.len(), 2);
             remember(&mut memory, &identities, 200, 5, now);
         }
         let nameless = ReplyTo { correlation: None, ..reply("1") };
-        assert_eq!(Identity::of("enroll", &one, &nameless, None), []);
+        assert_eq!(Identity::of("enroll", &one, &nameless, None, BODY), []);
     }
 
     #[test]
     fn a_request_id_is_enough_for_a_repeat() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let (mut memory, now) = (memory(), Instant::now());
         let of = |correlation: &str| {
-            Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some("r".into()))
+            Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some("r".into()), BODY)
         };
         assert_eq!(memory.meet(&of("1"), &reply("1"), now), Seen::Never);
         assert_eq!(memory.meet(&of("2"), &reply("2"), now), Seen::InWork);
@@ -292,7 +342,7 @@ mod tests {
 
     #[test]
     fn bounded_by_number() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let (mut memory, now) = (memory(), Instant::now());
         for n in 0..MOST_ANSWERS + 10 {
             remember(&mut memory, &identity(&n.to_string()), 200, 5, now);
         }
@@ -303,7 +353,7 @@ mod tests {
 
     #[test]
     fn bounded_by_bytes() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let (mut memory, now) = (memory(), Instant::now());
         for n in 0..100 {
             remember(&mut memory, &identity(&n.to_string()), 200, 1024 * 1024, now);
             assert!(memory.bytes <= MOST_BYTES);

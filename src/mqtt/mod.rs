@@ -1,46 +1,53 @@
 //! The service over MQTT 5.
 //!
-//! A [`Session`] keeps one connection to a broker, hands each request that comes in on
+//! A [`Session`] keeps a connection to a broker, hands each request that comes in on
 //! `doorward/<device>/cmd/#`, and from clients with a name on `doorward/<device>/from/<name>/cmd/#`,
 //! to the service, and publishes what the service answers. It judges the
 //! envelope (topic, freshness, repetition, where the answer may go) and never a request's content.
 //!
 //! ```text
-//! broker ─► session ─► desk ─► incoming ─► memory ─► the service's function
+//! broker ──► lane ───► desk ─► incoming ─► memory ─► the service's function
 //!    ▲                                                      │
 //!    └───────────────── publisher ◄─────────────────────────┘
 //! ```
 //!
-//! Events go another way, over a connection of their own: `outbox ─► delivery ─► broker`.
+//! Where the strike may be moved from afar, `unlock` comes over a connection of its own, beside an
+//! `echo` that shows how old it may be. Events have one as well: `outbox ─► delivery ─► broker`.
 //!
 //! Terms: a *command* is a message on a `cmd/` topic; a *reply address* is the topic and Correlation
-//! Data an answer goes to; a *repeat* is a command whose identity was seen in the last ten minutes;
-//! *exposure* says whether strangers could reach the broker.
+//! Data an answer goes to; a *repeat* is a change that is asked for again; *exposure* says whether strangers could reach the broker.
 //!
 //! The event loop waits for nothing but the network: whatever may wait (the service, a full queue
 //! towards the broker) is a task of its own, and the number of those tasks is bounded.
 
+mod announcement;
 mod backoff;
 mod call;
 mod connect;
+mod counts;
 mod delivery;
 mod desk;
+mod echo;
 mod embedded;
 mod exposure;
 mod homeassistant;
 mod incoming;
+mod lane;
 mod login;
 mod memory;
+mod probe;
 mod publisher;
 mod refusal;
+mod roles;
 mod session;
 mod settings;
 mod topics;
 
 pub use call::{Call, CallError, call};
 pub use connect::{ConnectError, check};
+pub use counts::Counts;
 pub use delivery::Delivery;
-pub use desk::{Answering, Counts, Handler};
+pub use desk::{Answering, Handler};
 pub use embedded::{Embedded, EmbeddedError};
 pub use exposure::Exposure;
 pub use homeassistant::{DECISIONS, HomeAssistant, RemoveError, remove};

@@ -53,6 +53,8 @@ pub struct Tls {
 pub struct Settings {
     /// Names this terminal in topics: `doorward/<device_id>/…`.
     pub device_id: String,
+    /// Whether the broker is the embedded one, which lets nobody in without a login.
+    pub own_broker: bool,
     /// Name or address of the broker; absent: the embedded broker.
     pub host: Option<String>,
     /// Port of the broker; absent: 1883, with TLS 8883.
@@ -90,6 +92,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             device_id: "door".into(),
+            own_broker: false,
             host: None,
             port: None,
             username: None,
@@ -142,8 +145,8 @@ pub enum SettingsError {
     /// The names of clients would be worth nothing.
     #[error(
         "mqtt.clients needs a broker that tells clients apart: set mqtt.host, and a login \
-         (mqtt.username with mqtt.password, or mqtt.client_cert_file); the embedded broker has one \
-         login for all"
+         (mqtt.username with mqtt.password, or mqtt.client_cert_file); the embedded broker tells \
+         applications apart, under service.auth = \"app-key\""
     )]
     NamedClients,
     /// No request could ever be taken.
@@ -233,9 +236,15 @@ impl Settings {
         self.client_id.clone().unwrap_or_else(|| format!("doorward-{}", self.device_id))
     }
 
+    /// The client identifier of the connection on which `unlock` comes.
+    pub(crate) fn unlock_client_id(&self) -> String {
+        format!("{}-unlock", self.client_id())
+    }
+
     /// The same settings, aimed at the embedded broker on `port`.
     pub fn aimed_at_embedded(&self, port: u16, login: &super::Login) -> Self {
         Self {
+            own_broker: true,
             host: Some(IpAddr::from([127, 0, 0, 1]).to_string()),
             port: Some(port),
             username: Some(login.username.clone()),

@@ -35,6 +35,9 @@ pub(crate) enum ResponseTopicError {
     Elsewhere(String),
 }
 
+/// The operation that moves the strike.
+const UNLOCK: &str = "unlock";
+
 /// Bytes of an operation's name; the longest there is has 14.
 const LONGEST_OPERATION: usize = 64;
 
@@ -54,6 +57,23 @@ impl Topics {
     pub(crate) fn command_filters(&self, named_clients: bool) -> Vec<String> {
         let named = named_clients.then(|| format!("{}from/+/cmd/#", self.root));
         [format!("{}cmd/#", self.root)].into_iter().chain(named).collect()
+    }
+
+    /// Those of them that move the strike.
+    pub(crate) fn unlock_filters(&self, named_clients: bool) -> Vec<String> {
+        let named = named_clients.then(|| self.command_from("+", UNLOCK));
+        [self.command(UNLOCK)].into_iter().chain(named).collect()
+    }
+
+    /// Whether a topic is one of these.
+    pub(crate) fn is_unlock(&self, topic: &[u8]) -> bool {
+        let topic = std::str::from_utf8(topic).ok();
+        topic.and_then(|topic| self.command_of(topic)).is_some_and(|(_, it)| it == UNLOCK)
+    }
+
+    /// What the device says to itself.
+    pub(crate) fn echo(&self) -> String {
+        format!("{}echo", self.root)
     }
 
     /// Where a client sends the command for an operation.
@@ -168,6 +188,23 @@ mod tests {
         assert_eq!(topics.command_filters(false), ["doorward/front/cmd/#"]);
         let both = ["doorward/front/cmd/#", "doorward/front/from/+/cmd/#"];
         assert_eq!(topics.command_filters(true), both);
+    }
+
+    #[test]
+    fn an_unlock_is_known_by_its_topic() {
+        let topics = Topics::new("front", &[]);
+        let both = ["doorward/front/cmd/unlock", "doorward/front/from/+/cmd/unlock"];
+        assert_eq!(topics.unlock_filters(true), both);
+        assert_eq!(topics.unlock_filters(false), both[..1]);
+        for (topic, is) in [
+            ("doorward/front/cmd/unlock", true),
+            ("doorward/front/from/desk/cmd/unlock", true),
+            ("doorward/front/cmd/unlock/x", false),
+            ("doorward/front/cmd/search", false),
+            ("doorward/back/cmd/unlock", false),
+        ] {
+            assert_eq!(topics.is_unlock(topic.as_bytes()), is, "{topic}");
+        }
     }
 
     #[test]

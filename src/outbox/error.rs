@@ -50,18 +50,24 @@ pub enum OutboxError {
         /// What redb or the system says.
         what: String,
     },
-    /// The disk did not take something a moment ago, and was not tried again.
+    /// The disk has not answered yet, or the one who writes is gone.
+    #[error("the record in {path} waits for the disk, which does not answer; check the disk")]
+    Silent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// So much waits for the disk that this is not recorded.
+    #[error("not recorded in {path}: {most} others of the kind wait for the disk; check the disk")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        most: usize,
+    },
+    /// The file is being opened again after a fault.
     #[error("{path} could not be written a moment ago and is tried again soon; check the disk")]
     Resting {
         /// The file.
         path: PathBuf,
-    },
-    /// An event or entry that nobody should have made.
-    #[error("an event of {bytes} bytes is more than the {most} that one may have")]
-    TooLarge {
-        /// Its size as JSON.
-        bytes: usize,
-        /// The bound.
-        most: usize,
     },
 }

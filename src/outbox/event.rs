@@ -1,11 +1,9 @@
 //! What is recorded: events, which are published, and entries, which stand in the audit log alone.
 
+use crate::time::unix_time;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fmt;
-
-/// Longest `reason` in characters; what is longer is cut.
-const MAX_REASON: usize = 500;
 
 /// What an event is about; the last level of its topic, `event/<kind>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +68,8 @@ impl fmt::Display for Kind {
 pub struct Event {
     /// What it is about.
     pub kind: Kind,
+    /// When it happened: Unix seconds, UTC.
+    pub time: f64,
     /// How it ended, in one word: `granted`, `unknown`, `forced`.
     pub outcome: String,
     /// Who, where that is known.
@@ -78,7 +78,7 @@ pub struct Event {
     pub similarity: Option<f64>,
     /// Probability of a live person, 0–100, where it was computed.
     pub liveness: Option<f64>,
-    /// Why, in words for people; at most 500 characters are kept.
+    /// Why, in words for people; of this and every other text 500 characters are kept.
     pub reason: String,
     /// What the stages took, in milliseconds.
     pub timings_ms: Map<String, Value>,
@@ -87,10 +87,11 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event without numbers.
+    /// An event of this moment, without numbers.
     pub fn new(kind: Kind, outcome: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             kind,
+            time: unix_time(),
             outcome: outcome.into(),
             subject_id: None,
             similarity: None,
@@ -114,7 +115,7 @@ impl Event {
             ("subject_id", self.subject_id.as_deref().map(Value::from)),
             ("similarity", number(self.similarity)),
             ("liveness", number(self.liveness)),
-            ("reason", Some(cut(&self.reason).into())),
+            ("reason", Some(self.reason.as_str().into())),
             ("timings_ms", Some(Value::Object(self.timings_ms.clone()))),
         ];
         let mut payload = object(fields);
@@ -134,7 +135,7 @@ impl Event {
         for name in ["time", "device_id", "kind", "timings_ms"] {
             detail.shift_remove(name);
         }
-        Entry { action: self.kind.name().to_owned(), by, detail }
+        Entry { action: self.kind.name().to_owned(), by, time: self.time, detail }
     }
 }
 
@@ -145,7 +146,7 @@ pub struct Recorded {
     pub id: String,
     /// Rises by one with every event, for ever.
     pub seq: u64,
-    /// Unix seconds, UTC.
+    /// When it happened: Unix seconds, UTC.
     pub time: f64,
 }
 
@@ -156,14 +157,16 @@ pub struct Entry {
     pub action: String,
     /// Who asked for it: `local`, `anybody`, `client:<name>`, `app:<id>`, `daemon`.
     pub by: String,
+    /// When: Unix seconds, UTC.
+    pub time: f64,
     /// What it was done to. Never a key, a picture or a template.
     pub detail: Map<String, Value>,
 }
 
 impl Entry {
-    /// An entry without details.
+    /// An entry of this moment, without details.
     pub fn new(action: impl Into<String>, by: impl Into<String>) -> Self {
-        Self { action: action.into(), by: by.into(), detail: Map::new() }
+        Self { action: action.into(), by: by.into(), time: unix_time(), detail: Map::new() }
     }
 
     /// Adds a detail.
@@ -173,10 +176,10 @@ impl Entry {
     }
 
     /// The line of the log, in the order in which it is kept and hashed.
-    pub(super) fn line(self, line: u64, time: f64) -> Map<String, Value> {
+    pub(super) fn line(self, line: u64) -> Map<String, Value> {
         let mut fields = object([
             ("line", Some(json!(line))),
-            ("time", Some(json!(time))),
+            ("time", Some(json!(self.time))),
             ("action", Some(self.action.into())),
             ("by", Some(self.by.into())),
         ]);
@@ -191,13 +194,6 @@ fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Val
     fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-fn cut(reason: &str) -> &str {
-    match reason.char_indices().nth(MAX_REASON) {
-        Some((end, _)) => &reason[..end],
-        None => reason,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +205,7 @@ mod tests {
     #[test]
     fn a_payload_has_the_fields_of_the_contract_in_their_order() {
         let mut event = Event::new(Kind::Access, "granted", "recognised");
+        event.time = 1.5;
         event.subject_id = Some("anna".into());
         event.similarity = Some(91.5);
         event.liveness = Some(f64::NAN);
@@ -220,18 +217,11 @@ mod tests {
             payload,
             r#"{"id":"u","seq":7,"time":1.5,"device_id":"front","kind":"access","outcome":"granted","subject_id":"anna","similarity":91.5,"reason":"recognised","timings_ms":{"total":120.5},"door":"opened"}"#
         );
-        let line = Value::Object(event.entry(&recorded()).line(3, 1.5)).to_string();
+        let line = Value::Object(event.entry(&recorded()).line(3)).to_string();
         assert_eq!(
             line,
             r#"{"line":3,"time":1.5,"action":"access","by":"door","id":"u","seq":7,"outcome":"granted","subject_id":"anna","similarity":91.5,"reason":"recognised","door":"opened"}"#
         );
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let event = Event::new(Kind::Door, "opened", "ä".repeat(2000));
-        let payload = event.payload(&recorded(), "front");
-        assert_eq!(payload["reason"].as_str().map(|reason| reason.chars().count()), Some(500));
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! names it, and a start does not read years of history.
 
 use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
-use super::event::Kind;
+use super::event::{Kind, Recorded};
+use super::queue::What;
 use crate::record_file::{Opening, begin_write};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use redb::{StorageError, WriteTransaction};
@@ -118,8 +119,30 @@ impl Change {
         Ok(Self { write, head })
     }
 
+    /// Adds an event, with its line, or a line alone; of an event, what it was recorded as.
+    pub fn add(
+        &mut self,
+        what: &What,
+        device_id: &str,
+    ) -> Result<Option<(Recorded, Waiting)>, redb::Error> {
+        let line = self.head.chain.last + 1;
+        let (event, id) = match what {
+            What::Event(event, id) => (event, id),
+            What::Entry(entry) => {
+                self.append(&entry.clone().line(line))?;
+                return Ok(None);
+            }
+        };
+        let waiting = Waiting { kind: event.kind, time: event.time };
+        let recorded = Recorded { id: id.clone(), seq: self.head.last_seq + 1, time: event.time };
+        let payload = Value::Object(event.payload(&recorded, device_id));
+        self.put(waiting, payload.to_string().as_bytes())?;
+        self.append(&event.entry(&recorded).line(line))?;
+        Ok(Some((recorded, waiting)))
+    }
+
     /// Puts an event in the outbox, under the next number.
-    pub fn put(&mut self, waiting: Waiting, payload: &[u8]) -> Result<(), redb::Error> {
+    fn put(&mut self, waiting: Waiting, payload: &[u8]) -> Result<(), redb::Error> {
         self.head.last_seq += 1;
         let mut bytes = Vec::with_capacity(EVENT_HEAD + payload.len());
         bytes.push(waiting.kind.code());
@@ -139,7 +162,7 @@ impl Change {
     }
 
     /// Adds a line to the audit log.
-    pub fn append(&mut self, line: &Map<String, Value>) -> Result<(), redb::Error> {
+    fn append(&mut self, line: &Map<String, Value>) -> Result<(), redb::Error> {
         let line = Value::Object(line.clone()).to_string();
         let chain = &mut self.head.chain;
         chain.head = chain.head.of_next(line.as_bytes());
@@ -170,10 +193,9 @@ impl Change {
         Ok(true)
     }
 
-    pub fn commit(self) -> Result<Head, redb::Error> {
+    pub fn commit(self) -> Result<(), redb::Error> {
         write_head(&self.write, &self.head)?;
-        self.write.commit()?;
-        Ok(self.head)
+        Ok(self.write.commit()?)
     }
 }
 

@@ -3,14 +3,17 @@
 //! Terms: an *event* waits in the *outbox* until a broker has acknowledged it; the *audit log* has a
 //! line for each event and for each act of administration, chained by hashes ([`chain`](Chain)).
 //!
-//! 1. An event and its line are on disk, in one transaction, when [`Outbox::record`] returns, and are
-//!    published only then.
+//! 1. One thread writes, the *recorder*; everybody else hands over. An event and its line are on disk,
+//!    in one transaction, when [`Outbox::record`] returns, and are published only then;
+//!    [`Slot::post`] waits for nothing, so neither judge nor door ever waits for a disk.
 //! 2. It leaves when it is acknowledged; such removals are written once a second at most. A crash in
 //!    between publishes it a second time, with the same `id`, and never loses it.
 //! 3. `seq` and the line's number rise by one for ever.
 //! 4. The outbox and the log are bounded; what is dropped is the oldest, and counted.
-//! 5. A disk that takes no more costs events, and nothing else: the call says so at once, the counter
-//!    rises, and for [`REST`] no other call waits for that disk. Whoever opens a door opens it first.
+//! 5. What a disk does not take waits for it in memory, bounded by kind. What finds no room there is
+//!    counted, and a line of the log says how much when the disk takes lines again. A disk that
+//!    hangs is waited for by the recorder alone, by anybody else for [`PATIENCE`].
+//! 6. What is too long is shortened, and never the reason why something is not recorded.
 //!
 //! Never keeps a picture, a template or a key. Knows no broker: whoever delivers asks what waits.
 //!
@@ -18,35 +21,44 @@
 //! |---|---|
 //! | `event.rs` | what goes in |
 //! | `chain.rs` | the hash chain |
+//! | `bounds.rs` | how large it may be |
+//! | `queue.rs` | what waits for the disk, and who waits for that |
 //! | `file.rs` | the tables and their bytes |
-//! | `keeper.rs` | the open file, its state in memory, and who tidies |
+//! | `recorder.rs` | the open file, its state in memory, and the thread that writes |
 //! | `error.rs` | what can go wrong |
 
+mod bounds;
 mod chain;
 mod error;
 mod event;
 mod file;
-mod keeper;
+mod queue;
+mod recorder;
 
 pub use chain::{Chain, Hash, Verdict};
 pub use error::OutboxError;
 pub use event::{Entry, Event, Kind, Recorded};
 pub use file::Dropped;
+pub use queue::{MOST_UNWRITTEN, Ticket};
 
-use crate::time::unix_time;
-use file::Waiting;
-use keeper::Shared;
+use recorder::{Recorder, Shared};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long a disk that refused something is left alone.
 pub const REST: Duration = Duration::from_secs(5);
+/// How long anybody waits for a record: a slow card takes a tenth of it.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// A disk that has not answered for so long is said to be silent.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// How long the end waits for the disk.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Largest event or entry as JSON, in bytes: everything the contract names fits many times over.
 pub const MAX_BYTES: usize = 16 * 1024;
 
@@ -80,7 +92,7 @@ impl Default for Settings {
 }
 
 /// How things are with the outbox and the audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stats {
     /// Events that wait for the broker.
     pub depth: usize,
@@ -90,8 +102,13 @@ pub struct Stats {
     pub delivered: u64,
     /// Events that were dropped, ever.
     pub dropped: Dropped,
-    /// Events and entries that the disk did not take since the start.
-    pub not_recorded: u64,
+    /// Events and lines that wait for the disk.
+    pub unwritten: usize,
+    /// Events and lines that were not recorded since the start, since too many waited already; by
+    /// kind, `unlock` and `audit` of lines without an event.
+    pub not_recorded: BTreeMap<&'static str, u64>,
+    /// What is wrong with the disk, if anything is.
+    pub fault: Option<String>,
     /// The audit log.
     pub audit: Chain,
 }
@@ -99,58 +116,74 @@ pub struct Stats {
 /// The outbox and the audit log of one terminal. All methods may be called from several threads.
 pub struct Outbox {
     shared: Arc<Shared>,
-    keeper: Option<JoinHandle<()>>,
+}
+
+/// Where events are handed over for as long as the outbox is open. It keeps nothing open and never
+/// waits.
+#[derive(Clone)]
+pub struct Slot(Weak<Shared>);
+
+impl Slot {
+    /// Hands over an event, to be recorded as soon as the disk takes it; it comes back when the outbox
+    /// is closed.
+    pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
+        match self.0.upgrade() {
+            Some(shared) => shared.hand_over_event(event).map(drop),
+            None => Err(Box::new(event)),
+        }
+    }
 }
 
 impl Outbox {
-    /// Opens the file, or makes it in a folder that exists, and starts the thread that tidies it.
+    /// Opens the file, or makes it in a folder that exists, and starts the recorder.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        let shared = Arc::new(Shared::open(path, settings)?);
-        let keeper = {
-            let shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name("outbox".into());
-            let spawned = thread.spawn(move || shared.keep());
-            spawned.map_err(|source| OutboxError::Io { path: path.to_owned(), source })?
-        };
-        Ok(Self { shared, keeper: Some(keeper) })
+        Self::start(path, Shared::open(path, settings)?)
+    }
+
+    /// The same with a file that cannot be opened at present: nothing is on disk until it can be,
+    /// which is tried again and again.
+    ///
+    /// # Errors
+    /// No thread for the recorder.
+    pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
+        Self::start(path, Shared::without_file(path, settings))
+    }
+
+    fn start(path: &Path, shared: Shared) -> Result<Self, OutboxError> {
+        let shared = Arc::new(shared);
+        let recorder = Recorder::new(Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("recorder".into());
+        let spawned = thread.spawn(move || recorder.run());
+        spawned.map_err(|source| OutboxError::Io { path: path.to_owned(), source })?;
+        Ok(Self { shared })
     }
 
     /// Records an event. It and its line of the audit log are on disk when this returns, which takes
-    /// a disk's time: milliseconds, on a slow card tenths of a second.
+    /// a disk's time: milliseconds, on a slow card tenths of a second, [`PATIENCE`] at most.
     ///
-    /// After an error it has most likely not been recorded; it will not be published unless it was.
+    /// After an error of the disk it is recorded once the disk takes it.
     pub fn record(&self, event: Event) -> Result<Recorded, OutboxError> {
-        let (time, id) = (unix_time(), uuid::Uuid::new_v4().to_string());
-        let waiting = Waiting { kind: event.kind, time };
-        let shared = &self.shared;
-        // With the longest numbers there are, since the event's own is not known yet.
-        let largest = Recorded { id: id.clone(), seq: u64::MAX, time };
-        bounded(&event.payload(&largest, &shared.settings.device_id))?;
-        let recorded = shared.write(1, |change| {
-            let recorded = Recorded { id: id.clone(), seq: change.head.last_seq + 1, time };
-            let payload = event.payload(&recorded, &shared.settings.device_id);
-            change.put(waiting, Value::Object(payload).to_string().as_bytes())?;
-            let line = change.head.chain.last + 1;
-            change.append(&event.entry(&recorded).line(line, time))?;
-            Ok(recorded)
-        })?;
-        shared.state().waiting.insert(recorded.seq, waiting);
-        shared.last_seq.send_if_modified(|last| {
-            let newer = *last < recorded.seq;
-            *last = recorded.seq.max(*last);
-            newer
-        });
-        Ok(recorded)
+        let gone = || OutboxError::Silent { path: self.shared.path().to_owned() };
+        let ticket = self.shared.hand_over_event(event).map_err(|_| gone())?;
+        // An event is always recorded as something.
+        ticket.wait(PATIENCE)?.ok_or_else(gone)
     }
 
-    /// Adds a line without an event to the audit log; on disk when this returns.
+    /// Adds a line without an event to the audit log; on disk when this returns, and after an error
+    /// of the disk once that takes it.
     pub fn audit(&self, entry: Entry) -> Result<(), OutboxError> {
-        let time = unix_time();
-        bounded(&entry.clone().line(u64::MAX, time))?;
-        self.shared.write(0, |change| {
-            let line = change.head.chain.last + 1;
-            change.append(&entry.clone().line(line, time))
-        })
+        self.note(entry).wait(PATIENCE).map(drop)
+    }
+
+    /// Hands over a line without an event, to be written as soon as the disk takes it. Waits for
+    /// nothing, unless the ticket is asked to.
+    pub fn note(&self, entry: Entry) -> Ticket {
+        self.shared.hand_over_entry(entry)
+    }
+
+    /// Where events are posted for as long as this is open.
+    pub fn slot(&self) -> Slot {
+        Slot(Arc::downgrade(&self.shared))
     }
 
     /// The oldest event that waits, of those with a number in `range` that `skip` does not pass over.
@@ -171,22 +204,12 @@ impl Outbox {
 
     /// The broker has an event: it leaves.
     pub fn acknowledge(&self, seq: u64) {
-        let mut state = self.shared.state();
-        if state.waiting.remove(&seq).is_some() {
-            state.delivered += 1;
-            state.gone.insert(seq);
-            self.shared.work.notify_all();
-        }
+        self.shared.leave(seq, |state| state.delivered += 1);
     }
 
     /// The broker takes no packet of an event's size: it leaves, and is counted.
     pub fn discard_too_large(&self, seq: u64) {
-        let mut state = self.shared.state();
-        if state.waiting.remove(&seq).is_some() {
-            state.too_large += 1;
-            state.gone.insert(seq);
-            self.shared.work.notify_all();
-        }
+        self.shared.leave(seq, |state| state.too_large += 1);
     }
 
     /// The number of the last event; changes when one is recorded.
@@ -204,7 +227,9 @@ impl Outbox {
             last_seq: state.head.last_seq,
             delivered: state.delivered,
             dropped,
-            not_recorded: state.not_recorded,
+            unwritten: state.queue.unwritten(),
+            not_recorded: state.queue.not_recorded().clone(),
+            fault: state.fault(),
             audit: state.head.chain,
         }
     }
@@ -228,22 +253,12 @@ impl Outbox {
 }
 
 impl Drop for Outbox {
-    /// Writes what was acknowledged.
+    /// Writes what is to be written and was acknowledged, unless the disk takes too long for it.
     fn drop(&mut self) {
-        self.shared.state().stopping = true;
-        self.shared.work.notify_all();
-        if let Some(keeper) = self.keeper.take() {
-            // It holds every panic of the file; what it did not write is delivered twice.
-            let _ = keeper.join();
+        if !self.shared.close(END_PATIENCE) {
+            let unwritten = self.shared.state().queue.unwritten();
+            tracing::error!(unwritten, "the disk does not answer: what waits for it is left to it");
         }
-    }
-}
-
-fn bounded(fields: &Map<String, Value>) -> Result<(), OutboxError> {
-    let bytes = Value::Object(fields.clone()).to_string().len();
-    match bytes <= MAX_BYTES {
-        true => Ok(()),
-        false => Err(OutboxError::TooLarge { bytes, most: MAX_BYTES }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is recorded is kept, in order, bounded, and leaves when it was acknowledged.
 
-use super::keeper::{CLOCK_IS_SET, DAY, is_old};
+use super::recorder::{CLOCK_IS_SET, DAY, is_old};
 use super::*;
+use crate::time::unix_time;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -251,16 +252,43 @@ fn many_threads_record_at_once() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_and_changes_nothing() {
+fn what_is_too_long_is_shortened_and_recorded_all_the_same() {
     let place = Place::new();
     let outbox = place.open(Settings::default());
-    let mut event = opened("opened");
-    event.extra.insert("note".into(), json!("x".repeat(MAX_BYTES)));
-    assert!(matches!(outbox.record(event), Err(OutboxError::TooLarge { .. })));
-    let entry = Entry::new("test", "local").with("note", "x".repeat(MAX_BYTES));
-    assert!(matches!(outbox.audit(entry), Err(OutboxError::TooLarge { .. })));
-    let stats = outbox.stats();
-    assert_eq!((stats.last_seq, stats.audit.last, stats.not_recorded), (0, 0, 0));
+    let long = "x".repeat(10 * MAX_BYTES);
+    let mut event = opened(&long);
+    event.subject_id = Some(long.clone());
+    event.extra.insert("note".into(), json!(long));
+    let recorded = outbox.record(event).unwrap();
+    outbox.audit(Entry::new("test", long.as_str()).with("note", long.as_str())).unwrap();
+    let bytes = outbox.payload(recorded.seq).unwrap().unwrap();
+    assert!(bytes.len() <= MAX_BYTES, "{}", bytes.len());
+    let kept = format!("{}…", "x".repeat(499));
+    assert_eq!(payload(&outbox, recorded.seq)["note"], kept.as_str());
+    let (lines, _) = outbox.lines(0, 0.0, 10).unwrap();
+    assert_eq!((&lines[0]["subject_id"], &lines[1]["by"]), (&json!(kept), &json!(kept)));
+    assert!(outbox.stats().not_recorded.is_empty() && is_whole(&outbox));
+}
+
+#[test]
+fn what_is_posted_is_recorded_in_order_and_comes_back_from_a_closed_outbox() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    let slot = outbox.slot();
+    for number in 0..200 {
+        slot.post(opened(&number.to_string())).unwrap();
+    }
+    // Behind all of them.
+    outbox.audit(Entry::new("stop", "daemon")).unwrap();
+    drop(outbox);
+    assert!(slot.post(opened("late")).is_err());
+    let outbox = place.open(Settings::default());
+    let (lines, _) = outbox.lines(0, 0.0, 300).unwrap();
+    let told: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(told, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!((lines.len(), outbox.stats().unwritten), (201, 0));
+    // The others of a batch are in the outbox as well.
+    assert_eq!(all(&outbox).len(), 200);
 }
 
 #[test]
@@ -274,4 +302,23 @@ fn a_file_that_is_none_is_refused_with_what_to_do() {
     let _held = place.open(Settings::default());
     let error = Outbox::open(&place.path(), Settings::default()).err().unwrap();
     assert!(matches!(error, OutboxError::InUse { .. }), "{error}");
+}
+
+#[test]
+fn what_is_recorded_after_the_file_was_replaced_is_in_the_file_that_is_there() {
+    let place = Place::new();
+    let outbox = place.open(Settings::default());
+    outbox.audit(Entry::new("before", "local")).unwrap();
+    std::fs::rename(place.path(), place.folder.path().join("away")).unwrap();
+    let error = outbox.audit(Entry::new("after", "local")).unwrap_err();
+    assert!(error.to_string().contains("another file"), "{error}");
+    assert!(outbox.stats().fault.is_some());
+    let started = Instant::now();
+    while outbox.stats().unwritten > 0 {
+        assert!(started.elapsed() < 4 * REST, "it is not opened again");
+        std::thread::sleep(REST / 50);
+    }
+    drop(outbox);
+    let lines = place.open(Settings::default()).lines(0, 0.0, 10).unwrap().0;
+    assert_eq!((lines.len(), &lines[0]["action"]), (1, &json!("after")), "{lines:?}");
 }

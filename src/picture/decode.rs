@@ -1,9 +1,8 @@
 //! Untrusted bytes in, upright RGB pixels out.
 //!
 //! JPEG and PNG, told apart by their first bytes. The container is walked by `jpeg` or
-//! `png`; sizes are checked before anything is allocated; only then the pixels are decoded.
-//! Whatever a file holds, [`decode`] returns: it does not panic, and it is bounded in memory and time by
-//! [`Limits`].
+//! `png`; sizes are held to the table of [`limits`] before anything is allocated; only then `raster` decodes
+//! the pixels. Whatever a file holds, [`decode`] returns: it does not panic, and is bounded in memory and time.
 //!
 //! What comes out is what Pillow's `exif_transpose(image).convert("RGB")` gives, but for 16-bit gray,
 //! which is scaled to 8 bits here and clipped there. So: transparency is ignored and the colours are taken
@@ -11,28 +10,11 @@
 //! the still picture is seen. A JPEG that ends before its end marker is refused, since decoders fill the
 //! missing part with gray; bit errors within the data pass as in every viewer.
 
-use super::{Picture, jpeg, png};
-use image::codecs::{jpeg::JpegDecoder, png::PngDecoder};
+use super::limits::{self, Bound, Limits, NoMemory};
+use super::{Picture, jpeg, png, raster};
+use image::ImageFormat;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat};
-use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// How large a picture may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of the file.
-    pub max_bytes: usize,
-    /// Most pixels, width times height. Decoding takes up to about ten bytes a pixel for a moment.
-    pub max_pixels: u64,
-}
-
-impl Default for Limits {
-    /// 5 MiB, as the contract says, and 40 megapixels: more than phones store in 5 MiB.
-    fn default() -> Self {
-        Self { max_bytes: 5 << 20, max_pixels: 40_000_000 }
-    }
-}
 
 /// Why bytes did not become a picture. The message is meant for whoever sent them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,24 +29,47 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
-    /// The picture has more pixels than [`Limits::max_pixels`], or would not fit into the memory they take.
+    /// The picture has more pixels than its format may have, or would not fit into the memory they take.
     #[error(
-        "the picture has {width} x {height} pixels, the limit is {limit} in all: scale it down"
+        "the picture has {width} x {height} pixels, a {} may have {} megapixels: {}",
+        bound.format, bound.megapixels, bound.instead
     )]
     TooManyPixels {
         /// Width that the file states.
         width: u32,
         /// Height that the file states.
         height: u32,
-        /// The limit.
-        limit: u64,
+        /// The limits of its format.
+        bound: &'static Bound,
     },
+    /// A side is longer than [`limits::MAX_SIDE`], or than the other [`limits::MAX_RATIO`] times.
+    #[error(
+        "the picture has {width} x {height} pixels, a side may have {} and be {} times as long as the other: \
+         crop it, or scale it down",
+        limits::MAX_SIDE,
+        limits::MAX_RATIO
+    )]
+    TooLong {
+        /// Width that the file states.
+        width: u32,
+        /// Height that the file states.
+        height: u32,
+    },
+    /// The system has no memory for the picture.
+    #[error("the terminal has no memory for the picture: send it again later, or smaller")]
+    NoMemory,
     /// The first bytes are those of another format, or of none.
     #[error("the picture is neither JPEG nor PNG but {0}: convert it to JPEG")]
     NotJpegOrPng(&'static str),
     /// The file is cut off, contradicts itself, or uses a coding that cameras do not.
     #[error("the picture cannot be decoded, {0}: send it again or save it anew as JPEG")]
     Damaged(String),
+}
+
+impl From<NoMemory> for DecodeError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
 }
 
 /// The part of a file that its pixels need, and what was learned on the way to it.
@@ -74,6 +79,8 @@ pub(super) struct Essence {
     pub(super) height: u32,
     pub(super) orientation: Option<Orientation>,
     pub(super) bytes: Vec<u8>,
+    /// What a file of its kind may hold.
+    pub(super) bound: &'static Bound,
 }
 
 /// Decodes a JPEG or PNG file and turns it upright as its EXIF says.
@@ -88,51 +95,17 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     } else {
         return Err(DecodeError::NotJpegOrPng(likely_format(bytes)));
     };
-    let (width, height) = (essence.width, essence.height);
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(DecodeError::TooManyPixels { width, height, limit: limits.max_pixels });
+    let (width, height, bound) = (essence.width, essence.height, essence.bound);
+    if !limits::sides_allowed(width, height) {
+        return Err(DecodeError::TooLong { width, height });
+    }
+    if u64::from(width) * u64::from(height) > bound.pixels() {
+        return Err(DecodeError::TooManyPixels { width, height, bound });
     }
     // The decoders are foreign code that is fed by strangers, and overflow checks are on: an assertion
     // that fails in there is a damaged file, not the end of a worker.
-    catch_unwind(AssertUnwindSafe(|| pixels(&essence, limits)))
+    catch_unwind(AssertUnwindSafe(|| raster::picture(&essence)))
         .unwrap_or_else(|_| Err(DecodeError::Damaged("its data contradict each other".to_owned())))
-}
-
-/// Decodes the pixels and turns them upright.
-fn pixels(essence: &Essence, limits: &Limits) -> Result<Picture, DecodeError> {
-    let (width, height) = (essence.width, essence.height);
-    // Four bytes a pixel hold every 8-bit picture; 16 bits a channel make the limit accordingly smaller.
-    let max_alloc = limits.max_pixels.saturating_mul(4);
-    let mut decoder_limits = image::Limits::default();
-    decoder_limits.max_image_width = Some(width);
-    decoder_limits.max_image_height = Some(height);
-    decoder_limits.max_alloc = Some(max_alloc);
-
-    let damaged = |error: image::ImageError| match error {
-        image::ImageError::Limits(_) => {
-            DecodeError::TooManyPixels { width, height, limit: limits.max_pixels }
-        }
-        error => DecodeError::Damaged(error.to_string()),
-    };
-    let reader = Cursor::new(&essence.bytes);
-    let mut decoder: Box<dyn ImageDecoder + '_> = match essence.format {
-        ImageFormat::Png => {
-            Box::new(PngDecoder::with_limits(reader, decoder_limits.clone()).map_err(damaged)?)
-        }
-        _ => Box::new(JpegDecoder::new(reader).map_err(damaged)?),
-    };
-    decoder.set_limits(decoder_limits).map_err(damaged)?;
-    if decoder.dimensions() != (width, height) {
-        return Err(DecodeError::Damaged("it states two sizes".to_owned()));
-    }
-    if decoder.total_bytes() > max_alloc {
-        return Err(DecodeError::TooManyPixels { width, height, limit: limits.max_pixels });
-    }
-    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    let mut image = DynamicImage::ImageRgb8(image.into_rgb8());
-    image.apply_orientation(essence.orientation.unwrap_or(Orientation::NoTransforms));
-    Picture::new(image.width(), image.height(), image.into_bytes())
-        .ok_or_else(|| DecodeError::Damaged("it has no pixels".to_owned()))
 }
 
 /// What the bytes seem to be, for the message.
@@ -183,14 +156,9 @@ mod tests {
     #[test]
     fn limits_hold_before_decoding() {
         let bytes = png(20, 10, ExtendedColorType::L8, &[0; 200]);
-        let enough = Limits { max_bytes: bytes.len(), max_pixels: 200 };
-        assert!(decode(&bytes, &enough).is_ok());
+        assert!(decode(&bytes, &Limits { max_bytes: bytes.len() }).is_ok());
         assert_eq!(
-            decode(&bytes, &Limits { max_pixels: 199, ..enough }),
-            Err(DecodeError::TooManyPixels { width: 20, height: 10, limit: 199 })
-        );
-        assert_eq!(
-            decode(&bytes, &Limits { max_bytes: bytes.len() - 1, ..enough }),
+            decode(&bytes, &Limits { max_bytes: bytes.len() - 1 }),
             Err(DecodeError::TooManyBytes { bytes: bytes.len(), limit: bytes.len() - 1 })
         );
     }

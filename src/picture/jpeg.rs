@@ -10,6 +10,7 @@
 
 use super::decode::{DecodeError, Essence};
 use super::exif;
+use super::limits::{self, Bound};
 
 const SOF0: u8 = 0xC0;
 const SOF2: u8 = 0xC2;
@@ -29,10 +30,6 @@ const APP14: u8 = 0xEE;
 /// Encoders write about ten scans; every further one costs a pass over the whole picture while it may
 /// occupy only a few bytes of the file.
 const MAX_SCANS: usize = 32;
-
-/// The longest side that libjpeg, and so nearly every program, reads or writes; decoders are little tested
-/// beyond it.
-const MAX_SIDE: u16 = 65_500;
 
 /// The names that make the decoder take three components for R, G and B as they are.
 const RGB_IDS: [u8; 3] = *b"RGB";
@@ -135,8 +132,21 @@ struct Walk {
 struct Frame {
     width: u32,
     height: u32,
+    components: u8,
+    /// Whether the decoder must keep coefficients until the last scan has come.
+    in_scans: bool,
     /// Ids of the components in their order, if they are R, G and B under other names.
     rgb: Option<[u8; 3]>,
+}
+
+impl Frame {
+    fn bound(&self) -> &'static Bound {
+        match (self.in_scans, self.components) {
+            (false, _) => &limits::JPEG_BASELINE,
+            (true, ..=3) => &limits::JPEG_SCANS,
+            (true, _) => &limits::JPEG_SCANS_CMYK,
+        }
+    }
 }
 
 impl Walk {
@@ -180,9 +190,6 @@ impl Walk {
             return Err(damaged("its frame header is too short"));
         };
         let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
-        if width > MAX_SIDE || height > MAX_SIDE {
-            return Err(damaged("a side is longer than the 65500 pixels of a JPEG"));
-        }
         let mut body = body.to_vec();
         let mut rgb = None;
         if count == 4 {
@@ -198,16 +205,23 @@ impl Walk {
                 body[6 + 3 * i] = id;
             }
         }
-        self.frame = Some(Frame { width: width.into(), height: height.into(), rgb });
+        self.frame = Some(Frame {
+            width: width.into(),
+            height: height.into(),
+            components: count,
+            in_scans: marker == SOF2,
+            rgb,
+        });
         push(&mut self.out, marker, &body);
         Ok(())
     }
 
     fn scan(&mut self, body: &[u8]) -> Result<(), DecodeError> {
-        let Some(frame) = &self.frame else {
+        let Some(frame) = &mut self.frame else {
             return Err(damaged("its pixels come before its size"));
         };
         self.scans += 1;
+        frame.in_scans |= self.scans > 1 || body.first() != Some(&frame.components);
         if self.scans > MAX_SCANS {
             return Err(damaged("it has more scans than any camera or editor writes"));
         }
@@ -234,6 +248,7 @@ impl Walk {
             width: frame.width,
             height: frame.height,
             orientation: self.orientation,
+            bound: frame.bound(),
             bytes: self.out,
         })
     }

@@ -1,7 +1,7 @@
 //! Untrusted image bytes in, RGB pixels out.
 //!
 //! [`source`] tells what the `image` field of a request stands for, [`fetch`] gets the bytes behind a URL
-//! within the bounds of [`allow`], [`mod@decode`] makes pixels of bytes, [`yuv`] those of a camera's raw frames,
+//! within the bounds of [`allow`], [`mod@decode`] makes pixels of bytes as far as [`limits`] allow, [`yuv`] those of a camera's raw frames,
 //! and [`shape`] moves them. Nothing here
 //! trusts what comes from outside, and no pixel is ever written to a log.
 
@@ -10,14 +10,17 @@ pub mod decode;
 mod exif;
 pub mod fetch;
 mod jpeg;
+pub mod limits;
 mod png;
+mod raster;
 pub mod shape;
 pub mod source;
 pub mod yuv;
 
-pub use decode::{DecodeError, Limits, decode};
+pub use decode::{DecodeError, decode};
 pub use fetch::{FetchError, Fetcher};
 pub use jpeg::length as jpeg_length;
+pub use limits::Limits;
 pub use shape::Border;
 pub use source::Source;
 
@@ -27,13 +30,19 @@ pub struct Picture {
     width: u32,
     height: u32,
     rgb: Vec<u8>,
+    reduction: u32,
 }
 
 impl Picture {
     /// Takes `width * height * 3` bytes in R, G, B order; `None` if the length differs or a side is 0.
     pub fn new(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
         let expected = (width as usize).checked_mul(height as usize)?.checked_mul(3)?;
-        (width > 0 && height > 0 && rgb.len() == expected).then_some(Self { width, height, rgb })
+        (width > 0 && height > 0 && rgb.len() == expected).then_some(Self {
+            width,
+            height,
+            rgb,
+            reduction: 1,
+        })
     }
 
     /// Width in pixels, at least 1.
@@ -44,6 +53,16 @@ impl Picture {
     /// Height in pixels, at least 1.
     pub fn height(&self) -> u32 {
         self.height
+    }
+
+    /// How many pixels of the file's sides one pixel here stands for: 1, or more where the decoder has made
+    /// a large picture smaller.
+    pub fn reduction(&self) -> u32 {
+        self.reduction
+    }
+
+    fn reduced_by(self, reduction: u32) -> Self {
+        Self { reduction, ..self }
     }
 
     /// The pixels: R, G, B, 0–255, row after row.

@@ -8,7 +8,7 @@
 //! A *chunk* is a length, a four-letter type, a body and a checksum.
 
 use super::decode::{DecodeError, Essence};
-use super::exif;
+use super::{exif, limits};
 
 pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -21,12 +21,15 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
     let mut rest = &bytes[MAGIC.len()..];
 
     let header = next_chunk(&mut rest).ok_or_else(cut_off)?;
-    let (b"IHDR", &[w3, w2, w1, w0, h3, h2, h1, h0, ..]) = (&header.kind, header.body) else {
+    let (b"IHDR", &[w3, w2, w1, w0, h3, h2, h1, h0, depth, _, _, _, interlace]) =
+        (&header.kind, header.body)
+    else {
         return Err(damaged("it does not start with its size"));
     };
     let (width, height) =
         (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
     out.extend_from_slice(header.whole);
+    let bound = if depth > 8 || interlace != 0 { &limits::PNG_DEEP } else { &limits::PNG };
 
     let mut orientation = None;
     let mut data = Data::Ahead;
@@ -51,7 +54,7 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
         return Err(cut_off());
     }
     out.extend_from_slice(IEND);
-    Ok(Essence { format: image::ImageFormat::Png, width, height, orientation, bytes: out })
+    Ok(Essence { format: image::ImageFormat::Png, width, height, orientation, bytes: out, bound })
 }
 
 /// Where the walk stands: the image data are one run of IDAT chunks.

@@ -35,7 +35,7 @@ impl Picture {
         }
         let (width, height) =
             if quarter == 2 { (self.width, self.height) } else { (self.height, self.width) };
-        Self { width, height, rgb }
+        Self { width, height, rgb, ..*self }
     }
 
     /// As seen in a mirror: left is right.
@@ -79,7 +79,7 @@ impl Picture {
             fir::Resizer::new().resize_typed(&source, &mut scaled, &options).ok()
         });
         debug_assert!(done.is_some());
-        Self { width, height, rgb }
+        Self { width, height, rgb, reduction: 1 }
     }
 
     /// The part of the picture that starts at `left`, `top`, brought to `to_width` x `to_height` by
@@ -137,7 +137,7 @@ impl Picture {
                 rgb.extend_from_slice(&self.sample(u, v));
             }
         }
-        Self { width, height, rgb }
+        Self { width, height, rgb, reduction: 1 }
     }
 
     /// The colour at a position between pixels.

@@ -8,6 +8,7 @@
 //! Every function gives `None` where the bytes are fewer than the size needs; none reads beyond them.
 
 use super::Picture;
+use super::limits::zeros;
 
 /// How many bytes a YUYV picture needs: Y0 U Y1 V for two pixels. The last row may lack its padding.
 pub fn yuyv_bytes(width: u32, height: u32, stride: u32) -> Option<usize> {
@@ -88,7 +89,7 @@ pub fn grey(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Pictur
 
 fn room(width: u32, height: u32) -> Option<Vec<u8>> {
     let length = (width as usize).checked_mul(height as usize)?.checked_mul(3)?;
-    Some(vec![0; length])
+    zeros(length).ok()
 }
 
 /// Two neighbouring pixels, which share their chroma: Y0 U Y1 V.

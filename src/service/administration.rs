@@ -100,7 +100,12 @@ pub(super) fn administer(
             Ok(reply)
         }
         Administration::Revoke(app) => {
-            let listed = applications.revoke(&app).map_err(refused)?;
+            let listed = applications.revoke(&app).map_err(|error| {
+                if let ApplicationsError::NotOnDisk { id, name, .. } = &error {
+                    trail.revoked_until_restart(id, name);
+                }
+                refused(error)
+            })?;
             tracing::info!(app_id = listed.id, name = listed.name, "application revoked");
             trail.application("app/revoke", &listed.id, &listed.name, None);
             let mut reply = Reply::success(Operation::AppRevoke);
@@ -109,7 +114,7 @@ pub(super) fn administer(
             Ok(reply)
         }
         Administration::List => {
-            let listed = applications.list();
+            let listed = applications.list().map_err(refused)?;
             let blocks = listed.iter().map(|listed| Value::Object(block(listed, None)));
             let mut reply = Reply::success(Operation::AppList);
             reply.insert("applications", blocks.collect::<Vec<_>>());
@@ -122,7 +127,7 @@ fn refused(error: ApplicationsError) -> Failure {
     match error {
         ApplicationsError::Taken(_) => Failure::field("name", error.to_string()),
         ApplicationsError::Unknown(_) => Failure::field("app", error.to_string()),
-        error => Failure::internal(error),
+        error => Failure::from(error),
     }
 }
 

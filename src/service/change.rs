@@ -16,12 +16,13 @@ const LABEL: &str = "must be at most 128 characters, none of them a control char
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 const LAST_TIME: f64 = 253_402_300_799.0;
 
-/// The fields of a change that decide who is let in, and so need the permission `admin`.
+/// The fields of a change that may let somebody in, and so need the permission `admin`. Disabling lets
+/// nobody in: whoever may delete a subject may do that.
 pub(super) fn decides_entry(change: &SubjectChange) -> Vec<&'static str> {
     [
         (change.groups.is_some(), "groups"),
         (change.card.is_some(), "card"),
-        (change.enabled.is_some(), "enabled"),
+        (change.enabled == Some(true), "enabled"),
         (change.valid_from.is_some(), "valid_from"),
         (change.valid_until.is_some(), "valid_until"),
     ]

@@ -5,8 +5,14 @@ use super::failure::Failure;
 use super::operation::Operation;
 use super::reply::Reply;
 use super::request::Sender;
-use super::trail::Trail;
+use super::trail::{Asked, Trail};
+use super::workers::{NotDone, expired};
 use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// What whoever asked is told.
+const NOT_RECORDED: &str = "the door is unlocked from afar only on record, and the disk did not take \
+                            the record within a second; check the terminal's disk (see `health`)";
 
 /// A door.
 pub trait Door: Send + Sync {
@@ -17,17 +23,47 @@ pub trait Door: Send + Sync {
     fn state(&self) -> Value;
 }
 
-/// `unlock`: the state of the door, unlocked.
+/// How long an unlock waits for its record; who stands at the door waits as long.
+const RECORD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// `unlock`: the state of the door, unlocked. Who asks and why is on disk before the strike moves, and
+/// else it does not move, also later; `expires` and `fresh`, which says why a command does not count as
+/// one of this moment, are looked at again after that.
 pub(super) fn unlock(
     door: &dyn Door,
     trail: &Trail,
     by: &Sender,
     reason: &str,
-) -> Result<Reply, Failure> {
+    expires: Option<Instant>,
+    fresh: impl Fn() -> Result<(), String>,
+) -> Result<Result<Reply, Failure>, NotDone> {
+    if expired(expires) {
+        return Err(NotDone::Expired);
+    }
+    let stale = fresh().err();
+    let Asked { line, ticket } = trail.unlock_asked(by, reason);
+    if let Some(why) = stale {
+        trail.unlock_answered(line, &format!("refused: {why}"));
+        return Ok(Err(Failure::Stale { why }));
+    }
+    if let Err(error) = ticket.wait(RECORD_PATIENCE) {
+        tracing::error!(%error, "not unlocked: who asks for it is not on record");
+        trail.unlock_answered(line, "refused: the record was not on disk in time");
+        return Ok(Err(Failure::Door { why: NOT_RECORDED.to_owned() }));
+    }
+    if expired(expires) {
+        trail.unlock_answered(line, "refused: expired before it was on record");
+        return Err(NotDone::Expired);
+    }
+    if let Err(why) = fresh() {
+        trail.unlock_answered(line, &format!("refused: {why}"));
+        return Ok(Err(Failure::Stale { why }));
+    }
     let outcome = door.unlock();
-    trail.unlocked(by, reason, outcome.as_ref().err().map(String::as_str));
-    outcome.map_err(|why| Failure::Door { why })?;
-    let mut reply = Reply::success(Operation::Unlock);
-    reply.insert("door", door.state());
-    Ok(reply)
+    trail.unlock_answered(line, outcome.as_ref().err().map_or("unlocked", String::as_str));
+    Ok(outcome.map_err(|why| Failure::Door { why }).map(|()| {
+        let mut reply = Reply::success(Operation::Unlock);
+        reply.insert("door", door.state());
+        reply
+    }))
 }

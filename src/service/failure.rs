@@ -1,7 +1,8 @@
 //! Why a request is answered with something other than 200: every code of the contract that is
 //! not a `FAIL_ON_n`, with its status, its `message` and what the sender can do about it.
 
-use super::applications::Kind;
+use super::applications::{ApplicationsError, Kind};
+use crate::gallery::GalleryError;
 use std::fmt;
 
 /// What logs and counts know a 401 by; the contract gives it no `error_code`.
@@ -141,6 +142,15 @@ pub(super) enum Failure {
     /// This client may not do that.
     #[error("Permission denied")]
     Permission { why: String },
+    /// Somebody else is enrolled with this face, where that is refused.
+    #[error("Face already enrolled")]
+    Duplicate { why: String },
+    /// The templates of a subject are not plainly of one person.
+    #[error("Faces disagree")]
+    Faces { why: String },
+    /// Nobody knows that the command was meant just now.
+    #[error("Command not fresh")]
+    Stale { why: String },
     /// The door did not unlock.
     #[error("Door did not unlock")]
     Door { why: String },
@@ -150,9 +160,47 @@ pub(super) enum Failure {
         /// For the log, never for the client.
         why: String,
     },
+    /// A file is not written.
+    #[error("Internal server error")]
+    Unwritten {
+        /// What that means for what was asked.
+        told: &'static str,
+        /// For the log, never for the client.
+        why: String,
+    },
     /// The queue is full.
     #[error("Busy")]
     Busy,
+}
+
+/// Of what takes away.
+const COUNTS: &str = "it counts from here on and is not on disk: it is written as soon as the disk takes \
+                      it, and a restart before that forgets it; see health";
+
+impl From<ApplicationsError> for Failure {
+    fn from(error: ApplicationsError) -> Self {
+        let told = match &error {
+            ApplicationsError::NotOnDisk { .. } => COUNTS,
+            ApplicationsError::NotWritten(_) | ApplicationsError::Storage(_) => {
+                "the applications cannot be written at present; ask again, and see health"
+            }
+            _ => return Failure::internal(error),
+        };
+        Failure::Unwritten { told, why: error.to_string() }
+    }
+}
+
+impl From<GalleryError> for Failure {
+    fn from(error: GalleryError) -> Self {
+        let told = match &error {
+            GalleryError::NotOnDisk { .. } => COUNTS,
+            GalleryError::NotWritten(_) | GalleryError::Storage(_) => {
+                "the gallery cannot be written at present; ask again, and see health"
+            }
+            _ => return Failure::internal(error),
+        };
+        Failure::Unwritten { told, why: error.to_string() }
+    }
 }
 
 impl Failure {
@@ -180,8 +228,9 @@ impl Failure {
     pub fn status(&self) -> u16 {
         match self {
             Failure::Unauthorized => 401,
-            Failure::Permission { .. } | Failure::Quota(_) => 403,
-            Failure::Internal { .. } => 500,
+            Failure::Permission { .. } | Failure::Stale { .. } | Failure::Quota(_) => 403,
+            Failure::Duplicate { .. } | Failure::Faces { .. } => 409,
+            Failure::Internal { .. } | Failure::Unwritten { .. } => 500,
             Failure::Busy | Failure::Camera { .. } | Failure::Door { .. } => 503,
             _ => 400,
         }
@@ -218,8 +267,11 @@ impl Failure {
                 format!("INSUFFICIENT_QUOTA_{}", kind.name().to_ascii_uppercase())
             }
             Failure::Permission { .. } => "PERMISSION_DENIED".into(),
+            Failure::Duplicate { .. } => "FACE_ALREADY_ENROLLED".into(),
+            Failure::Faces { .. } => "FACES_DISAGREE".into(),
+            Failure::Stale { .. } => "COMMAND_NOT_FRESH".into(),
             Failure::Door { .. } => "DOOR_UNAVAILABLE".into(),
-            Failure::Internal { .. } => "INTERNAL_SERVER_ERROR".into(),
+            Failure::Internal { .. } | Failure::Unwritten { .. } => "INTERNAL_SERVER_ERROR".into(),
             Failure::Busy => "BUSY".into(),
         }
     }
@@ -238,13 +290,17 @@ impl Failure {
                 Some("subject_id")
             }
             Failure::Dependency(validation) => Some(validation.validate()),
+            Failure::Faces { .. } => Some("groups"),
             Failure::Level | Failure::Threshold => Some("threshold"),
             Failure::Limit(_) => Some("limit"),
             Failure::Unauthorized
             | Failure::Quota(_)
             | Failure::Permission { .. }
+            | Failure::Duplicate { .. }
+            | Failure::Stale { .. }
             | Failure::Door { .. }
             | Failure::Internal { .. }
+            | Failure::Unwritten { .. }
             | Failure::Busy => None,
         }
     }
@@ -257,9 +313,13 @@ impl Failure {
             | Failure::ImageSize { why, .. }
             | Failure::ImageFormat { why, .. }
             | Failure::Subject { why }
+            | Failure::Duplicate { why }
+            | Failure::Faces { why }
             | Failure::Door { why }
+            | Failure::Stale { why }
             | Failure::Camera { why, .. }
             | Failure::Permission { why } => Some(why),
+            Failure::Unwritten { told, .. } => Some(told),
             _ => None,
         }
     }
@@ -284,7 +344,14 @@ mod tests {
 
     #[test]
     fn codes_and_statuses_of_the_contract() {
-        let cases: [(Failure, u16, &str, &str); 17] = [
+        let cases: [(Failure, u16, &str, &str); 20] = [
+            (
+                Failure::Duplicate { why: "x".into() },
+                409,
+                "FACE_ALREADY_ENROLLED",
+                "Face already enrolled",
+            ),
+            (Failure::Faces { why: "x".into() }, 409, "FACES_DISAGREE", "Faces disagree"),
             (Failure::payload("x"), 400, "INVALID_PAYLOAD", "Invalid Payload"),
             (
                 Failure::NoFace(Some(ImageField::Image)),
@@ -337,6 +404,7 @@ mod tests {
                 "PERMISSION_DENIED",
                 "Permission denied",
             ),
+            (Failure::Stale { why: "x".into() }, 403, "COMMAND_NOT_FRESH", "Command not fresh"),
             (
                 Failure::SubjectAbsent,
                 400,

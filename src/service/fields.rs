@@ -84,8 +84,10 @@ const TABLE: &[Field] = &[
     field("enabled", Kind::Bool(None), &[SubjectUpdate]),
     field("valid_from", Kind::Number(None), &[SubjectUpdate]),
     field("valid_until", Kind::Number(None), &[SubjectUpdate]),
+    field("accept_faces", Kind::Bool(Some(false)), &[SubjectUpdate]),
     // The door.
     field("reason", Kind::Text(None), &[Unlock]),
+    field("issued_at", Kind::Number(None), &[Unlock]),
     // Who may ask.
     field("testing", Kind::Bool(Some(false)), &[AppCreate]),
     field("quota", Kind::Texts, &[AppCreate]),

@@ -13,10 +13,12 @@ pub(super) const CROP_SIDE: u32 = 320;
 /// A picture's size in pixels, and how it was turned to find the face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Turn {
-    /// Width of the image as sent.
+    /// Width of the picture before it was turned.
     pub width: u32,
-    /// Height of the image as sent.
+    /// Height of the picture before it was turned.
     pub height: u32,
+    /// Pixels of the image as sent along a pixel of the picture ([`crate::picture::Picture::reduction`]).
+    pub reduction: u32,
     /// Clockwise turn in degrees (0, 90, 180, 270) that brought it upright.
     pub rotation: u16,
 }
@@ -25,12 +27,13 @@ impl Turn {
     /// A point of the turned picture, in the image as sent.
     pub fn point_as_sent(self, [x, y]: [f32; 2]) -> [f32; 2] {
         let (width, height) = (self.width as f32, self.height as f32);
-        match self.rotation {
+        let point = match self.rotation {
             90 => [y, height - x],
             180 => [width - x, height - y],
             270 => [width - y, x],
             _ => [x, y],
-        }
+        };
+        point.map(|value| value * self.reduction as f32)
     }
 
     /// Upper left and lower right corner of a box of the turned picture, in the image as sent.
@@ -44,7 +47,8 @@ impl Turn {
     /// cuts it out needs no check. `Width` and `Height` are the differences of what is shown.
     pub fn bounding_box(self, face: &Detection) -> Value {
         let [[left, top], [right, bottom]] = self.box_as_sent(face);
-        let inside = |value: f32, side: u32| hundredths(value.clamp(0.0, side as f32));
+        let inside =
+            |value: f32, side: u32| hundredths(value.clamp(0.0, (side * self.reduction) as f32));
         let (left, right) = (inside(left, self.width), inside(right, self.width));
         let (top, bottom) = (inside(top, self.height), inside(bottom, self.height));
         let block = [
@@ -138,7 +142,7 @@ mod tests {
     fn points_go_back_to_the_pixel_they_came_from() {
         let (width, height) = (7, 5);
         for quarter_turns in 0..4u16 {
-            let turn = Turn { width, height, rotation: quarter_turns * 90 };
+            let turn = Turn { width, height, reduction: 1, rotation: quarter_turns * 90 };
             for y in 0..height {
                 for x in 0..width {
                     let (mut tx, mut ty, mut sides) = (x, y, (width, height));
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn boxes_keep_their_area_and_their_landmarks() {
         for rotation in ROTATIONS {
-            let turn = Turn { width: 640, height: 480, rotation };
+            let turn = Turn { width: 640, height: 480, reduction: 1, rotation };
             let face = face(100.0, 50.0, 80.0, 120.0);
             let [[left, top], [right, bottom]] = turn.box_as_sent(&face);
             let (width, height) = (right - left, bottom - top);
@@ -174,7 +178,7 @@ mod tests {
     fn a_face_lying_on_its_side() {
         // Turning clockwise by 90 brings it upright: in the image as sent its top points left, so
         // the viewer's left eye lies below the right one.
-        let turn = Turn { width: 640, height: 480, rotation: 90 };
+        let turn = Turn { width: 640, height: 480, reduction: 1, rotation: 90 };
         let block = turn.face_landmark(&face(100.0, 50.0, 100.0, 100.0));
         let y = |name: &str| block[name].as_str().unwrap().parse::<f32>().unwrap();
         assert!(y("LeftEyeY") > y("RightEyeY"));
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn blocks_have_the_contracts_names_in_their_order() {
-        let turn = Turn { width: 1000, height: 800, rotation: 0 };
+        let turn = Turn { width: 1000, height: 800, reduction: 1, rotation: 0 };
         let face = face(512.784, 211.156, 261.186, 352.894);
         let block = turn.bounding_box(&face);
         assert_eq!(
@@ -213,12 +217,26 @@ mod tests {
 
     #[test]
     fn a_box_over_the_border_is_cut() {
-        let turn = Turn { width: 100, height: 100, rotation: 0 };
+        let turn = Turn { width: 100, height: 100, reduction: 1, rotation: 0 };
         let block = turn.bounding_box(&face(-10.0, 60.0, 50.0, 60.5));
         assert_eq!(block["TopLeftX"], "0.00");
         assert_eq!(block["Width"], "40.00");
         assert_eq!(block["BottomRightY"], "100.00");
         assert_eq!(block["Height"], "40.00");
+    }
+
+    #[test]
+    fn coordinates_of_a_reduced_picture_are_those_of_the_image_as_sent() {
+        let turn = Turn { width: 100, height: 80, reduction: 2, rotation: 90 };
+        let block = turn.bounding_box(&face(-10.0, 20.0, 50.0, 30.0));
+        assert_eq!(
+            (&block["TopLeftX"], &block["BottomRightX"]),
+            (&"40.00".into(), &"100.00".into())
+        );
+        assert_eq!(
+            (&block["TopLeftY"], &block["BottomRightY"]),
+            (&"80.00".into(), &"160.00".into())
+        );
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! | judge them, in the contract's order | `payload`, `valid`, `change`, by the table in `fields` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
 //! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
-//! | pixels, networks, gallery | `recognition`, `subjects` | a worker thread, behind a bounded queue |
+//! | pixels, networks, the gallery's answers | `recognition`, `faces`, `subjects` | a worker thread, behind a bounded queue |
+//! | changes of the gallery | `recognition`, `subjects` | the writer's thread, behind a bounded queue: a disk that hangs keeps nobody from being answered |
 //! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: no flood keeps out who would end it |
 //! | leave on record what was done | `trail` | the same thread |
 //! | name what went wrong | `failure`, `checks` | – |
@@ -28,8 +29,10 @@ mod capture;
 mod change;
 mod checks;
 mod door;
+mod faces;
 mod failure;
 mod fields;
+mod freshness;
 mod geometry;
 mod images;
 mod judged;
@@ -51,6 +54,7 @@ mod workers;
 
 pub use applications::{Applications, ApplicationsError};
 pub use door::Door;
+pub use freshness::WallClock;
 pub use operation::Operation;
 pub use raw::MAX_REQUEST_ID;
 pub use request::{Answer, Body, Caller, Credentials, Request, Sender};
@@ -68,20 +72,28 @@ use applications::{Kind, NotReserved, Reservation};
 use capture::{NotTaken, Taker};
 use change::decides_entry;
 use failure::Failure;
+use freshness::Evidence;
 use images::{Given, Images};
 use raw::Raw;
-use recognition::{Author, Job, Recognizer};
+use recognition::{Author, Job, Outcome, Recognizer};
 use reply::Reply;
 use serde_json::{Map, Value, json};
 use statistics::Statistics;
 pub(crate) use statistics::Times;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use trail::Trail;
 use valid::{FaceRequest, Valid, World};
 use workers::{NotDone, Workers, expired, guarded};
+
+/// Changes that may wait for the disk. With the one that is being written they are no more than the
+/// requests that a transport takes on beyond those that wait for a vision thread.
+const MOST_WRITES: usize = 7;
+
+/// Whether an App-ID and an API-Key belong together.
+pub type KnowsApplication = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// The face service of one terminal. Shared by all transports.
 ///
@@ -89,12 +101,15 @@ use workers::{NotDone, Workers, expired, guarded};
 /// and the events, then the gallery, whose lock is what the next process waits for.
 pub struct Service {
     workers: Workers,
+    /// The thread that changes the gallery: while a disk hangs, questions are answered.
+    writers: Workers,
     images: Images,
     statistics: Statistics,
     applications: Arc<Applications>,
     trail: Arc<Trail>,
     recognizer: Arc<Recognizer>,
     door: Option<Arc<dyn Door>>,
+    clock: WallClock,
     camera: OnceLock<Camera>,
     /// Places before the camera.
     captures: Arc<Semaphore>,
@@ -112,6 +127,8 @@ pub struct Parts {
     pub outbox: Arc<Outbox>,
     /// The door, if there is one.
     pub door: Option<Arc<dyn Door>>,
+    /// What time it is.
+    pub clock: WallClock,
 }
 
 /// Why the service does not start.
@@ -138,7 +155,7 @@ type Reserved = (Admitted, Option<Reservation>);
 impl Service {
     /// Starts the worker threads; they end when the service is dropped.
     pub fn new(
-        Parts { analyzer, gallery, applications, outbox, door }: Parts,
+        Parts { analyzer, gallery, applications, outbox, door, clock }: Parts,
         settings: Settings,
     ) -> Result<Self, StartError> {
         let trail = Arc::new(Trail::new(outbox));
@@ -146,15 +163,18 @@ impl Service {
             applications: Arc::new(applications),
             images: Images::new(&settings)?,
             statistics: Statistics::start(),
-            workers: Workers::start(settings.vision_threads, settings.queue)?,
+            workers: Workers::start("vision", settings.vision_threads, settings.queue)?,
+            writers: Workers::start("writer", 1, MOST_WRITES)?,
             recognizer: Arc::new(Recognizer {
                 analyzer,
                 trail: Arc::clone(&trail),
                 gallery,
                 settings,
+                changes: Mutex::default(),
             }),
             trail,
             door,
+            clock,
             camera: OnceLock::new(),
             captures: Arc::new(Semaphore::new(capture::AT_A_TIME)),
         })
@@ -177,7 +197,7 @@ impl Service {
     /// sent.
     pub async fn handle(&self, request: Request) -> Option<Answer> {
         let mut times = Times::start();
-        let expires = request.expires;
+        let (expires, vouched_until) = (request.expires, request.fresh_until);
         let name = name_of(&request);
         if expired(expires) {
             tracing::info!(operation = name, "request expired before it was read");
@@ -197,7 +217,7 @@ impl Service {
         let result = match admitted {
             Ok((admitted, reserved)) => {
                 reservation = reserved;
-                match self.done(admitted, expires, &mut times).await {
+                match self.done(admitted, expires, vouched_until, &mut times).await {
                     Ok(result) => result,
                     Err(NotDone::Expired) => {
                         tracing::info!(
@@ -232,7 +252,7 @@ impl Service {
         result: Result<Reply, Failure>,
         times: &Times,
     ) -> Reply {
-        if let Err(Failure::Internal { why }) = &result {
+        if let Err(Failure::Internal { why } | Failure::Unwritten { why, .. }) = &result {
             tracing::error!(operation = name, why, "request failed");
         }
         let reply = result.unwrap_or_else(|failure| Reply::from(&failure));
@@ -250,8 +270,11 @@ impl Service {
     /// Versions and states: what `health` answers beside the common fields. Never waits.
     pub fn health(&self) -> Map<String, Value> {
         let (outbox, audit) = self.records();
+        let gallery = self.recognizer.gallery.health();
+        let (applications, revoked) = self.applications.health();
+        let is_well = gallery.is_well() && applications.is_none() && revoked == 0;
         let fields = [
-            ("health", json!("up")),
+            ("health", json!(if is_well { "up" } else { "degraded" })),
             ("device_id", json!(self.recognizer.settings.device_id)),
             ("version", json!(env!("CARGO_PKG_VERSION"))),
             ("model_id", json!(self.recognizer.analyzer.model_id())),
@@ -264,6 +287,8 @@ impl Service {
             ),
             ("outbox", outbox),
             ("audit", audit),
+            ("gallery", json!(gallery)),
+            ("applications", file_block(applications, revoked)),
             (
                 "camera",
                 self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
@@ -282,10 +307,26 @@ impl Service {
             "last_seq": stats.last_seq,
             "delivered": stats.delivered,
             "dropped": stats.dropped,
-            "not_recorded": stats.not_recorded,
+            "unwritten": stats.unwritten,
+            "not_recorded": stats.not_recorded.values().sum::<u64>(),
+            "not_recorded_by_kind": stats.not_recorded,
+            "fault": stats.fault,
         });
         let Chain { first, last, head, .. } = stats.audit;
         (outbox, json!({ "first": first, "last": last, "head": head }))
+    }
+
+    /// What tells whether an App-ID and an API-Key belong together, where applications show them. It
+    /// does not keep the service alive.
+    pub fn knows_applications(self: &Arc<Self>) -> Option<KnowsApplication> {
+        if self.recognizer.settings.auth != Auth::AppKey {
+            return None;
+        }
+        let service = Arc::downgrade(self);
+        Some(Arc::new(move |id, key| {
+            let service = service.upgrade();
+            service.is_some_and(|service| service.applications.authenticate(id, key).is_some())
+        }))
     }
 
     /// Changes with every change of the gallery.
@@ -372,6 +413,7 @@ impl Service {
         &self,
         Admitted { operation, valid, by }: Admitted,
         expires: Option<Instant>,
+        vouched_until: Option<Instant>,
         times: &mut Times,
     ) -> Result<Result<Reply, Failure>, NotDone> {
         let recognizer = Arc::clone(&self.recognizer);
@@ -400,7 +442,15 @@ impl Service {
                 let work = move || (recognizer.answer(job, &mut stages), stages);
                 let (result, stages) = self.workers.run(expires, work).await?;
                 *times = stages;
-                Ok(result)
+                match result {
+                    Ok(Outcome::Answered(reply)) => Ok(Ok(reply)),
+                    Ok(Outcome::ToStore(to_store)) => {
+                        let (recognizer, stages) = (Arc::clone(&self.recognizer), times.clone());
+                        let work = move || recognizer.stored(*to_store, &stages);
+                        self.writers.run(expires, work).await
+                    }
+                    Err(failure) => Ok(Err(failure)),
+                }
             }
             Valid::Poses(request) => match request.done(taker, by, times).await {
                 Ok(reply) => Ok(Ok(reply)),
@@ -415,24 +465,27 @@ impl Service {
                 let work = move || subjects::get(&recognizer.gallery, &id);
                 self.turn(local, expires, work).await
             }
-            Valid::SubjectUpdate { id, change } => {
-                let work =
-                    move || subjects::update(&recognizer.gallery, &trail, &by.sender, &id, change);
-                self.turn(local, expires, work).await
+            Valid::SubjectUpdate { id, change, accept_faces } => {
+                let work = move || subjects::update(&recognizer, &by, &id, change, accept_faces);
+                self.turn_to_write(local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
                 let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
-                self.turn(local, expires, work).await
+                self.turn_to_write(local, expires, work).await
             }
-            Valid::Unlock { reason } => {
+            Valid::Unlock { reason, issued_at } => {
                 let door = match self.unlockable(local) {
                     Ok(door) => door,
                     Err(failure) => return Ok(Err(failure)),
                 };
+                let evidence = Evidence { issued_at, vouched_until };
+                let clock = Arc::clone(&self.clock);
                 // Not behind a queue of pictures: somebody waits at the door.
-                let work = move || match expired(expires) {
-                    true => Err(NotDone::Expired),
-                    false => Ok(door::unlock(&*door, &trail, &by.sender, &reason)),
+                let work = move || {
+                    // Again after the record, for it may have waited on the way.
+                    let fresh =
+                        || if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
+                    door::unlock(&*door, &trail, &by.sender, &reason, expires, fresh)
                 };
                 self.turn(true, expires, work).await?
             }
@@ -481,29 +534,59 @@ impl Service {
         expires: Option<Instant>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotDone> {
-        if !local {
-            return self.workers.run(expires, work).await;
+        match local {
+            true => at_once(work).await,
+            false => self.workers.run(expires, work).await,
         }
-        tokio::task::spawn_blocking(work).await.map_err(|_| NotDone::Panicked)
+    }
+
+    /// The same for work that waits for the disk.
+    async fn turn_to_write<T: Send + 'static>(
+        &self,
+        local: bool,
+        expires: Option<Instant>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        match local {
+            true => at_once(work).await,
+            false => self.writers.run(expires, work).await,
+        }
     }
 
     fn stats(&self, gallery: &gallery::Stats) -> Reply {
         let mut reply = Reply::success(Operation::Stats);
-        reply.extend(self.health());
-        reply.insert(
-            "gallery",
-            json!({
-                "subjects": gallery.subjects,
-                "templates": gallery.templates,
-                "templates_of_other_models": gallery.templates_of_other_models,
-                "remnants": gallery.remnants,
-                "file_bytes": gallery.file_bytes,
-                "schema": gallery.schema,
-            }),
-        );
+        let mut health = self.health();
+        if let Some(Value::Object(file)) = health.get_mut("gallery") {
+            for (name, count) in [
+                ("subjects", gallery.subjects),
+                ("templates", gallery.templates),
+                ("templates_of_other_models", gallery.templates_of_other_models),
+                ("remnants", gallery.remnants),
+                ("file_bytes", gallery.file_bytes),
+                ("schema", gallery.schema),
+            ] {
+                file.insert(name.to_owned(), count.into());
+            }
+        }
+        reply.extend(health);
         reply.insert("requests", self.statistics.requests());
         reply.insert("median_ms", self.statistics.medians());
         reply
+    }
+}
+
+/// Does `work` on a blocking thread.
+async fn at_once<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotDone> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| NotDone::Panicked)
+}
+
+/// How things are with the applications' file.
+fn file_block(fault: Option<String>, not_on_disk: usize) -> Value {
+    match fault {
+        None => json!({ "file": "writable", "not_on_disk": not_on_disk }),
+        Some(why) => json!({ "file": "failed", "why": why, "not_on_disk": not_on_disk }),
     }
 }
 

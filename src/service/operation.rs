@@ -133,6 +133,12 @@ impl Operation {
         }
     }
 
+    /// Whether it changes who may enter, or opens the door. Over a broker such an operation is done
+    /// once, and not at all where strangers could ask for it; the others are questions.
+    pub fn is_change(self) -> bool {
+        matches!(self, Enroll | EnrollMode | SubjectUpdate | SubjectDelete | Unlock)
+    }
+
     /// Whether only the command line has this operation: who may ask, and who asked, is the business
     /// of who runs the door, and so is its upkeep. For everybody else it does not exist.
     pub(super) fn is_local(self) -> bool {

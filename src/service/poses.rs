@@ -7,10 +7,11 @@
 use super::advice::reaches_over;
 use super::capture::{NotTaken, Taker};
 use super::checks::Failed;
+use super::faces::{self, Facts};
 use super::failure::Failure;
 use super::judged::{LIVE, liveness_block};
 use super::operation::Operation;
-use super::recognition::{Author, Duplicate, Recognizer, crop, not_enrolled};
+use super::recognition::{Author, Recognizer, crop, not_enrolled};
 use super::reply::Reply;
 use super::similarity;
 use super::statistics::Times;
@@ -31,7 +32,7 @@ const SMALLEST: f32 = 80.0;
 const ANOTHER_VIEW: f32 = 0.9;
 /// Every two poses are at least so similar, and a face that is not so similar to any of them is somebody
 /// else's: FMR 1e-3 of one pair, and of one person within seconds hardly any pair below it.
-const SAME_PERSON: similarity::Level = similarity::Level::Basic;
+const SAME_PERSON: similarity::Level = faces::ONE_PERSON;
 /// So many frames of somebody else are no error of the detector.
 const SOMEBODY_ELSE_FRAMES: usize = 2;
 
@@ -127,8 +128,8 @@ impl PosesRequest {
     ) -> Result<Reply, NotTaken> {
         // Told before anybody poses; the gallery holds to it all the same.
         if let (Some(id), false) = (self.subject_id.clone(), by.admin) {
-            let grouped = move |recognizer: &Recognizer| recognizer.is_grouped(&id);
-            taker.aside(grouped).await??;
+            let guarded = move |recognizer: &Recognizer| recognizer.is_guarded(&id);
+            taker.aside(guarded).await??;
         }
         let began = Instant::now();
         let mut capture = taker.start(None, self.timeout)?;
@@ -158,12 +159,15 @@ impl PosesRequest {
 }
 
 impl Recognizer {
-    /// A failure, if the subject opens doors.
-    fn is_grouped(&self, id: &str) -> Result<(), Failure> {
+    /// A failure, if the subject opens doors, or must not.
+    fn is_guarded(&self, id: &str) -> Result<(), Failure> {
         let subject = self.gallery.subject(id).map_err(Failure::internal)?;
         match subject {
             Some(subject) if !subject.groups.is_empty() => {
                 Err(not_enrolled(gallery::GalleryError::Grouped(id.to_owned())))
+            }
+            Some(subject) if !subject.enabled => {
+                Err(not_enrolled(gallery::GalleryError::Disabled(id.to_owned())))
             }
             _ => Ok(()),
         }
@@ -209,7 +213,9 @@ impl Recognizer {
         let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let liveness = poses.iter().filter_map(|pose| pose.liveness).reduce(f32::min);
         let embeddings: Vec<Embedding> = poses.iter().map(|pose| pose.embedding.clone()).collect();
+        let _changing = self.changing();
         let duplicate = self.duplicate(&embeddings, &subject_id);
+        self.refuse(duplicate.as_ref(), by)?;
         let mut poses = poses.into_iter();
         let first = poses.next().ok_or_else(|| Failure::internal("an enrolment of no pose"))?;
         let further =
@@ -228,7 +234,8 @@ impl Recognizer {
         let milliseconds = times.milliseconds();
         let alive = liveness.map(f64::from);
         let mode = EnrolMode::Replace;
-        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, alive, milliseconds);
+        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None, liveness: alive };
+        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
         let mut reply = Reply::success(Operation::EnrollMode);
         if let Some(probability) = liveness {
             reply.insert("liveness", liveness_block(probability));
@@ -240,7 +247,7 @@ impl Recognizer {
         meta.insert("model_id".into(), self.analyzer.model_id().into());
         meta.insert("timings_ms".into(), times.block());
         meta.insert("advice".into(), Value::Array(Vec::new()));
-        Duplicate::told(duplicate, by, &mut meta);
+        facts.tell(by, &mut meta);
         reply.insert("meta", meta);
         Ok(reply)
     }

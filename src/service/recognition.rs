@@ -3,6 +3,7 @@
 
 use super::advice::{Seen, advice};
 use super::checks::Failed;
+use super::faces::{self, Disagreement, Facts};
 use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
@@ -17,13 +18,13 @@ use super::trail::Trail;
 use super::valid::{Checks, Task};
 use crate::camera::Frame;
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
-use crate::gallery::{Candidate, EnrolMode, Enrolled, Enrolment, Gallery, GalleryError};
+use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use serde_json::{Map, Value};
+use std::sync::{Arc, Mutex};
 
 /// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
 const CROP_QUALITY: u8 = 90;
@@ -34,6 +35,8 @@ pub(super) struct Recognizer {
     pub trail: Arc<Trail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
+    /// Held while faces are compared with those enrolled and the gallery is changed accordingly.
+    pub changes: Mutex<()>,
 }
 
 /// What there is to do.
@@ -49,26 +52,10 @@ pub(super) struct Job {
 /// Who wants it done.
 pub(super) struct Author {
     pub sender: Sender,
-    /// Whether it may give a new face to a subject that has groups.
+    /// Whether it may give a new face to a subject that has groups or is disabled.
     pub admin: bool,
     /// Whether it may be told who else has a face.
     pub may_search: bool,
-}
-
-/// Somebody else who is enrolled with the face.
-pub(super) struct Duplicate(Candidate);
-
-impl Duplicate {
-    /// Tells whoever may know: else an enrolment would be a search without the permission.
-    pub fn told(found: Option<Self>, by: &Author, meta: &mut Map<String, Value>) {
-        let Some(Self(found)) = found.filter(|_| by.may_search) else { return };
-        if let Some(Value::Array(advice)) = meta.get_mut("advice") {
-            advice.push("already_enrolled".into());
-        }
-        let similarity = shown(similarity(found.cosine));
-        let duplicate = json!({ "subject_id": found.subject_id, "similarity": similarity });
-        meta.insert("duplicate_of".into(), duplicate);
-    }
 }
 
 /// A picture and the faces in it, one at least.
@@ -87,7 +74,8 @@ impl Sight {
 
     fn turn(&self) -> Turn {
         let (width, height) = (self.picture.width(), self.picture.height());
-        Turn { width, height, rotation: self.faces.rotation }
+        let reduction = self.picture.reduction();
+        Turn { width, height, reduction, rotation: self.faces.rotation }
     }
 }
 
@@ -97,10 +85,26 @@ struct Done {
     failed: Failed,
     fields: Map<String, Value>,
     cosine: Option<f32>,
-    /// Who has a template more, and how.
-    enrolled: Option<(String, EnrolMode, Enrolled)>,
-    /// Who else is enrolled with the face.
-    duplicate: Option<Duplicate>,
+    /// Who is to be stored.
+    enrolment: Option<Enrolment>,
+}
+
+/// What a job comes to.
+pub(super) enum Outcome {
+    /// Its answer.
+    Answered(Reply),
+    /// An enrolment whose answer is complete once it is stored. No thread that computes waits for a
+    /// disk.
+    ToStore(Box<ToStore>),
+}
+
+/// An enrolment, and what there is of its answer.
+pub(super) struct ToStore {
+    enrolment: Enrolment,
+    by: Author,
+    liveness: Option<f64>,
+    reply: Reply,
+    meta: Map<String, Value>,
 }
 
 /// An image on its way to a sight.
@@ -110,45 +114,27 @@ enum Opened {
 }
 
 impl Recognizer {
-    /// Does the job.
-    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Reply, Failure> {
-        let mut opened = Vec::with_capacity(job.images.len());
-        for image in job.images {
-            opened.push(match image {
-                Given::Bytes(image) => {
-                    let picture = times.stage("decode", || self.decoded(&image))?;
-                    Opened::Picture(image.field, picture)
-                }
-                Given::Sight(sight) => Opened::Sight(sight),
-            });
-        }
-        let mut sights = Vec::with_capacity(opened.len());
-        for opened in opened {
-            sights.push(match opened {
-                Opened::Picture(field, picture) => {
-                    times.stage("detect", || self.sight(field, picture))?
-                }
-                Opened::Sight(sight) => *sight,
-            });
-        }
-        let (Some(probe), reference) = (sights.pop(), sights.pop()) else {
+    /// Does the job, but for what needs a disk.
+    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Failure> {
+        let mut images = job.images;
+        let (Some(probe), reference) = (images.pop(), images.pop()) else {
             return Err(Failure::internal("a request without an image passed validation"));
         };
+        // One picture at a time in memory. What is wrong with both files comes before what is in them.
+        let reference = reference.map(|image| self.reference(image, times)).transpose()?;
+        let probe = self.opened(probe, times)?;
+        let reference = reference.transpose()?;
+        let probe = self.seen(probe, times)?;
 
         let portrait = self.portrait(&probe).map_err(Failure::internal)?;
         let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
-            self.perform(job.task, job.by.admin, &probe, &portrait, reference.as_ref(), times)?
+            self.perform(job.task, &job.by, &probe, &portrait, reference, times)?
         } else {
             Done { failed, ..Done::default() }
         };
 
-        if let Some((subject_id, mode, enrolled)) = &done.enrolled {
-            let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
-            let (by, timings) = (&job.by.sender, times.milliseconds());
-            self.trail.enrolled(by, subject_id, *mode, enrolled, liveness, timings);
-        }
         let mut reply = Reply::checked(job.operation, done.failed);
         judged.blocks(&mut reply);
         let turn = probe.turn();
@@ -156,12 +142,66 @@ impl Recognizer {
         reply.insert("nface", probe.faces.faces.len());
         reply.insert("bounding_box", turn.bounding_box(&probe.face));
         reply.insert("face_landmark", turn.face_landmark(&probe.face));
-        reply.extend(done.fields);
+        reply.extend(done.fields.clone());
         let scores = scores(&probe.face, &judged, done.cosine);
-        let mut meta = self.meta(&job.checks, &probe, judged.quality, scores, times);
-        Duplicate::told(done.duplicate, &job.by, &mut meta);
+        let meta = self.meta(&job.checks, &probe, judged.quality, scores);
+        let Some(enrolment) = done.enrolment else {
+            reply.insert("meta", timed(meta, times));
+            return Ok(Outcome::Answered(reply));
+        };
+        let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
+        Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by: job.by, liveness, reply, meta })))
+    }
+
+    /// Stores an enrolment and leaves it on record; waits for the disk.
+    pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Failure> {
+        let ToStore { enrolment, by, liveness, mut reply, meta } = to_store;
+        let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
+        // From the look at who else has the face to the moment at which it is stored.
+        let _changing = self.changing();
+        let duplicate = self.duplicate(std::slice::from_ref(&enrolment.embedding), &subject_id);
+        self.refuse(duplicate.as_ref(), &by)?;
+        let enrolled = self.gallery.enroll(enrolment).map_err(not_enrolled)?;
+        // Those of another model were told of before.
+        let disagreement = faces::disagreement(&self.gallery, &subject_id)
+            .filter(|found| matches!(found, Disagreement::Unlike(_)));
+        let facts =
+            Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref(), liveness };
+        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, times.milliseconds());
+        let mut meta = timed(meta, times);
+        facts.tell(&by, &mut meta);
         reply.insert("meta", meta);
         Ok(reply)
+    }
+
+    /// What compare compares with, as if it were enrolled: verify gives the same similarity. The outer error
+    /// is of the file, the inner one of what is in it.
+    fn reference(
+        &self,
+        image: Given,
+        times: &mut Times,
+    ) -> Result<Result<Embedding, Failure>, Failure> {
+        let opened = self.opened(image, times)?;
+        Ok(self.seen(opened, times).and_then(|sight| {
+            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Failure::internal)
+        }))
+    }
+
+    fn opened(&self, image: Given, times: &mut Times) -> Result<Opened, Failure> {
+        Ok(match image {
+            Given::Bytes(image) => {
+                let picture = times.stage("decode", || self.decoded(&image))?;
+                Opened::Picture(image.field, picture)
+            }
+            Given::Sight(sight) => Opened::Sight(sight),
+        })
+    }
+
+    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Failure> {
+        match opened {
+            Opened::Picture(field, picture) => times.stage("detect", || self.sight(field, picture)),
+            Opened::Sight(sight) => Ok(*sight),
+        }
     }
 
     /// Step 8, what the network has no part in.
@@ -170,6 +210,7 @@ impl Recognizer {
             let (field, why) = (image.field, error.to_string());
             match error {
                 DecodeError::TooManyBytes { .. } => Failure::ImageSize { field, why },
+                DecodeError::NoMemory => Failure::Busy,
                 _ => Failure::ImageFormat { field, why },
             }
         })
@@ -193,26 +234,14 @@ impl Recognizer {
         Ok(Some((Sight { picture, faces, face }, quality)))
     }
 
-    /// Who but `subject_id` is enrolled with one of these faces, at FMR 1e-4; the most similar.
-    pub fn duplicate(&self, faces: &[Embedding], subject_id: &str) -> Option<Duplicate> {
-        // The subject itself may be ahead of the other.
-        let found = faces.iter().flat_map(|face| self.gallery.search(face, 2));
-        let others = found.filter(|candidate| candidate.subject_id != subject_id);
-        let best = others.max_by(|a, b| a.cosine.total_cmp(&b.cosine))?;
-        (similarity(best.cosine) >= Level::Moderate.similarity()).then(|| {
-            tracing::warn!(subject_id, duplicate_of = best.subject_id, "already enrolled");
-            Duplicate(best)
-        })
-    }
-
     /// What the request is for, once its checks have passed.
     fn perform(
         &self,
         task: Task,
-        admin: bool,
+        by: &Author,
         probe: &Sight,
         portrait: &Portrait,
-        reference: Option<&Sight>,
+        reference: Option<Embedding>,
         times: &mut Times,
     ) -> Result<Done, Failure> {
         if task == Task::Liveness {
@@ -226,7 +255,7 @@ impl Recognizer {
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
-                self.enroll(subject_id, mode, admin, probe, embedding)
+                self.enroll(subject_id, mode, by, probe, embedding)
             }
             Task::Verify { subject_id, level } => {
                 // Enrolled when validated: it can only have been deleted meanwhile, or have no
@@ -246,10 +275,6 @@ impl Recognizer {
             Task::Compare { level } => {
                 let reference = reference
                     .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
-                // As if it were enrolled: verify gives the same similarity.
-                let reference = times
-                    .stage("embed", || self.portrait(reference)?.template())
-                    .map_err(Failure::internal)?;
                 Ok(compared(embedding.cosine(&reference), level))
             }
         }
@@ -285,7 +310,7 @@ impl Recognizer {
         &self,
         subject_id: Option<String>,
         mode: EnrolMode,
-        admin: bool,
+        by: &Author,
         probe: &Sight,
         embedding: Embedding,
     ) -> Result<Done, Failure> {
@@ -294,22 +319,17 @@ impl Recognizer {
             true => crop(probe.upright(), &probe.face),
             false => None,
         };
-        let duplicate = self.duplicate(std::slice::from_ref(&embedding), &subject_id);
-        let enrolled = self
-            .gallery
-            .enroll(Enrolment {
-                subject_id: subject_id.clone(),
-                mode,
-                embedding,
-                image,
-                allow_grouped: admin,
-                max_templates: self.settings.max_templates,
-                time: unix_time(),
-            })
-            .map_err(not_enrolled)?;
-        let mut done = Done { duplicate, ..Done::default() };
+        let mut done = Done::default();
         done.fields.insert("subject_id".into(), subject_id.as_str().into());
-        done.enrolled = Some((subject_id, mode, enrolled));
+        done.enrolment = Some(Enrolment {
+            subject_id,
+            mode,
+            embedding,
+            image,
+            allow_grouped: by.admin,
+            max_templates: self.settings.max_templates,
+            time: unix_time(),
+        });
         Ok(done)
     }
 
@@ -348,7 +368,6 @@ impl Recognizer {
         probe: &Sight,
         quality: Option<Quality>,
         scores: Value,
-        times: &Times,
     ) -> Map<String, Value> {
         let (picture, nface) = (probe.upright(), probe.faces.faces.len());
         let seen = Seen { picture, nface, face: &probe.face, quality };
@@ -357,18 +376,24 @@ impl Recognizer {
         meta.insert("model_id".into(), self.analyzer.model_id().into());
         meta.insert("scores".into(), scores);
         meta.insert("advice".into(), advice(checks, &seen).into());
-        // Last, so that the total leaves nothing out; second in the contract's order.
-        meta.shift_insert(2, "timings_ms".into(), times.block());
         meta
     }
+}
+
+/// With the timings: last, so that the total leaves nothing out; second in the contract's order.
+fn timed(mut meta: Map<String, Value>, times: &Times) -> Map<String, Value> {
+    meta.shift_insert(2, "timings_ms".into(), times.block());
+    meta
 }
 
 /// What the gallery's refusal means to the sender.
 pub(super) fn not_enrolled(error: GalleryError) -> Failure {
     match error {
-        GalleryError::Grouped(_) => Failure::Permission { why: error.to_string() },
+        GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
+            Failure::Permission { why: error.to_string() }
+        }
         GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
-        error => Failure::internal(error),
+        error => Failure::from(error),
     }
 }
 

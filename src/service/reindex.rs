@@ -6,6 +6,7 @@
 //! whose crop does not plainly show the face it was cut around: who is let in under a name is never
 //! guessed.
 
+use super::faces;
 use super::failure::Failure;
 use super::operation::Operation;
 use super::recognition::Recognizer;
@@ -40,8 +41,7 @@ pub(super) fn reindex(
     portion: &Portion,
 ) -> Result<Reply, Failure> {
     let gallery = &recognizer.gallery;
-    let page =
-        gallery.outdated(portion.limit, portion.cursor.as_deref()).map_err(Failure::internal)?;
+    let page = gallery.outdated(portion.limit, portion.cursor.as_deref())?;
     let (mut subjects, mut reembedded) = (0, 0);
     let (mut without_crop, mut failed, mut not_recognised) = (Vec::new(), Vec::new(), Vec::new());
     for Outdated { subject_id, templates, comparable } in page.subjects {
@@ -58,8 +58,14 @@ pub(super) fn reindex(
         }
         let given = match portion.dry_run {
             true => embeddings.len(),
-            false => gallery.reembed(&subject_id, &embeddings).map_err(Failure::internal)?,
+            false => gallery.reembed(&subject_id, &embeddings)?,
         };
+        // Faces that could not be compared when the subject got its groups can be from here on.
+        if given > 0
+            && let Some(disagreement) = faces::disagreement(gallery, &subject_id)
+        {
+            tracing::warn!(subject_id, %disagreement, "faces disagree");
+        }
         reembedded += given;
         subjects += usize::from(given > 0);
         if is_without {

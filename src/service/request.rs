@@ -18,6 +18,9 @@ pub struct Request {
     pub caller: Caller,
     /// After this moment the sender no longer wants it done.
     pub expires: Option<Instant>,
+    /// Until this moment the transport vouches that the request was sent just now; `None`: it does
+    /// not know.
+    pub fresh_until: Option<Instant>,
 }
 
 /// The two forms of a payload.
@@ -113,7 +116,7 @@ impl fmt::Display for Sender {
 /// What the service answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The HTTP status: 200, 400, 401, 403, 500, 503.
+    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
     pub status: u16,
     /// The fields of the answer, without `status`; a transport that has no status line of its own
     /// sends [`Answer::with_status`].
@@ -145,6 +148,7 @@ mod tests {
             },
             caller: Caller::Mqtt { client: None },
             expires: None,
+            fresh_until: None,
         };
         let shown = format!("{request:?}");
         assert!(shown.contains("kiosk") && shown.contains("21 bytes"), "{shown}");

@@ -46,12 +46,12 @@ pub enum Permission {
     Liveness,
     /// `compare`.
     Compare,
-    /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name.
+    /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name, or to disable.
     Subject,
     /// `unlock`, where remote unlock is configured.
     Unlock,
     /// In addition to `subject` or `enroll`: change who is let in, which is the groups, card,
-    /// validity and `enabled` of a subject, and the photo of one that has a group.
+    /// validity of a subject, enabling it, and the photo of one that has a group or is disabled.
     Admin,
 }
 
@@ -159,6 +159,8 @@ pub struct Settings {
     pub url_concurrency: usize,
     /// Whether `enroll` keeps the face crop beside the template.
     pub store_images: bool,
+    /// Whether nobody is enrolled with a face that is enrolled under another id.
+    pub refuse_duplicates: bool,
     /// How many templates a subject may have.
     pub max_templates: usize,
     /// Log-odds from which on a face is live before this camera.
@@ -185,6 +187,7 @@ impl Default for Settings {
             url_allow: Vec::new(),
             url_concurrency: 4,
             store_images: true,
+            refuse_duplicates: false,
             // A few poses with and without glasses.
             max_templates: 10,
             liveness_operating_point: 0.0,

@@ -8,6 +8,10 @@ use std::time::Instant;
 /// How many of the last durations of a stage its median is taken over.
 const WINDOW: usize = 128;
 
+/// The stages in the contract's order, which is not always that of the work; others come before these.
+const ORDER: [&str; 7] =
+    ["decode", "detect", "quality", "attributes", "liveness", "embed", "search"];
+
 /// The stages of one request and what they took, in milliseconds; a stage that ran twice counts
 /// both.
 #[derive(Clone, Debug)]
@@ -35,7 +39,11 @@ impl Times {
         let took = milliseconds(began);
         match self.stages.iter_mut().find(|stage| stage.0 == name) {
             Some(stage) => stage.1 += took,
-            None => self.stages.push((name, took)),
+            None => {
+                let place = |name| ORDER.iter().position(|&stage| stage == name);
+                let at = self.stages.partition_point(|stage| place(stage.0) <= place(name));
+                self.stages.insert(at, (name, took));
+            }
         }
     }
 

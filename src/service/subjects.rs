@@ -1,11 +1,13 @@
 //! The operations on who is enrolled: list, get, update, delete.
 
+use super::faces::{self, Facts};
 use super::failure::Failure;
 use super::operation::Operation;
+use super::recognition::{Author, Recognizer};
 use super::reply::Reply;
 use super::request::Sender;
 use super::trail::Trail;
-use crate::gallery::{Gallery, Subject, SubjectChange};
+use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
 use serde_json::{Map, Value};
 
@@ -31,20 +33,49 @@ pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
     found(Operation::SubjectGet, id, subject)
 }
 
-/// `subject/update`: the subject's fields as they are after the change.
+/// `subject/update`: the subject's fields as they are after the change. Faces that are not plainly one
+/// person's get a group only where the request says that they are to stay.
 pub(super) fn update(
-    gallery: &Gallery,
-    trail: &Trail,
-    by: &Sender,
+    recognizer: &Recognizer,
+    by: &Author,
     id: &str,
     change: SubjectChange,
+    accept_faces: bool,
 ) -> Result<Reply, Failure> {
+    let Recognizer { gallery, trail, .. } = recognizer;
     let change = SubjectChange { time: unix_time(), ..change };
-    let subject = gallery.update(id, change.clone()).map_err(Failure::internal)?;
-    if subject.is_some() {
-        trail.subject_updated(by, id, &change);
+    // From the look at the faces to the group none is added.
+    let _changing = recognizer.changing();
+    let gains = faces::gains_group(gallery, id, &change)?;
+    let disagreement = gains.then(|| faces::disagreement(gallery, id)).flatten();
+    if let (Some(disagreement), false) = (&disagreement, accept_faces) {
+        tracing::warn!(subject_id = id, %disagreement, "no group given");
+        return Err(Failure::Faces { why: disagreement.why(id) });
     }
-    found(Operation::SubjectUpdate, id, subject)
+    let duplicate = gains.then(|| {
+        let faces = gallery.faces(id).into_iter().map(|(_, face)| face);
+        recognizer.duplicate(&faces.collect::<Vec<_>>(), id)
+    });
+    let duplicate = duplicate.flatten();
+    let updated = gallery.update(id, change.clone());
+    let on_disk = !matches!(updated, Err(GalleryError::NotOnDisk { .. }));
+    if matches!(updated, Ok(Some(_))) || !on_disk {
+        trail.subject_updated(&by.sender, id, &change, disagreement.as_ref(), on_disk);
+    }
+    let subject = updated?;
+    let mut reply = found(Operation::SubjectUpdate, id, subject)?;
+    if duplicate.is_some() || disagreement.is_some() {
+        let mut meta = Map::new();
+        meta.insert("advice".into(), Value::Array(Vec::new()));
+        let facts = Facts {
+            duplicate: duplicate.as_ref(),
+            disagreement: disagreement.as_ref(),
+            liveness: None,
+        };
+        facts.tell(by, &mut meta);
+        reply.insert("meta", meta);
+    }
+    Ok(reply)
 }
 
 /// `subject/delete`: the id that is gone.
@@ -54,10 +85,14 @@ pub(super) fn delete(
     by: &Sender,
     id: &str,
 ) -> Result<Reply, Failure> {
-    if !gallery.delete(id).map_err(Failure::internal)? {
+    let deleted = gallery.delete(id);
+    if let Err(GalleryError::NotOnDisk { .. }) = &deleted {
+        trail.subject_deleted(by, id, false);
+    }
+    if !deleted? {
         return Err(Failure::unknown_subject(id));
     }
-    trail.subject_deleted(by, id);
+    trail.subject_deleted(by, id, true);
     let mut reply = Reply::success(Operation::SubjectDelete);
     reply.insert("subject_id", id);
     Ok(reply)

@@ -31,6 +31,7 @@ fn house_with(settings: Settings) -> House {
         applications,
         outbox: outbox.clone(),
         door: None,
+        clock: Arc::new(|| None),
     };
     let service = Service::new(parts, settings).unwrap();
     House { service, gallery, outbox, _folder: folder }
@@ -38,18 +39,7 @@ fn house_with(settings: Settings) -> House {
 
 impl House {
     fn enrol(&self, id: &str) {
-        let mut embedding = Embedding([0.0; EMBEDDING_LEN]);
-        embedding.0[0] = 1.0;
-        let enrolment = Enrolment {
-            subject_id: id.into(),
-            mode: EnrolMode::Replace,
-            embedding,
-            image: None,
-            allow_grouped: false,
-            max_templates: 1,
-            time: 1e9,
-        };
-        self.gallery.enroll(enrolment).unwrap();
+        self.gallery.enroll(enrolment(id, face(0.0))).unwrap();
     }
 
     async fn ask(&self, operation: &str, fields: Value) -> Answer {
@@ -67,6 +57,26 @@ impl House {
     }
 }
 
+/// A face at an angle, in degrees, from the first axis.
+fn face(degrees: f32) -> Embedding {
+    let mut embedding = Embedding([0.0; EMBEDDING_LEN]);
+    (embedding.0[0], embedding.0[1]) = (degrees.to_radians().cos(), degrees.to_radians().sin());
+    embedding
+}
+
+/// By a client without `admin`.
+fn enrolment(id: &str, embedding: Embedding) -> Enrolment {
+    Enrolment {
+        subject_id: id.into(),
+        mode: EnrolMode::Replace,
+        embedding,
+        image: None,
+        allow_grouped: false,
+        max_templates: 10,
+        time: 1e9,
+    }
+}
+
 fn request(operation: &str, fields: Value) -> Request {
     Request {
         operation: operation.into(),
@@ -74,6 +84,7 @@ fn request(operation: &str, fields: Value) -> Request {
         credentials: Credentials::default(),
         caller: Caller::Mqtt { client: None },
         expires: None,
+        fresh_until: None,
     }
 }
 
@@ -240,7 +251,7 @@ async fn who_is_let_in_is_changed_by_admins_alone() {
         change("groups", json!(["staff"])),
         change("groups", json!([])),
         change("card", json!("007")),
-        change("enabled", json!(false)),
+        change("enabled", json!(true)),
         change("valid_from", json!(0)),
         change("valid_until", json!(2e9)),
     ];
@@ -255,13 +266,22 @@ async fn who_is_let_in_is_changed_by_admins_alone() {
         let code = house.code("subject/update", unknown).await;
         assert_eq!(code, (400, "INVALID_PAYLOAD_SUBJECT_ID".into()));
     }
-    let both = json!({"subject_id": "anna", "name": "Anna", "enabled": false, "groups": ["x"]});
+    let both = json!({"subject_id": "anna", "name": "Anna", "enabled": true, "groups": ["x"]});
     let denied = house.ask("subject/update", both).await;
     let why = denied.fields["data"]["message"].as_str().unwrap();
     assert!(why.starts_with("subject/update of groups, enabled needs"), "{why}");
     let anna = house.gallery.subject("anna").unwrap().unwrap();
     assert!(anna.name.is_none() && anna.groups.is_empty() && anna.enabled, "{anna:?}");
     assert_eq!(house.ask("subject/update", change("name", json!("Anna"))).await.status, 200);
+    // Dismissal is easy; it is not undone as easily, nor by another face.
+    let disabled = house.ask("subject/update", change("enabled", json!(false))).await;
+    assert_eq!((disabled.status, &disabled.fields["enabled"]), (200, &json!(false)));
+    let again = house.code("subject/update", change("enabled", json!(true))).await;
+    assert_eq!(again, (403, "PERMISSION_DENIED".into()));
+    for mode in [EnrolMode::Replace, EnrolMode::Add] {
+        let refused = house.gallery.enroll(Enrolment { mode, ..enrolment("anna", face(0.0)) });
+        assert!(matches!(refused, Err(gallery::GalleryError::Disabled(id)) if id == "anna"));
+    }
 
     let permissions = Permission::ALL.into();
     let house = house_with(Settings { permissions, ..Settings::default() });
@@ -492,4 +512,44 @@ async fn administration_leaves_lines_that_only_the_command_line_reads() {
         assert_eq!(house.ask_locally("audit/list", wrong).await.status, 400);
     }
     assert_eq!(house.outbox.stats().depth, 0);
+}
+
+#[tokio::test]
+async fn a_planted_face_gets_no_group_unless_an_administrator_says_that_it_stays() {
+    let permissions = Permission::ALL.into();
+    let house = house_with(Settings { permissions, ..Settings::default() });
+    house.enrol("anna");
+    let planted = Enrolment { mode: EnrolMode::Add, ..enrolment("anna", face(80.0)) };
+    house.gallery.enroll(planted).unwrap();
+    let give = |groups: &[&str]| json!({"subject_id": "anna", "groups": groups});
+    for answer in [
+        house.ask("subject/update", give(&["family"])).await,
+        house.ask_locally("subject/update", give(&["family"])).await,
+    ] {
+        assert_eq!((answer.status, &answer.fields["error_code"]), (409, &json!("FACES_DISAGREE")));
+        let why = answer.fields["data"]["message"].as_str().unwrap();
+        assert!(why.contains("accept_faces") && why.contains("anna"), "{why}");
+        let anna = house.gallery.subject("anna").unwrap().unwrap();
+        assert!(anna.groups.is_empty());
+    }
+    // What gives no group is no matter.
+    assert_eq!(house.ask("subject/update", give(&[])).await.status, 200);
+    let mut accepted = give(&["family"]);
+    accepted["accept_faces"] = json!(true);
+    let answer = house.ask_locally("subject/update", accepted).await;
+    assert_eq!((answer.status, &answer.fields["groups"]), (200, &json!(["family"])));
+    assert_eq!(answer.fields["meta"]["advice"], json!(["faces_disagree"]));
+    let listed = house.ask_locally("audit/list", json!({})).await;
+    assert_eq!(listed.fields["lines"][1]["accept_faces"], true);
+    // The group it has is no gain; another one is.
+    assert_eq!(house.ask("subject/update", give(&["family"])).await.status, 200);
+    assert_eq!(house.ask("subject/update", give(&["family", "staff"])).await.status, 409);
+    // One person's faces need no word.
+    house.enrol("bob");
+    let turned = Enrolment { mode: EnrolMode::Add, ..enrolment("bob", face(60.0)) };
+    house.gallery.enroll(turned).unwrap();
+    let bob = json!({"subject_id": "bob", "groups": ["family"]});
+    let answer = house.ask("subject/update", bob).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.fields["meta"]["duplicate_of"]["subject_id"], "anna");
 }

@@ -1,12 +1,14 @@
 //! What of a request stays on record: an enrolment as an event, administration as a line of the audit
-//! log. Written after the thing is done and before it is answered.
+//! log. Written after the thing is done and before it is answered; an unlock before it is done.
 //!
-//! What the disk does not take is logged and counted; the answer stays what it was, for the thing is
-//! done.
+//! What the disk does not take at once is logged, waits for it, and is counted if it finds no room
+//! there; the answer stays what it was, for the thing is done.
 
+use super::faces::{Disagreement, Facts};
 use super::request::Sender;
 use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
-use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError};
+use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError, Ticket};
+use crate::time::unix_time;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -16,6 +18,12 @@ pub(super) struct Trail {
     outbox: Arc<Outbox>,
     /// Counts changes of the gallery.
     gallery_changes: watch::Sender<u64>,
+}
+
+/// An unlock that is being recorded.
+pub(super) struct Asked {
+    pub line: Entry,
+    pub ticket: Ticket,
 }
 
 impl Trail {
@@ -39,7 +47,7 @@ impl Trail {
         subject_id: &str,
         mode: EnrolMode,
         enrolled: &Enrolled,
-        liveness: Option<f64>,
+        facts: Facts<'_>,
         timings_ms: Map<String, Value>,
     ) {
         let (outcome, reason) = match (enrolled.created, mode) {
@@ -49,17 +57,25 @@ impl Trail {
         };
         let mut event = Event::new(Kind::Enroll, outcome, reason);
         event.subject_id = Some(subject_id.to_owned());
-        event.liveness = liveness;
         event.timings_ms = timings_ms;
         event.extra.insert("templates".to_owned(), enrolled.templates.into());
         event.extra.insert("by".to_owned(), by.to_string().into());
+        facts.record(&mut event);
         self.gallery_changed();
         self.told(self.outbox.record(event).map(drop));
     }
 
     /// A subject's record was changed. Who is let in is kept in full; of a name and a card, which are
-    /// a person's own, only that they were changed.
-    pub fn subject_updated(&self, by: &Sender, id: &str, change: &SubjectChange) {
+    /// a person's own, only that they were changed. Not `on_disk`: what it takes away counts until a
+    /// restart, what it gives does not.
+    pub fn subject_updated(
+        &self,
+        by: &Sender,
+        id: &str,
+        change: &SubjectChange,
+        disagreement: Option<&Disagreement>,
+        on_disk: bool,
+    ) {
         let mut entry = Entry::new("subject/update", by.to_string()).with("subject_id", id);
         for (name, changed) in [("name", change.name.is_some()), ("card", change.card.is_some())] {
             if changed {
@@ -68,6 +84,9 @@ impl Trail {
         }
         if let Some(groups) = &change.groups {
             entry = entry.with("groups", groups.as_slice());
+        }
+        if disagreement.is_some() {
+            entry = entry.with("accept_faces", true);
         }
         if let Some(enabled) = change.enabled {
             entry = entry.with("enabled", enabled);
@@ -79,14 +98,14 @@ impl Trail {
             }
         }
         self.gallery_changed();
-        self.told(self.outbox.audit(entry));
+        self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
-    /// A subject is gone.
-    pub fn subject_deleted(&self, by: &Sender, id: &str) {
+    /// A subject is gone; not `on_disk`: until a restart.
+    pub fn subject_deleted(&self, by: &Sender, id: &str, on_disk: bool) {
         self.gallery_changed();
         let entry = Entry::new("subject/delete", by.to_string()).with("subject_id", id);
-        self.told(self.outbox.audit(entry));
+        self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
     /// Templates of so many subjects have vectors of the present model.
@@ -97,10 +116,21 @@ impl Trail {
         self.told(self.outbox.audit(entry.with("model_id", model_id)));
     }
 
-    /// Somebody asked for the strike from afar; `hindrance` says why it did not move, if it did not.
-    pub fn unlocked(&self, by: &Sender, reason: &str, hindrance: Option<&str>) {
-        let entry = Entry::new("unlock", by.to_string()).with("reason", reason);
-        self.told(self.outbox.audit(entry.with("outcome", hindrance.unwrap_or("unlocked"))));
+    /// Somebody asks for the strike from afar: what is written before it moves.
+    pub fn unlock_asked(&self, by: &Sender, reason: &str) -> Asked {
+        let line = Entry::new("unlock", by.to_string())
+            .with("id", uuid::Uuid::new_v4().to_string())
+            .with("reason", reason);
+        let ticket = self.outbox.note(line.clone().with("outcome", "requested"));
+        Asked { line, ticket }
+    }
+
+    /// What came of it, in a line of its own with the same `id`. Waits for no disk: if this one stays
+    /// out, the line before does not say that anybody passed.
+    pub fn unlock_answered(&self, asked: Entry, outcome: &str) {
+        let time = unix_time();
+        let line = Entry { time, ..asked.with("outcome", outcome) };
+        drop(self.outbox.note(line));
     }
 
     /// An application was made or revoked, or its key changed.
@@ -113,13 +143,28 @@ impl Trail {
         self.told(self.outbox.audit(entry));
     }
 
+    /// An application was revoked, and the disk did not take it: until a restart.
+    pub fn revoked_until_restart(&self, id: &str, name: &str) {
+        let entry = Entry::new("app/revoke", Sender::Local.to_string());
+        let entry = entry.with("app_id", id).with("name", name);
+        self.told(self.outbox.audit(if_not_on_disk(entry, false)));
+    }
+
     fn gallery_changed(&self) {
         self.gallery_changes.send_modify(|changes| *changes += 1);
     }
 
     fn told(&self, outcome: Result<(), OutboxError>) {
         if let Err(error) = outcome {
-            tracing::error!(%error, "done, but not recorded");
+            tracing::error!(%error, "done, but not recorded yet");
         }
+    }
+}
+
+/// Says so in the line.
+fn if_not_on_disk(entry: Entry, on_disk: bool) -> Entry {
+    match on_disk {
+        true => entry,
+        false => entry.with("on_disk", false),
     }
 }

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Longest `subject_id` and group, in characters.
 const MAX_ID: usize = 128;
+/// Longest `reason` of an unlock, in characters.
+const MAX_REASON: usize = 500;
 /// What an id is, for a message.
 pub(super) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ - : @";
 
@@ -33,11 +35,11 @@ pub(super) enum Valid {
     /// One subject.
     SubjectGet { id: String },
     /// The time of the change is set when it is done.
-    SubjectUpdate { id: String, change: SubjectChange },
+    SubjectUpdate { id: String, change: SubjectChange, accept_faces: bool },
     /// Remove a subject.
     SubjectDelete { id: String },
-    /// Pulse the strike; why is for the log.
-    Unlock { reason: String },
+    /// Pulse the strike; why is for the log, and when it was meant decides whether it counts.
+    Unlock { reason: String, issued_at: Option<f64> },
     /// Counts and timings.
     Stats,
     /// Versions and states.
@@ -153,11 +155,19 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         Operation::SubjectDelete => Ok(Valid::SubjectDelete { id: payload.subject(world)? }),
         Operation::SubjectUpdate => {
             let change = payload.change()?;
-            Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change })
+            let accept_faces = payload.bool("accept_faces");
+            Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change, accept_faces })
         }
         Operation::Unlock => {
             let needed = || Failure::field("reason", "`reason` must say why, for the log");
-            Ok(Valid::Unlock { reason: payload.filled("reason").ok_or_else(needed)? })
+            let reason = payload.filled("reason").ok_or_else(needed)?;
+            let characters = reason.chars().count();
+            if characters > MAX_REASON {
+                let why =
+                    format!("`reason` must be at most {MAX_REASON} characters, not {characters}");
+                return Err(Failure::field("reason", why));
+            }
+            Ok(Valid::Unlock { reason, issued_at: payload.number("issued_at") })
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),

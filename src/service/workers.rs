@@ -34,7 +34,7 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts `threads` threads with room for `capacity` waiting requests, each at least 1.
-    pub fn start(threads: usize, capacity: usize) -> io::Result<Self> {
+    pub fn start(name: &str, threads: usize, capacity: usize) -> io::Result<Self> {
         let capacity = capacity.max(1);
         let (sender, receiver) = sync_channel(capacity);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -42,7 +42,7 @@ impl Workers {
             .map(|number| {
                 let receiver = Arc::clone(&receiver);
                 std::thread::Builder::new()
-                    .name(format!("vision-{number}"))
+                    .name(format!("{name}-{number}"))
                     .spawn(move || work(&receiver))
             })
             .collect::<io::Result<_>>()?;
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_told_and_the_thread_lives_on() {
-        let workers = Workers::start(1, 1).unwrap();
+        let workers = Workers::start("test", 1, 1).unwrap();
         let bad: Result<(), _> = workers.run(None, || panic!("a bug")).await;
         assert_eq!(bad, Err(NotDone::Panicked));
         assert_eq!(workers.run(None, || 7).await, Ok(7));
@@ -139,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_expired_in_the_queue_is_not_done() {
-        let workers = Workers::start(1, 1).unwrap();
+        let workers = Workers::start("test", 1, 1).unwrap();
         let late = workers.run(Some(Instant::now()), || panic!("done too late")).await;
         assert_eq!(late, Err::<(), _>(NotDone::Expired));
         let fresh = workers.run(Some(Instant::now() + Duration::from_secs(60)), || 1).await;
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_says_busy_and_empties_again() {
-        let workers = Arc::new(Workers::start(1, 1).unwrap());
+        let workers = Arc::new(Workers::start("test", 1, 1).unwrap());
         let (open, gate) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel::<()>();
         let running = {
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_done() {
-        let workers = Workers::start(1, 4).unwrap();
+        let workers = Workers::start("test", 1, 4).unwrap();
         let (open, gate) = mpsc::channel::<()>();
         let (told, hears) = mpsc::channel::<()>();
         let blocked = workers.run(None, move || gate.recv().is_ok());

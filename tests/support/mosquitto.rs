@@ -144,6 +144,7 @@ const ACL: &str = "\
 user terminal
 topic read doorward/front/cmd/#
 topic read doorward/front/from/+/cmd/#
+topic readwrite doorward/front/echo
 topic write doorward/front/availability
 topic write doorward/front/state/#
 topic write doorward/front/event/#

@@ -1,18 +1,32 @@
 //! A network between a terminal and its broker that can fail: what is on the way then is lost, and
-//! before that, if so wished, what the broker answers.
+//! before that, if so wished, what the broker answers. Or it stalls, and delivers later.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Carries connections to a broker on this machine while it is open.
 pub struct Network {
     port: u16,
     open: Arc<AtomicBool>,
-    loses_answers: Arc<AtomicBool>,
+    ways: Ways,
     carried: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+/// What happens to bytes on their way.
+#[derive(Clone, Default)]
+struct Ways {
+    to_broker: Way,
+    to_terminal: Way,
+}
+
+#[derive(Clone, Default)]
+struct Way {
+    loses: Arc<AtomicBool>,
+    stalls: Arc<AtomicBool>,
 }
 
 impl Network {
@@ -21,20 +35,16 @@ impl Network {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let open = Arc::new(AtomicBool::new(true));
-        let loses_answers = Arc::new(AtomicBool::new(false));
+        let ways = Ways::default();
         let carried = Arc::new(Mutex::new(Vec::new()));
-        let network = Self {
-            port,
-            open: open.clone(),
-            loses_answers: loses_answers.clone(),
-            carried: carried.clone(),
-        };
+        let network =
+            Self { port, open: open.clone(), ways: ways.clone(), carried: carried.clone() };
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
                 // A closed network hangs up on whoever tries.
                 if open.load(Ordering::SeqCst) {
-                    let _ = carry(client, broker, &carried, loses_answers.clone());
+                    let _ = carry(client, broker, &carried, &ways);
                 }
             }
         });
@@ -48,7 +58,19 @@ impl Network {
 
     /// Still carries what the terminal sends, and no longer what the broker answers.
     pub fn lose_answers(&self) {
-        self.loses_answers.store(true, Ordering::SeqCst);
+        self.ways.to_terminal.loses.store(true, Ordering::SeqCst);
+    }
+
+    /// Holds back what the broker sends, and what the terminal sends too if `both`.
+    pub fn stall(&self, both: bool) {
+        self.ways.to_terminal.stalls.store(true, Ordering::SeqCst);
+        self.ways.to_broker.stalls.store(both, Ordering::SeqCst);
+    }
+
+    /// Delivers all that was held back.
+    pub fn resume(&self) {
+        self.ways.to_broker.stalls.store(false, Ordering::SeqCst);
+        self.ways.to_terminal.stalls.store(false, Ordering::SeqCst);
     }
 
     /// Cuts every connection, and lets none come about.
@@ -61,7 +83,7 @@ impl Network {
 
     /// Lets connections come about again.
     pub fn heal(&self) {
-        self.loses_answers.store(false, Ordering::SeqCst);
+        self.ways.to_terminal.loses.store(false, Ordering::SeqCst);
         self.open.store(true, Ordering::SeqCst);
     }
 }
@@ -70,32 +92,35 @@ fn carry(
     client: TcpStream,
     broker: u16,
     carried: &Mutex<Vec<TcpStream>>,
-    loses_answers: Arc<AtomicBool>,
+    ways: &Ways,
 ) -> io::Result<()> {
     let broker = TcpStream::connect((Ipv4Addr::LOCALHOST, broker))?;
     for stream in [&client, &broker] {
         stream.set_nodelay(true)?;
         carried.lock().unwrap().push(stream.try_clone()?);
     }
-    let nothing_is_lost = Arc::new(AtomicBool::new(false));
-    for (from, to, loses) in [
-        (client.try_clone()?, broker.try_clone()?, nothing_is_lost),
-        (broker, client, loses_answers),
+    for (from, to, way) in [
+        (client.try_clone()?, broker.try_clone()?, ways.to_broker.clone()),
+        (broker, client, ways.to_terminal.clone()),
     ] {
         std::thread::spawn(move || {
-            let _ = copy(&from, &to, &loses);
+            let _ = copy(&from, &to, &way);
             let _ = to.shutdown(Shutdown::Both);
         });
     }
     Ok(())
 }
 
-fn copy(mut from: &TcpStream, mut to: &TcpStream, loses: &AtomicBool) -> io::Result<()> {
+fn copy(mut from: &TcpStream, mut to: &TcpStream, way: &Way) -> io::Result<()> {
     let mut bytes = [0; 16 * 1024];
     loop {
-        match from.read(&mut bytes)? {
+        let length = from.read(&mut bytes)?;
+        while way.stalls.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match length {
             0 => return Ok(()),
-            _ if loses.load(Ordering::SeqCst) => {}
+            _ if way.loses.load(Ordering::SeqCst) => {}
             length => to.write_all(&bytes[..length])?,
         }
     }

@@ -49,6 +49,13 @@ impl Terminal {
         self.run_command(command);
     }
 
+    /// The same with these variables in its environment.
+    pub fn run_with(&mut self, environment: &[(&str, &str)]) {
+        let mut command = self.command();
+        command.envs(environment.iter().copied());
+        self.run_command(command);
+    }
+
     /// The same under a limit: no file of the daemon grows beyond `bytes` (rounded up to the next
     /// 512), and writing more is an error.
     pub fn run_with_files_up_to(&mut self, bytes: u64) {
@@ -107,6 +114,18 @@ impl Terminal {
         let mut child = self.daemon.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Number of the daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    /// Starts the daemon by another command that runs this program and arguments, which follow it.
+    pub fn run_by(&mut self, mut command: Command) {
+        let daemon = self.command();
+        command.arg(daemon.get_program()).args(daemon.get_args());
+        self.run_command(command);
     }
 
     /// Port of the embedded broker.

@@ -137,7 +137,7 @@ pub enum CrossError {
 
 /// Builds the daemon, and prints how large it is.
 pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
-    build(target, profile, &["--bin", "doorward"])?;
+    build(target, profile, &["--bin", "doorward", "--bin", "doorward-lockd"])?;
     let binary = target.folder(profile).join("doorward");
     let stripped = stripped(target, &binary)?;
     let (full, stripped_size) = (size(&binary)?, size(&stripped)?);
@@ -157,7 +157,7 @@ pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
 /// Builds what cargo's arguments select from the daemon's package.
 pub fn build(target: Target, profile: Profile, what: &[&str]) -> Result<(), CrossError> {
     prerequisites::meet(target.needs())?;
-    let mut cargo = target.of_packages("build", &["doorward"], profile);
+    let mut cargo = target.of_packages("build", &["doorward", "doorward-board"], profile);
     let status = cargo.args(what).status().map_err(CargoError::from)?;
     if status.success() {
         Ok(())

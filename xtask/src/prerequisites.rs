@@ -77,6 +77,7 @@ pub const VIRTUAL_TERMINAL: &[Need] = &[
     Need { sign: Sign::Program("aarch64-linux-gnu-gcc-12"), package: "gcc-12-aarch64-linux-gnu" },
     Need { sign: Sign::Program("depmod"), package: "kmod" },
     Need { sign: Sign::Program("cpio"), package: "cpio" },
+    Need { sign: Sign::File("/sbin/mkfs.ext4"), package: "e2fsprogs" },
     Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
     Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
     Need { sign: Sign::Program("openssl"), package: "openssl" },

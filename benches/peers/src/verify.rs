@@ -44,6 +44,7 @@ impl Verify {
             applications: Applications::open(&files.path().join("applications"))?,
             outbox: Arc::new(Outbox::open(&files.path().join("events"), Default::default())?),
             door: None,
+            clock: Arc::new(|| None),
         };
         let service = Service::new(parts, Settings::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -66,6 +67,7 @@ impl Verify {
             credentials: Credentials::default(),
             caller: Caller::Local,
             expires: None,
+            fresh_until: None,
         };
         let answer = self.runtime.block_on(self.service.handle(request));
         let answer = answer.map_or(Value::Null, |answer| answer.with_status());

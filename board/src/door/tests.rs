@@ -1,37 +1,43 @@
-//! The state machine as tables: at a time, what is done to the inputs and ordered, what comes of it.
+//! The daemon's side of a door as tables: at a time, what the controller reports, what is ordered and
+//! done to the inputs, what comes of it.
 
 use super::*;
+use crate::controller::{Event as Told, Welcome};
 use crate::profile::{Function, Lines, Profile, Wiring};
 use crate::simulated::{Broken, Simulated, SimulatedPin};
-use crate::{ContactLimits, Lock, Pulse};
-use By::{Exit, Face, Remote};
+use Cause::{Exit, Face, Remote};
 use embedded_hal::digital::PinState;
 use std::collections::BTreeMap;
-
-/// What is done before a step.
-enum Do {
-    Nothing,
-    /// A pin of the profile `pc`, on the wire.
-    Pin(&'static str, PinState),
-    Unlock(By),
-    /// Decided so many ms ago.
-    Old(By, u64),
-    Refuse,
-    Break(&'static str),
-    Mend(&'static str),
-}
 
 const LOW: PinState = PinState::Low;
 const HIGH: PinState = PinState::High;
 
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
+/// What is done before a step.
+enum Do {
+    Nothing,
+    Pin(&'static str, PinState),
+    Unlock(Cause),
+    /// Decided so many ms ago.
+    Old(Cause, u64),
+    Refuse,
+    Break(&'static str),
+    Mend(&'static str),
+    Up,
+    Down,
+    /// The outcome of the last command.
+    Outcome(Outcome),
+    Told(Told),
+    /// What happened so many ms ago.
+    Past(Told, u64),
+    /// The controller says of itself why people can pass, and whether the leaf is open.
+    Status(Option<Cause>, bool),
+    Many(Vec<Do>),
 }
 
-/// Steps every 10 ms up to the last row's time; no step may bring other events than its row's.
-/// Rows: time in ms (a multiple of 10), what is done, the events' debug texts.
-fn check(rows: Vec<(u64, Do, &[&str])>) -> Simulated {
-    check_on(&alone(), rows)
+type Row = (u64, Do, &'static [&'static str]);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }
 
 /// The profile `pc` of a door without an interlock.
@@ -41,41 +47,71 @@ fn alone() -> Profile {
     profile
 }
 
-/// The same for a door of this profile.
-fn check_on(profile: &Profile, rows: Vec<(u64, Do, &[&str])>) -> Simulated {
+fn check(rows: Vec<Row>) -> Simulated {
+    check_on(&alone(), rows)
+}
+
+/// Steps every 10 ms up to the last row's time. Rows: time in ms, what is done, and what comes of it:
+/// the debug texts of events, commands (`send …`) and replies (`reply …`). No step may bring others.
+fn check_on(profile: &Profile, rows: Vec<Row>) -> Simulated {
     let mut board = Simulated::default();
-    let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
-    let strike = Strike::new(pin, Lock::FailSecure, Pulse::new(ms(1000)).unwrap()).unwrap();
-    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
-    let mut door = Door::new(strike, parts);
+    let parts = profile.parts(&mut board, |_, _| ());
+    let mut door = Door::new(parts, Pulse::new(ms(1000)).unwrap());
     let end = rows.last().unwrap().0;
     let mut rows: BTreeMap<u64, _> = rows.into_iter().map(|(at, a, b)| (at, (a, b))).collect();
+    let (mut commands, mut told) = (0, 0);
     for at in (0..=end).step_by(10) {
         board.run_to(ms(at));
         let (action, expected) = rows.remove(&at).unwrap_or((Do::Nothing, &[]));
-        let unlock = |by, issued| vec![Order::Unlock { by, issued }];
-        let orders = match action {
-            Do::Unlock(by) => unlock(by, ms(at)),
-            Do::Old(by, age) => unlock(by, ms(at) - ms(age)),
-            Do::Refuse => vec![Order::Refuse],
-            Do::Pin(pin, level) => {
-                board.set(pin, level);
-                vec![]
+        let (mut orders, mut reports) = (Vec::new(), Vec::new());
+        let actions = if let Do::Many(actions) = action { actions } else { vec![action] };
+        for action in actions {
+            match action {
+                Do::Nothing | Do::Many(_) => {}
+                Do::Unlock(by) => orders.push(Order::Unlock { id: 7, by, issued: ms(at) }),
+                Do::Old(by, age) => {
+                    orders.push(Order::Unlock { id: 7, by, issued: ms(at) - ms(age) });
+                }
+                Do::Refuse => orders.push(Order::Refuse),
+                Do::Pin(pin, level) => board.set(pin, level),
+                Do::Break(pin) => board.break_pin(pin),
+                Do::Mend(pin) => board.mend_pin(pin),
+                Do::Up => reports.push(Report::Up(Welcome { fingerprint: 0, supervised: true })),
+                Do::Down => reports.push(Report::Down("gone".into())),
+                Do::Outcome(outcome) => reports.push(Report::Outcome(commands, outcome)),
+                Do::Told(event) => {
+                    told += 1;
+                    reports.push(Report::Event(Numbered { number: told, at: ms(at), event }));
+                }
+                Do::Past(event, ago) => {
+                    told += 1;
+                    let at = ms(at) - ms(ago);
+                    reports.push(Report::Event(Numbered { number: told, at, event }));
+                }
+                Do::Status(released, open) => {
+                    let open = Some(open);
+                    reports.push(Report::Status(controller::Status {
+                        released,
+                        open,
+                        ..Default::default()
+                    }));
+                }
             }
-            Do::Break(pin) => {
-                board.break_pin(pin);
-                vec![]
-            }
-            Do::Mend(pin) => {
-                board.mend_pin(pin);
-                vec![]
-            }
-            Do::Nothing => vec![],
-        };
-        let events = door.step(ms(at), &orders);
-        let events: Vec<String> = events.iter().map(|event| format!("{event:?}")).collect();
-        assert_eq!(events, expected, "at {at} ms");
-        assert_eq!(door.is_engaged(), board.level("strike") == Some(HIGH), "at {at} ms");
+        }
+        let mut sent = Vec::new();
+        let step = door.step(ms(at), reports, &orders, |command| {
+            commands += 1;
+            sent.push(match command {
+                Command::Release { by, .. } => format!("send {by:?}"),
+                other => format!("send {other:?}"),
+            });
+            commands
+        });
+        let mut seen: Vec<String> =
+            step.events.iter().map(|(event, _)| format!("{event:?}")).collect();
+        seen.append(&mut sent);
+        seen.extend(step.replies.iter().map(|reply| format!("reply {:?}", reply.outcome)));
+        assert_eq!(seen, expected, "at {at} ms");
     }
     assert!(rows.is_empty(), "rows between the steps: {:?}", rows.keys());
     board
@@ -87,33 +123,29 @@ fn changes(board: &Simulated, pin: &str) -> Vec<(u128, bool)> {
     log.map(|change| (change.at.as_millis(), change.level == HIGH)).collect()
 }
 
-/// Rows 50 ms after the start: the contact has settled.
-fn closed() -> (u64, Do, &'static [&'static str]) {
-    (50, Do::Nothing, &["Contact(Closed)"])
-}
+const UP: Row = (0, Do::Up, &[]);
 
 #[test]
-fn a_granted_person_passes() {
+fn green_and_beep_follow_the_level_that_was_read_back() {
     let board = check(vec![
-        closed(),
-        (100, Do::Unlock(Face), &["Unlocked { by: Face }"]),
-        (600, Do::Pin("contact", HIGH), &[]),
-        (650, Do::Nothing, &["Contact(Opened)"]),
-        (1100, Do::Nothing, &["Relocked"]),
-        (3000, Do::Pin("contact", LOW), &[]),
-        (3050, Do::Nothing, &["Contact(Closed)"]),
-        (4000, Do::Nothing, &[]),
+        UP,
+        (100, Do::Unlock(Face), &["send Face"]),
+        (
+            300,
+            Do::Many(vec![Do::Outcome(Outcome::Released), Do::Told(Told::Released(Face))]),
+            &["Unlocked { by: Face }", "reply Ok(())"],
+        ),
+        (1300, Do::Told(Told::Locked), &["Relocked"]),
+        (2000, Do::Nothing, &[]),
     ]);
-    assert_eq!(changes(&board, "strike"), [(0, false), (100, true), (1100, false)]);
-    assert_eq!(changes(&board, "green"), [(0, false), (100, true), (1100, false)]);
-    assert_eq!(changes(&board, "buzzer"), [(0, false), (100, true), (220, false)]);
+    assert_eq!(changes(&board, "green"), [(0, false), (300, true), (1300, false)]);
+    assert_eq!(changes(&board, "buzzer"), [(0, false), (300, true), (420, false)]);
     assert_eq!(changes(&board, "red"), [(0, false)]);
 }
 
 #[test]
-fn a_refused_person_sees_red() {
-    let board = check(vec![closed(), (100, Do::Refuse, &[]), (2000, Do::Nothing, &[])]);
-    assert_eq!(changes(&board, "strike"), [(0, false)]);
+fn refused_person_sees_red() {
+    let board = check(vec![UP, (100, Do::Refuse, &[]), (2000, Do::Nothing, &[])]);
     assert_eq!(changes(&board, "red"), [(0, false), (100, true), (1600, false)]);
     let starts = changes(&board, "buzzer").into_iter().filter(|(_, on)| *on);
     assert_eq!(starts.map(|(at, _)| at).collect::<Vec<_>>(), [100, 300, 500]);
@@ -122,143 +154,129 @@ fn a_refused_person_sees_red() {
 #[test]
 fn orders_that_are_not_followed_say_why() {
     let board = check(vec![
-        closed(),
-        (3000, Do::Old(Remote, 2010), &["NotUnlocked { by: Remote, why: Stale }"]),
-        (5000, Do::Old(Remote, 2000), &["Unlocked { by: Remote }"]),
-        (5500, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Engaged }"]),
-        (6000, Do::Nothing, &["Relocked"]),
-        (7000, Do::Nothing, &[]),
+        (
+            0,
+            Do::Unlock(Face),
+            &["NotUnlocked { by: Face, why: Controller }", "reply Err(Controller)"],
+        ),
+        (100, Do::Up, &[]),
+        (
+            3000,
+            Do::Old(Remote, 2010),
+            &["NotUnlocked { by: Remote, why: Stale }", "reply Err(Stale)"],
+        ),
+        (4000, Do::Old(Remote, 2000), &["send Remote"]),
+        (
+            4010,
+            Do::Outcome(Outcome::Line),
+            &["NotUnlocked { by: Remote, why: Line }", "reply Err(Line)"],
+        ),
+        (5000, Do::Unlock(Face), &["send Face"]),
+        (
+            5010,
+            Do::Outcome(Outcome::Resting),
+            &["NotUnlocked { by: Face, why: Resting }", "reply Err(Resting)"],
+        ),
     ]);
-    assert_eq!(changes(&board, "strike"), [(0, false), (5000, true), (6000, false)]);
+    assert!(changes(&board, "green").iter().all(|(_, on)| !on));
 }
 
 #[test]
-fn an_order_of_the_future_is_stale() {
-    let mut board = Simulated::default();
-    let profile = alone();
-    let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
-    let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
-    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
-    let mut door = Door::new(strike, parts);
-    let orders = [Order::Unlock { by: Remote, issued: ms(1) }];
-    let events = door.step(ms(0), &orders);
-    assert_eq!(events, [Event::NotUnlocked { by: Remote, why: Why::Stale }]);
-}
-
-#[test]
-fn an_exit_asks_nobody_and_waits_for_the_end_of_a_pulse() {
+fn controller_that_does_not_answer_shows_no_green_and_is_not_waited_for() {
     let board = check(vec![
-        closed(),
-        (100, Do::Pin("request_to_exit", LOW), &[]),
-        (150, Do::Nothing, &["ExitPressed", "Unlocked { by: Exit }"]),
-        (300, Do::Pin("request_to_exit", HIGH), &[]),
-        (500, Do::Pin("request_to_exit", LOW), &[]),
-        (550, Do::Nothing, &["ExitPressed"]),
-        (1150, Do::Nothing, &["Relocked", "Unlocked { by: Exit }"]),
-        (2150, Do::Nothing, &["Relocked"]),
-        (5000, Do::Nothing, &[]), // still held down: one press, one pulse
+        UP,
+        (100, Do::Unlock(Face), &["send Face"]),
+        (910, Do::Nothing, &["NotUnlocked { by: Face, why: Controller }", "reply Err(Controller)"]),
+        (2000, Do::Unlock(Remote), &["send Remote"]),
+        (
+            2100,
+            Do::Down,
+            &[
+                "NotUnlocked { by: Remote, why: Controller }",
+                r#"Fault { part: Controller, error: "gone" }"#,
+                "reply Err(Controller)",
+            ],
+        ),
+        (3000, Do::Up, &["Recovered { part: Controller }"]),
+        (4000, Do::Nothing, &[]),
     ]);
-    let strike = [(0, false), (150, true), (1150, false), (1150, true), (2150, false)];
-    assert_eq!(changes(&board, "strike"), strike);
+    assert!(changes(&board, "green").iter().all(|(_, on)| !on));
 }
 
 #[test]
-fn an_exit_that_waits_is_over_once_the_door_opened() {
-    check(vec![
-        closed(),
-        (100, Do::Unlock(Face), &["Unlocked { by: Face }"]),
-        (200, Do::Pin("request_to_exit", LOW), &[]),
-        (250, Do::Nothing, &["ExitPressed"]),
-        (400, Do::Pin("contact", HIGH), &[]),
-        (450, Do::Nothing, &["Contact(Opened)"]),
-        (1100, Do::Nothing, &["Relocked"]),
-        (2000, Do::Nothing, &[]),
+fn exit_shows_green_and_beeps() {
+    let board = check(vec![
+        UP,
+        (
+            100,
+            Do::Many(vec![Do::Told(Told::ExitPressed), Do::Told(Told::Released(Exit))]),
+            &["ExitPressed", "Unlocked { by: Exit }"],
+        ),
+        (1100, Do::Told(Told::Locked), &["Relocked"]),
     ]);
+    assert_eq!(changes(&board, "green"), [(0, false), (100, true), (1100, false)]);
+    assert_eq!(changes(&board, "buzzer"), [(0, false), (100, true), (220, false)]);
 }
 
 #[test]
-fn a_stop_ends_the_pulse_and_says_so_once() {
+fn events_carry_their_own_time_and_are_taken() {
     let mut board = Simulated::default();
-    let profile = alone();
-    let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
-    let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
-    let parts = profile.parts(&mut board, ContactLimits::default(), |_, _| ()).unwrap();
-    let mut door = Door::new(strike, parts);
-    assert!(door.lock(ms(0)).is_empty());
-    door.step(ms(10), &[Order::Unlock { by: Remote, issued: ms(10) }]);
-    assert_eq!(board.level("strike"), Some(HIGH));
-    assert_eq!(door.lock(ms(20)), [Event::Relocked]);
-    assert_eq!(board.level("strike"), Some(LOW));
-    assert!(door.lock(ms(30)).is_empty());
+    let parts = alone().parts(&mut board, |_, _| ());
+    let mut door = Door::new(parts, Pulse::default());
+    let event = Numbered { number: 41, at: ms(1234), event: Told::ExitPressed };
+    let step = door.step(ms(90_000), vec![Report::Event(event)], &[], |_| 0);
+    assert_eq!(step.events, [(Event::ExitPressed, Some(ms(1234)))]);
+    assert_eq!(step.taken, Some(41));
 }
 
-/// Rows 50 ms after the start: both doors are known to be closed.
-fn both_closed() -> (u64, Do, &'static [&'static str]) {
-    (50, Do::Nothing, &["Contact(Closed)", "Interlock(Closed)"])
+/// Rows 50 ms after the start: the other door is known to be closed.
+fn interlock_closed() -> Row {
+    (50, Do::Nothing, &["Interlock(Closed)"])
 }
 
 #[test]
-fn while_the_other_door_is_open_nobody_gets_in_and_everybody_out() {
-    let board = check_on(
-        &Profile::shipped("pc").unwrap(),
-        vec![
-            // Not known to be closed yet.
-            (0, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
-            both_closed(),
-            (100, Do::Pin("interlock", HIGH), &[]),
-            (150, Do::Nothing, &["Interlock(Opened)"]),
-            (200, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
-            (300, Do::Unlock(Remote), &["NotUnlocked { by: Remote, why: Interlock }"]),
-            (400, Do::Pin("request_to_exit", LOW), &[]),
-            (450, Do::Nothing, &["ExitPressed", "Unlocked { by: Exit }"]),
-            (1450, Do::Nothing, &["Relocked"]),
-            (2000, Do::Pin("interlock", LOW), &[]),
-            (2050, Do::Nothing, &["Interlock(Closed)"]),
-            (2060, Do::Unlock(Remote), &["Unlocked { by: Remote }"]),
-            (3060, Do::Nothing, &["Relocked"]),
-        ],
-    );
-    let strike = [(0, false), (450, true), (1450, false), (2060, true), (3060, false)];
-    assert_eq!(changes(&board, "strike"), strike);
-}
-
-#[test]
-fn a_pulse_ends_when_the_other_door_opens_unless_it_is_the_way_out() {
-    let board = check_on(
-        &Profile::shipped("pc").unwrap(),
-        vec![
-            both_closed(),
-            (100, Do::Unlock(Face), &["Unlocked { by: Face }"]),
-            (200, Do::Pin("interlock", HIGH), &[]),
-            (250, Do::Nothing, &["Interlock(Opened)", "Relocked"]),
-            (300, Do::Pin("interlock", LOW), &[]),
-            (350, Do::Nothing, &["Interlock(Closed)"]),
-            (400, Do::Pin("request_to_exit", LOW), &[]),
-            (450, Do::Nothing, &["ExitPressed", "Unlocked { by: Exit }"]),
-            (500, Do::Pin("interlock", HIGH), &[]),
-            (550, Do::Nothing, &["Interlock(Opened)"]),
-            (1450, Do::Nothing, &["Relocked"]),
-        ],
-    );
-    let strike = [(0, false), (100, true), (250, false), (450, true), (1450, false)];
-    assert_eq!(changes(&board, "strike"), strike);
-}
-
-#[test]
-fn an_interlock_that_cannot_be_read_lets_nobody_in() {
+fn open_interlock_sends_no_grant_and_ends_the_one_that_lasts() {
     check_on(
         &Profile::shipped("pc").unwrap(),
         vec![
-            both_closed(),
+            // Not known to be closed yet.
             (
-                100,
+                0,
+                Do::Many(vec![Do::Up, Do::Unlock(Face)]),
+                &["NotUnlocked { by: Face, why: Interlock }", "reply Err(Interlock)"],
+            ),
+            interlock_closed(),
+            (100, Do::Unlock(Face), &["send Face"]),
+            (
+                110,
+                Do::Many(vec![Do::Outcome(Outcome::Released), Do::Told(Told::Released(Face))]),
+                &["Unlocked { by: Face }", "reply Ok(())"],
+            ),
+            (200, Do::Pin("interlock", HIGH), &[]),
+            (250, Do::Nothing, &["Interlock(Opened)", "send Lock"]),
+            (260, Do::Told(Told::Locked), &["Relocked"]),
+            (
+                300,
+                Do::Unlock(Remote),
+                &["NotUnlocked { by: Remote, why: Interlock }", "reply Err(Interlock)"],
+            ),
+            // The way out asks nobody.
+            (400, Do::Told(Told::Released(Exit)), &["Unlocked { by: Exit }"]),
+            (1400, Do::Told(Told::Locked), &["Relocked"]),
+            (
+                1500,
                 Do::Break("interlock"),
                 &[r#"Fault { part: Interlock, error: "Broken(\"interlock\")" }"#],
             ),
-            (200, Do::Unlock(Face), &["NotUnlocked { by: Face, why: Interlock }"]),
-            (300, Do::Mend("interlock"), &["Recovered { part: Interlock }"]),
-            (400, Do::Unlock(Face), &["Unlocked { by: Face }"]),
-            (1400, Do::Nothing, &["Relocked"]),
+            (
+                1600,
+                Do::Unlock(Face),
+                &["NotUnlocked { by: Face, why: Interlock }", "reply Err(Interlock)"],
+            ),
+            (1700, Do::Mend("interlock"), &["Recovered { part: Interlock }"]),
+            (1710, Do::Pin("interlock", LOW), &[]),
+            (1760, Do::Nothing, &["Interlock(Closed)"]),
+            (1800, Do::Unlock(Face), &["send Face"]),
         ],
     );
 }
@@ -290,62 +308,36 @@ impl Lines for WithoutInterlock {
 }
 
 #[test]
-fn an_interlock_whose_line_cannot_be_had_lets_nobody_in_and_everybody_out() {
+fn interlock_whose_line_cannot_be_had_sends_no_grant() {
     let mut board = WithoutInterlock(Simulated::default());
-    let profile = Profile::shipped("pc").unwrap();
-    let pin = profile.strike(&mut board, Lock::FailSecure).unwrap().unwrap();
-    let strike = Strike::new(pin, Lock::FailSecure, Pulse::default()).unwrap();
     let mut lost = Vec::new();
-    let parts = profile
-        .parts(&mut board, ContactLimits::default(), |function, _| lost.push(function))
-        .unwrap();
+    let profile = Profile::shipped("pc").unwrap();
+    let parts = profile.parts(&mut board, |function, _| lost.push(function));
     assert_eq!(lost, [Function::Interlock]);
-    let mut door = Door::new(strike, parts);
-    board.0.set("request_to_exit", LOW);
-    let orders = [Order::Unlock { by: Remote, issued: ms(0) }];
-    let events = door.step(ms(0), &orders);
-    assert_eq!(events, [Event::NotUnlocked { by: Remote, why: Why::Interlock }]);
-    let events = door.step(ms(50), &[]);
-    assert!(events.contains(&Event::Unlocked { by: Exit }), "{events:?}");
+    let mut door = Door::new(parts, Pulse::default());
+    let orders = [Order::Unlock { id: 1, by: Remote, issued: ms(0) }];
+    let up = vec![Report::Up(Welcome { fingerprint: 0, supervised: true })];
+    let step = door.step(ms(0), up, &orders, |command| panic!("{command:?}"));
+    assert_eq!(step.replies, [Reply { id: 1, outcome: Err(Why::Interlock) }]);
 }
 
 #[test]
-fn a_forced_door_sounds_and_shows_until_it_is_closed() {
+fn forced_door_sounds_and_shows_until_it_is_closed() {
     let board = check(vec![
-        closed(),
-        (1000, Do::Pin("contact", HIGH), &[]),
-        (1050, Do::Nothing, &["Contact(ForcedOpen)"]),
-        (2000, Do::Pin("contact", LOW), &[]),
-        (2050, Do::Nothing, &["Contact(Closed)"]),
+        UP,
+        (1050, Do::Told(Told::Contact(ContactEvent::ForcedOpen)), &["Contact(ForcedOpen)"]),
+        (2050, Do::Told(Told::Contact(ContactEvent::Closed)), &["Contact(Closed)"]),
         (3000, Do::Nothing, &[]),
     ]);
     assert_eq!(changes(&board, "red"), [(0, false), (1050, true), (2050, false)]);
-    let buzzer =
-        [(0, false), (1050, true), (1450, false), (1550, true), (1950, false), (2050, true)];
-    assert_eq!(changes(&board, "buzzer")[..5], buzzer[..5]);
-    assert_eq!(changes(&board, "buzzer").len(), 5, "silent once closed");
-}
-
-#[test]
-fn a_door_held_open_is_an_alarm_once() {
-    let board = check(vec![
-        closed(),
-        (100, Do::Unlock(Face), &["Unlocked { by: Face }"]),
-        (200, Do::Pin("contact", HIGH), &[]),
-        (250, Do::Nothing, &["Contact(Opened)"]),
-        (1100, Do::Nothing, &["Relocked"]),
-        (30_250, Do::Nothing, &["Contact(HeldOpen)"]),
-        (40_000, Do::Pin("contact", LOW), &[]),
-        (40_050, Do::Nothing, &["Contact(Closed)"]),
-        (41_000, Do::Nothing, &[]),
-    ]);
-    assert_eq!(changes(&board, "red"), [(0, false), (30_250, true), (40_050, false)]);
+    let buzzer = [(0, false), (1050, true), (1450, false), (1550, true), (1950, false)];
+    assert_eq!(changes(&board, "buzzer"), buzzer);
 }
 
 #[test]
 fn tampering_and_motion_are_told_and_white_lights_the_face() {
     let board = check(vec![
-        closed(),
+        UP,
         (100, Do::Pin("motion", HIGH), &["Motion(Awake)"]),
         (200, Do::Pin("tamper", HIGH), &[]),
         (250, Do::Nothing, &["Tamper(Raised)"]),
@@ -359,44 +351,72 @@ fn tampering_and_motion_are_told_and_white_lights_the_face() {
 }
 
 #[test]
-fn a_fault_is_told_once_and_so_is_its_end() {
+fn fault_is_told_once_and_so_is_its_end() {
     check(vec![
-        closed(),
-        (100, Do::Break("contact"), &[r#"Fault { part: Contact, error: "Broken(\"contact\")" }"#]),
-        (500, Do::Mend("contact"), &["Recovered { part: Contact }"]),
+        UP,
+        (100, Do::Break("tamper"), &[r#"Fault { part: Tamper, error: "Broken(\"tamper\")" }"#]),
+        (500, Do::Mend("tamper"), &["Recovered { part: Tamper }"]),
         (1000, Do::Nothing, &[]),
     ]);
 }
 
+/// Events of the night come before those of the moment, and not all at once.
 #[test]
-fn a_strike_that_does_not_lock_is_locked_as_soon_as_it_can_be() {
-    let board = check_strike_fault();
-    assert_eq!(changes(&board, "strike"), [(0, false), (100, true), (1500, false)]);
-}
-
-fn check_strike_fault() -> Simulated {
-    check(vec![
-        closed(),
-        (100, Do::Unlock(Face), &["Unlocked { by: Face }"]),
-        (900, Do::Break("strike"), &[]),
-        (1100, Do::Nothing, &[r#"Fault { part: Strike, error: "Broken(\"strike\")" }"#]),
-        (1500, Do::Mend("strike"), &["Recovered { part: Strike }", "Relocked"]),
-        (2000, Do::Nothing, &[]),
-    ])
-}
-
-#[test]
-fn an_exit_is_tried_until_the_strike_moves() {
-    check(vec![
-        closed(),
-        (100, Do::Break("strike"), &[]),
-        (200, Do::Pin("request_to_exit", LOW), &[]),
-        (
-            250,
-            Do::Nothing,
-            &["ExitPressed", r#"Fault { part: Strike, error: "Pin(Broken(\"strike\"))" }"#],
-        ),
-        (400, Do::Mend("strike"), &["Recovered { part: Strike }", "Unlocked { by: Exit }"]),
-        (1400, Do::Nothing, &["Relocked"]),
+fn releases_of_the_past_light_no_green() {
+    let board = check(vec![
+        (5000, Do::Many(vec![Do::Up, Do::Status(None, false)]), &[]),
+        (5010, Do::Past(Told::Released(Exit), 4000), &["Unlocked { by: Exit }"]),
+        (5100, Do::Past(Told::Locked, 3000), &["Relocked"]),
+        (5200, Do::Status(Some(Exit), false), &[]),
+        (5210, Do::Past(Told::Locked, 3000), &["Relocked"]),
+        (5300, Do::Nothing, &[]),
     ]);
+    // Dark again with the daemon's end.
+    assert_eq!(changes(&board, "green"), [(0, false), (5200, true), (5300, false)]);
+}
+
+#[test]
+fn status_follows_events_between_two_heartbeats_and_ends_with_the_connection() {
+    let mut board = Simulated::default();
+    let parts = alone().parts(&mut board, |_, _| ());
+    let mut door = Door::new(parts, Pulse::new(ms(1000)).unwrap());
+    let welcome = || Report::Up(Welcome { fingerprint: 0, supervised: true });
+    let status = Report::Status(controller::Status { open: Some(false), ..Default::default() });
+    let told = |number, event| Report::Event(Numbered { number, at: ms(100), event });
+    let opened = told(1, Told::Contact(ContactEvent::Opened));
+    door.step(ms(100), vec![welcome(), status, opened, told(2, Told::Fire(true))], &[], |_| 0);
+    let status = door.status().unwrap();
+    assert_eq!((status.open, status.fire), (Some(true), Some(true)));
+    door.step(ms(110), vec![told(3, Told::Released(Exit))], &[], |_| 0);
+    assert_eq!(door.status().unwrap().released, Some(Exit));
+    // Of a new connection nothing is known before it has said so.
+    door.step(ms(120), vec![welcome()], &[], |_| 0);
+    assert_eq!(door.status(), None);
+}
+
+#[test]
+fn interlock_that_opens_between_order_and_outcome_refuses_and_locks() {
+    let board = check_on(
+        &Profile::shipped("pc").unwrap(),
+        vec![
+            (0, Do::Many(vec![Do::Up, Do::Pin("interlock", LOW)]), &[]),
+            (50, Do::Nothing, &["Interlock(Closed)"]),
+            (100, Do::Unlock(Face), &["send Face"]),
+            (110, Do::Pin("interlock", HIGH), &[]),
+            (
+                160,
+                Do::Many(vec![Do::Told(Told::Released(Face)), Do::Outcome(Outcome::Released)]),
+                &[
+                    "Interlock(Opened)",
+                    "Unlocked { by: Face }",
+                    "NotUnlocked { by: Face, why: Interlock }",
+                    "send Lock",
+                    "reply Err(Interlock)",
+                ],
+            ),
+            (170, Do::Told(Told::Locked), &["Relocked"]),
+            (300, Do::Nothing, &[]),
+        ],
+    );
+    assert!(changes(&board, "red").contains(&(160, true)));
 }

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 enum Step {
     /// A whole frame with this number by the device's count.
     Frame(u32),
+    /// The same, taken so many seconds ago.
+    Old(u32, u64),
     /// Fewer bytes than a frame has.
     Short,
     /// All bytes, and a flag that says they are wrong.
@@ -22,7 +24,7 @@ enum Step {
     End,
 }
 
-use Step::{Flagged, Frame as Whole, Nothing, Panic, Short, Unplugged};
+use Step::{Flagged, Frame as Whole, Nothing, Old, Panic, Short, Unplugged};
 
 /// What opening does: gives a device with a script, or not.
 type Attempt = Result<Vec<Step>, Fault>;
@@ -74,12 +76,19 @@ impl Device for Scripted {
         std::thread::sleep(Duration::from_millis(10));
         let raw =
             |bytes, number, damaged| Ok(Next::Frame(Raw { bytes, taken: None, number, damaged }));
+        let taken = |age| Instant::now().checked_sub(Duration::from_secs(age));
         match self.steps.pop_front() {
             None => {
                 self.number += 1;
                 raw(&[7; 4], Some(self.number), false)
             }
             Some(Whole(number)) => raw(&[7; 5], Some(number), false),
+            Some(Old(number, age)) => Ok(Next::Frame(Raw {
+                bytes: &[7; 4],
+                taken: taken(age),
+                number: Some(number),
+                damaged: false,
+            })),
             Some(Short) => raw(&[7; 3], None, false),
             Some(Flagged) => raw(&[7; 4], None, true),
             Some(Nothing) => {
@@ -189,6 +198,25 @@ fn short_frames_are_counted_and_skipped_and_many_in_a_row_are_a_fault() {
     assert_eq!(status.short, 3 + u64::from(DAMAGED));
     assert!(status.why.unwrap().contains("damaged"));
     assert!(frames.next(LONG).is_some());
+}
+
+#[test]
+fn a_frame_of_long_ago_is_never_new() {
+    // What lay in the buffers while the machine stood still, and what is merely late.
+    let left_over = [Old(1, 40), Old(2, 40), Old(3, 40), Old(4, 40), Old(5, 3), Whole(6)];
+    let (camera, mut frames, _) = start([Ok(left_over.to_vec())]);
+    let late = frames.next(LONG).unwrap();
+    assert_eq!(late.sequence(), 5);
+    assert!(late.taken().elapsed() >= Duration::from_secs(3));
+    assert_eq!(frames.next(LONG).unwrap().sequence(), 6);
+    assert_eq!(once(&camera, |status| status.state == "streaming").reopened, 1);
+
+    // A driver that gives nothing else.
+    let nothing_else: Vec<_> = (0..=MOST_OLD).map(|number| Old(number, 40)).collect();
+    let (camera, mut frames, _) = start([Ok(nothing_else)]);
+    let old = |why: &String| why.contains("more than 10 s ago");
+    once(&camera, |status| status.state == "lost" && status.why.as_ref().is_some_and(old));
+    assert!(frames.next(LONG).unwrap().taken().elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Twins {
     }
 
     fn insert(&mut self, subject: &str, embedding: Embedding) {
-        self.index.insert(subject, TemplateId(self.next), &embedding);
+        insert(&mut self.index, subject, TemplateId(self.next), &embedding);
         self.all.push((subject.to_owned(), TemplateId(self.next), embedding));
         self.next += 1;
     }
@@ -82,7 +82,19 @@ impl Twins {
                 assert_eq!(found.cosine.to_bits(), expected.cosine.to_bits(), "{what}");
             }
         }
+        let all = self.brute_force(probe, usize::MAX);
+        let middle = all.get(all.len() / 2).map_or(-1.0, |candidate| candidate.cosine);
+        for least in [-1.0, middle, 0.5, 2.0] {
+            let expected: Vec<_> = all.iter().filter(|found| found.cosine >= least).collect();
+            let found = self.index.at_least(probe, least);
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{what}, at least {least}");
+        }
         if let Some((subject, _, _)) = self.all.first() {
+            let mut faces = self.index.faces(subject);
+            faces.sort_by_key(|(template, _)| *template);
+            let own = self.all.iter().filter(|(other, _, _)| other == subject);
+            let expected: Vec<_> = own.map(|(_, at, face)| (*at, face.clone())).collect();
+            assert!(faces == expected, "{what}");
             let best = self.brute_force(probe, usize::MAX);
             let best = best.iter().find(|candidate| candidate.subject_id == *subject).unwrap();
             assert_eq!(self.index.best_of(subject, probe), Some(best.cosine), "{what}");
@@ -198,12 +210,17 @@ fn ids(found: &[Candidate]) -> Vec<(&str, TemplateId)> {
     found.iter().map(|candidate| (candidate.subject_id.as_str(), candidate.template)).collect()
 }
 
+fn insert(index: &mut Index, subject: &str, template: TemplateId, embedding: &Embedding) {
+    index.put(subject, SubjectRecord::new(0), index.templates_of(subject) + 1);
+    index.insert(subject, template, embedding);
+}
+
 #[test]
 fn a_subject_appears_once_by_its_best_template() {
     let mut index = empty();
-    index.insert("a", TemplateId(0), &axis(0));
-    index.insert("a", TemplateId(1), &axis(1));
-    index.insert("b", TemplateId(2), &axis(2));
+    insert(&mut index, "a", TemplateId(0), &axis(0));
+    insert(&mut index, "a", TemplateId(1), &axis(1));
+    insert(&mut index, "b", TemplateId(2), &axis(2));
     assert_eq!(ids(&index.search(&axis(1), 10)), [("a", TemplateId(1)), ("b", TemplateId(2))]);
 }
 
@@ -212,7 +229,7 @@ fn equal_cosines_are_ordered_by_id_whatever_the_row_order() {
     for order in [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]] {
         let mut index = empty();
         for (row, subject) in order.iter().enumerate() {
-            index.insert(subject, TemplateId(row as u64), &axis(0));
+            insert(&mut index, subject, TemplateId(row as u64), &axis(0));
         }
         let found = index.search(&axis(0), 2);
         let found: Vec<_> = found.iter().map(|found| &*found.subject_id).collect();
@@ -224,7 +241,7 @@ fn equal_cosines_are_ordered_by_id_whatever_the_row_order() {
 fn removal_keeps_the_rows_of_others() {
     let mut index = empty();
     for at in 0..30 {
-        index.insert(["a", "b", "c"][at % 3], TemplateId(at as u64), &axis(at));
+        insert(&mut index, ["a", "b", "c"][at % 3], TemplateId(at as u64), &axis(at));
     }
     index.remove("b");
     index.remove("nobody");
@@ -238,13 +255,13 @@ fn removal_keeps_the_rows_of_others() {
     }
     index.remove("a");
     index.remove("c");
-    assert!(index.vectors.is_empty() && index.owners.is_empty() && index.rows.is_empty());
+    assert!(index.vectors.is_empty() && index.owners.is_empty() && index.subjects.is_empty());
 }
 
 #[test]
 fn a_probe_that_is_no_unit_vector_finds_nobody() {
     let mut index = empty();
-    index.insert("a", TemplateId(0), &axis(0));
+    insert(&mut index, "a", TemplateId(0), &axis(0));
     for bad in [0.0, 2.0, f32::NAN, f32::INFINITY] {
         let probe = Embedding([bad; EMBEDDING_LEN]);
         assert_eq!(index.search(&probe, 10), []);
@@ -255,11 +272,13 @@ fn a_probe_that_is_no_unit_vector_finds_nobody() {
 #[test]
 fn a_subject_without_templates_is_known_and_never_found() {
     let mut index = empty();
-    index.insert_subject("a");
+    index.put("a", SubjectRecord::new(0), 0);
     assert!(index.contains("a"));
     assert_eq!(index.best_of("a", &axis(0)), None);
     assert_eq!(index.search(&axis(0), 10), []);
-    index.insert("a", TemplateId(0), &axis(0));
-    index.insert_subject("a");
+    insert(&mut index, "a", TemplateId(0), &axis(0));
+    index.put("a", SubjectRecord::new(0), 1);
     assert_eq!(index.best_of("a", &axis(0)), Some(1.0));
+    index.insert("stranger", TemplateId(1), &axis(1));
+    assert_eq!((index.comparable(), index.templates(), index.subjects()), (1, 1, 1));
 }

@@ -31,6 +31,24 @@ pub enum ApplicationsError {
     /// The disk or redb refused.
     #[error("the file of the applications cannot be written: {0}; check the disk")]
     Storage(#[source] Box<redb::Error>),
+    /// The file failed, or is not to be written.
+    #[error(
+        "the file of the applications is not written: {0}; nothing was changed, try again when it is"
+    )]
+    NotWritten(String),
+    /// A key was revoked, which counts, and the disk did not take it.
+    #[error(
+        "application {name} is revoked from here on, and that is not on disk: {why}; it is written as \
+         soon as the file can be, and a restart before that forgets it"
+    )]
+    NotOnDisk {
+        /// Its id.
+        id: String,
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// No randomness for a key.
     #[error("the operating system gave no random numbers: {0}")]
     Random(#[from] getrandom::Error),

@@ -10,16 +10,16 @@
 //! gallery can be copied, put back or scrubbed without giving spent quota back or reviving a revoked
 //! key. Who opens it holds the gallery's lock; redb refuses a second one besides.
 
-use super::ApplicationsError;
+use super::ApplicationsError::{self, NotWritten};
 use super::key::KeyHash;
 use super::quota::Amounts;
-use crate::record_file::{Opening, begin_write, guarded, is_damage_of};
+use crate::record_file::{Handle, Opening, begin_write, guarded, is_damage_of};
 use crate::service::settings::Permission;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SCHEMA: u64 = 1;
 /// A few hundred applications of some hundred bytes each.
@@ -54,41 +54,66 @@ pub(super) struct Usage {
 /// All applications by id.
 pub(super) type Loaded = BTreeMap<String, (Record, Usage)>;
 
-/// The open file.
+/// The file, open or failed.
 pub(super) struct ApplicationsFile {
-    database: Database,
+    handle: Handle,
+    path: PathBuf,
 }
 
 impl ApplicationsFile {
     /// Opens the file, or makes it in a folder that exists, and reads all of it.
     pub fn open(path: &Path) -> Result<(Self, Loaded), ApplicationsError> {
-        let open = || {
-            let opening = Opening { cache_bytes: CACHE_BYTES, verify: true };
-            let database = opening.existing_or_made(path, |write| {
-                write.open_table(META)?.insert("schema", SCHEMA)?;
-                write.open_table(APPLICATIONS)?;
-                write.open_table(USAGE)?;
-                Ok(())
-            })?;
-            let loaded = load(&database)?;
-            Ok((Self { database }, loaded))
-        };
-        guarded(open)
-            .unwrap_or_else(|_| Err(damaged("it cannot be read")))
-            .map_err(|error| opening_error(path, error))
+        let (handle, loaded) = opened(path)?;
+        Ok((Self { handle, path: path.to_owned() }, loaded))
+    }
+
+    /// A file that cannot be opened, to be tried again.
+    pub fn failed(path: &Path, why: String) -> Self {
+        Self { handle: Handle::failed(why), path: path.to_owned() }
+    }
+
+    /// Opens a file that failed, once it has rested; what it holds then.
+    pub fn reopen(&mut self) -> Result<Option<Loaded>, ApplicationsError> {
+        if !self.handle.is_due(&self.path) {
+            return Ok(None);
+        }
+        match opened(&self.path) {
+            Ok((handle, loaded)) => {
+                self.handle = handle;
+                Ok(Some(loaded))
+            }
+            Err(error) => {
+                drop(self.handle.fail(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Why it cannot be read, or be written.
+    pub fn fault(&self) -> Option<String> {
+        self.handle.writable().err().map(str::to_owned)
     }
 
     /// Stores what is decided about an application; on disk when this returns.
-    pub fn put(&self, id: &str, record: &Record) -> Result<(), ApplicationsError> {
-        self.write(|write| {
+    pub fn put(
+        &mut self,
+        revoked: &BTreeSet<String>,
+        id: &str,
+        record: &Record,
+    ) -> Result<(), ApplicationsError> {
+        self.write(revoked, |write| {
             write.open_table(APPLICATIONS)?.insert(id, encode(record)?.as_slice())?;
             Ok(())
         })
     }
 
     /// Stores what applications have used up.
-    pub fn put_usage(&self, usages: &[(String, Usage)]) -> Result<(), ApplicationsError> {
-        self.write(|write| {
+    pub fn put_usage(
+        &mut self,
+        revoked: &BTreeSet<String>,
+        usages: &[(String, Usage)],
+    ) -> Result<(), ApplicationsError> {
+        self.write(revoked, |write| {
             let mut table = write.open_table(USAGE)?;
             for (id, usage) in usages {
                 table.insert(id.as_str(), encode(usage)?.as_slice())?;
@@ -97,23 +122,53 @@ impl ApplicationsFile {
         })
     }
 
-    /// Removes an application.
-    pub fn remove(&self, id: &str) -> Result<(), ApplicationsError> {
-        self.write(|write| {
-            write.open_table(APPLICATIONS)?.remove(id)?;
-            write.open_table(USAGE)?.remove(id)?;
-            Ok(())
-        })
+    /// Removes applications.
+    pub fn remove(&mut self, revoked: &BTreeSet<String>) -> Result<(), ApplicationsError> {
+        self.write(revoked, |_| Ok(()))
     }
 
+    /// Whatever is written, what was revoked goes with it. A file that fails is closed.
     fn write(
-        &self,
+        &mut self,
+        revoked: &BTreeSet<String>,
         change: impl FnOnce(&WriteTransaction) -> Result<(), ApplicationsError>,
     ) -> Result<(), ApplicationsError> {
-        let write = begin_write(&self.database)?;
-        change(&write)?;
-        Ok(write.commit()?)
+        let database = self.handle.writable().map_err(|why| NotWritten(why.to_owned()))?;
+        let outcome = guarded(|| {
+            let write = begin_write(database)?;
+            for id in revoked {
+                write.open_table(APPLICATIONS)?.remove(id.as_str())?;
+                write.open_table(USAGE)?.remove(id.as_str())?;
+            }
+            change(&write)?;
+            Ok(write.commit()?)
+        });
+        let error = match outcome {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            // On a damaged file redb may panic where it would better return an error.
+            Err(panic) => damaged(panic),
+        };
+        drop(self.handle.fail(error.to_string()));
+        Err(error)
     }
+}
+
+fn opened(path: &Path) -> Result<(Handle, Loaded), ApplicationsError> {
+    let open = || {
+        let opening = Opening { cache_bytes: CACHE_BYTES, verify: true };
+        let handle = opening.handle_or_made(path, |write| {
+            write.open_table(META)?.insert("schema", SCHEMA)?;
+            write.open_table(APPLICATIONS)?;
+            write.open_table(USAGE)?;
+            Ok(())
+        })?;
+        let loaded = load(handle.readable().map_err(|why| NotWritten(why.to_owned()))?)?;
+        Ok((handle, loaded))
+    };
+    guarded(open)
+        .unwrap_or_else(|_| Err(damaged("it cannot be read")))
+        .map_err(|error| opening_error(path, error))
 }
 
 fn opening_error(path: &Path, error: ApplicationsError) -> ApplicationsError {

@@ -7,7 +7,8 @@
 //! Never keeps or logs a key. What is decided (made, revoked, rotated) is on disk when the call
 //! returns and counts for the next request. What is used up is counted in memory at once and written
 //! at most once a second, without the reservations that are open: a crash gives those back, and
-//! beside them the last second at most.
+//! beside them the last second at most. A key that is revoked is worth nothing from the moment on,
+//! whether the disk takes it or not; a file that fails is closed and opened again.
 //!
 //! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never held
 //! while the disk is written.
@@ -23,7 +24,7 @@ pub(super) use quota::{Amounts, BadQuota, Kind};
 
 use super::settings::Permission;
 use super::workers::guarded;
-use file::{ApplicationsFile, Record, Usage};
+use file::{ApplicationsFile, Loaded, Record, Usage};
 use key::KeyHash;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -113,10 +114,37 @@ struct State {
     applications: BTreeMap<String, Application>,
     /// Whose usage is not on disk as it is here.
     dirty: BTreeSet<String>,
+    /// Who is gone here and not on disk yet.
+    revoked: BTreeSet<String>,
+    /// Why the file is not written, if it is not.
+    fault: Option<String>,
     stopping: bool,
 }
 
 impl State {
+    /// Takes what a file holds that was opened again. What is counted here is newer.
+    fn reload(&mut self, mut loaded: Loaded) {
+        loaded.retain(|id, _| !self.revoked.contains(id));
+        self.applications.retain(|id, _| loaded.contains_key(id));
+        for (id, (record, usage)) in loaded {
+            match self.applications.get_mut(&id) {
+                Some(application) => application.record = record,
+                None => drop(self.applications.insert(id, Application::new(record, usage))),
+            }
+        }
+    }
+
+    /// Why an application may be unknown although it is none that never was.
+    fn refused(&self) -> Option<ApplicationsError> {
+        let fault = self.fault.as_ref().filter(|_| self.applications.is_empty());
+        fault.map(|why| ApplicationsError::NotWritten(why.clone()))
+    }
+
+    /// Nothing is left to be written.
+    fn is_written(&self) -> bool {
+        self.dirty.is_empty() && self.revoked.is_empty()
+    }
+
     /// The id of the application that has this id or name.
     fn find(&self, id_or_name: &str) -> Option<String> {
         let named = || {
@@ -146,11 +174,22 @@ impl Applications {
     /// is used up.
     pub fn open(path: &Path) -> Result<Self, ApplicationsError> {
         let (file, loaded) = ApplicationsFile::open(path)?;
-        let applications = loaded
-            .into_iter()
-            .map(|(id, (record, usage))| (id, Application::new(record, usage)))
-            .collect();
-        let state = State { applications, ..State::default() };
+        Self::start(path, file, loaded)
+    }
+
+    /// The same with a file that cannot be opened: no key is good until it can be, which is tried
+    /// again and again.
+    pub fn without_file(path: &Path, why: String) -> Result<Self, ApplicationsError> {
+        Self::start(path, ApplicationsFile::failed(path, why), Loaded::new())
+    }
+
+    fn start(
+        path: &Path,
+        file: ApplicationsFile,
+        loaded: Loaded,
+    ) -> Result<Self, ApplicationsError> {
+        let mut state = State { fault: file.fault(), ..State::default() };
+        state.reload(loaded);
         let shared = Arc::new(Shared {
             file: Mutex::new(file),
             state: Mutex::new(state),
@@ -165,6 +204,12 @@ impl Applications {
         Ok(Self { shared, keeper: Some(keeper) })
     }
 
+    /// Why the file is not written, if it is not; and how many keys are revoked here and not on disk.
+    pub(super) fn health(&self) -> (Option<String>, usize) {
+        let state = self.shared.state();
+        (state.fault.clone(), state.revoked.len())
+    }
+
     /// Makes an application and returns it with its key, which is shown here and nowhere else.
     pub(super) fn create(&self, creation: Creation) -> Result<(Listed, ApiKey), ApplicationsError> {
         let Creation { name, quota, allow } = creation;
@@ -172,11 +217,11 @@ impl Applications {
         let record =
             Record { name, key: KeyHash::of(&key)?, quota, allow, created: unix_seconds() };
         let id = uuid::Uuid::new_v4().to_string();
-        let file = self.shared.file();
+        let mut file = self.shared.file();
         if self.shared.state().find(&record.name).is_some() {
             return Err(ApplicationsError::Taken(record.name));
         }
-        file.put(&id, &record)?;
+        self.shared.write(&mut file, |file, revoked| file.put(revoked, &id, &record))?;
         let application = Application::new(record, Usage::default());
         let listed = application.listed(&id);
         self.shared.state().applications.insert(id, application);
@@ -184,22 +229,39 @@ impl Applications {
     }
 
     /// All of them by name.
-    pub(super) fn list(&self) -> Vec<Listed> {
+    pub(super) fn list(&self) -> Result<Vec<Listed>, ApplicationsError> {
         let state = self.shared.state();
+        if let Some(refused) = state.refused() {
+            return Err(refused);
+        }
         let mut all: Vec<_> = state.applications.iter().map(|(id, it)| it.listed(id)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        Ok(all)
     }
 
-    /// Removes an application, named by id or name; its key is worth nothing from here on.
+    /// Removes an application, named by id or name; its key is worth nothing from here on, also if
+    /// the disk does not take it: [`ApplicationsError::NotOnDisk`].
     pub(super) fn revoke(&self, id_or_name: &str) -> Result<Listed, ApplicationsError> {
-        let file = self.shared.file();
-        let id = self.shared.found(id_or_name)?;
-        file.remove(&id)?;
-        let mut state = self.shared.state();
-        state.dirty.remove(&id);
-        let gone = state.applications.remove(&id);
-        gone.map(|gone| gone.listed(&id)).ok_or(ApplicationsError::Unknown(id))
+        let (id, listed) = {
+            let mut state = self.shared.state();
+            let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
+            let id =
+                state.find(id_or_name).ok_or_else(|| state.refused().unwrap_or_else(unknown))?;
+            let gone = state.applications.remove(&id).ok_or_else(unknown)?;
+            state.dirty.remove(&id);
+            state.revoked.insert(id.clone());
+            let listed = gone.listed(&id);
+            (id, listed)
+        };
+        let mut file = self.shared.file();
+        match self.shared.write(&mut file, |file, revoked| file.remove(revoked)) {
+            Err(error) if self.shared.state().revoked.contains(&id) => {
+                self.shared.work.notify_all();
+                let why = error.to_string();
+                Err(ApplicationsError::NotOnDisk { id, name: listed.name, why })
+            }
+            _ => Ok(listed),
+        }
     }
 
     /// Gives an application, named by id or name, another key; the old one is worth nothing from
@@ -207,7 +269,7 @@ impl Applications {
     pub(super) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
         let key = ApiKey::random()?;
         let hash = KeyHash::of(&key)?;
-        let file = self.shared.file();
+        let mut file = self.shared.file();
         let id = self.shared.found(id_or_name)?;
         let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
         let record = {
@@ -215,7 +277,7 @@ impl Applications {
             let application = state.applications.get(&id).ok_or_else(unknown)?;
             Record { key: hash, ..application.record.clone() }
         };
-        file.put(&id, &record)?;
+        self.shared.write(&mut file, |file, revoked| file.put(revoked, &id, &record))?;
         let mut state = self.shared.state();
         let application = state.applications.get_mut(&id).ok_or_else(unknown)?;
         application.record = record;
@@ -316,13 +378,38 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The file; one that failed is opened again, once it has rested.
     fn file(&self) -> MutexGuard<'_, ApplicationsFile> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // What it says is its fault from here on.
+        if let Ok(Some(loaded)) = file.reopen() {
+            tracing::info!("the file of the applications was opened again");
+            self.state().reload(loaded);
+        }
+        self.state().fault = file.fault();
+        file
+    }
+
+    /// Has `write` write the file, and what was revoked.
+    fn write(
+        &self,
+        file: &mut ApplicationsFile,
+        write: impl FnOnce(&mut ApplicationsFile, &BTreeSet<String>) -> Result<(), ApplicationsError>,
+    ) -> Result<(), ApplicationsError> {
+        let revoked = self.state().revoked.clone();
+        let written = write(file, &revoked);
+        let mut state = self.state();
+        if written.is_ok() {
+            state.revoked.retain(|id| !revoked.contains(id));
+        }
+        state.fault = file.fault();
+        written
     }
 
     fn found(&self, id_or_name: &str) -> Result<String, ApplicationsError> {
         let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
-        self.state().find(id_or_name).ok_or_else(unknown)
+        let state = self.state();
+        state.find(id_or_name).ok_or_else(|| state.refused().unwrap_or_else(unknown))
     }
 
     fn to_write(&self, state: &mut State, id: &str) {
@@ -334,7 +421,8 @@ impl Shared {
     fn keep(&self) {
         let mut well = true;
         loop {
-            let idle = |state: &mut State| state.dirty.is_empty() && !state.stopping;
+            let idle =
+                |state: &mut State| state.is_written() && state.fault.is_none() && !state.stopping;
             drop(self.work.wait_while(self.state(), idle));
             let written = self.write_usage();
             if let Err(error) = &written
@@ -347,15 +435,26 @@ impl Shared {
             drop(self.work.wait_timeout_while(self.state(), COMMIT_EVERY, resting));
             let state = self.state();
             // At the end once more; what the disk does not take then is lost.
-            if state.stopping && (state.dirty.is_empty() || !well) {
+            if state.stopping && (state.is_written() || !well) {
                 return;
             }
         }
     }
 
     fn write_usage(&self) -> Result<(), ApplicationsError> {
-        let file = self.file();
-        self.hand_over(|usages| file.put_usage(usages))
+        let mut file = self.file();
+        let nothing_used = self.state().dirty.is_empty();
+        if nothing_used {
+            let nothing_revoked = self.state().revoked.is_empty();
+            return match nothing_revoked {
+                // Only the file was looked at.
+                true => file.fault().map_or(Ok(()), |why| Err(ApplicationsError::NotWritten(why))),
+                false => self.write(&mut file, |file, revoked| file.remove(revoked)),
+            };
+        }
+        self.hand_over(|usages| {
+            self.write(&mut file, |file, revoked| file.put_usage(revoked, usages))
+        })
     }
 
     /// Has `write` write what is not on disk; what it does not, by an error or a panic, is for the

@@ -37,7 +37,7 @@ impl Desk {
     }
 
     fn used(&self, kind: Kind) -> u64 {
-        self.applications.list()[0].used.of(kind)
+        self.applications.list().unwrap()[0].used.of(kind)
     }
 }
 
@@ -59,7 +59,7 @@ fn only_the_right_key_of_a_known_application_counts() {
     ] {
         assert_eq!(desk.applications.authenticate(id, key), None, "{id}");
     }
-    let listed = desk.applications.list();
+    let listed = desk.applications.list().unwrap();
     assert_eq!(listed.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["kiosk", "office"]);
     assert!(listed[0].last_used.is_some() && listed[1].last_used.is_none());
 }
@@ -99,7 +99,7 @@ fn names_are_unique_and_revoked_ones_free() {
     let (again, _) = desk.create("kiosk", None);
     assert_ne!(again, id);
     let desk = desk.reopened();
-    assert_eq!(desk.applications.list().len(), 1);
+    assert_eq!(desk.applications.list().unwrap().len(), 1);
     assert_eq!(desk.applications.authenticate(&id, key.reveal()), None);
 }
 
@@ -156,7 +156,7 @@ fn counts_are_on_disk_within_a_second_or_so() {
     let copy = desk.folder.path().join("copy.redb");
     std::fs::copy(desk.path(), &copy).unwrap();
     let left = Applications::open(&copy).unwrap();
-    assert_eq!(left.list()[0].used.of(Kind::Search), 50);
+    assert_eq!(left.list().unwrap()[0].used.of(Kind::Search), 50);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_was_open_in_a_crash_is_given_back() {
     std::thread::sleep(2 * COMMIT_EVERY);
     let copy = desk.folder.path().join("copy.redb");
     std::fs::copy(desk.path(), &copy).unwrap();
-    assert_eq!(Applications::open(&copy).unwrap().list()[0].used.of(Kind::Search), 1);
+    assert_eq!(Applications::open(&copy).unwrap().list().unwrap()[0].used.of(Kind::Search), 1);
     open.keep();
     assert_eq!(desk.reopened().used(Kind::Search), 2);
 }

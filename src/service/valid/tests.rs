@@ -330,7 +330,7 @@ fn changes_of_a_subject() {
         let mut all = json!({"subject_id": "anna"});
         all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         match valid(SubjectUpdate, all) {
-            Valid::SubjectUpdate { id, change } if id == "anna" => change,
+            Valid::SubjectUpdate { id, change, accept_faces: false } if id == "anna" => change,
             other => panic!("{other:?}"),
         }
     };

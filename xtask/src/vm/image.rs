@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// In the order they are loaded, each after what it depends on: the bus of the devices, the
-/// network, the port for commands, the camera.
-const MODULES: [&str; 4] = ["virtio_mmio", "virtio_net", "virtio_console", "videodev"];
+/// network, the port for commands, the camera, the disk that is made to hang.
+const MODULES: [&str; 6] =
+    ["virtio_mmio", "virtio_net", "virtio_console", "videodev", "loop", "ext4"];
 /// A camera that can be pulled out: test patterns, from a driver that can be unbound. Loaded when it
 /// is tried.
 const PLUGGABLE: &str = "vivid";

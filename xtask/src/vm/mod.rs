@@ -12,6 +12,7 @@ mod guest;
 mod image;
 mod monitor;
 mod terminal;
+mod way_out;
 
 pub use archive::Archive;
 
@@ -30,6 +31,8 @@ use terminal::{PASSES, Terminal};
 const BOARD: &str = include_str!("board.toml");
 /// … and the line of the strike in it.
 const STRIKE: u8 = 0;
+/// For the daemon's files, and little else.
+const DISK_BYTES: u64 = 24 << 20;
 
 /// Why the terminal did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -128,9 +131,11 @@ pub fn run() -> Result<(), VmError> {
     meet_qemu(&folder)?;
 
     let target = Target::Aarch64;
-    cross::build(target, Profile::Release, &["--bin", "doorward", "--example", "feed"])?;
+    let what = ["--bin", "doorward", "--bin", "doorward-lockd", "--example", "feed"];
+    cross::build(target, Profile::Release, &what)?;
     let programs = target.folder(Profile::Release);
     let daemon = cross::stripped(target, &programs.join("doorward"))?;
+    let controller = cross::stripped(target, &programs.join("doorward-lockd"))?;
     let feed = cross::stripped(target, &programs.join("examples/feed"))?;
 
     let started = Instant::now();
@@ -138,7 +143,9 @@ pub fn run() -> Result<(), VmError> {
     let broker = Broker::start(&folder.join("broker"))?;
     let mut files = vec![
         ("bin/doorward".to_owned(), daemon),
+        ("bin/doorward-lockd".to_owned(), controller),
         ("bin/feed".to_owned(), feed),
+        ("disk".to_owned(), disk(&folder)?),
         ("etc/doorward/ca.pem".to_owned(), broker.authority()),
     ];
     let configurations = PASSES.iter().map(|pass| (pass.name, pass.configuration(&broker)));
@@ -159,13 +166,24 @@ pub fn run() -> Result<(), VmError> {
     let mut terminal = Terminal::new(&mut guest, &broker)?;
     let passed = checks::recognition(&mut terminal, &portraits)
         .and_then(|()| checks::liveness(&mut terminal))
-        .and_then(|()| checks::remote(&mut terminal));
+        .and_then(|()| checks::remote(&mut terminal))
+        .and_then(|()| way_out::for_both_locks(&mut terminal));
     if passed.is_err() {
         eprintln!("the daemon's log, its end:\n{}", terminal.log());
     }
     passed?;
     println!("the virtual terminal passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The disk of the checks of the way out: small, so that it is soon full.
+fn disk(folder: &Path) -> Result<PathBuf, VmError> {
+    let disk = folder.join("disk.ext4");
+    let file = std::fs::File::create(&disk).map_err(VmError::file(&disk))?;
+    file.set_len(DISK_BYTES).map_err(VmError::file(&disk))?;
+    // Outside of a login shell the path lacks the system's programs.
+    VmError::succeed(Command::new("/sbin/mkfs.ext4").args(["-q", "-F"]).arg(&disk))?;
+    Ok(disk)
 }
 
 /// qemu-system-arm; where the installed parts of qemu are newer than Debian 12's, from the backports.

@@ -38,23 +38,43 @@ pub struct Pass {
     pub liveness: &'static str,
     /// `door.remote_unlock`. The permission is given in every pass.
     pub remote_unlock: bool,
+    /// `door.lock`.
+    pub lock: &'static str,
+    /// `device.data_dir`.
+    pub data: &'static str,
 }
 
+/// Where the daemon has its files, in memory …
+const DATA: &str = "/var/doorward";
+/// … or on a disk that can be made to hang.
+pub const ON_DISK: &str = "/mnt/doorward";
+
 /// Each pass is a start of the daemon.
-pub const PASSES: [Pass; 3] = [
-    Pass { name: "recognition", camera: FED, liveness: "off-for-this-test", remote_unlock: false },
-    Pass { name: "liveness", camera: FED, liveness: "required", remote_unlock: false },
-    Pass { name: "remote", camera: PLUGGABLE, liveness: "required", remote_unlock: true },
+pub const PASSES: [Pass; 5] = [
+    Pass { name: "recognition", liveness: "off-for-this-test", ..PASS },
+    PASS,
+    Pass { name: "remote", camera: PLUGGABLE, remote_unlock: true, ..PASS },
+    Pass { name: "fail_secure", data: ON_DISK, remote_unlock: true, ..PASS },
+    Pass { name: "fail_safe", lock: "fail_safe", data: ON_DISK, remote_unlock: true, ..PASS },
 ];
+
+const PASS: Pass = Pass {
+    name: "liveness",
+    camera: FED,
+    liveness: "required",
+    remote_unlock: false,
+    lock: "fail_secure",
+    data: DATA,
+};
 
 impl Pass {
     /// The daemon's configuration.
     pub fn configuration(&self, broker: &Broker) -> String {
-        let Self { camera, liveness, remote_unlock, .. } = self;
+        let Self { camera, liveness, remote_unlock, lock, data, .. } = self;
         let (name, password) = LOGINS[0];
         let (port, pulse) = (broker.encrypted, PULSE.as_millis());
         format!(
-            "[device]\nid = \"vm\"\ndata_dir = \"/var/doorward\"\n\
+            "[device]\nid = \"vm\"\ndata_dir = \"{data}\"\n\
              [mqtt]\nhost = \"{HOST}\"\nport = {port}\ntls = true\n\
              ca_file = \"/etc/doorward/ca.pem\"\nusername = \"{name}\"\n\
              password = \"{password}\"\npermissions = [\"enroll\", \"unlock\"]\n\
@@ -62,8 +82,8 @@ impl Pass {
              [liveness]\npolicy = \"{liveness}\"\n\
              [access]\ngroups = [\"family: always\"]\npatience_ms = 30000\nrepeat_ms = 1000\n\
              retry_ms = 1000\nlockout_after = 0\n\
-             [door]\nboard = \"/etc/doorward/board.toml\"\nlock = \"fail_secure\"\n\
-             pulse_ms = {pulse}\nremote_unlock = {remote_unlock}\n"
+             [door]\nboard = \"/etc/doorward/board.toml\"\nlock = \"{lock}\"\n\
+             controller = \"/run/lockd.sock\"\npulse_ms = {pulse}\nremote_unlock = {remote_unlock}\n"
         )
     }
 }
@@ -106,11 +126,7 @@ impl<'a> Terminal<'a> {
 
     /// Starts the daemon for a pass, and waits until it is there for the house.
     pub fn start(&mut self, pass: &str) -> Result<(), VmError> {
-        let line = format!(
-            "RUST_BACKTRACE=1 doorward --config /etc/doorward/{pass}.toml run \
-             >> /tmp/daemon.log 2>&1 & echo $!"
-        );
-        self.daemon = Some(self.guest.run(&line)?);
+        self.launch(pass)?;
         self.available("online")
     }
 
@@ -146,7 +162,9 @@ impl<'a> Terminal<'a> {
 
     /// What the daemon wrote, its last lines.
     pub fn log(&mut self) -> String {
-        let log = self.guest.try_run("tail -n 60 /tmp/daemon.log; tail -n 5 /tmp/feed.log");
+        let log = self.guest.try_run(
+            "tail -n 60 /tmp/daemon.log; tail -n 5 /tmp/feed.log; tail -n 30 /tmp/lockd.log",
+        );
         log.map(|(_, text)| text).unwrap_or_default()
     }
 
@@ -238,6 +256,49 @@ impl<'a> Terminal<'a> {
             std::thread::sleep(Duration::from_secs(3));
             Ok((strike.pulses() > before).then_some(()))
         })
+    }
+
+    /// Presses the button, and waits until its line of the strike is as a release has it (`high`):
+    /// how long after the press that was. Pressed again where the emulated machine stood still through
+    /// the 0.1 s that its button is down; `None` if nothing comes of three presses.
+    pub fn release_by_button(&mut self, high: bool) -> Result<Option<Duration>, VmError> {
+        for _ in 0..3 {
+            let pressed = Instant::now();
+            self.guest.monitor().press_button()?;
+            while pressed.elapsed() < Duration::from_secs(2) {
+                let edge = self.strike.edges().last().copied();
+                if let Some(edge) = edge.filter(|edge| edge.high == high && edge.at >= pressed) {
+                    return Ok(Some(edge.at.duration_since(pressed)));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until the strike's line is at a level.
+    pub fn level(&mut self, high: bool) -> Result<Edge, VmError> {
+        self.edge(high)
+    }
+
+    /// Runs a line of shell in the guest.
+    pub fn shell(&mut self, line: &str) -> Result<String, VmError> {
+        self.guest.run(line)
+    }
+
+    /// The process of the daemon, if it was started.
+    pub fn daemon(&self) -> Option<&str> {
+        self.daemon.as_deref()
+    }
+
+    /// Starts the daemon for a pass without waiting for what comes of it.
+    pub fn launch(&mut self, pass: &str) -> Result<(), VmError> {
+        let line = format!(
+            "RUST_BACKTRACE=1 doorward --config /etc/doorward/{pass}.toml run \
+             >> /tmp/daemon.log 2>&1 & echo $!"
+        );
+        self.daemon = Some(self.guest.run(&line)?);
+        Ok(())
     }
 
     /// Waits for a message of this step that is as wanted.

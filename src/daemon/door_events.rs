@@ -1,0 +1,157 @@
+//! Door events on their way to the record: what happens at the door, what is decided there, and what
+//! becomes of the camera. Nobody at the door waits for a disk: an open outbox takes them at once, and
+//! while there is none, as during a reload or without a gallery, they are kept here, bounded, each
+//! with its time.
+
+use super::door::NotUnlocked;
+use crate::outbox::{Event as OutboxEvent, Kind, MOST_UNWRITTEN, Slot};
+use doorward_board::controller::Cause;
+use doorward_board::{ContactEvent, Event, TamperEvent};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tracing::error;
+
+/// Events kept while no outbox is open: one fewer than it has room for, so that it can also be told
+/// how many were not.
+const MOST: usize = MOST_UNWRITTEN - 1;
+
+/// Where door events go. Clones are the same.
+#[derive(Clone, Default)]
+pub struct DoorEvents(Arc<Mutex<Places>>);
+
+#[derive(Default)]
+struct Places {
+    /// The outbox of the present configuration.
+    slot: Option<Slot>,
+    /// What no outbox has taken yet; beyond the bound the newest is dropped.
+    kept: VecDeque<OutboxEvent>,
+    dropped: u64,
+}
+
+impl DoorEvents {
+    /// Adds what happened at the door at a time. Waits for nothing.
+    pub fn add(&self, event: Event, at: SystemTime) {
+        let time = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.record(OutboxEvent { time, ..as_recorded(event) });
+    }
+
+    /// Adds any other event. Waits for nothing.
+    pub fn record(&self, event: OutboxEvent) {
+        self.places().take(event);
+    }
+
+    /// What was kept goes here, and so does what follows.
+    pub fn go_to(&self, slot: Slot) {
+        let mut places = self.places();
+        places.slot = Some(slot);
+        let kept = std::mem::take(&mut places.kept);
+        kept.into_iter().for_each(|event| places.take(event));
+        let dropped = std::mem::take(&mut places.dropped);
+        if dropped > 0 {
+            let reason = format!("{dropped} door events found no room while no record was open");
+            places.take(OutboxEvent::new(Kind::Door, "not_recorded", reason));
+        }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    fn take(&mut self, event: OutboxEvent) {
+        let event = match &self.slot {
+            Some(slot) => match slot.post(event) {
+                Ok(()) => return,
+                Err(event) => *event,
+            },
+            None => event,
+        };
+        if self.kept.len() < MOST {
+            self.kept.push_back(event);
+        } else {
+            self.dropped += 1;
+            error!(kind = event.kind.name(), outcome = event.outcome, "an event finds no room");
+        }
+    }
+}
+
+/// What happened at the door, as the record has it.
+fn as_recorded(event: Event) -> OutboxEvent {
+    let by = |by: &Cause| match by {
+        Cause::Face => "face",
+        Cause::Remote => "remote",
+        Cause::Hours => "hours",
+        Cause::Exit => "exit",
+        Cause::Fire => "fire",
+        Cause::Unreadable => "fault",
+    };
+    let (kind, outcome, reason) = match &event {
+        Event::Unlocked { by: who } => (Kind::Door, "unlocked", by(who).to_owned()),
+        Event::NotUnlocked { by: who, why } => {
+            (Kind::Door, "not_unlocked", format!("{}: {}", by(who), NotUnlocked::from(*why)))
+        }
+        Event::Relocked => (Kind::Door, "locked", String::new()),
+        Event::ExitPressed => (Kind::Door, "exit_pressed", String::new()),
+        Event::Contact(ContactEvent::Opened) => (Kind::Door, "opened", String::new()),
+        Event::Contact(ContactEvent::Closed) => (Kind::Door, "closed", String::new()),
+        Event::Contact(ContactEvent::ForcedOpen) => {
+            (Kind::Door, "forced_open", "opened without a grant or an exit".into())
+        }
+        Event::Contact(ContactEvent::HeldOpen) => {
+            (Kind::Door, "held_open", "open for longer than door.held_open_s".into())
+        }
+        Event::Fire(true) => (Kind::Door, "fire", "the fire input is active".into()),
+        Event::Fire(false) => (Kind::Door, "fire_over", String::new()),
+        Event::Missed(count) => (
+            Kind::Door,
+            "not_recorded",
+            format!("{count} door events found no room while the daemon did not run"),
+        ),
+        Event::Tamper(TamperEvent::Raised) => {
+            (Kind::Tamper, "raised", "the housing is open".into())
+        }
+        Event::Tamper(TamperEvent::Cleared) => (Kind::Tamper, "cleared", String::new()),
+        Event::Interlock(seen) => (Kind::Door, "interlock", format!("{seen:?}")),
+        Event::Motion(motion) => (Kind::Door, "motion", format!("{motion:?}")),
+        Event::Fault { part, error } => (Kind::Door, "fault", format!("{}: {error}", part.name())),
+        Event::Recovered { part } => (Kind::Door, "recovered", part.name().to_owned()),
+    };
+    OutboxEvent::new(kind, outcome, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::{Outbox, Settings};
+    use serde_json::Value;
+
+    #[test]
+    fn what_happens_while_no_record_is_open_is_recorded_later_with_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Outbox::open(&folder.path().join("events"), Settings::default()).unwrap();
+        let events = DoorEvents::default();
+        events.add(Event::ExitPressed, SystemTime::now());
+        let pressed = events.places().kept[0].time;
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let outbox = open();
+        events.go_to(outbox.slot());
+        events.add(Event::Relocked, SystemTime::now());
+        drop(outbox);
+        for _ in 0..MOST + 3 {
+            events.add(Event::ExitPressed, SystemTime::now());
+        }
+        let outbox = open();
+        events.go_to(outbox.slot());
+        drop(outbox);
+        let (lines, _) = open().lines(0, 0.0, 1000).unwrap();
+        let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
+        assert_eq!((outcomes[0], outcomes[1]), (&"exit_pressed".into(), &"locked".into()));
+        let recorded = lines[0]["time"].as_f64().unwrap();
+        assert!((recorded - pressed).abs() < 1e-3, "{recorded}, not {pressed}");
+        // All that were kept, and that three were not, where the outbox has room for the saying.
+        assert_eq!(lines.len(), 2 + MOST + 1, "{lines:?}");
+        assert!(lines.last().unwrap()["reason"].as_str().unwrap().starts_with("3 door events"));
+    }
+}

@@ -1,0 +1,328 @@
+//! One connection to the broker, again and again.
+//!
+//! Each connection gets a client of its own, with nothing left over from the last: what the library
+//! keeps over a reconnection (pending packets, used packet ids, a collision) only makes sense for a
+//! broker that kept the session too, and ours asks it not to.
+//!
+//! The order on a new connection: subscribe; when the broker has said yes, `availability` becomes
+//! `online`. Whoever sees `online` is heard. Then the states, what Home Assistant is told, and from
+//! time to time `state/health`.
+//!
+//! Where the strike may be moved from afar, `unlock` has a connection of its own: a broker and a
+//! network deliver in order, and on a shared one a flood of pictures would go before it.
+
+use super::announcement::Announcement;
+use super::backoff::Backoff;
+use super::connect::{self, ConnectError};
+use super::desk::{Desk, acknowledge};
+use super::echo::{Echo, send_every_second};
+use super::publisher::{Link, Publisher};
+use super::session::Health;
+use super::topics::Topics;
+use super::{Exposure, Settings};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Filter, LastWill, Packet, PubAckReason, Publish, RetainForwardRule, SubAck,
+    SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+/// Messages handed to the library and not yet sent. Whoever finds it full waits, in a task.
+const OUTBOX: usize = 16;
+/// Beyond its keep-alive, the library may take this long to write one packet; then the broker's
+/// host is taken for dead. (While it writes, the library does not watch the time itself.)
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a connection is for.
+pub(super) enum Role {
+    /// Every command, and what the session says by itself.
+    Commands {
+        /// Makes the content of `state/health`.
+        health: Health,
+        /// `unlock`, where that has a connection of its own.
+        unlock: Option<UnlockSeen>,
+    },
+    /// `unlock` alone, so that no picture goes before it, with the [`Echo`] that shows how old it
+    /// is. Becomes ready with the first echo.
+    Unlock(watch::Sender<bool>),
+}
+
+/// The connection of `unlock` as the other one sees it.
+pub(super) struct UnlockSeen {
+    pub link: watch::Receiver<Option<Link>>,
+    pub ready: watch::Receiver<bool>,
+}
+
+/// What a connection's task owns.
+pub(super) struct Worker {
+    pub role: Role,
+    pub settings: Arc<Settings>,
+    pub publisher: Publisher,
+    pub topics: Arc<Topics>,
+    pub desk: Arc<Desk>,
+    pub exposure: watch::Receiver<Exposure>,
+    pub link: watch::Sender<Option<Link>>,
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How a connection ended.
+enum End {
+    /// We said goodbye.
+    Stopped,
+    /// It broke, or never came about; `held` since the subscription.
+    Lost { held: Duration, why: String },
+}
+
+impl Worker {
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let end = self.connection().await;
+            self.link.send_replace(None);
+            self.is_ready(false);
+            let End::Lost { held, why } = end else { return };
+            let wait = backoff.next(held);
+            let what = match self.role {
+                Role::Commands { .. } => "",
+                Role::Unlock(_) => "no unlock from afar: ",
+            };
+            warn!("{what}{why}; next attempt in {:.1} s", wait.as_secs_f32());
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = self.stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Connects, and carries packets until the end.
+    async fn connection(&self) -> End {
+        let mut since: Option<Instant> = None;
+        let lost = |since: Option<Instant>, why: String| End::Lost {
+            held: since.map_or(Duration::ZERO, |since| since.elapsed()),
+            why,
+        };
+        let (client, mut events) = match self.client() {
+            Ok(pair) => pair,
+            Err(error) => return lost(None, error.to_string()),
+        };
+        let mut largest = None;
+        let echo = Arc::new(Echo::default());
+        // Aborted when this function returns.
+        let (mut talkers, mut births) = (JoinSet::new(), JoinSet::new());
+        loop {
+            let event = match self.next_event(&mut events).await {
+                Ok(event) => event,
+                Err(why) => return lost(since, why),
+            };
+            match event {
+                Event::Incoming(Packet::ConnAck(ConnAck { properties, .. })) => {
+                    largest = properties.and_then(|p| p.max_packet_size);
+                    if client.try_subscribe_many(self.command_filters()).is_err() {
+                        return lost(None, "could not subscribe".into());
+                    }
+                }
+                Event::Incoming(Packet::SubAck(ack)) if since.is_some() => {
+                    self.judge_later_subscription(&ack);
+                }
+                Event::Incoming(Packet::SubAck(SubAck { return_codes, .. })) => {
+                    if let Some(refused) = refused(&return_codes) {
+                        return lost(
+                            None,
+                            format!(
+                                "the broker refused the subscription to {} ({refused:?}): its \
+                                 access list must let this login read it",
+                                self.filters().join(" or ")
+                            ),
+                        );
+                    }
+                    since = Some(Instant::now());
+                    let link = Link::new(client.clone(), largest);
+                    self.link.send_replace(Some(link.clone()));
+                    if self.begin(link, &echo, &mut talkers).is_none() {
+                        return lost(since, "could not subscribe".into());
+                    }
+                }
+                Event::Incoming(Packet::Publish(publish)) => match &self.role {
+                    Role::Commands { health, unlock } if self.is_birth(&publish.topic) => {
+                        while births.try_join_next().is_some() {}
+                        // Whoever says it a hundred times is answered once.
+                        if publish.payload == "online".as_bytes() && births.is_empty() {
+                            let said = self.announcement(health, unlock.as_ref());
+                            births.spawn(said.answer_birth(client.clone()));
+                        }
+                    }
+                    Role::Commands { .. } => self.take(publish, &client),
+                    Role::Unlock(_) if publish.topic == self.topics.echo().as_bytes() => {
+                        echo.returned(&publish.payload);
+                        if echo.is_live() {
+                            self.is_ready(true);
+                        }
+                        acknowledge(&publish, &client);
+                    }
+                    Role::Unlock(_) => self.desk.receive(publish, &client, echo.is_live()),
+                },
+                Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
+                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {}
+                    reason => warn!(
+                        "the broker refused a message ({reason:?}): its access list must let this \
+                         login write to availability, state/#, event/#, echo, response/# and \
+                         client/# below doorward/{}/, and to {}",
+                        self.settings.device_id,
+                        self.settings.homeassistant.config_topic(&self.settings.device_id)
+                    ),
+                },
+                Event::Outgoing(Outgoing::Disconnect) => return End::Stopped,
+                _ => {}
+            }
+        }
+    }
+
+    /// What follows once commands are heard: what is said, and what else is listened to. `None`: the
+    /// connection is gone.
+    fn begin(&self, link: Link, echo: &Arc<Echo>, talkers: &mut JoinSet<()>) -> Option<()> {
+        let client = link.client.clone();
+        match &self.role {
+            Role::Commands { health, unlock } => {
+                info!("connected to {}:{}", self.settings.host(), self.settings.port());
+                let homeassistant = &self.settings.homeassistant;
+                if homeassistant.discovery {
+                    // Unacknowledged: no flood of births takes a command's place.
+                    let births = self.filter(homeassistant.status_topic(), QoS::AtMostOnce);
+                    client.try_subscribe_many([births]).ok()?;
+                }
+                talkers.spawn(self.announcement(health, unlock.as_ref()).make(link));
+            }
+            Role::Unlock(_) => {
+                let topic = self.topics.echo();
+                // Acknowledged, as commands are: both wait in the same queue.
+                client.try_subscribe_many([self.filter(topic.clone(), QoS::AtLeastOnce)]).ok()?;
+                talkers.spawn(send_every_second(echo.clone(), client, topic));
+            }
+        }
+        Some(())
+    }
+
+    /// A command that came with all the others: those that are heard elsewhere are not done twice.
+    fn take(&self, publish: Publish, client: &AsyncClient) {
+        let Role::Commands { unlock: Some(unlock), .. } = &self.role else {
+            return self.desk.receive(publish, client, false);
+        };
+        if !self.topics.is_unlock(&publish.topic) {
+            self.desk.receive(publish, client, false);
+        } else if unlock.link.borrow().is_some() {
+            acknowledge(&publish, client);
+        } else {
+            self.desk.turn_away(publish, client);
+        }
+    }
+
+    /// Shows that an `unlock` that comes now would count, or would not.
+    fn is_ready(&self, ready: bool) {
+        if let Role::Unlock(shown) = &self.role {
+            shown.send_if_modified(|shown| std::mem::replace(shown, ready) != ready);
+        }
+    }
+
+    fn client_id(&self) -> String {
+        match self.role {
+            Role::Commands { .. } => self.settings.client_id(),
+            Role::Unlock(_) => self.settings.unlock_client_id(),
+        }
+    }
+
+    fn client(&self) -> Result<(AsyncClient, EventLoop), ConnectError> {
+        let mut options = connect::options(&self.settings, &self.client_id())?;
+        options.set_manual_acks(true);
+        if let Role::Commands { .. } = self.role {
+            options.set_last_will(LastWill::new(
+                self.topics.availability(),
+                "offline",
+                QoS::AtLeastOnce,
+                true,
+                None,
+            ));
+        }
+        Ok(AsyncClient::new(options, OUTBOX))
+    }
+
+    async fn next_event(&self, events: &mut EventLoop) -> Result<Event, String> {
+        // An idle connection yields an event at least every keep-alive: the ping.
+        let patience = events.options.keep_alive() + WRITE_PATIENCE;
+        match timeout(patience, events.poll()).await {
+            Ok(Ok(event)) => Ok(event),
+            Ok(Err(error)) => Err(self.explain(&error)),
+            Err(_) => Err(format!("{} takes no more data", self.settings.host())),
+        }
+    }
+
+    fn explain(&self, error: &ConnectionError) -> String {
+        connect::explain(error, &self.settings)
+    }
+
+    fn filters(&self) -> Vec<String> {
+        let named = self.settings.named_clients;
+        match self.role {
+            Role::Commands { .. } => self.topics.command_filters(named),
+            Role::Unlock(_) => self.topics.unlock_filters(named),
+        }
+    }
+
+    fn command_filters(&self) -> impl Iterator<Item = Filter> {
+        self.filters().into_iter().map(|path| self.filter(path, QoS::AtLeastOnce))
+    }
+
+    fn filter(&self, path: String, qos: QoS) -> Filter {
+        Filter {
+            path,
+            qos,
+            nolocal: false,
+            // What was retained shows it, and what is retained is not sent: a command that lay
+            // around is never done.
+            preserve_retain: true,
+            retain_forward_rule: RetainForwardRule::Never,
+        }
+    }
+
+    /// Without Home Assistant's births, what was said at the start must do; without echoes, an
+    /// `unlock` must say when it was meant.
+    fn judge_later_subscription(&self, ack: &SubAck) {
+        if refused(&ack.return_codes).is_none() {
+            return;
+        }
+        let (topic, so) = match self.role {
+            Role::Commands { .. } => (
+                self.settings.homeassistant.status_topic(),
+                "a Home Assistant that restarts may miss this door",
+            ),
+            Role::Unlock(_) => (self.topics.echo(), "an unlock counts only with issued_at"),
+        };
+        warn!("the broker's access list does not let this login read {topic}: {so}");
+    }
+
+    fn is_birth(&self, topic: &[u8]) -> bool {
+        let homeassistant = &self.settings.homeassistant;
+        homeassistant.discovery && topic == homeassistant.status_topic().as_bytes()
+    }
+
+    fn announcement(&self, health: &Health, unlock: Option<&UnlockSeen>) -> Announcement {
+        Announcement {
+            settings: self.settings.clone(),
+            topics: self.topics.clone(),
+            publisher: self.publisher.clone(),
+            health: health.clone(),
+            exposure: self.exposure.clone(),
+            unlock_ready: unlock.map(|unlock| unlock.ready.clone()),
+        }
+    }
+}
+
+fn refused(codes: &[SubscribeReasonCode]) -> Option<SubscribeReasonCode> {
+    codes.iter().copied().find(|code| !matches!(code, SubscribeReasonCode::Success(_)))
+}

@@ -1,0 +1,167 @@
+//! Whether the broker lets anybody in: the one way to know it is to try.
+//!
+//! A broker on this machine may have a second listener that the whole network reaches, and a login
+//! of the daemon's own says nothing about whom else it lets in. So the daemon connects once without
+//! any credentials, under a client identifier of its own, asks for nothing, and leaves politely.
+//!
+//! Only a broker that has refused it counts as closed. What the network refused is tried again, and
+//! until there is an answer nothing is changed and no strike is armed.
+
+use super::backoff::Backoff;
+use super::connect::{self, ConnectError};
+use super::{Exposure, Settings, Tls};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode as Code, Packet};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event};
+use std::io::ErrorKind;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, warn};
+
+/// Resolving, connecting, shaking hands, and the broker's answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the goodbye may take.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+/// A broker that hangs up instead of answering does so each time; one that is stopping, once.
+const HANGS_UP: u32 = 3;
+const HANGS_UP_EVERY: Duration = Duration::from_millis(300);
+
+/// What a broker made of a client without credentials.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    LetIn,
+    Refused,
+    /// It closed the connection instead of answering, which a broker may do with whom it refuses.
+    HungUp(String),
+    /// Nothing is known.
+    Unknown(String),
+}
+
+/// Tries until it is known whether the broker lets anybody in, and says so.
+pub(super) async fn settle(settings: Settings, exposure: watch::Sender<Exposure>) {
+    let (mut backoff, mut hung_up, mut warned) = (Backoff::default(), 0, false);
+    let anonymous = loop {
+        let verdict = match ask(&settings).await {
+            Ok(verdict) => verdict,
+            Err(error) => Verdict::Unknown(error.to_string()),
+        };
+        let why = match verdict {
+            Verdict::LetIn => break true,
+            Verdict::Refused => break false,
+            Verdict::HungUp(_) if hung_up + 1 == HANGS_UP => break false,
+            Verdict::HungUp(_) => {
+                hung_up += 1;
+                sleep(HANGS_UP_EVERY).await;
+                continue;
+            }
+            Verdict::Unknown(why) => why,
+        };
+        hung_up = 0;
+        if !warned {
+            warn!(
+                "it is not known whether the broker lets anybody in; until it is, the strike is not \
+                 armed and enroll, update, delete and unlock are refused: {why}"
+            );
+        }
+        warned = true;
+        sleep(backoff.next(Duration::ZERO)).await;
+    };
+    let settled = if anonymous { Exposure::Anonymous } else { Exposure::Closed };
+    match settled.advice() {
+        Some(advice) => error!(
+            "the strike is not armed, and enroll, update, delete and unlock are refused: {advice}"
+        ),
+        None => debug!("the broker lets nobody in without a login"),
+    }
+    exposure.send_replace(settled);
+}
+
+/// Connects without credentials.
+async fn ask(settings: &Settings) -> Result<Verdict, ConnectError> {
+    let name = format!("{}-probe", settings.client_id());
+    let stranger = Settings {
+        username: None,
+        password: None,
+        tls: Tls { client_cert_file: None, client_key_file: None, ..settings.tls.clone() },
+        named_clients: false,
+        ..settings.clone()
+    };
+    let (client, mut events) = AsyncClient::new(connect::options(&stranger, &name)?, 1);
+    let answer = async {
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(error),
+            }
+        }
+    };
+    let error = match timeout(PATIENCE, answer).await {
+        Ok(None) => {
+            if client.try_disconnect().is_ok() {
+                let goodbye = async {
+                    while !matches!(
+                        events.poll().await,
+                        Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_)
+                    ) {}
+                };
+                let _ = timeout(FAREWELL_PATIENCE, goodbye).await;
+            }
+            return Ok(Verdict::LetIn);
+        }
+        Ok(Some(error)) => error,
+        Err(_) => return Ok(Verdict::Unknown(format!("{} does not answer", settings.host()))),
+    };
+    let shows_certificate = settings.tls.client_cert_file.is_some();
+    Ok(judge(&error, shows_certificate, connect::explain(&error, settings)))
+}
+
+fn judge(error: &ConnectionError, shows_certificate: bool, why: String) -> Verdict {
+    match error {
+        ConnectionError::ConnectionRefused(code) => match code {
+            // Another time, or at another place, it may let anybody in.
+            Code::ServiceUnavailable
+            | Code::UnspecifiedError
+            | Code::ImplementationSpecificError
+            | Code::ServerUnavailable
+            | Code::ServerBusy
+            | Code::QuotaExceeded
+            | Code::ConnectionRateExceeded
+            | Code::UseAnotherServer
+            | Code::ServerMoved => Verdict::Unknown(why),
+            _ => Verdict::Refused,
+        },
+        ConnectionError::MqttState(_) => Verdict::HungUp(why),
+        // A broker that asks for a certificate ends the handshake without one.
+        ConnectionError::Tls(_) if shows_certificate => Verdict::HungUp(why),
+        ConnectionError::Io(error) => match error.kind() {
+            ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe => Verdict::HungUp(why),
+            ErrorKind::InvalidData if shows_certificate => Verdict::HungUp(why),
+            _ => Verdict::Unknown(why),
+        },
+        _ => Verdict::Unknown(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn only_a_broker_that_refused_counts_as_closed() {
+        let judged = |error: ConnectionError| judge(&error, false, String::new());
+        let refused = |code| judged(ConnectionError::ConnectionRefused(code));
+        assert_eq!(refused(Code::NotAuthorized), Verdict::Refused);
+        assert_eq!(refused(Code::BadUserNamePassword), Verdict::Refused);
+        assert_eq!(refused(Code::ServerBusy), Verdict::Unknown(String::new()));
+        let io = |kind| judged(ConnectionError::Io(io::Error::from(kind)));
+        assert_eq!(io(ErrorKind::ConnectionRefused), Verdict::Unknown(String::new()));
+        assert_eq!(io(ErrorKind::TimedOut), Verdict::Unknown(String::new()));
+        assert_eq!(io(ErrorKind::UnexpectedEof), Verdict::HungUp(String::new()));
+    }
+}

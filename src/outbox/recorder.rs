@@ -1,0 +1,549 @@
+//! What stands behind the outbox: the open file, what it says in memory, and the recorder, the one
+//! thread that writes.
+//!
+//! The recorder commits what waits in the [`Queue`], as much at a time as there is, with whatever
+//! leaves the file meanwhile. When the file fails it is closed, rests, and is read anew; what was to be
+//! written is kept and tried again. Only the recorder waits for the disk without an end.
+//!
+//! Locks: `file`, exclusively only to close and reopen it; `state`, which is never held while the
+//! disk is written or read.
+
+use super::chain::Chain;
+use super::error::OutboxError;
+use super::event::{Entry, Event, Recorded};
+use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
+use super::queue::{Hindrance, Queue, Record, Ticket, What};
+use super::{PATIENCE, REST, SILENCE, Settings};
+use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
+use crate::time::unix_time;
+use redb::Database;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Between two commits of what was acknowledged.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How often a terminal at which nothing happens looks for what has grown too old.
+const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
+/// 2025-01-01: a terminal without a clock of its own starts long before that, and what it recorded
+/// then only looks old.
+pub(super) const CLOCK_IS_SET: f64 = 1_735_689_600.0;
+pub(super) const DAY: f64 = 86_400.0;
+
+/// What the outbox's users and its recorder share.
+pub(super) struct Shared {
+    path: Arc<Path>,
+    pub settings: Settings,
+    /// None while a failed file waits to be opened again, and after the end.
+    file: RwLock<Option<Database>>,
+    state: Mutex<State>,
+    /// Told when there is something to write, and at the end.
+    work: Condvar,
+    pub last_seq: watch::Sender<u64>,
+}
+
+/// What the file says, in memory, and what is not in it yet.
+pub(super) struct State {
+    pub head: Head,
+    pub waiting: BTreeMap<u64, Waiting>,
+    /// Acknowledged or too large, and still in the file.
+    gone: BTreeSet<u64>,
+    /// Of those, too large: not in the file's count yet.
+    pub too_large: u64,
+    pub delivered: u64,
+    pub queue: Queue,
+    disk: Disk,
+    /// There may be more to retire than one commit takes.
+    untidy: bool,
+    last_commit: Instant,
+    stopping: bool,
+    /// Nothing more is taken on.
+    ended: bool,
+    /// Nobody has the file open.
+    closed: bool,
+}
+
+/// What the recorder has to do with the disk at this moment.
+enum Disk {
+    Idle,
+    /// At work since then.
+    Busy(Instant),
+    /// It refused something, and is left alone until then.
+    Failed {
+        what: String,
+        rests_until: Instant,
+    },
+}
+
+/// What the next commit takes out of the outbox.
+struct Leaving {
+    seqs: Vec<u64>,
+    dropped: Dropped,
+}
+
+/// A commit as the file will have it.
+struct Attempt {
+    head: Head,
+    leaving: Leaving,
+    /// Of each record of the batch that is an event.
+    recorded: Vec<Option<(Recorded, Waiting)>>,
+    /// Whether there is more to retire.
+    more: bool,
+}
+
+impl Shared {
+    /// Opens the file, or makes it in a folder that exists.
+    pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
+        let (database, head, waiting) = open(path)?;
+        Ok(Self::new(path, settings, Some(database), head, waiting, Disk::Idle))
+    }
+
+    /// The same with a file that cannot be opened at present: the recorder tries again and again.
+    pub fn without_file(path: &Path, settings: Settings) -> Self {
+        let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
+        let what = "it could not be opened at the start".to_owned();
+        let failed = Disk::Failed { what, rests_until: Instant::now() + REST };
+        Self::new(path, settings, None, head, BTreeMap::new(), failed)
+    }
+
+    fn new(
+        path: &Path,
+        settings: Settings,
+        database: Option<Database>,
+        head: Head,
+        waiting: BTreeMap<u64, Waiting>,
+        disk: Disk,
+    ) -> Self {
+        let state = State {
+            head,
+            waiting,
+            gone: BTreeSet::new(),
+            too_large: 0,
+            delivered: 0,
+            queue: Queue::default(),
+            disk,
+            // The bounds may be others than last time.
+            untidy: true,
+            last_commit: Instant::now(),
+            stopping: false,
+            ended: false,
+            closed: false,
+        };
+        Self {
+            path: path.into(),
+            settings,
+            file: RwLock::new(database),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            last_seq: watch::Sender::new(head.last_seq),
+        }
+    }
+
+    /// Whoever panicked while holding one of these has not left it half changed.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file_alone(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+        self.file.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Hands a line over to the recorder. Waits for nothing.
+    pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
+        let ticket = self.state().hand_over(What::Entry(entry.bounded()), &self.path);
+        self.work.notify_all();
+        ticket
+    }
+
+    /// Hands over an event, which comes back when the recorder has ended.
+    pub fn hand_over_event(&self, event: Event) -> Result<Ticket, Box<Event>> {
+        let event = event.bounded(&self.settings.device_id);
+        let mut state = self.state();
+        if state.ended {
+            return Err(Box::new(event));
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let ticket = state.hand_over(What::Event(event, id), &self.path);
+        drop(state);
+        self.work.notify_all();
+        Ok(ticket)
+    }
+
+    /// An event leaves the outbox; `count` says what for.
+    pub fn leave(&self, seq: u64, count: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        if state.waiting.remove(&seq).is_some() {
+            count(&mut state);
+            state.gone.insert(seq);
+            drop(state);
+            self.work.notify_all();
+        }
+    }
+
+    /// Has the recorder write what there is, and end; whether the file is closed within `patience`.
+    pub fn close(&self, patience: Duration) -> bool {
+        let mut state = self.state();
+        state.stopping = true;
+        if let Disk::Failed { .. } = state.disk {
+            // Once more, rested or not.
+            state.disk = Disk::Idle;
+        }
+        self.work.notify_all();
+        let closing = |state: &mut State| !state.closed;
+        let waited = self.work.wait_timeout_while(state, patience, closing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
+    /// Looks into the file.
+    pub fn read<T>(
+        &self,
+        look: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, OutboxError> {
+        let file = self.file();
+        let path = || self.path.to_path_buf();
+        let database = file.as_ref().ok_or_else(|| OutboxError::Resting { path: path() })?;
+        match guarded(|| look(database)) {
+            Ok(looked) => looked.map_err(|error| opening_error(&self.path, error)),
+            Err(what) => Err(OutboxError::Damaged { path: path(), what }),
+        }
+    }
+
+    fn leaving(&self, arriving: usize, now: f64) -> Leaving {
+        let state = self.state();
+        let mut seqs: Vec<u64> = state.gone.iter().copied().collect();
+        let too_old = |waiting: &&Waiting| is_old(waiting.time, now, self.settings.max_age_days);
+        let expired = state.waiting.values().take_while(too_old).count();
+        let room = self.settings.max_events.saturating_sub(arriving);
+        let overflow = (state.waiting.len() - expired).saturating_sub(room);
+        seqs.extend(state.waiting.keys().take(expired + overflow));
+        let dropped = Dropped {
+            overflow: overflow as u64,
+            expired: expired as u64,
+            too_large: state.too_large,
+        };
+        Leaving { seqs, dropped }
+    }
+}
+
+impl State {
+    fn hand_over(&mut self, what: What, path: &Arc<Path>) -> Ticket {
+        let since = match self.disk {
+            Disk::Busy(since) => since,
+            _ => Instant::now(),
+        };
+        let (record, ticket) = Record::new(what, since + PATIENCE, path.clone());
+        if let Disk::Failed { what, .. } = &self.disk {
+            record.tell(Err(Hindrance::Failed(what.clone())));
+        }
+        self.queue.push(record);
+        ticket
+    }
+
+    /// What is wrong with the disk, in words for people.
+    pub fn fault(&self) -> Option<String> {
+        match &self.disk {
+            Disk::Busy(since) if since.elapsed() >= SILENCE => {
+                let seconds = since.elapsed().as_secs();
+                Some(format!("the disk does not answer: nothing is recorded for {seconds} s"))
+            }
+            Disk::Failed { what, .. } => Some(format!("the disk takes nothing: {what}")),
+            Disk::Busy(_) | Disk::Idle => None,
+        }
+    }
+
+    /// When the recorder has something to do, `unwritten` if it holds a batch already; `None`: it is
+    /// to end.
+    fn due(&self, unwritten: bool) -> Option<Instant> {
+        let now = Instant::now();
+        let records = unwritten || !self.queue.is_empty();
+        let rests_until = match &self.disk {
+            Disk::Failed { rests_until, .. } => *rests_until,
+            _ => now,
+        };
+        if self.stopping {
+            let failed = matches!(self.disk, Disk::Failed { .. });
+            let something = records || !self.gone.is_empty();
+            // One that fails is not tried for ever.
+            return (something && !failed).then_some(now);
+        }
+        Some(if records {
+            rests_until
+        } else if self.untidy || !self.gone.is_empty() {
+            rests_until.max(self.last_commit + COMMIT_EVERY)
+        } else {
+            self.last_commit + TIDY_EVERY
+        })
+    }
+}
+
+/// The thread that writes.
+pub(super) struct Recorder {
+    shared: Arc<Shared>,
+    /// The file that is open.
+    opened: Option<Identity>,
+    /// What is being written, or was when the disk failed.
+    batch: Vec<Record>,
+    /// What the file is if the last commit reached the disk although it failed.
+    attempt: Option<Attempt>,
+}
+
+impl Recorder {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let opened = identity(&shared.path).ok();
+        Self { shared, opened, batch: Vec::new(), attempt: None }
+    }
+
+    /// Writes what there is to write until it is to end; then the file is closed.
+    pub fn run(mut self) {
+        while self.next() {
+            let began = Instant::now();
+            match self.write() {
+                Ok(attempt) => self.written(attempt, began),
+                Err(error) => self.failed(&error),
+            }
+        }
+        let lost = self.shared.state().queue.unwritten();
+        if lost > 0 {
+            tracing::error!(lost, "the disk takes nothing: what happened last is not recorded");
+        }
+        *self.shared.file_alone() = None;
+        self.shared.state().closed = true;
+        self.shared.work.notify_all();
+    }
+
+    /// Waits for something to write; false: it is to end.
+    fn next(&mut self) -> bool {
+        let shared = &self.shared;
+        let mut state = shared.state();
+        while let Some(due) = state.due(!self.batch.is_empty()) {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if self.batch.is_empty() {
+                    self.batch = state.queue.take(&shared.path);
+                }
+                state.disk = Disk::Busy(Instant::now());
+                return true;
+            }
+            let waited = shared.work.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.ended = true;
+        false
+    }
+
+    /// Writes the batch, with what leaves the outbox and the log.
+    fn write(&mut self) -> Result<Attempt, OutboxError> {
+        let shared = &self.shared;
+        if shared.file().is_some() && is_replaced(&shared.path, self.opened) {
+            *shared.file_alone() = None;
+            let path = shared.path.to_path_buf();
+            return Err(OutboxError::Write { path, what: REPLACED.to_owned() });
+        }
+        if shared.file().is_none() {
+            let (database, head, mut waiting) = open(&shared.path)?;
+            self.opened = identity(&shared.path).ok();
+            *shared.file_alone() = Some(database);
+            let mut state = shared.state();
+            waiting.retain(|seq, _| !state.gone.contains(seq));
+            (state.head, state.waiting) = (head, waiting);
+            drop(state);
+            tracing::info!(path = %shared.path.display(), "events are recorded again");
+            // What failed last may have reached the disk before it failed.
+            if let Some(attempt) = self.attempt.take_if(|attempt| attempt.head == head) {
+                return Ok(attempt);
+            }
+        }
+        self.attempt = None;
+        let now = unix_time();
+        let is_event = |record: &&Record| matches!(record.what, What::Event(..));
+        let leaving = shared.leaving(self.batch.iter().filter(is_event).count(), now);
+        let (batch, intended) = (&self.batch, &mut self.attempt);
+        let commit = |database: &Database| -> Result<(), redb::Error> {
+            let mut file = Change::begin(database)?;
+            file.remove(&leaving.seqs)?;
+            file.head.dropped.overflow += leaving.dropped.overflow;
+            file.head.dropped.expired += leaving.dropped.expired;
+            file.head.dropped.too_large += leaving.dropped.too_large;
+            let device_id = &shared.settings.device_id;
+            let recorded = batch.iter().map(|record| file.add(&record.what, device_id));
+            let recorded = recorded.collect::<Result<_, _>>()?;
+            let Settings { max_lines, max_line_days, .. } = shared.settings;
+            let more = file.retire(max_lines, |time| is_old(time, now, max_line_days))?;
+            *intended = Some(Attempt { head: file.head, leaving, recorded, more });
+            file.commit()
+        };
+        let path = || shared.path.to_path_buf();
+        let outcome = match &*shared.file() {
+            Some(database) => guarded(|| commit(database)),
+            None => return Err(OutboxError::Resting { path: path() }),
+        };
+        let what = match outcome {
+            Ok(Ok(())) => match self.attempt.take() {
+                Some(attempt) => return Ok(attempt),
+                None => "a commit of nothing".to_owned(),
+            },
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        // redb takes nothing more after an error; what it did take is read anew.
+        *shared.file_alone() = None;
+        Err(OutboxError::Write { path: path(), what })
+    }
+
+    /// What is on disk is so in memory, and whoever waits hears of it.
+    fn written(&mut self, attempt: Attempt, began: Instant) {
+        let Attempt { head, leaving, recorded, more } = attempt;
+        let shared = &self.shared;
+        let mut state = shared.state();
+        for seq in &leaving.seqs {
+            state.waiting.remove(seq);
+            state.gone.remove(seq);
+        }
+        state.too_large -= leaving.dropped.too_large.min(state.too_large);
+        for (recorded, waiting) in recorded.iter().flatten() {
+            state.waiting.insert(recorded.seq, *waiting);
+        }
+        (state.head, state.untidy) = (head, more);
+        (state.disk, state.last_commit) = (Disk::Idle, Instant::now());
+        state.queue.written(&self.batch);
+        drop(state);
+        shared.last_seq.send_if_modified(|last| {
+            let other = *last != head.last_seq;
+            *last = head.last_seq;
+            other
+        });
+        for (record, recorded) in self.batch.drain(..).zip(recorded) {
+            record.tell(Ok(recorded.map(|(recorded, _)| recorded)));
+        }
+        let Dropped { overflow, expired, .. } = leaving.dropped;
+        if overflow + expired > 0 {
+            tracing::warn!(overflow, expired, "events were dropped undelivered");
+        }
+        if began.elapsed() >= SILENCE {
+            tracing::warn!(seconds = began.elapsed().as_secs(), "the disk answers again");
+        }
+    }
+
+    /// The batch is kept for the next attempt.
+    fn failed(&mut self, error: &OutboxError) {
+        let what = error.to_string();
+        let hindrance = Hindrance::Failed(what.clone());
+        self.batch.iter().for_each(|record| record.tell(Err(hindrance.clone())));
+        let mut state = self.shared.state();
+        state.queue.hindered(&hindrance);
+        // It is opened again also if nobody records anything.
+        state.untidy = true;
+        state.disk = Disk::Failed { what, rests_until: Instant::now() + REST };
+        drop(state);
+        tracing::error!(%error, "events wait for the disk");
+    }
+}
+
+/// Whether something of this time has been kept for longer than `days`. Nothing that was recorded
+/// before the clock was set is: nobody knows how old it is.
+pub(super) fn is_old(time: f64, now: f64, days: u32) -> bool {
+    time >= CLOCK_IS_SET && now - time > f64::from(days) * DAY
+}
+
+fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), OutboxError> {
+    let damaged = |what| OutboxError::Damaged { path: path.to_owned(), what };
+    match guarded(|| file::open(path)) {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(Unusable::TooNew(found))) => {
+            Err(OutboxError::SchemaTooNew { path: path.to_owned(), found })
+        }
+        Ok(Err(Unusable::Damaged(what))) | Err(what) => Err(damaged(what)),
+        Ok(Err(Unusable::Redb(error))) => Err(opening_error(path, error)),
+    }
+}
+
+fn opening_error(path: &Path, error: redb::Error) -> OutboxError {
+    let path = path.to_owned();
+    match error {
+        error if is_damage(&error) => OutboxError::Damaged { path, what: error.to_string() },
+        redb::Error::Io(source) => OutboxError::Io { path, source },
+        _ => OutboxError::InUse { path },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Kind;
+    use std::sync::mpsc::channel;
+
+    /// What a commit that reached the disk and failed nevertheless comes to.
+    #[test]
+    fn what_reached_the_disk_before_it_failed_is_not_recorded_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.redb");
+        let shared = Arc::new(Shared::open(&path, Settings::default()).unwrap());
+        let mut recorder = Recorder::new(shared.clone());
+        let first = shared.hand_over_event(Event::new(Kind::Door, "opened", "")).unwrap();
+        assert!(recorder.next());
+        let attempt = recorder.write().unwrap();
+        let head = attempt.head;
+        recorder.attempt = Some(attempt);
+        *shared.file_alone() = None;
+        recorder.failed(&OutboxError::Silent { path: path.clone() });
+        assert!(first.wait(PATIENCE).is_err());
+        assert_eq!(shared.state().queue.unwritten(), 1);
+
+        let attempt = recorder.write().unwrap();
+        recorder.written(attempt, Instant::now());
+        let state = shared.state();
+        assert_eq!((state.head, state.waiting.len()), (head, 1));
+        assert_eq!((state.queue.unwritten(), state.fault()), (0, None));
+        drop(state);
+
+        // One that did not reach it is written by the next attempt.
+        let second = shared.hand_over_entry(Entry::new("test", "local"));
+        assert!(recorder.next());
+        recorder.attempt = Some(Attempt {
+            head: Head { last_seq: 7, ..head },
+            leaving: Leaving { seqs: Vec::new(), dropped: Dropped::default() },
+            recorded: vec![None],
+            more: false,
+        });
+        *shared.file_alone() = None;
+        let attempt = recorder.write().unwrap();
+        recorder.written(attempt, Instant::now());
+        assert!(second.wait(PATIENCE).is_ok());
+        let lines = shared.read(|database| file::lines(database, 0, 0.0, 10)).unwrap().0;
+        assert_eq!(lines.len(), 2, "{lines:?}");
+    }
+
+    /// The recorder stands still in the disk here because nobody runs it.
+    #[test]
+    fn a_disk_that_is_silent_is_waited_for_by_nobody_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.redb");
+        let shared = Shared::open(&path, Settings::default()).unwrap();
+        let long_ago = Instant::now().checked_sub(SILENCE).unwrap();
+        shared.state().disk = Disk::Busy(long_ago);
+        let fault = shared.state().fault().unwrap();
+        assert!(fault.contains("does not answer"), "{fault}");
+        let (tell, told) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let ticket = shared.hand_over_entry(Entry::new("test", "local"));
+                tell.send(ticket.wait(PATIENCE)).unwrap();
+            });
+            let waited = told.recv_timeout(PATIENCE / 2).unwrap();
+            assert!(matches!(waited, Err(OutboxError::Silent { .. })));
+        });
+    }
+}

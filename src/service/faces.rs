@@ -1,0 +1,166 @@
+//! Whose the faces of a subject are: somebody's who is enrolled under another id too, or of several people.
+//!
+//! Anybody who may `enroll` can store somebody's face under a second id, or add another person's face to an
+//! id that has no group yet. Neither is certain, so neither is undone: it is told, on record, and refused
+//! where that is asked for. Who may not search is never told who else has a face.
+
+use super::failure::Failure;
+use super::recognition::{Author, Recognizer};
+use super::similarity::{Level, shown, similarity};
+use crate::face::Embedding;
+use crate::gallery::{Candidate, Gallery, GalleryError, SubjectChange};
+use crate::outbox::Event;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::sync::{MutexGuard, PoisonError};
+
+/// Every two templates of a subject are at least so similar, or it is said: FMR 1e-3.
+pub(super) const ONE_PERSON: Level = Level::Basic;
+/// From here on a face is told to be somebody else's: FMR 1e-4.
+const TOLD: Level = Level::Moderate;
+/// From here on it is refused, where that is configured; at the door it is one person's: FMR 1e-6.
+const REFUSED: Level = Level::High;
+
+/// Somebody else who is enrolled with the face.
+#[derive(Debug)]
+pub(super) struct Duplicate(Candidate);
+
+/// Templates of a subject that are not plainly of one person.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Disagreement {
+    /// Two of them are only so similar.
+    Unlike(f64),
+    /// So many were made by another model and cannot be compared.
+    OtherModel(usize),
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlike(least) => {
+                let needed = ONE_PERSON.similarity();
+                write!(f, "two of its faces are {least:.2} similar, one person's at least {needed}")
+            }
+            Self::OtherModel(templates) => {
+                write!(f, "{templates} of its templates are another model's and cannot be compared")
+            }
+        }
+    }
+}
+
+impl Disagreement {
+    /// What to do about it.
+    pub fn why(&self, id: &str) -> String {
+        let repair = match self {
+            Self::Unlike(_) => "enrol it again with mode replace",
+            Self::OtherModel(_) => "run `doorward gallery reindex`",
+        };
+        format!(
+            "subject {id} may be of several people: {self}; {repair}, or send accept_faces: true if \
+             all of them are to open doors"
+        )
+    }
+}
+
+/// Whether a change gives the subject a group that it does not have.
+pub(super) fn gains_group(
+    gallery: &Gallery,
+    id: &str,
+    change: &SubjectChange,
+) -> Result<bool, GalleryError> {
+    let Some(groups) = change.groups.as_ref().filter(|groups| !groups.is_empty()) else {
+        return Ok(false);
+    };
+    let has = gallery.subject(id)?.map_or_else(Vec::new, |subject| subject.groups);
+    Ok(groups.iter().any(|group| !has.contains(group)))
+}
+
+/// What speaks against a subject's templates being of one person.
+pub(super) fn disagreement(gallery: &Gallery, id: &str) -> Option<Disagreement> {
+    let faces: Vec<Embedding> = gallery.faces(id).into_iter().map(|(_, face)| face).collect();
+    let pairs = faces.iter().enumerate().flat_map(|(index, face)| {
+        faces[..index].iter().map(move |other| similarity(face.cosine(other)))
+    });
+    let least = pairs.fold(100.0, f64::min);
+    if least < ONE_PERSON.similarity() {
+        return Some(Disagreement::Unlike(shown(least)));
+    }
+    let all = gallery.subject(id).ok().flatten().map_or(0, |subject| subject.templates);
+    let others = all.saturating_sub(faces.len());
+    (others > 0).then_some(Disagreement::OtherModel(others))
+}
+
+impl Recognizer {
+    /// Held from a look at who is enrolled to the change that depends on it.
+    pub fn changing(&self) -> MutexGuard<'_, ()> {
+        // It guards an order, no data that a panic could have left half done.
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who but `subject_id` is enrolled with one of these faces; the most similar.
+    pub fn duplicate(&self, faces: &[Embedding], subject_id: &str) -> Option<Duplicate> {
+        // The subject itself may be ahead of the other.
+        let found = faces.iter().flat_map(|face| self.gallery.search(face, 2));
+        let others = found.filter(|candidate| candidate.subject_id != subject_id);
+        let best = others.max_by(|a, b| a.cosine.total_cmp(&b.cosine))?;
+        (similarity(best.cosine) >= TOLD.similarity()).then(|| {
+            tracing::warn!(subject_id, duplicate_of = best.subject_id, "already enrolled");
+            Duplicate(best)
+        })
+    }
+
+    /// Refuses a duplicate, where that is configured.
+    pub fn refuse(&self, found: Option<&Duplicate>, by: &Author) -> Result<(), Failure> {
+        let found = found.filter(|Duplicate(found)| {
+            self.settings.refuse_duplicates && similarity(found.cosine) >= REFUSED.similarity()
+        });
+        let Some(Duplicate(found)) = found else { return Ok(()) };
+        let who = match by.may_search {
+            true => format!("as {} ({})", found.subject_id, shown(similarity(found.cosine))),
+            false => "under another id".to_owned(),
+        };
+        let why = format!(
+            "this face is enrolled {who}; use that id, or delete it first (gallery.refuse_duplicates)"
+        );
+        Err(Failure::Duplicate { why })
+    }
+}
+
+/// What is to be told of an enrolment beside that it was done.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Facts<'a> {
+    pub duplicate: Option<&'a Duplicate>,
+    pub disagreement: Option<&'a Disagreement>,
+    /// Probability of "live", 0–100, if it was asked for.
+    pub liveness: Option<f64>,
+}
+
+impl Facts<'_> {
+    /// Tells whoever may know: else an enrolment would be a search without the permission.
+    pub fn tell(&self, by: &Author, meta: &mut Map<String, Value>) {
+        if !by.may_search {
+            return;
+        }
+        if let Some(Value::Array(advice)) = meta.get_mut("advice") {
+            advice.extend(self.duplicate.map(|_| "already_enrolled".into()));
+            advice.extend(self.disagreement.map(|_| "faces_disagree".into()));
+        }
+        if let Some(Duplicate(found)) = self.duplicate {
+            let similarity = shown(similarity(found.cosine));
+            let duplicate = json!({ "subject_id": found.subject_id, "similarity": similarity });
+            meta.insert("duplicate_of".into(), duplicate);
+        }
+    }
+
+    /// Into the event of the enrolment.
+    pub fn record(&self, event: &mut Event) {
+        event.liveness = self.liveness;
+        if let Some(Duplicate(found)) = self.duplicate {
+            event.extra.insert("duplicate_of".into(), found.subject_id.as_str().into());
+            event.similarity = Some(shown(similarity(found.cosine)));
+        }
+        if let Some(disagreement) = self.disagreement {
+            event.extra.insert("faces_disagree".into(), disagreement.to_string().into());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Attempts at the door by real faces: pictures shown one after another in one place used to be one
+//! attempt, somebody who stepped where a stranger was refused used to wait for the stranger's rest, and a
+//! resident who stepped out and in kept the door unlocked. Needs the development photographs.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use doorward::access::{Groups, Judge, LivenessPolicy, Now, Outcome, Settings};
+use doorward::face::Analyzer;
+use doorward::gallery::{self, EnrolMode, Enrolment, Gallery, SubjectChange};
+use doorward::picture::{self, Limits, Picture};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Size of a frame, and where in it a photograph stands.
+const FRAME: (usize, usize) = (640, 480);
+
+/// A door with one resident.
+struct Scene {
+    judge: Judge,
+    now: u64,
+    _folder: tempfile::TempDir,
+}
+
+/// Photographs of the resident, two, and of strangers, one each.
+struct People {
+    resident: Vec<Picture>,
+    strangers: Vec<Picture>,
+}
+
+fn people(data: &Path, strangers: usize) -> People {
+    let labels = fs::read_to_string(data.join("lfw/labels.csv")).unwrap();
+    let mut photographs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in labels.lines().skip(1) {
+        let (path, identity) = line.split_once(',').unwrap();
+        photographs.entry(identity).or_default().push(path);
+    }
+    let read = |path: &&str| {
+        let bytes = fs::read(data.join("lfw").join(path)).unwrap();
+        picture::decode(&bytes, &Limits::default()).unwrap()
+    };
+    let many = photographs.values().max_by_key(|paths| paths.len()).unwrap();
+    let single = photographs.values().filter(|paths| paths.len() == 1);
+    People {
+        resident: many.iter().take(2).map(read).collect(),
+        strangers: single.step_by(7).take(strangers).map(|paths| read(&paths[0])).collect(),
+    }
+}
+
+/// The photograph so far to the right in a frame.
+fn frame(photograph: &Picture, x: usize) -> Picture {
+    let (width, height) = (photograph.width() as usize, photograph.height() as usize);
+    let mut rgb = vec![90; FRAME.0 * FRAME.1 * 3];
+    for row in 0..height.min(FRAME.1) {
+        let from = &photograph.rgb()[row * width * 3..(row + 1) * width * 3];
+        let at = (row * FRAME.0 + x) * 3;
+        rgb[at..at + from.len()].copy_from_slice(from);
+    }
+    Picture::new(FRAME.0 as u32, FRAME.1 as u32, rgb).unwrap()
+}
+
+impl Scene {
+    fn with(resident: &Picture) -> Self {
+        let analyzer = Arc::new(Analyzer::load().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let used_by =
+            gallery::Settings { model_id: analyzer.model_id().into(), store_images: false };
+        let gallery = Gallery::open(&folder.path().join("gallery"), used_by).unwrap();
+        let found = analyzer.detect(resident).unwrap();
+        let face = found.faces.first().unwrap();
+        let embedding = analyzer.portrait(resident, face).unwrap().template().unwrap();
+        let enrolment = Enrolment {
+            subject_id: "resident".into(),
+            mode: EnrolMode::Replace,
+            embedding,
+            image: None,
+            allow_grouped: false,
+            max_templates: 1,
+            time: 1.0,
+        };
+        gallery.enroll(enrolment).unwrap();
+        let groups = Some(vec!["family".to_owned()]);
+        gallery.update("resident", SubjectChange { groups, ..Default::default() }).unwrap();
+        let settings = Settings {
+            groups: Groups::parse(&["family: always".to_owned()]).unwrap(),
+            liveness: LivenessPolicy::Off,
+            ..Settings::default()
+        };
+        let judge = Judge::new(analyzer, Arc::new(gallery), settings, Arc::default());
+        Self { judge, now: 0, _folder: folder }
+    }
+
+    /// Shows a frame for so long, ten times a second; what was decided, and when.
+    fn show(&mut self, frame: &Picture, ms: u64) -> Vec<(u64, Outcome)> {
+        let mut decided = Vec::new();
+        for _ in 0..ms / 100 {
+            let monotonic = Duration::from_millis(self.now);
+            let now = Now { monotonic, unix: 0.0, synchronised: false };
+            if let Some(decision) = self.judge.judge(frame, now, None).unwrap() {
+                decided.push((self.now, decision.outcome));
+            }
+            self.now += 100;
+        }
+        decided
+    }
+}
+
+#[test]
+fn pictures_one_after_another_are_locked_out_wherever_they_are_shown() {
+    let Some(data) = terminal::data("pictures one after another") else { return };
+    let people = people(&data, 12);
+    for apart in [0, 40] {
+        let mut scene = Scene::with(&people.resident[0]);
+        let mut decided = Vec::new();
+        for (index, stranger) in people.strangers.iter().enumerate() {
+            decided.extend(scene.show(&frame(stranger, 100 + index % 4 * apart), 3000));
+        }
+        let count = |wanted| decided.iter().filter(|(_, outcome)| *outcome == wanted).count();
+        assert_eq!(count(Outcome::Granted), 0, "{apart}: {decided:?}");
+        // Twelve people in 36 s: five, then one after 5 s, 10 s, …
+        assert!((5..=8).contains(&count(Outcome::Unknown)), "{apart}: {decided:?}");
+        assert!(count(Outcome::LockedOut) >= 2, "{apart}: {decided:?}");
+    }
+}
+
+#[test]
+fn a_resident_who_steps_where_a_stranger_was_refused_does_not_wait() {
+    let Some(data) = terminal::data("a resident after a stranger") else { return };
+    let people = people(&data, 1);
+    let mut scene = Scene::with(&people.resident[0]);
+    let refused = scene.show(&frame(&people.strangers[0], 100), 20_000);
+    // The stranger stays: judged less and less often, and no lock-out.
+    assert!((3..=4).contains(&refused.len()), "{refused:?}");
+    assert!(refused.iter().all(|(_, outcome)| *outcome == Outcome::Unknown), "{refused:?}");
+    let came = scene.now;
+    let decided = scene.show(&frame(&people.resident[1], 100), 2000);
+    let (at, outcome) = decided[0];
+    assert_eq!(outcome, Outcome::Granted);
+    assert!(at - came <= 1200, "after {} ms", at - came);
+}
+
+#[test]
+fn a_resident_who_steps_out_and_in_is_let_in_ever_later() {
+    let Some(data) = terminal::data("a resident who lingers") else { return };
+    let people = people(&data, 0);
+    let mut scene = Scene::with(&people.resident[0]);
+    let (inside, nobody) = (frame(&people.resident[1], 100), frame(&people.resident[1], 0));
+    // The same room without anybody in it.
+    let nobody = nobody.cropped(300, 250, 640, 480).unwrap();
+    let mut grants = Vec::new();
+    for _ in 0..40 {
+        let decided = scene.show(&inside, 2000);
+        assert!(decided.iter().all(|(_, outcome)| *outcome == Outcome::Granted), "{decided:?}");
+        grants.extend(decided.into_iter().map(|(at, _)| at));
+        assert!(scene.show(&nobody, 1100).is_empty());
+    }
+    let gaps: Vec<_> = grants.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let least = [5000, 10_000, 20_000, 40_000];
+    assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least), "{gaps:?}");
+    assert!((4..=6).contains(&grants.len()), "{grants:?}");
+}

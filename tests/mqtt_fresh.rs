@@ -1,0 +1,163 @@
+//! An unlock that a network held back moves the strike when nobody looks at the door any more. The
+//! real binary, a simulated board, a real mosquitto, and a network between them that stalls.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/asker.rs"]
+mod asker;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/outage.rs"]
+mod outage;
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use asker::{Asker, reply_to};
+use mosquitto::{Mosquitto, Wanted};
+use outage::Network;
+use rumqttc::v5::MqttOptions;
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use terminal::Terminal;
+use tokio::time::sleep;
+
+const CLIENT: &str = "doorward/front/client/desk";
+
+struct House {
+    network: Network,
+    terminal: Terminal,
+    desk: Asker,
+    sent: usize,
+    _broker: Mosquitto,
+}
+
+impl House {
+    /// A terminal behind a network, and a client that is not.
+    async fn start(more: &str) -> Self {
+        let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
+        let network = Network::to(broker.port());
+        let [(name, password), (desk, secret), _] = Mosquitto::LOGINS;
+        let mut options = MqttOptions::new("desk", "127.0.0.1", broker.port());
+        options.set_credentials(desk, secret);
+        let topics = [CLIENT, "doorward/front/availability"];
+        let mut desk = Asker::connect_with(options, &topics).await;
+        let terminal = Terminal::start(&format!(
+            "host = \"127.0.0.1\"\nport = {}\nusername = {name:?}\npassword = {password:?}\n\
+             permissions = [\"unlock\"]\n\
+             [door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true\n{more}",
+            network.port()
+        ));
+        desk.wait_for("availability", "online").await;
+        Self { network, terminal, desk, sent: 0, _broker: broker }
+    }
+
+    async fn send(&mut self, body: &Value) {
+        self.sent += 1;
+        let properties = reply_to(CLIENT, &self.sent.to_string());
+        self.desk.send("unlock", body.to_string().as_bytes(), properties).await;
+    }
+
+    /// Status and code of the answer to an unlock.
+    async fn answer(&mut self) -> (u64, String) {
+        let answer = self.desk.next_json().await;
+        let code = answer["error_code"].as_str().unwrap_or("").to_owned();
+        (answer["status"].as_u64().unwrap(), code)
+    }
+
+    async fn unlock(&mut self, body: &Value) -> (u64, String) {
+        self.send(body).await;
+        self.answer().await
+    }
+
+    /// How often the strike has moved.
+    fn pulses(&self) -> usize {
+        let lines = String::from_utf8(self.terminal.cli(&["audit", "list"]).stdout).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|it| it["action"] == "door" && it["outcome"] == "unlocked").count()
+    }
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn done() -> (u64, String) {
+    (200, String::new())
+}
+
+fn not_fresh() -> (u64, String) {
+    (403, "COMMAND_NOT_FRESH".into())
+}
+
+async fn a_stall(both: bool) {
+    let mut house = House::start("").await;
+    let plain = json!({ "reason": "a parcel" });
+    assert_eq!(house.unlock(&plain).await, done());
+    sleep(Duration::from_millis(500)).await;
+
+    house.network.stall(both);
+    // Long before the end of the stall, and so close to it that echoes of its time follow it.
+    house.send(&plain).await;
+    sleep(Duration::from_millis(3500)).await;
+    house.send(&plain).await;
+    sleep(Duration::from_millis(3500)).await;
+    house.network.resume();
+    assert_eq!(house.answer().await, not_fresh());
+    assert_eq!(house.answer().await, not_fresh());
+    assert_eq!(house.pulses(), 1);
+
+    // A link that has come back to life carries commands again.
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(house.unlock(&plain).await, done());
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(house.pulses(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlock_that_stalled_on_its_way_here_does_not_move_the_strike() {
+    a_stall(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_one_of_a_network_that_stalled_both_ways() {
+    a_stall(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlock_counts_by_its_time_where_the_clock_is_synchronised() {
+    let mut house = House::start("[schedules]\ntrust_clock = true").await;
+    let issued = |age: f64| json!({ "reason": "a parcel", "issued_at": unix_time() - age });
+    for (age, answer) in [(0.0, done()), (9.0, done()), (11.0, not_fresh()), (-20.0, not_fresh())] {
+        assert_eq!(house.unlock(&issued(age)).await, answer, "{age}");
+        // Until it has locked again.
+        sleep(Duration::from_millis(600)).await;
+    }
+    let wrong = json!({ "reason": "a parcel", "issued_at": "now" });
+    assert_eq!(house.unlock(&wrong).await, (400, "INVALID_PAYLOAD".into()));
+
+    // Late, and still within its time; late, and beyond it.
+    house.network.stall(false);
+    house.send(&issued(0.0)).await;
+    house.send(&issued(6.0)).await;
+    sleep(Duration::from_millis(5000)).await;
+    house.network.resume();
+    let mut answers = [house.answer().await, house.answer().await];
+    answers.sort();
+    assert_eq!(answers, [done(), not_fresh()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_says_nothing_to_a_clock_that_is_not_synchronised() {
+    let mut house = House::start("").await;
+    let issued = |age: f64| json!({ "reason": "a parcel", "issued_at": unix_time() - age });
+    if house.terminal.log().contains("the clock is synchronised") {
+        eprintln!("SKIPPED: this machine's clock is synchronised");
+        return;
+    }
+    // The link decides.
+    assert_eq!(house.unlock(&issued(3600.0)).await, done());
+    house.network.stall(false);
+    house.send(&issued(0.0)).await;
+    sleep(Duration::from_millis(5000)).await;
+    house.network.resume();
+    assert_eq!(house.answer().await, not_fresh());
+}
