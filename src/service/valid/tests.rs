@@ -18,7 +18,7 @@ fn image_body(bytes: &[u8], fields: &[(&str, &str)]) -> Body {
 
 /// Validates where `anna` alone is enrolled.
 fn judged(operation: Operation, body: &Body) -> Result<Valid, Failure> {
-    let limits = Limits { max_bytes: 100, ..Limits::default() };
+    let limits = Limits { max_bytes: 100 };
     let world = World { enrolled: &|id| id == "anna", limits: &limits };
     validate(operation, &Raw::read(Some(operation), body), &world)
 }
