@@ -434,16 +434,19 @@ async fn a_retained_command_is_never_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_sent_while_the_daemon_is_away_is_not_done() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
-    let asked = [CLIENT, "doorward/front/availability"];
+    // Its own commands as well: what it hears of them, the broker has.
+    let asked = [CLIENT, "doorward/front/availability", "doorward/front/cmd/unlock"];
     let mut asker = Asker::connect(broker.port(), "a", &asked).await;
     let session = start(settings(&broker), &echo).await;
     session.stop().await;
     asker.wait_for("availability", "stopped").await;
     asker.send("unlock", b"{}", reply_to(CLIENT, "1")).await;
+    asker.wait_for("cmd/unlock", "{}").await;
     // Once more with a daemon that died instead of stopping.
     drop(start(settings(&broker), &echo).await);
     asker.wait_for("availability", "offline").await;
     asker.send("unlock", b"{}", reply_to(CLIENT, "2")).await;
+    asker.wait_for("cmd/unlock", "{}").await;
     let session = start(settings(&broker), &echo).await;
     asker.wait_for("availability", "online").await;
     assert!(asker.hears_nothing().await);

@@ -441,13 +441,14 @@ impl Recorder {
     fn failed(&mut self, error: &OutboxError) {
         let what = error.to_string();
         let hindrance = Hindrance::Failed(what.clone());
-        self.batch.iter().for_each(|record| record.tell(Err(hindrance.clone())));
         let mut state = self.shared.state();
         state.queue.hindered(&hindrance);
         // It is opened again also if nobody records anything.
         state.untidy = true;
         state.disk = Disk::Failed { what, rests_until: Instant::now() + REST };
         drop(state);
+        // Whoever waits hears of it when it is so.
+        self.batch.iter().for_each(|record| record.tell(Err(hindrance.clone())));
         tracing::error!(%error, "events wait for the disk");
     }
 }
