@@ -141,6 +141,26 @@ async fn what_a_network_refuses_is_no_answer() {
     session.stop().await;
 }
 
+/// As a full broker does, and a proxy whose broker has not started: whoever fills it while the terminal
+/// asks would else make an open broker a closed one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_up_on_everybody_has_refused_nobody() {
+    let broker = Mosquitto::start(Wanted::default());
+    let network = Network::to(broker.port());
+    for login in [true, false] {
+        network.fail();
+        let mut settings = settings(network.port());
+        settings.password = settings.password.filter(|_| login);
+        let session = start(settings).await;
+        let known = timeout(Duration::from_secs(4), settled(&session)).await;
+        assert!(known.is_err(), "with a login {login}: {known:?}");
+        assert!(!session.exposure().borrow().is_safe());
+        network.heal();
+        assert_eq!(settled(&session).await, Exposure::Anonymous);
+        session.stop().await;
+    }
+}
+
 #[test]
 fn the_strike_is_not_armed_on_an_anonymous_broker() {
     let broker = Mosquitto::start(Wanted::default());

@@ -5,10 +5,12 @@
 //! any credentials, under a client identifier of its own, asks for nothing, and leaves politely.
 //!
 //! Only a broker that has refused it counts as closed. What the network refused is tried again, and
-//! until there is an answer nothing is changed and no strike is armed.
+//! until there is an answer nothing is changed and no strike is armed. A broker that hangs up instead of
+//! answering refuses by that only if it answers the daemon's own login: one that is full, or a proxy
+//! whose broker has not started, hangs up on everybody, and lets anybody in a moment later.
 
 use super::backoff::Backoff;
-use super::connect::{self, ConnectError};
+use super::connect;
 use super::{Exposure, Settings, Tls};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode as Code, Packet};
@@ -41,20 +43,27 @@ enum Verdict {
 /// Tries until it is known whether the broker lets anybody in, and says so.
 pub(super) async fn settle(settings: Settings, exposure: watch::Sender<Exposure>) {
     let (mut backoff, mut hung_up, mut warned) = (Backoff::default(), 0, false);
+    let certificate = settings.tls.client_cert_file.is_some();
+    let stranger = Settings {
+        username: None,
+        password: None,
+        tls: Tls { client_cert_file: None, client_key_file: None, ..settings.tls.clone() },
+        named_clients: false,
+        ..settings.clone()
+    };
     let anonymous = loop {
-        let verdict = match ask(&settings).await {
-            Ok(verdict) => verdict,
-            Err(error) => Verdict::Unknown(error.to_string()),
-        };
-        let why = match verdict {
+        let why = match ask(&stranger, certificate).await {
             Verdict::LetIn => break true,
             Verdict::Refused => break false,
-            Verdict::HungUp(_) if hung_up + 1 == HANGS_UP => break false,
-            Verdict::HungUp(_) => {
-                hung_up += 1;
-                sleep(HANGS_UP_EVERY).await;
-                continue;
-            }
+            Verdict::HungUp(why) => match answers_login(&settings).await {
+                true if hung_up + 1 == HANGS_UP => break false,
+                true => {
+                    hung_up += 1;
+                    sleep(HANGS_UP_EVERY).await;
+                    continue;
+                }
+                false => why,
+            },
             Verdict::Unknown(why) => why,
         };
         hung_up = 0;
@@ -77,17 +86,18 @@ pub(super) async fn settle(settings: Settings, exposure: watch::Sender<Exposure>
     exposure.send_replace(settled);
 }
 
-/// Connects without credentials.
-async fn ask(settings: &Settings) -> Result<Verdict, ConnectError> {
+/// Whether the broker answers the daemon's own login, if there is one.
+async fn answers_login(settings: &Settings) -> bool {
+    settings.has_login() && matches!(ask(settings, false).await, Verdict::LetIn | Verdict::Refused)
+}
+
+/// Connects as these settings say. `lacks_certificate`: a broker may end the handshake for want of one.
+async fn ask(settings: &Settings, lacks_certificate: bool) -> Verdict {
     let name = format!("{}-probe", settings.client_id());
-    let stranger = Settings {
-        username: None,
-        password: None,
-        tls: Tls { client_cert_file: None, client_key_file: None, ..settings.tls.clone() },
-        named_clients: false,
-        ..settings.clone()
+    let (client, mut events) = match connect::options(settings, &name) {
+        Ok(options) => AsyncClient::new(options, 1),
+        Err(error) => return Verdict::Unknown(error.to_string()),
     };
-    let (client, mut events) = AsyncClient::new(connect::options(&stranger, &name)?, 1);
     let answer = async {
         loop {
             match events.poll().await {
@@ -108,16 +118,15 @@ async fn ask(settings: &Settings) -> Result<Verdict, ConnectError> {
                 };
                 let _ = timeout(FAREWELL_PATIENCE, goodbye).await;
             }
-            return Ok(Verdict::LetIn);
+            return Verdict::LetIn;
         }
         Ok(Some(error)) => error,
-        Err(_) => return Ok(Verdict::Unknown(format!("{} does not answer", settings.host()))),
+        Err(_) => return Verdict::Unknown(format!("{} does not answer", settings.host())),
     };
-    let shows_certificate = settings.tls.client_cert_file.is_some();
-    Ok(judge(&error, shows_certificate, connect::explain(&error, settings)))
+    judge(&error, lacks_certificate, connect::explain(&error, settings))
 }
 
-fn judge(error: &ConnectionError, shows_certificate: bool, why: String) -> Verdict {
+fn judge(error: &ConnectionError, lacks_certificate: bool, why: String) -> Verdict {
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
             // Another time, or at another place, it may let anybody in.
@@ -134,13 +143,13 @@ fn judge(error: &ConnectionError, shows_certificate: bool, why: String) -> Verdi
         },
         ConnectionError::MqttState(_) => Verdict::HungUp(why),
         // A broker that asks for a certificate ends the handshake without one.
-        ConnectionError::Tls(_) if shows_certificate => Verdict::HungUp(why),
+        ConnectionError::Tls(_) if lacks_certificate => Verdict::HungUp(why),
         ConnectionError::Io(error) => match error.kind() {
             ErrorKind::UnexpectedEof
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
             | ErrorKind::BrokenPipe => Verdict::HungUp(why),
-            ErrorKind::InvalidData if shows_certificate => Verdict::HungUp(why),
+            ErrorKind::InvalidData if lacks_certificate => Verdict::HungUp(why),
             _ => Verdict::Unknown(why),
         },
         _ => Verdict::Unknown(why),
