@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward::mqtt::{
-    Call, CallError, Embedded, EmbeddedError, Exposure, Health, Login, Session, Settings, call,
+    Answering, Call, CallError, Embedded, EmbeddedError, Exposure, Handler, Health, Login, Session,
+    Settings, call,
 };
-use doorward::service::{Answer, Body, Credentials, Request};
+use doorward::service::{Answer, Body, Credentials, Request, Sender};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, Filter, Packet, PubAckReason, Publish, PublishProperties,
@@ -68,10 +69,14 @@ struct Terminal {
 
 impl Terminal {
     async fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, measure).await
+    }
+
+    async fn start_with(data_dir: &Path, handler: impl Handler) -> Self {
         let broker = Embedded::start(&on_port(0), data_dir, Some(Arc::new(knows))).await.unwrap();
         let own = Settings::default().aimed_at_embedded(broker.port(), broker.terminal());
         let settings = Settings::default().aimed_at_embedded(broker.port(), broker.login());
-        let session = Session::start(own, measure, health()).await.unwrap();
+        let session = Session::start(own, handler, health()).await.unwrap();
         let publisher = session.publisher();
         while !publisher.is_connected() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -269,6 +274,58 @@ async fn an_application_reads_its_own_answers_and_no_keys() {
             spy.heard.iter().filter(|it| !state(it) && !it.topic.ends_with(b"availability"));
         assert_eq!(others.count(), 0);
     }
+    terminal.stop().await;
+}
+
+/// Knows who asks by the key alone.
+struct ByKey;
+
+impl Handler for ByKey {
+    fn sender(&self, request: &Request) -> Result<Sender, Answer> {
+        let key = request.credentials.api_key.as_deref();
+        let known = [KIOSK, OFFICE].into_iter().find(|(_, its)| key == Some(its));
+        let refused = || Answer { status: 401, fields: Map::new() };
+        known.map(|(id, _)| Sender::Application(id.into())).ok_or_else(refused)
+    }
+
+    fn handle(&self, request: Request) -> Answering {
+        Box::pin(measure(request))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_application_has_an_answer_put_before_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::start_with(dir.path(), ByKey).await;
+    let inbox = |below: &str| format!("doorward/door/client/{}{below}", OFFICE.0);
+    let mut kiosk = Client::login(&terminal, KIOSK.0, KIOSK).await.unwrap();
+    let mut office = Client::login(&terminal, OFFICE.0, OFFICE).await.unwrap();
+    assert!(office.may_read(&inbox("/#")).await);
+    let ask = |topic: String, key: &str, name: &'static str| PublishProperties {
+        response_topic: Some(topic),
+        correlation_data: Some(name.into()),
+        user_properties: vec![("API-Key".into(), key.into())],
+        ..PublishProperties::default()
+    };
+    let search = "doorward/door/cmd/search";
+    // With a key of its own, and with none that is known.
+    for key in [KIOSK.1, "dwk_wrong"] {
+        for below in ["", "/answers"] {
+            assert!(kiosk.may_write(search, ask(inbox(below), key, "forged")).await);
+        }
+    }
+    assert!(office.may_write(search, ask(inbox("/answers"), OFFICE.1, "own")).await);
+    let named = |it: &Publish| it.properties.as_ref().unwrap().correlation_data.clone().unwrap();
+    let forged_or_own = async {
+        while !office.heard.iter().any(|it| named(it) == "own") {
+            if let Event::Incoming(Packet::Publish(publish)) = office.events.poll().await.unwrap() {
+                office.heard.push(publish);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), forged_or_own).await.unwrap();
+    let heard: Vec<_> = office.heard.iter().map(named).collect();
+    assert_eq!(heard, ["own"]);
     terminal.stop().await;
 }
 

@@ -16,7 +16,7 @@ use super::incoming::{Command, Form, ReplyTo, Stale};
 use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
 use super::refusal;
-use super::topics::Topics;
+use super::topics::{ResponseTopicError, Topics};
 use crate::service::{Answer, Operation, Request, Sender};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
@@ -76,6 +76,8 @@ pub(crate) struct Desk {
     publisher: Publisher,
     changes: Mutex<Memory>,
     unlocks: Mutex<Memory>,
+    /// Whether the broker is the terminal's own, with topics by role.
+    own_broker: bool,
     queue: u32,
     places: Arc<Semaphore>,
     /// In KiB, since a semaphore counts in `u32`.
@@ -128,6 +130,7 @@ impl Desk {
             publisher,
             changes: Mutex::new(Memory::new(CHANGES_FOR)),
             unlocks: Mutex::new(Memory::new(UNLOCKS_FOR)),
+            own_broker: settings.own_broker,
             queue,
             places: Arc::new(Semaphore::new(settings.queue)),
             payload: Arc::new(Semaphore::new(settings.queue_bytes / 1024)),
@@ -227,7 +230,19 @@ impl Desk {
         // who has none is not told what is wrong with the body.
         let form = command.form();
         let request = command.into_request(*form.as_ref().unwrap_or(&Form::Json));
-        let sender = match self.handler.sender(&request) {
+        let sender = self.handler.sender(&request);
+        let reply = match self.inbox(&sender, &reply) {
+            Ok(()) => reply,
+            Err(error) => {
+                let reply = self.default_reply(&operation, reply);
+                let answer = match sender {
+                    Ok(_) => refusal::invalid_payload(&error.to_string(), request_id),
+                    Err(answer) => answer,
+                };
+                return self.refuse(&operation, &reply, &answer).await;
+            }
+        };
+        let sender = match sender {
             Ok(sender) => sender,
             // What was answered before is for others.
             Err(answer) => return self.publish(&reply, render(&answer), false).await,
@@ -269,6 +284,25 @@ impl Desk {
                 self.publish(&reply, payload.to_vec(), true).await;
             }
         }
+    }
+
+    /// Whether the answer may go there: on the terminal's own broker an application's inbox is its own.
+    fn inbox(
+        &self,
+        sender: &Result<Sender, Answer>,
+        reply: &ReplyTo,
+    ) -> Result<(), ResponseTopicError> {
+        match sender {
+            Ok(Sender::Application(id)) if self.own_broker => {
+                self.topics.accept_inbox(&reply.topic, Some(id))
+            }
+            Err(_) if self.own_broker => self.topics.accept_inbox(&reply.topic, None),
+            _ => Ok(()),
+        }
+    }
+
+    fn default_reply(&self, operation: &str, reply: ReplyTo) -> ReplyTo {
+        ReplyTo { topic: self.topics.default_response(operation), ..reply }
     }
 
     /// What the envelope says: where the answer goes, and why the command is not done, if it is not.

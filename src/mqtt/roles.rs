@@ -140,7 +140,7 @@ impl Trees {
 }
 
 /// The App-ID with which a client identifier begins.
-fn app_id(client_id: &str) -> Option<&str> {
+pub(super) fn app_id(client_id: &str) -> Option<&str> {
     client_id.get(..APP_ID).filter(|start| uuid::Uuid::try_parse(start).is_ok())
 }
 

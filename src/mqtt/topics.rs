@@ -5,6 +5,7 @@
 //! as Response Topic. For the same reason a client that is known by name names no topic below
 //! `client/` but its own: it could have genuine answers put before another one.
 
+use super::roles::app_id;
 use crate::outbox::Kind;
 
 /// Levels that never occur in a topic an answer is sent to.
@@ -33,6 +34,8 @@ pub(crate) enum ResponseTopicError {
     Harmful,
     #[error("Response Topic must be below one of: {0}")]
     Elsewhere(String),
+    #[error("Response Topic is another application's: use one below client/<your App-ID>/")]
+    Anothers,
 }
 
 /// The operation that moves the strike.
@@ -151,6 +154,21 @@ impl Topics {
         });
         Err(ResponseTopicError::Elsewhere(listed.collect::<Vec<_>>().join(", ")))
     }
+
+    /// Checks where an answer to this application, or to who showed no key, would go, on a broker where
+    /// `client/<App-ID>` is that application's.
+    pub(crate) fn accept_inbox(
+        &self,
+        topic: &str,
+        asker: Option<&str>,
+    ) -> Result<(), ResponseTopicError> {
+        let inbox = topic.strip_prefix(&self.client("")).and_then(|it| it.split('/').next());
+        let owner = inbox.filter(|name| app_id(name) == Some(name));
+        match owner {
+            Some(owner) if asker != Some(owner) => Err(ResponseTopicError::Anothers),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +197,24 @@ mod tests {
             "doorward/back/from/desk/cmd/enroll",
         ] {
             assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_applications_inbox_is_its_own() {
+        const APP: &str = "0c34a1c5-6b33-4b0e-9d5f-0f7b1c0a2f11";
+        let topics = Topics::new("front", &[]);
+        for below in ["", "/", "/answers/1"] {
+            let topic = format!("doorward/front/client/{APP}{below}");
+            assert_eq!(topics.accept_inbox(&topic, Some(APP)), Ok(()), "{topic}");
+            for other in [None, Some("1c34a1c5-6b33-4b0e-9d5f-0f7b1c0a2f11")] {
+                let refused = Err(ResponseTopicError::Anothers);
+                assert_eq!(topics.accept_inbox(&topic, other), refused, "{topic} {other:?}");
+            }
+        }
+        for shared in ["client/shell", "client/shell/1", "response/search", "client/"] {
+            let topic = format!("doorward/front/{shared}");
+            assert_eq!(topics.accept_inbox(&topic, None), Ok(()), "{topic}");
         }
     }
 
