@@ -459,19 +459,19 @@ impl Service {
             },
             Valid::SubjectList { limit, cursor } => {
                 let work = move || subjects::list(&recognizer.gallery, limit, cursor.as_deref());
-                self.turn(local, expires, work).await
+                turn(&self.workers, local, expires, work).await
             }
             Valid::SubjectGet { id } => {
                 let work = move || subjects::get(&recognizer.gallery, &id);
-                self.turn(local, expires, work).await
+                turn(&self.workers, local, expires, work).await
             }
             Valid::SubjectUpdate { id, change, accept_faces } => {
                 let work = move || subjects::update(&recognizer, &by, &id, change, accept_faces);
-                self.turn_to_write(local, expires, work).await
+                turn(&self.writers, local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
                 let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
-                self.turn_to_write(local, expires, work).await
+                turn(&self.writers, local, expires, work).await
             }
             Valid::Unlock { reason, issued_at } => {
                 let door = match self.unlockable(local) {
@@ -487,26 +487,26 @@ impl Service {
                         || if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
                     door::unlock(&*door, &trail, &by.sender, &reason, expires, fresh)
                 };
-                self.turn(true, expires, work).await?
+                at_once(work).await?
             }
             Valid::Stats => {
                 let work = move || recognizer.gallery.stats();
-                let counts = self.turn(local, expires, work).await?;
+                let counts = turn(&self.workers, local, expires, work).await?;
                 Ok(counts.map_err(Failure::internal).map(|counts| self.stats(&counts)))
             }
             Valid::Administration(administration) => {
                 let applications = Arc::clone(&self.applications);
                 let work =
                     move || administration::administer(&applications, &trail, administration);
-                self.turn(local, expires, work).await
+                turn(&self.workers, local, expires, work).await
             }
             Valid::Audit(look) => {
                 let work = move || audit::look(trail.outbox(), look);
-                self.turn(local, expires, work).await
+                turn(&self.workers, local, expires, work).await
             }
             Valid::Reindex(portion) => {
                 let work = move || reindex::reindex(&recognizer, &by.sender, &portion);
-                self.turn(local, expires, work).await
+                turn(&self.workers, local, expires, work).await
             }
             Valid::Health => {
                 let mut reply = Reply::success(operation);
@@ -524,33 +524,6 @@ impl Service {
         }
         let none = || Failure::Door { why: "there is no door here: see door.board".to_owned() };
         self.door.clone().ok_or_else(none)
-    }
-
-    /// Does `work` without pixels: the command line's at once, anybody else's when its turn comes.
-    /// The control socket bounds how much the command line asks at a time.
-    async fn turn<T: Send + 'static>(
-        &self,
-        local: bool,
-        expires: Option<Instant>,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotDone> {
-        match local {
-            true => at_once(work).await,
-            false => self.workers.run(expires, work).await,
-        }
-    }
-
-    /// The same for work that waits for the disk.
-    async fn turn_to_write<T: Send + 'static>(
-        &self,
-        local: bool,
-        expires: Option<Instant>,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotDone> {
-        match local {
-            true => at_once(work).await,
-            false => self.writers.run(expires, work).await,
-        }
     }
 
     fn stats(&self, gallery: &gallery::Stats) -> Reply {
@@ -572,6 +545,20 @@ impl Service {
         reply.insert("requests", self.statistics.requests());
         reply.insert("median_ms", self.statistics.medians());
         reply
+    }
+}
+
+/// Does `work` without pixels: the command line's at once, everybody else's when its turn with these
+/// workers comes. The control socket bounds how much the command line asks at a time.
+async fn turn<T: Send + 'static>(
+    workers: &Workers,
+    local: bool,
+    expires: Option<Instant>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotDone> {
+    match local {
+        true => at_once(work).await,
+        false => workers.run(expires, work).await,
     }
 }
 
