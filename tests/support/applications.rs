@@ -7,6 +7,7 @@ use crate::mosquitto::{Mosquitto, Wanted};
 use crate::terminal::Terminal;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 pub const TOPIC: &str = "doorward/front/client/tester";
 pub const JSON: Option<&str> = Some("application/json");
@@ -44,10 +45,27 @@ impl House {
             let properties = reply_to(TOPIC, &format!("heard-{}", self.sent));
             self.asker.send("health", b"{}", properties).await;
             if !self.asker.hears_nothing().await {
+                // A slow machine answers the earlier ones as well.
+                while !self.asker.hears_nothing().await {}
                 return;
             }
         }
         panic!("nobody listens: {}", self.terminal.log());
+    }
+
+    /// Waits until a file of the data directory has stood still for four seconds: what is written
+    /// every second is on disk by then, also on a slow one.
+    pub async fn wait_until_written(&self, name: &str) {
+        let path = self.terminal.data_dir().join(name);
+        let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
+        let (started, mut last, mut since) = (Instant::now(), changed(), Instant::now());
+        while since.elapsed() < Duration::from_secs(4) {
+            assert!(started.elapsed() < Duration::from_secs(60), "{name} is written all the time");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if changed() != last {
+                (last, since) = (changed(), Instant::now());
+            }
+        }
     }
 
     pub async fn restart(&mut self) {

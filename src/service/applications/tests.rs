@@ -39,6 +39,22 @@ impl Desk {
     fn used(&self, kind: Kind) -> u64 {
         self.applications.list().unwrap()[0].used.of(kind)
     }
+
+    /// What a power cut leaves is a copy of the file at that moment. The machine that tests may be
+    /// slow, and a copy made during a write may be none.
+    fn wait_until_a_power_cut_leaves(&self, used: u64) {
+        let copy = self.folder.path().join("copy.redb");
+        let left = || {
+            std::fs::copy(self.path(), &copy).unwrap();
+            let used = Applications::open(&copy).and_then(|it| it.list());
+            used.ok().map(|list| list[0].used.of(Kind::Search))
+        };
+        let started = Instant::now();
+        while left() != Some(used) {
+            assert!(started.elapsed() < Duration::from_secs(30), "{used} are not on disk");
+            std::thread::sleep(COMMIT_EVERY / 4);
+        }
+    }
 }
 
 #[test]
@@ -150,13 +166,7 @@ fn counts_are_on_disk_within_a_second_or_so() {
     for _ in 0..50 {
         desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
     }
-    // Two periods: the machine that tests may be slow.
-    std::thread::sleep(2 * COMMIT_EVERY);
-    // What a power cut leaves is a copy of the file at this moment.
-    let copy = desk.folder.path().join("copy.redb");
-    std::fs::copy(desk.path(), &copy).unwrap();
-    let left = Applications::open(&copy).unwrap();
-    assert_eq!(left.list().unwrap()[0].used.of(Kind::Search), 50);
+    desk.wait_until_a_power_cut_leaves(50);
 }
 
 #[test]
@@ -167,10 +177,7 @@ fn what_was_open_in_a_crash_is_given_back() {
     let (open, done) = (reserve(), reserve());
     done.keep();
     assert_eq!(desk.used(Kind::Search), 2);
-    std::thread::sleep(2 * COMMIT_EVERY);
-    let copy = desk.folder.path().join("copy.redb");
-    std::fs::copy(desk.path(), &copy).unwrap();
-    assert_eq!(Applications::open(&copy).unwrap().list().unwrap()[0].used.of(Kind::Search), 1);
+    desk.wait_until_a_power_cut_leaves(1);
     open.keep();
     assert_eq!(desk.reopened().used(Kind::Search), 2);
 }
