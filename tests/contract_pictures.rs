@@ -8,6 +8,8 @@ mod asker;
 mod client;
 #[path = "support/costly_files.rs"]
 mod costly_files;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
 #[path = "support/pictures.rs"]
 mod pictures;
 #[path = "support/terminal.rs"]
@@ -16,6 +18,7 @@ mod terminal;
 use client::{Client, verdict};
 use costly_files::{Jpeg, Png};
 use image::{RgbImage, imageops};
+use mosquitto::{Mosquitto, Wanted};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,9 +29,11 @@ use terminal::Terminal;
 const LONG: Duration = Duration::from_secs(15);
 /// Networks, gallery and the largest of the pictures that break decoders, in KiB.
 const MOST_MEMORY: u64 = 160 << 10;
-/// What one message may take above idle, in KiB: 150 MB of the picture, and the message itself in base64,
-/// which the embedded broker, the session and the request hold for a while.
-const MOST_OF_ONE: u64 = 200_000_000 >> 10;
+/// What one message may take above idle, in KiB: the picture's 150 MB at most (`pictures_costs`), and the
+/// message, of which the connection keeps its buffer and the request the file.
+const MOST_OF_ONE: u64 = 180_000_000 >> 10;
+/// The same where the embedded broker holds the message as well, as it came and in its log.
+const MOST_OF_ONE_EMBEDDED: u64 = 200_000_000 >> 10;
 /// How much more the daemon may hold after the same pictures came a second time, in KiB.
 const MOST_GROWTH: u64 = 24 << 10;
 
@@ -90,9 +95,22 @@ async fn files_that_break_decoders_get_an_answer() {
 /// By the daemon's own process, message after message.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_costs_the_daemon_what_a_request_may() {
+    let broker = Mosquitto::start(Wanted::default());
+    let keys = format!("host = \"localhost\"\nport = {}\nallow_insecure = true", broker.port());
+    let terminal = Terminal::start(&keys);
+    let mut client = Client::through(broker.port()).await;
+    costly_messages(&terminal, &mut client, MOST_OF_ONE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_costs_the_daemon_with_its_own_broker_the_message_more() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
-    search(&mut client, &pictures::jpeg(&pictures::scaled("obama"))).await;
+    costly_messages(&terminal, &mut client, MOST_OF_ONE_EMBEDDED).await;
+}
+
+async fn costly_messages(terminal: &Terminal, client: &mut Client, most: u64) {
+    search(client, &pictures::jpeg(&pictures::scaled("obama"))).await;
     let idle = terminal.memory_kib("VmRSS");
     let scans = |fill| Jpeg::new(4160, 3120, 3).progressive(32, fill);
     let files = [
@@ -111,7 +129,7 @@ async fn one_message_costs_the_daemon_what_a_request_may() {
             assert_eq!(verdict(&answer), (400, "FACE_NOT_DETECTED", "image"), "{name}: {answer}");
             let more = terminal.memory_kib("VmHWM").saturating_sub(idle);
             eprintln!("{round}, {name}: {more} KiB above {idle}, {:?}", asked.elapsed());
-            assert!(more < MOST_OF_ONE, "{round}, {name}: {more} KiB above {idle}");
+            assert!(more < most, "{round}, {name}: {more} KiB above {idle}");
         }
     }
 }

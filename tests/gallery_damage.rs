@@ -9,7 +9,7 @@ mod gallery_people;
 
 use doorward::gallery::{Enrolment, OpenError, SubjectChange};
 use gallery_people::{Random, enrolment, open};
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::catch_unwind;
@@ -143,14 +143,45 @@ fn a_newer_schema_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     fill(&path);
-    set_meta(&path, "schema", 2);
+    set_meta(&path, "schema", 3);
     let error = open(&path).err().unwrap();
-    assert!(matches!(error, OpenError::SchemaTooNew { found: 2, .. }));
+    assert!(matches!(error, OpenError::SchemaTooNew { found: 3, .. }));
     assert!(error.to_string().contains("newer doorward"));
     set_meta(&path, "schema", 0);
     damaged(&path);
+}
+
+#[test]
+fn an_older_schema_is_read_and_renewed_by_the_first_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("g");
+    fill(&path);
+    let barred =
+        |gallery: &doorward::gallery::Gallery| gallery.subject("p3").unwrap().unwrap().barred;
+    let change =
+        |enabled| SubjectChange { enabled: Some(enabled), by_admin: true, ..Default::default() };
+    let gallery = open(&path).unwrap();
+    gallery.update("p3", change(false)).unwrap();
+    drop(gallery);
     set_meta(&path, "schema", 1);
-    open(&path).unwrap();
+    // Who disabled it is not on record there: it may have been an administrator.
+    let gallery = open(&path).unwrap();
+    assert!(barred(&gallery));
+    drop(gallery);
+    assert_eq!(meta(&path, "schema"), 1);
+    let gallery = open(&path).unwrap();
+    gallery.update("p3", change(true)).unwrap();
+    assert!(!barred(&gallery));
+    gallery.update("p3", SubjectChange { by_admin: false, ..change(false) }).unwrap();
+    drop(gallery);
+    assert_eq!(meta(&path, "schema"), 2);
+    assert!(!barred(&open(&path).unwrap()));
+}
+
+fn meta(path: &Path, name: &str) -> u64 {
+    let database = Database::open(path).unwrap();
+    let read = database.begin_read().unwrap();
+    read.open_table(META).unwrap().get(name).unwrap().unwrap().value()
 }
 
 fn set_meta(path: &Path, name: &str, value: u64) {

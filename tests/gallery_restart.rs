@@ -145,6 +145,7 @@ fn what_is_known_of_a_subject_is_kept_when_its_face_is_replaced() {
         groups: Some(vec!["staff".into()]),
         card: Some(Some("0042".into())),
         enabled: Some(false),
+        by_admin: true,
         valid_from: Some(Some(1.5)),
         valid_until: Some(Some(2e9)),
         time: 1_700_000_000.000_001,

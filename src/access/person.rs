@@ -8,8 +8,8 @@
 //!   template by which it was found matches one of the id that opens the door at [`SAME_PERSON`].
 //! - An id that is ahead by the margin is who stands there, and its own groups decide. One without groups
 //!   decides nothing where it is the same person's: nobody has decided anything about it.
-//! - An id of the same person that is disabled speaks against all of them. One whose time is over, or
-//!   that has no group, does not.
+//! - An id of the same person that an administrator disabled speaks against all of them. One that a
+//!   client without the permission `admin` disabled, whose time is over, or that has no group, does not.
 
 use super::attempt::Claim;
 use super::decision::Reason;
@@ -91,7 +91,7 @@ impl Asked<'_> {
             if let Err(reason) = self.is_nobody_else(id, &known, claim) {
                 why.get_or_insert(reason);
             } else if !self.is_outranked(id, &known) {
-                let permitted = match self.disabled(id, &known) {
+                let permitted = match self.barred(id, &known) {
                     Some(other) => Err(Reason::OtherIdDisabled(other.subject.id.clone())),
                     None => permit(&id.subject),
                 };
@@ -187,10 +187,10 @@ impl Asked<'_> {
         })
     }
 
-    /// A disabled id of the same person, by which the face would be recognised too.
-    fn disabled<'a, 'b>(&self, id: &Known<'_>, known: &'a [Known<'b>]) -> Option<&'a Known<'b>> {
+    /// An id of the same person that an administrator disabled, by which the face would be recognised too.
+    fn barred<'a, 'b>(&self, id: &Known<'_>, known: &'a [Known<'b>]) -> Option<&'a Known<'b>> {
         known.iter().find(|other| {
-            !other.subject.enabled
+            other.subject.barred
                 && !other.is(id)
                 && self.suffices(other)
                 && self.is_same(id, other.candidate)

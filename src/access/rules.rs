@@ -61,6 +61,7 @@ mod tests {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             card: None,
             enabled: true,
+            barred: false,
             valid_from: None,
             valid_until: None,
             created: 0.0,

@@ -193,7 +193,7 @@ fn rescued<T>(
     Err(damage)
 }
 
-/// Reads a file of the present schema.
+/// Reads a file of the present schema, or of an older one: its records are records of this one.
 fn read_whole<T>(
     path: &Path,
     database: &Database,
@@ -202,7 +202,7 @@ fn read_whole<T>(
     let found = checked(path, || tables::read_schema(&database.begin_read()?))?;
     let path = path.to_owned();
     match found {
-        SCHEMA => checked(&path, || load(database)),
+        1..=SCHEMA => checked(&path, || load(database)),
         found if found > SCHEMA => Err(OpenError::SchemaTooNew { path, found }),
         found => {
             let what = format!("schema version {found} never existed");

@@ -102,7 +102,7 @@ impl Sound {
             let value = meta.records.get(name.as_bytes())?;
             Some(u64::from_le_bytes(*value.first_chunk()?))
         };
-        if number(tables::META_SCHEMA).is_some_and(|schema| schema != SCHEMA) {
+        if number(tables::META_SCHEMA).is_some_and(|schema| !(1..=SCHEMA).contains(&schema)) {
             return Ok(None);
         }
         let copy = Copy::read(path).filter(|copy| {

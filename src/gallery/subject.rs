@@ -78,6 +78,9 @@ pub struct Subject {
     pub card: Option<String>,
     /// A subject that is not enabled opens no door.
     pub enabled: bool,
+    /// An administrator disabled it: it speaks against every id of the same person, and only an
+    /// administrator deletes it.
+    pub barred: bool,
     /// Opens no door before this time.
     pub valid_from: Option<f64>,
     /// Opens no door after this time.
@@ -101,6 +104,8 @@ pub struct SubjectChange {
     pub card: Option<Option<String>>,
     /// Whether the subject may open doors at all.
     pub enabled: Option<bool>,
+    /// Whether the caller has the permission `admin`.
+    pub by_admin: bool,
     /// Opens no door before this time.
     pub valid_from: Option<Option<f64>>,
     /// Opens no door after this time.

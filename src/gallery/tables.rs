@@ -15,8 +15,9 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
-/// The version this program writes, and the only one it reads.
-pub(super) const SCHEMA: u64 = 1;
+/// The version this program writes. It reads the older ones: 1 lacks `disabled_by_client`, and its
+/// first change makes a file one of this version.
+pub(super) const SCHEMA: u64 = 2;
 
 /// Longest subject id in bytes, as the contract limits it.
 pub(super) const MAX_SUBJECT_ID: usize = 128;
@@ -51,6 +52,9 @@ pub(super) struct SubjectRecord {
     pub groups: Vec<String>,
     pub card: Option<String>,
     pub enabled: bool,
+    /// If it is not enabled: a caller without the permission `admin` disabled it. Since schema 2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled_by_client: bool,
     pub valid_from_us: Option<i64>,
     pub valid_until_us: Option<i64>,
     pub created_us: i64,
@@ -65,6 +69,7 @@ impl SubjectRecord {
             groups: Vec::new(),
             card: None,
             enabled: true,
+            disabled_by_client: false,
             valid_from_us: None,
             valid_until_us: None,
             created_us: time_us,
@@ -93,6 +98,8 @@ impl SubjectRecord {
             self.card.clone_from(card);
         }
         if let Some(enabled) = change.enabled {
+            // A client that disables what an administrator disabled takes nothing of that back.
+            self.disabled_by_client = !enabled && !change.by_admin && !self.is_barred();
             self.enabled = enabled;
         }
         if let Some(from) = change.valid_from {
@@ -105,13 +112,20 @@ impl SubjectRecord {
         Ok(())
     }
 
+    /// See [`Subject::barred`].
+    fn is_barred(&self) -> bool {
+        !self.enabled && !self.disabled_by_client
+    }
+
     /// The same record, permitting nothing that `bound` does not permit either: neither the groups it
     /// lacks, nor a time at which it is not valid.
     pub fn narrowed(&self, bound: &Self) -> Self {
         let groups = self.groups.iter().filter(|group| bound.groups.contains(group));
         let until = [self.valid_until_us, bound.valid_until_us].into_iter().flatten().min();
+        let enabled = self.enabled && bound.enabled;
         Self {
-            enabled: self.enabled && bound.enabled,
+            enabled,
+            disabled_by_client: !enabled && !self.is_barred() && !bound.is_barred(),
             groups: groups.cloned().collect(),
             valid_from_us: self.valid_from_us.max(bound.valid_from_us),
             valid_until_us: until,
@@ -122,6 +136,7 @@ impl SubjectRecord {
     pub fn subject(self, id: &str, templates: usize) -> Subject {
         Subject {
             id: id.to_owned(),
+            barred: self.is_barred(),
             name: self.name,
             groups: self.groups,
             card: self.card,
@@ -197,7 +212,7 @@ impl TemplateRecord {
     }
 }
 
-/// The version of the tables; the file is of use only when it is [`SCHEMA`].
+/// The version of the tables; the file is of use only up to [`SCHEMA`].
 pub(super) fn read_schema(read: &ReadTransaction) -> Result<u64, GalleryError> {
     read_meta(&read.open_table(META)?, META_SCHEMA)
 }

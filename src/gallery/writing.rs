@@ -99,7 +99,9 @@ impl Gallery {
                 withheld.write(&write)?;
                 let Change { alters, then } = make(&write)?;
                 let remnants = {
-                    let meta = write.open_table(tables::META)?;
+                    let mut meta = write.open_table(tables::META)?;
+                    // A record may hold by now what an older program does not know.
+                    meta.insert(tables::META_SCHEMA, tables::SCHEMA)?;
                     tables::read_meta(&meta, tables::META_REMNANTS)?
                 };
                 if alters || withheld.len() > 0 {

@@ -32,13 +32,14 @@ pub(super) fn decides_entry(change: &SubjectChange) -> Vec<&'static str> {
 }
 
 impl Payload<'_> {
-    /// The change that is asked for; a part of step 2. Its time is set when it is done.
+    /// The change that is asked for; a part of step 2. Its time and author are set when it is done.
     pub fn change(&self) -> Result<SubjectChange, Failure> {
         let change = SubjectChange {
             name: self.label("name")?,
             groups: self.groups()?,
             card: self.label("card")?,
             enabled: self.maybe_bool("enabled"),
+            by_admin: false,
             valid_from: self.time("valid_from")?,
             valid_until: self.time("valid_until")?,
             time: 0.0,

@@ -470,7 +470,7 @@ impl Service {
                 turn(&self.writers, local, expires, work).await
             }
             Valid::SubjectDelete { id } => {
-                let work = move || subjects::delete(&recognizer.gallery, &trail, &by.sender, &id);
+                let work = move || subjects::delete(&recognizer, &by, &id);
                 turn(&self.writers, local, expires, work).await
             }
             Valid::Unlock { reason, issued_at } => {

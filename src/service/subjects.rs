@@ -5,8 +5,6 @@ use super::failure::Failure;
 use super::operation::Operation;
 use super::recognition::{Author, Recognizer};
 use super::reply::Reply;
-use super::request::Sender;
-use super::trail::Trail;
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
 use serde_json::{Map, Value};
@@ -43,9 +41,10 @@ pub(super) fn update(
     accept_faces: bool,
 ) -> Result<Reply, Failure> {
     let Recognizer { gallery, trail, .. } = recognizer;
-    let change = SubjectChange { time: unix_time(), ..change };
-    // From the look at the faces to the group none is added.
-    let _changing = recognizer.changing();
+    let change = SubjectChange { time: unix_time(), by_admin: by.admin, ..change };
+    // From the look at the faces to the group none is added. A change that gives no group, such as a
+    // disabling, waits for no other's disk.
+    let _changing = change.groups.is_some().then(|| recognizer.changing());
     let gains = faces::gains_group(gallery, id, &change)?;
     let disagreement = gains.then(|| faces::disagreement(gallery, id)).flatten();
     if let (Some(disagreement), false) = (&disagreement, accept_faces) {
@@ -78,21 +77,25 @@ pub(super) fn update(
     Ok(reply)
 }
 
-/// `subject/delete`: the id that is gone.
-pub(super) fn delete(
-    gallery: &Gallery,
-    trail: &Trail,
-    by: &Sender,
-    id: &str,
-) -> Result<Reply, Failure> {
+/// `subject/delete`: the id that is gone. One that is barred speaks against the person's other ids, so
+/// that to delete it may let somebody in.
+pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<Reply, Failure> {
+    let Recognizer { gallery, trail, .. } = recognizer;
+    let barred = gallery.subject(id).map_err(Failure::internal)?.is_some_and(|it| it.barred);
+    if barred && !by.admin {
+        let why = format!(
+            "an administrator disabled {id}; only a caller with the permission `admin` may delete it"
+        );
+        return Err(Failure::Permission { why });
+    }
     let deleted = gallery.delete(id);
     if let Err(GalleryError::NotOnDisk { .. }) = &deleted {
-        trail.subject_deleted(by, id, false);
+        trail.subject_deleted(&by.sender, id, false);
     }
     if !deleted? {
         return Err(Failure::unknown_subject(id));
     }
-    trail.subject_deleted(by, id, true);
+    trail.subject_deleted(&by.sender, id, true);
     let mut reply = Reply::success(Operation::SubjectDelete);
     reply.insert("subject_id", id);
     Ok(reply)
@@ -107,12 +110,13 @@ fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Rep
 
 /// A subject in an answer; what it does not have is absent. Times are Unix seconds.
 fn block(subject: Subject) -> Map<String, Value> {
-    let fields: [(&str, Option<Value>); 10] = [
+    let fields: [(&str, Option<Value>); 11] = [
         ("subject_id", Some(subject.id.into())),
         ("name", subject.name.map(Value::from)),
         ("groups", Some(subject.groups.into())),
         ("card", subject.card.map(Value::from)),
         ("enabled", Some(subject.enabled.into())),
+        ("barred", subject.barred.then_some(true.into())),
         ("valid_from", subject.valid_from.map(Value::from)),
         ("valid_until", subject.valid_until.map(Value::from)),
         ("created", Some(subject.created.into())),
@@ -134,6 +138,7 @@ mod tests {
             groups: vec!["staff".into()],
             card: Some("007".into()),
             enabled: true,
+            barred: false,
             valid_from: None,
             valid_until: Some(2e9),
             created: 1.5,

@@ -276,8 +276,19 @@ async fn who_is_let_in_is_changed_by_admins_alone() {
     // Dismissal is easy; it is not undone as easily, nor by another face.
     let disabled = house.ask("subject/update", change("enabled", json!(false))).await;
     assert_eq!((disabled.status, &disabled.fields["enabled"]), (200, &json!(false)));
+    assert!(!disabled.fields.contains_key("barred"));
     let again = house.code("subject/update", change("enabled", json!(true))).await;
     assert_eq!(again, (403, "PERMISSION_DENIED".into()));
+    // What an administrator disabled is not deleted as easily either.
+    house.enrol("bert");
+    let bert = json!({"subject_id": "bert", "enabled": false});
+    let barred = house.ask_locally("subject/update", bert.clone()).await;
+    assert_eq!(barred.fields["barred"], json!(true));
+    assert_eq!(house.ask("subject/update", bert).await.fields["barred"], json!(true));
+    let delete = json!({"subject_id": "bert"});
+    let denied = house.code("subject/delete", delete.clone()).await;
+    assert_eq!(denied, (403, "PERMISSION_DENIED".into()));
+    assert_eq!(house.ask_locally("subject/delete", delete).await.status, 200);
     for mode in [EnrolMode::Replace, EnrolMode::Add] {
         let refused = house.gallery.enroll(Enrolment { mode, ..enrolment("anna", face(0.0)) });
         assert!(matches!(refused, Err(gallery::GalleryError::Disabled(id)) if id == "anna"));

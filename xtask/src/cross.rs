@@ -135,9 +135,10 @@ pub enum CrossError {
     },
 }
 
-/// Builds the daemon, and prints how large it is.
+/// Builds the daemon and the lock controller, and prints how large the daemon is.
 pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
-    build(target, profile, &["--bin", "doorward", "--bin", "doorward-lockd"])?;
+    build(target, profile, &["--bin", "doorward"])?;
+    controller(target, profile)?;
     let binary = target.folder(profile).join("doorward");
     let stripped = stripped(target, &binary)?;
     let (full, stripped_size) = (size(&binary)?, size(&stripped)?);
@@ -157,9 +158,22 @@ pub fn run(target: Target, profile: Profile) -> Result<(), CrossError> {
 /// Builds what cargo's arguments select from the daemon's package.
 pub fn build(target: Target, profile: Profile, what: &[&str]) -> Result<(), CrossError> {
     prerequisites::meet(target.needs())?;
-    let mut cargo = target.of_packages("build", &["doorward", "doorward-board"], profile);
-    let status = cargo.args(what).status().map_err(CargoError::from)?;
-    if status.success() {
+    let mut cargo = target.of_packages("build", &["doorward"], profile);
+    succeed(target, cargo.args(what))
+}
+
+/// Builds the lock controller with the C library inside, so that under 2 MB of it are resident, and
+/// answers where it is.
+pub fn controller(target: Target, profile: Profile) -> Result<PathBuf, CrossError> {
+    prerequisites::meet(target.needs())?;
+    let mut cargo = target.of_packages("rustc", &["doorward-board"], profile);
+    cargo.args(["--bin", "doorward-lockd", "--", "-C", "target-feature=+crt-static"]);
+    succeed(target, &mut cargo)?;
+    Ok(target.folder(profile).join("doorward-lockd"))
+}
+
+fn succeed(target: Target, cargo: &mut Command) -> Result<(), CrossError> {
+    if cargo.status().map_err(CargoError::from)?.success() {
         Ok(())
     } else {
         Err(CargoError::Failed(format!("build for {}", target.triple())).into())

@@ -52,8 +52,9 @@ impl House {
         self.gallery.update(id, change).unwrap().unwrap();
     }
 
-    fn disable(&self, id: &str) {
-        self.change(id, SubjectChange { enabled: Some(false), ..Default::default() });
+    fn disable(&self, id: &str, by_admin: bool) {
+        let change = SubjectChange { enabled: Some(false), by_admin, ..Default::default() };
+        self.change(id, change);
     }
 
     /// Who the visitor is; groups let in at all times, but for `night`.
@@ -181,23 +182,28 @@ fn who_is_clearly_another_is_not_taken_for_a_look_alike() {
 }
 
 #[test]
-fn a_disabled_id_speaks_against_the_others_of_the_person_and_an_outdated_one_does_not() {
+fn an_id_disabled_by_an_administrator_denies_the_others_of_the_person() {
     for degrees in [10.0, 30.0, 45.0] {
         let ids: [(&str, &[Embedding], &[&str]); 2] =
             [("ada", &[face(0, 30.0)], &["family"]), ("ada-old", &[face(0, degrees)], &[])];
         let house = House::of(&ids);
-        house.disable("ada-old");
+        house.disable("ada-old", true);
+        // Nothing that a client does lifts it.
+        house.disable("ada-old", false);
         let denied = Err(Reason::OtherIdDisabled("ada-old".into()));
         assert_eq!(told(house.who()), ("ada".into(), denied), "{degrees}");
         let house = House::of(&ids);
         let outdated = SubjectChange { valid_until: Some(Some(2.0)), ..Default::default() };
         house.change("ada-old", outdated);
         assert_eq!(told(house.who()), granted("ada"), "{degrees}");
+        let house = House::of(&ids);
+        house.disable("ada-old", false);
+        assert_eq!(told(house.who()), granted("ada"), "{degrees}");
     }
     // Somebody else who is disabled is no matter.
     let house =
         House::of(&[("ada", &[face(0, 10.0)], &["family"]), ("eve", &[face(1, 60.0)], &[])]);
-    house.disable("eve");
+    house.disable("eve", true);
     assert_eq!(told(house.who()), granted("ada"));
 }
 

@@ -131,11 +131,11 @@ pub fn run() -> Result<(), VmError> {
     meet_qemu(&folder)?;
 
     let target = Target::Aarch64;
-    let what = ["--bin", "doorward", "--bin", "doorward-lockd", "--example", "feed"];
-    cross::build(target, Profile::Release, &what)?;
+    cross::build(target, Profile::Release, &["--bin", "doorward", "--example", "feed"])?;
+    let controller = cross::controller(target, Profile::Release)?;
     let programs = target.folder(Profile::Release);
     let daemon = cross::stripped(target, &programs.join("doorward"))?;
-    let controller = cross::stripped(target, &programs.join("doorward-lockd"))?;
+    let controller = cross::stripped(target, &controller)?;
     let feed = cross::stripped(target, &programs.join("examples/feed"))?;
 
     let started = Instant::now();

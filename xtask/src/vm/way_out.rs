@@ -48,6 +48,12 @@ impl Door<'_, '_> {
         self.terminal.shell(&format!("echo {lock} > /run/lock; killall doorward-lockd"))?;
         self.terminal.level(!self.released)?;
         self.button()?;
+        let resident = self
+            .terminal
+            .shell("sed -n 's/VmRSS:[^0-9]*//p' /proc/$(pidof doorward-lockd)/status")?;
+        println!("  {resident} resident");
+        let kilobytes = resident.trim_end_matches(" kB").parse::<u64>();
+        expect("resident memory", &json!(resident), kilobytes.is_ok_and(|kib| kib < 2048))?;
         self.step("the controller is killed in a release: no current, and it is back")?;
         self.opened()?;
         self.terminal.shell("killall -9 doorward-lockd")?;
