@@ -17,7 +17,7 @@
 //! Terms. The *commander* is the one daemon that is connected. The strike is *released* while it
 //! lets people pass. A *pulse* is a release of fixed length; a *lease* is a release that its
 //! commander renews. A coil *rests* after [`Pulse::MAX`] of current, unless it is rated for
-//! continuous duty.
+//! continuous duty: a commander's orders are refused for [`REST`], button and fire wait for [`BREAK`].
 
 mod events;
 #[cfg(target_os = "linux")]
@@ -45,8 +45,12 @@ use embedded_hal::digital::{InputPin, StatefulOutputPin};
 
 /// A command older than this was queued while something hung: the person it was for has gone.
 pub const FRESH: Duration = Duration::from_secs(2);
-/// How long a coil that is not rated for continuous duty rests after [`Pulse::MAX`] of current.
+/// How long a coil that is not rated for continuous duty refuses a commander's orders after
+/// [`Pulse::MAX`] of current.
 const REST: Duration = Duration::from_secs(5);
+/// How long such a coil is without current for button and fire as well. Short: a press opens within
+/// half a second, also behind a crowd, and people's way out counts more than a coil.
+const BREAK: Duration = Duration::from_millis(400);
 /// How often the level is driven again while it does not change: another driver of the line, or a
 /// line that failed, is noticed before a person stands at the door.
 const REASSERT: Duration = Duration::from_secs(1);
@@ -142,8 +146,10 @@ pub struct Controller<Line: StatefulOutputPin, Input> {
     asked: Option<Asked>,
     /// Why the strike is released, and since when.
     released: Option<(Cause, Duration)>,
-    /// The coil rests until then.
+    /// No commander's order is followed until then.
     rests_until: Option<Duration>,
+    /// The coil is without current until then.
+    breaks_until: Option<Duration>,
     /// When the level was last driven with success; `None` after a failure.
     driven: Option<Duration>,
     failing: [bool; Part::COUNT],
@@ -165,6 +171,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             asked: None,
             released: None,
             rests_until: None,
+            breaks_until: None,
             driven: None,
             failing: [false; Part::COUNT],
             events: Vec::with_capacity(16),
@@ -186,12 +193,13 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             self.asked = None;
         }
         self.rests_until = self.rests_until.filter(|until| now < *until);
+        self.breaks_until = self.breaks_until.filter(|until| now < *until);
         if let Some(press) = self.pressed {
-            // While the coil rests or the line fails, the pulse has not begun. A line that fails may
+            // While the coil is in its break or the line fails, the pulse has not begun. A line that fails may
             // have followed all the same: it is tried for as long as a pulse may be.
             let fails = self.released.is_none() && self.driven.is_none();
             let waits = fails && now.saturating_sub(press.at) < Pulse::MAX;
-            let until = match self.rests(now) || waits {
+            let until = match self.breaks(now) || waits {
                 true => now.saturating_add(self.pulse.length()),
                 false if fails => now,
                 false => press.until,
@@ -300,7 +308,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         let seen = contact.step(now, self.released.is_some());
         let failed = seen.is_err();
         if let Ok(Some(event)) = seen {
-            if event == ContactEvent::Opened && self.rests(now) {
+            if event == ContactEvent::Opened && self.breaks(now) {
                 // The press that waits for the coil was for this opening.
                 self.pressed = None;
             }
@@ -347,6 +355,10 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         self.rests_until.is_some_and(|until| now < until)
     }
 
+    fn breaks(&self, now: Duration) -> bool {
+        self.breaks_until.is_some_and(|until| now < until)
+    }
+
     /// Why the strike is to be released, if it is.
     fn wanted(&self) -> Option<Cause> {
         let unreadable = self.strike.lock() == Lock::FailSafe
@@ -369,9 +381,10 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             let since = self.released.map(|(_, since)| since);
             if since.is_some_and(|since| now.saturating_sub(since) >= Pulse::MAX) {
                 self.rests_until = Some(now.saturating_add(REST));
+                self.breaks_until = Some(now.saturating_add(BREAK));
                 self.asked = None;
             }
-            if self.rests(now) {
+            if self.breaks(now) {
                 wanted = None;
             }
         }

@@ -152,7 +152,7 @@ fn fire_releases_while_it_burns_and_a_coil_rests() {
         &keys("fail_secure"),
         rows(vec![
             (30_150, Do::Nothing, &["Locked"]),
-            (35_150, Do::Nothing, &["Released(Fire)"]),
+            (30_550, Do::Nothing, &["Released(Fire)"]),
             (60_000, Do::Pin("fire", LOW), &[]),
             (60_050, Do::Nothing, &["Fire(false)", "Locked"]),
         ]),
@@ -349,7 +349,7 @@ fn strike_that_does_not_lock_is_locked_as_soon_as_it_can_be() {
 }
 
 #[test]
-fn press_while_the_coil_rests_gets_its_whole_pulse_afterwards() {
+fn coil_rests_from_orders_and_takes_a_break_of_400_ms_from_presses() {
     check(
         &Keys { pulse_ms: 30_000, ..keys("fail_secure") },
         vec![
@@ -360,11 +360,37 @@ fn press_while_the_coil_rests_gets_its_whole_pulse_afterwards() {
             (40_000, Do::Pin("request_to_exit", LOW), &[]),
             (40_050, Do::Nothing, &["ExitPressed", "Released(Exit)"]),
             (61_010, Do::Nothing, &["Locked"]),
+            (61_410, Do::Nothing, &["Released(Exit)"]),
             (62_000, Do::Release(Face, Outcome::Resting), &[]),
-            (66_010, Do::Nothing, &["Released(Exit)"]),
-            (96_000, Do::Nothing, &["Locked"]),
+            (91_400, Do::Nothing, &["Locked"]),
+            // The rest is over for orders as well.
+            (91_500, Do::Release(Face, Outcome::Released), &["Released(Face)"]),
         ],
     );
+}
+
+#[test]
+fn press_while_orders_are_refused_opens_at_once() {
+    let order = |at| (at, Do::Release(Remote, Outcome::Released), &[] as &[&str]);
+    let mut rows =
+        vec![CLOSED, (1000, Do::Release(Remote, Outcome::Released), &["Released(Remote)"])];
+    rows.extend((2..14).map(|number| order(2000 * number)));
+    rows.extend([
+        (28_000, Do::Pin("request_to_exit", LOW), &[] as &[&str]),
+        (28_050, Do::Nothing, &["ExitPressed", "Released(Exit)"]),
+        (28_500, Do::Pin("request_to_exit", HIGH), &[]),
+        (29_000, Do::Pin("request_to_exit", LOW), &[]),
+        (29_050, Do::Nothing, &["ExitPressed"]),
+        (31_000, Do::Nothing, &["Locked"]),
+        // What the coil's limit cut off comes whole.
+        (31_400, Do::Nothing, &["Released(Exit)"]),
+        (34_390, Do::Nothing, &["Locked"]),
+        (35_000, Do::Release(Remote, Outcome::Resting), &[]),
+        (35_100, Do::Pin("request_to_exit", HIGH), &[]),
+        (35_200, Do::Pin("request_to_exit", LOW), &[]),
+        (35_250, Do::Nothing, &["ExitPressed", "Released(Exit)"]),
+    ]);
+    check(&Keys { pulse_ms: 3000, ..keys("fail_secure") }, rows);
 }
 
 #[test]
