@@ -127,7 +127,8 @@ async fn requests_that_find_no_place_cost_nothing() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(done >= 2 && busy >= 1, "{done} done, {busy} refused");
+    // A fast sender finds one place, once.
+    assert!(done >= 1 && busy >= 1, "{done} done, {busy} refused");
     assert_eq!(house.used("kiosk"), [0, 0, done, 0]);
 }
 

@@ -4,13 +4,15 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod gallery_people;
 #[path = "support/terminal.rs"]
 mod terminal;
 
 use doorward::access::{Groups, Judge, LivenessPolicy, Now, Outcome, Settings};
-use doorward::face::Analyzer;
-use doorward::gallery::{self, EnrolMode, Enrolment, Gallery, SubjectChange};
+use doorward::face::{Analyzer, Embedding};
+use doorward::gallery::{self, EnrolMode, Enrolment, Gallery, Pose, SubjectChange};
 use doorward::picture::{self, Limits, Picture};
+use gallery_people::Random;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -67,25 +69,35 @@ fn frame(photograph: &Picture, x: usize) -> Picture {
 impl Scene {
     fn with(resident: &Picture) -> Self {
         let analyzer = Arc::new(Analyzer::load().unwrap());
+        let embedding = template(&analyzer, resident);
+        Self::of(analyzer, &[("resident", &[embedding], true)])
+    }
+
+    /// With these subjects, each with its templates, and with a group or without.
+    fn of(analyzer: Arc<Analyzer>, subjects: &[(&str, &[Embedding], bool)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let used_by =
             gallery::Settings { model_id: analyzer.model_id().into(), store_images: false };
         let gallery = Gallery::open(&folder.path().join("gallery"), used_by).unwrap();
-        let found = analyzer.detect(resident).unwrap();
-        let face = found.faces.first().unwrap();
-        let embedding = analyzer.portrait(resident, face).unwrap().template().unwrap();
-        let enrolment = Enrolment {
-            subject_id: "resident".into(),
-            mode: EnrolMode::Replace,
-            embedding,
-            image: None,
-            allow_grouped: false,
-            max_templates: 1,
-            time: 1.0,
-        };
-        gallery.enroll(enrolment).unwrap();
-        let groups = Some(vec!["family".to_owned()]);
-        gallery.update("resident", SubjectChange { groups, ..Default::default() }).unwrap();
+        for (id, templates, is_grouped) in subjects {
+            let mut poses =
+                templates.iter().map(|template| Pose { embedding: template.clone(), image: None });
+            let Some(first) = poses.next() else { continue };
+            let enrolment = Enrolment {
+                subject_id: (*id).to_owned(),
+                mode: EnrolMode::Replace,
+                embedding: first.embedding,
+                image: None,
+                allow_grouped: false,
+                max_templates: templates.len(),
+                time: 1.0,
+            };
+            gallery.enroll_poses(enrolment, poses.collect()).unwrap();
+            if *is_grouped {
+                let groups = Some(vec!["family".to_owned()]);
+                gallery.update(id, SubjectChange { groups, ..Default::default() }).unwrap();
+            }
+        }
         let settings = Settings {
             groups: Groups::parse(&["family: always".to_owned()]).unwrap(),
             liveness: LivenessPolicy::Off,
@@ -108,6 +120,51 @@ impl Scene {
         }
         decided
     }
+}
+
+fn template(analyzer: &Analyzer, picture: &Picture) -> Embedding {
+    let found = analyzer.detect(picture).unwrap();
+    let face = found.faces.first().unwrap();
+    analyzer.portrait(picture, face).unwrap().template().unwrap()
+}
+
+/// A unit vector at this cosine with another one, towards a third.
+fn at_cosine(cosine: f32, from: &Embedding, towards: &Embedding) -> Embedding {
+    let along = from.cosine(towards);
+    let side: Vec<f32> = towards.0.iter().zip(from.0).map(|(to, x)| to - along * x).collect();
+    let norm = side.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let sine = (1.0 - cosine * cosine).sqrt();
+    Embedding(std::array::from_fn(|at| cosine * from.0[at] + sine * side[at] / norm))
+}
+
+#[test]
+fn enrolling_many_without_a_group_locks_no_resident_out() {
+    let Some(data) = terminal::data("a crowd without a group") else { return };
+    let people = people(&data, 1);
+    let analyzer = Arc::new(Analyzer::load().unwrap());
+    let photograph = &people.resident[0];
+    let (seen, other) =
+        (template(&analyzer, photograph), template(&analyzer, &people.strangers[0]));
+    let crowd: Vec<Embedding> = {
+        let mut random = Random(7);
+        (0..1000).map(|_| random.embedding()).collect()
+    };
+    // How many of residents at ever smaller similarity are let in, among so many others.
+    let granted = |others: usize, is_grouped: bool| {
+        let crowd = ("crowd", &crowd[..others], is_grouped);
+        let is_granted = |step: &u8| {
+            let cosine = 0.7 - f32::from(*step) * 0.05;
+            let resident = [at_cosine(cosine, &seen, &other)];
+            let mut scene = Scene::of(analyzer.clone(), &[crowd, ("resident", &resident, true)]);
+            let decided = scene.show(&frame(photograph, 100), 1500);
+            decided.iter().any(|(_, outcome)| *outcome == Outcome::Granted)
+        };
+        (0..8).filter(is_granted).count()
+    };
+    let alone = granted(0, false);
+    assert_eq!(granted(1000, false), alone);
+    let among_residents = granted(1000, true);
+    assert!(0 < among_residents && among_residents < alone, "{among_residents} {alone}");
 }
 
 #[test]

@@ -192,9 +192,10 @@ impl Judge {
         self.attempt.is_some()
     }
 
-    /// What the door asks for at the present size of the gallery.
+    /// What the door asks for at the present size of the gallery. Templates without a group let no
+    /// stranger in, so they raise nothing: a client that enrols many locks no resident out.
     fn threshold(&mut self) -> f64 {
-        let templates = self.gallery.comparable_templates();
+        let templates = self.gallery.grouped_templates();
         let door = at_door(templates, self.settings.target_fpir);
         if !door.reaches_target && !self.warned {
             warn!(

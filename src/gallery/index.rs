@@ -37,6 +37,8 @@ pub(super) struct Index {
     subjects: BTreeMap<Arc<str>, Known>,
     /// Templates, those of other models included.
     all_templates: usize,
+    /// Rows of subjects that have a group.
+    grouped: usize,
 }
 
 /// What is known of a subject.
@@ -61,6 +63,7 @@ impl Index {
             owners: Vec::new(),
             subjects: BTreeMap::new(),
             all_templates: 0,
+            grouped: 0,
         }
     }
 
@@ -76,7 +79,9 @@ impl Index {
             }
         };
         self.all_templates = self.all_templates - known.templates + templates;
+        let before = known.grouped();
         (known.record, known.templates) = (record, templates);
+        self.grouped = self.grouped - before + known.grouped();
     }
 
     /// A known subject has one template more, of whatever model.
@@ -97,6 +102,7 @@ impl Index {
             known.rows.reserve_exact(1);
         }
         known.rows.push(self.owners.len());
+        self.grouped += usize::from(known.has_group());
         self.owners.push(Owner { subject: key, template });
         self.vectors.push(&embedding.0);
     }
@@ -104,6 +110,11 @@ impl Index {
     /// How many templates are compared.
     pub fn comparable(&self) -> usize {
         self.owners.len()
+    }
+
+    /// How many of them are of subjects that have a group.
+    pub fn grouped(&self) -> usize {
+        self.grouped
     }
 
     /// How many templates there are, those of other models included.
@@ -118,9 +129,9 @@ impl Index {
 
     /// Forgets a subject and its templates.
     pub fn remove(&mut self, subject: &str) {
-        let Some(Known { mut rows, templates, .. }) = self.subjects.remove(subject) else {
-            return;
-        };
+        let Some(known) = self.subjects.remove(subject) else { return };
+        self.grouped -= known.grouped();
+        let Known { mut rows, templates, .. } = known;
         self.all_templates -= templates;
         // From the highest row down, the row that fills the gap is never one still to be removed.
         rows.sort_unstable();
@@ -222,6 +233,14 @@ impl Index {
 }
 
 impl Known {
+    fn has_group(&self) -> bool {
+        !self.record.groups.is_empty()
+    }
+
+    fn grouped(&self) -> usize {
+        if self.has_group() { self.rows.len() } else { 0 }
+    }
+
     fn shown(&self, id: &str) -> Subject {
         self.record.clone().subject(id, self.templates)
     }

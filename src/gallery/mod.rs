@@ -338,6 +338,11 @@ impl Gallery {
         self.memory().map_or(0, |memory| memory.index.comparable())
     }
 
+    /// How many of them are of subjects that have a group: those that can open a door. From memory.
+    pub fn grouped_templates(&self) -> usize {
+        self.memory().map_or(0, |memory| memory.index.grouped())
+    }
+
     /// The image stored with a template; none when it has none or is gone.
     pub fn image(&self, template: TemplateId) -> Result<Option<Vec<u8>>, GalleryError> {
         self.read(|read| {

@@ -282,3 +282,28 @@ fn a_subject_without_templates_is_known_and_never_found() {
     index.insert("stranger", TemplateId(1), &axis(1));
     assert_eq!((index.comparable(), index.templates(), index.subjects()), (1, 1, 1));
 }
+
+#[test]
+fn templates_of_subjects_with_a_group_are_counted() {
+    let mut index = empty();
+    let grouped = |groups: &[&str]| {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        SubjectRecord { groups, ..SubjectRecord::new(0) }
+    };
+    let mut random = Random(3);
+    for step in 0..2000 {
+        let id = format!("p{}", random.below(20));
+        match random.below(4) {
+            0 => index.remove(&id),
+            1 => index.put(&id, grouped(&["staff"][..random.below(2)]), index.templates_of(&id)),
+            _ => {
+                index.put(&id, grouped(&["staff"][..random.below(2)]), index.templates_of(&id) + 1);
+                let embedding = random.embedding();
+                index.insert(&id, TemplateId(step), &embedding);
+            }
+        }
+        let counted = index.subjects.values().filter(|known| !known.record.groups.is_empty());
+        assert_eq!(index.grouped(), counted.map(|known| known.rows.len()).sum::<usize>());
+    }
+    assert!(index.grouped() > 0);
+}
