@@ -205,7 +205,7 @@ fn search() {
             mode: EnrolMode::Replace,
             embedding: face(),
             image: None,
-            allow_grouped: false,
+            by_admin: false,
             max_templates: POSES,
             time: 0.0,
         };

@@ -88,7 +88,7 @@ impl Scene {
                 mode: EnrolMode::Replace,
                 embedding: first.embedding,
                 image: None,
-                allow_grouped: false,
+                by_admin: false,
                 max_templates: templates.len(),
                 time: 1.0,
             };

@@ -161,7 +161,7 @@ fn what_is_known_of_a_subject_is_kept_when_its_face_is_replaced() {
     assert!(matches!(added, Err(GalleryError::Grouped(_))));
     gallery
         .enroll(Enrolment {
-            allow_grouped: true,
+            by_admin: true,
             time: 1_800_000_000.0,
             ..enrolment("anna", face.clone())
         })

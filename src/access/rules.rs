@@ -62,6 +62,7 @@ mod tests {
             card: None,
             enabled: true,
             barred: false,
+            mixed_faces: false,
             valid_from: None,
             valid_until: None,
             created: 0.0,

@@ -175,7 +175,7 @@ pub(super) fn gallery_of(
             mode: EnrolMode::Add,
             embedding,
             image: None,
-            allow_grouped: true,
+            by_admin: true,
             max_templates: MOST_TEMPLATES,
             time: 0.0,
         };

@@ -105,6 +105,17 @@ pub enum GalleryError {
          by itself"
     )]
     Storage(#[source] Box<redb::Error>),
+    /// What the disk has left is for deletions and events.
+    #[error(
+        "the disk of the gallery has {free} MB left, and {needed} are kept for deletions and events: \
+         make room, or delete subjects who have gone"
+    )]
+    NoRoom {
+        /// MB.
+        free: u64,
+        /// MB.
+        needed: u64,
+    },
     /// The file failed a moment ago, or is not to be written.
     #[error("the gallery file is not written: {0}; nothing was changed, try again when it is")]
     NotWritten(String),

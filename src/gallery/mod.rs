@@ -158,6 +158,7 @@ impl Gallery {
             return Err(GalleryError::Embedding);
         }
         let time_us = microseconds(enrolment.time)?;
+        self.has_room()?;
 
         self.changed(|write| {
             let Stored { subject, done, made } = self.stored(write, &enrolment, poses, time_us)?;
@@ -188,10 +189,10 @@ impl Gallery {
             Some(subject) => (subject, false),
             None => (SubjectRecord::new(time_us), true),
         };
-        if !subject.groups.is_empty() && !enrolment.allow_grouped {
+        if !subject.groups.is_empty() && !enrolment.by_admin {
             return Err(GalleryError::Grouped(id.to_owned()));
         }
-        if !subject.enabled && !enrolment.allow_grouped {
+        if !subject.enabled && !enrolment.by_admin {
             return Err(GalleryError::Disabled(id.to_owned()));
         }
         let kept = match enrolment.mode {
@@ -208,7 +209,14 @@ impl Gallery {
                 max: enrolment.max_templates,
             });
         }
-        let subject = SubjectRecord { updated_us: time_us, ..subject };
+        let adds = enrolment.mode == EnrolMode::Add;
+        let subject = SubjectRecord {
+            updated_us: time_us,
+            // Also where a client replaces what an administrator enrolled.
+            faces_by_admin: enrolment.by_admin || subject.faces_by_admin,
+            faces_by_client: !enrolment.by_admin || adds && subject.faces_by_client,
+            ..subject
+        };
         write.open_table(tables::SUBJECTS)?.insert(id, subject.encode()?.as_slice())?;
         let mut made = Vec::with_capacity(poses.len());
         for Pose { embedding, image } in poses {

@@ -36,9 +36,9 @@ pub struct Enrolment {
     pub embedding: Embedding,
     /// The face crop as JPEG; not kept when the gallery stores no images.
     pub image: Option<Vec<u8>>,
-    /// Whether the subject may have groups, or be disabled. Without it, a subject that may open doors,
-    /// or must not, gets no new face: the caller sets it for whoever has the permission `admin`.
-    pub allow_grouped: bool,
+    /// Whether the caller has the permission `admin`. Without it, a subject that has groups or is
+    /// disabled gets no new face.
+    pub by_admin: bool,
     /// How many templates the subject may have afterwards, those of other models included.
     pub max_templates: usize,
     /// When.
@@ -81,6 +81,8 @@ pub struct Subject {
     /// An administrator disabled it: it speaks against every id of the same person, and only an
     /// administrator deletes it.
     pub barred: bool,
+    /// An administrator enrolled some of its faces, a client without the permission `admin` others.
+    pub mixed_faces: bool,
     /// Opens no door before this time.
     pub valid_from: Option<f64>,
     /// Opens no door after this time.

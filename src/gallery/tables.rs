@@ -55,6 +55,12 @@ pub(super) struct SubjectRecord {
     /// If it is not enabled: a caller without the permission `admin` disabled it. Since schema 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled_by_client: bool,
+    /// Some of its faces were enrolled by a caller with the permission `admin`, some by one without.
+    /// Since schema 2; both are `false` where that is not on record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub faces_by_admin: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub faces_by_client: bool,
     pub valid_from_us: Option<i64>,
     pub valid_until_us: Option<i64>,
     pub created_us: i64,
@@ -70,6 +76,8 @@ impl SubjectRecord {
             card: None,
             enabled: true,
             disabled_by_client: false,
+            faces_by_admin: false,
+            faces_by_client: false,
             valid_from_us: None,
             valid_until_us: None,
             created_us: time_us,
@@ -137,6 +145,7 @@ impl SubjectRecord {
         Subject {
             id: id.to_owned(),
             barred: self.is_barred(),
+            mixed_faces: self.faces_by_admin && self.faces_by_client,
             name: self.name,
             groups: self.groups,
             card: self.card,

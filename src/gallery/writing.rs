@@ -22,6 +22,10 @@ use tokio::sync::watch;
 /// writes as much as the gallery holds, which a card would not bear every few seconds.
 const DAMAGED_REST: Duration = Duration::from_secs(5 * 60);
 
+/// What an enrolment leaves free on the disk, in bytes, or an eighth of a small disk: some thousand
+/// deletions and events.
+const RESERVE: u64 = 64 << 20;
+
 /// A change of the tables that stands in a transaction.
 pub(super) struct Change<F> {
     /// Whether a record that was there is another now, or gone.
@@ -39,6 +43,20 @@ impl Gallery {
         if file != FileState::Writable || not_on_disk > 0 || is_replaced {
             // What goes wrong is in the log and in the health.
             let _ = self.changed(|_| Ok(Change { alters: false, then: |_: &mut Index| () }));
+        }
+    }
+
+    /// An error, if an enrolment would take the room that deletions and events need: whoever may enrol
+    /// could otherwise make the terminal forget both.
+    pub(super) fn has_room(&self) -> Result<(), GalleryError> {
+        let file = self.file()?;
+        // A file system that does not say is asked by the write itself.
+        let Ok(stat) = rustix::fs::statvfs(file.path()) else { return Ok(()) };
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        let (free, needed) = (bytes(stat.f_bavail), RESERVE.min(bytes(stat.f_blocks) / 8));
+        match free < needed {
+            true => Err(GalleryError::NoRoom { free: free >> 20, needed: needed >> 20 }),
+            false => Ok(()),
         }
     }
 

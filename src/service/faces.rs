@@ -32,6 +32,9 @@ pub(super) enum Disagreement {
     Unlike(f64),
     /// So many were made by another model and cannot be compared.
     OtherModel(usize),
+    /// An administrator enrolled some of them, a client without the permission `admin` others: however
+    /// alike they are, a blend with a stranger's face may be among them.
+    Mixed,
 }
 
 impl fmt::Display for Disagreement {
@@ -41,6 +44,10 @@ impl fmt::Display for Disagreement {
                 let needed = ONE_PERSON.similarity();
                 write!(f, "two of its faces are {least:.2} similar, one person's at least {needed}")
             }
+            Self::Mixed => f.write_str(
+                "an administrator enrolled some of its faces, a client without the permission \
+                 `admin` others",
+            ),
             Self::OtherModel(templates) => {
                 write!(f, "{templates} of its templates are another model's and cannot be compared")
             }
@@ -52,7 +59,7 @@ impl Disagreement {
     /// What to do about it.
     pub fn why(&self, id: &str) -> String {
         let repair = match self {
-            Self::Unlike(_) => "enrol it again with mode replace",
+            Self::Unlike(_) | Self::Mixed => "enrol it again with mode replace",
             Self::OtherModel(_) => "run `doorward gallery reindex`",
         };
         format!(
@@ -88,6 +95,12 @@ pub(super) fn disagreement(gallery: &Gallery, id: &str) -> Option<Disagreement> 
     let all = gallery.subject(id).ok().flatten().map_or(0, |subject| subject.templates);
     let others = all.saturating_sub(faces.len());
     (others > 0).then_some(Disagreement::OtherModel(others))
+}
+
+/// Whether a client added to an administrator's faces, or the reverse.
+pub(super) fn mixed(gallery: &Gallery, id: &str) -> Option<Disagreement> {
+    let mixed = gallery.subject(id).ok().flatten().is_some_and(|subject| subject.mixed_faces);
+    mixed.then_some(Disagreement::Mixed)
 }
 
 impl Recognizer {

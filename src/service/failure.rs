@@ -194,6 +194,7 @@ impl From<GalleryError> for Failure {
     fn from(error: GalleryError) -> Self {
         let told = match &error {
             GalleryError::NotOnDisk { .. } => COUNTS,
+            GalleryError::NoRoom { .. } => "no room for enrolments; nothing was changed",
             GalleryError::NotWritten(_) | GalleryError::Storage(_) => {
                 "the gallery cannot be written at present; ask again, and see health"
             }

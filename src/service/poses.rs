@@ -225,7 +225,7 @@ impl Recognizer {
             mode: EnrolMode::Replace,
             embedding: first.embedding,
             image: first.image,
-            allow_grouped: by.admin,
+            by_admin: by.admin,
             max_templates: self.settings.max_templates,
             time: unix_time(),
         };

@@ -326,7 +326,7 @@ impl Recognizer {
             mode,
             embedding,
             image,
-            allow_grouped: by.admin,
+            by_admin: by.admin,
             max_templates: self.settings.max_templates,
             time: unix_time(),
         });

@@ -46,7 +46,9 @@ pub(super) fn update(
     // disabling, waits for no other's disk.
     let _changing = change.groups.is_some().then(|| recognizer.changing());
     let gains = faces::gains_group(gallery, id, &change)?;
-    let disagreement = gains.then(|| faces::disagreement(gallery, id)).flatten();
+    let disagreement =
+        gains.then(|| faces::disagreement(gallery, id).or_else(|| faces::mixed(gallery, id)));
+    let disagreement = disagreement.flatten();
     if let (Some(disagreement), false) = (&disagreement, accept_faces) {
         tracing::warn!(subject_id = id, %disagreement, "no group given");
         return Err(Failure::Faces { why: disagreement.why(id) });
@@ -139,6 +141,7 @@ mod tests {
             card: Some("007".into()),
             enabled: true,
             barred: false,
+            mixed_faces: false,
             valid_from: None,
             valid_until: Some(2e9),
             created: 1.5,

@@ -71,7 +71,7 @@ fn enrolment(id: &str, embedding: Embedding) -> Enrolment {
         mode: EnrolMode::Replace,
         embedding,
         image: None,
-        allow_grouped: false,
+        by_admin: false,
         max_templates: 10,
         time: 1e9,
     }
@@ -563,4 +563,35 @@ async fn a_planted_face_gets_no_group_unless_an_administrator_says_that_it_stays
     let answer = house.ask("subject/update", bob).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.fields["meta"]["duplicate_of"]["subject_id"], "anna");
+}
+
+#[tokio::test]
+async fn a_client_slips_no_face_between_an_administrators_enrolment_and_the_group() {
+    let permissions = Permission::ALL.into();
+    let house = house_with(Settings { permissions, ..Settings::default() });
+    let by = |by_admin: bool, mode: EnrolMode, degrees: f32| Enrolment {
+        mode,
+        by_admin,
+        ..enrolment("anna", face(degrees))
+    };
+    let give = json!({"subject_id": "anna", "groups": ["family"]});
+    // However alike the faces are.
+    for (first, slipped) in [
+        (true, by(false, EnrolMode::Add, 20.0)),
+        (true, by(false, EnrolMode::Replace, 20.0)),
+        (false, by(true, EnrolMode::Add, 20.0)),
+    ] {
+        house.gallery.enroll(by(first, EnrolMode::Replace, 0.0)).unwrap();
+        house.gallery.enroll(slipped).unwrap();
+        let answer = house.ask_locally("subject/update", give.clone()).await;
+        assert_eq!(answer.fields["error_code"], "FACES_DISAGREE", "{answer:?}");
+        let why = answer.fields["data"]["message"].as_str().unwrap();
+        assert!(why.contains("mode replace"), "{why}");
+        house.gallery.delete("anna").unwrap();
+    }
+    // One after the other is the administrator's alone.
+    house.gallery.enroll(by(false, EnrolMode::Replace, 20.0)).unwrap();
+    house.gallery.enroll(by(true, EnrolMode::Replace, 0.0)).unwrap();
+    house.gallery.enroll(by(true, EnrolMode::Add, 10.0)).unwrap();
+    assert_eq!(house.ask_locally("subject/update", give).await.status, 200);
 }

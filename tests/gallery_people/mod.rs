@@ -48,7 +48,7 @@ pub fn enrolment(id: &str, embedding: Embedding) -> Enrolment {
         mode: EnrolMode::Replace,
         embedding,
         image: None,
-        allow_grouped: false,
+        by_admin: false,
         max_templates: 20,
         time: 1_660_185_524.239_292,
     }

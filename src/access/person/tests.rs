@@ -41,7 +41,7 @@ impl House {
             mode: EnrolMode::Add,
             embedding: face.clone(),
             image: None,
-            allow_grouped: true,
+            by_admin: true,
             max_templates: 10,
             time: 1.0,
         };

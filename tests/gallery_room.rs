@@ -1,0 +1,32 @@
+//! A disk that runs full by enrolments: a client that may only enrol used to fill it, and then no
+//! deletion was written and no event. Needs root, a loop device and e2fsprogs.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/disk.rs"]
+mod disk;
+mod gallery_people;
+
+use disk::Disk;
+use doorward::gallery::GalleryError;
+use gallery_people::{Random, enrolment, open};
+use std::fs;
+
+#[test]
+fn enrolments_leave_room_for_deletions() {
+    let Some(disk) = Disk::mount("enrolments that fill the disk") else { return };
+    let gallery = open(&disk.path().join("gallery")).unwrap();
+    let mut random = Random(5);
+    gallery.enroll(enrolment("anna", random.embedding())).unwrap();
+    // As crops would, only faster.
+    let filler = disk.path().join("filler");
+    let stat = rustix::fs::statvfs(disk.path()).unwrap();
+    let free = stat.f_bavail * stat.f_frsize;
+    fs::write(&filler, vec![1; usize::try_from(free).unwrap() - (5 << 20)]).unwrap();
+    let refused = gallery.enroll(enrolment("bob", random.embedding()));
+    assert!(matches!(refused, Err(GalleryError::NoRoom { free: 3..=5, .. })), "{refused:?}");
+    assert!(!gallery.contains("bob"));
+    assert!(gallery.delete("anna").unwrap());
+    fs::remove_file(&filler).unwrap();
+    gallery.enroll(enrolment("bob", random.embedding())).unwrap();
+}
