@@ -1,6 +1,6 @@
 //! Programs of cargo that the checks need and that are no part of it. One that is on the search path is
-//! used as it is, else it is built once into `target/tools`, unoptimised: it runs for seconds, and so
-//! it is built in a third of the time.
+//! used as it is, else it is built once into `target/tools`, unoptimised: it runs for seconds, and takes
+//! longer to build.
 
 use crate::cargo;
 use crate::workspace::root;
