@@ -85,13 +85,17 @@ impl Level {
         match self.0 {
             // SAFETY: any processor will do.
             Instructions::Portable => unsafe { kernel.run::<Portable>() },
-            // SAFETY: `available` made this level, so the processor has its instructions.
+            // SAFETY: `available` made this level, so the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2(kernel) },
+            // SAFETY: `available` made this level, so the processor has AVX-512 F, BW and VNNI; of F,
+            // AVX2 and FMA are a part.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => unsafe { avx512(kernel) },
+            // SAFETY: `available` made this level, so the processor has NEON.
             #[cfg(target_arch = "aarch64")]
             Instructions::Neon => unsafe { neon::<false, K>(kernel) },
+            // SAFETY: `available` made this level, so the processor has NEON and `sdot`.
             #[cfg(target_arch = "aarch64")]
             Instructions::NeonDot => unsafe { neon::<true, K>(kernel) },
         }

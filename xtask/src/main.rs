@@ -4,6 +4,7 @@ mod accuracy;
 mod arm;
 mod bench;
 mod cargo;
+mod ci;
 mod cross;
 mod demo;
 mod document;
@@ -79,6 +80,12 @@ enum Command {
     },
     /// The daemon on an emulated board with a real kernel, checked from outside
     VmTest,
+    /// Everything a change must pass, with the time of each part
+    Ci {
+        /// The parts to run; all of them by default
+        #[arg(value_enum)]
+        parts: Vec<ci::Part>,
+    },
     /// Every test
     Test {
         /// For the test programs, such as the name of a test, or --nocapture
@@ -107,6 +114,7 @@ fn main() -> ExitCode {
             arm::run(extent).map_err(Into::into)
         }
         Command::VmTest => vm::run().map_err(Into::into),
+        Command::Ci { parts } => ci::run(&parts).map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),
     };
     match result {

@@ -15,12 +15,20 @@ pub struct Need {
 enum Sign {
     Program(&'static str),
     Library(&'static str),
+    /// Of Python, run by `python3 -m`.
+    Module(&'static str),
     /// By its whole path.
     File(&'static str),
 }
 
 /// What compiling takes beside Rust and a C compiler: the bindings to V4L2 are made of the kernel's headers.
 pub const BUILD: &[Need] = &[Need { sign: Sign::Library("libclang"), package: "libclang-dev" }];
+
+/// The pinned originals of the models come by pip; the reference programs run in a venv.
+pub const PYTHON: &[Need] = &[
+    Need { sign: Sign::Module("pip"), package: "python3-pip" },
+    Need { sign: Sign::Module("venv"), package: "python3-venv" },
+];
 
 /// The broker, the certificates and the videos of the black-box tests.
 pub const TESTS: &[Need] = &[
@@ -128,6 +136,7 @@ impl Need {
         match self.sign {
             Sign::Program(program) => is_installed(program),
             Sign::Library(library) => has_library(library),
+            Sign::Module(module) => runs_module(module),
             Sign::File(path) => Path::new(path).exists(),
         }
     }
@@ -163,6 +172,12 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
         .any(|dir| dir.join(program).is_file())
+}
+
+fn runs_module(module: &str) -> bool {
+    let mut command = Command::new("python3");
+    command.args(["-m", module, "--help"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn apt(arguments: &[&str], packages: &[&str]) -> bool {

@@ -27,11 +27,14 @@ type Loop = (fn(), f64);
 
 #[cfg(target_arch = "x86_64")]
 fn instructions(level: Level, arithmetic: Arithmetic) -> Option<Loop> {
-    // SAFETY of all four: a `Level` is of this processor, so it has the instructions.
     match (level.to_string().as_str(), arithmetic) {
+        // SAFETY: a `Level` is of this processor, so it has the instructions.
         ("avx512", Arithmetic::Values) => Some((|| unsafe { x86::fused_512() }, 14.0 * 32.0)),
+        // SAFETY: a `Level` is of this processor, so it has the instructions.
         ("avx512", Arithmetic::Bytes) => Some((|| unsafe { x86::dots_512() }, 14.0 * 128.0)),
+        // SAFETY: a `Level` is of this processor, so it has the instructions.
         ("avx2", Arithmetic::Values) => Some((|| unsafe { x86::fused_256() }, 14.0 * 16.0)),
+        // SAFETY: a `Level` is of this processor, so it has the instructions.
         ("avx2", Arithmetic::Bytes) => Some((|| unsafe { x86::dots_256() }, 14.0 * 32.0)),
         _ => None,
     }

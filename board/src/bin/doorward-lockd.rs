@@ -35,6 +35,7 @@ const CONFIGURATION: u8 = 78;
 #[command(version, name = "doorward-lockd")]
 struct Arguments {
     /// The daemon's configuration, of which the table [door] is read.
+    #[allow(rustdoc::broken_intra_doc_links, reason = "the text of --help, where it is no link")]
     #[arg(long, default_value = "/etc/doorward/doorward.toml")]
     config: PathBuf,
     /// Board, instead of door.board of the configuration, which is then not read.

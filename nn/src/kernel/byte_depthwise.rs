@@ -93,12 +93,13 @@ impl<T: Cell> Kernel for ByteDepthwise<'_, T> {
                         *line = Row::of(&plane[(at - 1) * width * BLOCK..][..width * BLOCK]);
                     }
                 }
-                // SAFETY: rows are `width` pixels long, `to` holds the columns, the level is the
-                // caller's.
+                // SAFETY: rows are `width` pixels long or beyond the border, `to` holds a block for
+                // each result of such a stride, the level is the caller's.
                 unsafe {
                     match stride {
                         1 => Filter::<V, 2>::new(taps, start, rounding).row(rows, width, zero, to),
-                        _ => Filter::<V, 1>::new(taps, start, rounding).row(rows, width, zero, to),
+                        2 => Filter::<V, 1>::new(taps, start, rounding).row(rows, width, zero, to),
+                        other => unreachable!("a stride of {other}"),
                     }
                 }
             }

@@ -59,9 +59,10 @@ impl Kernel for DepthwiseRows<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
-        // SAFETY: the caller's.
         match self.stride {
+            // SAFETY: the caller's.
             1 => unsafe { self.strided::<V, 1>() },
+            // SAFETY: the caller's.
             2 => unsafe { self.strided::<V, 2>() },
             other => unreachable!("a stride of {other}"),
         }

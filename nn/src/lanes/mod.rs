@@ -99,7 +99,7 @@ pub(super) trait Lanes: Copy {
     /// To each sum the same four bytes of the pixel, those from 4 · `QUAD` on, times those of
     /// `weights`; exact. `QUAD` is at most 3.
     /// # Safety
-    /// The processor has the level.
+    /// The processor has the level; what [`Lanes::pixel`] read can still be read.
     unsafe fn dot_same<const QUAD: usize>(
         sums: Self::Sums,
         pixel: Self::Pixel,

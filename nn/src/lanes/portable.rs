@@ -9,17 +9,19 @@ const ROUNDING: f32 = 12_582_912.0;
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; BLOCK]);
 
-// SAFETY (all): the caller vouches for the pointers, see `Lanes`; any processor will do.
+// Any processor has this level, so that only the pointers are left to vouch for.
 impl Lanes for Portable {
     const TILE: usize = 2;
     const BYTE_TILE: usize = 2;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        Self(unsafe { from.cast::<[f32; BLOCK]>().read_unaligned() })
+        // SAFETY: the caller vouches for sixteen values at `from`; any alignment will do.
+        unsafe { Self(from.cast::<[f32; BLOCK]>().read_unaligned()) }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for sixteen values to write at `to`; any alignment will do.
         unsafe { to.cast::<[f32; BLOCK]>().write_unaligned(self.0) }
     }
     #[inline(always)]
@@ -46,6 +48,7 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn load_bytes(from: *const i8) -> Self {
+        // SAFETY: the caller vouches for sixteen bytes at `from`.
         let bytes = unsafe { from.cast::<[i8; BLOCK]>().read() };
         Self(bytes.map(f32::from))
     }
@@ -67,18 +70,25 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn scaled_sums(from: *const i32, by: i32) -> [i32; BLOCK] {
-        unsafe { from.cast::<[i32; BLOCK]>().read_unaligned() }.map(|sum| sum.wrapping_mul(by))
+        // SAFETY: the caller vouches for sixteen values at `from`; any alignment will do.
+        let sums = unsafe { from.cast::<[i32; BLOCK]>().read_unaligned() };
+        sums.map(|sum| sum.wrapping_mul(by))
     }
     #[inline(always)]
     unsafe fn quads(from: *const i8) -> [[f32; 4]; BLOCK] {
-        unsafe { from.cast::<[[i8; 4]; BLOCK]>().read() }.map(|quad| quad.map(f32::from))
+        // SAFETY: the caller vouches for 64 bytes at `from`.
+        let quads = unsafe { from.cast::<[[i8; 4]; BLOCK]>().read() };
+        quads.map(|quad| quad.map(f32::from))
     }
     #[inline(always)]
     unsafe fn pixel(from: *const u8) -> [f32; BLOCK] {
-        unsafe { from.cast::<[u8; BLOCK]>().read() }.map(f32::from)
+        // SAFETY: the caller vouches for sixteen bytes at `from`.
+        let bytes = unsafe { from.cast::<[u8; BLOCK]>().read() };
+        bytes.map(f32::from)
     }
     #[inline(always)]
     unsafe fn turned(from: *const u8) -> [[f32; 4]; BLOCK] {
+        // SAFETY: the caller vouches for 64 bytes at `from`.
         let pixels = unsafe { from.cast::<[[u8; BLOCK]; 4]>().read() };
         from_fn(|channel| from_fn(|pixel| pixels[pixel][channel].into()))
     }
@@ -117,12 +127,15 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn load_unsigned(from: *const u8) -> Self {
-        Self(unsafe { from.cast::<[u8; BLOCK]>().read() }.map(f32::from))
+        // SAFETY: the caller vouches for sixteen bytes at `from`.
+        let bytes = unsafe { from.cast::<[u8; BLOCK]>().read() };
+        Self(bytes.map(f32::from))
     }
     #[inline(always)]
     unsafe fn store_shifted(self, to: *mut u8) {
         // A cast to i8 saturates.
         let byte = |x: f32| (x.round_ties_even() as i8).cast_unsigned() ^ 0x80;
+        // SAFETY: the caller vouches for sixteen bytes to write at `to`.
         unsafe { to.cast::<[u8; BLOCK]>().write(self.0.map(byte)) }
     }
 }

@@ -1,0 +1,80 @@
+//! Every link in a document leads to a file of the repository, and to a heading of it where it names one.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The documents that git knows, by their path below the root.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"])
+        .arg("*.md")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let paths = String::from_utf8(listed.stdout).unwrap();
+    let there = paths.lines().map(PathBuf::from).filter(|path| root().join(path).exists());
+    there.map(|path| (path.clone(), std::fs::read_to_string(root().join(path)).unwrap())).collect()
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter_map(|letter| match letter {
+        ' ' => Some('-'),
+        '-' | '_' => Some(letter),
+        _ if letter.is_alphanumeric() => Some(letter.to_ascii_lowercase()),
+        _ => None,
+    });
+    kept.collect()
+}
+
+/// The lines that are no code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut code = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    })
+}
+
+fn has_heading(text: &str, wanted: &str) -> bool {
+    let headings = prose(text).filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#'))).any(|found| found == wanted)
+}
+
+/// What stands between `](` and `)`, behind the text or the picture of a link.
+fn targets(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
+    let mut broken = Vec::new();
+    for (path, text) in &documents {
+        for target in prose(text).flat_map(targets).filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let at = match file {
+                "" => root().join(path),
+                file => root().join(path).with_file_name("").join(file),
+            };
+            let is_there = at.exists();
+            let leads = is_there
+                && (heading.is_empty() || {
+                    has_heading(&std::fs::read_to_string(&at).unwrap(), heading)
+                });
+            if !leads {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(documents.len() > 10, "documents: {}", documents.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
