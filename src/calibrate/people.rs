@@ -6,8 +6,8 @@ use crate::evaluate::photographs;
 use crate::evaluate::rates::{Balance, Rate, rounded, threshold_at};
 use crate::evaluate::{Embedded, FaceChoice};
 use crate::face::Analyzer;
+use crate::face::similarity::{self, DoorThreshold, Level};
 use crate::import;
-use crate::service::similarity::{self, DoorThreshold, Level};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 

@@ -24,6 +24,7 @@ mod lock_controller;
 mod record;
 mod serving;
 mod settings;
+mod stopwatch;
 mod terminal;
 mod upkeep;
 mod watchdog;

@@ -117,8 +117,13 @@ pub fn approaches(
         .progress_with(progress)
         .map(|walker| {
             let photograph = alone(analyzer, read(&root.join(walker.path))?)?;
-            let judge =
-                Judge::new(analyzer.clone(), gallery.clone(), settings.clone(), Arc::default());
+            let judge = Judge::new(
+                analyzer.clone(),
+                gallery.clone(),
+                settings.clone(),
+                Arc::default(),
+                || Box::new(()),
+            );
             Ok(walk(judge, &photograph)?)
         })
         .collect::<Result<Vec<Ended>, EvaluateError>>()?;

@@ -78,7 +78,8 @@ fn judged(
     let scratch = tempfile::tempdir().map_err(unreadable)?;
     let gallery = Arc::new(gallery_of(analyzer, templates, scratch.path())?);
     let settings = Settings { groups: residents()?, ..Settings::default() };
-    let mut judge = Judge::new(analyzer.clone(), gallery, settings, Arc::default());
+    let mut judge =
+        Judge::new(analyzer.clone(), gallery, settings, Arc::default(), || Box::new(()));
     let mut decisions = Vec::new();
     for (index, file) in rest.iter().enumerate() {
         let monotonic = Duration::from_secs_f64(index as f64 / fps);

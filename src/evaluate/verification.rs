@@ -4,7 +4,7 @@ use super::manifest::{Identified, rows};
 use super::rates::{rounded, share_above, threshold_at};
 use super::{Embeddings, EvaluateError, FaceChoice};
 use crate::face::Analyzer;
-use crate::service::similarity::{self, Level};
+use crate::face::similarity::{self, Level};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;

@@ -15,8 +15,10 @@ mod embedder;
 mod embedding;
 mod liveness;
 mod minifasnet;
+mod observer;
 mod portrait;
 mod quality;
+pub mod similarity;
 
 pub use align::{aligned_crop, template_to_picture};
 pub use analyzer::{Analyzer, Faces, ModelFiles, SHIPPED};
@@ -28,6 +30,7 @@ pub use embedder::{Embedder, Trunk};
 pub use embedding::{EMBEDDING_LEN, Embedding};
 pub use liveness::{Liveness, LivenessModel};
 pub use minifasnet::MiniFasNet;
+pub use observer::Observer;
 pub use portrait::Portrait;
 pub use quality::Quality;
 

@@ -45,7 +45,7 @@ mod reindex;
 mod reply;
 mod request;
 mod settings;
-pub mod similarity;
+mod similarity;
 mod statistics;
 mod subjects;
 mod trail;
