@@ -416,7 +416,7 @@ pub(super) fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
     let ((left, right), (top, bottom)) = (edge(left, width), edge(top, height));
     let crop = picture.cropped(left, top, right, bottom)?;
     let (width, height) = geometry::crop_size(crop.width(), crop.height());
-    crop.resized(width, height).to_jpeg(CROP_QUALITY)
+    picture::to_jpeg(&crop.resized(width, height), CROP_QUALITY)
 }
 
 #[cfg(test)]
