@@ -95,7 +95,7 @@ pub struct AttributeFeatures([Tensor; 4]);
 impl AttributeFeatures {
     /// The features of the head of that place in [`Attributes::NAMES`].
     pub fn of(&self, head: usize) -> std::result::Result<Vec<f32>, FaceError> {
-        self.0[head].flatten_all().and_then(|row| row.to_vec1()).map_err(FaceError::network)
+        self.0[head].flatten_all().and_then(|row| row.to_vec1()).map_err(FaceError::Network)
     }
 }
 
@@ -142,24 +142,24 @@ impl Portrait<'_> {
     /// What covers the face.
     pub fn attributes(&self) -> std::result::Result<Attributes, FaceError> {
         let features = self.attribute_features()?;
-        self.analyzer().attribute_heads().judge(&features).map_err(FaceError::network)
+        self.analyzer().attribute_heads().judge(&features).map_err(FaceError::Network)
     }
 
     /// What covers the face itself; the same values as [`Portrait::attributes`].
     pub fn coverings(&self) -> std::result::Result<Coverings, FaceError> {
         let heads = self.analyzer().attribute_heads();
-        heads.judge_face(self.trunk()?).map_err(FaceError::network)
+        heads.judge_face(self.trunk()?).map_err(FaceError::Network)
     }
 
     /// What [`Portrait::attributes`] is judged by.
     pub fn attribute_features(&self) -> std::result::Result<AttributeFeatures, FaceError> {
         let (analyzer, picture, face) = (self.analyzer(), self.picture(), self.face());
         let head = || {
-            let view = aligned_view(picture, face, HEAD).ok_or_else(FaceError::one_point)?;
+            let view = aligned_view(picture, face, HEAD).ok_or(FaceError::OnePoint)?;
             analyzer.embedder().middle(&view)
         };
         let (trunk, head) = analyzer.cores().both(|| self.trunk(), head);
-        features(trunk?, &head?).map_err(FaceError::network)
+        features(trunk?, &head?).map_err(FaceError::Network)
     }
 }
 

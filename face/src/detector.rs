@@ -195,7 +195,7 @@ impl Detector {
         min_score: f32,
     ) -> std::result::Result<Vec<Detection>, FaceError> {
         let found = self.maps.lend(|maps| self.forward(picture, min_score, maps));
-        found.map_err(FaceError::network)
+        found.map_err(FaceError::Network)
     }
 
     fn forward(

@@ -128,7 +128,7 @@ impl Embedder {
             through(&self.blocks[MIDDLE..], maps)?;
             Ok(Trunk { middle, last_map: maps.x.to_tensor()? })
         });
-        trunk.map_err(FaceError::network)
+        trunk.map_err(FaceError::Network)
     }
 
     /// Runs the network to its middle on a square crop: `[side / 8, side / 8, 512]`, rounded up.
@@ -137,13 +137,13 @@ impl Embedder {
             self.up_to_middle(crop, maps)?;
             maps.x.to_tensor()
         });
-        middle.map_err(FaceError::network)
+        middle.map_err(FaceError::Network)
     }
 
     /// The embedding of a crop, from what [`Embedder::trunk`] made of it.
     pub fn embed(&self, trunk: &Trunk) -> std::result::Result<Embedding, FaceError> {
-        let values = self.last.forward(&trunk.last_map).map_err(FaceError::network)?;
-        Embedding::normalized(values).ok_or_else(FaceError::no_direction)
+        let values = self.last.forward(&trunk.last_map).map_err(FaceError::Network)?;
+        Embedding::normalized(values).ok_or(FaceError::NoDirection)
     }
 
     fn up_to_middle(&self, crop: &Picture, maps: &mut Maps) -> Result<()> {

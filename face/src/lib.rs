@@ -1,9 +1,13 @@
-//! The networks and what they mean: detection, alignment, embedding, liveness, attributes, quality. Knows pixels and
-//! vectors; never requests, files, topics or the clock: the same picture gives the same result.
+//! Pixels in, meaning out: detection, alignment, embedding and its similarity scale, liveness, attributes,
+//! quality. Knows pixels and vectors; never requests, files, topics or the clock: the same picture gives
+//! the same result.
 //!
 //! Terms. A *detection* is one face found; its *landmarks* are eyes, nose tip and mouth corners. An
 //! *aligned crop* is the face turned, scaled and shifted to a fixed template of 112×112 pixels. An
 //! *embedding* is the unit vector that stands for a person's face; the cosine of two says how alike.
+
+// What must be unsafe is in `doorward-nn`.
+#![forbid(unsafe_code)]
 
 mod align;
 mod analyzer;
@@ -36,34 +40,29 @@ pub use picture::{Border, Picture};
 pub use portrait::Portrait;
 pub use quality::Quality;
 
-/// A network failed: a bug or a damaged model file, never the picture's fault.
+/// A network failed, which is a bug or a damaged model file; or the face is none that can be judged.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FaceError(String);
-
-impl FaceError {
-    fn one_point() -> Self {
-        Self("the landmarks are one point".into())
-    }
-
-    fn no_direction() -> Self {
-        Self("the embedding has no direction".into())
-    }
-
-    fn network(error: candle_core::Error) -> Self {
-        Self(format!("a network failed: {error}"))
-    }
+pub enum FaceError {
+    /// The landmarks do not span a plane.
+    #[error("the landmarks are one point")]
+    OnePoint,
+    /// The box and the picture do not overlap.
+    #[error("the box of the face holds no pixel")]
+    NoPixel,
+    /// All values are 0, or one is not finite.
+    #[error("the embedding has no direction")]
+    NoDirection,
+    /// A tensor operation.
+    #[error("a network failed: {0}")]
+    Network(#[source] candle_core::Error),
+    /// The weights are not those of the network.
+    #[error(transparent)]
+    Weights(#[from] doorward_nn::WeightsError),
 }
 
 impl<'a> From<&'a Picture> for doorward_nn::Pixels<'a> {
     fn from(picture: &'a Picture) -> Self {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         Self { rgb: picture.rgb(), height, width }
-    }
-}
-
-impl From<doorward_nn::WeightsError> for FaceError {
-    fn from(error: doorward_nn::WeightsError) -> Self {
-        Self(error.to_string())
     }
 }

@@ -189,7 +189,7 @@ impl MiniFasNet {
     ) -> std::result::Result<Picture, FaceError> {
         picture
             .sampled(surroundings(picture, face, self.crop_scale), CROP, CROP)
-            .ok_or_else(|| FaceError("the box of the face holds no pixel".into()))
+            .ok_or(FaceError::NoPixel)
     }
 
     /// Logits of the three classes, from a crop of 80×80.
@@ -198,7 +198,7 @@ impl MiniFasNet {
             self.forward(crop, maps)?;
             maps.x.read(|logits| std::array::from_fn(|class| logits[class]))
         });
-        logits.map_err(FaceError::network)
+        logits.map_err(FaceError::Network)
     }
 
     fn forward(&self, crop: &Picture, maps: &mut Maps) -> Result<()> {

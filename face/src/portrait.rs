@@ -23,7 +23,7 @@ impl<'a> Portrait<'a> {
         picture: &'a Picture,
         face: &'a Detection,
     ) -> Result<Self, FaceError> {
-        let crop = aligned_crop(picture, face).ok_or_else(FaceError::one_point)?;
+        let crop = aligned_crop(picture, face).ok_or(FaceError::OnePoint)?;
         Ok(Self { analyzer, picture, face, crop, trunk: OnceCell::new() })
     }
 
@@ -52,7 +52,7 @@ impl<'a> Portrait<'a> {
     pub fn template(&self) -> Result<Embedding, FaceError> {
         let embedder = self.analyzer.embedder();
         let mirrored = embedder.embed(&embedder.trunk(&self.crop.mirrored())?)?;
-        Embedding::mean(&[self.embedding()?, mirrored]).ok_or_else(FaceError::no_direction)
+        Embedding::mean(&[self.embedding()?, mirrored]).ok_or(FaceError::NoDirection)
     }
 
     /// The same face with its aligned crop seen in a mirror: another embedding of the same person.
