@@ -120,7 +120,7 @@ impl Embedder {
         Ok(Self { stem, blocks, last, maps: Pool::new(Maps::new) })
     }
 
-    /// Runs all but the last matrix on a 112×112 crop aligned by [`super::align`].
+    /// Runs all but the last matrix on a 112×112 crop aligned by [`crate::aligned_crop`].
     pub fn trunk(&self, crop: &Picture) -> std::result::Result<Trunk, FaceError> {
         let trunk = self.maps.lend(|maps| {
             self.up_to_middle(crop, maps)?;
