@@ -6,11 +6,11 @@
 //! 0.7 GB of memory).
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-use doorward::evaluate::FaceChoice;
-use doorward::face::{Analyzer, Cores, EMBEDDING_LEN, Embedding};
+use doorward::face::{Analyzer, Border, Cores, EMBEDDING_LEN, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment, Gallery, Pose, Settings};
 use doorward::nn::{Level, Rows};
-use doorward::picture::{self, Border, Limits, Picture, yuv};
+use doorward::picture::{self, Limits, Picture, yuv};
+use doorward_evaluate::FaceChoice;
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::path::Path;
@@ -135,7 +135,7 @@ fn frame() {
     for (width, height) in [(640, 480), (1920, 1080)] {
         let person = seen(&portrait, width, height);
         let nobody = Picture::new(width, height, vec![90; person.rgb().len()]).unwrap();
-        let jpeg = person.to_jpeg(90).unwrap();
+        let jpeg = picture::to_jpeg(&person, 90).unwrap();
         let (packed, planes) = (yuyv(&person), nv12(&person));
         let name = |stage: &str| format!("{width}x{height}: {stage}");
         measure(&name("decode MJPG"), || picture::decode(&jpeg, &limits).unwrap());

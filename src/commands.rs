@@ -2,7 +2,8 @@
 
 use crate::Failure;
 use clap::{Args, Parser, Subcommand};
-use doorward::{calibrate, camera, evaluate, import};
+use doorward::{camera, evaluate, import};
+use doorward_evaluate::calibrate;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -7,9 +7,9 @@
 use crate::daemon::{Local, LocalError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use doorward_evaluate::folder::{FolderError, photographs};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,17 +19,9 @@ pub const MAX_FILE: u64 = 6 << 20;
 /// Why nothing was imported, or not all.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// A folder or file cannot be read.
-    #[error("cannot read {path}: {reason}")]
-    Unreadable {
-        /// Folder or file.
-        path: PathBuf,
-        /// What the system says.
-        reason: io::Error,
-    },
-    /// No photographs.
-    #[error("{0} holds no JPEG or PNG photographs, nor folders of them")]
-    Empty(PathBuf),
+    /// The photographs cannot be read, or there are none.
+    #[error(transparent)]
+    Photographs(#[from] FolderError),
     /// The service cannot be reached.
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -108,8 +100,8 @@ async fn enroll(
 }
 
 /// A picture file as the field `image` of a request.
-pub fn image_field(file: &Path) -> Result<String, ImportError> {
-    let unreadable = |reason| ImportError::Unreadable { path: file.to_owned(), reason };
+pub fn image_field(file: &Path) -> Result<String, FolderError> {
+    let unreadable = |reason| FolderError::Unreadable { path: file.to_owned(), reason };
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > MAX_FILE {
         return Err(unreadable(io::Error::new(
@@ -118,35 +110,4 @@ pub fn image_field(file: &Path) -> Result<String, ImportError> {
         )));
     }
     Ok(STANDARD.encode(std::fs::read(file).map_err(unreadable)?))
-}
-
-/// The photographs by subject, both in the order of their names.
-pub(crate) fn photographs(dir: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, ImportError> {
-    let mut people: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for entry in entries(dir)? {
-        let files = if entry.is_dir() { entries(&entry)? } else { vec![entry.clone()] };
-        let name = if entry.is_dir() { entry.file_name() } else { entry.file_stem() };
-        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let photographs: Vec<PathBuf> = files.into_iter().filter(|f| is_photograph(f)).collect();
-        if !photographs.is_empty() {
-            people.entry(name).or_default().extend(photographs);
-        }
-    }
-    if people.is_empty() { Err(ImportError::Empty(dir.to_owned())) } else { Ok(people) }
-}
-
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let unreadable = |reason| ImportError::Unreadable { path: dir.to_owned(), reason };
-    let mut paths = std::fs::read_dir(dir)
-        .map_err(unreadable)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn is_photograph(file: &Path) -> bool {
-    let extension = file.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png")) && file.is_file()
 }

@@ -11,18 +11,18 @@
 //! | module | what it is for | what it must never do |
 //! |---|---|---|
 //! | [`config`] | one table of keys: file, environment, defaults, help | act on a value |
-//! | [`picture`] | untrusted bytes in, RGB pixels out | know faces |
+//! | [`picture`], a package | untrusted bytes in, RGB pixels out | look for faces, ask network or disk |
+//! | [`fetch`] | pictures by URL: the client and its address policy | connect to what is not allowed |
 //! | [`camera`] | frames from a V4L2 device or from files in its place | decode unasked, look for faces |
-//! | [`nn`] | weights from GGUF, operators on candle tensors | know faces |
-//! | [`face`] | detector, alignment, embedder, liveness, quality | know requests, files or topics |
+//! | [`nn`], a package | weights from GGUF, operators on candle tensors | know faces |
+//! | [`face`], a package | pixels, detector, alignment, embedder and its similarity scale, liveness, quality | know requests, files, topics or the clock |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
 //! | [`access`] | the door's judgement on frames | move anything, read a clock |
 //! | [`log`] | lines to standard error, for which nobody waits | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
-//! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
-//! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
+//! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the door's judgement | be part of a request |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
 //! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
 
@@ -30,21 +30,21 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
-pub mod calibrate;
 pub mod camera;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
 pub mod evaluate;
-pub mod face;
+pub mod fetch;
 pub mod gallery;
 pub mod import;
 pub mod log;
 pub mod mqtt;
 pub mod outbox;
-pub mod picture;
 mod record_file;
 pub mod service;
 mod time;
 
+pub use doorward_face as face;
 pub use doorward_nn as nn;
+pub use doorward_picture as picture;

@@ -8,7 +8,6 @@ use clap::Parser;
 use commands::{
     Audit, Cli, Command, ConfigCommand, Gallery, Homeassistant, filled, image_field, set,
 };
-use doorward::calibrate::{self, CalibrateError};
 use doorward::camera::CommandError;
 use doorward::config::{self, Config, ConfigError, EditError};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
@@ -19,6 +18,7 @@ use doorward::import::{self, ImportError};
 use doorward::log::Log;
 use doorward::mqtt::{self, Call, CallError, RemoveError};
 use doorward::service::{Body, Credentials};
+use doorward_evaluate::calibrate::{self, CalibrateError};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};

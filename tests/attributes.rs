@@ -7,9 +7,9 @@
 #[path = "support/terminal.rs"]
 mod terminal;
 
-use doorward::evaluate::FaceChoice;
 use doorward::face::{Analyzer, Attributes, Coverings};
 use doorward::picture::{self, Limits};
+use doorward_evaluate::FaceChoice;
 use std::path::Path;
 
 fn attributes(analyzer: &Analyzer, path: &Path) -> Attributes {

@@ -103,7 +103,8 @@ impl Scene {
             liveness: LivenessPolicy::Off,
             ..Settings::default()
         };
-        let judge = Judge::new(analyzer, Arc::new(gallery), settings, Arc::default());
+        let judge =
+            Judge::new(analyzer, Arc::new(gallery), settings, Arc::default(), || Box::new(()));
         Self { judge, now: 0, _folder: folder }
     }
 

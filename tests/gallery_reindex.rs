@@ -8,10 +8,10 @@ mod gallery_people;
 #[path = "support/terminal.rs"]
 mod terminal;
 
+use doorward::face::similarity::similarity;
 use doorward::face::{Analyzer, Embedding};
 use doorward::gallery::{Enrolment, Gallery, Pose, Settings, SubjectChange};
 use doorward::picture::{self, Limits};
-use doorward::service::similarity::similarity;
 use gallery_people::{Random, enrolment};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

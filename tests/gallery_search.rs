@@ -6,10 +6,10 @@ mod gallery_people;
 #[path = "support/terminal.rs"]
 mod terminal;
 
-use doorward::evaluate::{Embeddings, FaceChoice};
 use doorward::face::{Analyzer, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment};
 use doorward::nn::{Level, Rows, dot};
+use doorward_evaluate::{Embeddings, FaceChoice};
 use gallery_people::{enrolment, open};
 use std::collections::HashSet;
 

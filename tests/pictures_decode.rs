@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "all of it is test code")]
 
 use doorward::picture::limits::{FULL, MAX_RATIO, MAX_SIDE};
-use doorward::picture::{DecodeError, Limits, Picture, decode};
+use doorward::picture::{DecodeError, Limits, Picture, decode, to_jpeg};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ fn sample() -> Picture {
 }
 
 fn sample_jpeg() -> Vec<u8> {
-    sample().to_jpeg(90).unwrap()
+    to_jpeg(&sample(), 90).unwrap()
 }
 
 fn png(width: u32, height: u32, colour: ExtendedColorType, pixels: &[u8]) -> Vec<u8> {

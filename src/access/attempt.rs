@@ -4,11 +4,11 @@
 use super::decision::{Outcome, Reason};
 use super::look::{Before, Look, Skin, Usable};
 use super::settings::{LivenessPolicy, Settings};
+use super::stopwatch::Stopwatch;
+use crate::face::similarity::{Level, cosine, similarity};
 use crate::face::{Attributes, Coverings, Detection, Embedding};
 use crate::gallery::Candidate;
 use crate::picture::Picture;
-use crate::service::Times;
-use crate::service::similarity::{Level, cosine, similarity};
 use std::time::Duration;
 
 /// Usable looks after which the attempt is over, whatever they say.
@@ -24,7 +24,6 @@ const STILL_BELOW: f32 = 0.1;
 const ONE_PERSON: f32 = 0.9;
 
 /// The looks at one track.
-#[derive(Debug)]
 pub(super) struct Attempt {
     started: Duration,
     first_usable: Option<Duration>,
@@ -37,8 +36,8 @@ pub(super) struct Attempt {
     poor: Option<Reason>,
     /// Frames in a row with more than one person.
     crowded: usize,
-    /// What the stages took.
-    pub times: Times,
+    /// Measures what the stages take.
+    pub times: Box<dyn Stopwatch>,
 }
 
 /// What the looks come to.
@@ -65,7 +64,7 @@ pub(super) struct Claim<'a> {
 
 impl Attempt {
     /// Nothing seen yet.
-    pub fn new(now: Duration) -> Self {
+    pub fn new(now: Duration, times: Box<dyn Stopwatch>) -> Self {
         Self {
             started: now,
             first_usable: None,
@@ -74,7 +73,7 @@ impl Attempt {
             moved: Vec::new(),
             poor: None,
             crowded: 0,
-            times: Times::start(),
+            times,
         }
     }
 
@@ -334,7 +333,7 @@ mod tests {
 
     /// The verdict after these looks, one every 100 ms, before a camera that sees movement.
     fn after(looks: Vec<Usable>, settings: &Settings) -> Verdict {
-        let mut attempt = Attempt::new(ms(0));
+        let mut attempt = Attempt::new(ms(0), Box::new(()));
         let mut verdict = Verdict::Undecided;
         for (index, look) in looks.into_iter().enumerate() {
             let now = ms(100 * index as u64);
@@ -428,7 +427,7 @@ mod tests {
     #[test]
     fn a_face_that_does_not_move_at_all_is_a_picture() {
         let settings = Settings::default();
-        let mut attempt = Attempt::new(ms(0));
+        let mut attempt = Attempt::new(ms(0), Box::new(()));
         for step in 0..12 {
             attempt.add(Look::Usable(Box::new(look(ADA, 5.0))), (&frame(0), &FACE), 1, ms(step));
         }
@@ -456,7 +455,7 @@ mod tests {
     fn the_faces_that_were_shown_are_those_of_looks_in_a_row() {
         let settings = Settings::default();
         let shown = |axes: &[usize]| {
-            let mut attempt = Attempt::new(ms(0));
+            let mut attempt = Attempt::new(ms(0), Box::new(()));
             for (step, at) in axes.iter().enumerate() {
                 let look = Usable { embedding: axis(*at), ..look(NOBODY, 2.0) };
                 let seen = (&frame(step as u8), &FACE);
@@ -474,7 +473,7 @@ mod tests {
     #[test]
     fn darkness_and_blur_end_with_patience() {
         let settings = Settings::default();
-        let mut attempt = Attempt::new(ms(0));
+        let mut attempt = Attempt::new(ms(0), Box::new(()));
         attempt.add(Look::Dark, (&frame(0), &FACE), 1, ms(0));
         attempt.add(Look::Usable(Box::new(look(ADA, 2.0))), (&frame(1), &FACE), 1, ms(2000));
         attempt.add(Look::Blurred, (&frame(1), &FACE), 1, ms(2500));
@@ -488,7 +487,7 @@ mod tests {
     #[test]
     fn a_second_person_counts_where_one_at_a_time_may_pass() {
         let one = Settings { one_person: true, ..Settings::default() };
-        let mut attempt = Attempt::new(ms(0));
+        let mut attempt = Attempt::new(ms(0), Box::new(()));
         for (step, people) in [1, 1, 2].into_iter().enumerate() {
             let seen = frame(step as u8);
             attempt.add(

@@ -8,13 +8,13 @@ use super::look::Eyes;
 use super::person::{Asked, Person};
 use super::rules::permit;
 use super::settings::{LivenessPolicy, Settings, Unarmed};
+use super::stopwatch::StartStopwatch;
 use super::track::TrackId;
 use super::turns::{LockedOut, Scene, Turns};
+use crate::face::similarity::{at_door, similarity};
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::Gallery;
 use crate::picture::Picture;
-use crate::service::Times;
-use crate::service::similarity::{at_door, similarity};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Judge {
     settings: Settings,
     turns: Turns,
     attempt: Option<(TrackId, Attempt)>,
+    /// Starts what measures the stages of an attempt.
+    stopwatch: StartStopwatch,
     /// Whether it was said that the threshold cannot reach its target.
     warned: bool,
     /// Of which ids it was said that they are one person's.
@@ -37,16 +39,18 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Nobody seen yet; what was tried before is in `lockout`.
+    /// With nothing seen so far; what was tried before is in `lockout`, and `stopwatch` measures each
+    /// attempt.
     pub fn new(
         analyzer: Arc<Analyzer>,
         gallery: Arc<Gallery>,
         settings: Settings,
         lockout: Arc<Mutex<Lockout>>,
+        stopwatch: StartStopwatch,
     ) -> Self {
         let turns = Turns::new(settings.clone(), lockout);
         let told = BTreeSet::new();
-        Self { analyzer, gallery, settings, turns, attempt: None, warned: false, told }
+        Self { analyzer, gallery, settings, turns, attempt: None, stopwatch, warned: false, told }
     }
 
     /// Judges a frame. `unarmed` says why the strike must not be armed, if it must not.
@@ -86,11 +90,11 @@ impl Judge {
                 if let Some((_, left)) = other {
                     self.abandoned(&left, threshold, now.monotonic);
                 }
-                Attempt::new(now.monotonic)
+                Attempt::new(now.monotonic, (self.stopwatch)())
             }
         };
         let before = attempt.before(&self.settings, threshold);
-        let look = self.eyes().look(frame, &track.face, before, &mut attempt.times)?;
+        let look = self.eyes().look(frame, &track.face, before, &mut *attempt.times)?;
         let looks = attempt.looks();
         attempt.add(look, (frame, &track.face), people, now.monotonic);
         let is_known_by_now =
@@ -242,7 +246,7 @@ impl Judge {
             liveness_off: self.settings.liveness == LivenessPolicy::Off,
             looks: attempt.looks(),
             took,
-            timings: attempt.times.block(),
+            timings: attempt.times.milliseconds().into(),
         }
     }
 
@@ -258,7 +262,7 @@ impl Judge {
             liveness_off: self.settings.liveness == LivenessPolicy::Off,
             looks: 0,
             took: Duration::ZERO,
-            timings: Times::start().block(),
+            timings: (self.stopwatch)().milliseconds().into(),
         }
     }
 }

@@ -1,10 +1,9 @@
-//! One look: what the networks say of one face in one frame, each stage timed. A frame whose face is
+//! One look: what the networks say of one face in one frame, each stage observed. A frame whose face is
 //! blurred or dark is not worth the networks.
 
-use crate::face::{Analyzer, Coverings, Detection, Embedding, FaceError, Liveness};
+use crate::face::{Analyzer, Coverings, Detection, Embedding, FaceError, Liveness, Observer};
 use crate::gallery::{Candidate, Gallery};
 use crate::picture::Picture;
-use crate::service::Times;
 
 /// What a face looks like in one frame.
 #[derive(Clone, Debug)]
@@ -93,11 +92,11 @@ impl Eyes<'_> {
         frame: &Picture,
         face: &Detection,
         before: Before,
-        times: &mut Times,
+        observer: &mut dyn Observer,
     ) -> Result<Look, FaceError> {
         // Landmarks that fall together: no face to judge, and no reason to stop.
         let Ok(portrait) = self.analyzer.portrait(frame, face) else { return Ok(Look::Blurred) };
-        let quality = times.stage("quality", || portrait.quality());
+        let quality = observer.stage("quality", || portrait.quality());
         if quality.dark {
             return Ok(Look::Dark);
         }
@@ -105,16 +104,16 @@ impl Eyes<'_> {
             return Ok(Look::Blurred);
         }
         let liveness = match self.liveness {
-            true => Some(times.stage("liveness", || portrait.liveness())?),
+            true => Some(observer.stage("liveness", || portrait.liveness())?),
             false => None,
         };
         let portrait = if before.looks % 2 == 1 { portrait.mirrored() } else { portrait };
-        let embedding = times.stage("embed", || portrait.embedding())?;
-        let worn = times.stage("attributes", || portrait.coverings())?;
+        let embedding = observer.stage("embed", || portrait.embedding())?;
+        let worn = observer.stage("attributes", || portrait.coverings())?;
         let mut together = before.embeddings;
         together.push(embedding.clone());
         let together = Embedding::mean(&together);
-        let (found, found_together) = times.stage("search", || {
+        let (found, found_together) = observer.stage("search", || {
             let all_near = |probe: Embedding| {
                 let best = self.gallery.search(&probe, 1);
                 match best.first().is_some_and(|best| best.cosine >= before.least) {

@@ -2,7 +2,7 @@
 //!
 //! It decides and never acts: what a [`Decision`] does to the strike is the board's matter. It
 //! reads no clock and no configuration file: the time comes with each frame ([`Now`]), the rules
-//! as [`Settings`]. In doubt nobody passes.
+//! as [`Settings`], what the stages take from a [`Stopwatch`] of the caller. In doubt nobody passes.
 //!
 //! Terms, in the order in which a face meets them:
 //!
@@ -32,6 +32,7 @@
 //! | `refused.rs` | faces that were refused, known again by what they look like |
 //! | `turns.rs` | who is judged next, and when again |
 //! | `judge.rs` | all of it in order, frame after frame |
+//! | `stopwatch.rs` | what the stages took, by a clock of the caller |
 //! | `decision.rs` | what comes out |
 
 mod attempt;
@@ -44,6 +45,7 @@ mod refused;
 mod rules;
 mod schedule;
 mod settings;
+mod stopwatch;
 mod track;
 mod turns;
 
@@ -52,6 +54,7 @@ pub use judge::Judge;
 pub use lockout::Lockout;
 pub use schedule::{Group, GroupError, Groups};
 pub use settings::{LivenessPolicy, Settings, Unarmed, UnknownPolicy, Zone, ZoneError};
+pub use stopwatch::{StartStopwatch, Stopwatch};
 
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ use super::attempt::Claim;
 use super::decision::Reason;
 use super::settings::Settings;
 use crate::face::Embedding;
+use crate::face::similarity::{Level, cosine, similarity};
 use crate::gallery::{Candidate, Gallery, GalleryError, Subject, TemplateId};
-use crate::service::similarity::{Level, cosine, similarity};
 
 /// Two templates at least so similar are of one person: FMR 1e-6.
 const SAME_PERSON: Level = Level::High;

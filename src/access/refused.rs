@@ -7,7 +7,7 @@
 use super::settings::Settings;
 use super::turns::doubled;
 use crate::face::Embedding;
-use crate::service::similarity::{Level, similarity};
+use crate::face::similarity::{Level, similarity};
 use std::time::Duration;
 
 /// Two faces so similar are one: FMR 1e-4.

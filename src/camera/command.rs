@@ -4,7 +4,7 @@ use super::choice::Offer;
 use super::device::Fault;
 use super::{Camera, CameraError, FrameError, Settings, Source, State, v4l2};
 use crate::config;
-use crate::picture::Picture;
+use crate::picture::{self, Picture};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -150,7 +150,7 @@ fn offers(path: &Path, settings: &Settings) -> Value {
 fn snapshot(settings: Settings, file: &Path) -> Result<Value, CommandError> {
     let camera = Camera::start(settings)?;
     let picture = taken(&camera)?;
-    let jpeg = picture.to_jpeg(QUALITY).ok_or(CommandError::TooLarge)?;
+    let jpeg = picture::to_jpeg(&picture, QUALITY).ok_or(CommandError::TooLarge)?;
     std::fs::write(file, jpeg)
         .map_err(|reason| CommandError::Write { path: file.to_owned(), reason })?;
     let size = format!("{}x{}", picture.width(), picture.height());

@@ -141,7 +141,7 @@ mod tests {
 
     fn jpeg(width: u32, height: u32) -> Vec<u8> {
         let rgb = vec![90; (width * height * 3) as usize];
-        Picture::new(width, height, rgb).unwrap().to_jpeg(90).unwrap()
+        picture::to_jpeg(&Picture::new(width, height, rgb).unwrap(), 90).unwrap()
     }
 
     fn frame(layout: Layout, rotate: u16, bytes: &[u8]) -> Frame {

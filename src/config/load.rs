@@ -2,6 +2,7 @@
 
 use super::keys::{Config, KEYS, SECTIONS};
 use super::{MASK, Secret};
+use crate::face::OPERATING_POINTS;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,6 @@ const DEFAULT_FILE: &str = "/etc/doorward/doorward.toml";
 /// Longest `device.data_dir`: the name of a socket has at most 107 bytes, `/control.sock` included.
 const MAX_DATA_DIR: usize = 94;
 
-/// Bounds of `liveness.operating_point`: below, faces that the model holds for spoofs at 50:1 would
-/// pass; above, hardly anybody.
-pub const OPERATING_POINTS: RangeInclusive<f64> = -4.0..=8.0;
 /// Bounds of `search.target_fpir`: one stranger in a million, one in ten.
 const TARGET_FPIRS: RangeInclusive<f64> = 1e-6..=0.1;
 

@@ -10,7 +10,7 @@ pub use keys::{
     Access, Audit, Camera, Config, Device, Door, Gallery, HomeAssistant, ImageUrl, KEYS, Key,
     Liveness, Log, Mqtt, Outbox, SECTIONS, Schedules, Search, Service,
 };
-pub use load::{ConfigError, OPERATING_POINTS};
+pub use load::ConfigError;
 
 use serde::{Deserialize, Serialize, Serializer};
 

@@ -6,6 +6,7 @@
 use super::clock::Clock;
 use super::door::{DoorHandle, NotUnlocked};
 use super::door_events::DoorEvents;
+use super::stopwatch;
 use super::worker::{Progress, Worker};
 use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
 use crate::camera::{Camera, State as CameraState};
@@ -96,7 +97,8 @@ fn judge(
         // Nobody's attempt is honoured once it took longer than anybody is looked at.
         let honoured = STALE.max(settings.patience);
         let (analyzer, gallery) = (analyzer.clone(), gallery.clone());
-        let mut judge = Judge::new(analyzer, gallery, settings.clone(), parts.lockout.clone());
+        let (settings, lockout) = (settings.clone(), parts.lockout.clone());
+        let mut judge = Judge::new(analyzer, gallery, settings, lockout, stopwatch::started);
         let mut frames = camera.frames();
         while running.goes_on() {
             let Some(frame) = frames.next(PATIENCE) else { continue };

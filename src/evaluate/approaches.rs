@@ -9,14 +9,13 @@
 //! *False grant*: a stranger is granted as anybody, or a resident as somebody else. *False denial*:
 //! a resident's approach ends without a grant.
 
-use super::manifest::{Identified, rows};
-use super::photographs::read;
-use super::rates::rounded;
-use super::{EvaluateError, FaceChoice, photographs};
+use super::EvaluateError;
 use crate::access::{Decision, Groups, Judge, LivenessPolicy, Now, Outcome, Settings};
-use crate::face::{Analyzer, EMBEDDING_LEN, Embedding, FaceError};
+use crate::face::{Analyzer, Border, EMBEDDING_LEN, Embedding, FaceError, Picture};
 use crate::gallery::{EnrolMode, Enrolment, Gallery, GalleryError, SubjectChange};
-use crate::picture::{Border, Picture};
+use doorward_evaluate::manifest::{Identified, rows};
+use doorward_evaluate::photographs::{self, read};
+use doorward_evaluate::{FaceChoice, rounded};
 use indicatif::{ProgressBar, ProgressIterator};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -117,8 +116,13 @@ pub fn approaches(
         .progress_with(progress)
         .map(|walker| {
             let photograph = alone(analyzer, read(&root.join(walker.path))?)?;
-            let judge =
-                Judge::new(analyzer.clone(), gallery.clone(), settings.clone(), Arc::default());
+            let judge = Judge::new(
+                analyzer.clone(),
+                gallery.clone(),
+                settings.clone(),
+                Arc::default(),
+                || Box::new(()),
+            );
             Ok(walk(judge, &photograph)?)
         })
         .collect::<Result<Vec<Ended>, EvaluateError>>()?;

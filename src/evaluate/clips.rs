@@ -3,13 +3,13 @@
 //! A clip is a folder of frames in the order of their names. Whoever it shows is enrolled from its
 //! first frames, and the judgement sees the rest: so a replay shows a resident, the worst case.
 
+use super::EvaluateError;
 use super::approaches::{gallery_of, residents};
-use super::manifest::rows;
-use super::photographs::read;
-use super::rates::rounded;
-use super::{EvaluateError, FaceChoice};
 use crate::access::{Judge, Now, Settings};
 use crate::face::Analyzer;
+use doorward_evaluate::manifest::rows;
+use doorward_evaluate::photographs::read;
+use doorward_evaluate::{FaceChoice, rounded};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ fn judged(
     folder: &Path,
     fps: f64,
 ) -> Result<(usize, Vec<Value>), EvaluateError> {
-    let unreadable = |reason: std::io::Error| EvaluateError::Photograph {
+    let unreadable = |reason: std::io::Error| doorward_evaluate::EvaluateError::Photograph {
         path: folder.to_owned(),
         reason: reason.to_string(),
     };
@@ -78,7 +78,8 @@ fn judged(
     let scratch = tempfile::tempdir().map_err(unreadable)?;
     let gallery = Arc::new(gallery_of(analyzer, templates, scratch.path())?);
     let settings = Settings { groups: residents()?, ..Settings::default() };
-    let mut judge = Judge::new(analyzer.clone(), gallery, settings, Arc::default());
+    let mut judge =
+        Judge::new(analyzer.clone(), gallery, settings, Arc::default(), || Box::new(()));
     let mut decisions = Vec::new();
     for (index, file) in rest.iter().enumerate() {
         let monotonic = Duration::from_secs_f64(index as f64 / fps);

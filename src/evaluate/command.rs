@@ -1,8 +1,9 @@
 //! The command line of `doorward evaluate`.
 
-use super::{Crowd, EvaluateError, FaceChoice, LivenessThreshold};
+use super::{Crowd, EvaluateError};
 use crate::face::Analyzer;
 use clap::{Args, Subcommand};
+use doorward_evaluate::{FaceChoice, LivenessThreshold};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl Command {
     /// Measures, with progress on standard error.
     pub fn run(self, analyzer: Arc<Analyzer>) -> Result<Value, EvaluateError> {
         let analyzer = &analyzer;
-        match self {
+        let measured = match self {
             Self::Approaches {
                 root,
                 labels,
@@ -151,17 +152,19 @@ impl Command {
                 target_fpir,
             } => {
                 let crowd = Crowd { enrolled, besides, residents, strangers, target_fpir };
-                super::approaches(analyzer, &root, &labels, crowd)
+                return super::approaches(analyzer, &root, &labels, crowd);
             }
-            Self::Clips { root, labels, fps } => super::clips(analyzer, &root, &labels, fps),
+            Self::Clips { root, labels, fps } => {
+                return super::clips(analyzer, &root, &labels, fps);
+            }
             Self::Verification { photographs: Photographs { root, face }, pairs, labels } => {
-                super::verification(analyzer, &root, &pairs, labels.as_deref(), face)
+                doorward_evaluate::verification(analyzer, &root, &pairs, labels.as_deref(), face)
             }
             Self::Search { photographs: Photographs { root, face }, gallery, probes } => {
-                super::search(analyzer, &root, &gallery, &probes, face)
+                doorward_evaluate::search(analyzer, &root, &gallery, &probes, face)
             }
             Self::Anchors { photographs: Photographs { root, face }, labels } => {
-                super::anchors(analyzer, &root, &labels, face)
+                doorward_evaluate::anchors(analyzer, &root, &labels, face)
             }
             Self::Liveness {
                 photographs: Photographs { root, face },
@@ -170,16 +173,19 @@ impl Command {
                 operating_point,
             } => {
                 let threshold = LivenessThreshold { probability: threshold, operating_point };
-                super::liveness(analyzer, &root, &labels, threshold, face)
+                doorward_evaluate::liveness(analyzer, &root, &labels, threshold, face)
             }
             Self::Attributes { photographs: Photographs { root, face }, labels } => {
-                super::attributes(analyzer, &root, &labels, face)
+                doorward_evaluate::attributes(analyzer, &root, &labels, face)
             }
             Self::Quality { photographs: Photographs { root, face }, labels } => {
-                super::quality(analyzer, &root, &labels, face)
+                doorward_evaluate::quality(analyzer, &root, &labels, face)
             }
-            Self::Detection { root, labels } => super::detection(analyzer, &root, &labels),
-        }
+            Self::Detection { root, labels } => {
+                doorward_evaluate::detection(analyzer, &root, &labels)
+            }
+        };
+        Ok(measured?)
     }
 }
 

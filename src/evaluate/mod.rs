@@ -1,44 +1,27 @@
-//! Accuracy on labelled photographs: what `doorward evaluate` prints.
-//!
-//! Terms. A *genuine* pair shows one person, an *impostor* pair two. *FMR* is the share of impostor
-//! pairs at or above a threshold, *TAR* that of genuine pairs. A *mated* probe's person is in the
-//! gallery. *FPIR* is the share of non-mated probes with any candidate above a threshold, *FNIR* that
-//! of mated probes whose mate is not the best candidate or lies below it. *BPCER* is the share of
-//! live faces that are refused, *APCER* that of presentation attacks (spoofs) that are accepted; a
-//! *species* is one kind of attack (ISO/IEC 30107-3). *TPR* is the share of faces that wear or have
-//! something and are said to, *FPR* that of those that do not and are said to, *EER* the error where
-//! the two kinds are equal.
-//!
-//! A photograph without a face is an error wherever a face should have been: its cosine to anything
-//! counts as 0, a live person is refused, what is worn is missed. Only a spoof without a face is
-//! stopped. `no_face` counts them apart in every result. Names that end in `_95` are 95 % confidence
-//! intervals.
+//! What `doorward evaluate` prints: the accuracy of faces, measured by [`doorward_evaluate`], and that of
+//! the door's whole judgement, on approaches made of photographs and on clips. Must never be part of a
+//! request.
 
 mod approaches;
-mod attributes;
 mod clips;
 mod command;
-mod detection;
-mod embeddings;
-mod liveness;
-mod manifest;
-pub(crate) mod photographs;
-mod quality;
-pub(crate) mod rates;
-mod recognised;
-mod search;
-mod verification;
 
 pub use approaches::{Crowd, approaches};
-pub use attributes::attributes;
 pub use clips::clips;
 pub use command::Command;
-pub use detection::detection;
-pub use embeddings::{Embedded, Embeddings};
-pub use liveness::{LivenessThreshold, liveness};
-pub use manifest::EvaluateError;
-pub use photographs::FaceChoice;
-pub use quality::quality;
-pub use rates::{Rate, area_under_roc, rounded};
-pub use search::search;
-pub use verification::{anchors, verification};
+
+use crate::face::FaceError;
+
+/// Why an evaluation could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The photographs or their labels.
+    #[error(transparent)]
+    Photographs(#[from] doorward_evaluate::EvaluateError),
+    /// The approaches could not be made.
+    #[error("the approaches cannot be made: {0}")]
+    Approach(String),
+    /// A network failed.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+}

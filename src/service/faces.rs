@@ -6,8 +6,9 @@
 
 use super::failure::Failure;
 use super::recognition::{Author, Recognizer};
-use super::similarity::{Level, shown, similarity};
+use super::similarity::shown;
 use crate::face::Embedding;
+use crate::face::similarity::{Level, similarity};
 use crate::gallery::{Candidate, Gallery, GalleryError, SubjectChange};
 use crate::outbox::Event;
 use serde_json::{Map, Value, json};

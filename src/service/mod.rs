@@ -45,7 +45,7 @@ mod reindex;
 mod reply;
 mod request;
 mod settings;
-pub mod similarity;
+mod similarity;
 mod statistics;
 mod subjects;
 mod trail;
@@ -64,9 +64,9 @@ pub use settings::{
 
 use crate::camera::Camera;
 use crate::face::Analyzer;
+use crate::fetch::allow::BadEntry;
 use crate::gallery::{self, Gallery};
 use crate::outbox::{Chain, Outbox};
-use crate::picture::allow::BadEntry;
 use access::Access;
 use applications::{Kind, NotReserved, Reservation};
 use capture::{NotTaken, Taker};

@@ -12,11 +12,12 @@ use super::operation::Operation;
 use super::reply::Reply;
 use super::request::Sender;
 use super::settings::Settings;
-use super::similarity::{Level, shown, similarity};
+use super::similarity::shown;
 use super::statistics::Times;
 use super::trail::Trail;
 use super::valid::{Checks, Task};
 use crate::camera::Frame;
+use crate::face::similarity::{Level, similarity};
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
@@ -415,7 +416,7 @@ pub(super) fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
     let ((left, right), (top, bottom)) = (edge(left, width), edge(top, height));
     let crop = picture.cropped(left, top, right, bottom)?;
     let (width, height) = geometry::crop_size(crop.width(), crop.height());
-    crop.resized(width, height).to_jpeg(CROP_QUALITY)
+    picture::to_jpeg(&crop.resized(width, height), CROP_QUALITY)
 }
 
 #[cfg(test)]
@@ -425,7 +426,7 @@ mod tests {
     #[test]
     fn a_comparison_is_decided_on_the_value_and_not_on_what_is_shown() {
         for level in [Level::Basic, Level::Moderate, Level::High] {
-            let at = super::super::similarity::cosine(level.similarity()) as f32;
+            let at = crate::face::similarity::cosine(level.similarity()) as f32;
             let above = compared(at + 1e-4, level);
             assert_eq!(above.fields["similarity_status"], true);
             assert!(above.failed.none());

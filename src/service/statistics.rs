@@ -1,5 +1,6 @@
 //! How long the stages take and how requests end: for each answer, and since the start.
 
+use crate::face::Observer;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,21 +18,33 @@ const ORDER: [&str; 7] =
 #[derive(Clone, Debug)]
 pub(crate) struct Times {
     started: Instant,
+    /// When the stage that runs began.
+    began: Option<Instant>,
     stages: Vec<(&'static str, f64)>,
+}
+
+impl Observer for Times {
+    fn began(&mut self, _: &'static str) {
+        self.began = Some(Instant::now());
+    }
+
+    fn ended(&mut self, stage: &'static str) {
+        if let Some(began) = self.began.take() {
+            self.took(stage, began);
+        }
+    }
 }
 
 impl Times {
     /// Starts the clock of the total.
     pub fn start() -> Self {
-        Self { started: Instant::now(), stages: Vec::new() }
+        Self { started: Instant::now(), began: None, stages: Vec::new() }
     }
 
     /// Runs a stage and keeps what it took.
     pub fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
-        let result = run();
-        self.took(name, started);
-        result
+        let observer: &mut dyn Observer = self;
+        observer.stage(name, run)
     }
 
     /// Keeps what a stage took that began at a moment and ends at this one.
@@ -156,7 +169,7 @@ mod tests {
     use serde_json::json;
 
     fn times(stages: &[(&'static str, f64)]) -> Times {
-        Times { started: Instant::now(), stages: stages.to_vec() }
+        Times { stages: stages.to_vec(), ..Times::start() }
     }
 
     #[test]

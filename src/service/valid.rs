@@ -9,7 +9,7 @@ use super::payload::{Payload, payload};
 use super::poses::PosesRequest;
 use super::raw::{Given, Raw};
 use super::reindex::Portion;
-use super::similarity::Level;
+use crate::face::similarity::Level;
 use crate::gallery::{EnrolMode, SubjectChange};
 use crate::picture::source::TooLarge;
 use crate::picture::{self, Limits};

@@ -4,7 +4,7 @@
 use candle_core::quantized::gguf_file;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Error, Result, Tensor};
-use doorward::nn::{
+use doorward_nn::{
     Activation, Bordered, Depthwise, Level, Map, PixelFormat, Pixels, Pointwise, Stem, Weights,
 };
 use std::borrow::Cow;

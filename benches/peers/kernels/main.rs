@@ -10,7 +10,7 @@ mod measure;
 mod peak;
 
 use criterion::{Criterion, Throughput};
-use doorward::nn::Level;
+use doorward_nn::Level;
 use layers::{Arithmetic, Layer};
 use measure::CpuTime;
 use std::time::Duration;

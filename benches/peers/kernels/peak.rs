@@ -4,7 +4,7 @@
 
 use super::layers::Arithmetic;
 use super::measure::nanoseconds;
-use doorward::nn::Level;
+use doorward_nn::Level;
 
 /// Times that it is measured; the best counts.
 const TRIES: usize = 20;

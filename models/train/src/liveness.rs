@@ -45,7 +45,7 @@ pub enum LivenessError {
     Data(PathBuf, String),
     /// A network failed.
     #[error(transparent)]
-    Face(#[from] doorward::face::FaceError),
+    Face(#[from] doorward_face::FaceError),
     /// Nothing to learn from.
     #[error("the photographs of {0} do not hold both live faces and attacks of several groups")]
     OneClass(&'static str),
@@ -174,7 +174,7 @@ fn weighed(faces: &[&Face]) -> Vec<Sample> {
     faces.iter().zip(&shares).filter_map(sample).collect()
 }
 
-/// The file that [`doorward::face::LivenessModel`] reads.
+/// The file that [`doorward_face::LivenessModel`] reads.
 fn encode(model: &Logistic) -> Result<Vec<u8>, LivenessError> {
     let mut row = model.weights.clone();
     row.resize(BLOCK, 0.0);

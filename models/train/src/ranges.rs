@@ -12,9 +12,9 @@
 //! M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
 //! Equalization and Bias Correction", 2019.
 
-use doorward::face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
-use doorward::nn::{Spans, Weights};
-use doorward::picture::{self, Limits, Picture};
+use doorward_face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
+use doorward_nn::{Spans, Weights};
+use doorward_picture::{self as picture, Limits, Picture};
 use std::collections::BTreeMap;
 use std::fs;
 

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 /// Packages whose library's tests are run, and the modules of them, or all.
-const LIBRARIES: [(&str, &[&str]); 2] =
-    [("doorward-nn", &[]), ("doorward", &["face::", "gallery::"])];
+const LIBRARIES: [(&str, &[&str]); 3] =
+    [("doorward-nn", &[]), ("doorward-face", &[]), ("doorward", &["gallery::"])];
 /// Programs whose tests start no program themselves (which would be of the wrong machine), and time
 /// nothing.
 const QUICK: [&str; 1] = ["warm_pass"];

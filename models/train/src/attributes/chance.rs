@@ -1,6 +1,6 @@
 //! Random numbers that depend on a name alone: the same photograph is always drawn on alike.
 
-use doorward::picture::Picture;
+use doorward_picture::Picture;
 use sha2::{Digest, Sha256};
 
 /// A stream of random numbers (SplitMix64: G. L. Steele, D. Lea, C. H. Flood, 2014).

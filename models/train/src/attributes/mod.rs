@@ -14,9 +14,9 @@ mod report;
 use crate::folds::fold;
 use crate::logistic::{Logistic, Sample};
 use chance::Chance;
-use doorward::evaluate::FaceChoice;
-use doorward::face::{Analyzer, Attributes, Detection, Embedding, FaceError, Portrait};
-use doorward::picture::{self, Limits, Picture};
+use doorward_evaluate::FaceChoice;
+use doorward_face::{Analyzer, Attributes, Detection, Embedding, FaceError, Portrait};
+use doorward_picture::{self as picture, Limits, Picture};
 use overlay::Thing;
 use photos::Photo;
 use std::path::{Path, PathBuf};
@@ -206,7 +206,7 @@ fn drawing(
     head: usize,
 ) -> Result<Option<Seen>, AttributesError> {
     let Some((picture, face)) = face(analyzer, data, photo)? else { return Ok(None) };
-    let Some(matrix) = doorward::face::template_to_picture(&face.landmarks) else {
+    let Some(matrix) = doorward_face::template_to_picture(&face.landmarks) else {
         return Ok(None);
     };
     let mut chance = Chance::of(&photo.path);

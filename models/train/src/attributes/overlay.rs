@@ -6,7 +6,7 @@
 //! below 0 inside, and a colour; edges are as soft as the photograph is coarse.
 
 use super::chance::Chance;
-use doorward::picture::Picture;
+use doorward_picture::Picture;
 use std::f32::consts::{PI, TAU};
 
 /// Middle of the template's face, and the height of its eyes.

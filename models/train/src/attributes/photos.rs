@@ -3,7 +3,7 @@
 //! A label is `None` where the sets do not tell: such a photograph is neither positive nor negative.
 
 use super::AttributesError;
-use doorward::face::Attributes;
+use doorward_face::Attributes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use doorward::face::Analyzer;
-use doorward::picture::{self, Limits};
+use doorward_face::Analyzer;
+use doorward_picture::{self as picture, Limits};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 

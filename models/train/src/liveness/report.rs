@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use doorward::evaluate::{Rate, rounded};
+use doorward_evaluate::{Rate, rounded};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 

@@ -1,0 +1,86 @@
+//! One face of a picture, and what the networks make of it. Each step runs when it is first asked
+//! for and only once: a check that nobody asked for costs nothing.
+
+use super::align::{shown, smooth_crop};
+use super::embedder::Trunk;
+use super::{Analyzer, Detection, Embedding, FaceError, Liveness, Quality, aligned_crop};
+use crate::Picture;
+use std::cell::OnceCell;
+
+/// A detection of an upright picture, ready to be judged; made by [`Analyzer::portrait`].
+pub struct Portrait<'a> {
+    analyzer: &'a Analyzer,
+    picture: &'a Picture,
+    face: &'a Detection,
+    /// Aligned.
+    crop: Picture,
+    trunk: OnceCell<Trunk>,
+}
+
+impl<'a> Portrait<'a> {
+    pub(super) fn new(
+        analyzer: &'a Analyzer,
+        picture: &'a Picture,
+        face: &'a Detection,
+    ) -> Result<Self, FaceError> {
+        let crop = aligned_crop(picture, face).ok_or(FaceError::OnePoint)?;
+        Ok(Self { analyzer, picture, face, crop, trunk: OnceCell::new() })
+    }
+
+    /// Sharpness, brightness and colour.
+    pub fn quality(&self) -> Quality {
+        let shown = shown(self.picture, self.face).unwrap_or_default();
+        match smooth_crop(self.picture, self.face) {
+            Some(crop) => Quality::of_crop(&crop, &shown),
+            None => Quality::of_crop(&self.crop, &shown),
+        }
+    }
+
+    /// A living face, or a picture of one?
+    pub fn liveness(&self) -> Result<Liveness, FaceError> {
+        self.analyzer.liveness().judge(self.picture, self.face, self.analyzer.cores())
+    }
+
+    /// Whose face it is.
+    pub fn embedding(&self) -> Result<Embedding, FaceError> {
+        self.analyzer.embedder().embed(self.trunk()?)
+    }
+
+    /// Whose face it is, to be stored: the mean of the embeddings of the face and of its mirror image,
+    /// in which what the network makes of one side alone is averaged out. Compared with an embedding
+    /// of one image it knows more faces at the same false-match rate (docs/accuracy.md).
+    pub fn template(&self) -> Result<Embedding, FaceError> {
+        let embedder = self.analyzer.embedder();
+        let mirrored = embedder.embed(&embedder.trunk(&self.crop.mirrored())?)?;
+        Embedding::mean(&[self.embedding()?, mirrored]).ok_or(FaceError::NoDirection)
+    }
+
+    /// The same face with its aligned crop seen in a mirror: another embedding of the same person.
+    pub fn mirrored(self) -> Self {
+        Self { crop: self.crop.mirrored(), trunk: OnceCell::new(), ..self }
+    }
+
+    /// Everything of the embedder but its last matrix; the attributes read it too.
+    pub(super) fn trunk(&self) -> Result<&Trunk, FaceError> {
+        if let Some(trunk) = self.trunk.get() {
+            return Ok(trunk);
+        }
+        let trunk = self.analyzer.embedder().trunk(&self.crop)?;
+        Ok(self.trunk.get_or_init(|| trunk))
+    }
+
+    /// The networks.
+    pub(super) fn analyzer(&self) -> &'a Analyzer {
+        self.analyzer
+    }
+
+    /// The upright picture.
+    pub(super) fn picture(&self) -> &'a Picture {
+        self.picture
+    }
+
+    /// Where the face is in it.
+    pub(super) fn face(&self) -> &'a Detection {
+        self.face
+    }
+}

@@ -1,0 +1,221 @@
+//! The `image` field of a request: what kind of picture its text stands for.
+//!
+//! Reading the kind allocates nothing and fetches nothing, so that a request can be refused for its form
+//! before anything is spent on it; [`Base64::decode`] does the spending.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Clients pad or do not, and some leave stray bits in the last character.
+const ENGINE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Where a picture comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The text holds the picture itself.
+    Base64(Base64<'a>),
+    /// An `http://` or `https://` address.
+    Url(&'a str),
+    /// `camera:`, the best frame the terminal sees.
+    Camera,
+}
+
+/// Why a text stands for no picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing but white space, or a `data:` prefix with nothing behind it.
+    #[error("the image is empty: send base64, an http(s):// URL or camera:")]
+    Empty,
+    /// Neither base64 nor a known scheme.
+    #[error(
+        "the image is neither base64 (standard alphabet, data:…;base64, allowed) nor an http(s):// URL nor camera:"
+    )]
+    Unknown,
+}
+
+/// The base64 would decode to more than the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the image has {bytes} bytes, the limit is {limit}: save it smaller or with a lower quality"
+)]
+pub struct TooLarge {
+    /// Length after decoding.
+    pub bytes: usize,
+    /// The limit.
+    pub limit: usize,
+}
+
+impl<'a> Source<'a> {
+    /// Tells what `text` is. White space around it does not count, nor does any within base64, where mail
+    /// programs and `base64(1)` break lines. The media type of a `data:` prefix is not looked at: what a
+    /// picture is, its content says.
+    pub fn parse(text: &'a str) -> Result<Self, SourceError> {
+        let text = text.trim();
+        if text == "camera:" {
+            return Ok(Self::Camera);
+        }
+        if has_prefix(text, "http://") || has_prefix(text, "https://") {
+            return Ok(Self::Url(text));
+        }
+        let base64 = if has_prefix(text, "data:") {
+            let (prefix, rest) = text.split_once(',').ok_or(SourceError::Unknown)?;
+            let (_, encoding) = prefix.rsplit_once(';').ok_or(SourceError::Unknown)?;
+            if !encoding.trim().eq_ignore_ascii_case("base64") {
+                return Err(SourceError::Unknown);
+            }
+            rest
+        } else {
+            text
+        };
+        Base64::parse(base64).map(Self::Base64)
+    }
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// Text that was seen to be base64.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Base64<'a> {
+    text: &'a str,
+    /// Characters that carry six bits each: no white space, no padding.
+    digits: usize,
+    has_space: bool,
+}
+
+impl<'a> Base64<'a> {
+    fn parse(text: &'a str) -> Result<Self, SourceError> {
+        let (mut digits, mut padding, mut has_space) = (0, 0, false);
+        for byte in text.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' if padding == 0 => {
+                    digits += 1
+                }
+                b'=' => padding += 1,
+                b' ' | b'\t' | b'\r' | b'\n' => has_space = true,
+                _ => return Err(SourceError::Unknown),
+            }
+        }
+        match (digits, padding) {
+            (0, 0) => Err(SourceError::Empty),
+            _ if digits % 4 == 1 => Err(SourceError::Unknown),
+            (_, 1 | 2) if (digits + padding) % 4 == 0 => Ok(Self { text, digits, has_space }),
+            (_, 0) => Ok(Self { text, digits, has_space }),
+            _ => Err(SourceError::Unknown),
+        }
+    }
+
+    /// Length after decoding, known without decoding.
+    pub fn decoded_len(&self) -> usize {
+        self.digits / 4 * 3 + (self.digits % 4).saturating_sub(1)
+    }
+
+    /// The bytes, if they are at most `limit`; nothing is allocated for more.
+    pub fn decode(&self, limit: usize) -> Result<Vec<u8>, TooLarge> {
+        let bytes = self.decoded_len();
+        if bytes > limit {
+            return Err(TooLarge { bytes, limit });
+        }
+        let decoded = if self.has_space {
+            let dense: Vec<u8> = self.text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+            ENGINE.decode(dense)
+        } else {
+            ENGINE.decode(self.text)
+        };
+        // `parse` has seen every character, so there is nothing left to fail; if it did, no bytes are the
+        // truth, and the decoder of pictures refuses them.
+        debug_assert!(decoded.is_ok());
+        Ok(decoded.unwrap_or_default())
+    }
+}
+
+impl std::fmt::Debug for Base64<'_> {
+    /// The length alone: pictures of faces do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Base64({} bytes)", self.decoded_len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &str) -> Result<Vec<u8>, SourceError> {
+        match Source::parse(text)? {
+            Source::Base64(base64) => {
+                let bytes = base64.decode(100).unwrap();
+                assert_eq!(bytes.len(), base64.decoded_len());
+                Ok(bytes)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn base64_in_the_forms_clients_send() {
+        for text in [
+            "Zm9vYmE=",
+            "Zm9vYmE",
+            " Zm9v\r\nYmE=\n",
+            "Zm9vYmF=",
+            "data:image/jpeg;base64,Zm9vYmE=",
+            "DATA:;BASE64,Zm9vYmE",
+            "data:image/png;name=a.png;base64,\nZm9vYmE=",
+        ] {
+            assert_eq!(bytes(text).unwrap(), b"fooba", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_base64_is_refused() {
+        for text in [
+            "not base64!",
+            "Zm9vY",
+            "Zm9v=YmE",
+            "Zm9vYmE==",
+            "Zm9v====",
+            "====",
+            "Zm9v_-",
+            "data:image/jpeg,Zm9v",
+            "data:image/jpeg;base64",
+            "data:text/plain;charset=utf-8,hello",
+            "data:;base64,%5A",
+            "ftp://host/a.jpg",
+            "file:///etc/passwd",
+            "camera:1",
+            "Zm\u{a0}9v",
+            "http:/host",
+        ] {
+            assert_eq!(Source::parse(text), Err(SourceError::Unknown), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_from_nonsense() {
+        for text in ["", " \n", "data:image/png;base64,", "data:;base64, \n"] {
+            assert_eq!(Source::parse(text), Err(SourceError::Empty), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn schemes() {
+        assert_eq!(Source::parse(" camera: "), Ok(Source::Camera));
+        assert_eq!(Source::parse("HTTPS://h/a.jpg"), Ok(Source::Url("HTTPS://h/a.jpg")));
+        assert_eq!(Source::parse("http://h\n"), Ok(Source::Url("http://h")));
+    }
+
+    #[test]
+    fn the_limit_is_on_decoded_bytes() {
+        let text = "A".repeat(400) + "AAA=";
+        let Ok(Source::Base64(base64)) = Source::parse(&text) else { panic!("base64") };
+        assert_eq!(base64.decode(302).map(|b| b.len()), Ok(302));
+        assert_eq!(base64.decode(301), Err(TooLarge { bytes: 302, limit: 301 }));
+    }
+}

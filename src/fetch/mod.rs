@@ -1,0 +1,352 @@
+//! Pictures behind http(s) URLs that a request names.
+//!
+//! The client's name resolver is ours, and every connection goes through it: that of the first URL and that
+//! of every redirect. There, and nowhere else, the [`AllowList`] decides, and only addresses it let through
+//! are handed on to be connected to. Logins in URLs, proxies of the environment, cookies and compression are
+//! not used; one deadline spans everything from name look-up to the last byte.
+
+pub mod allow;
+
+use allow::{AllowList, BadEntry, Refusal};
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::http::{StatusCode, Uri, header};
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// Photo services redirect once or twice.
+const MAX_REDIRECTS: u32 = 4;
+
+/// Fetches pictures from the hosts it was allowed; blocking, and usable from many threads at once.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    agent: ureq::Agent,
+    deadline: Duration,
+    max_bytes: usize,
+}
+
+/// Why no bytes came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// Not done within the deadline.
+    #[error("the picture was not fetched within {} s: use a faster server or send the picture itself", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// More than the limit, stated or sent.
+    #[error(
+        "the picture behind the URL has more than {0} bytes: save it smaller or with a lower quality"
+    )]
+    TooLarge(usize),
+    /// The URL, or one that it redirects to, is out of bounds.
+    #[error("the URL is not allowed: {0}")]
+    NotAllowed(String),
+    /// The server could not be reached or did not answer with a picture.
+    #[error("the URL cannot be fetched: {0}")]
+    Failed(String),
+}
+
+impl Fetcher {
+    /// A fetcher for the hosts and networks of `allow` (see [`AllowList::parse`]; empty switches fetching
+    /// off), which gives up after `deadline` and beyond `max_bytes`. The contract's values are 15 s and 5 MiB.
+    pub fn new<S: AsRef<str>>(
+        allow: &[S],
+        deadline: Duration,
+        max_bytes: usize,
+    ) -> Result<Self, BadEntry> {
+        let gate = Gate { allow: AllowList::parse(allow)?, dns: DefaultResolver::default() };
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .root_certs(RootCerts::WebPki)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .timeout_global(Some(deadline))
+            .max_redirects(MAX_REDIRECTS)
+            .http_status_as_error(false)
+            .accept("image/jpeg, image/png")
+            .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")))
+            // An idle connection to an address is not kept beyond the check that let it through.
+            .max_idle_connections(0)
+            .build();
+        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), gate);
+        Ok(Self { agent, deadline, max_bytes })
+    }
+
+    /// The body behind `url`, an `http://` or `https://` address.
+    pub fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        let response = self.agent.get(url).call().map_err(|error| self.explain(error))?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(FetchError::Failed(format!("the server answered {status}")));
+        }
+        let encoding = response.headers().get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(FetchError::Failed("the server answered compressed, unasked".to_owned()));
+        }
+        let body = response.into_body();
+        let limit = self.max_bytes as u64;
+        if body.content_length().is_some_and(|length| length > limit) {
+            return Err(FetchError::TooLarge(self.max_bytes));
+        }
+        let mut bytes = Vec::new();
+        let mut reader = body.into_reader().take(limit + 1);
+        reader.read_to_end(&mut bytes).map_err(|error| self.explain(error.into()))?;
+        if bytes.len() > self.max_bytes {
+            return Err(FetchError::TooLarge(self.max_bytes));
+        }
+        Ok(bytes)
+    }
+
+    fn explain(&self, error: ureq::Error) -> FetchError {
+        match error {
+            ureq::Error::Timeout(_) => FetchError::Timeout(self.deadline),
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                FetchError::Timeout(self.deadline)
+            }
+            ureq::Error::Other(error) if error.is::<Refusal>() || error.is::<OutOfBounds>() => {
+                FetchError::NotAllowed(error.to_string())
+            }
+            error => FetchError::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The one place where it is decided what is connected to.
+#[derive(Debug)]
+struct Gate {
+    allow: AllowList,
+    dns: DefaultResolver,
+}
+
+/// What is wrong with a URL whatever its host.
+#[derive(Debug, thiserror::Error)]
+enum OutOfBounds {
+    #[error("only http:// and https:// are fetched")]
+    Scheme,
+    #[error("a URL must not carry a login")]
+    Login,
+}
+
+impl Resolver for Gate {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(refused(OutOfBounds::Scheme));
+        }
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
+            return Err(refused(OutOfBounds::Login));
+        }
+        let host = uri.host().unwrap_or_default();
+        self.allow.check_name(host).map_err(refused)?;
+
+        let mut refusal = None;
+        let mut allowed = self.empty();
+        for address in self.dns.resolve(uri, config, timeout)?.iter() {
+            match self.allow.check_address(host, address.ip()) {
+                Ok(()) => allowed.push(*address),
+                Err(reason) => refusal = Some(reason),
+            }
+        }
+        match refusal {
+            Some(reason) if allowed.is_empty() => Err(refused(reason)),
+            None if allowed.is_empty() => Err(ureq::Error::HostNotFound),
+            _ => Ok(allowed),
+        }
+    }
+}
+
+fn refused(reason: impl std::error::Error + Send + Sync + 'static) -> ureq::Error {
+    ureq::Error::Other(Box::new(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::time::Instant;
+
+    const LIMIT: usize = 100_000;
+
+    /// A server on a loopback address that hands every connection, its request read, to `answer`.
+    fn server_on(address: &str, answer: impl Fn(&mut TcpStream) + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let request = BufReader::new(stream.try_clone().unwrap());
+                request
+                    .lines()
+                    .map_while(Result::ok)
+                    .take_while(|line| !line.is_empty())
+                    .for_each(drop);
+                answer(&mut stream);
+            }
+        });
+        address
+    }
+
+    fn server(answer: impl Fn(&mut TcpStream) + Send + 'static) -> SocketAddr {
+        server_on("127.0.0.1", answer)
+    }
+
+    /// A server that always says the same.
+    fn saying(answer: impl Into<Vec<u8>>) -> SocketAddr {
+        let answer = answer.into();
+        server(move |stream| drop(stream.write_all(&answer)))
+    }
+
+    fn redirect(to: &str) -> String {
+        format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n")
+    }
+
+    fn fetcher(allow: &[&str]) -> Fetcher {
+        Fetcher::new(allow, Duration::from_millis(1500), LIMIT).unwrap()
+    }
+
+    fn fetch(server: SocketAddr) -> Result<Vec<u8>, FetchError> {
+        fetcher(&["127.0.0.1"]).fetch(&format!("http://{server}/a.jpg"))
+    }
+
+    #[test]
+    fn a_body_comes_back() {
+        let body = vec![7; LIMIT];
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LIMIT}\r\n\r\n");
+        assert_eq!(fetch(saying([head.as_bytes(), &body].concat())), Ok(body.clone()));
+        assert_eq!(fetch(saying([b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat())), Ok(body));
+        let chunked =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        assert_eq!(fetch(saying(chunked)), Ok(b"abcde".to_vec()));
+    }
+
+    #[test]
+    fn too_much_is_refused_stated_or_not() {
+        let stated = saying("HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n");
+        assert_eq!(fetch(stated), Err(FetchError::TooLarge(LIMIT)));
+        for head in ["", "Transfer-Encoding: chunked\r\n"] {
+            let endless = server(move |stream| {
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n");
+                while write!(stream, "400\r\n{}\r\n", "x".repeat(0x400)).is_ok() {}
+            });
+            assert_eq!(fetch(endless), Err(FetchError::TooLarge(LIMIT)), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_is_a_failure() {
+        let answer = fetch(saying("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"));
+        assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn one_deadline_spans_head_and_body() {
+        for head in ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] {
+            let slow = server(move |stream| {
+                let _ = stream.write_all(head.as_bytes());
+                while stream.write_all(b"H").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let start = Instant::now();
+            let deadline = Duration::from_millis(300);
+            let fetcher = Fetcher::new(&["127.0.0.1"], deadline, LIMIT).unwrap();
+            assert_eq!(
+                fetcher.fetch(&format!("http://{slow}/")),
+                Err(FetchError::Timeout(deadline))
+            );
+            assert!(start.elapsed() < Duration::from_millis(1000), "{:?}", start.elapsed());
+        }
+    }
+
+    #[test]
+    fn redirects_are_followed_and_checked() {
+        let target = saying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(fetch(saying(redirect(&format!("http://{target}/x")))), Ok(b"hi".to_vec()));
+
+        let inside = server_on("127.0.0.2", |_| panic!("reached"));
+        for to in
+            [format!("http://{inside}/"), "http://169.254.169.254/".into(), "http://[::1]/".into()]
+        {
+            let answer = fetch(saying(redirect(&to)));
+            assert!(matches!(answer, Err(FetchError::NotAllowed(_))), "{to}: {answer:?}");
+        }
+        for to in ["file:///etc/passwd", "ftp://127.0.0.1/"] {
+            let answer = fetch(saying(redirect(to)));
+            assert!(
+                matches!(answer, Err(FetchError::NotAllowed(_) | FetchError::Failed(_))),
+                "{to}: {answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_redirect_in_circles_ends() {
+        let answer = fetch(saying(redirect("/again")));
+        assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn what_is_not_listed_is_not_reached() {
+        let server = server(|_| panic!("reached"));
+        let url = format!("http://{server}/");
+        let by_name = format!("http://localhost:{}/", server.port());
+        let login = format!("http://someone:secret@{server}/");
+        for (allow, url) in [
+            (&[][..], &url),
+            (&["192.0.2.0/24"], &url),
+            (&["photos.example.org"], &url),
+            // A listed name that stands for an address inside.
+            (&["localhost"], &by_name),
+            (&["127.0.0.1"], &login),
+            // Other spellings of 127.0.0.1 are seen through by the resolver.
+            (&["10.0.0.0/8"], &format!("http://2130706433:{}/", server.port())),
+        ] {
+            let answer = fetcher(allow).fetch(url);
+            assert!(
+                matches!(answer, Err(FetchError::NotAllowed(_))),
+                "{allow:?} {url}: {answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_and_its_network_together_are_reached() {
+        let server = saying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        let url = format!("http://localhost:{}/", server.port());
+        assert_eq!(fetcher(&["localhost", "127.0.0.0/8"]).fetch(&url), Ok(b"hi".to_vec()));
+    }
+
+    #[test]
+    fn any_other_answer_is_a_failure() {
+        for answer in [
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
+            "HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi",
+            "SSH-2.0-OpenSSH_9.6\r\n",
+            "",
+        ] {
+            let failed = fetch(saying(answer));
+            assert!(matches!(failed, Err(FetchError::Failed(_))), "{answer:?}: {failed:?}");
+        }
+        let unreachable = fetcher(&["127.0.0.1"]).fetch("http://127.0.0.1:1/");
+        assert!(matches!(unreachable, Err(FetchError::Failed(_))), "{unreachable:?}");
+        assert!(matches!(fetcher(&["127.0.0.1"]).fetch("http://"), Err(FetchError::Failed(_))));
+    }
+
+    #[test]
+    fn tls_is_set_up() {
+        // No certificate here, but the handshake must start and fail as a handshake does.
+        let server = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
+        let answer = fetcher(&["127.0.0.1"]).fetch(&format!("https://{server}/"));
+        assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
+    }
+}

@@ -1,0 +1,193 @@
+//! The arrows between packages and modules point one way (ARCHITECTURE.md, "Architecture invariants").
+//! An import against them compiles as well as any other, and the next change then needs it. So each rule
+//! stands here, and is held against what cargo says of the packages and against the sources.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The daemon, and the libraries of network, disk and cameras that it alone links.
+const DAEMON: &[&str] = &[
+    "doorward",
+    "tokio",
+    "redb",
+    "rumqttc",
+    "mqtt5",
+    "axum",
+    "ureq",
+    "rustls",
+    "v4l",
+    "doorward-board",
+];
+/// A package, and what it must not link, directly or through others.
+const PACKAGES: &[(&str, &[&[&str]])] = &[
+    (
+        "doorward-nn",
+        &[DAEMON, &["doorward-face", "doorward-picture", "doorward-evaluate", "image"]],
+    ),
+    ("doorward-face", &[DAEMON, &["doorward-picture", "doorward-evaluate", "image"]]),
+    ("doorward-picture", &[DAEMON, &["doorward-evaluate"]]),
+    ("doorward-evaluate", &[DAEMON]),
+    ("doorward-train", &[DAEMON]),
+];
+
+const CLOCK: &[&str] = &["Instant", "SystemTime", "::now()"];
+const DISK_AND_NETWORK: &[&str] = &["std::fs", "std::net", "std::os::unix::net", "std::process"];
+/// A group at the root would hide what it imports from this test.
+const ROOT_GROUPS: &[&str] = &["use std::{", "use super::super"];
+/// A folder of sources, and what must not stand in them outside of tests.
+const SOURCES: &[(&str, &[&[&str]])] = &[
+    ("nn/src", &[CLOCK, DISK_AND_NETWORK, ROOT_GROUPS]),
+    ("face/src", &[CLOCK, DISK_AND_NETWORK, ROOT_GROUPS]),
+    ("picture/src", &[CLOCK, DISK_AND_NETWORK, ROOT_GROUPS]),
+    (
+        "src/access",
+        &[
+            CLOCK,
+            DISK_AND_NETWORK,
+            ROOT_GROUPS,
+            &["crate::service", "super::service", "crate::daemon", "crate::mqtt", "use crate::{"],
+        ],
+    ),
+    ("src/gallery", &[&["crate::service", "crate::access", "crate::picture", "use crate::{"]]),
+    ("evaluate/src", &[&["std::net"], ROOT_GROUPS]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Names of every package that is linked into this one; build and development dependencies are not.
+fn linked(metadata: &Value, package: &str) -> BTreeSet<String> {
+    let packages = metadata["packages"].as_array().unwrap();
+    let name_of = |id: &str| {
+        let found = packages.iter().find(|package| package["id"] == id).unwrap();
+        found["name"].as_str().unwrap().to_owned()
+    };
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let id = packages.iter().find(|entry| entry["name"] == package);
+    let id = id.unwrap_or_else(|| panic!("there is no package {package}"))["id"].as_str().unwrap();
+    let (mut seen, mut ahead) = (BTreeSet::new(), vec![id]);
+    while let Some(id) = ahead.pop() {
+        let node = nodes.iter().find(|node| node["id"] == id).unwrap();
+        for dependency in node["deps"].as_array().unwrap() {
+            let kinds = dependency["dep_kinds"].as_array().unwrap();
+            let id = dependency["pkg"].as_str().unwrap();
+            if kinds.iter().any(|kind| kind["kind"].is_null()) && seen.insert(id) {
+                ahead.push(id);
+            }
+        }
+    }
+    seen.into_iter().map(name_of).collect()
+}
+
+/// Lines of a source outside of comments and of the module `tests`, with their numbers.
+fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
+    let tests = source.find("#[cfg(test)]\nmod tests").unwrap_or(source.len());
+    let lines = source[..tests].lines().enumerate();
+    lines.map(|(index, line)| (index + 1, line.split("//").next().unwrap_or(line)))
+}
+
+/// Whether a line holds the text, not as a part of a longer name.
+fn holds(line: &str, text: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(text).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + text.len()..].chars().next();
+        let goes_on = |end: Option<char>, beyond: Option<char>| {
+            end.is_some_and(is_name) && beyond.is_some_and(is_name)
+        };
+        !goes_on(text.chars().next(), before) && !goes_on(text.chars().next_back(), after)
+    })
+}
+
+/// What stands in a source and must not.
+fn faults(source: &str, forbidden: &[&[&str]]) -> Vec<String> {
+    let texts = forbidden.concat();
+    let of_line = |(number, line)| {
+        let found = texts.iter().filter(move |text| holds(line, text));
+        found.map(move |text| format!("line {number}: {text}"))
+    };
+    code(source).flat_map(of_line).collect()
+}
+
+/// Sources below a folder that are no tests.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn packages_link_nothing_from_above_them() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The walk sees what there is: the daemon does link them.
+    assert!(
+        linked(&metadata, "doorward").is_superset(&["redb", "tokio"].map(str::to_owned).into())
+    );
+    for (package, forbidden) in PACKAGES {
+        let linked = linked(&metadata, package);
+        let found: Vec<_> =
+            forbidden.concat().into_iter().filter(|name| linked.contains(*name)).collect();
+        assert!(found.is_empty(), "{package} links {found:?}");
+    }
+}
+
+#[test]
+fn sources_import_nothing_from_above_them() {
+    let mut found = Vec::new();
+    for (folder, forbidden) in SOURCES {
+        let files = sources(&root().join(folder));
+        assert!(!files.is_empty(), "{folder} has no sources");
+        for file in files {
+            let source = std::fs::read_to_string(&file).unwrap();
+            let file = file.strip_prefix(root()).unwrap().display();
+            found.extend(
+                faults(&source, forbidden).into_iter().map(|fault| format!("{file}, {fault}")),
+            );
+        }
+    }
+    assert!(found.is_empty(), "against the direction of the arrows:\n{}", found.join("\n"));
+}
+
+#[test]
+fn imports_against_the_rules_are_found_and_others_are_not() {
+    let rules: &[&[&str]] = &[CLOCK, DISK_AND_NETWORK, &["crate::service"]];
+    for bad in [
+        "use crate::service::Times;",
+        "use std::time::{Duration, Instant};",
+        "let started = std::time::SystemTime::UNIX_EPOCH;",
+        "let zoned = jiff::Zoned::now();",
+        "    std::fs::read(path)",
+    ] {
+        assert_eq!(faults(bad, rules).len(), 1, "{bad}");
+    }
+    for good in [
+        "// use crate::service::Times;",
+        "use crate::services;",
+        "struct Instantaneous;",
+        "use std::time::Duration;",
+        "#[cfg(test)]\nmod tests {\n    use std::fs;\n}",
+    ] {
+        assert_eq!(faults(good, rules), [""; 0], "{good}");
+    }
+}
