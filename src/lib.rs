@@ -24,10 +24,13 @@
 //! | [`evaluate`] | accuracy on labelled photographs | be part of a request |
 //! | [`calibrate`] | what the thresholds mean for the user's own people and camera | change anything unasked |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
-//! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
+//! | [`terminal`] | the door at work: door thread, judge, door events, clock | wait for a disk or a network |
+//! | [`daemon`] | assembles and watches the workers, the local control socket | anything of the above itself |
 
 // What must be unsafe is in `nn`.
 #![forbid(unsafe_code)]
+// A test may tell a long story.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod access;
 pub mod calibrate;
@@ -44,7 +47,10 @@ pub mod mqtt;
 pub mod outbox;
 pub mod picture;
 mod record_file;
+// Its `done` has a row for each operation.
+#[allow(clippy::too_many_lines)]
 pub mod service;
+pub mod terminal;
 mod time;
 
 pub use doorward_nn as nn;

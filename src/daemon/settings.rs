@@ -1,11 +1,10 @@
 //! The configuration's keys to the settings of the parts they are about.
 
 use super::DaemonError;
-use super::door::{self, DoorError};
-use super::lock_controller::Place;
 use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::face::Cores;
+use crate::terminal::{DoorError, DoorSettings, Place};
 use crate::{camera, mqtt, outbox, service};
 use doorward_board::controller::Keys;
 use doorward_board::wiegand::Format;
@@ -120,7 +119,7 @@ pub fn access(config: &Config) -> Result<access::Settings, DaemonError> {
 }
 
 /// The door's part; none when there is no door.
-pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
+pub fn door(config: &Config) -> Result<Option<DoorSettings>, DoorError> {
     let keys = &config.door;
     if keys.board.is_empty() {
         return Ok(None);
@@ -138,7 +137,7 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
         fire: keys.fire,
         interlock: keys.interlock,
     };
-    Ok(Some(door::Settings {
+    Ok(Some(DoorSettings {
         controller: controller.settings()?,
         keys: controller,
         place: match keys.controller.as_os_str().is_empty() {

@@ -5,7 +5,7 @@
 //!
 //! Outside of systemd nobody listens, and nothing is sent.
 
-use super::worker::Progress;
+use crate::terminal::Progress;
 use sd_notify::NotifyState;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

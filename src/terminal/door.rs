@@ -4,6 +4,7 @@
 //! It is started first and stopped last, and needs nothing of the rest. The way out does not need it:
 //! that is the lock controller's. A board whose lines cannot be had is asked for again and again.
 
+use super::cards::send_cards;
 use super::door_events::DoorEvents;
 use super::door_state::State;
 use super::lock_controller::{self, Place, SimulatedController};
@@ -11,17 +12,17 @@ use super::worker::{Progress, Running, Worker};
 use doorward_board::controller::Settings as ControllerSettings;
 use doorward_board::controller::{Cause, Command, FRESH, Keys, Link, Report, SettingsError};
 use doorward_board::door::{Parts, Why};
-use doorward_board::linux::{Delay, Gpio, GpioError, GpioLine, monotonic};
+use doorward_board::linux::{Gpio, GpioError, monotonic};
 use doorward_board::profile::{Lines, Output};
 use doorward_board::simulated::{Script, ScriptError};
-use doorward_board::wiegand::{Card, CardError, Format, Frame, Wiegand};
+use doorward_board::wiegand::{Card, CardError, Format};
 use doorward_board::{ContactEvent, Door, Event, Order, STEP, TamperEvent};
 use embedded_hal::digital::{InputPin, OutputPin};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -392,30 +393,4 @@ impl DoorThread {
         let now = SystemTime::now();
         self.door_events.add(event, ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now));
     }
-}
-
-/// Sends cards on a thread of its own: a frame takes 70 ms, so long no door may wait.
-fn send_cards(
-    mut lines: Wiegand<doorward_board::Active<GpioLine>>,
-    cards: Arc<Mutex<Receiver<(Card, Instant)>>>,
-    format: Format,
-) -> std::io::Result<Worker> {
-    Worker::start("wiegand", move |running| {
-        let cards = cards.lock().unwrap_or_else(PoisonError::into_inner);
-        while running.goes_on() {
-            match cards.recv_timeout(Duration::from_millis(200)) {
-                // Nobody stands at the door of a card that waited for its lines.
-                Ok((_, granted)) if granted.elapsed() > FRESH => {}
-                Ok((card, _)) => {
-                    match Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame)) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => error!("the Wiegand lines: {error:?}"),
-                        Err(error) => error!("a card cannot be sent: {error}"),
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    })
 }
