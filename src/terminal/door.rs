@@ -6,7 +6,7 @@
 
 use super::cards::send_cards;
 use super::door_events::DoorEvents;
-use super::door_state::State;
+use super::door_state::{LockState, State};
 use super::lock_controller::{self, Place, SimulatedController};
 use super::worker::{Progress, Running, Worker};
 use doorward_board::controller::Settings as ControllerSettings;
@@ -109,7 +109,7 @@ impl From<Why> for NotUnlocked {
     }
 }
 
-/// Who waits for what became of an order.
+/// Tells the caller what became of an order.
 type Word = SyncSender<Result<(), NotUnlocked>>;
 
 /// An order on its way.
@@ -159,7 +159,7 @@ impl DoorWorker {
 }
 
 impl DoorHandle {
-    /// Lets somebody pass, at once or not at all: success is the lock controller's word that people
+    /// Releases the strike, at once or not at all: success is the lock controller's word that people
     /// can pass. Waits for that word, three seconds at most.
     pub fn unlock(&self, by: Cause) -> Result<(), NotUnlocked> {
         let (word, heard) = sync_channel(1);
@@ -169,7 +169,7 @@ impl DoorHandle {
         heard.recv_timeout(WORD).unwrap_or(Err(NotUnlocked::Silent))
     }
 
-    /// Shows that somebody was refused.
+    /// Shows that a person was refused.
     pub fn refuse(&self) {
         // Red that is not shown since the board does not answer is the least of its troubles.
         let _ = self.order(Waiting { order: Order::Refuse, word: None });
@@ -219,7 +219,7 @@ impl DoorThread {
             };
             let Err(error) = ended else { return };
             error!("no door: {error}; asking again in {} s", AGAIN.as_secs());
-            self.state.send_modify(|state| state.lock = "JAMMED");
+            self.state.send_modify(|state| state.lock = LockState::Jammed);
             let since = Instant::now();
             while running.goes_on() && since.elapsed() < AGAIN {
                 self.turn_away();
@@ -337,12 +337,12 @@ impl DoorThread {
             }
             for reply in step.replies {
                 if let Some(place) = words.iter().position(|(id, _)| *id == reply.id) {
-                    // Whoever gave up waiting does not hear it.
+                    // A caller that gave up waiting does not hear it.
                     let word = words.swap_remove(place).1;
                     let _ = word.try_send(reply.outcome.map_err(NotUnlocked::from));
                 }
             }
-            // While it lets nobody out.
+            // Only while people cannot pass.
             let released = door.status().map(|status| status.released);
             if may_end_it && matches!(released, Some(None | Some(Cause::Unreadable))) {
                 (may_end_it, ended_one) = (false, true);
