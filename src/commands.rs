@@ -181,8 +181,8 @@ pub enum Gallery {
         subject_id: String,
     },
     /// Gives templates of another model the vector that the present one makes of their stored crop.
-    /// Templates of different models are never compared: until then, whoever has no other is not
-    /// recognised. Exit code 1 when some could not be: those subjects are to be enrolled anew.
+    /// Templates of different models are never compared: until then, a subject without another is
+    /// not recognised. Exit code 1 when some could not be: those subjects are to be enrolled again.
     Reindex {
         /// Change nothing, and say what would be done.
         #[arg(long)]

@@ -56,7 +56,7 @@ pub fn open_service(
         store_images: config.gallery.store_images,
     };
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
-    // Behind the gallery, whose lock says that nobody else is at work in this folder.
+    // After the gallery, whose lock says that no other process is at work in this folder.
     let path = data_dir.join("applications.redb");
     let applications = match Applications::open(&path) {
         Err(error) if bad_files == BadFiles::Tolerated => {
