@@ -14,6 +14,8 @@ use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Output, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
@@ -172,15 +174,29 @@ fn idle_connections_hold_nobody_up() {
 #[test]
 fn a_stop_finishes_the_request_in_work() {
     let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
-    let (url, arrivals) = slow_pictures::serve(&portrait("obama"), Duration::from_millis(700));
+    // The first change of a new gallery takes a slow disk longer than a stop waits.
+    enroll(&terminal, "early");
+    let (release, released) = channel::<()>();
+    let released = Mutex::new(released);
+    let (url, arrivals) = slow_pictures::serve_when(&portrait("obama"), move || {
+        let _ = released.lock().unwrap().recv();
+    });
     let mut command = terminal.command();
     command.args(["enroll", &url, "--subject-id", "late"]);
     let asker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     arrivals.recv_timeout(PATIENCE).unwrap();
+    terminal.signal("TERM");
+    let started = Instant::now();
+    while !terminal.log().contains("stopping") {
+        assert!(started.elapsed() < PATIENCE, "{}", terminal.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The daemon has heard of its end, and its request is still in work.
+    release.send(()).unwrap();
     assert!(terminal.stop());
     let output = asker.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(subjects(&terminal), ["late"]);
+    assert_eq!(subjects(&terminal), ["early", "late"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod outage;
 mod terminal;
 
 use doorward::mqtt::{Delivery, HomeAssistant, Settings};
-use doorward::outbox::{Event, Kind, Outbox, Recorded};
+use doorward::outbox::{Event, Kind, Outbox, OutboxError, Recorded};
 use listener::{Listener, until};
 use mosquitto::{Mosquitto, Wanted};
 use outage::Network;
@@ -27,11 +27,23 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use terminal::{Terminal, portrait};
 
+/// Longer than anything that should happen takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const EVENTS: &str = "doorward/front/event/#";
 
+/// Opened; one that was open before closes when a slow disk has taken the last of it.
 fn outbox_in(folder: &TempDir) -> Arc<Outbox> {
     let settings = doorward::outbox::Settings { device_id: "front".into(), ..Default::default() };
-    Arc::new(Outbox::open(&folder.path().join("events.redb"), settings).unwrap())
+    let started = Instant::now();
+    loop {
+        match Outbox::open(&folder.path().join("events.redb"), settings.clone()) {
+            Err(OutboxError::InUse { .. }) if started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return Arc::new(opened.unwrap()),
+        }
+    }
 }
 
 fn settings(port: u16) -> Settings {

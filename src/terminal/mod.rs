@@ -31,3 +31,22 @@ pub use door_state::State as DoorState;
 pub use judge_worker::{Decisions, Parts, record_camera, start_judge};
 pub use lock_controller::Place;
 pub use worker::{Progress, Running, Worker};
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn the_door_at_work_imports_nothing_of_what_assembles_or_serves_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/terminal");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let grouped = ["use crate", "::{"].concat();
+            assert!(!text.contains(&grouped), "{path:?}: one line for each module");
+            for module in ["config", "daemon", "mqtt", "service"].map(|it| format!("crate::{it}")) {
+                assert!(!text.contains(&module), "{path:?} imports {module}");
+            }
+        }
+    }
+}
