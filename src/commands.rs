@@ -1,10 +1,19 @@
 //! The command line as it is typed, and the fields of the requests that it makes.
 
-use crate::Failure;
+mod body;
+mod failure;
+mod results;
+mod runner;
+
+pub use body::{Body, filled, image_field};
+pub use failure::Failure;
+pub use results::show;
+pub use runner::Runner;
+
 use clap::{Args, Parser, Subcommand};
-use doorward::{camera, evaluate, import};
+use doorward::{camera, evaluate};
 use doorward_evaluate::calibrate;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -87,19 +96,7 @@ pub enum Command {
     },
     /// Sends a request through the broker, as another system would. Where the daemon asks for a key,
     /// the variables DOORWARD_APP_ID and DOORWARD_API_KEY hold it.
-    Call {
-        /// enroll, verify, search, compare, subject/list, health, …
-        operation: String,
-        /// The fields, as a JSON object.
-        #[arg(default_value = "{}")]
-        body: String,
-        /// Picture file, sent as the field `image`.
-        #[arg(long, value_name = "FILE")]
-        image: Option<PathBuf>,
-        /// Seconds to wait for the answer.
-        #[arg(long, default_value_t = 30)]
-        timeout: u64,
-    },
+    Call(Call),
     /// Who is enrolled.
     #[command(subcommand)]
     Gallery(Gallery),
@@ -125,6 +122,21 @@ pub enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Args)]
+pub struct Call {
+    /// enroll, verify, search, compare, subject/list, health, …
+    pub operation: String,
+    /// The fields, as a JSON object.
+    #[arg(default_value = "{}")]
+    pub body: String,
+    /// Picture file, sent as the field `image`.
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Seconds to wait for the answer.
+    #[arg(long, default_value_t = 30)]
+    pub timeout: u64,
 }
 
 #[derive(Args)]
@@ -170,8 +182,8 @@ pub enum Gallery {
         subject_id: String,
     },
     /// Gives templates of another model the vector that the present one makes of their stored crop.
-    /// Templates of different models are never compared: until then, whoever has no other is not
-    /// recognised. Exit code 1 when some could not be: those subjects are to be enrolled anew.
+    /// Templates of different models are never compared: until then, a subject without another is
+    /// not recognised. Exit code 1 when some could not be: those subjects are to be enrolled again.
     Reindex {
         /// Change nothing, and say what would be done.
         #[arg(long)]
@@ -250,71 +262,41 @@ pub enum ConfigCommand {
 
 impl App {
     /// The operation it asks for, and its fields.
-    pub fn request(self) -> (&'static str, Map<String, Value>) {
-        let mut body = Map::new();
-        let operation = match self {
+    pub fn request(self) -> (&'static str, Body) {
+        let body = Body::default();
+        match self {
             Self::Create { name, testing, quota, allow } => {
-                set(&mut body, "name", Some(name));
-                set(&mut body, "testing", Some(testing));
-                set(&mut body, "quota", quota.map(filled));
-                set(&mut body, "allow", allow.map(filled));
-                "app/create"
+                let body = body.with("name", Some(name)).with("testing", Some(testing));
+                let body = body.with("quota", quota.map(filled));
+                ("app/create", body.with("allow", allow.map(filled)))
             }
-            Self::List => "app/list",
-            Self::Revoke { app } => {
-                set(&mut body, "app", Some(app));
-                "app/revoke"
-            }
-            Self::Rotate { app } => {
-                set(&mut body, "app", Some(app));
-                "app/rotate"
-            }
-        };
-        (operation, body)
+            Self::List => ("app/list", body),
+            Self::Revoke { app } => ("app/revoke", body.with("app", Some(app))),
+            Self::Rotate { app } => ("app/rotate", body.with("app", Some(app))),
+        }
     }
 }
 
 impl Picture {
-    pub fn body(&self) -> Result<Map<String, Value>, Failure> {
-        let mut body = self.fields.body()?;
-        set(&mut body, "image", Some(image_field(&self.image)?));
-        Ok(body)
+    /// Its fields, the picture included.
+    pub fn body(&self) -> Result<Body, Failure> {
+        Ok(self.fields.body()?.with("image", Some(image_field(&self.image)?)))
     }
 }
 
 impl Fields {
     /// `NAME=VALUE`: a value that reads as JSON is that, any other is text.
-    pub fn body(&self) -> Result<Map<String, Value>, Failure> {
-        let mut body = Map::new();
+    pub fn body(&self) -> Result<Body, Failure> {
+        let mut body = Body::default();
         for field in &self.fields {
             let (name, value) = field
                 .split_once('=')
                 .ok_or_else(|| Failure::Usage(format!("--field {field}: not NAME=VALUE")))?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
-            body.insert(name.to_owned(), value);
+            body = body.with(name, Some(value));
         }
         Ok(body)
     }
-}
-
-/// Sets a field that was given.
-pub fn set(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        body.insert(name.to_owned(), value.into());
-    }
-}
-
-/// A list of the command line, where a single empty entry stands for none.
-pub fn filled(entries: Vec<String>) -> Vec<String> {
-    entries.into_iter().filter(|entry| !entry.is_empty()).collect()
-}
-
-/// URLs and `camera:` go as they are, files as base64.
-pub fn image_field(image: &str) -> Result<String, Failure> {
-    if image.starts_with("http://") || image.starts_with("https://") || image == "camera:" {
-        return Ok(image.to_owned());
-    }
-    import::image_field(image.as_ref()).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Unix seconds, or how long ago: `90m`, `24h`, `7d`.

@@ -24,10 +24,13 @@
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the door's judgement | be part of a request |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
-//! | [`daemon`] | starts the workers, the local control socket | anything of the above itself |
+//! | [`terminal`] | the door at work: door thread, judge, door events, clock | wait for a disk or a network |
+//! | [`daemon`] | assembles and watches the workers, the local control socket | anything of the above itself |
 
 // What must be unsafe is in `nn`.
 #![forbid(unsafe_code)]
+// A test may tell a long story.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod access;
 pub mod camera;
@@ -42,7 +45,10 @@ pub mod log;
 pub mod mqtt;
 pub mod outbox;
 mod record_file;
+// Its `done` has a row for each operation.
+#[allow(clippy::too_many_lines)]
 pub mod service;
+pub mod terminal;
 mod time;
 
 pub use doorward_face as face;

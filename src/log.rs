@@ -7,17 +7,45 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Lines that wait to be written: what a busy daemon says in some seconds.
 const MOST: usize = 1024;
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// A `log.level` that names no levels.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "log.level {level:?}: {what}; wanted is off, error, warn, info, debug or trace, also of a part \
+     alone, as in info,doorward::mqtt=debug"
+)]
+pub struct LevelError {
+    level: String,
+    what: String,
+}
+
+/// What is logged at `log.level`, with the filters of `quiet` before it.
+pub fn filter(level: &str, quiet: &[&str]) -> Result<Targets, LevelError> {
+    // A lone word would be taken for the name of a target, of which everything is logged.
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    let wrong =
+        level.split(',').find(|part| !is_level(part.rsplit('=').next().unwrap_or("").trim()));
+    let failed = |what: String| LevelError { level: level.to_owned(), what };
+    if let Some(part) = wrong {
+        return Err(failed(format!("{part:?} names no level")));
+    }
+    let quiet = quiet.join(",");
+    format!("{quiet},{level}").parse().map_err(|error| failed(format!("{error}")))
+}
 
 /// The log of this process. Clones are the same.
 #[derive(Clone)]
@@ -50,6 +78,18 @@ impl Log {
     /// Adds a line, or counts it as dropped.
     pub fn say(&self, line: impl Display) {
         self.put(format!("{line}\n").into_bytes());
+    }
+
+    /// What is traced, and passes the filter, is a line of this log from here on.
+    pub fn take_traces(&self, filter: Targets) {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            // A journal or a file is no place for colours.
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(self.clone())
+            .finish()
+            .with(filter)
+            .init();
     }
 
     /// Panics of every thread are lines of this log from here on.

@@ -2,87 +2,22 @@
 //!
 //! Standard output holds the result alone, as JSON; standard error holds progress and problems.
 
+#![warn(clippy::too_many_lines)]
+
 mod commands;
 
 use clap::Parser;
 use commands::{
-    Audit, Cli, Command, ConfigCommand, Gallery, Homeassistant, filled, image_field, set,
+    Audit, Body, Cli, Command, ConfigCommand, Failure, Gallery, Homeassistant, Runner, image_field,
+    show,
 };
-use doorward::camera::CommandError;
-use doorward::config::{self, Config, ConfigError, EditError};
-use doorward::daemon::{self, DaemonError, Local, LocalError};
-use doorward::doctor;
-use doorward::evaluate::EvaluateError;
-use doorward::face::{Analyzer, FaceError};
-use doorward::import::{self, ImportError};
-use doorward::log::Log;
-use doorward::mqtt::{self, Call, CallError, RemoveError};
-use doorward::service::{Body, Credentials};
-use doorward_evaluate::calibrate::{self, CalibrateError};
-use serde_json::{Map, Value, json};
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use doorward::config::Config;
+use doorward::face::Analyzer;
+use doorward::log::{self, Log};
+use doorward::{doctor, mqtt};
+use doorward_evaluate::calibrate;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// What went wrong, by its exit code.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("{0}")]
-    Usage(String),
-    #[error(transparent)]
-    Daemon(#[from] DaemonError),
-    #[error(transparent)]
-    Local(#[from] LocalError),
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Remove(#[from] RemoveError),
-    #[error(transparent)]
-    Import(#[from] ImportError),
-    #[error(transparent)]
-    Face(#[from] FaceError),
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    #[error(transparent)]
-    Calibrate(#[from] CalibrateError),
-    #[error(transparent)]
-    Camera(#[from] CommandError),
-    #[error(transparent)]
-    Edit(#[from] EditError),
-    #[error("cannot write {path}: {reason}")]
-    Plot { path: PathBuf, reason: std::io::Error },
-    #[error("cannot print the configuration: {0}")]
-    Print(#[from] toml::ser::Error),
-    #[error("the system refused: {0}")]
-    System(#[from] std::io::Error),
-}
-
-impl Failure {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Config(_)
-            | Self::Usage(_)
-            | Self::Camera(CommandError::NoCamera | CommandError::Settings(_))
-            | Self::Edit(EditError::Text { .. }) => ExitCode::from(2),
-            Self::Daemon(error) | Self::Local(LocalError::Files(error))
-                if error.is_configuration() =>
-            {
-                ExitCode::from(2)
-            }
-            Self::Call(CallError::Connect(_)) | Self::Remove(RemoveError::Connect(_)) => {
-                ExitCode::from(2)
-            }
-            _ => ExitCode::from(4),
-        }
-    }
-}
 
 fn main() -> ExitCode {
     doorward::nn::give_back_large_buffers();
@@ -107,282 +42,77 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Every command checks the level, and the daemon alone logs at it: on the command line only
     // what an answer does not say is of interest.
-    let level = log_filter(&config.log.level)?;
+    let level = log::filter(&config.log.level, mqtt::QUIET_LOGS)?;
     match command {
-        Command::Run => log_lines(level, log),
-        _ => log_lines(log_filter("error")?, log),
+        Command::Run => log.take_traces(level),
+        _ => log.take_traces(log::filter("error", mqtt::QUIET_LOGS)?),
     }
+    let runner = Runner { file, config, runtime };
     match command {
-        Command::Run => {
-            runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
-            // A picture on its way from a URL may take 15 s, a disk that hangs for ever; nobody waits
-            // for them any more, and the end of this process ends their threads.
-            runtime.shutdown_timeout(Duration::from_millis(300));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Run => runner.daemon(),
         Command::Unlock { reason } => {
-            let mut body = Map::new();
-            set(&mut body, "reason", Some(reason));
-            runtime.block_on(local(&config, "unlock", body))
+            runner.local("unlock", Body::default().with("reason", Some(reason)))
         }
         Command::Enroll { picture, subject_id, add } => {
-            let mut body = picture.body()?;
-            set(&mut body, "subject_id", subject_id);
-            set(&mut body, "mode", add.then_some("add"));
-            runtime.block_on(local(&config, "enroll", body))
+            let body = picture.body()?.with("subject_id", subject_id);
+            runner.local("enroll", body.with("mode", add.then_some("add")))
         }
         Command::Verify { picture, subject_id, threshold } => {
-            let mut body = picture.body()?;
-            set(&mut body, "subject_id", Some(subject_id));
-            set(&mut body, "threshold", threshold);
-            runtime.block_on(local(&config, "verify", body))
+            let body = picture.body()?.with("subject_id", Some(subject_id));
+            runner.local("verify", body.with("threshold", threshold))
         }
         Command::Search { picture, limit, threshold, return_image } => {
-            let mut body = picture.body()?;
-            set(&mut body, "limit", limit);
-            set(&mut body, "threshold", threshold);
-            set(&mut body, "return_image", return_image.then_some(true));
-            runtime.block_on(local(&config, "search", body))
+            let body = picture.body()?.with("limit", limit).with("threshold", threshold);
+            runner.local("search", body.with("return_image", return_image.then_some(true)))
         }
-        Command::Liveness { picture } => {
-            runtime.block_on(local(&config, "liveness", picture.body()?))
-        }
+        Command::Liveness { picture } => runner.local("liveness", picture.body()?),
         Command::Compare { image_1, image_2, threshold, fields } => {
-            let mut body = fields.body()?;
-            set(&mut body, "image_1", Some(image_field(&image_1)?));
-            set(&mut body, "image_2", Some(image_field(&image_2)?));
-            set(&mut body, "threshold", threshold);
-            runtime.block_on(local(&config, "compare", body))
+            let body = fields.body()?.with("image_1", Some(image_field(&image_1)?));
+            let body = body.with("image_2", Some(image_field(&image_2)?));
+            runner.local("compare", body.with("threshold", threshold))
         }
-        Command::Call { operation, body, image, timeout } => {
-            let mut body: Map<String, Value> = serde_json::from_str(&body)
-                .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
-            if let Some(file) = image {
-                set(&mut body, "image", Some(image_field(&file.to_string_lossy())?));
-            }
-            let call = Call {
-                operation,
-                body: Body::Json(Value::Object(body).to_string().into_bytes()),
-                credentials: Credentials {
-                    app_id: std::env::var("DOORWARD_APP_ID").ok(),
-                    api_key: std::env::var("DOORWARD_API_KEY").ok(),
-                },
-                timeout: Duration::from_secs(timeout),
-            };
-            let answer = runtime.block_on(mqtt::call(&daemon::client_settings(&config)?, call))?;
-            print(&answer)
-        }
-        Command::Gallery(Gallery::List { limit, cursor }) => {
-            let mut body = Map::new();
-            set(&mut body, "limit", limit);
-            set(&mut body, "cursor", cursor);
-            runtime.block_on(local(&config, "subject/list", body))
-        }
-        Command::Gallery(Gallery::Update { subject_id, groups, fields }) => {
-            let mut body = fields.body()?;
-            set(&mut body, "subject_id", Some(subject_id));
-            set(&mut body, "groups", groups.map(filled));
-            runtime.block_on(local(&config, "subject/update", body))
-        }
+        Command::Call(call) => runner.call(call),
+        Command::Gallery(gallery) => run_gallery(&runner, gallery),
         Command::App(app) => {
             let (operation, body) = app.request();
-            runtime.block_on(local(&config, operation, body))
+            runner.local(operation, body)
         }
         Command::Audit(Audit::Verify { noted }) => {
-            let mut body = Map::new();
             let (line, hash) = noted.unzip();
-            set(&mut body, "line", line);
-            set(&mut body, "hash", hash);
-            runtime.block_on(local(&config, "audit/verify", body))
+            runner.local("audit/verify", Body::default().with("line", line).with("hash", hash))
         }
-        Command::Audit(Audit::List { since }) => runtime.block_on(audit_list(&config, since)),
-        Command::Homeassistant(Homeassistant::Remove) => {
-            runtime.block_on(mqtt::remove(&daemon::client_settings(&config)?))?;
-            eprintln!("removed");
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Gallery(Gallery::Delete { subject_id }) => {
-            let mut body = Map::new();
-            set(&mut body, "subject_id", Some(subject_id));
-            runtime.block_on(local(&config, "subject/delete", body))
-        }
-        Command::Gallery(Gallery::Reindex { dry_run }) => {
-            runtime.block_on(reindex(&config, dry_run))
-        }
-        Command::Gallery(Gallery::Import { dir }) => {
-            let report = runtime.block_on(async {
-                let local = Local::connect(&config).await?;
-                Ok::<_, Failure>(import::import(&local, &dir).await?)
-            })?;
-            out(format_args!("{}\n", report.to_json()))?;
-            Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-        }
+        Command::Audit(Audit::List { since }) => runner.audit_list(since),
+        Command::Homeassistant(Homeassistant::Remove) => runner.remove_from_homeassistant(),
         Command::Evaluate(evaluate) => {
-            let result = evaluate.run(Arc::new(Analyzer::load()?))?;
-            out(format_args!("{result}\n"))?;
-            Ok(ExitCode::SUCCESS)
+            show(format_args!("{}\n", evaluate.run(Arc::new(Analyzer::load()?))?))
         }
-        Command::Camera(camera) => {
-            let result = camera.run(&config.camera)?;
-            out(format_args!("{result:#}\n"))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Doctor => {
-            out(format_args!("{:#}\n", doctor::report()?))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Camera(camera) => show(format_args!("{:#}\n", camera.run(&runner.config.camera)?)),
+        Command::Doctor => show(format_args!("{:#}\n", doctor::report()?)),
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {
-            let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
-            // The gallery is let go of before the work begins.
-            let stats = runtime.block_on(async {
-                Local::connect(&config).await?.ask("stats", &json!({})).await
-            })?;
-            let templates = stats["gallery"]["templates"].as_u64();
-            let templates = templates.ok_or_else(|| Failure::Usage(format!("stats: {stats}")))?;
-            let templates = templates as usize;
-            let analyzer = Analyzer::load()?;
-            let target_fpir = config.search.target_fpir;
-            let found = calibrate::people(&analyzer, &dir, templates, target_fpir)?;
-            out(format_args!("{:#}\n", found.to_json()))?;
-            draw(plot.as_deref(), || found.to_svg())?;
-            Ok(ExitCode::SUCCESS)
+            runner.calibrate_people(dir, plot)
         }
         Command::Calibrate(calibrate::Command { part: Some(part), .. }) => {
-            let calibrate::Part::Liveness { live, spoof, plot, write } = part;
-            let file = Config::file(file.as_deref());
-            if write && file.is_none() {
-                let why = "--write: there is no configuration file; name one with --config";
-                return Err(Failure::Usage(why.into()));
-            }
-            let found = calibrate::liveness(&Analyzer::load()?, &live, &spoof)?;
-            // First what took minutes to find; a file may fail.
-            out(format_args!("{:#}\n", found.to_json()))?;
-            draw(plot.as_deref(), || found.to_svg())?;
-            if let Some(file) = file.filter(|_| write) {
-                let point = found.operating_point();
-                config::set_in_file(file, "liveness", "operating_point", point)?;
-                eprintln!("written to {}: it counts from the daemon's next start", file.display());
-            }
-            Ok(ExitCode::SUCCESS)
+            runner.calibrate_liveness(part)
         }
-        Command::Config(ConfigCommand::Check) => {
-            daemon::check(&config)?;
-            eprintln!("the configuration can stand");
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Config(ConfigCommand::Print) => {
-            out(format_args!("{}", config.to_commented_toml()?))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Config(ConfigCommand::Check) => runner.check_config(),
+        Command::Config(ConfigCommand::Print) => show(runner.config.to_commented_toml()?),
     }
 }
 
-/// Draws if there is a file to draw to.
-fn draw(file: Option<&Path>, svg: impl FnOnce() -> String) -> Result<(), Failure> {
-    let Some(path) = file else { return Ok(()) };
-    std::fs::write(path, svg()).map_err(|reason| Failure::Plot { path: path.to_owned(), reason })
-}
-
-async fn local(
-    config: &Config,
-    operation: &str,
-    body: Map<String, Value>,
-) -> Result<ExitCode, Failure> {
-    let answer = Local::connect(config).await?.ask(operation, &Value::Object(body)).await?;
-    print(&answer)
-}
-
-/// Prints the lines of the audit log, page by page.
-async fn audit_list(config: &Config, since: Option<f64>) -> Result<ExitCode, Failure> {
-    let door = Local::connect(config).await?;
-    let mut line = json!(1);
-    loop {
-        let body = json!({ "line": line, "since": since, "limit": 500 });
-        let page = door.ask("audit/list", &body).await?;
-        let Some(lines) = page["lines"].as_array() else { return print(&page) };
-        for line in lines {
-            out(format_args!("{line}\n"))?;
+fn run_gallery(runner: &Runner, gallery: Gallery) -> Result<ExitCode, Failure> {
+    let body = Body::default();
+    match gallery {
+        Gallery::List { limit, cursor } => {
+            runner.local("subject/list", body.with("limit", limit).with("cursor", cursor))
         }
-        match page.get("next") {
-            Some(next) => line = next.clone(),
-            None => return Ok(ExitCode::SUCCESS),
+        Gallery::Update { subject_id, groups, fields } => {
+            let body = fields.body()?.with("subject_id", Some(subject_id));
+            runner.local("subject/update", body.with("groups", groups.map(commands::filled)))
         }
+        Gallery::Delete { subject_id } => {
+            runner.local("subject/delete", body.with("subject_id", Some(subject_id)))
+        }
+        Gallery::Reindex { dry_run } => runner.reindex(dry_run),
+        Gallery::Import { dir } => runner.import(&dir),
     }
-}
-
-/// Embeds stored crops anew, portion by portion, and prints what came of all of them.
-async fn reindex(config: &Config, dry_run: bool) -> Result<ExitCode, Failure> {
-    let gallery = Local::connect(config).await?;
-    let mut reembedded = 0;
-    let mut left: [(&str, Vec<Value>); 3] =
-        [("without_crop", vec![]), ("failed", vec![]), ("not_recognised", vec![])];
-    let mut body = Map::new();
-    set(&mut body, "dry_run", Some(dry_run));
-    loop {
-        let portion = gallery.ask("gallery/reindex", &Value::Object(body.clone())).await?;
-        let Some(done) = portion["reembedded"].as_u64() else { return print(&portion) };
-        reembedded += done;
-        for (name, entries) in &mut left {
-            entries.extend(portion[*name].as_array().into_iter().flatten().cloned());
-        }
-        match portion.get("cursor") {
-            Some(cursor) => set(&mut body, "cursor", Some(cursor.clone())),
-            None => break,
-        }
-    }
-    let complete = left.iter().all(|(_, entries)| entries.is_empty());
-    let mut report = Map::new();
-    set(&mut report, "dry_run", Some(dry_run));
-    set(&mut report, "reembedded", Some(reembedded));
-    left.into_iter().for_each(|(name, entries)| set(&mut report, name, Some(entries)));
-    out(format_args!("{:#}\n", Value::Object(report)))?;
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// Writes to standard output; a reader that has left is an error and no panic.
-fn out(text: std::fmt::Arguments) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    Ok(out.write_fmt(text).and_then(|()| out.flush())?)
-}
-
-/// Prints an answer and says by the exit code what it is.
-fn print(answer: &Value) -> Result<ExitCode, Failure> {
-    out(format_args!("{answer:#}\n"))?;
-    // A spoof is a success of the operation liveness, and a no.
-    let spoof = answer["status_code"] == "FACE-401" && answer["liveness"]["status"] == false;
-    Ok(match answer["status"].as_u64() {
-        Some(200) if spoof || answer.get("error_code").is_some() => ExitCode::from(1),
-        Some(200) => ExitCode::SUCCESS,
-        Some(400..=499) => ExitCode::from(3),
-        _ => ExitCode::from(4),
-    })
-}
-
-fn log_filter(level: &str) -> Result<Targets, Failure> {
-    // A lone word would be taken for the name of a target, of which everything is logged.
-    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
-    let wrong =
-        level.split(',').find(|part| !is_level(part.rsplit('=').next().unwrap_or("").trim()));
-    let why = |what: &str| {
-        Failure::Usage(format!(
-            "log.level {level:?}: {what}; wanted is off, error, warn, info, debug or trace, also of a \
-             part alone, as in info,doorward::mqtt=debug"
-        ))
-    };
-    if let Some(part) = wrong {
-        return Err(why(&format!("{part:?} names no level")));
-    }
-    let quiet = mqtt::QUIET_LOGS.join(",");
-    format!("{quiet},{level}").parse().map_err(|error| why(&format!("{error}")))
-}
-
-fn log_lines(filter: Targets, log: &Log) {
-    tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        // A journal or a file is no place for colours.
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(log.clone())
-        .finish()
-        .with(filter)
-        .init();
 }

@@ -77,7 +77,7 @@ impl Handle {
 
     /// Is no more used until it has rested. What is returned closes the file when dropped, which writes
     /// to it and so may wait for the disk.
-    #[must_use = "closing a file may wait for the disk: drop it where that keeps nobody"]
+    #[must_use = "closing a file may wait for the disk: drop it where that delays no caller"]
     pub fn fail(&mut self, why: String) -> Self {
         std::mem::replace(self, Self::failed(why))
     }

@@ -11,8 +11,11 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
+
+/// Longer than anything that should happen takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -32,6 +35,20 @@ fn verify(terminal: &Terminal, more: &[&str]) -> (i32, Value) {
         panic!("{}", String::from_utf8_lossy(&output.stderr));
     });
     (output.status.code().unwrap(), answer)
+}
+
+/// Waits until so many lines about the door have this outcome.
+fn until_listed(terminal: &Terminal, outcome: &str, count: usize) {
+    let started = Instant::now();
+    loop {
+        let lines = list(terminal, &[]);
+        let is = |line: &&Value| line["action"] == "door" && line["outcome"] == outcome;
+        if lines.iter().filter(is).count() >= count {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{lines:#?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A terminal without a daemon at which applications were made: `app-1` stands in line 1.
@@ -116,10 +133,12 @@ fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
     }
     // The longest there is, in the characters that take most bytes in a file of JSON.
     let reasons = ["\u{1}".repeat(500), "\u{10FFFF}".repeat(500), "a parcel".to_owned()];
+    let mut locked = 0;
     for reason in &reasons {
         let unlocked = ask(reason);
         assert_eq!(unlocked["status"], 200, "{unlocked}");
-        std::thread::sleep(Duration::from_millis(500));
+        locked += 1;
+        until_listed(&terminal, "locked", locked);
     }
     assert!(terminal.stop());
     let lines = list(&terminal, &[]);
@@ -147,14 +166,17 @@ fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
 #[test]
 fn lines_are_listed_since_a_time() {
     let terminal = with_lines(2);
-    std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(terminal.json(&["app", "revoke", "app-1"])["status"], 200);
-    let lines = list(&terminal, &["--since", "1s"]);
+    let all = list(&terminal, &[]);
+    let time = all[2]["time"].as_f64().unwrap();
+    let lines = list(&terminal, &["--since", &time.to_string()]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(lines[0]["action"], "app/revoke");
-    let time = lines[0]["time"].as_f64().unwrap();
-    assert_eq!(list(&terminal, &["--since", &time.to_string()]).len(), 1);
-    assert_eq!(list(&terminal, &["--since", "7d"]).len(), 3);
+    // An age counts from the moment of the question, which is after all of them.
+    assert_eq!(list(&terminal, &["--since", "0s"]).len(), 0);
+    for age in ["3600s", "60m", "1h", "7d"] {
+        assert_eq!(list(&terminal, &["--since", age]).len(), 3, "{age}");
+    }
     for wrong in ["yesterday", "-1", "nan", "d", ""] {
         assert_eq!(terminal.cli(&["audit", "list", "--since", wrong]).status.code(), Some(2));
     }

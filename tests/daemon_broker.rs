@@ -270,7 +270,7 @@ async fn stale_requests_are_not_done() {
     logged(&terminal, "dropped a retained command");
 
     // Expired: its picture comes after its time.
-    let url = slow_pictures::serve(&portrait("obama"), Duration::from_millis(1500));
+    let (url, _) = slow_pictures::serve(&portrait("obama"), Duration::from_millis(1500));
     let body = json!({ "image": url, "subject_id": "expired" }).to_string();
     let short = PublishProperties { message_expiry_interval: Some(1), ..reply_to(MINE, "expired") };
     asker.send("enroll", body.as_bytes(), short).await;

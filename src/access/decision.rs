@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 use std::time::Duration;
+use strum::IntoStaticStr;
 
 /// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// May pass.
     Granted,
@@ -25,30 +27,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 8] = [
-        Self::Granted,
-        Self::Denied,
-        Self::Unknown,
-        Self::Spoof,
-        Self::Obscured,
-        Self::PoorPicture,
-        Self::SeveralPeople,
-        Self::LockedOut,
-    ];
-
     /// As events and metrics have it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Denied => "denied",
-            Self::Unknown => "unknown",
-            Self::Spoof => "spoof",
-            Self::Obscured => "obscured",
-            Self::PoorPicture => "poor_picture",
-            Self::SeveralPeople => "several_people",
-            Self::LockedOut => "locked_out",
-        }
+        self.into()
     }
 }
 

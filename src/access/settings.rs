@@ -5,14 +5,22 @@ use crate::face::Detection;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+use strum::EnumString;
 
 /// Whether a face must be a living one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(
+    serialize_all = "snake_case",
+    parse_err_ty = UnknownPolicy,
+    parse_err_fn = UnknownPolicy::named
+)]
 pub enum LivenessPolicy {
     /// It must.
     #[default]
     Required,
-    /// It need not: a photograph opens the door. Every decision says so.
+    /// It need not: a photograph opens the door. Every decision says so, and so does the name, so
+    /// that it is not chosen by a slip of the pen.
+    #[strum(serialize = "off-for-this-test")]
     Off,
 }
 
@@ -21,16 +29,9 @@ pub enum LivenessPolicy {
 #[error("`{0}` is neither required nor off-for-this-test")]
 pub struct UnknownPolicy(String);
 
-impl FromStr for LivenessPolicy {
-    type Err = UnknownPolicy;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "required" => Ok(Self::Required),
-            // In so many words, so that nobody has it by a slip of the pen.
-            "off-for-this-test" => Ok(Self::Off),
-            _ => Err(UnknownPolicy(name.to_owned())),
-        }
+impl UnknownPolicy {
+    fn named(name: &str) -> Self {
+        Self(name.to_owned())
     }
 }
 

@@ -1,5 +1,5 @@
 //! The life of the capture thread: open, warm up, hand out frames; after any fault close fully, wait, open
-//! anew. It knows no device; what it does is the same for cameras, replays and the scripts of its tests.
+//! again. It knows no device; what it does is the same for cameras, replays and the scripts of its tests.
 //!
 //! It never waits unboundedly, never hands out a frame that is not whole, and never ends but when its last
 //! handle is gone: a camera that comes back after a week is taken up again.
@@ -23,7 +23,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const STABLE: Duration = Duration::from_secs(10);
 /// So many damaged frames in a row are no accident. Cameras start with one or two.
 const DAMAGED: u32 = 10;
-/// A frame that is older than this shows nobody who is there.
+/// A frame that is older than this does not show who is there.
 const OLDEST: Duration = Duration::from_secs(10);
 /// So many in a row are more than the buffers that a machine which stood still left full.
 const MOST_OLD: u32 = 8;
@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
                 tracing::info!(camera = %self.settings.source, format = layout.format.name(), "frames");
                 self.shared.set(State::Streaming);
             }
-            // Copying is most of what this thread does, and at night nobody looks.
+            // Copying is most of what this thread does, and at night there is no reader.
             if self.shared.readers.any() {
                 let frame = Frame {
                     taken,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Opens devices; lives as long as the capture thread, over every loss.
 pub(super) trait Open: Send {
-    /// Opens the device anew, up to where frames can be asked for.
+    /// Opens the device again, up to where frames can be asked for.
     fn open(&mut self, settings: &Settings) -> Result<Box<dyn Device>, Fault>;
 }
 

@@ -1,14 +1,16 @@
 //! One frame as a camera gave it, and how its bytes lie.
 //!
-//! A frame is decoded when somebody wants its pixels and not before: most frames of a day show nobody.
+//! A frame is decoded when its pixels are wanted and not before: most frames of a day show no person.
 
 use crate::picture::{self, DecodeError, Limits, Picture, yuv};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+use strum::IntoStaticStr;
 
 /// How the pixels of a frame are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum PixelFormat {
     /// A plane of luma, a plane of chroma at half the resolution.
     Nv12,
@@ -19,6 +21,7 @@ pub enum PixelFormat {
     /// Luma alone. Faces lose what tells skin from a print.
     Grey,
     /// A JPEG or PNG file of a replay.
+    #[strum(serialize = "file")]
     File,
 }
 
@@ -28,13 +31,7 @@ impl PixelFormat {
 
     /// The name in the configuration, which is V4L2's code of four characters.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Nv12 => "NV12",
-            Self::Yuyv => "YUYV",
-            Self::Mjpg => "MJPG",
-            Self::Grey => "GREY",
-            Self::File => "file",
-        }
+        self.into()
     }
 }
 

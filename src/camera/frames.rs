@@ -1,7 +1,7 @@
 //! From the one thread that takes frames to the many that look at them.
 //!
 //! Every reader has a queue of two: the frame it is about to look at and the next. Who is slower than the
-//! camera loses the oldest, so that nobody ever looks at what was seconds ago.
+//! camera loses the oldest, so that no reader looks at what was seconds ago.
 
 use super::frame::Frame;
 use std::collections::VecDeque;

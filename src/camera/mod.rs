@@ -1,7 +1,7 @@
 //! Frames from the camera at the door, or from files in its place.
 //!
 //! One thread ([`capture`]) owns the device. It opens it, hands each whole frame to every subscription
-//! ([`Frames`]), and after any fault closes it fully and opens it anew, with growing pauses, for ever. What
+//! ([`Frames`]), and after any fault closes it fully and opens it again, with growing pauses, for ever. What
 //! it does is the same for the two devices there are: a V4L2 camera ([`v4l2`], which format and size to ask
 //! for in [`choice`]) and a replay of files ([`replay`], [`container`]).
 //!

@@ -72,24 +72,9 @@ impl Default for Settings {
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// No such size.
-    #[error("camera.width and camera.height: 160 to 3840 and 120 to 2160")]
-    Size,
-    /// No such rate.
-    #[error("camera.fps: 1 to 120")]
-    Fps,
-    /// No such format.
-    #[error("camera.format: `{0}` is none of auto, MJPG, YUYV, NV12 and GREY")]
-    Format(String),
-    /// A turn that is none.
-    #[error("camera.rotate: 0, 90, 180 or 270 degrees")]
-    Rotate,
-    /// Longer than anybody waits at a door.
-    #[error("camera.warm_up_ms: 0 to 10000")]
-    WarmUp,
-    /// Too short for a slow camera in the dark, or too long for the watchdog.
-    #[error("camera.timeout_ms: 200 to 10000")]
-    Timeout,
+    /// Values that the table of keys does not allow.
+    #[error("{}", .0.join("; "))]
+    Keys(Vec<String>),
     /// Nothing to replay.
     #[error("camera.source: name a folder or a file behind `replay:`")]
     NoReplay,
@@ -98,29 +83,13 @@ pub enum SettingsError {
 impl Settings {
     /// The section `camera`, checked; `None`: there is no camera.
     pub fn new(camera: &config::Camera) -> Result<Option<Self>, SettingsError> {
-        let format = match camera.format.as_str() {
-            "auto" => None,
-            name => {
-                let named = |format: &PixelFormat| format.name().eq_ignore_ascii_case(name);
-                let found = PixelFormat::OF_CAMERAS.into_iter().find(named);
-                Some(found.ok_or_else(|| SettingsError::Format(name.to_owned()))?)
-            }
-        };
-        if !(160..=3840).contains(&camera.width) || !(120..=2160).contains(&camera.height) {
-            return Err(SettingsError::Size);
+        let problems = camera.problems();
+        if !problems.is_empty() {
+            return Err(SettingsError::Keys(problems));
         }
-        if !(1..=120).contains(&camera.fps) {
-            return Err(SettingsError::Fps);
-        }
-        if !matches!(camera.rotate, 0 | 90 | 180 | 270) {
-            return Err(SettingsError::Rotate);
-        }
-        if camera.warm_up_ms > 10_000 {
-            return Err(SettingsError::WarmUp);
-        }
-        if !(200..=10_000).contains(&camera.timeout_ms) {
-            return Err(SettingsError::Timeout);
-        }
+        // `auto` is the name of none.
+        let named = |format: &PixelFormat| format.name().eq_ignore_ascii_case(&camera.format);
+        let format = PixelFormat::OF_CAMERAS.into_iter().find(named);
         match Source::parse(&camera.source) {
             None => Ok(None),
             Some(Source::Replay(path)) if path.as_os_str().is_empty() => {
@@ -171,18 +140,29 @@ mod tests {
         let format = |name: &str| read(|camera| camera.format = name.into());
         assert_eq!(format("auto").unwrap().unwrap().format, None);
         assert_eq!(format("yuyv").unwrap().unwrap().format, Some(PixelFormat::Yuyv));
-        assert_eq!(format("H264"), Err(SettingsError::Format("H264".into())));
-        assert_eq!(format("file"), Err(SettingsError::Format("file".into())));
+        assert_eq!(format("H264").unwrap_err(), wrong("format", "\"H264\""));
+        assert_eq!(format("file").unwrap_err(), wrong("format", "\"file\""));
+        let row = config::KEYS.iter().find(|key| (key.section, key.name) == ("camera", "format"));
+        let config::Rule::WordsInAnyCase(words) = &row.unwrap().rule else { panic!("no words") };
+        for word in words.iter().filter(|word| **word != "auto") {
+            assert!(format(word).unwrap().unwrap().format.is_some(), "{word}");
+        }
+    }
+
+    /// What is said of a value that its row does not allow.
+    fn wrong(name: &str, value: &str) -> SettingsError {
+        let row = config::KEYS.iter().find(|key| (key.section, key.name) == ("camera", name));
+        SettingsError::Keys(vec![format!("camera.{name}: {}, not {value}", row.unwrap().rule)])
     }
 
     #[test]
     fn values_out_of_bounds_are_named() {
-        use SettingsError::*;
-        assert_eq!(read(|camera| camera.width = 159), Err(Size));
-        assert_eq!(read(|camera| camera.height = 2161), Err(Size));
-        assert_eq!(read(|camera| camera.fps = 0), Err(Fps));
-        assert_eq!(read(|camera| camera.rotate = 45), Err(Rotate));
-        assert_eq!(read(|camera| camera.warm_up_ms = 10_001), Err(WarmUp));
-        assert_eq!(read(|camera| camera.timeout_ms = 199), Err(Timeout));
+        let read = |change: fn(&mut config::Camera)| read(change).unwrap_err();
+        assert_eq!(read(|camera| camera.width = 159), wrong("width", "159"));
+        assert_eq!(read(|camera| camera.height = 2161), wrong("height", "2161"));
+        assert_eq!(read(|camera| camera.fps = 0), wrong("fps", "0"));
+        assert_eq!(read(|camera| camera.rotate = 45), wrong("rotate", "45"));
+        assert_eq!(read(|camera| camera.warm_up_ms = 10_001), wrong("warm_up_ms", "10001"));
+        assert_eq!(read(|camera| camera.timeout_ms = 199), wrong("timeout_ms", "199"));
     }
 }

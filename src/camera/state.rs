@@ -6,10 +6,12 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use strum::IntoStaticStr;
 use tokio::sync::watch;
 
 /// What the camera is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum State {
     /// It is opened for the first time, or finds its exposure.
     Starting,
@@ -27,12 +29,7 @@ pub enum State {
 impl State {
     /// `starting`, `streaming`, `lost` or `ended`.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Streaming => "streaming",
-            Self::Lost { .. } => "lost",
-            Self::Ended => "ended",
-        }
+        self.into()
     }
 
     /// What is wrong and what to do about it, when it is lost.

@@ -5,7 +5,7 @@
 //! - a wait for a frame is endless unless a timeout is set, so every wait here has one;
 //! - after a wait that failed the crate would queue a buffer twice, so readiness is polled first, and any
 //!   error closes the device;
-//! - `set_format` reads the format back, which v4l2loopback refuses while nobody writes to it: not ready,
+//! - `set_format` reads the format back, which v4l2loopback refuses while no program writes to it: not ready,
 //!   and asked again later;
 //! - the size of a padded row is the driver's choice, so stride and size are asked for as 0 and obeyed;
 //! - the crate panics at names that are not UTF-8 and at numbers it does not know; the name is read from

@@ -106,7 +106,7 @@ fn place(text: &str, section: &str, key: &str) -> Result<Place, String> {
     Err(format!("no line {header}"))
 }
 
-/// Writes a new file beside the old one and renames it over: whoever reads sees one or the other,
+/// Writes a new file beside the old one and renames it over: a reader sees one or the other,
 /// also after a power cut.
 fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let before = fs::metadata(file)?;
@@ -115,7 +115,7 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!(".new-{}", std::process::id()));
     let new = dir.join(name);
     let written = (|| {
-        // Secrets may stand in it: nobody else reads it before it has the old file's mode.
+        // Secrets may stand in it: no other user reads it before it has the old file's mode.
         let mut out = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
         out.write_all(bytes)?;
         let made = out.metadata()?;

@@ -1,12 +1,11 @@
-//! File, environment and defaults to one checked [`Config`], and back to a commented file.
+//! File, environment and defaults to one checked [`Config`].
 
-use super::keys::{Config, KEYS, SECTIONS};
-use super::{MASK, Secret};
-use crate::face::OPERATING_POINTS;
-use std::ops::RangeInclusive;
+use super::Secret;
+use super::keys::{Config, KEYS};
+use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
+use toml::Table;
 
 /// Prefix of the environment variables: `DOORWARD__MQTT__HOST` is `mqtt.host`.
 const PREFIX: &str = "DOORWARD__";
@@ -15,9 +14,6 @@ const DEFAULT_FILE: &str = "/etc/doorward/doorward.toml";
 
 /// Longest `device.data_dir`: the name of a socket has at most 107 bytes, `/control.sock` included.
 const MAX_DATA_DIR: usize = 94;
-
-/// Bounds of `search.target_fpir`: one stranger in a million, one in ten.
-const TARGET_FPIRS: RangeInclusive<f64> = 1e-6..=0.1;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +43,7 @@ impl Config {
     /// The file that is read: `named`, else the default file if there is one.
     pub fn file(named: Option<&Path>) -> Option<&Path> {
         let default = Path::new(DEFAULT_FILE);
-        // A file that may not be looked at is named by whoever reads it, not passed over.
+        // A file that may not be looked at is an error where it is read, and not passed over.
         named.or_else(|| default.try_exists().unwrap_or(true).then_some(default))
     }
 
@@ -94,24 +90,11 @@ impl Config {
         let invalid = |reason: String| ConfigError::Invalid { origin: variable.to_owned(), reason };
         let (section, name) =
             key.split_once("__").ok_or_else(|| invalid("not of the form SECTION__KEY".into()))?;
-        if !KEYS.iter().any(|key| key.section == section && key.name == name) {
-            return Err(invalid(format!("there is no key {section}.{name}")));
-        }
-        // Secrets do not survive the way through a table, where they are masked.
-        let password = self.mqtt.password.clone();
-        let mut table = Table::try_from(&*self).map_err(|error| invalid(error.to_string()))?;
-        let value = table
-            .get_mut(section)
-            .and_then(|section| section.get_mut(name))
-            .ok_or_else(|| invalid("has no value to replace".into()))?;
-        *value = parse_like(value, text).map_err(invalid)?;
-        *self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| invalid(error.message().trim_end().to_owned()))?;
-        if (section, name) != ("mqtt", "password") {
-            self.mqtt.password = password;
-        }
-        Ok(())
+        let key = KEYS.iter().find(|key| (key.section, key.name) == (section, name));
+        let key = key.ok_or_else(|| invalid(format!("there is no key {section}.{name}")))?;
+        let value = key.kind.read(text).map_err(invalid)?;
+        self.put(section, name, value)
+            .map_err(|error| invalid(error.message().trim_end().to_owned()))
     }
 
     /// Fills what is derived (names, folders, the password's file) and refuses what cannot stand.
@@ -153,83 +136,25 @@ impl Config {
                     .into(),
             );
         }
-        if self.service.queue == 0 || self.service.queue > 64 {
-            problems.push("service.queue: 1 to 64".into());
-        }
-        if self.service.vision_threads == 0 || self.service.vision_threads > 64 {
-            problems.push("service.vision_threads: 1 to 64".into());
-        }
-        if !matches!(self.service.face_cores, 1 | 2) {
-            problems.push("service.face_cores: 1 or 2".into());
-        }
-        if !OPERATING_POINTS.contains(&self.liveness.operating_point) {
-            problems.push("liveness.operating_point: -4 to 8".into());
-        }
-        self.settle_terminal(&mut problems);
-        if !TARGET_FPIRS.contains(&self.search.target_fpir) {
-            problems.push("search.target_fpir: 0.000001 to 0.1".into());
-        }
-        if !(1..=1_000_000).contains(&self.outbox.max_events) {
-            problems.push("outbox.max_events: 1 to 1000000".into());
-        }
-        if !(100..=10_000_000).contains(&self.audit.max_lines) {
-            problems.push("audit.max_lines: 100 to 10000000".into());
-        }
-        for (key, days) in [
-            ("outbox.max_age_days", self.outbox.max_age_days),
-            ("audit.max_age_days", self.audit.max_age_days),
-        ] {
-            if !(1..=3650).contains(&days) {
-                problems.push(format!("{key}: 1 to 3650"));
-            }
+        problems.extend(self.problems());
+        let (first, longest) = (self.access.lockout_s, self.access.lockout_longest_s);
+        if longest < first {
+            problems.push(format!(
+                "access.lockout_longest_s: {longest} is shorter than access.lockout_s, which is {first}"
+            ));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Refused(problems)) }
     }
+}
 
-    /// Bounds of what the judgement and the door are told.
-    fn settle_terminal(&self, problems: &mut Vec<String>) {
-        let access = &self.access;
-        let mut within = |name: &str, value: f64, range: RangeInclusive<f64>| {
-            if !range.contains(&value) {
-                problems.push(format!("{name}: {} to {}", range.start(), range.end()));
-            }
-        };
-        within("access.agreement", access.agreement as f64, 2.0..=8.0);
-        within("access.margin", access.margin, 0.0..=0.5);
-        within("access.smallest_face", access.smallest_face.into(), 32.0..=1000.0);
-        within("access.patience_ms", access.patience_ms.into(), 1000.0..=30_000.0);
-        within("access.retry_ms", access.retry_ms.into(), 500.0..=60_000.0);
-        within("access.repeat_ms", access.repeat_ms.into(), 0.0..=60_000.0);
-        within("access.lockout_s", access.lockout_s.into(), 1.0..=3600.0);
-        let longest = f64::from(access.lockout_s.max(1))..=86_400.0;
-        within("access.lockout_longest_s", access.lockout_longest_s.into(), longest);
-        within("door.held_open_s", self.door.held_open_s.into(), 1.0..=3600.0);
-    }
-
-    /// The configuration as a commented TOML file with every key; secrets are masked.
-    pub fn to_commented_toml(&self) -> Result<String, toml::ser::Error> {
-        let table = Table::try_from(self)?;
-        let mut text = String::new();
-        for (section, about) in SECTIONS {
-            text += &format!("#{about}\n[{section}]\n");
-            for key in KEYS.iter().filter(|key| key.section == *section) {
-                for line in key.help.lines() {
-                    text += &format!("#{line}\n");
-                }
-                let value = table.get(*section).and_then(|section| section.get(key.name));
-                match value {
-                    // Printed empty, or the file could not be read back.
-                    Some(value) if value.as_str() == Some(MASK) => {
-                        text += &format!("{} = \"\" # {MASK}\n", key.name);
-                    }
-                    Some(value) => text += &format!("{} = {value}\n", key.name),
-                    None => {}
-                }
-            }
-            text.push('\n');
-        }
-        Ok(text)
-    }
+/// What the rows of the table say against the values of a section, such as `camera`: one line a key.
+pub(super) fn problems_in(section: &str, values: &impl Serialize) -> Vec<String> {
+    let values = match Table::try_from(values) {
+        Ok(values) => values,
+        Err(error) => return vec![format!("{section}: {error}")],
+    };
+    let keys = KEYS.iter().filter(|key| key.section == section);
+    keys.filter_map(|key| key.problem(values.get(key.name)?)).collect()
 }
 
 /// The message with its line and column. The line itself, which the library would quote, may hold a
@@ -243,32 +168,6 @@ fn located(text: &str, error: &toml::de::Error) -> String {
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
             format!("line {line}, column {column}: {message}")
         }
-    }
-}
-
-/// Reads `text` as a value of the type that `sample` has; lists are separated by commas.
-fn parse_like(sample: &Value, text: &str) -> Result<Value, String> {
-    let text = text.trim();
-    match sample {
-        Value::String(_) => Ok(Value::String(text.to_owned())),
-        Value::Boolean(_) => text
-            .parse()
-            .map(Value::Boolean)
-            .map_err(|_| format!("{text:?} is neither true nor false")),
-        Value::Integer(_) => {
-            text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number"))
-        }
-        Value::Float(_) => {
-            text.parse().map(Value::Float).map_err(|_| format!("{text:?} is not a number"))
-        }
-        Value::Array(_) => Ok(Value::Array(
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(|item| Value::String(item.to_owned()))
-                .collect(),
-        )),
-        Value::Datetime(_) | Value::Table(_) => Err("cannot be set from the environment".into()),
     }
 }
 
@@ -370,6 +269,16 @@ mod tests {
             let text = format!("[search]\ntarget_fpir = {value}");
             assert!(message(&text, &[]).contains("search.target_fpir"), "{value}");
         }
+    }
+
+    #[test]
+    fn a_wrong_word_is_named_with_the_words_there_are() {
+        let message = |text: &str| from(text, &[]).unwrap_err().to_string();
+        let said = message("[door]\nlock = 'shut'\nwiegand_bits = 30");
+        assert!(said.contains("door.lock: fail_secure or fail_safe, not \"shut\""), "{said}");
+        assert!(said.contains("door.wiegand_bits: 26 or 34, not 30"), "{said}");
+        let said = message("[access]\nlockout_s = 40");
+        assert!(said.contains("lockout_longest_s: 30 is shorter than access.lockout_s"), "{said}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! Bounds: a connection that says nothing costs a file descriptor and no memory, and
 //! [`MAX_CONNECTIONS`] of them are held; [`MAX_REQUESTS`] at a time may send a line and be answered.
 //! `unlock` and `health` have places of their own: they are asked for while the others wait for a disk.
-//! Each step has a time limit, so nobody keeps a place by doing nothing.
+//! Each step has a time limit, so no connection keeps a place by doing nothing.
 
 use crate::service::{Body, Caller, Credentials, Request, Service};
 use serde::{Deserialize, Serialize};
@@ -71,8 +71,8 @@ impl Control {
             requests: Semaphore::new(MAX_REQUESTS),
             ahead: Semaphore::new(MAX_AHEAD),
         });
-        let desk = Desk { owner, service, places: places.clone() };
-        let accepting = tokio::spawn(accept(listener, Arc::new(desk)));
+        let server = Server { owner, service, places: places.clone() };
+        let accepting = tokio::spawn(accept(listener, Arc::new(server)));
         Ok(Self { path: Some(path), places, accepting })
     }
 
@@ -116,7 +116,7 @@ impl Places {
     }
 }
 
-struct Desk {
+struct Server {
     /// The daemon's user.
     owner: u32,
     service: Arc<Service>,
@@ -135,15 +135,15 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, desk: Arc<Desk>) {
+async fn accept(listener: UnixListener, server: Arc<Server>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(held) = connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let desk = desk.clone();
+                let server = server.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = desk.converse(stream).await {
+                    if let Err(error) = server.answer(stream).await {
                         tracing::warn!(%error, "hung up on a control connection");
                     }
                     drop(held);
@@ -157,8 +157,8 @@ async fn accept(listener: UnixListener, desk: Arc<Desk>) {
     }
 }
 
-impl Desk {
-    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+impl Server {
+    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
         // Between bind and chmod the socket had the rights that the umask left it.
         let caller = stream.peer_cred()?.uid();
         if caller != 0 && caller != self.owner {

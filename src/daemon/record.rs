@@ -15,7 +15,7 @@ const STATE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether the disk answers.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looks through the audit log, then adds that the daemon starts; a log that somebody changed is said
+/// Looks through the audit log, then adds that the daemon starts; a log that was changed is said
 /// loudly and goes on.
 pub fn started(outbox: &Outbox) {
     match outbox.verify() {
@@ -54,8 +54,8 @@ fn told(outcome: Result<(), OutboxError>) {
     }
 }
 
-/// Says in the log when the disk does not answer, for as long as it is polled: the one who writes is
-/// then in no state to.
+/// Says in the log when the disk does not answer, for as long as it is polled: the recorder itself
+/// stands still then.
 pub async fn tell_of_silence(outbox: Arc<Outbox>) {
     let mut silent = false;
     loop {

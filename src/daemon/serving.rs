@@ -1,23 +1,22 @@
 //! Everything but the door, at work with one configuration.
 
-use super::clock::Clock;
 use super::control::{self, Control};
-use super::door::DoorHandle;
-use super::door_events::DoorEvents;
-use super::terminal::{self, Decisions, Parts, Terminal};
+use super::front_door::KeptOverReload;
+use super::stopwatch;
 use super::watchdog::{Counter, counter};
 use super::{BadFiles, DaemonError, Opened, open_service, record, settings, start_camera, upkeep};
-use crate::access::Lockout;
+use crate::access::Unarmed;
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::gallery::Gallery;
-use crate::mqtt::{Delivery, Embedded, Publisher, Session};
+use crate::mqtt::{Answering, Delivery, Embedded, Handler, Publisher, Session};
 use crate::outbox::Outbox;
-use crate::service::Door;
+use crate::service::{Answer, Door, Request, Sender, Service};
+use crate::terminal::{Clock, Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,23 +33,14 @@ pub struct Serving {
     delivery: Delivery,
     control: Option<Control>,
     embedded: Option<Embedded>,
-    terminal: Terminal,
+    /// `None` without a camera.
+    judge: Option<Worker>,
     camera: Option<Camera>,
     outbox: Arc<Outbox>,
     /// Closed when the last of its users is gone: then its file can be opened again.
     gallery: Weak<Gallery>,
     /// What runs from time to time; ended when dropped.
     tasks: JoinSet<()>,
-}
-
-/// What outlives a configuration.
-pub struct Lasting {
-    /// The door, if there is one.
-    pub door: Option<DoorHandle>,
-    /// What happens there, on its way to the record.
-    pub door_events: DoorEvents,
-    /// What was tried there.
-    pub lockout: Arc<Mutex<Lockout>>,
 }
 
 /// The door as the service and the house see it.
@@ -66,15 +56,26 @@ impl Door for HouseDoor {
     }
 }
 
+impl Handler for Arc<Service> {
+    fn sender(&self, request: &Request) -> Result<Sender, Answer> {
+        Service::sender(self, request)
+    }
+
+    fn handle(&self, request: Request) -> Answering {
+        let service = self.clone();
+        Box::pin(async move { service.as_ref().handle(request).await })
+    }
+}
+
 impl Serving {
     /// Starts them all. Should one fail, those that were started end again, and the files are closed
     /// when this returns.
-    pub async fn start(config: &Config, lasting: Lasting) -> Result<Self, DaemonError> {
-        let house = lasting.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
+    pub async fn start(config: &Config, kept: KeptOverReload) -> Result<Self, DaemonError> {
+        let house = kept.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
         let clock = Clock::new(config.schedules.trust_clock);
-        let opened = open_service(config, house, clock.wall(), BadFiles::Tolerated)?;
+        let opened = open_service(config, house, Arc::new(clock.wall()), BadFiles::Tolerated)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, lasting, clock, opened).await;
+        let serving = Self::begin(config, kept, clock, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -83,7 +84,7 @@ impl Serving {
 
     async fn begin(
         config: &Config,
-        Lasting { door, door_events, lockout }: Lasting,
+        kept: KeptOverReload,
         clock: Clock,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
@@ -100,67 +101,36 @@ impl Serving {
             record::started(&outbox_file);
             record::other_models(&gallery_file);
         });
-        door_events.go_to(outbox.slot());
+        kept.door_events.go_to(outbox.slot());
         let mut tasks = JoinSet::new();
         tasks.spawn(record::tell_of_silence(outbox.clone()));
         tasks.spawn(upkeep::scrub_when_due(gallery.clone()));
         tasks.spawn(upkeep::tend(gallery.clone(), outbox.clone()));
-        let data_dir = &config.device.data_dir;
-        let control = match Control::start(data_dir, service.clone()) {
-            // People are recognised, and requests come over MQTT.
-            Err(reason) if reason.kind() == ErrorKind::ReadOnlyFilesystem => {
-                tracing::error!(%reason, "no control socket: the command line reaches no daemon");
-                None
-            }
-            started => Some(started.map_err(|reason| DaemonError::Control {
-                path: control::socket_path(data_dir),
-                reason,
-            })?),
-        };
-
-        let embedded = if mqtt.host.is_none() {
+        let control = start_control(config, service.clone())?;
+        let mut embedded = None;
+        if mqtt.host.is_none() {
             let applications = service.knows_applications();
-            let broker = Embedded::start(&mqtt, data_dir, applications).await?;
+            let broker = Embedded::start(&mqtt, &config.device.data_dir, applications).await?;
             mqtt = mqtt.aimed_at_embedded(broker.port(), broker.terminal());
-            Some(broker)
-        } else {
-            None
-        };
+            embedded = Some(broker);
+        }
         tasks.spawn(clock.clone().wait());
         let decisions = Arc::new(Decisions::default());
-        let parts = Parts {
-            analyzer,
-            gallery: gallery.clone(),
-            door: door.clone(),
-            door_events: door_events.clone(),
-            clock: clock.clone(),
-            decisions: decisions.clone(),
-            lockout,
-        };
-        let health = {
-            let service = service.clone();
-            Arc::new(move || {
-                let mut health = service.health();
-                health.insert("decisions".into(), decisions.to_json());
-                Value::Object(health)
-            })
-        };
+        let health = health(service.clone(), decisions.clone());
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
         let session = Session::start(mqtt, service, health).await?;
-        let terminal = Terminal::start(parts, camera.as_ref(), access, session.exposure())?;
         let publisher = session.publisher();
-        tasks.spawn(record::publish_gallery(gallery, gallery_changes, publisher.clone()));
-        if let Some(door) = door {
-            let state = door.state();
-            tasks.spawn(publish_state("door", publisher.clone(), state, |state| json!(state)));
-        }
-        if let Some(camera) = camera.clone() {
-            let states = camera.states();
-            tasks.spawn(terminal::record_camera(camera.states(), door_events));
-            let status = move |_: &_| json!(camera.status());
-            tasks.spawn(publish_state("camera", publisher, states, status));
-        }
+        tasks.spawn(record::publish_gallery(gallery.clone(), gallery_changes, publisher.clone()));
+        spawn_publishing(&mut tasks, &publisher, &kept, camera.as_ref());
+        let KeptOverReload { door, door_events, lockout } = kept;
+        let stopwatch = stopwatch::started;
+        let parts =
+            Parts { analyzer, gallery, door, door_events, clock, decisions, lockout, stopwatch };
+        let exposure = session.exposure();
+        let unarmed = move || (!exposure.borrow().is_safe()).then_some(Unarmed::Exposed);
+        let judge = camera.clone().map(|camera| start_judge(parts, camera, access, unarmed));
+        let judge = judge.transpose()?;
         // It holds its panics and has no other way to fail.
         let _ = beginning.await;
         tracing::info!(
@@ -168,26 +138,16 @@ impl Serving {
             ready_ms = started.elapsed().as_millis() as u64,
             "ready"
         );
-        Ok(Self {
-            session,
-            delivery,
-            control,
-            embedded,
-            terminal,
-            camera,
-            outbox,
-            gallery: open,
-            tasks,
-        })
+        let gallery = open;
+        Ok(Self { session, delivery, control, embedded, judge, camera, outbox, gallery, tasks })
     }
 
     /// What shows that the workers move.
     pub fn progress(&self) -> Vec<Counter> {
-        let terminal = self.terminal.progress().into_iter();
-        let terminal = terminal.map(|(name, progress)| counter(name, progress));
+        let judge = self.judge.iter().map(|judge| counter("judge", judge.progress()));
         let camera =
             self.camera.clone().map(|camera| Counter::new("camera", move || camera.progress()));
-        terminal.chain(camera).collect()
+        judge.chain(camera).collect()
     }
 
     /// Where events go: for what happens after the rest has stopped.
@@ -202,7 +162,7 @@ impl Serving {
             delivery,
             control,
             embedded,
-            terminal,
+            judge,
             camera,
             outbox,
             gallery,
@@ -210,16 +170,14 @@ impl Serving {
         } = self;
         tasks.shutdown().await;
         // A thread that waits for frames, half a second at most.
-        let terminal = tokio::task::spawn_blocking(move || {
-            drop((terminal, camera, outbox));
-        });
+        let judge = tokio::task::spawn_blocking(move || drop((judge, camera, outbox)));
         let control = async {
             if let Some(control) = control {
                 control.stop().await;
             }
         };
         tokio::join!(session.stop(), control, delivery.stop());
-        let _ = terminal.await;
+        let _ = judge.await;
         if let Some(broker) = embedded {
             broker.stop().await;
         }
@@ -227,7 +185,52 @@ impl Serving {
     }
 }
 
-/// Waits until nobody uses the gallery any more: requests in work do, and a scrub that has begun.
+/// The control socket; `None` where the data folder cannot be written.
+fn start_control(config: &Config, service: Arc<Service>) -> Result<Option<Control>, DaemonError> {
+    let data_dir = &config.device.data_dir;
+    match Control::start(data_dir, service) {
+        Ok(control) => Ok(Some(control)),
+        // People are recognised, and requests come over MQTT.
+        Err(reason) if reason.kind() == ErrorKind::ReadOnlyFilesystem => {
+            tracing::error!(%reason, "no control socket: the command line reaches no daemon");
+            Ok(None)
+        }
+        Err(reason) => Err(DaemonError::Control { path: control::socket_path(data_dir), reason }),
+    }
+}
+
+/// The content of `state/health`: the service's, and how decisions ended.
+fn health(
+    service: Arc<Service>,
+    decisions: Arc<Decisions>,
+) -> Arc<impl Fn() -> Value + Send + Sync> {
+    Arc::new(move || {
+        let mut health = service.health();
+        health.insert("decisions".into(), decisions.to_json());
+        Value::Object(health)
+    })
+}
+
+/// Publishes how door and camera are, and records what becomes of the camera.
+fn spawn_publishing(
+    tasks: &mut JoinSet<()>,
+    publisher: &Publisher,
+    KeptOverReload { door, door_events, .. }: &KeptOverReload,
+    camera: Option<&Camera>,
+) {
+    if let Some(door) = door {
+        let state = door.state();
+        tasks.spawn(publish_state("door", publisher.clone(), state, |state| json!(state)));
+    }
+    if let Some(camera) = camera.cloned() {
+        let states = camera.states();
+        tasks.spawn(record_camera(camera.states(), door_events.clone()));
+        let status = move |_: &_| json!(camera.status());
+        tasks.spawn(publish_state("camera", publisher.clone(), states, status));
+    }
+}
+
+/// Waits until the gallery is used no more: requests in work use it, and a scrub that has begun.
 async fn closed(gallery: &Weak<Gallery>) {
     while gallery.strong_count() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

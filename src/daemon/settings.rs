@@ -1,11 +1,10 @@
 //! The configuration's keys to the settings of the parts they are about.
 
 use super::DaemonError;
-use super::door::{self, DoorError};
-use super::lock_controller::Place;
 use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::face::Cores;
+use crate::terminal::{DoorError, DoorSettings, Place};
 use crate::{camera, mqtt, outbox, service};
 use doorward_board::controller::Keys;
 use doorward_board::wiegand::Format;
@@ -120,7 +119,7 @@ pub fn access(config: &Config) -> Result<access::Settings, DaemonError> {
 }
 
 /// The door's part; none when there is no door.
-pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
+pub fn door(config: &Config) -> Result<Option<DoorSettings>, DoorError> {
     let keys = &config.door;
     if keys.board.is_empty() {
         return Ok(None);
@@ -138,7 +137,7 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
         fire: keys.fire,
         interlock: keys.interlock,
     };
-    Ok(Some(door::Settings {
+    Ok(Some(DoorSettings {
         controller: controller.settings()?,
         keys: controller,
         place: match keys.controller.as_os_str().is_empty() {
@@ -157,4 +156,64 @@ pub fn door(config: &Config) -> Result<Option<door::Settings>, DoorError> {
 fn read(path: &Path) -> Result<String, DoorError> {
     std::fs::read_to_string(path)
         .map_err(|reason| DoorError::File { path: path.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, KEYS, Rule};
+    use doorward_board::Pulse;
+
+    fn rule(section: &str, name: &str) -> &'static Rule {
+        &KEYS.iter().find(|key| (key.section, key.name) == (section, name)).unwrap().rule
+    }
+
+    fn words(section: &str, name: &str) -> &'static [&'static str] {
+        match rule(section, name) {
+            Rule::Words(words) => words,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The words and bounds of the table, and what the parts take that have words and bounds too.
+    #[test]
+    fn every_value_that_the_table_allows_is_one_that_its_part_takes() {
+        for word in words("service", "auth") {
+            word.parse::<service::Auth>().unwrap();
+        }
+        for word in words("liveness", "policy") {
+            word.parse::<access::LivenessPolicy>().unwrap();
+        }
+        for word in words("door", "lock") {
+            let lock = (*word).to_owned();
+            Keys { board: "raspberry-pi-5".into(), lock, ..Keys::default() }.settings().unwrap();
+        }
+        let ms = |pulse: Duration| pulse.as_millis() as f64;
+        let pulses = Rule::Within(ms(Pulse::MIN)..=ms(Pulse::MAX));
+        assert_eq!(rule("door", "pulse_ms"), &pulses);
+        let Rule::Within(keep_alive) = rule("mqtt", "keep_alive_s") else { panic!("no bounds") };
+        let with_keep_alive = |seconds: f64| {
+            let keep_alive = Duration::from_secs_f64(seconds);
+            mqtt::Settings { keep_alive, ..mqtt::Settings::default() }.validate()
+        };
+        assert_eq!(with_keep_alive(*keep_alive.start()), Ok(()));
+        assert!(with_keep_alive(keep_alive.start() - 1.0).is_err());
+        assert_eq!(with_keep_alive(*keep_alive.end()), Ok(()));
+    }
+
+    /// The lock controller reads the same file and must not have it otherwise.
+    #[test]
+    fn the_door_has_the_defaults_of_its_lock_controller() {
+        let door = config::Door::default();
+        let keys = Keys {
+            board: door.board,
+            lock: door.lock,
+            pulse_ms: door.pulse_ms,
+            held_open_s: door.held_open_s,
+            strike_continuous: door.strike_continuous,
+            fire: door.fire,
+            interlock: door.interlock,
+        };
+        assert_eq!(keys, Keys::default());
+    }
 }

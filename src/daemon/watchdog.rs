@@ -1,11 +1,11 @@
 //! What systemd is told: ready, reloading, stopping, and a sign of life while every worker moves.
 //!
-//! Workers are judge, door and camera. Who writes to the disk is none of them: a disk that hangs is said
-//! in `state/health` and the log, and a restart would not mend it.
+//! Workers are judge, door and camera. The recorder is none of them: a disk that hangs is said in
+//! `state/health` and the log, and a restart would not mend it.
 //!
-//! Outside of systemd nobody listens, and nothing is sent.
+//! Outside of systemd nothing is sent.
 
-use super::worker::Progress;
+use crate::terminal::Progress;
 use sd_notify::NotifyState;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts looking; there is nobody to look at yet.
+    /// Starts looking; there is no worker to look at yet.
     pub fn start() -> Self {
         let counters: Arc<Mutex<Vec<Counter>>> = Arc::default();
         let limit = sd_notify::watchdog_enabled();

@@ -3,63 +3,44 @@
 use crate::time::unix_time;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::fmt;
+use strum::{Display, FromRepr, IntoStaticStr};
 
-/// What an event is about; the last level of its topic, `event/<kind>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What an event is about; the last level of its topic, `event/<kind>`. The numbers are the bytes in
+/// the file.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, FromRepr, IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+#[repr(u8)]
 pub enum Kind {
     /// A decision at the door.
-    Access,
+    Access = 1,
     /// Somebody got a template.
-    Enroll,
+    Enroll = 2,
     /// A face that is not a live person's.
-    Spoof,
+    Spoof = 3,
     /// The door: opened, held open, forced.
-    Door,
+    Door = 4,
     /// The housing was opened.
-    Tamper,
+    Tamper = 5,
     /// The camera came or went.
-    Camera,
+    Camera = 6,
 }
 
 impl Kind {
-    /// Every kind, in the order of the contract.
-    pub const ALL: [Kind; 6] =
-        [Kind::Access, Kind::Enroll, Kind::Spoof, Kind::Door, Kind::Tamper, Kind::Camera];
-
     /// Its name in topics and payloads.
     pub fn name(self) -> &'static str {
-        match self {
-            Kind::Access => "access",
-            Kind::Enroll => "enroll",
-            Kind::Spoof => "spoof",
-            Kind::Door => "door",
-            Kind::Tamper => "tamper",
-            Kind::Camera => "camera",
-        }
+        self.into()
     }
 
     /// Its byte in the file.
     pub(super) fn code(self) -> u8 {
-        match self {
-            Kind::Access => 1,
-            Kind::Enroll => 2,
-            Kind::Spoof => 3,
-            Kind::Door => 4,
-            Kind::Tamper => 5,
-            Kind::Camera => 6,
-        }
+        self as u8
     }
 
     /// The kind with this byte.
     pub(super) fn of_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.code() == code)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        Self::from_repr(code)
     }
 }
 
@@ -226,9 +207,17 @@ mod tests {
 
     #[test]
     fn codes_lead_back_to_kinds() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::of_code(kind.code()), Some(kind));
+        let bytes = [
+            (1, Kind::Access, "access"),
+            (2, Kind::Enroll, "enroll"),
+            (3, Kind::Spoof, "spoof"),
+            (4, Kind::Door, "door"),
+            (5, Kind::Tamper, "tamper"),
+            (6, Kind::Camera, "camera"),
+        ];
+        for (code, kind, name) in bytes {
+            assert_eq!((Kind::of_code(code), kind.code(), kind.name()), (Some(kind), code, name));
         }
-        assert_eq!(Kind::of_code(0), None);
+        assert_eq!((Kind::of_code(0), Kind::of_code(7)), (None, None));
     }
 }

@@ -7,7 +7,7 @@
 //! | `outbox` | seq | 1 byte of the kind, 8 of the time (f64, little-endian), the payload as JSON |
 //! | `audit` | number of the line | 32 bytes of hash, the line as JSON |
 //!
-//! A file of its own beside the gallery's: whoever puts back a copy of the gallery changes no history.
+//! A file of its own beside the gallery's: a copy of the gallery that is put back changes no history.
 //! It is opened without a look at every checksum: the log's own chain finds what was changed, and
 //! names it, and a start does not read years of history.
 
@@ -26,7 +26,7 @@ use std::path::Path;
 pub(super) const SCHEMA: u64 = 1;
 /// Enough for the pages that every record changes, and for a page of the backlog.
 const CACHE_BYTES: usize = 4 << 20;
-/// Lines that one transaction retires at most, so that a shortened log delays nobody.
+/// Lines that one transaction retires at most, so that a shortened log delays no event.
 const MOST_RETIRED: usize = 64;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");

@@ -3,7 +3,7 @@
 //! Terms: an *event* waits in the *outbox* until a broker has acknowledged it; the *audit log* has a
 //! line for each event and for each act of administration, chained by hashes ([`chain`](Chain)).
 //!
-//! 1. One thread writes, the *recorder*; everybody else hands over. An event and its line are on disk,
+//! 1. One thread writes, the *recorder*; the others hand over. An event and its line are on disk,
 //!    in one transaction, when [`Outbox::record`] returns, and are published only then;
 //!    [`Slot::post`] waits for nothing, so neither judge nor door ever waits for a disk.
 //! 2. It leaves when it is acknowledged; such removals are written once a second at most. A crash in
@@ -12,10 +12,10 @@
 //! 4. The outbox and the log are bounded; what is dropped is the oldest, and counted.
 //! 5. What a disk does not take waits for it in memory, bounded by kind. What finds no room there is
 //!    counted, and a line of the log says how much when the disk takes lines again. A disk that
-//!    hangs is waited for by the recorder alone, by anybody else for [`PATIENCE`].
+//!    hangs is waited for by the recorder alone, by the others for [`PATIENCE`].
 //! 6. What is too long is shortened, and never the reason why something is not recorded.
 //!
-//! Never keeps a picture, a template or a key. Knows no broker: whoever delivers asks what waits.
+//! Never keeps a picture, a template or a key. Knows no broker: the delivery asks what waits.
 //!
 //! | file | idea |
 //! |---|---|
@@ -41,6 +41,7 @@ pub use event::{Entry, Event, Kind, Recorded};
 pub use file::Dropped;
 pub use queue::{MOST_UNWRITTEN, Ticket};
 
+use crate::time::unix_time;
 use recorder::{Recorder, Shared};
 use serde::Serialize;
 use serde_json::Value;
@@ -53,7 +54,7 @@ use tokio::sync::watch;
 
 /// How long a disk that refused something is left alone.
 pub const REST: Duration = Duration::from_secs(5);
-/// How long anybody waits for a record: a slow card takes a tenth of it.
+/// How long a caller waits for a record: a slow card takes a tenth of it.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// A disk that has not answered for so long is said to be silent.
 pub const SILENCE: Duration = Duration::from_secs(10);
@@ -137,7 +138,16 @@ impl Slot {
 impl Outbox {
     /// Opens the file, or makes it in a folder that exists, and starts the recorder.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        Self::start(path, Shared::open(path, settings)?)
+        Self::open_with(path, settings, unix_time)
+    }
+
+    /// The same with a clock that tells Unix seconds, UTC: what is too old is too old by it.
+    pub fn open_with(
+        path: &Path,
+        settings: Settings,
+        clock: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Result<Self, OutboxError> {
+        Self::start(path, Shared::open(path, settings, Box::new(clock))?)
     }
 
     /// The same with a file that cannot be opened at present: nothing is on disk until it can be,
@@ -146,7 +156,7 @@ impl Outbox {
     /// # Errors
     /// No thread for the recorder.
     pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        Self::start(path, Shared::without_file(path, settings))
+        Self::start(path, Shared::without_file(path, settings, Box::new(unix_time)))
     }
 
     fn start(path: &Path, shared: Shared) -> Result<Self, OutboxError> {

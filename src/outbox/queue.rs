@@ -6,7 +6,6 @@
 
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
-use crate::time::unix_time;
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -38,7 +37,7 @@ pub(super) enum Hindrance {
 
 type Outcome = Result<Option<Recorded>, Hindrance>;
 
-/// Something to be recorded, and who hears of it.
+/// Something to be recorded, and where to tell what became of it.
 pub(super) struct Record {
     pub what: What,
     told: SyncSender<Outcome>,
@@ -47,13 +46,13 @@ pub(super) struct Record {
 /// Something that was handed over to be recorded. Dropped, it is recorded all the same.
 pub struct Ticket {
     told: Receiver<Outcome>,
-    /// A disk that has been silent for long is waited for by nobody else.
+    /// The wait ends then at the latest: a disk that has been silent for long is not waited for.
     until: Instant,
     path: Arc<Path>,
 }
 
 impl Record {
-    /// A record, and what waits for it: nobody, after `until`.
+    /// A record, and the ticket that waits for it until then at most.
     pub fn new(what: What, until: Instant, path: Arc<Path>) -> (Self, Ticket) {
         let (tell, told) = sync_channel(1);
         (Self { what, told: tell }, Ticket { told, until, path })
@@ -111,8 +110,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds a record, if there is room for its kind.
-    pub fn push(&mut self, record: Record) {
+    /// Adds a record at this time (Unix seconds), if there is room for its kind.
+    pub fn push(&mut self, record: Record, now: f64) {
         let kind = record.kind();
         let unwritten = self.unwritten.entry(kind).or_default();
         if *unwritten < MOST_UNWRITTEN {
@@ -122,7 +121,6 @@ impl Queue {
         }
         record.tell(Err(Hindrance::Full));
         *self.not_recorded.entry(kind).or_default() += 1;
-        let now = unix_time();
         let gap = self.gap.get_or_insert_with(|| {
             tracing::error!(kind, "the disk is behind: what finds no room is not recorded");
             Gap { since: now, until: now, counts: BTreeMap::new() }
@@ -159,7 +157,7 @@ impl Queue {
         }
     }
 
-    /// The disk takes nothing: whoever waits hears of it, and what was to be recorded waits.
+    /// The disk takes nothing: the callers that wait hear of it, and what was to be recorded waits.
     pub fn hindered(&self, hindrance: &Hindrance) {
         self.records.iter().for_each(|record| record.tell(Err(hindrance.clone())));
     }

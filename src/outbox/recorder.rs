@@ -2,7 +2,7 @@
 //! thread that writes.
 //!
 //! The recorder commits what waits in the [`Queue`], as much at a time as there is, with whatever
-//! leaves the file meanwhile. When the file fails it is closed, rests, and is read anew; what was to be
+//! leaves the file meanwhile. When the file fails it is closed, rests, and is read again; what was to be
 //! written is kept and tried again. Only the recorder waits for the disk without an end.
 //!
 //! Locks: `file`, exclusively only to close and reopen it; `state`, which is never held while the
@@ -15,7 +15,6 @@ use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
 use super::queue::{Hindrance, Queue, Record, Ticket, What};
 use super::{PATIENCE, REST, SILENCE, Settings};
 use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
-use crate::time::unix_time;
 use redb::Database;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,10 +33,14 @@ const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
 pub(super) const CLOCK_IS_SET: f64 = 1_735_689_600.0;
 pub(super) const DAY: f64 = 86_400.0;
 
+/// Tells Unix seconds, UTC: how old something is, is told by it alone.
+pub(super) type Clock = Box<dyn Fn() -> f64 + Send + Sync>;
+
 /// What the outbox's users and its recorder share.
 pub(super) struct Shared {
     path: Arc<Path>,
     pub settings: Settings,
+    clock: Clock,
     /// None while a failed file waits to be opened again, and after the end.
     file: RwLock<Option<Database>>,
     state: Mutex<State>,
@@ -63,7 +66,7 @@ pub(super) struct State {
     stopping: bool,
     /// Nothing more is taken on.
     ended: bool,
-    /// Nobody has the file open.
+    /// The file is closed.
     closed: bool,
 }
 
@@ -97,23 +100,24 @@ struct Attempt {
 
 impl Shared {
     /// Opens the file, or makes it in a folder that exists.
-    pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
+    pub fn open(path: &Path, settings: Settings, clock: Clock) -> Result<Self, OutboxError> {
         let (database, head, waiting) = open(path)?;
-        Ok(Self::new(path, settings, Some(database), head, waiting, Disk::Idle))
+        let file = RwLock::new(Some(database));
+        Ok(Self { file, ..Self::new(path, settings, clock, head, waiting, Disk::Idle) })
     }
 
     /// The same with a file that cannot be opened at present: the recorder tries again and again.
-    pub fn without_file(path: &Path, settings: Settings) -> Self {
+    pub fn without_file(path: &Path, settings: Settings, clock: Clock) -> Self {
         let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
         let what = "it could not be opened at the start".to_owned();
         let failed = Disk::Failed { what, rests_until: Instant::now() + REST };
-        Self::new(path, settings, None, head, BTreeMap::new(), failed)
+        Self::new(path, settings, clock, head, BTreeMap::new(), failed)
     }
 
     fn new(
         path: &Path,
         settings: Settings,
-        database: Option<Database>,
+        clock: Clock,
         head: Head,
         waiting: BTreeMap<u64, Waiting>,
         disk: Disk,
@@ -136,14 +140,15 @@ impl Shared {
         Self {
             path: path.into(),
             settings,
-            file: RwLock::new(database),
+            clock,
+            file: RwLock::new(None),
             state: Mutex::new(state),
             work: Condvar::new(),
             last_seq: watch::Sender::new(head.last_seq),
         }
     }
 
-    /// Whoever panicked while holding one of these has not left it half changed.
+    /// A thread that panicked while it held one of these has not left it half changed.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +168,8 @@ impl Shared {
 
     /// Hands a line over to the recorder. Waits for nothing.
     pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
-        let ticket = self.state().hand_over(What::Entry(entry.bounded()), &self.path);
+        let what = What::Entry(entry.bounded());
+        let ticket = self.state().hand_over(what, &self.path, (self.clock)());
         self.work.notify_all();
         ticket
     }
@@ -176,7 +182,7 @@ impl Shared {
             return Err(Box::new(event));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let ticket = state.hand_over(What::Event(event, id), &self.path);
+        let ticket = state.hand_over(What::Event(event, id), &self.path, (self.clock)());
         drop(state);
         self.work.notify_all();
         Ok(ticket)
@@ -239,7 +245,7 @@ impl Shared {
 }
 
 impl State {
-    fn hand_over(&mut self, what: What, path: &Arc<Path>) -> Ticket {
+    fn hand_over(&mut self, what: What, path: &Arc<Path>, now: f64) -> Ticket {
         let since = match self.disk {
             Disk::Busy(since) => since,
             _ => Instant::now(),
@@ -248,7 +254,7 @@ impl State {
         if let Disk::Failed { what, .. } = &self.disk {
             record.tell(Err(Hindrance::Failed(what.clone())));
         }
-        self.queue.push(record);
+        self.queue.push(record, now);
         ticket
     }
 
@@ -367,7 +373,7 @@ impl Recorder {
             }
         }
         self.attempt = None;
-        let now = unix_time();
+        let now = (shared.clock)();
         let is_event = |record: &&Record| matches!(record.what, What::Event(..));
         let leaving = shared.leaving(self.batch.iter().filter(is_event).count(), now);
         let (batch, intended) = (&self.batch, &mut self.attempt);
@@ -398,12 +404,12 @@ impl Recorder {
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic,
         };
-        // redb takes nothing more after an error; what it did take is read anew.
+        // redb takes nothing more after an error; what it did take is read again.
         *shared.file_alone() = None;
         Err(OutboxError::Write { path: path(), what })
     }
 
-    /// What is on disk is so in memory, and whoever waits hears of it.
+    /// What is on disk is so in memory, and the callers that wait hear of it.
     fn written(&mut self, attempt: Attempt, began: Instant) {
         let Attempt { head, leaving, recorded, more } = attempt;
         let shared = &self.shared;
@@ -443,18 +449,18 @@ impl Recorder {
         let hindrance = Hindrance::Failed(what.clone());
         let mut state = self.shared.state();
         state.queue.hindered(&hindrance);
-        // It is opened again also if nobody records anything.
+        // It is opened again also if nothing is recorded.
         state.untidy = true;
         state.disk = Disk::Failed { what, rests_until: Instant::now() + REST };
         drop(state);
-        // Whoever waits hears of it when it is so.
+        // The callers that wait hear of it when it is so.
         self.batch.iter().for_each(|record| record.tell(Err(hindrance.clone())));
         tracing::error!(%error, "events wait for the disk");
     }
 }
 
 /// Whether something of this time has been kept for longer than `days`. Nothing that was recorded
-/// before the clock was set is: nobody knows how old it is.
+/// before the clock was set is: how old it is, is not known.
 pub(super) fn is_old(time: f64, now: f64, days: u32) -> bool {
     time >= CLOCK_IS_SET && now - time > f64::from(days) * DAY
 }
@@ -484,6 +490,7 @@ fn opening_error(path: &Path, error: redb::Error) -> OutboxError {
 mod tests {
     use super::*;
     use crate::outbox::Kind;
+    use crate::time::unix_time;
     use std::sync::mpsc::channel;
 
     /// What a commit that reached the disk and failed nevertheless comes to.
@@ -491,7 +498,8 @@ mod tests {
     fn what_reached_the_disk_before_it_failed_is_not_recorded_twice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
-        let shared = Arc::new(Shared::open(&path, Settings::default()).unwrap());
+        let shared =
+            Arc::new(Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap());
         let mut recorder = Recorder::new(shared.clone());
         let first = shared.hand_over_event(Event::new(Kind::Door, "opened", "")).unwrap();
         assert!(recorder.next());
@@ -527,12 +535,12 @@ mod tests {
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
 
-    /// The recorder stands still in the disk here because nobody runs it.
+    /// The recorder stands still in the disk here because no thread runs it.
     #[test]
-    fn a_disk_that_is_silent_is_waited_for_by_nobody_for_long() {
+    fn a_silent_disk_is_not_waited_for_long() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
-        let shared = Shared::open(&path, Settings::default()).unwrap();
+        let shared = Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap();
         let long_ago = Instant::now().checked_sub(SILENCE).unwrap();
         shared.state().disk = Disk::Busy(long_ago);
         let fault = shared.state().fault().unwrap();

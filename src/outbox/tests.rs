@@ -5,6 +5,7 @@ use super::*;
 use crate::time::unix_time;
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -155,11 +156,20 @@ fn what_waits_too_long_is_dropped_unless_the_clock_was_not_set() {
     assert!(!is_old(1000.0, now, 30), "recorded before the clock was set");
 
     let place = Place::new();
-    let outbox = place.open(Settings { max_age_days: 0, ..Settings::default() });
-    outbox.record(opened("opened")).unwrap();
-    std::thread::sleep(Duration::from_millis(2));
-    outbox.record(opened("opened")).unwrap();
-    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![2], 1));
+    let days = Arc::new(AtomicU32::new(0));
+    let clock = {
+        let days = days.clone();
+        move || now + f64::from(days.load(Ordering::Relaxed)) * DAY
+    };
+    let outbox = Outbox::open_with(&place.path(), Settings::default(), clock.clone()).unwrap();
+    let record = || outbox.record(Event { time: clock(), ..opened("opened") }).unwrap();
+    record();
+    days.store(30, Ordering::Relaxed);
+    record();
+    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![1, 2], 0));
+    days.store(31, Ordering::Relaxed);
+    record();
+    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![2, 3], 1));
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! A real mosquitto for a test: its own directory, a free port on loopback, ended with the test.
 
+#[path = "ports.rs"]
+#[allow(clippy::duplicate_mod, reason = "each file of support stands for itself")]
+mod ports;
+
+use ports::Port;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +17,7 @@ use tempfile::TempDir;
 pub struct Mosquitto {
     dir: TempDir,
     address: IpAddr,
-    port: u16,
+    port: Port,
     child: Option<Child>,
 }
 
@@ -49,7 +54,7 @@ impl Mosquitto {
         let dir = tempfile::tempdir().unwrap();
         // As root, mosquitto becomes the user mosquitto before it reads its files.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind((address, 0)).ok()?.local_addr().unwrap().port();
+        let port = Port::reserve(address)?;
         let mut broker = Self { dir, address, port, child: None };
         broker.configure(wanted);
         broker.revive();
@@ -58,7 +63,7 @@ impl Mosquitto {
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// A file of its directory: `ca.pem`, `client.pem`, `client.key`, `mosquitto.log`.
@@ -87,7 +92,7 @@ impl Mosquitto {
             .unwrap();
         self.child = Some(child);
         let start = Instant::now();
-        while TcpStream::connect((self.address, self.port)).is_err() {
+        while TcpStream::connect((self.address, self.port())).is_err() {
             let log = || fs::read_to_string(self.file("mosquitto.log")).unwrap_or_default();
             assert!(start.elapsed() < Duration::from_secs(10), "no mosquitto:\n{}", log());
             std::thread::sleep(Duration::from_millis(10));
@@ -96,7 +101,7 @@ impl Mosquitto {
 
     fn configure(&self, wanted: Wanted) {
         let path = |name: &str| self.file(name).display().to_string();
-        let mut lines = vec![format!("listener {} {}", self.port, self.address)];
+        let mut lines = vec![format!("listener {} {}", self.port(), self.address)];
         lines.push("persistence false".into());
         lines.push("set_tcp_nodelay true".into());
         lines.extend(wanted.largest_packet.map(|bytes| format!("max_packet_size {bytes}")));

@@ -1,22 +1,38 @@
 //! A web server that answers every request with one picture, after a while.
+#![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// The URL of the picture. To be fetched, 127.0.0.1 must stand in `image_url.allow`. The server
-/// ends with the test program.
-pub fn serve(picture: &Path, delay: Duration) -> String {
+/// The URL of the picture, which comes after `delay`, and a word for each request that arrives.
+pub fn serve(picture: &Path, delay: Duration) -> (String, Receiver<()>) {
+    serve_when(picture, move || std::thread::sleep(delay))
+}
+
+/// The same with a picture that comes when `wait` returns. To be fetched, 127.0.0.1 must stand in
+/// `image_url.allow`. The server ends with the test program.
+pub fn serve_when(
+    picture: &Path,
+    wait: impl Fn() + Send + Sync + 'static,
+) -> (String, Receiver<()>) {
     let bytes = std::fs::read(picture).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let (arrived, arrivals) = channel();
+    let wait = Arc::new(wait);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, bytes) = (stream.unwrap(), bytes.clone());
+            let (arrived, wait) = (arrived.clone(), wait.clone());
             std::thread::spawn(move || {
                 let _ = stream.read(&mut [0; 4096]);
-                std::thread::sleep(delay);
+                // A test that does not ask for it has dropped the other end.
+                let _ = arrived.send(());
+                wait();
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\
                      Connection: close\r\n\r\n",
@@ -27,5 +43,5 @@ pub fn serve(picture: &Path, delay: Duration) -> String {
             });
         }
     });
-    format!("http://127.0.0.1:{port}/picture.jpg")
+    (format!("http://127.0.0.1:{port}/picture.jpg"), arrivals)
 }

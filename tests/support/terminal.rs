@@ -1,9 +1,14 @@
 //! The real binary as a daemon in a folder of its own, ended with the test.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
+#[path = "ports.rs"]
+#[allow(clippy::duplicate_mod, reason = "each file of support stands for itself")]
+mod ports;
+
+use ports::Port;
 use serde_json::Value;
 use std::fs;
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Terminal {
     dir: TempDir,
     daemon: Option<Child>,
-    port: u16,
+    port: Port,
 }
 
 impl Terminal {
@@ -24,10 +29,10 @@ impl Terminal {
     /// whose `[mqtt]` keys come first, without that header).
     pub fn prepare(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::reserve(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let own = format!("port = {}\n", port.number());
+        let port_key = if more.contains("port =") { String::new() } else { own };
         let terminal = Self { dir, daemon: None, port };
-        let port_key =
-            if more.contains("port =") { String::new() } else { format!("port = {port}\n") };
         let text = format!(
             "[device]\nid = \"front\"\ndata_dir = {:?}\n[mqtt]\n{port_key}{more}\n",
             terminal.data_dir()
@@ -130,7 +135,7 @@ impl Terminal {
 
     /// Port of the embedded broker.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// What `/proc/<pid>/status` of the daemon says, in KiB: `VmRSS`, `VmHWM`.

@@ -1,7 +1,7 @@
 //! Door events on their way to the record: what happens at the door, what is decided there, and what
-//! becomes of the camera. Nobody at the door waits for a disk: an open outbox takes them at once, and
-//! while there is none, as during a reload or without a gallery, they are kept here, bounded, each
-//! with its time.
+//! becomes of the camera. No thread at the door waits for a disk: an open outbox takes events at once,
+//! and while there is none, as during a reload or without a gallery, they are kept here, bounded,
+//! each with its time.
 
 use super::door::NotUnlocked;
 use crate::outbox::{Event as OutboxEvent, Kind, MOST_UNWRITTEN, Slot};

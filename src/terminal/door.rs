@@ -4,24 +4,25 @@
 //! It is started first and stopped last, and needs nothing of the rest. The way out does not need it:
 //! that is the lock controller's. A board whose lines cannot be had is asked for again and again.
 
+use super::cards::send_cards;
 use super::door_events::DoorEvents;
-use super::door_state::State;
+use super::door_state::{LockState, State};
 use super::lock_controller::{self, Place, SimulatedController};
 use super::worker::{Progress, Running, Worker};
 use doorward_board::controller::Settings as ControllerSettings;
 use doorward_board::controller::{Cause, Command, FRESH, Keys, Link, Report, SettingsError};
 use doorward_board::door::{Parts, Why};
-use doorward_board::linux::{Delay, Gpio, GpioError, GpioLine, monotonic};
+use doorward_board::linux::{Gpio, GpioError, monotonic};
 use doorward_board::profile::{Lines, Output};
 use doorward_board::simulated::{Script, ScriptError};
-use doorward_board::wiegand::{Card, CardError, Format, Frame, Wiegand};
+use doorward_board::wiegand::{Card, CardError, Format};
 use doorward_board::{ContactEvent, Door, Event, Order, STEP, TamperEvent};
 use embedded_hal::digital::{InputPin, OutputPin};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -108,7 +109,7 @@ impl From<Why> for NotUnlocked {
     }
 }
 
-/// Who waits for what became of an order.
+/// Tells the caller what became of an order.
 type Word = SyncSender<Result<(), NotUnlocked>>;
 
 /// An order on its way.
@@ -158,7 +159,7 @@ impl DoorWorker {
 }
 
 impl DoorHandle {
-    /// Lets somebody pass, at once or not at all: success is the lock controller's word that people
+    /// Releases the strike, at once or not at all: success is the lock controller's word that people
     /// can pass. Waits for that word, three seconds at most.
     pub fn unlock(&self, by: Cause) -> Result<(), NotUnlocked> {
         let (word, heard) = sync_channel(1);
@@ -168,7 +169,7 @@ impl DoorHandle {
         heard.recv_timeout(WORD).unwrap_or(Err(NotUnlocked::Silent))
     }
 
-    /// Shows that somebody was refused.
+    /// Shows that a person was refused.
     pub fn refuse(&self) {
         // Red that is not shown since the board does not answer is the least of its troubles.
         let _ = self.order(Waiting { order: Order::Refuse, word: None });
@@ -218,7 +219,7 @@ impl DoorThread {
             };
             let Err(error) = ended else { return };
             error!("no door: {error}; asking again in {} s", AGAIN.as_secs());
-            self.state.send_modify(|state| state.lock = "JAMMED");
+            self.state.send_modify(|state| state.lock = LockState::Jammed);
             let since = Instant::now();
             while running.goes_on() && since.elapsed() < AGAIN {
                 self.turn_away();
@@ -336,12 +337,12 @@ impl DoorThread {
             }
             for reply in step.replies {
                 if let Some(place) = words.iter().position(|(id, _)| *id == reply.id) {
-                    // Whoever gave up waiting does not hear it.
+                    // A caller that gave up waiting does not hear it.
                     let word = words.swap_remove(place).1;
                     let _ = word.try_send(reply.outcome.map_err(NotUnlocked::from));
                 }
             }
-            // While it lets nobody out.
+            // Only while people cannot pass.
             let released = door.status().map(|status| status.released);
             if may_end_it && matches!(released, Some(None | Some(Cause::Unreadable))) {
                 (may_end_it, ended_one) = (false, true);
@@ -392,30 +393,4 @@ impl DoorThread {
         let now = SystemTime::now();
         self.door_events.add(event, ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now));
     }
-}
-
-/// Sends cards on a thread of its own: a frame takes 70 ms, so long no door may wait.
-fn send_cards(
-    mut lines: Wiegand<doorward_board::Active<GpioLine>>,
-    cards: Arc<Mutex<Receiver<(Card, Instant)>>>,
-    format: Format,
-) -> std::io::Result<Worker> {
-    Worker::start("wiegand", move |running| {
-        let cards = cards.lock().unwrap_or_else(PoisonError::into_inner);
-        while running.goes_on() {
-            match cards.recv_timeout(Duration::from_millis(200)) {
-                // Nobody stands at the door of a card that waited for its lines.
-                Ok((_, granted)) if granted.elapsed() > FRESH => {}
-                Ok((card, _)) => {
-                    match Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame)) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => error!("the Wiegand lines: {error:?}"),
-                        Err(error) => error!("a card cannot be sent: {error}"),
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    })
 }

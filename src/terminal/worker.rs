@@ -63,7 +63,7 @@ impl Worker {
         let run = move || {
             while running.goes_on() {
                 let started = Instant::now();
-                // The body keeps nothing half-done over a panic: it begins anew.
+                // The body keeps nothing half-done over a panic: it starts from the beginning.
                 if catch_unwind(AssertUnwindSafe(|| body(&running))).is_err() {
                     error!(worker = name, "a panic; started again");
                 }

@@ -2,7 +2,6 @@
 //! starts in the past.
 
 use crate::access::Now;
-use crate::service::WallClock;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -42,13 +41,13 @@ impl Clock {
         }
     }
 
-    /// The wall's time for the service, where it may be believed.
-    pub fn wall(&self) -> WallClock {
+    /// The wall's time in Unix seconds, where it may be believed.
+    pub fn wall(&self) -> impl Fn() -> Option<f64> + Send + Sync + 'static {
         let clock = self.clone();
-        Arc::new(move || {
+        move || {
             let now = clock.at(Instant::now());
             now.synchronised.then_some(now.unix)
-        })
+        }
     }
 
     /// Waits until the system says that the clock was set since boot. One that was set once is

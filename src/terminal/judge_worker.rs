@@ -1,18 +1,16 @@
-//! The terminal at work: frames to the judgement, decisions to the door and to the record.
+//! The worker that judges: frames to the judgement, decisions to the door and to the record.
 //!
-//! It must never write or wait for a disk: the strike moves first, and the event is handed over to who
-//! writes it.
+//! It must never write or wait for a disk: the strike moves first, and the event is handed to the
+//! recorder.
 
 use super::clock::Clock;
 use super::door::{DoorHandle, NotUnlocked};
 use super::door_events::DoorEvents;
-use super::stopwatch;
-use super::worker::{Progress, Worker};
-use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Unarmed};
+use super::worker::{Running, Worker};
+use crate::access::{Decision, Judge, Lockout, Outcome, Settings, Stopwatch, Unarmed};
 use crate::camera::{Camera, State as CameraState};
 use crate::face::Analyzer;
 use crate::gallery::Gallery;
-use crate::mqtt::Exposure;
 use crate::outbox::{Event, Kind};
 use doorward_board::controller::Cause;
 use serde_json::{Map, Value, json};
@@ -44,7 +42,7 @@ impl Decisions {
     }
 }
 
-/// What the terminal is made of.
+/// What the judge's worker needs.
 #[derive(Clone)]
 pub struct Parts {
     /// The networks.
@@ -61,44 +59,34 @@ pub struct Parts {
     pub decisions: Arc<Decisions>,
     /// What was tried at this door, also before a reload.
     pub lockout: Arc<Mutex<Lockout>>,
+    /// Starts what times the stages.
+    pub stopwatch: fn() -> Box<dyn Stopwatch>,
 }
 
-/// The judge. Dropped, it stops.
-pub struct Terminal {
-    judge: Option<Worker>,
-}
-
-impl Terminal {
-    /// Starts the judge; without a camera nobody is judged.
-    pub fn start(
-        parts: Parts,
-        camera: Option<&Camera>,
-        settings: Settings,
-        exposure: watch::Receiver<Exposure>,
-    ) -> io::Result<Self> {
-        let judge = camera.map(|camera| judge(parts, camera.clone(), settings, exposure));
-        Ok(Self { judge: judge.transpose()? })
-    }
-
-    /// What shows that it moves.
-    pub fn progress(&self) -> Vec<(&'static str, Progress)> {
-        self.judge.iter().map(|judge| ("judge", judge.progress())).collect()
-    }
-}
-
-fn judge(
+/// Starts the worker that judges. `unarmed` says for each frame why the strike must not be armed, if
+/// it must not.
+pub fn start_judge(
     parts: Parts,
     camera: Camera,
     settings: Settings,
-    exposure: watch::Receiver<Exposure>,
+    unarmed: impl Fn() -> Option<Unarmed> + Send + 'static,
 ) -> io::Result<Worker> {
-    Worker::start("judge", move |running| {
-        let Parts { analyzer, gallery, clock, .. } = &parts;
-        // Nobody's attempt is honoured once it took longer than anybody is looked at.
+    Worker::start("judge", move |running| parts.judge(running, &camera, &settings, &unarmed))
+}
+
+impl Parts {
+    fn judge(
+        &self,
+        running: &Running,
+        camera: &Camera,
+        settings: &Settings,
+        unarmed: &impl Fn() -> Option<Unarmed>,
+    ) {
+        // An attempt that took longer than a person is looked at opens nothing.
         let honoured = STALE.max(settings.patience);
-        let (analyzer, gallery) = (analyzer.clone(), gallery.clone());
-        let (settings, lockout) = (settings.clone(), parts.lockout.clone());
-        let mut judge = Judge::new(analyzer, gallery, settings, lockout, stopwatch::started);
+        let (analyzer, gallery) = (self.analyzer.clone(), self.gallery.clone());
+        let mut judge =
+            Judge::new(analyzer, gallery, settings.clone(), self.lockout.clone(), self.stopwatch);
         let mut frames = camera.frames();
         while running.goes_on() {
             let Some(frame) = frames.next(PATIENCE) else { continue };
@@ -113,12 +101,11 @@ fn judge(
                     continue;
                 }
             };
-            let now = clock.at(frame.taken());
-            let unarmed = (!exposure.borrow().is_safe()).then_some(Unarmed::Exposed);
-            match judge.judge(&picture, now, unarmed) {
+            let now = self.clock.at(frame.taken());
+            match judge.judge(&picture, now, unarmed()) {
                 Ok(Some(decision)) => {
                     let late = frame.taken().elapsed() > honoured;
-                    let opened = parts.act(&decision, late);
+                    let opened = self.act(&decision, late);
                     if let (false, Some(subject)) = (opened, &decision.subject_id) {
                         judge.not_opened(subject, now.monotonic);
                     }
@@ -129,12 +116,10 @@ fn judge(
                 }
             }
         }
-    })
-}
+    }
 
-impl Parts {
-    /// Does what follows from a decision; `late`: too late for the strike to move. Whether whoever
-    /// was granted could pass.
+    /// Does what follows from a decision; `late`: too late for the strike to move. Whether the
+    /// subject who was granted could pass.
     fn act(&self, decision: &Decision, late: bool) -> bool {
         let door = match (&self.door, decision.is_grant()) {
             (None, _) => None,

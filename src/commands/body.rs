@@ -1,0 +1,32 @@
+//! The fields of a request, as the command line makes them.
+
+use super::Failure;
+use doorward::import;
+use serde_json::{Map, Value};
+
+/// The fields of a request.
+#[derive(Clone, Default)]
+pub struct Body(pub Map<String, Value>);
+
+impl Body {
+    /// The same with a field, if that was given.
+    pub fn with(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+}
+
+/// A list of the command line, where a single empty entry stands for none.
+pub fn filled(entries: Vec<String>) -> Vec<String> {
+    entries.into_iter().filter(|entry| !entry.is_empty()).collect()
+}
+
+/// URLs and `camera:` go as they are, files as base64.
+pub fn image_field(image: &str) -> Result<String, Failure> {
+    if image.starts_with("http://") || image.starts_with("https://") || image == "camera:" {
+        return Ok(image.to_owned());
+    }
+    import::image_field(image.as_ref()).map_err(|error| Failure::Usage(error.to_string()))
+}

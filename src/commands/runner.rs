@@ -1,0 +1,180 @@
+//! The commands that take more than one call of the library.
+
+use super::results::{complete_or_not, draw, out, print};
+use super::{Body, Call, Failure, image_field};
+use doorward_evaluate::calibrate;
+use doorward::config::{self, Config};
+use doorward::daemon::{self, Local};
+use doorward::face::Analyzer;
+use doorward::import;
+use doorward::mqtt;
+use doorward::service;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// What commands run with.
+pub struct Runner {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// What the file and the environment say.
+    pub config: Config,
+    /// Carries what waits for the network.
+    pub runtime: Runtime,
+}
+
+impl Runner {
+    /// Runs the daemon to its end.
+    pub fn daemon(self) -> Result<ExitCode, Failure> {
+        let Self { file, config, runtime } = self;
+        runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
+        // A picture on its way from a URL may take 15 s, a disk that hangs does not end; nothing waits
+        // for them any more, and the end of this process ends their threads.
+        runtime.shutdown_timeout(Duration::from_millis(300));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// One operation, by the running daemon or else by this process.
+    pub fn local(&self, operation: &str, Body(body): Body) -> Result<ExitCode, Failure> {
+        let answer = self.runtime.block_on(async {
+            Local::connect(&self.config).await?.ask(operation, &Value::Object(body)).await
+        })?;
+        print(&answer)
+    }
+
+    /// One operation, through the broker.
+    pub fn call(&self, call: Call) -> Result<ExitCode, Failure> {
+        let body: Map<String, Value> = serde_json::from_str(&call.body)
+            .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
+        let image = call.image.map(|file| image_field(&file.to_string_lossy())).transpose()?;
+        let Body(body) = Body(body).with("image", image);
+        let call = mqtt::Call {
+            operation: call.operation,
+            body: service::Body::Json(Value::Object(body).to_string().into_bytes()),
+            credentials: service::Credentials {
+                app_id: std::env::var("DOORWARD_APP_ID").ok(),
+                api_key: std::env::var("DOORWARD_API_KEY").ok(),
+            },
+            timeout: Duration::from_secs(call.timeout),
+        };
+        let settings = daemon::client_settings(&self.config)?;
+        print(&self.runtime.block_on(mqtt::call(&settings, call))?)
+    }
+
+    /// Removes the door from Home Assistant.
+    pub fn remove_from_homeassistant(&self) -> Result<ExitCode, Failure> {
+        self.runtime.block_on(mqtt::remove(&daemon::client_settings(&self.config)?))?;
+        eprintln!("removed");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Enrolls a folder of photographs.
+    pub fn import(&self, dir: &Path) -> Result<ExitCode, Failure> {
+        let report = self.runtime.block_on(async {
+            let local = Local::connect(&self.config).await?;
+            Ok::<_, Failure>(import::import(&local, dir).await?)
+        })?;
+        out(format_args!("{}\n", report.to_json()))?;
+        Ok(complete_or_not(report.failed.is_empty()))
+    }
+
+    /// Prints the lines of the audit log, page by page.
+    pub fn audit_list(&self, since: Option<f64>) -> Result<ExitCode, Failure> {
+        self.runtime.block_on(async {
+            let local = Local::connect(&self.config).await?;
+            let mut line = json!(1);
+            loop {
+                let body = json!({ "line": line, "since": since, "limit": 500 });
+                let page = local.ask("audit/list", &body).await?;
+                let Some(lines) = page["lines"].as_array() else { return print(&page) };
+                for line in lines {
+                    out(format_args!("{line}\n"))?;
+                }
+                match page.get("next") {
+                    Some(next) => line = next.clone(),
+                    None => return Ok(ExitCode::SUCCESS),
+                }
+            }
+        })
+    }
+
+    /// Embeds stored crops again, portion by portion, and prints what came of all of them.
+    pub fn reindex(&self, dry_run: bool) -> Result<ExitCode, Failure> {
+        self.runtime.block_on(reindex(&self.config, dry_run))
+    }
+
+    /// What the thresholds mean for the people in a folder.
+    pub fn calibrate_people(
+        &self,
+        dir: Option<PathBuf>,
+        plot: Option<PathBuf>,
+    ) -> Result<ExitCode, Failure> {
+        let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
+        // The gallery is let go of before the work begins.
+        let stats = self.runtime.block_on(async {
+            Local::connect(&self.config).await?.ask("stats", &json!({})).await
+        })?;
+        let templates = stats["gallery"]["templates"].as_u64();
+        let templates = templates.ok_or_else(|| Failure::Usage(format!("stats: {stats}")))?;
+        let target_fpir = self.config.search.target_fpir;
+        let found = calibrate::people(&Analyzer::load()?, &dir, templates as usize, target_fpir)?;
+        out(format_args!("{:#}\n", found.to_json()))?;
+        draw(plot.as_deref(), || found.to_svg())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Which operating point of liveness fits this camera.
+    pub fn calibrate_liveness(&self, part: calibrate::Part) -> Result<ExitCode, Failure> {
+        let calibrate::Part::Liveness { live, spoof, plot, write } = part;
+        let file = Config::file(self.file.as_deref());
+        if write && file.is_none() {
+            let why = "--write: there is no configuration file; name one with --config";
+            return Err(Failure::Usage(why.into()));
+        }
+        let found = calibrate::liveness(&Analyzer::load()?, &live, &spoof)?;
+        // First what took minutes to find; a file may fail.
+        out(format_args!("{:#}\n", found.to_json()))?;
+        draw(plot.as_deref(), || found.to_svg())?;
+        if let Some(file) = file.filter(|_| write) {
+            let point = found.operating_point();
+            config::set_in_file(file, "liveness", "operating_point", point)?;
+            eprintln!("written to {}: it counts from the daemon's next start", file.display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Says whether the configuration can stand.
+    pub fn check_config(&self) -> Result<ExitCode, Failure> {
+        daemon::check(&self.config)?;
+        eprintln!("the configuration can stand");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn reindex(config: &Config, dry_run: bool) -> Result<ExitCode, Failure> {
+    let gallery = Local::connect(config).await?;
+    let mut reembedded = 0;
+    let mut left: [(&str, Vec<Value>); 3] =
+        [("without_crop", vec![]), ("failed", vec![]), ("not_recognised", vec![])];
+    let mut body = Body::default().with("dry_run", Some(dry_run));
+    loop {
+        let portion = gallery.ask("gallery/reindex", &Value::Object(body.0.clone())).await?;
+        let Some(done) = portion["reembedded"].as_u64() else { return print(&portion) };
+        reembedded += done;
+        for (name, entries) in &mut left {
+            entries.extend(portion[*name].as_array().into_iter().flatten().cloned());
+        }
+        match portion.get("cursor") {
+            Some(cursor) => body = body.with("cursor", Some(cursor.clone())),
+            None => break,
+        }
+    }
+    let complete = left.iter().all(|(_, entries)| entries.is_empty());
+    let report =
+        Body::default().with("dry_run", Some(dry_run)).with("reembedded", Some(reembedded));
+    let report = left.into_iter().fold(report, |report, (name, it)| report.with(name, Some(it)));
+    out(format_args!("{:#}\n", Value::Object(report.0)))?;
+    Ok(complete_or_not(complete))
+}

@@ -1,0 +1,120 @@
+//! The files, models and service that a configuration names, opened; and the look whether it can
+//! stand at all.
+
+use super::{DaemonError, settings};
+use crate::camera::Camera;
+use crate::config::Config;
+use crate::face::Analyzer;
+use crate::fetch::allow::AllowList;
+use crate::gallery::{self, Gallery};
+use crate::outbox::{Outbox, OutboxError};
+use crate::service::{self, Applications, Door, Service, WallClock};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use tracing::error;
+
+/// The service and the files behind it.
+pub struct Opened {
+    /// Answers requests.
+    pub service: Arc<Service>,
+    /// The networks.
+    pub analyzer: Arc<Analyzer>,
+    /// Who is enrolled.
+    pub gallery: Arc<Gallery>,
+    /// What happened.
+    pub outbox: Arc<Outbox>,
+}
+
+/// What becomes of a start whose files of applications or events cannot be opened: recognition needs
+/// neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFiles {
+    /// There is none.
+    Refused,
+    /// It goes on without: no key is good, nothing is recorded, until the file can be opened.
+    Tolerated,
+}
+
+/// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
+/// what the service may unlock, `clock` what it knows the time by.
+pub fn open_service(
+    config: &Config,
+    door: Option<Arc<dyn Door>>,
+    clock: WallClock,
+    bad_files: BadFiles,
+) -> Result<Opened, DaemonError> {
+    let data_dir = &config.device.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(|reason| DaemonError::DataDir { path: data_dir.clone(), reason })?;
+    let service_settings = settings::service(config)?;
+    let analyzer = Arc::new(Analyzer::load()?.on(settings::cores(config)));
+    let gallery_settings = gallery::Settings {
+        model_id: analyzer.model_id().to_owned(),
+        store_images: config.gallery.store_images,
+    };
+    let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
+    // After the gallery, whose lock says that no other process is at work in this folder.
+    let path = data_dir.join("applications.redb");
+    let applications = match Applications::open(&path) {
+        Err(error) if bad_files == BadFiles::Tolerated => {
+            error!("{error}; until then no application's key is good");
+            Applications::without_file(&path, error.to_string())?
+        }
+        opened => opened?,
+    };
+    let path = data_dir.join("events.redb");
+    let outbox = match Outbox::open(&path, settings::outbox(config)) {
+        Err(OutboxError::InUse { path }) => return Err(OutboxError::InUse { path }.into()),
+        Err(error) if bad_files == BadFiles::Tolerated => {
+            error!("{error}; until then nothing is recorded");
+            Outbox::without_file(&path, settings::outbox(config))?
+        }
+        opened => opened?,
+    };
+    let outbox = Arc::new(outbox);
+    let parts = service::Parts {
+        analyzer: analyzer.clone(),
+        gallery: gallery.clone(),
+        applications,
+        outbox: outbox.clone(),
+        door,
+        clock,
+    };
+    let service = Arc::new(Service::new(parts, service_settings)?);
+    Ok(Opened { service, analyzer, gallery, outbox })
+}
+
+/// The events alone.
+pub(super) fn open_outbox(config: &Config) -> Result<Outbox, OutboxError> {
+    Outbox::open(&config.device.data_dir.join("events.redb"), settings::outbox(config))
+}
+
+/// The configured camera, being opened; `None`: there is none.
+pub(super) fn start_camera(config: &Config) -> Result<Option<Camera>, DaemonError> {
+    Ok(settings::camera(config)?.map(Camera::start).transpose()?)
+}
+
+/// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
+/// login that the daemon made.
+pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonError> {
+    let settings = settings::mqtt(config)?;
+    if settings.host.is_some() {
+        return Ok(settings);
+    }
+    let login = crate::mqtt::Login::read(&config.device.data_dir)?;
+    Ok(settings.aimed_at_embedded(settings.port(), &login))
+}
+
+/// Refuses a configuration with which the daemon would not start: values, and the files they name.
+pub fn check(config: &Config) -> Result<(), DaemonError> {
+    settings::service(config)?;
+    AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;
+    crate::mqtt::check(&settings::mqtt(config)?)?;
+    settings::access(config)?;
+    settings::door(config)?;
+    settings::camera(config)?;
+    Ok(())
+}
