@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use clap::{Args, Parser, Subcommand};
+use doorward::contract::{Operation, field};
 use doorward::{calibrate, camera, evaluate, import};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -249,24 +250,24 @@ pub enum ConfigCommand {
 
 impl App {
     /// The operation it asks for, and its fields.
-    pub fn request(self) -> (&'static str, Map<String, Value>) {
+    pub fn request(self) -> (Operation, Map<String, Value>) {
         let mut body = Map::new();
         let operation = match self {
             Self::Create { name, testing, quota, allow } => {
-                set(&mut body, "name", Some(name));
-                set(&mut body, "testing", Some(testing));
-                set(&mut body, "quota", quota.map(filled));
-                set(&mut body, "allow", allow.map(filled));
-                "app/create"
+                set(&mut body, field::NAME, Some(name));
+                set(&mut body, field::TESTING, Some(testing));
+                set(&mut body, field::QUOTA, quota.map(filled));
+                set(&mut body, field::ALLOW, allow.map(filled));
+                Operation::AppCreate
             }
-            Self::List => "app/list",
+            Self::List => Operation::AppList,
             Self::Revoke { app } => {
-                set(&mut body, "app", Some(app));
-                "app/revoke"
+                set(&mut body, field::APP, Some(app));
+                Operation::AppRevoke
             }
             Self::Rotate { app } => {
-                set(&mut body, "app", Some(app));
-                "app/rotate"
+                set(&mut body, field::APP, Some(app));
+                Operation::AppRotate
             }
         };
         (operation, body)
@@ -276,7 +277,7 @@ impl App {
 impl Picture {
     pub fn body(&self) -> Result<Map<String, Value>, Failure> {
         let mut body = self.fields.body()?;
-        set(&mut body, "image", Some(image_field(&self.image)?));
+        set(&mut body, field::IMAGE, Some(image_field(&self.image)?));
         Ok(body)
     }
 }

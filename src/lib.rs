@@ -5,7 +5,7 @@
 //! ```text
 //! camera ─► picture ─► face ─► access ─► doorward_board   (the door)
 //!                                 └────► outbox ─► mqtt   (the house)
-//! mqtt ─► service ─► picture ─► face ─► gallery ─► answer
+//! mqtt ─► contract ─► service ─► picture ─► face ─► gallery ─► answer
 //! ```
 //!
 //! | module | what it is for | what it must never do |
@@ -16,7 +16,9 @@
 //! | [`nn`] | weights from GGUF, operators on candle tensors | know faces |
 //! | [`face`] | detector, alignment, embedder, liveness, quality | know requests, files or topics |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
-//! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
+//! | [`contract`] | what is said: raw request → valid request; operations, codes, answers | do anything, know gallery, network or clock |
+//! | [`applications`] | who may ask by key: keys, permissions, quotas and their file | keep or log a key |
+//! | [`service`] | what is done: valid request → operation → answer | know the transport |
 //! | [`access`] | the door's judgement on frames | move anything, read a clock |
 //! | [`log`] | lines to standard error, for which nobody waits | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
@@ -30,9 +32,11 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod applications;
 pub mod calibrate;
 pub mod camera;
 pub mod config;
+pub mod contract;
 pub mod daemon;
 pub mod doctor;
 pub mod evaluate;

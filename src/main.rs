@@ -11,6 +11,9 @@ use commands::{
 use doorward::calibrate::{self, CalibrateError};
 use doorward::camera::CommandError;
 use doorward::config::{self, Config, ConfigError, EditError};
+use doorward::contract::{
+    Answer, AuditPage, Body, Credentials, Mode, Operation, Outcome, Reindexed, Templates, field,
+};
 use doorward::daemon::{self, DaemonError, Local, LocalError};
 use doorward::doctor;
 use doorward::evaluate::EvaluateError;
@@ -18,8 +21,8 @@ use doorward::face::{Analyzer, FaceError};
 use doorward::import::{self, ImportError};
 use doorward::log::Log;
 use doorward::mqtt::{self, Call, CallError, RemoveError};
-use doorward::service::{Body, Credentials};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -122,43 +125,43 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
         }
         Command::Unlock { reason } => {
             let mut body = Map::new();
-            set(&mut body, "reason", Some(reason));
-            runtime.block_on(local(&config, "unlock", body))
+            set(&mut body, field::REASON, Some(reason));
+            runtime.block_on(local(&config, Operation::Unlock, body))
         }
         Command::Enroll { picture, subject_id, add } => {
             let mut body = picture.body()?;
-            set(&mut body, "subject_id", subject_id);
-            set(&mut body, "mode", add.then_some("add"));
-            runtime.block_on(local(&config, "enroll", body))
+            set(&mut body, field::SUBJECT_ID, subject_id);
+            set(&mut body, field::MODE, add.then_some(Mode::Add.name()));
+            runtime.block_on(local(&config, Operation::Enroll, body))
         }
         Command::Verify { picture, subject_id, threshold } => {
             let mut body = picture.body()?;
-            set(&mut body, "subject_id", Some(subject_id));
-            set(&mut body, "threshold", threshold);
-            runtime.block_on(local(&config, "verify", body))
+            set(&mut body, field::SUBJECT_ID, Some(subject_id));
+            set(&mut body, field::THRESHOLD, threshold);
+            runtime.block_on(local(&config, Operation::Verify, body))
         }
         Command::Search { picture, limit, threshold, return_image } => {
             let mut body = picture.body()?;
-            set(&mut body, "limit", limit);
-            set(&mut body, "threshold", threshold);
-            set(&mut body, "return_image", return_image.then_some(true));
-            runtime.block_on(local(&config, "search", body))
+            set(&mut body, field::LIMIT, limit);
+            set(&mut body, field::THRESHOLD, threshold);
+            set(&mut body, field::RETURN_IMAGE, return_image.then_some(true));
+            runtime.block_on(local(&config, Operation::Search, body))
         }
         Command::Liveness { picture } => {
-            runtime.block_on(local(&config, "liveness", picture.body()?))
+            runtime.block_on(local(&config, Operation::Liveness, picture.body()?))
         }
         Command::Compare { image_1, image_2, threshold, fields } => {
             let mut body = fields.body()?;
-            set(&mut body, "image_1", Some(image_field(&image_1)?));
-            set(&mut body, "image_2", Some(image_field(&image_2)?));
-            set(&mut body, "threshold", threshold);
-            runtime.block_on(local(&config, "compare", body))
+            set(&mut body, field::IMAGE_1, Some(image_field(&image_1)?));
+            set(&mut body, field::IMAGE_2, Some(image_field(&image_2)?));
+            set(&mut body, field::THRESHOLD, threshold);
+            runtime.block_on(local(&config, Operation::Compare, body))
         }
         Command::Call { operation, body, image, timeout } => {
             let mut body: Map<String, Value> = serde_json::from_str(&body)
                 .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
             if let Some(file) = image {
-                set(&mut body, "image", Some(image_field(&file.to_string_lossy())?));
+                set(&mut body, field::IMAGE, Some(image_field(&file.to_string_lossy())?));
             }
             let call = Call {
                 operation,
@@ -170,19 +173,25 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
                 timeout: Duration::from_secs(timeout),
             };
             let answer = runtime.block_on(mqtt::call(&daemon::client_settings(&config)?, call))?;
-            print(&answer)
+            match Answer::from_json(answer.clone()) {
+                Some(answer) => print(&answer),
+                None => {
+                    out(format_args!("{answer:#}\n"))?;
+                    Ok(ExitCode::from(4))
+                }
+            }
         }
         Command::Gallery(Gallery::List { limit, cursor }) => {
             let mut body = Map::new();
-            set(&mut body, "limit", limit);
-            set(&mut body, "cursor", cursor);
-            runtime.block_on(local(&config, "subject/list", body))
+            set(&mut body, field::LIMIT, limit);
+            set(&mut body, field::CURSOR, cursor);
+            runtime.block_on(local(&config, Operation::SubjectList, body))
         }
         Command::Gallery(Gallery::Update { subject_id, groups, fields }) => {
             let mut body = fields.body()?;
-            set(&mut body, "subject_id", Some(subject_id));
-            set(&mut body, "groups", groups.map(filled));
-            runtime.block_on(local(&config, "subject/update", body))
+            set(&mut body, field::SUBJECT_ID, Some(subject_id));
+            set(&mut body, field::GROUPS, groups.map(filled));
+            runtime.block_on(local(&config, Operation::SubjectUpdate, body))
         }
         Command::App(app) => {
             let (operation, body) = app.request();
@@ -191,9 +200,9 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
         Command::Audit(Audit::Verify { noted }) => {
             let mut body = Map::new();
             let (line, hash) = noted.unzip();
-            set(&mut body, "line", line);
-            set(&mut body, "hash", hash);
-            runtime.block_on(local(&config, "audit/verify", body))
+            set(&mut body, field::LINE, line);
+            set(&mut body, field::HASH, hash);
+            runtime.block_on(local(&config, Operation::AuditVerify, body))
         }
         Command::Audit(Audit::List { since }) => runtime.block_on(audit_list(&config, since)),
         Command::Homeassistant(Homeassistant::Remove) => {
@@ -203,8 +212,8 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
         }
         Command::Gallery(Gallery::Delete { subject_id }) => {
             let mut body = Map::new();
-            set(&mut body, "subject_id", Some(subject_id));
-            runtime.block_on(local(&config, "subject/delete", body))
+            set(&mut body, field::SUBJECT_ID, Some(subject_id));
+            runtime.block_on(local(&config, Operation::SubjectDelete, body))
         }
         Command::Gallery(Gallery::Reindex { dry_run }) => {
             runtime.block_on(reindex(&config, dry_run))
@@ -235,11 +244,11 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
             let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
             // The gallery is let go of before the work begins.
             let stats = runtime.block_on(async {
-                Local::connect(&config).await?.ask("stats", &json!({})).await
+                Local::connect(&config).await?.ask(Operation::Stats, Map::new()).await
             })?;
-            let templates = stats["gallery"]["templates"].as_u64();
-            let templates = templates.ok_or_else(|| Failure::Usage(format!("stats: {stats}")))?;
-            let templates = templates as usize;
+            let templates = stats.read::<Templates>();
+            let unread = || Failure::Usage(format!("stats: {}", stats.with_status()));
+            let templates = templates.ok_or_else(unread)?.in_gallery() as usize;
             let analyzer = Analyzer::load()?;
             let target_fpir = config.search.target_fpir;
             let found = calibrate::people(&analyzer, &dir, templates, target_fpir)?;
@@ -285,58 +294,60 @@ fn draw(file: Option<&Path>, svg: impl FnOnce() -> String) -> Result<(), Failure
 
 async fn local(
     config: &Config,
-    operation: &str,
+    operation: Operation,
     body: Map<String, Value>,
 ) -> Result<ExitCode, Failure> {
-    let answer = Local::connect(config).await?.ask(operation, &Value::Object(body)).await?;
-    print(&answer)
+    print(&Local::connect(config).await?.ask(operation, body).await?)
 }
 
 /// Prints the lines of the audit log, page by page.
 async fn audit_list(config: &Config, since: Option<f64>) -> Result<ExitCode, Failure> {
     let door = Local::connect(config).await?;
-    let mut line = json!(1);
+    let mut line = 1;
     loop {
-        let body = json!({ "line": line, "since": since, "limit": 500 });
-        let page = door.ask("audit/list", &body).await?;
-        let Some(lines) = page["lines"].as_array() else { return print(&page) };
-        for line in lines {
+        let mut body = Map::new();
+        set(&mut body, field::LINE, Some(line));
+        set(&mut body, field::SINCE, since);
+        set(&mut body, field::LIMIT, Some(500));
+        let answer = door.ask(Operation::AuditList, body).await?;
+        let Some(page) = answer.read::<AuditPage>() else { return print(&answer) };
+        for line in page.lines {
             out(format_args!("{line}\n"))?;
         }
-        match page.get("next") {
-            Some(next) => line = next.clone(),
+        match page.next {
+            Some(next) => line = next,
             None => return Ok(ExitCode::SUCCESS),
         }
     }
 }
 
-/// Embeds stored crops anew, portion by portion, and prints what came of all of them.
+/// Embeds stored crops by the present model, portion by portion, and prints what came of all of them.
 async fn reindex(config: &Config, dry_run: bool) -> Result<ExitCode, Failure> {
     let gallery = Local::connect(config).await?;
-    let mut reembedded = 0;
-    let mut left: [(&str, Vec<Value>); 3] =
-        [("without_crop", vec![]), ("failed", vec![]), ("not_recognised", vec![])];
-    let mut body = Map::new();
-    set(&mut body, "dry_run", Some(dry_run));
+    let mut done = Reindexed::default();
     loop {
-        let portion = gallery.ask("gallery/reindex", &Value::Object(body.clone())).await?;
-        let Some(done) = portion["reembedded"].as_u64() else { return print(&portion) };
-        reembedded += done;
-        for (name, entries) in &mut left {
-            entries.extend(portion[*name].as_array().into_iter().flatten().cloned());
-        }
-        match portion.get("cursor") {
-            Some(cursor) => set(&mut body, "cursor", Some(cursor.clone())),
-            None => break,
+        let mut body = Map::new();
+        set(&mut body, field::DRY_RUN, Some(dry_run));
+        set(&mut body, field::CURSOR, done.cursor.take());
+        let answer = gallery.ask(Operation::GalleryReindex, body).await?;
+        let Some(portion) = answer.read::<Reindexed>() else { return print(&answer) };
+        done.add(portion);
+        if done.cursor.is_none() {
+            break;
         }
     }
-    let complete = left.iter().all(|(_, entries)| entries.is_empty());
-    let mut report = Map::new();
-    set(&mut report, "dry_run", Some(dry_run));
-    set(&mut report, "reembedded", Some(reembedded));
-    left.into_iter().for_each(|(name, entries)| set(&mut report, name, Some(entries)));
-    out(format_args!("{:#}\n", Value::Object(report)))?;
+    let complete = done.is_complete();
+    let report = ReindexReport { dry_run, done };
+    out(format_args!("{:#}\n", serde_json::to_value(report).map_err(std::io::Error::from)?))?;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What `gallery reindex` prints.
+#[derive(Serialize)]
+struct ReindexReport {
+    dry_run: bool,
+    #[serde(flatten)]
+    done: Reindexed,
 }
 
 /// Writes to standard output; a reader that has left is an error and no panic.
@@ -346,15 +357,13 @@ fn out(text: std::fmt::Arguments) -> Result<(), Failure> {
 }
 
 /// Prints an answer and says by the exit code what it is.
-fn print(answer: &Value) -> Result<ExitCode, Failure> {
-    out(format_args!("{answer:#}\n"))?;
-    // A spoof is a success of the operation liveness, and a no.
-    let spoof = answer["status_code"] == "FACE-401" && answer["liveness"]["status"] == false;
-    Ok(match answer["status"].as_u64() {
-        Some(200) if spoof || answer.get("error_code").is_some() => ExitCode::from(1),
-        Some(200) => ExitCode::SUCCESS,
-        Some(400..=499) => ExitCode::from(3),
-        _ => ExitCode::from(4),
+fn print(answer: &Answer) -> Result<ExitCode, Failure> {
+    out(format_args!("{:#}\n", answer.with_status()))?;
+    Ok(match answer.outcome() {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::No => ExitCode::from(1),
+        Outcome::Refused => ExitCode::from(3),
+        Outcome::Failed => ExitCode::from(4),
     })
 }
 

@@ -33,14 +33,16 @@ pub use door::DoorError;
 pub use local::{Local, LocalError};
 
 use crate::access::{GroupError, Lockout, UnknownPolicy, ZoneError};
+use crate::applications::{Applications, ApplicationsError};
 use crate::camera::{self, Camera};
 use crate::config::{Config, ConfigError};
+use crate::contract::{Answer, Request, Sender, UnknownPermission};
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::{self, Gallery, OpenError};
 use crate::mqtt::{Answering, ConnectError, EmbeddedError, Handler, LoginError, SettingsError};
 use crate::outbox::{Outbox, OutboxError};
 use crate::picture::allow::AllowList;
-use crate::service::{self, Answer, Applications, Door, Request, Sender, Service, WallClock};
+use crate::service::{self, Door, Service, WallClock};
 use door::DoorWorker;
 use door_events::DoorEvents;
 use serving::{Lasting, Serving};
@@ -86,7 +88,7 @@ pub enum DaemonError {
     Service(#[from] service::StartError),
     /// A permission that does not exist.
     #[error("mqtt.permissions: {0}")]
-    Permission(#[from] service::UnknownPermission),
+    Permission(#[from] UnknownPermission),
     /// A way to authenticate that does not exist.
     #[error("service.auth: {0}")]
     Auth(#[from] service::UnknownAuth),
@@ -101,7 +103,7 @@ pub enum DaemonError {
     TwoAuthorities,
     /// The applications.
     #[error(transparent)]
-    Applications(#[from] service::ApplicationsError),
+    Applications(#[from] ApplicationsError),
     /// Camera settings that cannot be used.
     #[error(transparent)]
     CameraSettings(#[from] camera::SettingsError),

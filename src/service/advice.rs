@@ -1,7 +1,7 @@
 //! `meta.advice`: fixed codes that tell the sender how the next picture would be better.
 //! `docs/pictures.md` explains each; a code added here is added there.
 
-use super::valid::Checks;
+use crate::contract::Checks;
 use crate::face::{Detection, Quality};
 use crate::picture::Picture;
 

@@ -4,9 +4,9 @@
 //! id that has no group yet. Neither is certain, so neither is undone: it is told, on record, and refused
 //! where that is asked for. Who may not search is never told who else has a face.
 
-use super::failure::Failure;
 use super::recognition::{Author, Recognizer};
 use super::similarity::{Level, shown, similarity};
+use crate::contract::Refusal;
 use crate::face::Embedding;
 use crate::gallery::{Candidate, Gallery, GalleryError, SubjectChange};
 use crate::outbox::Event;
@@ -110,7 +110,7 @@ impl Recognizer {
     }
 
     /// Refuses a duplicate, where that is configured.
-    pub fn refuse(&self, found: Option<&Duplicate>, by: &Author) -> Result<(), Failure> {
+    pub fn refuse(&self, found: Option<&Duplicate>, by: &Author) -> Result<(), Refusal> {
         let found = found.filter(|Duplicate(found)| {
             self.settings.refuse_duplicates && similarity(found.cosine) >= REFUSED.similarity()
         });
@@ -122,7 +122,7 @@ impl Recognizer {
         let why = format!(
             "this face is enrolled {who}; use that id, or delete it first (gallery.refuse_duplicates)"
         );
-        Err(Failure::Duplicate { why })
+        Err(Refusal::Duplicate { why })
     }
 }
 

@@ -1,10 +1,7 @@
 //! What was computed of a probe: the blocks of the answer, the checks that fail on it (step 10), and
 //! the raw scores behind it.
 
-use super::checks::Failed;
-use super::operation::Operation;
-use super::reply::Reply;
-use super::valid::Checks;
+use crate::contract::{Checks, Failed, Operation, Reply};
 use crate::face::{Attributes, Detection, Liveness, Quality};
 use serde_json::{Value, json};
 
@@ -111,6 +108,7 @@ pub(super) fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::stamp;
 
     const CHECKS: Checks = Checks {
         is_quality: true,
@@ -183,7 +181,7 @@ mod tests {
         let shown = |judged: &Judged| {
             let mut reply = Reply::success(Operation::Liveness);
             judged.blocks(&mut reply);
-            reply.seal(None).fields["liveness"].clone()
+            reply.seal(None, stamp()).fields["liveness"].clone()
         };
         assert_eq!(shown(&at(1.0)), json!({"status": true, "probability": "50.00"}));
         assert_eq!(shown(&at(1.0001)), json!({"status": false, "probability": "49.99"}));

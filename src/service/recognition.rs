@@ -2,21 +2,18 @@
 //! worker thread; one function after the other, nothing waits.
 
 use super::advice::{Seen, advice};
-use super::checks::Failed;
 use super::faces::{self, Disagreement, Facts};
-use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
 use super::judged::{Judged, failed, scores};
-use super::operation::Operation;
-use super::reply::Reply;
-use super::request::Sender;
 use super::settings::Settings;
 use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
 use super::trail::Trail;
-use super::valid::{Checks, Task};
 use crate::camera::Frame;
+use crate::contract::{
+    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task,
+};
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
@@ -115,10 +112,10 @@ enum Opened {
 
 impl Recognizer {
     /// Does the job, but for what needs a disk.
-    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Failure> {
+    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Refusal> {
         let mut images = job.images;
         let (Some(probe), reference) = (images.pop(), images.pop()) else {
-            return Err(Failure::internal("a request without an image passed validation"));
+            return Err(Refusal::internal("a request without an image passed validation"));
         };
         // One picture at a time in memory. What is wrong with both files comes before what is in them.
         let reference = reference.map(|image| self.reference(image, times)).transpose()?;
@@ -126,8 +123,8 @@ impl Recognizer {
         let reference = reference.transpose()?;
         let probe = self.seen(probe, times)?;
 
-        let portrait = self.portrait(&probe).map_err(Failure::internal)?;
-        let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
+        let portrait = self.portrait(&probe).map_err(Refusal::internal)?;
+        let judged = self.judged(&job.checks, &portrait, times).map_err(Refusal::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
             self.perform(job.task, &job.by, &probe, &portrait, reference, times)?
@@ -154,7 +151,7 @@ impl Recognizer {
     }
 
     /// Stores an enrolment and leaves it on record; waits for the disk.
-    pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Failure> {
+    pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Refusal> {
         let ToStore { enrolment, by, liveness, mut reply, meta } = to_store;
         let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
         // From the look at who else has the face to the moment at which it is stored.
@@ -180,14 +177,14 @@ impl Recognizer {
         &self,
         image: Given,
         times: &mut Times,
-    ) -> Result<Result<Embedding, Failure>, Failure> {
+    ) -> Result<Result<Embedding, Refusal>, Refusal> {
         let opened = self.opened(image, times)?;
         Ok(self.seen(opened, times).and_then(|sight| {
-            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Failure::internal)
+            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Refusal::internal)
         }))
     }
 
-    fn opened(&self, image: Given, times: &mut Times) -> Result<Opened, Failure> {
+    fn opened(&self, image: Given, times: &mut Times) -> Result<Opened, Refusal> {
         Ok(match image {
             Given::Bytes(image) => {
                 let picture = times.stage("decode", || self.decoded(&image))?;
@@ -197,7 +194,7 @@ impl Recognizer {
         })
     }
 
-    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Failure> {
+    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Refusal> {
         match opened {
             Opened::Picture(field, picture) => times.stage("detect", || self.sight(field, picture)),
             Opened::Sight(sight) => Ok(*sight),
@@ -205,30 +202,30 @@ impl Recognizer {
     }
 
     /// Step 8, what the network has no part in.
-    fn decoded(&self, image: &Bytes) -> Result<Picture, Failure> {
+    fn decoded(&self, image: &Bytes) -> Result<Picture, Refusal> {
         picture::decode(&image.bytes, &self.settings.limits).map_err(|error| {
             let (field, why) = (image.field, error.to_string());
             match error {
-                DecodeError::TooManyBytes { .. } => Failure::ImageSize { field, why },
-                DecodeError::NoMemory => Failure::Busy,
-                _ => Failure::ImageFormat { field, why },
+                DecodeError::TooManyBytes { .. } => Refusal::ImageSize { field, why },
+                DecodeError::NoMemory => Refusal::Busy,
+                _ => Refusal::ImageFormat { field, why },
             }
         })
     }
 
     /// Step 9.
-    fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Failure> {
-        let faces = self.analyzer.detect(&picture).map_err(Failure::internal)?;
-        let face = *faces.faces.first().ok_or(Failure::NoFace(Some(field)))?;
+    fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Refusal> {
+        let faces = self.analyzer.detect(&picture).map_err(Refusal::internal)?;
+        let face = *faces.faces.first().ok_or(Refusal::NoFace(Some(field)))?;
         Ok(Sight { picture, faces, face })
     }
 
     /// The largest face of a camera's frame, and its quality; `None`: nobody, or no picture.
-    pub fn look(&self, frame: &Frame) -> Result<Option<(Sight, Quality)>, Failure> {
+    pub fn look(&self, frame: &Frame) -> Result<Option<(Sight, Quality)>, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(None) };
-        let faces = self.analyzer.faces_in_frame(&picture).map_err(Failure::internal)?;
+        let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
         let Some(&face) = faces.first() else { return Ok(None) };
-        let portrait = self.analyzer.portrait(&picture, &face).map_err(Failure::internal)?;
+        let portrait = self.analyzer.portrait(&picture, &face).map_err(Refusal::internal)?;
         let quality = portrait.quality();
         let faces = Faces { rotation: 0, turned: None, faces };
         Ok(Some((Sight { picture, faces, face }, quality)))
@@ -243,7 +240,7 @@ impl Recognizer {
         portrait: &Portrait,
         reference: Option<Embedding>,
         times: &mut Times,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Refusal> {
         if task == Task::Liveness {
             return Ok(Done::default());
         }
@@ -251,7 +248,7 @@ impl Recognizer {
             Task::Enroll { .. } => portrait.template(),
             _ => portrait.embedding(),
         });
-        let embedding = seen.map_err(Failure::internal)?;
+        let embedding = seen.map_err(Refusal::internal)?;
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
@@ -263,8 +260,8 @@ impl Recognizer {
                 let cosine = self
                     .gallery
                     .verify(&subject_id, &embedding)
-                    .ok_or_else(|| Failure::unknown_subject(&subject_id))?;
-                let mut done = compared(cosine, level);
+                    .ok_or_else(|| Refusal::unknown_subject(&subject_id))?;
+                let mut done = compared(cosine, level_of(level));
                 done.fields.insert("subject_id".into(), subject_id.into());
                 Ok(done)
             }
@@ -274,8 +271,8 @@ impl Recognizer {
             }
             Task::Compare { level } => {
                 let reference = reference
-                    .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
-                Ok(compared(embedding.cosine(&reference), level))
+                    .ok_or_else(|| Refusal::internal("compare passed validation with one image"))?;
+                Ok(compared(embedding.cosine(&reference), level_of(level)))
             }
         }
     }
@@ -309,11 +306,11 @@ impl Recognizer {
     fn enroll(
         &self,
         subject_id: Option<String>,
-        mode: EnrolMode,
+        mode: Mode,
         by: &Author,
         probe: &Sight,
         embedding: Embedding,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Refusal> {
         let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let image = match self.settings.store_images {
             true => crop(probe.upright(), &probe.face),
@@ -323,7 +320,10 @@ impl Recognizer {
         done.fields.insert("subject_id".into(), subject_id.as_str().into());
         done.enrolment = Some(Enrolment {
             subject_id,
-            mode,
+            mode: match mode {
+                Mode::Replace => EnrolMode::Replace,
+                Mode::Add => EnrolMode::Add,
+            },
             embedding,
             image,
             allow_grouped: by.admin,
@@ -339,7 +339,7 @@ impl Recognizer {
         found: &[Candidate],
         threshold: f64,
         return_image: bool,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Refusal> {
         let mut matches = Vec::new();
         for candidate in found {
             let value = similarity(candidate.cosine);
@@ -351,7 +351,7 @@ impl Recognizer {
             entry.insert("similarity".into(), shown(value).into());
             if return_image
                 && let Some(image) =
-                    self.gallery.image(candidate.template).map_err(Failure::internal)?
+                    self.gallery.image(candidate.template).map_err(Refusal::internal)?
             {
                 entry.insert("image".into(), STANDARD.encode(image).into());
             }
@@ -387,13 +387,22 @@ fn timed(mut meta: Map<String, Value>, times: &Times) -> Map<String, Value> {
 }
 
 /// What the gallery's refusal means to the sender.
-pub(super) fn not_enrolled(error: GalleryError) -> Failure {
+pub(super) fn not_enrolled(error: GalleryError) -> Refusal {
     match error {
         GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
-            Failure::Permission { why: error.to_string() }
+            Refusal::Permission { why: error.to_string() }
         }
-        GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
-        error => Failure::from(error),
+        GalleryError::TooManyTemplates { .. } => Refusal::field("mode", error.to_string()),
+        error => Refusal::from(error),
+    }
+}
+
+/// The level on the scale of the model.
+fn level_of(level: contract::Level) -> Level {
+    match level {
+        contract::Level::Basic => Level::Basic,
+        contract::Level::Moderate => Level::Moderate,
+        contract::Level::High => Level::High,
     }
 }
 

@@ -1,10 +1,8 @@
 //! The operations on who is enrolled: list, get, update, delete.
 
 use super::faces::{self, Facts};
-use super::failure::Failure;
-use super::operation::Operation;
 use super::recognition::{Author, Recognizer};
-use super::reply::Reply;
+use crate::contract::{Change, Operation, Refusal, Reply};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
 use serde_json::{Map, Value};
@@ -14,8 +12,8 @@ pub(super) fn list(
     gallery: &Gallery,
     limit: usize,
     cursor: Option<&str>,
-) -> Result<Reply, Failure> {
-    let page = gallery.subjects(limit, cursor).map_err(Failure::internal)?;
+) -> Result<Reply, Refusal> {
+    let page = gallery.subjects(limit, cursor).map_err(Refusal::internal)?;
     let mut reply = Reply::success(Operation::SubjectList);
     let subjects = page.subjects.into_iter().map(|subject| Value::Object(block(subject)));
     reply.insert("subjects", subjects.collect::<Vec<_>>());
@@ -26,8 +24,8 @@ pub(super) fn list(
 }
 
 /// `subject/get`: the subject's fields.
-pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
-    let subject = gallery.subject(id).map_err(Failure::internal)?;
+pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Refusal> {
+    let subject = gallery.subject(id).map_err(Refusal::internal)?;
     found(Operation::SubjectGet, id, subject)
 }
 
@@ -37,11 +35,11 @@ pub(super) fn update(
     recognizer: &Recognizer,
     by: &Author,
     id: &str,
-    change: SubjectChange,
+    change: Change,
     accept_faces: bool,
-) -> Result<Reply, Failure> {
+) -> Result<Reply, Refusal> {
     let Recognizer { gallery, trail, .. } = recognizer;
-    let change = SubjectChange { time: unix_time(), by_admin: by.admin, ..change };
+    let change = subject_change(change, by.admin);
     // From the look at the faces to the group none is added. A change that gives no group, such as a
     // disabling, waits for no other's disk.
     let _changing = change.groups.is_some().then(|| recognizer.changing());
@@ -49,7 +47,7 @@ pub(super) fn update(
     let disagreement = gains.then(|| faces::disagreement(gallery, id)).flatten();
     if let (Some(disagreement), false) = (&disagreement, accept_faces) {
         tracing::warn!(subject_id = id, %disagreement, "no group given");
-        return Err(Failure::Faces { why: disagreement.why(id) });
+        return Err(Refusal::Faces { why: disagreement.why(id) });
     }
     let duplicate = gains.then(|| {
         let faces = gallery.faces(id).into_iter().map(|(_, face)| face);
@@ -77,23 +75,30 @@ pub(super) fn update(
     Ok(reply)
 }
 
+/// The change as the gallery makes it, at this moment.
+fn subject_change(change: Change, by_admin: bool) -> SubjectChange {
+    let Change { name, groups, card, enabled, valid_from, valid_until } = change;
+    let time = unix_time();
+    SubjectChange { name, groups, card, enabled, by_admin, valid_from, valid_until, time }
+}
+
 /// `subject/delete`: the id that is gone. One that is barred speaks against the person's other ids, so
 /// that to delete it may let somebody in.
-pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<Reply, Failure> {
+pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<Reply, Refusal> {
     let Recognizer { gallery, trail, .. } = recognizer;
-    let barred = gallery.subject(id).map_err(Failure::internal)?.is_some_and(|it| it.barred);
+    let barred = gallery.subject(id).map_err(Refusal::internal)?.is_some_and(|it| it.barred);
     if barred && !by.admin {
         let why = format!(
             "an administrator disabled {id}; only a caller with the permission `admin` may delete it"
         );
-        return Err(Failure::Permission { why });
+        return Err(Refusal::Permission { why });
     }
     let deleted = gallery.delete(id);
     if let Err(GalleryError::NotOnDisk { .. }) = &deleted {
         trail.subject_deleted(&by.sender, id, false);
     }
     if !deleted? {
-        return Err(Failure::unknown_subject(id));
+        return Err(Refusal::unknown_subject(id));
     }
     trail.subject_deleted(&by.sender, id, true);
     let mut reply = Reply::success(Operation::SubjectDelete);
@@ -101,8 +106,8 @@ pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<R
     Ok(reply)
 }
 
-fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Reply, Failure> {
-    let subject = subject.ok_or_else(|| Failure::unknown_subject(id))?;
+fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Reply, Refusal> {
+    let subject = subject.ok_or_else(|| Refusal::unknown_subject(id))?;
     let mut reply = Reply::success(operation);
     reply.extend(block(subject));
     Ok(reply)

@@ -1,10 +1,12 @@
 //! Requests answered by a whole service over a real gallery, as far as no face is needed.
 
 use super::*;
+use crate::contract::{Body, Caller, Credentials, Permission};
 use crate::face::{EMBEDDING_LEN, Embedding};
-use crate::gallery::{EnrolMode, Enrolment};
+use crate::gallery::{self, EnrolMode, Enrolment};
+use serde_json::{Value, json};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct House {
     service: Service,
@@ -455,14 +457,6 @@ async fn what_an_application_cannot_be() {
     assert_eq!(apps[0]["quota"]["search"], json!({"quota": 1, "used": 0, "left": 1}));
     assert_eq!(apps[0]["quota"]["verify"]["quota"], 0);
     assert!(!list.fields["applications"].to_string().contains("key"), "{apps:?}");
-}
-
-#[test]
-fn an_unknown_operation_is_told_which_there_are() {
-    let failure = unknown("unlock");
-    assert_eq!(failure.code(), "INVALID_PAYLOAD");
-    assert!(failure.reason().unwrap().contains("subject/list"));
-    assert!(unknown(&"x".repeat(10_000)).reason().unwrap().len() < 400);
 }
 
 #[tokio::test]

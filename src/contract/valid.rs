@@ -2,18 +2,16 @@
 //! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
 
 use super::administration::Administration;
-use super::audit::Look;
-use super::failure::{Failure, ImageField, Validation};
+use super::audit::AuditQuery;
+use super::change::Change;
+use super::field;
+use super::image::{Image, ImageField};
 use super::operation::Operation;
 use super::payload::{Payload, payload};
-use super::poses::PosesRequest;
+use super::quota::QuotaKind;
 use super::raw::{Given, Raw};
-use super::reindex::Portion;
-use super::similarity::Level;
-use crate::gallery::{EnrolMode, SubjectChange};
-use crate::picture::source::TooLarge;
-use crate::picture::{self, Limits};
-use std::fmt;
+use super::refusal::{Refusal, Validation};
+use crate::picture::Limits;
 use std::time::Duration;
 
 /// Longest `subject_id` and group, in characters.
@@ -21,21 +19,21 @@ const MAX_ID: usize = 128;
 /// Longest `reason` of an unlock, in characters.
 const MAX_REASON: usize = 500;
 /// What an id is, for a message.
-pub(super) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ - : @";
+pub(crate) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ - : @";
 
 /// A request that can be done.
 #[derive(Debug, PartialEq)]
-pub(super) enum Valid {
+pub(crate) enum Valid {
     /// One of the five operations on images.
     Face(FaceRequest),
-    /// Several poses of whoever is before the camera.
+    /// Several poses of the person before the camera.
     Poses(PosesRequest),
     /// At most `limit` subjects after `cursor`.
     SubjectList { limit: usize, cursor: Option<String> },
     /// One subject.
     SubjectGet { id: String },
     /// The time of the change is set when it is done.
-    SubjectUpdate { id: String, change: SubjectChange, accept_faces: bool },
+    SubjectUpdate { id: String, change: Change, accept_faces: bool },
     /// Remove a subject.
     SubjectDelete { id: String },
     /// Pulse the strike; why is for the log, and when it was meant decides whether it counts.
@@ -47,14 +45,30 @@ pub(super) enum Valid {
     /// Who may ask.
     Administration(Administration),
     /// What was done.
-    Audit(Look),
-    /// Templates of other models, embedded anew.
+    Audit(AuditQuery),
+    /// Templates of other models get the present model's vector.
     Reindex(Portion),
+}
+
+impl Valid {
+    /// What the request spends of its application's quota, each kind once; the first is what it is
+    /// named after.
+    pub fn spends(&self, operation: Operation) -> Vec<QuotaKind> {
+        let computes_liveness = match self {
+            Valid::Face(request) => request.checks.is_liveness,
+            Valid::Poses(request) => request.is_liveness,
+            _ => false,
+        };
+        let kind = operation.quota();
+        let liveness =
+            (computes_liveness && kind != Some(QuotaKind::Liveness)).then_some(QuotaKind::Liveness);
+        kind.into_iter().chain(liveness).collect()
+    }
 }
 
 /// What the five operations on images have in common: a probe, checks, and a task.
 #[derive(Debug, PartialEq)]
-pub(super) struct FaceRequest {
+pub(crate) struct FaceRequest {
     /// compare: the image that the probe is compared with.
     pub reference: Option<Image>,
     pub probe: Image,
@@ -62,41 +76,9 @@ pub(super) struct FaceRequest {
     pub task: Task,
 }
 
-/// Where an image's bytes are, and the field that says so.
-#[derive(Debug, PartialEq)]
-pub(super) struct Image {
-    pub field: ImageField,
-    pub source: Source,
-}
-
-/// Where an image's bytes are.
-#[derive(PartialEq)]
-pub(super) enum Source {
-    /// They were sent.
-    Bytes(Vec<u8>),
-    /// They were sent and are too many: told in step 8, behind the faults of all other payload.
-    TooLarge(TooLarge),
-    /// They are to be fetched.
-    Url(String),
-    /// They are to be taken, within this time.
-    Camera(Duration),
-}
-
-impl fmt::Debug for Source {
-    /// Kind and length: pictures of faces do not belong in logs, nor do the logins in URLs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-            Source::TooLarge(error) => write!(f, "TooLarge({})", error.bytes),
-            Source::Url(_) => f.write_str("Url"),
-            Source::Camera(_) => f.write_str("Camera"),
-        }
-    }
-}
-
 /// What is computed of a face, and what it is refused for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Checks {
+pub(crate) struct Checks {
     pub is_quality: bool,
     pub is_attribute: bool,
     pub is_liveness: bool,
@@ -106,12 +88,73 @@ pub(super) struct Checks {
     pub validate_nface: bool,
 }
 
+/// A request for several poses of the person before the camera.
+#[derive(Debug, PartialEq)]
+pub(crate) struct PosesRequest {
+    /// Absent: an id is made.
+    pub subject_id: Option<String>,
+    /// How long the person has.
+    pub timeout: Duration,
+    pub is_liveness: bool,
+    pub validate_liveness: bool,
+}
+
+/// How much `gallery/reindex` does at a time.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Portion {
+    /// Most subjects.
+    pub limit: usize,
+    /// The subject after which it begins.
+    pub cursor: Option<String>,
+    /// Whether everything is done but the change.
+    pub dry_run: bool,
+}
+
+/// What happens to the templates that a subject has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are removed.
+    Replace,
+    /// They stay.
+    Add,
+}
+
+impl Mode {
+    /// Its name in a request.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Replace => "replace",
+            Mode::Add => "add",
+        }
+    }
+}
+
+/// How sure a 1:1 comparison must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Basic,
+    Moderate,
+    High,
+}
+
+impl Level {
+    /// The level of this name.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "basic" => Some(Level::Basic),
+            "moderate" => Some(Level::Moderate),
+            "high" => Some(Level::High),
+            _ => None,
+        }
+    }
+}
+
 /// What the face is for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Task {
+pub(crate) enum Task {
     Enroll {
         subject_id: Option<String>,
-        mode: EnrolMode,
+        mode: Mode,
     },
     Verify {
         subject_id: String,
@@ -130,7 +173,7 @@ pub(super) enum Task {
 }
 
 /// What validation asks about the world outside the payload.
-pub(super) struct World<'a> {
+pub(crate) struct World<'a> {
     /// Whether a subject is enrolled.
     pub enrolled: &'a dyn Fn(&str) -> bool,
     /// Bounds of a picture.
@@ -138,7 +181,7 @@ pub(super) struct World<'a> {
 }
 
 /// Judges a raw request; the first step that fails answers.
-pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result<Valid, Failure> {
+pub(crate) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result<Valid, Refusal> {
     let payload = payload(operation, raw)?;
     match operation {
         Operation::Enroll
@@ -149,43 +192,43 @@ pub(super) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
         Operation::EnrollMode => payload.poses().map(Valid::Poses),
         Operation::SubjectList => {
             let limit = payload.limit(100)?;
-            Ok(Valid::SubjectList { limit, cursor: payload.filled("cursor") })
+            Ok(Valid::SubjectList { limit, cursor: payload.filled(field::CURSOR) })
         }
         Operation::SubjectGet => Ok(Valid::SubjectGet { id: payload.subject(world)? }),
         Operation::SubjectDelete => Ok(Valid::SubjectDelete { id: payload.subject(world)? }),
         Operation::SubjectUpdate => {
             let change = payload.change()?;
-            let accept_faces = payload.bool("accept_faces");
+            let accept_faces = payload.bool(field::ACCEPT_FACES);
             Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change, accept_faces })
         }
         Operation::Unlock => {
-            let needed = || Failure::field("reason", "`reason` must say why, for the log");
-            let reason = payload.filled("reason").ok_or_else(needed)?;
+            let needed = || Refusal::field(field::REASON, "`reason` must say why, for the log");
+            let reason = payload.filled(field::REASON).ok_or_else(needed)?;
             let characters = reason.chars().count();
             if characters > MAX_REASON {
                 let why =
                     format!("`reason` must be at most {MAX_REASON} characters, not {characters}");
-                return Err(Failure::field("reason", why));
+                return Err(Refusal::field(field::REASON, why));
             }
-            Ok(Valid::Unlock { reason, issued_at: payload.number("issued_at") })
+            Ok(Valid::Unlock { reason, issued_at: payload.number(field::ISSUED_AT) })
         }
         Operation::Stats => Ok(Valid::Stats),
         Operation::Health => Ok(Valid::Health),
         Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
             payload.administration().map(Valid::Administration)
         }
-        Operation::AuditVerify | Operation::AuditList => payload.look().map(Valid::Audit),
+        Operation::AuditVerify | Operation::AuditList => payload.audit_query().map(Valid::Audit),
         Operation::GalleryReindex => Ok(Valid::Reindex(Portion {
             limit: payload.limit(100)?,
-            cursor: payload.filled("cursor"),
-            dry_run: payload.bool("dry_run"),
+            cursor: payload.filled(field::CURSOR),
+            dry_run: payload.bool(field::DRY_RUN),
         })),
     }
 }
 
 impl Payload<'_> {
     /// Steps 3 to 6 of the operations on images.
-    fn face(&self, world: &World) -> Result<FaceRequest, Failure> {
+    fn face(&self, world: &World) -> Result<FaceRequest, Refusal> {
         let (reference, probe) = match self.operation {
             Operation::Compare => (Some(self.image(ImageField::Image1)?), ImageField::Image2),
             _ => (None, ImageField::Image),
@@ -206,11 +249,11 @@ impl Payload<'_> {
             (Operation::Search, _) => Task::Search {
                 threshold: self.threshold()?,
                 limit: self.limit(10)?,
-                return_image: self.bool("return_image"),
+                return_image: self.bool(field::RETURN_IMAGE),
             },
             _ => Task::Liveness,
         };
-        let patience = self.milliseconds("capture_timeout_ms");
+        let patience = self.milliseconds(field::CAPTURE_TIMEOUT_MS);
         Ok(FaceRequest {
             reference: reference.map(|image| image.owned(world.limits, patience)),
             probe: probe.owned(world.limits, patience),
@@ -220,125 +263,81 @@ impl Payload<'_> {
     }
 
     /// Steps 4 and 5 of `enroll_mode`.
-    fn poses(&self) -> Result<PosesRequest, Failure> {
+    fn poses(&self) -> Result<PosesRequest, Refusal> {
         let subject_id = self.optional_subject()?;
         let Checks { is_liveness, validate_liveness, .. } = self.checks()?;
-        let timeout = self.milliseconds("timeout_ms");
+        let timeout = self.milliseconds(field::TIMEOUT_MS);
         Ok(PosesRequest { subject_id, timeout, is_liveness, validate_liveness })
     }
 
-    /// Step 3: the form of an image; nothing is copied or decoded before all steps have passed.
-    fn image(&self, field: ImageField) -> Result<Sent<'_>, Failure> {
-        if let (ImageField::Image, Some(bytes)) = (field, self.raw.image) {
-            return Ok(Sent { field, form: Form::Bytes(bytes) });
-        }
-        let text = self.text(field.name()).ok_or(Failure::ImageAbsent(field))?;
-        let source = picture::Source::parse(text)
-            .map_err(|error| Failure::ImageMissing { field, why: error.to_string() })?;
-        Ok(Sent { field, form: Form::Text(source) })
-    }
-
     /// Step 4 where a subject is needed.
-    fn subject(&self, world: &World) -> Result<String, Failure> {
-        let given = self.raw.get("subject_id").ok_or(Failure::SubjectAbsent)?;
+    fn subject(&self, world: &World) -> Result<String, Refusal> {
+        let given = self.raw.get(field::SUBJECT_ID).ok_or(Refusal::SubjectAbsent)?;
         let id = match given {
             Given::Text(id) if !id.is_empty() => well_formed(id)?,
-            _ => return Err(Failure::SubjectMissing),
+            _ => return Err(Refusal::SubjectMissing),
         };
-        if (world.enrolled)(id) { Ok(id.to_owned()) } else { Err(Failure::unknown_subject(id)) }
+        if (world.enrolled)(id) { Ok(id.to_owned()) } else { Err(Refusal::unknown_subject(id)) }
     }
 
     /// Step 4 of enroll and enroll_mode, which make an id when there is none.
-    fn optional_subject(&self) -> Result<Option<String>, Failure> {
-        match self.text("subject_id") {
+    fn optional_subject(&self) -> Result<Option<String>, Refusal> {
+        match self.text(field::SUBJECT_ID) {
             None => Ok(None),
-            Some("") => Err(Failure::SubjectMissing),
+            Some("") => Err(Refusal::SubjectMissing),
             Some(id) => well_formed(id).map(|id| Some(id.to_owned())),
         }
     }
 
     /// Step 5.
-    fn checks(&self) -> Result<Checks, Failure> {
+    fn checks(&self) -> Result<Checks, Refusal> {
         for validation in Validation::ALL {
             if self.bool(validation.validate()) && !self.bool(validation.is()) {
-                return Err(Failure::Dependency(validation));
+                return Err(Refusal::Dependency(validation));
             }
         }
         Ok(Checks {
-            is_quality: self.bool("is_quality"),
-            is_attribute: self.bool("is_attribute"),
+            is_quality: self.bool(field::IS_QUALITY),
+            is_attribute: self.bool(field::IS_ATTRIBUTE),
             // Not a field of the operation that is about nothing else.
-            is_liveness: self.operation == Operation::Liveness || self.bool("is_liveness"),
-            validate_quality: self.bool("validate_quality"),
-            validate_attribute: self.bool("validate_attribute"),
-            validate_liveness: self.bool("validate_liveness"),
-            validate_nface: self.bool("validate_nface"),
+            is_liveness: self.operation == Operation::Liveness || self.bool(field::IS_LIVENESS),
+            validate_quality: self.bool(field::VALIDATE_QUALITY),
+            validate_attribute: self.bool(field::VALIDATE_ATTRIBUTE),
+            validate_liveness: self.bool(field::VALIDATE_LIVENESS),
+            validate_nface: self.bool(field::VALIDATE_NFACE),
         })
     }
 
     /// Step 6 of verify and compare.
-    fn level(&self) -> Result<Level, Failure> {
-        self.text("threshold").and_then(Level::named).ok_or(Failure::Level)
+    fn level(&self) -> Result<Level, Refusal> {
+        self.text(field::THRESHOLD).and_then(Level::named).ok_or(Refusal::Level)
     }
 
     /// Step 6 of search.
-    fn threshold(&self) -> Result<f64, Failure> {
-        self.number("threshold")
+    fn threshold(&self) -> Result<f64, Refusal> {
+        self.number(field::THRESHOLD)
             .filter(|threshold| (0.0..=100.0).contains(threshold))
-            .ok_or(Failure::Threshold)
+            .ok_or(Refusal::Threshold)
     }
 
     /// Step 6: a whole number from 1 to `max`.
-    fn limit(&self, max: u32) -> Result<usize, Failure> {
-        self.number("limit")
+    fn limit(&self, max: u32) -> Result<usize, Refusal> {
+        self.number(field::LIMIT)
             .filter(|limit| limit.fract() == 0.0 && (1.0..=f64::from(max)).contains(limit))
             .map(|limit| limit as usize)
-            .ok_or(Failure::Limit(max))
-    }
-}
-
-/// An image as it stands in the payload.
-struct Sent<'r> {
-    field: ImageField,
-    form: Form<'r>,
-}
-
-enum Form<'r> {
-    /// The payload itself.
-    Bytes(&'r [u8]),
-    /// A field.
-    Text(picture::Source<'r>),
-}
-
-impl Sent<'_> {
-    /// Takes the image out of the payload; more than the limit is not taken.
-    fn owned(self, limits: &Limits, patience: Duration) -> Image {
-        let limit = limits.max_bytes;
-        let source = match self.form {
-            Form::Bytes(bytes) if bytes.len() > limit => {
-                Source::TooLarge(TooLarge { bytes: bytes.len(), limit })
-            }
-            Form::Bytes(bytes) => Source::Bytes(bytes.to_vec()),
-            Form::Text(picture::Source::Base64(base64)) => match base64.decode(limit) {
-                Ok(bytes) => Source::Bytes(bytes),
-                Err(error) => Source::TooLarge(error),
-            },
-            Form::Text(picture::Source::Url(url)) => Source::Url(url.to_owned()),
-            Form::Text(picture::Source::Camera) => Source::Camera(patience),
-        };
-        Image { field: self.field, source }
+            .ok_or(Refusal::Limit(max))
     }
 }
 
 /// Whether a text is fit to name a subject or a group.
-pub(super) fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     let allowed =
         |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-' | b':' | b'@');
     (1..=MAX_ID).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-fn well_formed(id: &str) -> Result<&str, Failure> {
-    if is_id(id) { Ok(id) } else { Err(Failure::Subject { why: format!("`subject_id` {ID}") }) }
+fn well_formed(id: &str) -> Result<&str, Refusal> {
+    if is_id(id) { Ok(id) } else { Err(Refusal::Subject { why: format!("`subject_id` {ID}") }) }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const HASH_BYTES: usize = 32;
 
 /// An API key in the clear: shown once, kept nowhere.
 #[derive(PartialEq, Eq)]
-pub(in crate::service) struct ApiKey(String);
+pub(crate) struct ApiKey(String);
 
 impl ApiKey {
     /// A new one from the operating system's generator: `dwk_` and 32 characters of A–Z, a–z, 0–9,

@@ -19,11 +19,11 @@ mod key;
 mod quota;
 
 pub use error::ApplicationsError;
-pub(super) use key::ApiKey;
-pub(super) use quota::{Amounts, BadQuota, Kind};
+pub(crate) use key::ApiKey;
+pub(crate) use quota::Amounts;
 
-use super::settings::Permission;
-use super::workers::guarded;
+use crate::contract::{Creation, Permission, QuotaKind};
+use crate::record_file::guarded;
 use file::{ApplicationsFile, Loaded, Record, Usage};
 use key::KeyHash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ const DAY: u64 = 24 * 60 * 60;
 
 /// An application as it is listed.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     pub id: String,
     pub name: String,
     /// In testing mode.
@@ -51,27 +51,18 @@ pub(super) struct Listed {
     pub last_used: Option<u64>,
 }
 
-/// What a new application is to be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Creation {
-    pub name: String,
-    /// For testing mode; none for live mode.
-    pub quota: Option<Amounts>,
-    pub allow: BTreeSet<Permission>,
-}
-
 /// Who has shown the right key.
 #[derive(Debug, PartialEq)]
-pub(super) struct Known {
+pub(crate) struct Known {
     pub id: String,
     pub allow: BTreeSet<Permission>,
 }
 
 /// Why nothing is reserved.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotReserved {
+pub(crate) enum NotReserved {
     /// Nothing of this kind is left.
-    Short(Kind),
+    Short(QuotaKind),
     /// It was revoked a moment ago.
     Revoked,
 }
@@ -166,7 +157,7 @@ struct Shared {
 /// The applications of one terminal. All methods may be called from several threads.
 pub struct Applications {
     shared: Arc<Shared>,
-    keeper: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl Applications {
@@ -195,24 +186,25 @@ impl Applications {
             state: Mutex::new(state),
             work: Condvar::new(),
         });
-        let keeper = {
+        let writer = {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("quota".into());
-            let spawned = thread.spawn(move || shared.keep());
+            let spawned = thread.spawn(move || shared.write_until_stopped());
             spawned.map_err(|source| ApplicationsError::Io { path: path.to_owned(), source })?
         };
-        Ok(Self { shared, keeper: Some(keeper) })
+        Ok(Self { shared, writer: Some(writer) })
     }
 
     /// Why the file is not written, if it is not; and how many keys are revoked here and not on disk.
-    pub(super) fn health(&self) -> (Option<String>, usize) {
+    pub(crate) fn health(&self) -> (Option<String>, usize) {
         let state = self.shared.state();
         (state.fault.clone(), state.revoked.len())
     }
 
     /// Makes an application and returns it with its key, which is shown here and nowhere else.
-    pub(super) fn create(&self, creation: Creation) -> Result<(Listed, ApiKey), ApplicationsError> {
+    pub(crate) fn create(&self, creation: Creation) -> Result<(Listed, ApiKey), ApplicationsError> {
         let Creation { name, quota, allow } = creation;
+        let quota = quota.as_ref().map(Amounts::from);
         let key = ApiKey::random()?;
         let record =
             Record { name, key: KeyHash::of(&key)?, quota, allow, created: unix_seconds() };
@@ -229,7 +221,7 @@ impl Applications {
     }
 
     /// All of them by name.
-    pub(super) fn list(&self) -> Result<Vec<Listed>, ApplicationsError> {
+    pub(crate) fn list(&self) -> Result<Vec<Listed>, ApplicationsError> {
         let state = self.shared.state();
         if let Some(refused) = state.refused() {
             return Err(refused);
@@ -241,7 +233,7 @@ impl Applications {
 
     /// Removes an application, named by id or name; its key is worth nothing from here on, also if
     /// the disk does not take it: [`ApplicationsError::NotOnDisk`].
-    pub(super) fn revoke(&self, id_or_name: &str) -> Result<Listed, ApplicationsError> {
+    pub(crate) fn revoke(&self, id_or_name: &str) -> Result<Listed, ApplicationsError> {
         let (id, listed) = {
             let mut state = self.shared.state();
             let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
@@ -266,7 +258,7 @@ impl Applications {
 
     /// Gives an application, named by id or name, another key; the old one is worth nothing from
     /// here on. What it has used up stays.
-    pub(super) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
+    pub(crate) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
         let key = ApiKey::random()?;
         let hash = KeyHash::of(&key)?;
         let mut file = self.shared.file();
@@ -285,7 +277,7 @@ impl Applications {
     }
 
     /// Who has this id and this key. An unknown id takes as long as a wrong key.
-    pub(super) fn authenticate(&self, id: &str, key: &str) -> Option<Known> {
+    pub(crate) fn authenticate(&self, id: &str, key: &str) -> Option<Known> {
         let hash = {
             let state = self.shared.state();
             state.applications.get(id).map_or(KeyHash::NOBODY, |it| it.record.key.clone())
@@ -305,10 +297,10 @@ impl Applications {
     }
 
     /// Takes one of each of `kinds` from an application's quota; nothing in live mode.
-    pub(super) fn reserve(
+    pub(crate) fn reserve(
         &self,
         id: &str,
-        kinds: Vec<Kind>,
+        kinds: Vec<QuotaKind>,
     ) -> Result<Option<Reservation>, NotReserved> {
         let mut state = self.shared.state();
         let application = state.applications.get_mut(id).ok_or(NotReserved::Revoked)?;
@@ -329,9 +321,9 @@ impl Drop for Applications {
     fn drop(&mut self) {
         self.shared.state().stopping = true;
         self.shared.work.notify_all();
-        if let Some(keeper) = self.keeper.take() {
+        if let Some(writer) = self.writer.take() {
             // It holds every panic; should one pass, it has been told, and nobody is left to write.
-            let _ = keeper.join();
+            let _ = writer.join();
         }
     }
 }
@@ -339,11 +331,11 @@ impl Drop for Applications {
 /// Quota that was taken; given back when it is dropped, so that a request that fails, expires or
 /// panics spends nothing.
 #[must_use = "dropped, it gives the quota back"]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     shared: Arc<Shared>,
     id: String,
     /// Empty once it is kept.
-    kinds: Vec<Kind>,
+    kinds: Vec<QuotaKind>,
 }
 
 impl Reservation {
@@ -417,8 +409,8 @@ impl Shared {
         self.work.notify_all();
     }
 
-    /// The keeper's life: writes as soon as there is something, then rests for [`COMMIT_EVERY`].
-    fn keep(&self) {
+    /// The writer's loop: writes as soon as there is something, then rests for [`COMMIT_EVERY`].
+    fn write_until_stopped(&self) {
         let mut well = true;
         loop {
             let idle =

@@ -1,7 +1,12 @@
-//! What a transport hands to the service and gets back.
+//! What a transport hands to the service.
 
+use super::field;
+use super::image::ImageField;
+use super::operation::{Camera, Operation};
 use super::raw::Raw;
-use serde_json::{Map, Value};
+use crate::picture;
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
@@ -23,6 +28,31 @@ pub struct Request {
     pub fresh_until: Option<Instant>,
 }
 
+impl Request {
+    /// The operation asked for, if the caller has it.
+    pub(crate) fn asked_for(&self) -> Option<Operation> {
+        let here = |operation: &Operation| !operation.is_local() || self.caller == Caller::Local;
+        Operation::named(&self.operation).filter(here)
+    }
+
+    /// Whether the terminal's camera is needed.
+    pub(crate) fn uses_camera(&self) -> bool {
+        let Some(operation) = self.asked_for() else { return false };
+        match operation.camera() {
+            Camera::Never => false,
+            Camera::Always => true,
+            Camera::IfAsked => {
+                let raw = Raw::read(Some(operation), &self.body);
+                let camera = Ok(picture::Source::Camera);
+                ImageField::ALL
+                    .into_iter()
+                    .filter_map(|field| raw.text(field.name()))
+                    .any(|text| picture::Source::parse(text) == camera)
+            }
+        }
+    }
+}
+
 /// The two forms of a payload.
 #[derive(Clone)]
 pub enum Body {
@@ -42,6 +72,22 @@ impl Body {
     /// repeated request by.
     pub fn request_id(&self) -> Option<String> {
         Raw::read(None, self).request_id().map(str::to_owned)
+    }
+
+    /// Whether a field of an image's body is the `request_id`.
+    pub(crate) fn is_request_id(field: &str) -> bool {
+        field == field::REQUEST_ID
+    }
+
+    /// The `request_id` of a JSON body, looked up without building the rest of it.
+    pub(crate) fn request_id_of_json(bytes: &[u8]) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Identity<'a> {
+            #[serde(borrow)]
+            request_id: Option<Cow<'a, str>>,
+        }
+        let identity: Identity = serde_json::from_slice(bytes).ok()?;
+        identity.request_id.map(Cow::into_owned)
     }
 }
 
@@ -66,12 +112,16 @@ pub struct Credentials {
     pub api_key: Option<String>,
 }
 
+/// The names under which transports carry [`Credentials`] beside a body.
+pub(crate) const APP_ID: &str = "App-ID";
+pub(crate) const API_KEY: &str = "API-Key";
+
 impl fmt::Debug for Credentials {
     /// Never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
-            .field("app_id", &self.app_id)
-            .field("api_key", &self.api_key.as_ref().map(|_| "(secret)"))
+            .field(field::APP_ID, &self.app_id)
+            .field(field::API_KEY, &self.api_key.as_ref().map(|_| "(secret)"))
             .finish()
     }
 }
@@ -110,26 +160,6 @@ impl fmt::Display for Sender {
             Sender::Client(name) => write!(f, "client:{name}"),
             Sender::Application(id) => write!(f, "app:{id}"),
         }
-    }
-}
-
-/// What the service answers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
-    pub status: u16,
-    /// The fields of the answer, without `status`; a transport that has no status line of its own
-    /// sends [`Answer::with_status`].
-    pub fields: Map<String, Value>,
-}
-
-impl Answer {
-    /// The answer as one JSON object whose first field is `status`.
-    pub fn with_status(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("status".into(), self.status.into());
-        object.extend(self.fields.clone());
-        Value::Object(object)
     }
 }
 
