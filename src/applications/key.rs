@@ -51,7 +51,7 @@ pub(super) struct KeyHash {
 }
 
 impl KeyHash {
-    /// Of nobody's key: what the key of an unknown application is compared with, so that it takes
+    /// The hash of no key: what the key of an unknown application is compared with, so that it takes
     /// as long as a wrong key of a known one.
     pub const NOBODY: Self = Self { salt: [0; SALT_BYTES], hash: [0; HASH_BYTES] };
 

@@ -17,23 +17,24 @@ mod error;
 mod file;
 mod key;
 mod quota;
+mod state;
+mod writer;
 
 pub use error::ApplicationsError;
 pub(crate) use key::ApiKey;
 pub(crate) use quota::Amounts;
 
 use crate::contract::{Creation, Permission, QuotaKind};
-use crate::record_file::guarded;
 use file::{ApplicationsFile, Loaded, Record, Usage};
 use key::KeyHash;
-use std::collections::{BTreeMap, BTreeSet};
+use state::Application;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+use writer::Shared;
 
-/// Between two commits of what was used up.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const DAY: u64 = 24 * 60 * 60;
 
 /// An application as it is listed.
@@ -67,93 +68,6 @@ pub(crate) enum NotReserved {
     Revoked,
 }
 
-struct Application {
-    record: Record,
-    /// With what is reserved.
-    usage: Usage,
-    /// What of it is reserved, and may be given back.
-    open: Amounts,
-}
-
-impl Application {
-    fn new(record: Record, usage: Usage) -> Self {
-        Self { record, usage, open: Amounts::default() }
-    }
-
-    /// What a crash is to leave.
-    fn kept(&self) -> Usage {
-        Usage { used: self.usage.used.without(&self.open), ..self.usage.clone() }
-    }
-
-    fn listed(&self, id: &str) -> Listed {
-        let Self { record, usage, .. } = self;
-        Listed {
-            id: id.to_owned(),
-            name: record.name.clone(),
-            quota: record.quota,
-            used: usage.used,
-            allow: record.allow.clone(),
-            created: record.created,
-            last_used: usage.last_used_day.map(|day| day * DAY),
-        }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    /// By id.
-    applications: BTreeMap<String, Application>,
-    /// Whose usage is not on disk as it is here.
-    dirty: BTreeSet<String>,
-    /// Who is gone here and not on disk yet.
-    revoked: BTreeSet<String>,
-    /// Why the file is not written, if it is not.
-    fault: Option<String>,
-    stopping: bool,
-}
-
-impl State {
-    /// Takes what a file holds that was opened again. What is counted here is newer.
-    fn reload(&mut self, mut loaded: Loaded) {
-        loaded.retain(|id, _| !self.revoked.contains(id));
-        self.applications.retain(|id, _| loaded.contains_key(id));
-        for (id, (record, usage)) in loaded {
-            match self.applications.get_mut(&id) {
-                Some(application) => application.record = record,
-                None => drop(self.applications.insert(id, Application::new(record, usage))),
-            }
-        }
-    }
-
-    /// Why an application may be unknown although it is none that never was.
-    fn refused(&self) -> Option<ApplicationsError> {
-        let fault = self.fault.as_ref().filter(|_| self.applications.is_empty());
-        fault.map(|why| ApplicationsError::NotWritten(why.clone()))
-    }
-
-    /// Nothing is left to be written.
-    fn is_written(&self) -> bool {
-        self.dirty.is_empty() && self.revoked.is_empty()
-    }
-
-    /// The id of the application that has this id or name.
-    fn find(&self, id_or_name: &str) -> Option<String> {
-        let named = || {
-            let mut all = self.applications.iter();
-            all.find(|(_, application)| application.record.name == id_or_name).map(|(id, _)| id)
-        };
-        let by_id = self.applications.get_key_value(id_or_name).map(|(id, _)| id);
-        by_id.or_else(named).cloned()
-    }
-}
-
-struct Shared {
-    file: Mutex<ApplicationsFile>,
-    state: Mutex<State>,
-    /// Told when there is something to write, and at the end.
-    work: Condvar,
-}
-
 /// The applications of one terminal. All methods may be called from several threads.
 pub struct Applications {
     shared: Arc<Shared>,
@@ -179,13 +93,7 @@ impl Applications {
         file: ApplicationsFile,
         loaded: Loaded,
     ) -> Result<Self, ApplicationsError> {
-        let mut state = State { fault: file.fault(), ..State::default() };
-        state.reload(loaded);
-        let shared = Arc::new(Shared {
-            file: Mutex::new(file),
-            state: Mutex::new(state),
-            work: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(file, loaded));
         let writer = {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("quota".into());
@@ -322,7 +230,7 @@ impl Drop for Applications {
         self.shared.state().stopping = true;
         self.shared.work.notify_all();
         if let Some(writer) = self.writer.take() {
-            // It holds every panic; should one pass, it has been told, and nobody is left to write.
+            // It holds every panic; should one pass, it was reported, and no thread is left to write.
             let _ = writer.join();
         }
     }
@@ -361,118 +269,6 @@ impl Drop for Reservation {
             application.usage.used.give_back(&self.kinds);
             application.open.give_back(&self.kinds);
         }
-    }
-}
-
-impl Shared {
-    /// Whoever panicked while holding it has not left it half changed: every change is one call.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The file; one that failed is opened again, once it has rested.
-    fn file(&self) -> MutexGuard<'_, ApplicationsFile> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // What it says is its fault from here on.
-        if let Ok(Some(loaded)) = file.reopen() {
-            tracing::info!("the file of the applications was opened again");
-            self.state().reload(loaded);
-        }
-        self.state().fault = file.fault();
-        file
-    }
-
-    /// Has `write` write the file, and what was revoked.
-    fn write(
-        &self,
-        file: &mut ApplicationsFile,
-        write: impl FnOnce(&mut ApplicationsFile, &BTreeSet<String>) -> Result<(), ApplicationsError>,
-    ) -> Result<(), ApplicationsError> {
-        let revoked = self.state().revoked.clone();
-        let written = write(file, &revoked);
-        let mut state = self.state();
-        if written.is_ok() {
-            state.revoked.retain(|id| !revoked.contains(id));
-        }
-        state.fault = file.fault();
-        written
-    }
-
-    fn found(&self, id_or_name: &str) -> Result<String, ApplicationsError> {
-        let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
-        let state = self.state();
-        state.find(id_or_name).ok_or_else(|| state.refused().unwrap_or_else(unknown))
-    }
-
-    fn to_write(&self, state: &mut State, id: &str) {
-        state.dirty.insert(id.to_owned());
-        self.work.notify_all();
-    }
-
-    /// The writer's loop: writes as soon as there is something, then rests for [`COMMIT_EVERY`].
-    fn write_until_stopped(&self) {
-        let mut well = true;
-        loop {
-            let idle =
-                |state: &mut State| state.is_written() && state.fault.is_none() && !state.stopping;
-            drop(self.work.wait_while(self.state(), idle));
-            let written = self.write_usage();
-            if let Err(error) = &written
-                && well
-            {
-                tracing::error!(%error, "what applications have used up is not on disk");
-            }
-            well = written.is_ok();
-            let resting = |state: &mut State| !state.stopping;
-            drop(self.work.wait_timeout_while(self.state(), COMMIT_EVERY, resting));
-            let state = self.state();
-            // At the end once more; what the disk does not take then is lost.
-            if state.stopping && (state.is_written() || !well) {
-                return;
-            }
-        }
-    }
-
-    fn write_usage(&self) -> Result<(), ApplicationsError> {
-        let mut file = self.file();
-        let nothing_used = self.state().dirty.is_empty();
-        if nothing_used {
-            let nothing_revoked = self.state().revoked.is_empty();
-            return match nothing_revoked {
-                // Only the file was looked at.
-                true => file.fault().map_or(Ok(()), |why| Err(ApplicationsError::NotWritten(why))),
-                false => self.write(&mut file, |file, revoked| file.remove(revoked)),
-            };
-        }
-        self.hand_over(|usages| {
-            self.write(&mut file, |file, revoked| file.put_usage(revoked, usages))
-        })
-    }
-
-    /// Has `write` write what is not on disk; what it does not, by an error or a panic, is for the
-    /// next time. Only under the lock of the file, or an older count could follow a newer one.
-    fn hand_over(
-        &self,
-        write: impl FnOnce(&[(String, Usage)]) -> Result<(), ApplicationsError>,
-    ) -> Result<(), ApplicationsError> {
-        let usages: Vec<(String, Usage)> = {
-            let mut state = self.state();
-            let dirty = std::mem::take(&mut state.dirty);
-            let kept = |id: String| {
-                let usage = state.applications.get(&id)?.kept();
-                Some((id, usage))
-            };
-            dirty.into_iter().filter_map(kept).collect()
-        };
-        if usages.is_empty() {
-            return Ok(());
-        }
-        // On a damaged file redb may panic where it would better return an error.
-        let panicked = || ApplicationsError::Damaged("a panic while writing it".to_owned());
-        guarded(|| write(&usages)).unwrap_or_else(|_| Err(panicked())).inspect_err(|_| {
-            let ids = usages.iter().map(|(id, _)| id.clone());
-            self.state().dirty.extend(ids);
-        })
     }
 }
 

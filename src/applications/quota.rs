@@ -62,7 +62,7 @@ impl Amounts {
 
     /// These less `others`, none below 0.
     pub fn without(mut self, others: &Amounts) -> Self {
-        for kind in QuotaKind::ALL {
+        for &kind in QuotaKind::ALL {
             let left = self.of(kind).saturating_sub(others.of(kind));
             *self.of_mut(kind) = left;
         }
@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn a_kind_that_is_not_named_gets_nothing() {
         let quota = Amounts::from(&vec![(QuotaKind::Search, 100), (QuotaKind::Verify, 0)]);
-        assert_eq!(QuotaKind::ALL.map(|kind| quota.of(kind)), [0, 0, 100, 0]);
+        let amounts: Vec<_> = QuotaKind::ALL.iter().map(|&kind| quota.of(kind)).collect();
+        assert_eq!(amounts, [0, 0, 100, 0]);
     }
 
     #[test]

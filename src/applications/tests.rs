@@ -1,9 +1,10 @@
 //! The registry over a real file: keys, quotas, and what is on disk when.
 
+use super::writer::COMMIT_EVERY;
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 struct Fixture {
     applications: Applications,

@@ -28,7 +28,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// The fields that may let somebody in, and so need the permission `admin`. Disabling lets no
+    /// The fields that may let a person in, and so need the permission `admin`. Disabling lets no
     /// person in: a client that may delete a subject may do that.
     pub fn decides_entry(&self) -> Vec<&'static str> {
         [

@@ -6,15 +6,17 @@
 //! | read the fields as they were given | `raw` |
 //! | judge them, in the contract's order (steps 2 to 6) | `payload`, `valid`, `image`, `change`, `administration`, `audit`, by the table in `fields` |
 //! | name what went wrong | `refusal`, `checks` |
-//! | write the answer | `reply` |
+//! | write the answer | `reply`, of the fields in `blocks` |
 //! | read the answer | `answer`, `read` |
 //!
 //! It alone spells fields, codes and messages. It must never do anything: it knows no gallery, no
-//! network and no clock; what it needs of them is passed in ([`World`], [`Stamp`]).
+//! network and no clock; what it needs of them is passed in (`World`, `Stamp`).
 
 mod administration;
+pub(crate) mod advice;
 mod answer;
 mod audit;
+pub(crate) mod blocks;
 mod change;
 mod checks;
 pub mod field;

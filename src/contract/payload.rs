@@ -141,9 +141,7 @@ impl Payload<'_> {
 
     /// What happens to the templates a subject has.
     pub fn mode(&self) -> Result<Mode, Refusal> {
-        let named =
-            |name: &str| [Mode::Replace, Mode::Add].into_iter().find(|it| it.name() == name);
-        match self.text(field::MODE).map(named) {
+        match self.text(field::MODE).map(Mode::named) {
             None => Ok(Mode::Replace),
             Some(Some(mode)) => Ok(mode),
             Some(None) => Err(Refusal::field(field::MODE, "`mode` must be replace or add")),

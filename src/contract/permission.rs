@@ -2,10 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What a client may ask for; the local command line may do everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Permission {
     /// `enroll`.
     Enroll,
@@ -28,36 +42,18 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 8] = [
-        Permission::Enroll,
-        Permission::Verify,
-        Permission::Search,
-        Permission::Liveness,
-        Permission::Compare,
-        Permission::Subject,
-        Permission::Unlock,
-        Permission::Admin,
-    ];
+    pub const ALL: &[Permission] = Permission::VARIANTS;
 
     /// The name in the configuration.
     pub fn name(self) -> &'static str {
-        match self {
-            Permission::Enroll => "enroll",
-            Permission::Verify => "verify",
-            Permission::Search => "search",
-            Permission::Liveness => "liveness",
-            Permission::Compare => "compare",
-            Permission::Subject => "subject",
-            Permission::Unlock => "unlock",
-            Permission::Admin => "admin",
-        }
+        self.into()
     }
 
     /// The permissions of a client for which nothing is configured: all but those that move the
     /// strike or change who may enter.
     pub fn granted_unasked() -> BTreeSet<Permission> {
         let asked = [Permission::Admin, Permission::Unlock];
-        Self::ALL.into_iter().filter(|permission| !asked.contains(permission)).collect()
+        Self::ALL.iter().copied().filter(|permission| !asked.contains(permission)).collect()
     }
 }
 
@@ -68,7 +64,7 @@ pub struct UnknownPermission(String);
 
 /// Every permission, for a message.
 fn all() -> String {
-    let names = Permission::ALL.map(Permission::name);
+    let names: Vec<_> = Permission::ALL.iter().map(|permission| permission.name()).collect();
     let (last, others) = names.split_last().unwrap_or((&"", &[]));
     format!("{} and {last}", others.join(", "))
 }
@@ -78,7 +74,8 @@ impl std::str::FromStr for Permission {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|permission| permission.name() == name)
             .ok_or_else(|| UnknownPermission(name.to_owned()))
     }
@@ -90,7 +87,7 @@ mod tests {
 
     #[test]
     fn permissions_are_read_by_name() {
-        for permission in Permission::ALL {
+        for &permission in Permission::ALL {
             assert_eq!(permission.name().parse(), Ok(permission));
         }
         assert!("root".parse::<Permission>().is_err());

@@ -9,9 +9,11 @@
 //! | liveness, and any of the above that computes liveness | liveness |
 
 use std::str::FromStr;
+use strum::{IntoStaticStr, VariantArray};
 
 /// A kind of request that is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum QuotaKind {
     Enroll,
     Verify,
@@ -21,17 +23,11 @@ pub(crate) enum QuotaKind {
 
 impl QuotaKind {
     /// Every kind.
-    pub const ALL: [QuotaKind; 4] =
-        [QuotaKind::Enroll, QuotaKind::Verify, QuotaKind::Search, QuotaKind::Liveness];
+    pub const ALL: &[QuotaKind] = QuotaKind::VARIANTS;
 
     /// The name on the command line and in answers.
     pub fn name(self) -> &'static str {
-        match self {
-            QuotaKind::Enroll => "enroll",
-            QuotaKind::Verify => "verify",
-            QuotaKind::Search => "search",
-            QuotaKind::Liveness => "liveness",
-        }
+        self.into()
     }
 }
 
@@ -49,7 +45,7 @@ pub(super) enum BadQuota {
 
 /// The quota of an application in testing mode for which none is given.
 pub(super) fn for_testing() -> Quota {
-    QuotaKind::ALL.map(|kind| (kind, 100)).to_vec()
+    QuotaKind::ALL.iter().map(|&kind| (kind, 100)).collect()
 }
 
 /// Reads `search=100`, `verify=50`, …
@@ -59,7 +55,8 @@ pub(super) fn parse(entries: &[impl AsRef<str>]) -> Result<Quota, BadQuota> {
         let entry = entry.as_ref();
         let form = || BadQuota::Form(entry.to_owned());
         let (name, number) = entry.split_once('=').ok_or_else(form)?;
-        let kind = QuotaKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(form)?;
+        let kind =
+            QuotaKind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(form)?;
         if quota.iter().any(|(named, _)| *named == kind) {
             return Err(BadQuota::Twice(kind.name()));
         }

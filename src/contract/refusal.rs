@@ -9,12 +9,14 @@ use super::quota::QuotaKind;
 use super::raw::shortened;
 use super::reply::{Reply, Stamp};
 use std::fmt;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What logs and counts know a 401 by; the contract gives it no `error_code`.
 pub(crate) const UNAUTHORIZED: &str = "UNAUTHORIZED";
 
 /// A `validate_x` that needs its `is_x`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Validation {
     /// `validate_quality`.
     Quality,
@@ -26,16 +28,11 @@ pub(crate) enum Validation {
 
 impl Validation {
     /// The three, in the order in which they are looked at.
-    pub const ALL: [Validation; 3] =
-        [Validation::Quality, Validation::Attribute, Validation::Liveness];
+    pub const ALL: &[Validation] = Validation::VARIANTS;
 
     /// What is validated, as in the field names.
     pub fn name(self) -> &'static str {
-        match self {
-            Validation::Quality => "quality",
-            Validation::Attribute => "attribute",
-            Validation::Liveness => "liveness",
-        }
+        self.into()
     }
 
     /// `validate_x`.
@@ -92,7 +89,7 @@ pub(crate) enum Refusal {
     /// `""`, or null where it is needed.
     #[error("Invalid payload: subject_id is empty")]
     SubjectMissing,
-    /// Not an id, or nobody's.
+    /// Not an id, or the id of no subject.
     #[error("Invalid payload: subject_id")]
     Subject { why: String },
     /// A `validate_x` without its `is_x`.
@@ -122,13 +119,13 @@ pub(crate) enum Refusal {
     /// A change is asked for over a broker that strangers could reach.
     #[error("Insecure broker")]
     InsecureBroker { why: String },
-    /// Somebody else is enrolled with this face, where that is refused.
+    /// Another subject is enrolled with this face, where that is refused.
     #[error("Face already enrolled")]
     Duplicate { why: String },
     /// The templates of a subject are not plainly of one person.
     #[error("Faces disagree")]
     Faces { why: String },
-    /// Nobody knows that the command was meant just now.
+    /// It is not known that the command was meant just now.
     #[error("Command not fresh")]
     Stale { why: String },
     /// The door did not unlock.

@@ -1,6 +1,7 @@
 //! Writes an answer: what an operation or a refusal says, then the session, time and request id.
 
 use super::answer::Answer;
+use super::blocks::Meta;
 use super::checks::Failed;
 use super::field;
 use super::operation::Operation;
@@ -36,15 +37,28 @@ impl Reply {
         Self { status: 200, message: "Request Success".into(), fields }
     }
 
-    /// A 200 with the fields of a type.
+    /// A 200 with these fields.
     pub fn of(operation: Operation, fields: &impl Serialize) -> Self {
-        let mut reply = Self::success(operation);
+        Self::success(operation).with(fields)
+    }
+
+    /// The answer with these fields more.
+    pub fn with(mut self, fields: &impl Serialize) -> Self {
         match serde_json::to_value(fields) {
-            Ok(Value::Object(fields)) => reply.extend(fields),
-            Ok(_) => reply = Self::from(&Refusal::internal("an answer that is no object")),
-            Err(error) => reply = Self::from(&Refusal::internal(error)),
+            Ok(Value::Object(fields)) => self.fields.extend(fields),
+            Ok(_) => return Self::from(&Refusal::internal("fields that are no object")),
+            Err(error) => return Self::from(&Refusal::internal(error)),
         }
-        reply
+        self
+    }
+
+    /// The answer with its block `meta`, which is the last.
+    pub fn with_meta(self, meta: Meta) -> Self {
+        #[derive(Serialize)]
+        struct Last {
+            meta: Meta,
+        }
+        self.with(&Last { meta })
     }
 
     /// A 200 that says which checks failed; a success when none did.

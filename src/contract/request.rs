@@ -143,7 +143,7 @@ pub enum Caller {
 pub enum Sender {
     /// The command line.
     Local,
-    /// Whoever the broker lets in.
+    /// A client that the broker let in, of no known name.
     Anybody,
     /// The MQTT client of this name.
     Client(String),

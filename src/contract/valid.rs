@@ -13,6 +13,7 @@ use super::raw::{Given, Raw};
 use super::refusal::{Refusal, Validation};
 use crate::picture::Limits;
 use std::time::Duration;
+use strum::EnumString;
 
 /// Longest `subject_id` and group, in characters.
 const MAX_ID: usize = 128;
@@ -120,33 +121,27 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Its name in a request.
+    /// Its name in a request; `const`, for the table of fields, where it is a default.
     pub const fn name(self) -> &'static str {
         match self {
             Mode::Replace => "replace",
             Mode::Add => "add",
         }
     }
+
+    /// The mode of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Mode::Replace, Mode::Add].into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// How sure a 1:1 comparison must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Level {
     Basic,
     Moderate,
     High,
-}
-
-impl Level {
-    /// The level of this name.
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "basic" => Some(Level::Basic),
-            "moderate" => Some(Level::Moderate),
-            "high" => Some(Level::High),
-            _ => None,
-        }
-    }
 }
 
 /// What the face is for.
@@ -291,7 +286,7 @@ impl Payload<'_> {
 
     /// Step 5.
     fn checks(&self) -> Result<Checks, Refusal> {
-        for validation in Validation::ALL {
+        for &validation in Validation::ALL {
             if self.bool(validation.validate()) && !self.bool(validation.is()) {
                 return Err(Refusal::Dependency(validation));
             }
@@ -310,7 +305,7 @@ impl Payload<'_> {
 
     /// Step 6 of verify and compare.
     fn level(&self) -> Result<Level, Refusal> {
-        self.text(field::THRESHOLD).and_then(Level::named).ok_or(Refusal::Level)
+        self.text(field::THRESHOLD).and_then(|name| name.parse().ok()).ok_or(Refusal::Level)
     }
 
     /// Step 6 of search.

@@ -12,6 +12,7 @@
 
 use super::Exposure;
 use super::counts::{Counters, count};
+use super::handler::Handler;
 use super::incoming::{Command, Form, ReplyTo, Stale};
 use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
@@ -21,7 +22,6 @@ use crate::time::stamp;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -40,34 +40,6 @@ const FRESH_FOR: Duration = Duration::from_secs(2);
 const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
 /// The same for `unlock`: who asks again later stands before a door that has locked again.
 const UNLOCKS_FOR: Duration = Duration::from_secs(10);
-
-/// The service, as the dispatcher knows it. A function from a request to its answer is one that lets
-/// every client ask.
-pub trait Handler: Send + Sync + 'static {
-    /// Who sent a request; if the sender may not ask, the answer: it comes before anything else is
-    /// said about the request.
-    fn sender(&self, request: &Request) -> Result<Sender, Answer>;
-
-    /// Does a request and returns its answer, or `None` when it had expired.
-    fn handle(&self, request: Request) -> Answering;
-}
-
-/// An answer in the making.
-pub type Answering = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
-
-impl<F, A> Handler for F
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Option<Answer>> + Send + 'static,
-{
-    fn sender(&self, _: &Request) -> Result<Sender, Answer> {
-        Ok(Sender::Anybody)
-    }
-
-    fn handle(&self, request: Request) -> Answering {
-        Box::pin(self(request))
-    }
-}
 
 pub(crate) struct Dispatcher {
     topics: Arc<Topics>,

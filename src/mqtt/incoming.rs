@@ -33,7 +33,7 @@ pub(crate) struct ReplyTo {
 /// A command that is dropped without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stale {
-    /// It was retained, so nobody knows when it was meant.
+    /// It was retained, so it is not known when it was meant.
     Retained,
     /// Its time had run out.
     Expired,

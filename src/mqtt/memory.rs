@@ -93,7 +93,7 @@ impl Identity {
 pub(crate) enum Seen {
     /// It is new: do it, then call [`Memory::finish`].
     Never,
-    /// It is being done; whoever does it answers this one too.
+    /// It is being done; its answer goes to this one too.
     InWork,
     /// It was done; this was the answer.
     Answered(Arc<Vec<u8>>),

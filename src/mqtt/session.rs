@@ -2,7 +2,8 @@
 
 use super::connect::{self, ConnectError};
 use super::counts::{Counters, Counts};
-use super::dispatcher::{Dispatcher, Handler};
+use super::dispatcher::Dispatcher;
+use super::handler::Handler;
 use super::lane::{Role, UnlockSeen, Worker};
 use super::probe::settle;
 use super::publisher::Publisher;

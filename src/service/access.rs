@@ -1,14 +1,16 @@
 //! Step 1: who asks, and what they may ask for.
 //!
-//! Over the local socket everybody may do everything. Over the broker it depends on
+//! Over the local socket everything is allowed. Over the broker it depends on
 //! [`Auth`]: under `broker` the broker has let the client in, and the topic it wrote to says which
-//! permissions it has, where there is a table of clients; whoever is not in the table may ask for
-//! nothing, or the table would restrict nobody. Under `app-key` an App-ID with its API-Key says so,
+//! permissions it has, where there is a table of clients; a client that is not in the table may ask
+//! for nothing, or the table would restrict no client. Under `app-key` an App-ID with its API-Key says so,
 //! and who shows none, or a wrong one, learns nothing but that.
 
 use super::settings::{Auth, Settings};
 use crate::applications::{Applications, Known};
-use crate::contract::{Caller, Credentials, Operation, Permission, Raw, Refusal, Request, Sender};
+use crate::contract::{
+    Caller, Credentials, Operation, Permission, Raw, Refusal, Request, Sender, field,
+};
 use std::collections::BTreeSet;
 
 const NAMELESS: &str = "here clients are known by name: send commands to from/NAME/cmd/, below \
@@ -98,8 +100,8 @@ impl Access {
 
 /// Whose App-ID and API-Key they are: those beside the body, else those in a body that is an object.
 fn known(credentials: &Credentials, raw: &Raw, applications: &Applications) -> Option<Known> {
-    let field = |name| raw.is_object.then(|| raw.text(name)).flatten();
-    let id = credentials.app_id.as_deref().or_else(|| field("app_id"))?;
-    let key = credentials.api_key.as_deref().or_else(|| field("api_key"))?;
+    let given = |name| raw.is_object.then(|| raw.text(name)).flatten();
+    let id = credentials.app_id.as_deref().or_else(|| given(field::APP_ID))?;
+    let key = credentials.api_key.as_deref().or_else(|| given(field::API_KEY))?;
     applications.authenticate(id, key)
 }

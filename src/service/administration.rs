@@ -3,8 +3,11 @@
 
 use super::trail::Trail;
 use crate::applications::{Applications, ApplicationsError, Listed};
-use crate::contract::{Administration, Operation, QuotaKind, Refusal, Reply};
-use serde_json::{Map, Value, json};
+use crate::contract::blocks::{
+    ApplicationBlock, ApplicationGone, ApplicationList, QuotaBlock, Used,
+};
+use crate::contract::{Administration, Operation, QuotaKind, Refusal, Reply, field};
+use serde_json::Value;
 
 /// Does it. The answer to `app/create` and `app/rotate` holds the key, for the only time.
 pub(super) fn administer(
@@ -22,17 +25,13 @@ pub(super) fn administer(
                 &listed.name,
                 Some(allowed(&listed)),
             );
-            let mut reply = Reply::success(Operation::AppCreate);
-            reply.extend(block(&listed, Some(key.reveal())));
-            Ok(reply)
+            Ok(Reply::of(Operation::AppCreate, &block(&listed, Some(key.reveal()))))
         }
         Administration::Rotate(app) => {
             let (listed, key) = applications.rotate(&app).map_err(refused)?;
             tracing::info!(app_id = listed.id, name = listed.name, "application has another key");
             trail.application(Operation::AppRotate, &listed.id, &listed.name, None);
-            let mut reply = Reply::success(Operation::AppRotate);
-            reply.extend(block(&listed, Some(key.reveal())));
-            Ok(reply)
+            Ok(Reply::of(Operation::AppRotate, &block(&listed, Some(key.reveal()))))
         }
         Administration::Revoke(app) => {
             let listed = applications.revoke(&app).map_err(|error| {
@@ -43,25 +42,21 @@ pub(super) fn administer(
             })?;
             tracing::info!(app_id = listed.id, name = listed.name, "application revoked");
             trail.application(Operation::AppRevoke, &listed.id, &listed.name, None);
-            let mut reply = Reply::success(Operation::AppRevoke);
-            reply.insert("app_id", listed.id);
-            reply.insert("name", listed.name);
-            Ok(reply)
+            let gone = ApplicationGone { app_id: &listed.id, name: &listed.name };
+            Ok(Reply::of(Operation::AppRevoke, &gone))
         }
         Administration::List => {
             let listed = applications.list().map_err(refused)?;
-            let blocks = listed.iter().map(|listed| Value::Object(block(listed, None)));
-            let mut reply = Reply::success(Operation::AppList);
-            reply.insert("applications", blocks.collect::<Vec<_>>());
-            Ok(reply)
+            let applications = listed.iter().map(|listed| block(listed, None)).collect();
+            Ok(Reply::of(Operation::AppList, &ApplicationList { applications }))
         }
     }
 }
 
 fn refused(error: ApplicationsError) -> Refusal {
     match error {
-        ApplicationsError::Taken(_) => Refusal::field("name", error.to_string()),
-        ApplicationsError::Unknown(_) => Refusal::field("app", error.to_string()),
+        ApplicationsError::Taken(_) => Refusal::field(field::NAME, error.to_string()),
+        ApplicationsError::Unknown(_) => Refusal::field(field::APP, error.to_string()),
         error => Refusal::from(error),
     }
 }
@@ -70,26 +65,23 @@ fn allowed(listed: &Listed) -> Value {
     listed.allow.iter().map(|permission| permission.name()).collect()
 }
 
-/// An application in an answer; times are Unix seconds, the last use to the day.
-fn block(listed: &Listed, key: Option<&str>) -> Map<String, Value> {
+/// An application in an answer.
+fn block<'a>(listed: &'a Listed, key: Option<&'a str>) -> ApplicationBlock<'a> {
     let quota = listed.quota.map(|quota| {
-        let kinds = QuotaKind::ALL.into_iter().map(|kind| {
+        let kinds = QuotaKind::ALL.iter().map(|&kind| {
             let (quota, used) = (quota.of(kind), listed.used.of(kind));
-            let left = quota.saturating_sub(used);
-            (kind.name().to_owned(), json!({ "quota": quota, "used": used, "left": left }))
+            (kind, Used { quota, used, left: quota.saturating_sub(used) })
         });
-        Value::Object(kinds.collect())
+        QuotaBlock(kinds.collect())
     });
-    let mode = if quota.is_some() { "testing" } else { "live" };
-    let fields = [
-        ("app_id", Some(listed.id.as_str().into())),
-        ("api_key", key.map(Value::from)),
-        ("name", Some(listed.name.as_str().into())),
-        ("mode", Some(mode.into())),
-        ("quota", quota),
-        ("allow", Some(allowed(listed))),
-        ("created", Some(listed.created.into())),
-        ("last_used", listed.last_used.map(Value::from)),
-    ];
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    ApplicationBlock {
+        app_id: &listed.id,
+        api_key: key,
+        name: &listed.name,
+        mode: ApplicationBlock::mode(quota.is_some()),
+        quota,
+        allow: &listed.allow,
+        created: listed.created,
+        last_used: listed.last_used,
+    }
 }

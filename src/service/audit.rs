@@ -1,6 +1,7 @@
 //! The operations on the audit log: `audit/verify`, `audit/list`. They come from the command line
 //! alone.
 
+use crate::contract::blocks::{AuditBroken, AuditWhole};
 use crate::contract::{AuditPage, AuditQuery, Operation, Refusal, Reply};
 use crate::outbox::{Outbox, Verdict};
 
@@ -17,7 +18,6 @@ pub(super) fn look(outbox: &Outbox, query: AuditQuery) -> Result<Reply, Refusal>
 }
 
 fn verify(outbox: &Outbox, noted: Option<(u64, String)>) -> Result<Reply, Refusal> {
-    let mut reply = Reply::success(Operation::AuditVerify);
     let (line, why) = match outbox.verify().map_err(Refusal::internal)? {
         Verdict::Broken { line, why } => (line, why),
         Verdict::Whole(chain) => {
@@ -28,19 +28,14 @@ fn verify(outbox: &Outbox, noted: Option<(u64, String)>) -> Result<Reply, Refusa
             match found {
                 Some(found) => found,
                 None => {
-                    reply.insert("lines", chain.lines());
-                    reply.insert("first", chain.first);
-                    reply.insert("last", chain.last);
-                    reply.insert("head", chain.head.to_string());
-                    return Ok(reply);
+                    let (lines, head) = (chain.lines(), chain.head.to_string());
+                    let whole = AuditWhole { lines, first: chain.first, last: chain.last, head };
+                    return Ok(Reply::of(Operation::AuditVerify, &whole));
                 }
             }
         }
     };
-    reply.insert("error_code", "AUDIT_BROKEN");
-    reply.insert("line", line);
-    reply.insert("why", why);
-    Ok(reply)
+    Ok(Reply::of(Operation::AuditVerify, &AuditBroken::new(line, why)))
 }
 
 /// What speaks against a line's having the hash that was noted.

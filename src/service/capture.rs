@@ -178,7 +178,7 @@ impl Capture {
         }
     }
 
-    /// The refusal, if the camera gives no frames and nobody knows when it will.
+    /// The refusal, if the camera gives no frames and it is not known when it will.
     fn gone(&self) -> Option<Refusal> {
         match &*self.camera.states().borrow() {
             State::Starting | State::Streaming => None,

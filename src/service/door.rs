@@ -3,6 +3,7 @@
 
 use super::trail::{Asked, Trail};
 use super::workers::{NotDone, expired};
+use crate::contract::blocks::DoorBlock;
 use crate::contract::{Operation, Refusal, Reply, Sender};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -58,9 +59,7 @@ pub(super) fn unlock(
     }
     let outcome = door.unlock();
     trail.unlock_answered(line, outcome.as_ref().err().map_or("unlocked", String::as_str));
-    Ok(outcome.map_err(|why| Refusal::Door { why }).map(|()| {
-        let mut reply = Reply::success(Operation::Unlock);
-        reply.insert("door", door.state());
-        reply
-    }))
+    Ok(outcome
+        .map_err(|why| Refusal::Door { why })
+        .map(|()| Reply::of(Operation::Unlock, &DoorBlock { door: door.state() })))
 }

@@ -38,8 +38,8 @@ impl Service {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What waits for the broker and what was lost; and the head of the audit log, to be kept by
-    /// whoever wants to know later that nothing was rewritten.
+    /// What waits for the broker and what was lost; and the head of the audit log, which shows later,
+    /// if it was noted, that nothing was rewritten.
     fn records(&self) -> (Value, Value) {
         let stats = self.trail.outbox().stats();
         let outbox = json!({

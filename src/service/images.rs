@@ -1,5 +1,5 @@
 //! From what a request calls its image to the image's bytes, or to the camera's frame: the part of step 8
-//! that waits for the network, in its own small bound, so that a slow URL holds up nobody else.
+//! that waits for the network, in its own small bound, so that a slow URL delays no other request.
 
 use super::capture::{CaptureContext, NotTaken};
 use super::recognition::Sight;

@@ -251,9 +251,9 @@ impl Service {
         self.trail.gallery_changes()
     }
 
-    /// Who sent a request: what a transport knows it by beside the `request_id`, so that nobody
-    /// gets an answer that was somebody else's. For nobody who may ask, the answer: it comes before
-    /// whatever else is wrong with the request, the transport's own refusals included.
+    /// Who sent a request: what a transport knows it by beside the `request_id`, so that an answer
+    /// goes to its asker alone. If the sender may not ask, the answer: it comes before all else that
+    /// is wrong with the request, the transport's own refusals included.
     pub fn sender(&self, request: &Request) -> Result<Sender, Answer> {
         let times = Times::start();
         let settings = &self.recognizer.settings;

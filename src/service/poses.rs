@@ -1,8 +1,8 @@
 //! `enroll_mode`: several poses of the one person before the camera, stored together or not at all.
 //!
 //! A *pose* is a frame with one face in it, whole, large, sharp and lit, live if that is asked for. It is
-//! taken if its embedding is another view than those before, and surely the same person's. Whoever else
-//! looks into the camera ends it: nobody is enrolled with somebody else's face.
+//! taken if its embedding is another view than those before, and surely the same person's. Another person
+//! who looks into the camera ends it: no subject is enrolled with another person's face.
 
 use super::advice::reaches_over;
 use super::capture::{CaptureContext, NotTaken};
@@ -12,11 +12,11 @@ use super::recognition::{Author, Recognizer, crop, not_enrolled};
 use super::similarity;
 use super::statistics::Times;
 use crate::camera::Frame;
+use crate::contract::blocks::{Meta, Posed};
 use crate::contract::{Failed, Operation, PosesRequest, Refusal, Reply};
 use crate::face::Embedding;
 use crate::gallery::{self, EnrolMode, Enrolment};
 use crate::time::unix_time;
-use serde_json::{Map, Value};
 use std::time::Instant;
 
 /// So many poses see a person from every side that doors see.
@@ -223,20 +223,19 @@ impl Recognizer {
         let mode = EnrolMode::Replace;
         let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None, liveness: alive };
         self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
-        let mut reply = Reply::success(Operation::EnrollMode);
-        if let Some(probability) = liveness {
-            reply.insert("liveness", liveness_block(probability));
-        }
-        reply.insert("subject_id", subject_id);
-        reply.insert("templates", enrolled.templates);
-        let mut meta = Map::new();
-        meta.insert("device_id".into(), self.settings.device_id.as_str().into());
-        meta.insert("model_id".into(), self.analyzer.model_id().into());
-        meta.insert("timings_ms".into(), times.block());
-        meta.insert("advice".into(), Value::Array(Vec::new()));
+        let posed = Posed {
+            liveness: liveness.map(liveness_block),
+            subject_id,
+            templates: enrolled.templates,
+        };
+        let mut meta = Meta {
+            device_id: Some(self.settings.device_id.clone()),
+            model_id: Some(self.analyzer.model_id().to_owned()),
+            timings_ms: Some(times.block()),
+            ..Meta::default()
+        };
         facts.tell(by, &mut meta);
-        reply.insert("meta", meta);
-        Ok(reply)
+        Ok(Reply::of(Operation::EnrollMode, &posed).with_meta(meta))
     }
 }
 

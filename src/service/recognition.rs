@@ -11,8 +11,9 @@ use super::similarity::{Level, shown, similarity};
 use super::statistics::Times;
 use super::trail::Trail;
 use crate::camera::Frame;
+use crate::contract::blocks::{self, Found, Match, Meta, Scores};
 use crate::contract::{
-    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task,
+    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, field,
 };
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
@@ -20,7 +21,6 @@ use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex};
 
 /// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
@@ -80,7 +80,7 @@ impl Sight {
 #[derive(Default)]
 struct Done {
     failed: Failed,
-    fields: Map<String, Value>,
+    found: Found,
     cosine: Option<f32>,
     /// Who is to be stored.
     enrolment: Option<Enrolment>,
@@ -101,7 +101,7 @@ pub(super) struct ToStore {
     by: Author,
     liveness: Option<f64>,
     reply: Reply,
-    meta: Map<String, Value>,
+    meta: Meta,
 }
 
 /// An image on its way to a sight.
@@ -132,19 +132,19 @@ impl Recognizer {
             Done { failed, ..Done::default() }
         };
 
-        let mut reply = Reply::checked(job.operation, done.failed);
-        judged.blocks(&mut reply);
         let turn = probe.turn();
-        reply.insert("rotation", turn.rotation);
-        reply.insert("nface", probe.faces.faces.len());
-        reply.insert("bounding_box", turn.bounding_box(&probe.face));
-        reply.insert("face_landmark", turn.face_landmark(&probe.face));
-        reply.extend(done.fields.clone());
+        let seen = blocks::Seen {
+            rotation: turn.rotation,
+            nface: probe.faces.faces.len(),
+            bounding_box: turn.bounding_box(&probe.face),
+            face_landmark: turn.face_landmark(&probe.face),
+        };
+        let reply = Reply::checked(job.operation, done.failed);
+        let reply = reply.with(&judged.blocks()).with(&seen).with(&done.found);
         let scores = scores(&probe.face, &judged, done.cosine);
         let meta = self.meta(&job.checks, &probe, judged.quality, scores);
         let Some(enrolment) = done.enrolment else {
-            reply.insert("meta", timed(meta, times));
-            return Ok(Outcome::Answered(reply));
+            return Ok(Outcome::Answered(reply.with_meta(timed(meta, times))));
         };
         let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
         Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by: job.by, liveness, reply, meta })))
@@ -152,7 +152,7 @@ impl Recognizer {
 
     /// Stores an enrolment and leaves it on record; waits for the disk.
     pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Refusal> {
-        let ToStore { enrolment, by, liveness, mut reply, meta } = to_store;
+        let ToStore { enrolment, by, liveness, reply, meta } = to_store;
         let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
         // From the look at who else has the face to the moment at which it is stored.
         let _changing = self.changing();
@@ -167,8 +167,7 @@ impl Recognizer {
         self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, times.milliseconds());
         let mut meta = timed(meta, times);
         facts.tell(&by, &mut meta);
-        reply.insert("meta", meta);
-        Ok(reply)
+        Ok(reply.with_meta(meta))
     }
 
     /// What compare compares with, as if it were enrolled: verify gives the same similarity. The outer error
@@ -262,7 +261,7 @@ impl Recognizer {
                     .verify(&subject_id, &embedding)
                     .ok_or_else(|| Refusal::unknown_subject(&subject_id))?;
                 let mut done = compared(cosine, level_of(level));
-                done.fields.insert("subject_id".into(), subject_id.into());
+                done.found.subject_id = Some(subject_id);
                 Ok(done)
             }
             Task::Search { limit, threshold, return_image } => {
@@ -317,7 +316,7 @@ impl Recognizer {
             false => None,
         };
         let mut done = Done::default();
-        done.fields.insert("subject_id".into(), subject_id.as_str().into());
+        done.found.subject_id = Some(subject_id.clone());
         done.enrolment = Some(Enrolment {
             subject_id,
             mode: match mode {
@@ -346,19 +345,18 @@ impl Recognizer {
             if value < threshold {
                 break;
             }
-            let mut entry = Map::new();
-            entry.insert("subject_id".into(), candidate.subject_id.as_str().into());
-            entry.insert("similarity".into(), shown(value).into());
-            if return_image
-                && let Some(image) =
-                    self.gallery.image(candidate.template).map_err(Refusal::internal)?
-            {
-                entry.insert("image".into(), STANDARD.encode(image).into());
-            }
-            matches.push(Value::Object(entry));
+            let image = match return_image {
+                true => self.gallery.image(candidate.template).map_err(Refusal::internal)?,
+                false => None,
+            };
+            matches.push(Match {
+                subject_id: candidate.subject_id.to_string(),
+                similarity: shown(value),
+                image: image.map(|image| STANDARD.encode(image)),
+            });
         }
         let mut done = Done { cosine: found.first().map(|best| best.cosine), ..Done::default() };
-        done.fields.insert("matches".into(), matches.into());
+        done.found.matches = Some(matches);
         Ok(done)
     }
 
@@ -367,23 +365,23 @@ impl Recognizer {
         checks: &Checks,
         probe: &Sight,
         quality: Option<Quality>,
-        scores: Value,
-    ) -> Map<String, Value> {
+        scores: Scores,
+    ) -> Meta {
         let (picture, nface) = (probe.upright(), probe.faces.faces.len());
         let seen = Seen { picture, nface, face: &probe.face, quality };
-        let mut meta = Map::new();
-        meta.insert("device_id".into(), self.settings.device_id.as_str().into());
-        meta.insert("model_id".into(), self.analyzer.model_id().into());
-        meta.insert("scores".into(), scores);
-        meta.insert("advice".into(), advice(checks, &seen).into());
-        meta
+        Meta {
+            device_id: Some(self.settings.device_id.clone()),
+            model_id: Some(self.analyzer.model_id().to_owned()),
+            scores: Some(scores),
+            advice: advice(checks, &seen),
+            ..Meta::default()
+        }
     }
 }
 
-/// With the timings: last, so that the total leaves nothing out; second in the contract's order.
-fn timed(mut meta: Map<String, Value>, times: &Times) -> Map<String, Value> {
-    meta.shift_insert(2, "timings_ms".into(), times.block());
-    meta
+/// With the timings: added last, so that the total leaves nothing out.
+fn timed(meta: Meta, times: &Times) -> Meta {
+    Meta { timings_ms: Some(times.block()), ..meta }
 }
 
 /// What the gallery's refusal means to the sender.
@@ -392,7 +390,7 @@ pub(super) fn not_enrolled(error: GalleryError) -> Refusal {
         GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
             Refusal::Permission { why: error.to_string() }
         }
-        GalleryError::TooManyTemplates { .. } => Refusal::field("mode", error.to_string()),
+        GalleryError::TooManyTemplates { .. } => Refusal::field(field::MODE, error.to_string()),
         error => Refusal::from(error),
     }
 }
@@ -410,11 +408,10 @@ fn level_of(level: contract::Level) -> Level {
 fn compared(cosine: f32, level: Level) -> Done {
     let value = similarity(cosine);
     let same = value >= level.similarity();
-    let mut fields = Map::new();
-    fields.insert("similarity".into(), shown(value).into());
-    fields.insert("similarity_status".into(), same.into());
     let failed = Failed::default().and(Failed::SIMILARITY, !same);
-    Done { failed, fields, cosine: Some(cosine), ..Done::default() }
+    let similarity = Some(shown(value));
+    let found = Found { similarity, similarity_status: Some(same), ..Found::default() };
+    Done { failed, found, cosine: Some(cosine), ..Done::default() }
 }
 
 /// The face as it is kept beside its template: upright, box × 2, as JPEG.
@@ -436,12 +433,12 @@ mod tests {
         for level in [Level::Basic, Level::Moderate, Level::High] {
             let at = super::super::similarity::cosine(level.similarity()) as f32;
             let above = compared(at + 1e-4, level);
-            assert_eq!(above.fields["similarity_status"], true);
+            assert_eq!(above.found.similarity_status, Some(true));
             assert!(above.failed.none());
             let below = compared(at - 1e-6, level);
-            assert_eq!(below.fields["similarity_status"], false);
+            assert_eq!(below.found.similarity_status, Some(false));
             assert_eq!(below.failed, Failed::SIMILARITY);
-            assert!(below.fields["similarity"].as_f64().unwrap() < level.similarity());
+            assert!(below.found.similarity.unwrap() < level.similarity());
         }
     }
 }

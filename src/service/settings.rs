@@ -3,9 +3,11 @@
 use crate::contract::{Permission, UnknownPermission, is_id};
 use crate::picture::Limits;
 use std::collections::{BTreeMap, BTreeSet};
+use strum::EnumString;
 
 /// How a client shows that it may ask; the local command line need not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownAuth, parse_err_fn = unknown_auth)]
 pub enum Auth {
     /// The broker has let it in.
     #[default]
@@ -19,16 +21,8 @@ pub enum Auth {
 #[error("`{0}` is neither broker nor app-key")]
 pub struct UnknownAuth(String);
 
-impl std::str::FromStr for Auth {
-    type Err = UnknownAuth;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "broker" => Ok(Self::Broker),
-            "app-key" => Ok(Self::AppKey),
-            _ => Err(UnknownAuth(name.to_owned())),
-        }
-    }
+fn unknown_auth(name: &str) -> UnknownAuth {
+    UnknownAuth(name.to_owned())
 }
 
 /// An entry of the table of clients that is none.

@@ -2,10 +2,10 @@
 
 use super::faces::{self, Facts};
 use super::recognition::{Author, Recognizer};
+use crate::contract::blocks::{Meta, SubjectBlock, SubjectGone, SubjectPage};
 use crate::contract::{Change, Operation, Refusal, Reply};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
-use serde_json::{Map, Value};
 
 /// `subject/list`: `subjects`, and `cursor` when there are more.
 pub(super) fn list(
@@ -14,13 +14,8 @@ pub(super) fn list(
     cursor: Option<&str>,
 ) -> Result<Reply, Refusal> {
     let page = gallery.subjects(limit, cursor).map_err(Refusal::internal)?;
-    let mut reply = Reply::success(Operation::SubjectList);
-    let subjects = page.subjects.into_iter().map(|subject| Value::Object(block(subject)));
-    reply.insert("subjects", subjects.collect::<Vec<_>>());
-    if let Some(cursor) = page.next {
-        reply.insert("cursor", cursor);
-    }
-    Ok(reply)
+    let subjects = page.subjects.into_iter().map(block).collect();
+    Ok(Reply::of(Operation::SubjectList, &SubjectPage { subjects, cursor: page.next }))
 }
 
 /// `subject/get`: the subject's fields.
@@ -60,17 +55,16 @@ pub(super) fn update(
         trail.subject_updated(&by.sender, id, &change, disagreement.as_ref(), on_disk);
     }
     let subject = updated?;
-    let mut reply = found(Operation::SubjectUpdate, id, subject)?;
+    let reply = found(Operation::SubjectUpdate, id, subject)?;
     if duplicate.is_some() || disagreement.is_some() {
-        let mut meta = Map::new();
-        meta.insert("advice".into(), Value::Array(Vec::new()));
+        let mut meta = Meta::default();
         let facts = Facts {
             duplicate: duplicate.as_ref(),
             disagreement: disagreement.as_ref(),
             liveness: None,
         };
         facts.tell(by, &mut meta);
-        reply.insert("meta", meta);
+        return Ok(reply.with_meta(meta));
     }
     Ok(reply)
 }
@@ -101,34 +95,29 @@ pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<R
         return Err(Refusal::unknown_subject(id));
     }
     trail.subject_deleted(&by.sender, id, true);
-    let mut reply = Reply::success(Operation::SubjectDelete);
-    reply.insert("subject_id", id);
-    Ok(reply)
+    Ok(Reply::of(Operation::SubjectDelete, &SubjectGone { subject_id: id }))
 }
 
 fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Reply, Refusal> {
     let subject = subject.ok_or_else(|| Refusal::unknown_subject(id))?;
-    let mut reply = Reply::success(operation);
-    reply.extend(block(subject));
-    Ok(reply)
+    Ok(Reply::of(operation, &block(subject)))
 }
 
-/// A subject in an answer; what it does not have is absent. Times are Unix seconds.
-fn block(subject: Subject) -> Map<String, Value> {
-    let fields: [(&str, Option<Value>); 11] = [
-        ("subject_id", Some(subject.id.into())),
-        ("name", subject.name.map(Value::from)),
-        ("groups", Some(subject.groups.into())),
-        ("card", subject.card.map(Value::from)),
-        ("enabled", Some(subject.enabled.into())),
-        ("barred", subject.barred.then_some(true.into())),
-        ("valid_from", subject.valid_from.map(Value::from)),
-        ("valid_until", subject.valid_until.map(Value::from)),
-        ("created", Some(subject.created.into())),
-        ("updated", Some(subject.updated.into())),
-        ("templates", Some(subject.templates.into())),
-    ];
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+/// A subject in an answer.
+fn block(subject: Subject) -> SubjectBlock {
+    SubjectBlock {
+        subject_id: subject.id,
+        name: subject.name,
+        groups: subject.groups,
+        card: subject.card,
+        enabled: subject.enabled,
+        barred: subject.barred,
+        valid_from: subject.valid_from,
+        valid_until: subject.valid_until,
+        created: subject.created,
+        updated: subject.updated,
+        templates: subject.templates,
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +140,7 @@ mod tests {
             templates: 2,
         };
         assert_eq!(
-            Value::Object(block(subject)).to_string(),
+            serde_json::to_string(&block(subject)).unwrap(),
             r#"{"subject_id":"a","groups":["staff"],"card":"007","enabled":true,"valid_until":2000000000.0,"created":1.5,"updated":2.5,"templates":2}"#
         );
     }

@@ -220,7 +220,7 @@ async fn who_asks_may_do_what_it_was_permitted() {
     let named = |name: &str| Caller::Mqtt { client: Some(name.into()) };
     let settings = Settings {
         // Which is nobody's while there is a table.
-        permissions: Permission::ALL.into(),
+        permissions: Permission::ALL.iter().copied().collect(),
         clients: clients(&["desk: verify search".into(), "office: subject admin".into()]).unwrap(),
         ..Settings::default()
     };
@@ -296,7 +296,7 @@ async fn who_is_let_in_is_changed_by_admins_alone() {
         assert!(matches!(refused, Err(gallery::GalleryError::Disabled(id)) if id == "anna"));
     }
 
-    let permissions = Permission::ALL.into();
+    let permissions = Permission::ALL.iter().copied().collect();
     let house = house_with(Settings { permissions, ..Settings::default() });
     house.enrol("anna");
     for fields in entry {
@@ -521,7 +521,7 @@ async fn administration_leaves_lines_that_only_the_command_line_reads() {
 
 #[tokio::test]
 async fn a_planted_face_gets_no_group_unless_an_administrator_says_that_it_stays() {
-    let permissions = Permission::ALL.into();
+    let permissions = Permission::ALL.iter().copied().collect();
     let house = house_with(Settings { permissions, ..Settings::default() });
     house.enrol("anna");
     let planted = Enrolment { mode: EnrolMode::Add, ..enrolment("anna", face(80.0)) };
