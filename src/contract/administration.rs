@@ -1,13 +1,13 @@
 //! What the operations on applications ask for: `app/create`, `app/list`, `app/revoke`, `app/rotate`.
 
 use super::field;
+use super::id::{ID, is_id};
 use super::operation::Operation;
 use super::payload::Payload;
 use super::permission::{Permission, UnknownPermission};
 use super::quota::{self, BadQuota, Quota};
 use super::raw::Given;
 use super::refusal::Refusal;
-use super::valid::{ID, is_id};
 use std::collections::BTreeSet;
 
 /// What is to be done.

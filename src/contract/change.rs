@@ -5,10 +5,10 @@
 //! `valid_until`. Times are Unix seconds.
 
 use super::field;
+use super::id::{ID, is_id};
 use super::payload::Payload;
 use super::raw::{Given, MAX_LIST};
 use super::refusal::Refusal;
-use super::valid::{ID, is_id};
 
 /// Longest `name` and `card`, in characters.
 const MAX_LABEL: usize = 128;

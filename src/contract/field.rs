@@ -1,5 +1,7 @@
 //! The names of request fields, for all code that writes, reads or refuses a request.
 
+use std::fmt;
+
 /// Echoed in the answer.
 pub const REQUEST_ID: &str = "request_id";
 /// The application's id.
@@ -76,3 +78,34 @@ pub const HASH: &str = "hash";
 pub const SINCE: &str = "since";
 /// Do everything but the change.
 pub const DRY_RUN: &str = "dry_run";
+
+/// Which image field is meant; compare has two, and its codes carry their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ImageField {
+    /// The only image.
+    Image,
+    /// compare: the reference.
+    Image1,
+    /// compare: the probe.
+    Image2,
+}
+
+impl ImageField {
+    /// Every image field.
+    pub const ALL: [ImageField; 3] = [ImageField::Image, ImageField::Image1, ImageField::Image2];
+
+    /// The field's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ImageField::Image => IMAGE,
+            ImageField::Image1 => IMAGE_1,
+            ImageField::Image2 => IMAGE_2,
+        }
+    }
+}
+
+impl fmt::Display for ImageField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

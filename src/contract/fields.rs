@@ -4,8 +4,8 @@
 //! conversion of the text fields that come beside an image's bytes.
 
 use super::field;
+use super::mode::Mode;
 use super::operation::Operation::{self, *};
-use super::valid::Mode;
 
 /// One field, for some operations.
 pub(crate) struct Field {

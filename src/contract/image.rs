@@ -1,44 +1,13 @@
 //! Where a request says that its pictures are (step 3); nothing is copied or decoded before all
 //! steps have passed.
 
-use super::field;
+use super::field::ImageField;
 use super::payload::Payload;
 use super::refusal::Refusal;
 use crate::picture::source::TooLarge;
 use crate::picture::{self, Limits};
 use std::fmt;
 use std::time::Duration;
-
-/// Which image field is meant; compare has two, and its codes carry their number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ImageField {
-    /// The only image.
-    Image,
-    /// compare: the reference.
-    Image1,
-    /// compare: the probe.
-    Image2,
-}
-
-impl ImageField {
-    /// Every image field.
-    pub const ALL: [ImageField; 3] = [ImageField::Image, ImageField::Image1, ImageField::Image2];
-
-    /// The field's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            ImageField::Image => field::IMAGE,
-            ImageField::Image1 => field::IMAGE_1,
-            ImageField::Image2 => field::IMAGE_2,
-        }
-    }
-}
-
-impl fmt::Display for ImageField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Where an image's bytes are, and the field that says so.
 #[derive(Debug, PartialEq)]

@@ -17,11 +17,14 @@ pub(crate) mod advice;
 mod answer;
 mod audit;
 pub(crate) mod blocks;
+mod body;
 mod change;
 mod checks;
 pub mod field;
 mod fields;
+mod id;
 mod image;
+mod mode;
 mod operation;
 mod payload;
 mod permission;
@@ -34,23 +37,26 @@ mod request;
 mod valid;
 
 pub use answer::{Answer, Outcome};
+pub use body::Body;
+pub use mode::Mode;
 pub use operation::Operation;
 pub use permission::{Permission, UnknownPermission};
 pub use raw::MAX_REQUEST_ID;
 pub use read::{AuditPage, NotEmbedded, Reindexed, Templates};
-pub use request::{Body, Caller, Credentials, Request, Sender};
-pub use valid::Mode;
+pub use request::{Caller, Credentials, Request, Sender};
 
 pub(crate) use administration::{Administration, Creation};
 pub(crate) use audit::AuditQuery;
 pub(crate) use change::Change;
 pub(crate) use checks::Failed;
-pub(crate) use image::{Image, ImageField, Source};
+pub(crate) use field::ImageField;
+pub(crate) use id::is_id;
+pub(crate) use image::{Image, Source};
 pub(crate) use quota::{Quota, QuotaKind};
 pub(crate) use raw::Raw;
 pub(crate) use refusal::Refusal;
 pub(crate) use reply::{Reply, Stamp};
 pub(crate) use request::{API_KEY, APP_ID};
 pub(crate) use valid::{
-    Checks, FaceRequest, Level, Portion, PosesRequest, Task, Valid, World, is_id, validate,
+    Checks, FaceRequest, Level, Portion, PosesRequest, Task, Valid, World, validate,
 };

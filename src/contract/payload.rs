@@ -3,10 +3,10 @@
 
 use super::field;
 use super::fields::{self, Kind};
+use super::mode::Mode;
 use super::operation::Operation;
 use super::raw::{Given, MAX_REQUEST_ID, Raw, shortened};
 use super::refusal::Refusal;
-use super::valid::Mode;
 use std::time::Duration;
 
 /// Step 2: that the payload is an object of fields the operation knows, each of its type.

@@ -3,10 +3,10 @@
 //! It holds no more of a hostile payload than one scalar a field and a short list: what no
 //! operation takes (objects, long or mixed lists, superfluous fields) is read past, not kept.
 
+use super::body::Body;
 use super::field;
 use super::fields::{self, Kind};
 use super::operation::Operation;
-use super::request::Body;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;

@@ -1,13 +1,11 @@
 //! Why a request is answered with something other than 200: every code of the contract that is
 //! not a `FAIL_ON_n`, with its status, its `message` and what the sender can do about it.
 
-use super::answer::Answer;
 use super::field;
-use super::image::ImageField;
+use super::field::ImageField;
 use super::operation::Operation;
 use super::quota::QuotaKind;
 use super::raw::shortened;
-use super::reply::{Reply, Stamp};
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -177,11 +175,6 @@ impl Refusal {
     /// A subject that is not enrolled.
     pub fn unknown_subject(id: &str) -> Self {
         Refusal::Subject { why: format!("no subject is enrolled as {id}") }
-    }
-
-    /// The answer that says so.
-    pub fn answer(&self, request_id: Option<String>, stamp: Stamp) -> Answer {
-        Reply::from(self).seal(request_id, stamp)
     }
 
     /// The HTTP status.

@@ -81,6 +81,11 @@ impl Reply {
         self.fields.extend(fields);
     }
 
+    /// The answer to a request that is refused.
+    pub fn refusal(refusal: &Refusal, request_id: Option<String>, stamp: Stamp) -> Answer {
+        Self::from(refusal).seal(request_id, stamp)
+    }
+
     /// What the log and the counts know it by: the `error_code`, or `OK`.
     pub fn code(&self) -> &str {
         let none = if self.status == 401 { UNAUTHORIZED } else { "OK" };

@@ -1,12 +1,11 @@
 //! What a transport hands to the service.
 
+use super::body::Body;
 use super::field;
-use super::image::ImageField;
+use super::field::ImageField;
 use super::operation::{Camera, Operation};
 use super::raw::Raw;
 use crate::picture;
-use serde::Deserialize;
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
@@ -35,6 +34,12 @@ impl Request {
         Operation::named(&self.operation).filter(here)
     }
 
+    /// The `request_id`, when the payload can be read so far and has one: what a transport knows a
+    /// repeated request by.
+    pub fn request_id(&self) -> Option<String> {
+        Raw::read(None, &self.body).request_id().map(str::to_owned)
+    }
+
     /// Whether the terminal's camera is needed.
     pub(crate) fn uses_camera(&self) -> bool {
         let Some(operation) = self.asked_for() else { return false };
@@ -48,56 +53,6 @@ impl Request {
                     .into_iter()
                     .filter_map(|field| raw.text(field.name()))
                     .any(|text| picture::Source::parse(text) == camera)
-            }
-        }
-    }
-}
-
-/// The two forms of a payload.
-#[derive(Clone)]
-pub enum Body {
-    /// Bytes that claim to be a JSON object.
-    Json(Vec<u8>),
-    /// A picture's bytes, and the other fields as text (`true`, `82`, `basic`).
-    Image {
-        /// The picture.
-        bytes: Vec<u8>,
-        /// Name and value of each other field.
-        fields: Vec<(String, String)>,
-    },
-}
-
-impl Body {
-    /// The `request_id`, when the payload can be read so far and has one: what a transport knows a
-    /// repeated request by.
-    pub fn request_id(&self) -> Option<String> {
-        Raw::read(None, self).request_id().map(str::to_owned)
-    }
-
-    /// Whether a field of an image's body is the `request_id`.
-    pub(crate) fn is_request_id(field: &str) -> bool {
-        field == field::REQUEST_ID
-    }
-
-    /// The `request_id` of a JSON body, looked up without building the rest of it.
-    pub(crate) fn request_id_of_json(bytes: &[u8]) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Identity<'a> {
-            #[serde(borrow)]
-            request_id: Option<Cow<'a, str>>,
-        }
-        let identity: Identity = serde_json::from_slice(bytes).ok()?;
-        identity.request_id.map(Cow::into_owned)
-    }
-}
-
-impl fmt::Debug for Body {
-    /// Form and size: pictures and keys do not belong in logs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Body::Json(bytes) => write!(f, "Json({} bytes)", bytes.len()),
-            Body::Image { bytes, fields } => {
-                write!(f, "Image({} bytes, {} fields)", bytes.len(), fields.len())
             }
         }
     }

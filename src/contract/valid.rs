@@ -5,7 +5,10 @@ use super::administration::Administration;
 use super::audit::AuditQuery;
 use super::change::Change;
 use super::field;
-use super::image::{Image, ImageField};
+use super::field::ImageField;
+use super::id::{ID, is_id};
+use super::image::Image;
+use super::mode::Mode;
 use super::operation::Operation;
 use super::payload::{Payload, payload};
 use super::quota::QuotaKind;
@@ -15,13 +18,8 @@ use crate::picture::Limits;
 use std::time::Duration;
 use strum::EnumString;
 
-/// Longest `subject_id` and group, in characters.
-const MAX_ID: usize = 128;
 /// Longest `reason` of an unlock, in characters.
 const MAX_REASON: usize = 500;
-/// What an id is, for a message.
-pub(crate) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ - : @";
-
 /// A request that can be done.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Valid {
@@ -109,30 +107,6 @@ pub(crate) struct Portion {
     pub cursor: Option<String>,
     /// Whether everything is done but the change.
     pub dry_run: bool,
-}
-
-/// What happens to the templates that a subject has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They are removed.
-    Replace,
-    /// They stay.
-    Add,
-}
-
-impl Mode {
-    /// Its name in a request; `const`, for the table of fields, where it is a default.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Replace => "replace",
-            Mode::Add => "add",
-        }
-    }
-
-    /// The mode of this name.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        [Mode::Replace, Mode::Add].into_iter().find(|mode| mode.name() == name)
-    }
 }
 
 /// How sure a 1:1 comparison must be.
@@ -322,13 +296,6 @@ impl Payload<'_> {
             .map(|limit| limit as usize)
             .ok_or(Refusal::Limit(max))
     }
-}
-
-/// Whether a text is fit to name a subject or a group.
-pub(crate) fn is_id(text: &str) -> bool {
-    let allowed =
-        |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-' | b':' | b'@');
-    (1..=MAX_ID).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn well_formed(id: &str) -> Result<&str, Refusal> {

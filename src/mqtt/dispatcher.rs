@@ -17,7 +17,7 @@ use super::incoming::{Command, Form, ReplyTo, Stale};
 use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
 use super::topics::{ResponseTopicError, Topics};
-use crate::contract::{Answer, Operation, Refusal, Request, Sender};
+use crate::contract::{Answer, Operation, Refusal, Reply, Request, Sender};
 use crate::time::stamp;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
@@ -382,5 +382,5 @@ fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
 
 /// The answer to a command that the service does not see.
 fn refusal_to(refusal: &Refusal, request_id: Option<String>) -> Answer {
-    refusal.answer(request_id, stamp())
+    Reply::refusal(refusal, request_id, stamp())
 }

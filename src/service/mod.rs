@@ -269,7 +269,7 @@ impl Service {
             Ok(Err(refusal)) => refusal,
             Err(_) => Refusal::internal("a panic while reading who asks"),
         };
-        let request_id = guarded(|| request.body.request_id()).ok().flatten();
+        let request_id = guarded(|| request.request_id()).ok().flatten();
         Err(self.concluded(name_of(request), Err(refusal), &times).seal(request_id, stamp()))
     }
 }

@@ -1,9 +1,10 @@
 //! Every fault of a request in the order of the contract, every default, every bound.
 
 use super::*;
+use crate::contract::body::Body;
 use crate::contract::change::Change;
-use crate::contract::image::{ImageField, Source};
-use crate::contract::request::Body;
+use crate::contract::field::ImageField;
+use crate::contract::image::Source;
 use crate::picture::source::TooLarge;
 use serde_json::{Value, json};
 
