@@ -11,6 +11,7 @@ pub use results::show;
 pub use runner::Runner;
 
 use clap::{Args, Parser, Subcommand};
+use doorward::contract::{Operation, field};
 use doorward::{camera, evaluate};
 use doorward_evaluate::calibrate;
 use serde_json::json;
@@ -262,17 +263,17 @@ pub enum ConfigCommand {
 
 impl App {
     /// The operation it asks for, and its fields.
-    pub fn request(self) -> (&'static str, Body) {
+    pub fn request(self) -> (Operation, Body) {
         let body = Body::default();
         match self {
             Self::Create { name, testing, quota, allow } => {
-                let body = body.with("name", Some(name)).with("testing", Some(testing));
-                let body = body.with("quota", quota.map(filled));
-                ("app/create", body.with("allow", allow.map(filled)))
+                let body = body.with(field::NAME, Some(name)).with(field::TESTING, Some(testing));
+                let body = body.with(field::QUOTA, quota.map(filled));
+                (Operation::AppCreate, body.with(field::ALLOW, allow.map(filled)))
             }
-            Self::List => ("app/list", body),
-            Self::Revoke { app } => ("app/revoke", body.with("app", Some(app))),
-            Self::Rotate { app } => ("app/rotate", body.with("app", Some(app))),
+            Self::List => (Operation::AppList, body),
+            Self::Revoke { app } => (Operation::AppRevoke, body.with(field::APP, Some(app))),
+            Self::Rotate { app } => (Operation::AppRotate, body.with(field::APP, Some(app))),
         }
     }
 }
@@ -280,7 +281,7 @@ impl App {
 impl Picture {
     /// Its fields, the picture included.
     pub fn body(&self) -> Result<Body, Failure> {
-        Ok(self.fields.body()?.with("image", Some(image_field(&self.image)?)))
+        Ok(self.fields.body()?.with(field::IMAGE, Some(image_field(&self.image)?)))
     }
 }
 

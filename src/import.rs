@@ -4,6 +4,7 @@
 //! stored under `anna`, the others are added. `DIR/bob.jpg`: one file a person. Both may stand side
 //! by side. Whatever is neither folder nor JPEG or PNG by name is left alone.
 
+use crate::contract::{Mode, Operation, Outcome, field};
 use crate::daemon::{Local, LocalError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -59,13 +60,13 @@ pub async fn import(local: &Local, dir: &Path) -> Result<Report, ImportError> {
     }
     let mut report = Report::default();
     for (subject, files) in people {
-        let mut mode = "replace";
+        let mut mode = Mode::Replace;
         for file in files {
             match enroll(local, &subject, &file, mode).await? {
                 Ok(()) => {
-                    report.subjects += usize::from(mode == "replace");
+                    report.subjects += usize::from(mode == Mode::Replace);
                     report.enrolled += 1;
-                    mode = "add";
+                    mode = Mode::Add;
                 }
                 Err(reason) => report.failed.push((file, reason)),
             }
@@ -81,19 +82,21 @@ async fn enroll(
     local: &Local,
     subject: &str,
     file: &Path,
-    mode: &str,
+    mode: Mode,
 ) -> Result<Result<(), String>, ImportError> {
     let image = match image_field(file) {
         Ok(image) => image,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let body = json!({ "image": image, "subject_id": subject, "mode": mode });
-    let answer = local.ask("enroll", &body).await?;
-    if answer["status"] == 200 && answer.get("error_code").is_none() {
+    let fields =
+        [(field::IMAGE, image.as_str()), (field::SUBJECT_ID, subject), (field::MODE, mode.name())];
+    let body = fields.map(|(name, value)| (name.to_owned(), Value::from(value)));
+    let answer = local.ask(Operation::Enroll, body.into_iter().collect()).await?;
+    if answer.outcome() == Outcome::Done {
         return Ok(Ok(()));
     }
-    let code = answer["error_code"].as_str().unwrap_or("no answer");
-    Ok(Err(match answer["data"]["message"].as_str() {
+    let code = answer.error_code().unwrap_or("no answer");
+    Ok(Err(match answer.reason() {
         Some(why) => format!("{code}: {why}"),
         None => code.to_owned(),
     }))

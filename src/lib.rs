@@ -5,7 +5,7 @@
 //! ```text
 //! camera ─► picture ─► face ─► access ─► doorward_board   (the door)
 //!                                 └────► outbox ─► mqtt   (the house)
-//! mqtt ─► service ─► picture ─► face ─► gallery ─► answer
+//! mqtt ─► contract ─► service ─► picture ─► face ─► gallery ─► answer
 //! ```
 //!
 //! | module | what it is for | what it must never do |
@@ -17,7 +17,9 @@
 //! | [`nn`], a package | weights from GGUF, operators on candle tensors | know faces |
 //! | [`face`], a package | pixels, detector, alignment, embedder and its similarity scale, liveness, quality | know requests, files, topics or the clock |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
-//! | [`service`] | the contract: raw request → valid request → operation → answer | know the transport |
+//! | [`contract`] | what is said: raw request → valid request; operations, codes, answers | do anything, know gallery, network or clock |
+//! | [`applications`] | who may ask by key: keys, permissions, quotas and their file | keep or log a key |
+//! | [`service`] | what is done: valid request → operation → answer | know the transport |
 //! | [`access`] | the door's judgement on frames | move anything, read a clock |
 //! | [`log`] | lines to standard error, for which nobody waits | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
@@ -33,8 +35,10 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod access;
+pub mod applications;
 pub mod camera;
 pub mod config;
+pub mod contract;
 pub mod daemon;
 pub mod doctor;
 pub mod evaluate;
@@ -45,8 +49,6 @@ pub mod log;
 pub mod mqtt;
 pub mod outbox;
 mod record_file;
-// Its `done` has a row for each operation.
-#[allow(clippy::too_many_lines)]
 pub mod service;
 pub mod terminal;
 mod time;

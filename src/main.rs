@@ -12,6 +12,7 @@ use commands::{
     show,
 };
 use doorward::config::Config;
+use doorward::contract::{Mode, Operation, field};
 use doorward::face::Analyzer;
 use doorward::log::{self, Log};
 use doorward::{doctor, mqtt};
@@ -51,25 +52,27 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
     match command {
         Command::Run => runner.daemon(),
         Command::Unlock { reason } => {
-            runner.local("unlock", Body::default().with("reason", Some(reason)))
+            runner.local(Operation::Unlock, Body::default().with(field::REASON, Some(reason)))
         }
         Command::Enroll { picture, subject_id, add } => {
-            let body = picture.body()?.with("subject_id", subject_id);
-            runner.local("enroll", body.with("mode", add.then_some("add")))
+            let body = picture.body()?.with(field::SUBJECT_ID, subject_id);
+            let mode = add.then_some(Mode::Add.name());
+            runner.local(Operation::Enroll, body.with(field::MODE, mode))
         }
         Command::Verify { picture, subject_id, threshold } => {
-            let body = picture.body()?.with("subject_id", Some(subject_id));
-            runner.local("verify", body.with("threshold", threshold))
+            let body = picture.body()?.with(field::SUBJECT_ID, Some(subject_id));
+            runner.local(Operation::Verify, body.with(field::THRESHOLD, threshold))
         }
         Command::Search { picture, limit, threshold, return_image } => {
-            let body = picture.body()?.with("limit", limit).with("threshold", threshold);
-            runner.local("search", body.with("return_image", return_image.then_some(true)))
+            let body = picture.body()?.with(field::LIMIT, limit).with(field::THRESHOLD, threshold);
+            let return_image = return_image.then_some(true);
+            runner.local(Operation::Search, body.with(field::RETURN_IMAGE, return_image))
         }
-        Command::Liveness { picture } => runner.local("liveness", picture.body()?),
+        Command::Liveness { picture } => runner.local(Operation::Liveness, picture.body()?),
         Command::Compare { image_1, image_2, threshold, fields } => {
-            let body = fields.body()?.with("image_1", Some(image_field(&image_1)?));
-            let body = body.with("image_2", Some(image_field(&image_2)?));
-            runner.local("compare", body.with("threshold", threshold))
+            let body = fields.body()?.with(field::IMAGE_1, Some(image_field(&image_1)?));
+            let body = body.with(field::IMAGE_2, Some(image_field(&image_2)?));
+            runner.local(Operation::Compare, body.with(field::THRESHOLD, threshold))
         }
         Command::Call(call) => runner.call(call),
         Command::Gallery(gallery) => run_gallery(&runner, gallery),
@@ -79,7 +82,8 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
         }
         Command::Audit(Audit::Verify { noted }) => {
             let (line, hash) = noted.unzip();
-            runner.local("audit/verify", Body::default().with("line", line).with("hash", hash))
+            let body = Body::default().with(field::LINE, line).with(field::HASH, hash);
+            runner.local(Operation::AuditVerify, body)
         }
         Command::Audit(Audit::List { since }) => runner.audit_list(since),
         Command::Homeassistant(Homeassistant::Remove) => runner.remove_from_homeassistant(),
@@ -103,14 +107,16 @@ fn run_gallery(runner: &Runner, gallery: Gallery) -> Result<ExitCode, Failure> {
     let body = Body::default();
     match gallery {
         Gallery::List { limit, cursor } => {
-            runner.local("subject/list", body.with("limit", limit).with("cursor", cursor))
+            let body = body.with(field::LIMIT, limit).with(field::CURSOR, cursor);
+            runner.local(Operation::SubjectList, body)
         }
         Gallery::Update { subject_id, groups, fields } => {
-            let body = fields.body()?.with("subject_id", Some(subject_id));
-            runner.local("subject/update", body.with("groups", groups.map(commands::filled)))
+            let body = fields.body()?.with(field::SUBJECT_ID, Some(subject_id));
+            let groups = groups.map(commands::filled);
+            runner.local(Operation::SubjectUpdate, body.with(field::GROUPS, groups))
         }
         Gallery::Delete { subject_id } => {
-            runner.local("subject/delete", body.with("subject_id", Some(subject_id)))
+            runner.local(Operation::SubjectDelete, body.with(field::SUBJECT_ID, Some(subject_id)))
         }
         Gallery::Reindex { dry_run } => runner.reindex(dry_run),
         Gallery::Import { dir } => runner.import(&dir),

@@ -12,8 +12,8 @@ mod mosquitto;
 mod terminal;
 
 use asker::Asker;
+use doorward::contract::{Answer, Request};
 use doorward::mqtt::{DECISIONS, HomeAssistant, Session, Settings};
-use doorward::service::{Answer, Request};
 use mosquitto::{Mosquitto, Wanted};
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;

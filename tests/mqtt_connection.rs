@@ -8,8 +8,8 @@ mod asker;
 mod mosquitto;
 
 use asker::Asker;
+use doorward::contract::{Answer, Body, Credentials, Request};
 use doorward::mqtt::{Call, CallError, ConnectError, Health, Session, Settings, Tls, call};
-use doorward::service::{Answer, Body, Credentials, Request};
 use mosquitto::{Mosquitto, Wanted};
 use serde_json::{Map, json};
 use std::sync::Arc;

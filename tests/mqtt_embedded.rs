@@ -3,11 +3,11 @@
 //! restarts.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use doorward::contract::{Answer, Body, Credentials, Request, Sender};
 use doorward::mqtt::{
     Answering, Call, CallError, Embedded, EmbeddedError, Exposure, Handler, Health, Login, Session,
     Settings, call,
 };
-use doorward::service::{Answer, Body, Credentials, Request, Sender};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, Filter, Packet, PubAckReason, Publish, PublishProperties,

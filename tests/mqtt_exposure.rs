@@ -10,8 +10,8 @@ mod outage;
 #[path = "support/terminal.rs"]
 mod terminal;
 
+use doorward::contract::{Answer, Body, Credentials, Request};
 use doorward::mqtt::{Call, Exposure, Session, Settings, Tls, call};
-use doorward::service::{Answer, Body, Credentials, Request};
 use mosquitto::{Mosquitto, Wanted};
 use outage::Network;
 use serde_json::{Map, Value, json};

@@ -6,8 +6,8 @@
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 
+use doorward::contract::{Answer, Request};
 use doorward::mqtt::{Session, Settings};
-use doorward::service::{Answer, Request};
 use mosquitto::{Mosquitto, Wanted};
 use serde_json::{Map, json};
 use std::process::Command;

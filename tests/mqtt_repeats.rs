@@ -9,8 +9,8 @@ mod asker;
 mod mosquitto;
 
 use asker::{Asker, reply_to};
+use doorward::contract::{Answer, Request};
 use doorward::mqtt::{Session, Settings};
-use doorward::service::{Answer, Request};
 use mosquitto::{Mosquitto, Wanted};
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::{Map, json};

@@ -8,8 +8,8 @@ mod asker;
 mod mosquitto;
 
 use asker::{Asker, reply_to};
+use doorward::contract::{Answer, Body, Request};
 use doorward::mqtt::{Health, Session, Settings};
-use doorward::service::{Answer, Body, Request};
 use mosquitto::{Mosquitto, Wanted};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;

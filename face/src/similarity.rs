@@ -60,16 +60,6 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "basic" => Some(Level::Basic),
-            "moderate" => Some(Level::Moderate),
-            "high" => Some(Level::High),
-            _ => None,
-        }
-    }
-
     /// The lowest similarity that passes.
     pub fn similarity(self) -> f64 {
         match self {

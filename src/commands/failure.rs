@@ -1,6 +1,5 @@
 //! What went wrong, by its exit code.
 
-use doorward_evaluate::calibrate::CalibrateError;
 use doorward::camera::CommandError;
 use doorward::config::{ConfigError, EditError};
 use doorward::daemon::{DaemonError, LocalError};
@@ -9,6 +8,7 @@ use doorward::face::FaceError;
 use doorward::import::ImportError;
 use doorward::log::LevelError;
 use doorward::mqtt::{CallError, RemoveError};
+use doorward_evaluate::calibrate::CalibrateError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

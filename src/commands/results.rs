@@ -1,7 +1,7 @@
 //! What a command prints on standard output, and what its exit code says.
 
 use super::Failure;
-use serde_json::Value;
+use doorward::contract::{Answer, Outcome};
 use std::fmt::{Arguments, Display};
 use std::io::Write;
 use std::path::Path;
@@ -20,15 +20,13 @@ pub fn show(result: impl Display) -> Result<ExitCode, Failure> {
 }
 
 /// Prints an answer and says by the exit code what it is.
-pub fn print(answer: &Value) -> Result<ExitCode, Failure> {
-    out(format_args!("{answer:#}\n"))?;
-    // A spoof is a success of the operation liveness, and a no.
-    let spoof = answer["status_code"] == "FACE-401" && answer["liveness"]["status"] == false;
-    Ok(match answer["status"].as_u64() {
-        Some(200) if spoof || answer.get("error_code").is_some() => ExitCode::from(1),
-        Some(200) => ExitCode::SUCCESS,
-        Some(400..=499) => ExitCode::from(3),
-        _ => ExitCode::from(4),
+pub fn print(answer: &Answer) -> Result<ExitCode, Failure> {
+    out(format_args!("{:#}\n", answer.with_status()))?;
+    Ok(match answer.outcome() {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::No => ExitCode::from(1),
+        Outcome::Refused => ExitCode::from(3),
+        Outcome::Failed => ExitCode::from(4),
     })
 }
 

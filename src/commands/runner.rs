@@ -2,14 +2,15 @@
 
 use super::results::{complete_or_not, draw, out, print};
 use super::{Body, Call, Failure, image_field};
-use doorward_evaluate::calibrate;
 use doorward::config::{self, Config};
+use doorward::contract::{self, Answer, AuditPage, Operation, Reindexed, Templates, field};
 use doorward::daemon::{self, Local};
 use doorward::face::Analyzer;
 use doorward::import;
 use doorward::mqtt;
-use doorward::service;
-use serde_json::{Map, Value, json};
+use doorward_evaluate::calibrate;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,10 +38,10 @@ impl Runner {
     }
 
     /// One operation, by the running daemon or else by this process.
-    pub fn local(&self, operation: &str, Body(body): Body) -> Result<ExitCode, Failure> {
-        let answer = self.runtime.block_on(async {
-            Local::connect(&self.config).await?.ask(operation, &Value::Object(body)).await
-        })?;
+    pub fn local(&self, operation: Operation, Body(body): Body) -> Result<ExitCode, Failure> {
+        let answer = self
+            .runtime
+            .block_on(async { Local::connect(&self.config).await?.ask(operation, body).await })?;
         print(&answer)
     }
 
@@ -49,18 +50,25 @@ impl Runner {
         let body: Map<String, Value> = serde_json::from_str(&call.body)
             .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
         let image = call.image.map(|file| image_field(&file.to_string_lossy())).transpose()?;
-        let Body(body) = Body(body).with("image", image);
+        let Body(body) = Body(body).with(field::IMAGE, image);
         let call = mqtt::Call {
             operation: call.operation,
-            body: service::Body::Json(Value::Object(body).to_string().into_bytes()),
-            credentials: service::Credentials {
+            body: contract::Body::Json(Value::Object(body).to_string().into_bytes()),
+            credentials: contract::Credentials {
                 app_id: std::env::var("DOORWARD_APP_ID").ok(),
                 api_key: std::env::var("DOORWARD_API_KEY").ok(),
             },
             timeout: Duration::from_secs(call.timeout),
         };
         let settings = daemon::client_settings(&self.config)?;
-        print(&self.runtime.block_on(mqtt::call(&settings, call))?)
+        let answer = self.runtime.block_on(mqtt::call(&settings, call))?;
+        match Answer::from_json(answer.clone()) {
+            Some(answer) => print(&answer),
+            None => {
+                out(format_args!("{answer:#}\n"))?;
+                Ok(ExitCode::from(4))
+            }
+        }
     }
 
     /// Removes the door from Home Assistant.
@@ -84,16 +92,17 @@ impl Runner {
     pub fn audit_list(&self, since: Option<f64>) -> Result<ExitCode, Failure> {
         self.runtime.block_on(async {
             let local = Local::connect(&self.config).await?;
-            let mut line = json!(1);
+            let mut line = 1;
             loop {
-                let body = json!({ "line": line, "since": since, "limit": 500 });
-                let page = local.ask("audit/list", &body).await?;
-                let Some(lines) = page["lines"].as_array() else { return print(&page) };
-                for line in lines {
+                let body = Body::default().with(field::LINE, Some(line)).with(field::SINCE, since);
+                let Body(body) = body.with(field::LIMIT, Some(500));
+                let answer = local.ask(Operation::AuditList, body).await?;
+                let Some(page) = answer.read::<AuditPage>() else { return print(&answer) };
+                for line in page.lines {
                     out(format_args!("{line}\n"))?;
                 }
-                match page.get("next") {
-                    Some(next) => line = next.clone(),
+                match page.next {
+                    Some(next) => line = next,
                     None => return Ok(ExitCode::SUCCESS),
                 }
             }
@@ -114,10 +123,11 @@ impl Runner {
         let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
         // The gallery is let go of before the work begins.
         let stats = self.runtime.block_on(async {
-            Local::connect(&self.config).await?.ask("stats", &json!({})).await
+            Local::connect(&self.config).await?.ask(Operation::Stats, Map::new()).await
         })?;
-        let templates = stats["gallery"]["templates"].as_u64();
-        let templates = templates.ok_or_else(|| Failure::Usage(format!("stats: {stats}")))?;
+        let templates = stats.read::<Templates>();
+        let unread = || Failure::Usage(format!("stats: {}", stats.with_status()));
+        let templates = templates.ok_or_else(unread)?.in_gallery();
         let target_fpir = self.config.search.target_fpir;
         let found = calibrate::people(&Analyzer::load()?, &dir, templates as usize, target_fpir)?;
         out(format_args!("{:#}\n", found.to_json()))?;
@@ -155,26 +165,27 @@ impl Runner {
 
 async fn reindex(config: &Config, dry_run: bool) -> Result<ExitCode, Failure> {
     let gallery = Local::connect(config).await?;
-    let mut reembedded = 0;
-    let mut left: [(&str, Vec<Value>); 3] =
-        [("without_crop", vec![]), ("failed", vec![]), ("not_recognised", vec![])];
-    let mut body = Body::default().with("dry_run", Some(dry_run));
+    let mut done = Reindexed::default();
     loop {
-        let portion = gallery.ask("gallery/reindex", &Value::Object(body.0.clone())).await?;
-        let Some(done) = portion["reembedded"].as_u64() else { return print(&portion) };
-        reembedded += done;
-        for (name, entries) in &mut left {
-            entries.extend(portion[*name].as_array().into_iter().flatten().cloned());
-        }
-        match portion.get("cursor") {
-            Some(cursor) => body = body.with("cursor", Some(cursor.clone())),
-            None => break,
+        let body = Body::default().with(field::DRY_RUN, Some(dry_run));
+        let Body(body) = body.with(field::CURSOR, done.cursor.take());
+        let answer = gallery.ask(Operation::GalleryReindex, body).await?;
+        let Some(portion) = answer.read::<Reindexed>() else { return print(&answer) };
+        done.add(portion);
+        if done.cursor.is_none() {
+            break;
         }
     }
-    let complete = left.iter().all(|(_, entries)| entries.is_empty());
-    let report =
-        Body::default().with("dry_run", Some(dry_run)).with("reembedded", Some(reembedded));
-    let report = left.into_iter().fold(report, |report, (name, it)| report.with(name, Some(it)));
-    out(format_args!("{:#}\n", Value::Object(report.0)))?;
+    let complete = done.is_complete();
+    let report = ReindexReport { dry_run, done };
+    out(format_args!("{:#}\n", serde_json::to_value(report).map_err(std::io::Error::from)?))?;
     Ok(complete_or_not(complete))
+}
+
+/// What `gallery reindex` prints.
+#[derive(Serialize)]
+struct ReindexReport {
+    dry_run: bool,
+    #[serde(flatten)]
+    done: Reindexed,
 }

@@ -9,7 +9,8 @@
 //! `unlock` and `health` have places of their own: they are asked for while the others wait for a disk.
 //! Each step has a time limit, so no connection keeps a place by doing nothing.
 
-use crate::service::{Body, Caller, Credentials, Request, Service};
+use crate::contract::{Body, Caller, Credentials, Request};
+use crate::service::Service;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;

@@ -1,7 +1,9 @@
 //! Why the daemon does not start.
 
 use crate::access::{GroupError, UnknownPolicy, ZoneError};
+use crate::applications::ApplicationsError;
 use crate::camera;
+use crate::contract::UnknownPermission;
 use crate::face::FaceError;
 use crate::gallery::OpenError;
 use crate::mqtt::{ConnectError, EmbeddedError, LoginError, SettingsError};
@@ -33,7 +35,7 @@ pub enum DaemonError {
     Service(#[from] service::StartError),
     /// A permission that does not exist.
     #[error("mqtt.permissions: {0}")]
-    Permission(#[from] service::UnknownPermission),
+    Permission(#[from] UnknownPermission),
     /// A way to authenticate that does not exist.
     #[error("service.auth: {0}")]
     Auth(#[from] service::UnknownAuth),
@@ -48,7 +50,7 @@ pub enum DaemonError {
     TwoAuthorities,
     /// The applications.
     #[error(transparent)]
-    Applications(#[from] service::ApplicationsError),
+    Applications(#[from] ApplicationsError),
     /// Camera settings that cannot be used.
     #[error(transparent)]
     CameraSettings(#[from] camera::SettingsError),

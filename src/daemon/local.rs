@@ -2,11 +2,11 @@
 
 use super::{BadFiles, DaemonError, control, open_service, start_camera};
 use crate::config::Config;
+use crate::contract::{Answer, Operation};
 use crate::gallery::OpenError;
 use crate::outbox::OutboxError;
-use crate::picture;
 use crate::service::Service;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +36,9 @@ pub enum LocalError {
     /// The files.
     #[error(transparent)]
     Files(#[from] DaemonError),
+    /// No answer, or one that is not of the contract.
+    #[error("the request has no answer; the daemon's log says why")]
+    Unanswered,
 }
 
 impl Local {
@@ -68,35 +71,29 @@ impl Local {
         }
     }
 
-    /// The answer of the contract, `status` first.
-    pub async fn ask(&self, operation: &str, body: &Value) -> Result<Value, LocalError> {
+    /// The answer of the contract.
+    pub async fn ask(
+        &self,
+        operation: Operation,
+        body: Map<String, Value>,
+    ) -> Result<Answer, LocalError> {
+        let (operation, body) = (operation.name(), Value::Object(body));
         if let Some(service) = &self.own {
-            // Nobody's camera lights up for a request that does not ask for it.
+            let request = control::request(operation, &body);
+            // The camera starts only for a request that asks for it.
             if !service.has_camera()
-                && needs_camera(operation, body)
+                && request.uses_camera()
                 && let Some(camera) = start_camera(&self.config)?
             {
                 service.attach(camera);
             }
-            let answer = service.handle(control::request(operation, body)).await;
-            return Ok(answer.map_or(Value::Null, |answer| answer.with_status()));
+            return service.handle(request).await.ok_or(LocalError::Unanswered);
         }
         let data_dir = &self.config.device.data_dir;
         let path = control::socket_path(data_dir);
         let socket = |reason| LocalError::Socket { path: path.clone(), reason };
-        control::ask(data_dir, operation, body)
-            .await
-            .map_err(socket)?
-            .ok_or_else(|| socket(io::ErrorKind::NotConnected.into()))
+        let answer = control::ask(data_dir, operation, &body).await.map_err(socket)?;
+        let answer = answer.ok_or_else(|| socket(io::ErrorKind::NotConnected.into()))?;
+        Answer::from_json(answer).ok_or(LocalError::Unanswered)
     }
-}
-
-/// Whether an operation takes its picture from the camera.
-fn needs_camera(operation: &str, body: &Value) -> bool {
-    let images =
-        ["image", "image_1", "image_2"].into_iter().filter_map(|field| body[field].as_str());
-    operation == "enroll_mode"
-        || images
-            .into_iter()
-            .any(|text| picture::Source::parse(text) == Ok(picture::Source::Camera))
 }

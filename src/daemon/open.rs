@@ -2,13 +2,14 @@
 //! stand at all.
 
 use super::{DaemonError, settings};
+use crate::applications::Applications;
 use crate::camera::Camera;
 use crate::config::Config;
 use crate::face::Analyzer;
 use crate::fetch::allow::AllowList;
 use crate::gallery::{self, Gallery};
 use crate::outbox::{Outbox, OutboxError};
-use crate::service::{self, Applications, Door, Service, WallClock};
+use crate::service::{self, Door, Service, WallClock};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use tracing::error;

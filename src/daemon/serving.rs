@@ -8,10 +8,11 @@ use super::{BadFiles, DaemonError, Opened, open_service, record, settings, start
 use crate::access::Unarmed;
 use crate::camera::Camera;
 use crate::config::Config;
+use crate::contract::{Answer, Request, Sender};
 use crate::gallery::Gallery;
 use crate::mqtt::{Answering, Delivery, Embedded, Handler, Publisher, Session};
 use crate::outbox::Outbox;
-use crate::service::{Answer, Door, Request, Sender, Service};
+use crate::service::{Door, Service};
 use crate::terminal::{Clock, Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use super::connect::{self, ConnectError};
 use super::topics::Topics;
 use super::{MAX_PACKET, Settings};
-use crate::service::{Body, Credentials};
+use crate::contract::{API_KEY, APP_ID, Body, Credentials};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Filter, Packet, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
@@ -135,8 +135,8 @@ fn packet(
         }
     };
     let Credentials { app_id, api_key } = call.credentials;
-    user_properties.extend(app_id.map(|id| ("App-ID".into(), id)));
-    user_properties.extend(api_key.map(|key| ("API-Key".into(), key)));
+    user_properties.extend(app_id.map(|id| (APP_ID.into(), id)));
+    user_properties.extend(api_key.map(|key| (API_KEY.into(), key)));
     let fields: usize =
         user_properties.iter().map(|(n, v): &(String, String)| n.len() + v.len() + 5).sum();
     let size = payload.len() + fields + command_topic.len() + reply_topic.len() + name.len() + 64;

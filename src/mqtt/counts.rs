@@ -20,7 +20,7 @@ pub struct Counts {
     pub lost: u64,
 }
 
-/// The same while they are counted, for all desks of a session.
+/// The same while they are counted, for all dispatchers of a session.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub commands: AtomicU64,

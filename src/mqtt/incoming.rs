@@ -5,11 +5,9 @@
 
 use super::memory::Digest;
 use super::topics::{ResponseTopicError, Topics};
-use crate::service::{Body, Caller, Credentials, MAX_REQUEST_ID, Request};
+use crate::contract::{API_KEY, APP_ID, Body, Caller, Credentials, MAX_REQUEST_ID, Request};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// A command as it came from the broker.
@@ -35,7 +33,7 @@ pub(crate) struct ReplyTo {
 /// A command that is dropped without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stale {
-    /// It was retained, so nobody knows when it was meant.
+    /// It was retained, so it is not known when it was meant.
     Retained,
     /// Its time had run out.
     Expired,
@@ -129,20 +127,12 @@ impl Command {
     /// `request_id`, looked up without building the rest of the body; none when it is longer than
     /// the service takes, so that what is kept of a command is small.
     pub(crate) fn request_id(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Identity<'a> {
-            #[serde(borrow)]
-            request_id: Option<Cow<'a, str>>,
-        }
         let id = match self.form() {
             Ok(Form::Image) => {
                 let mut properties = self.user_properties().iter();
-                properties.find(|(name, _)| name == "request_id").map(|(_, value)| value.clone())
+                properties.find(|(name, _)| Body::is_request_id(name)).map(|(_, id)| id.clone())
             }
-            Ok(Form::Json) | Err(_) => serde_json::from_slice::<Identity>(&self.publish.payload)
-                .ok()?
-                .request_id
-                .map(Cow::into_owned),
+            Ok(Form::Json) | Err(_) => Body::request_id_of_json(&self.publish.payload),
         };
         id.filter(|id| id.chars().count() <= MAX_REQUEST_ID)
     }
@@ -174,9 +164,9 @@ impl Command {
         let mut credentials = Credentials::default();
         let mut fields = Vec::new();
         for (name, value) in properties.user_properties {
-            if name.eq_ignore_ascii_case("App-ID") {
+            if name.eq_ignore_ascii_case(APP_ID) {
                 credentials.app_id.get_or_insert(value);
-            } else if name.eq_ignore_ascii_case("API-Key") {
+            } else if name.eq_ignore_ascii_case(API_KEY) {
                 credentials.api_key.get_or_insert(value);
             } else if !is_of_brokers(&name) {
                 fields.push((name, value));

@@ -14,7 +14,7 @@
 use super::announcement::Announcement;
 use super::backoff::Backoff;
 use super::connect::{self, ConnectError};
-use super::desk::{Desk, acknowledge};
+use super::dispatcher::{Dispatcher, acknowledge};
 use super::echo::{Echo, send_every_second};
 use super::publisher::{Link, Publisher};
 use super::session::Health;
@@ -66,7 +66,7 @@ pub(super) struct Worker {
     pub settings: Arc<Settings>,
     pub publisher: Publisher,
     pub topics: Arc<Topics>,
-    pub desk: Arc<Desk>,
+    pub dispatcher: Arc<Dispatcher>,
     pub exposure: watch::Receiver<Exposure>,
     pub link: watch::Sender<Option<Link>>,
     pub stop: watch::Receiver<bool>,
@@ -166,7 +166,7 @@ impl Worker {
                         }
                         acknowledge(&publish, &client);
                     }
-                    Role::Unlock(_) => self.desk.receive(publish, &client, echo.is_live()),
+                    Role::Unlock(_) => self.dispatcher.receive(publish, &client, echo.is_live()),
                 },
                 Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {}
@@ -212,14 +212,14 @@ impl Worker {
     /// A command that came with all the others: those that are heard elsewhere are not done twice.
     fn take(&self, publish: Publish, client: &AsyncClient) {
         let Role::Commands { unlock: Some(unlock), .. } = &self.role else {
-            return self.desk.receive(publish, client, false);
+            return self.dispatcher.receive(publish, client, false);
         };
         if !self.topics.is_unlock(&publish.topic) {
-            self.desk.receive(publish, client, false);
+            self.dispatcher.receive(publish, client, false);
         } else if unlock.link.borrow().is_some() {
             acknowledge(&publish, client);
         } else {
-            self.desk.turn_away(publish, client);
+            self.dispatcher.turn_away(publish, client);
         }
     }
 

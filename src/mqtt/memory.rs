@@ -14,10 +14,10 @@
 //! things means two things. An empty id is none, and commands without an id are never repeats.
 //!
 //! The memory is bounded by number and by bytes; the oldest answers go first. Commands in work are
-//! bounded by the places of the [`super::desk`].
+//! bounded by the places of the [`super::dispatcher`].
 
 use super::incoming::ReplyTo;
-use crate::service::{Answer, Sender};
+use crate::contract::{Answer, Outcome, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ impl Identity {
 pub(crate) enum Seen {
     /// It is new: do it, then call [`Memory::finish`].
     Never,
-    /// It is being done; whoever does it answers this one too.
+    /// It is being done; its answer goes to this one too.
     InWork,
     /// It was done; this was the answer.
     Answered(Arc<Vec<u8>>),
@@ -185,7 +185,7 @@ impl Memory {
 
 /// Whether a change was made: a `FAIL_ON_n` is a 200 and changes nothing.
 fn is_done(answer: &Answer) -> bool {
-    answer.status == 200 && !answer.fields.contains_key("error_code")
+    answer.outcome() == Outcome::Done
 }
 
 #[cfg(test)]

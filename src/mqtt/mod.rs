@@ -6,9 +6,9 @@
 //! envelope (topic, freshness, repetition, where the answer may go) and never a request's content.
 //!
 //! ```text
-//! broker ──► lane ───► desk ─► incoming ─► memory ─► the service's function
-//!    ▲                                                      │
-//!    └───────────────── publisher ◄─────────────────────────┘
+//! broker ──► lane ───► dispatcher ─► incoming ─► memory ─► the service's function
+//!    ▲                                                            │
+//!    └────────────────────── publisher ◄──────────────────────────┘
 //! ```
 //!
 //! Where the strike may be moved from afar, `unlock` comes over a connection of its own, beside an
@@ -26,10 +26,11 @@ mod call;
 mod connect;
 mod counts;
 mod delivery;
-mod desk;
+mod dispatcher;
 mod echo;
 mod embedded;
 mod exposure;
+mod handler;
 mod homeassistant;
 mod incoming;
 mod lane;
@@ -37,7 +38,6 @@ mod login;
 mod memory;
 mod probe;
 mod publisher;
-mod refusal;
 mod roles;
 mod session;
 mod settings;
@@ -47,9 +47,9 @@ pub use call::{Call, CallError, call};
 pub use connect::{ConnectError, check};
 pub use counts::Counts;
 pub use delivery::Delivery;
-pub use desk::{Answering, Handler};
 pub use embedded::{Embedded, EmbeddedError};
 pub use exposure::Exposure;
+pub use handler::{Answering, Handler};
 pub use homeassistant::{DECISIONS, HomeAssistant, RemoveError, remove};
 pub use login::{Login, LoginError};
 pub use publisher::{PublishError, Publisher};

@@ -2,7 +2,8 @@
 
 use super::connect::{self, ConnectError};
 use super::counts::{Counters, Counts};
-use super::desk::{Desk, Handler};
+use super::dispatcher::Dispatcher;
+use super::handler::Handler;
 use super::lane::{Role, UnlockSeen, Worker};
 use super::probe::settle;
 use super::publisher::Publisher;
@@ -45,7 +46,7 @@ pub struct Session {
 /// One of its connections.
 struct Lane {
     publisher: Publisher,
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
     worker: JoinHandle<()>,
 }
 
@@ -84,7 +85,7 @@ impl Session {
             let publisher = Publisher::new(link_seen.clone(), topics.clone());
             let (handler, counters) = (handler.clone(), counters.clone());
             let publishes = publisher.clone();
-            let desk = Desk::new(
+            let dispatcher = Dispatcher::new(
                 &settings,
                 topics.clone(),
                 exposure.clone(),
@@ -92,19 +93,19 @@ impl Session {
                 handler,
                 counters,
             );
-            let desk = Arc::new(desk);
+            let dispatcher = Arc::new(dispatcher);
             let worker = Worker {
                 role,
                 settings,
                 publisher: publisher.clone(),
                 topics: topics.clone(),
-                desk: desk.clone(),
+                dispatcher: dispatcher.clone(),
                 exposure: exposure.clone(),
                 link,
                 stop: stop_seen.clone(),
             };
             let worker = tokio::spawn(worker.run());
-            (Lane { publisher, desk, worker }, link_seen)
+            (Lane { publisher, dispatcher, worker }, link_seen)
         };
         let (unlock, unlock_seen) = match settings.homeassistant.remote_unlock {
             false => (None, None),
@@ -155,7 +156,7 @@ impl Session {
 impl Lane {
     /// Finishes what is in work, says `stopped` on this topic, and disconnects.
     async fn stop(&mut self, says_on: Option<String>) {
-        self.desk.close(DRAIN_PATIENCE).await;
+        self.dispatcher.close(DRAIN_PATIENCE).await;
         let Some(client) = self.publisher.client() else { return };
         let farewell = async {
             if let Some(topic) = says_on {

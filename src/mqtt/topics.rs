@@ -6,6 +6,7 @@
 //! `client/` but its own: it could have genuine answers put before another one.
 
 use super::roles::app_id;
+use crate::contract::Operation;
 use crate::outbox::Kind;
 
 /// Levels that never occur in a topic an answer is sent to.
@@ -39,7 +40,7 @@ pub(crate) enum ResponseTopicError {
 }
 
 /// The operation that moves the strike.
-const UNLOCK: &str = "unlock";
+const UNLOCK: &str = Operation::Unlock.name();
 
 /// Bytes of an operation's name; the longest there is has 14.
 const LONGEST_OPERATION: usize = 64;

@@ -1,17 +1,16 @@
 //! Step 1: who asks, and what they may ask for.
 //!
-//! Over the local socket everybody may do everything. Over the broker it depends on
+//! Over the local socket everything is allowed. Over the broker it depends on
 //! [`Auth`]: under `broker` the broker has let the client in, and the topic it wrote to says which
-//! permissions it has, where there is a table of clients; whoever is not in the table may ask for
-//! nothing, or the table would restrict nobody. Under `app-key` an App-ID with its API-Key says so,
+//! permissions it has, where there is a table of clients; a client that is not in the table may ask
+//! for nothing, or the table would restrict no client. Under `app-key` an App-ID with its API-Key says so,
 //! and who shows none, or a wrong one, learns nothing but that.
 
-use super::applications::{Applications, Known};
-use super::failure::Failure;
-use super::operation::Operation;
-use super::raw::Raw;
-use super::request::{Caller, Credentials, Request, Sender};
-use super::settings::{Auth, Permission, Settings};
+use super::settings::{Auth, Settings};
+use crate::applications::{Applications, Known};
+use crate::contract::{
+    Caller, Credentials, Operation, Permission, Raw, Refusal, Request, Sender, field,
+};
 use std::collections::BTreeSet;
 
 const NAMELESS: &str = "here clients are known by name: send commands to from/NAME/cmd/, below \
@@ -35,7 +34,7 @@ impl Access {
         raw: &Raw,
         settings: &Settings,
         applications: &Applications,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Refusal> {
         let client = match caller {
             Caller::Local => return Ok(Self { sender: Sender::Local, permissions: None }),
             Caller::Mqtt { client } => client,
@@ -43,20 +42,20 @@ impl Access {
         match (settings.auth, client) {
             (Auth::AppKey, _) => {
                 let Known { id, allow } =
-                    known(credentials, raw, applications).ok_or(Failure::Unauthorized)?;
+                    known(credentials, raw, applications).ok_or(Refusal::Unauthorized)?;
                 Ok(Self { sender: Sender::Application(id), permissions: Some(allow) })
             }
             (Auth::Broker, None) if settings.clients.is_empty() => Ok(Self {
                 sender: Sender::Anybody,
                 permissions: Some(settings.permissions.clone()),
             }),
-            (Auth::Broker, None) => Err(Failure::Permission { why: NAMELESS.to_owned() }),
+            (Auth::Broker, None) => Err(Refusal::Permission { why: NAMELESS.to_owned() }),
             (Auth::Broker, Some(name)) => match settings.clients.get(name) {
                 Some(given) => Ok(Self {
                     sender: Sender::Client(name.clone()),
                     permissions: Some(given.clone()),
                 }),
-                None => Err(Failure::Permission { why: UNLISTED.to_owned() }),
+                None => Err(Refusal::Permission { why: UNLISTED.to_owned() }),
             },
         }
     }
@@ -81,7 +80,7 @@ impl Access {
     }
 
     /// Refuses an operation that the sender may not ask for.
-    pub fn permits(&self, operation: Operation) -> Result<(), Failure> {
+    pub fn permits(&self, operation: Operation) -> Result<(), Refusal> {
         match operation.permission() {
             Some(permission) => self.needs(permission, operation.name()),
             None => Ok(()),
@@ -89,20 +88,20 @@ impl Access {
     }
 
     /// Refuses `what` to a sender without `permission`.
-    pub fn needs(&self, permission: Permission, what: &str) -> Result<(), Failure> {
+    pub fn needs(&self, permission: Permission, what: &str) -> Result<(), Refusal> {
         if self.may(permission) {
             return Ok(());
         }
         let permission = permission.name();
         let why = format!("{what} needs the permission `{permission}`; ask who runs the door");
-        Err(Failure::Permission { why })
+        Err(Refusal::Permission { why })
     }
 }
 
 /// Whose App-ID and API-Key they are: those beside the body, else those in a body that is an object.
 fn known(credentials: &Credentials, raw: &Raw, applications: &Applications) -> Option<Known> {
-    let field = |name| raw.is_object.then(|| raw.text(name)).flatten();
-    let id = credentials.app_id.as_deref().or_else(|| field("app_id"))?;
-    let key = credentials.api_key.as_deref().or_else(|| field("api_key"))?;
+    let given = |name| raw.is_object.then(|| raw.text(name)).flatten();
+    let id = credentials.app_id.as_deref().or_else(|| given(field::APP_ID))?;
+    let key = credentials.api_key.as_deref().or_else(|| given(field::API_KEY))?;
     applications.authenticate(id, key)
 }

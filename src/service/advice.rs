@@ -1,7 +1,6 @@
-//! `meta.advice`: fixed codes that tell the sender how the next picture would be better.
-//! `docs/pictures.md` explains each; a code added here is added there.
+//! When which code of `meta.advice` applies, by what was seen.
 
-use super::valid::Checks;
+use crate::contract::{Checks, advice};
 use crate::face::{Detection, Quality};
 use crate::picture::Picture;
 
@@ -30,12 +29,12 @@ pub(super) struct Seen<'a> {
 /// The codes that apply, in the order of the contract.
 pub(super) fn advice(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
     let codes = [
-        (checks.is_liveness && !checks.validate_quality, "quality_not_validated_with_liveness"),
-        (seen.nface > 1, "several_faces"),
-        (reaches_over(seen.picture, seen.face), "face_cut_by_border"),
-        (!is_4_3(seen.picture), "aspect_not_4_3"),
-        (backlit(seen), "backlit"),
-        (seen.face.width < SMALL, "face_too_small"),
+        (checks.is_liveness && !checks.validate_quality, advice::QUALITY_NOT_VALIDATED),
+        (seen.nface > 1, advice::SEVERAL_FACES),
+        (reaches_over(seen.picture, seen.face), advice::CUT_BY_BORDER),
+        (!is_4_3(seen.picture), advice::ASPECT_NOT_4_3),
+        (backlit(seen), advice::BACKLIT),
+        (seen.face.width < SMALL, advice::TOO_SMALL),
     ];
     codes.into_iter().filter_map(|(applies, code)| applies.then_some(code)).collect()
 }

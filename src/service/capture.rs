@@ -5,10 +5,10 @@
 //! that is clearly good.
 
 use super::advice::reaches_over;
-use super::failure::{Failure, ImageField};
 use super::recognition::{Recognizer, Sight};
 use super::workers::{NotDone, Workers, expired};
 use crate::camera::{Camera, Frame, Frames, State};
+use crate::contract::{ImageField, Refusal};
 use crate::face::{Detection, Quality};
 use crate::picture::Picture;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ const FAULTY: f32 = 0.3;
 /// Why a request got no frame.
 pub(super) enum NotTaken {
     /// It is answered so.
-    Refused(Failure),
+    Refused(Refusal),
     /// It was not done.
     NotDone(NotDone),
 }
 
-impl From<Failure> for NotTaken {
-    fn from(failure: Failure) -> Self {
-        Self::Refused(failure)
+impl From<Refusal> for NotTaken {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -48,7 +48,7 @@ impl From<NotDone> for NotTaken {
 
 /// What a capture works with.
 #[derive(Clone, Copy)]
-pub(super) struct Taker<'a> {
+pub(super) struct CaptureContext<'a> {
     pub camera: Option<&'a Camera>,
     pub places: &'a Arc<Semaphore>,
     pub workers: &'a Workers,
@@ -57,7 +57,7 @@ pub(super) struct Taker<'a> {
     pub expires: Option<Instant>,
 }
 
-impl Taker<'_> {
+impl CaptureContext<'_> {
     /// The frame with the best face within `patience`.
     pub async fn best(self, field: ImageField, patience: Duration) -> Result<Sight, NotTaken> {
         let mut capture = self.start(Some(field), patience)?;
@@ -78,21 +78,21 @@ impl Taker<'_> {
         }
         match best {
             Some((_, sight)) => Ok(sight),
-            None if looked => Err(Failure::NoFace(Some(field)).into()),
+            None if looked => Err(Refusal::NoFace(Some(field)).into()),
             None => Err(NotDone::Busy.into()),
         }
     }
 
     /// Subscribes to the camera. `field` is to blame where there is none.
-    pub fn start(self, field: Option<ImageField>, patience: Duration) -> Result<Capture, Failure> {
-        let camera = self.camera.ok_or_else(|| Failure::Camera {
+    pub fn start(self, field: Option<ImageField>, patience: Duration) -> Result<Capture, Refusal> {
+        let camera = self.camera.ok_or_else(|| Refusal::Camera {
             field,
             why: match field {
                 Some(_) => "no camera is configured; send the image itself".to_owned(),
                 None => "no camera is configured; set camera.source".to_owned(),
             },
         })?;
-        let place = Arc::clone(self.places).try_acquire_owned().map_err(|_| Failure::Busy)?;
+        let place = Arc::clone(self.places).try_acquire_owned().map_err(|_| Refusal::Busy)?;
         let capture = Capture {
             field,
             camera: camera.clone(),
@@ -102,7 +102,7 @@ impl Taker<'_> {
             _place: place,
         };
         match capture.gone() {
-            Some(failure) => Err(failure),
+            Some(refusal) => Err(refusal),
             None => Ok(capture),
         }
     }
@@ -149,8 +149,8 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// The next frame; `None` when the time is over. A failure, if there was none at all.
-    pub async fn next(&mut self) -> Result<Option<Frame>, Failure> {
+    /// The next frame; `None` when the time is over. A refusal, if there was none at all.
+    pub async fn next(&mut self) -> Result<Option<Frame>, Refusal> {
         loop {
             let left = self.until.duration_since(Instant::now());
             let Some(mut frames) = self.frames.take().filter(|_| !left.is_zero()) else {
@@ -163,7 +163,7 @@ impl Capture {
                 let frame = frames.next(left.min(STEP));
                 (frames, frame)
             });
-            let (frames, frame) = waited.await.map_err(Failure::internal)?;
+            let (frames, frame) = waited.await.map_err(Refusal::internal)?;
             self.frames = Some(frames);
             if frame.is_some() {
                 self.any = true;
@@ -172,14 +172,14 @@ impl Capture {
             match self.gone() {
                 // What was seen before stays seen.
                 Some(_) if self.any => return Ok(None),
-                Some(failure) => return Err(failure),
+                Some(refusal) => return Err(refusal),
                 None => {}
             }
         }
     }
 
-    /// The failure, if the camera gives no frames and nobody knows when it will.
-    fn gone(&self) -> Option<Failure> {
+    /// The refusal, if the camera gives no frames and it is not known when it will.
+    fn gone(&self) -> Option<Refusal> {
         match &*self.camera.states().borrow() {
             State::Starting | State::Streaming => None,
             State::Lost { why } => Some(self.unavailable(why)),
@@ -187,8 +187,8 @@ impl Capture {
         }
     }
 
-    fn unavailable(&self, why: &str) -> Failure {
-        Failure::Camera { field: self.field, why: why.to_owned() }
+    fn unavailable(&self, why: &str) -> Refusal {
+        Refusal::Camera { field: self.field, why: why.to_owned() }
     }
 }
 

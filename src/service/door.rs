@@ -1,12 +1,10 @@
 //! The door as the service knows it: something that may be asked to unlock. What that does, and
 //! whether it may, is decided elsewhere.
 
-use super::failure::Failure;
-use super::operation::Operation;
-use super::reply::Reply;
-use super::request::Sender;
 use super::trail::{Asked, Trail};
 use super::workers::{NotDone, expired};
+use crate::contract::blocks::DoorBlock;
+use crate::contract::{Operation, Refusal, Reply, Sender};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -36,7 +34,7 @@ pub(super) fn unlock(
     reason: &str,
     expires: Option<Instant>,
     fresh: impl Fn() -> Result<(), String>,
-) -> Result<Result<Reply, Failure>, NotDone> {
+) -> Result<Result<Reply, Refusal>, NotDone> {
     if expired(expires) {
         return Err(NotDone::Expired);
     }
@@ -44,12 +42,12 @@ pub(super) fn unlock(
     let Asked { line, ticket } = trail.unlock_asked(by, reason);
     if let Some(why) = stale {
         trail.unlock_answered(line, &format!("refused: {why}"));
-        return Ok(Err(Failure::Stale { why }));
+        return Ok(Err(Refusal::Stale { why }));
     }
     if let Err(error) = ticket.wait(RECORD_PATIENCE) {
         tracing::error!(%error, "not unlocked: who asks for it is not on record");
         trail.unlock_answered(line, "refused: the record was not on disk in time");
-        return Ok(Err(Failure::Door { why: NOT_RECORDED.to_owned() }));
+        return Ok(Err(Refusal::Door { why: NOT_RECORDED.to_owned() }));
     }
     if expired(expires) {
         trail.unlock_answered(line, "refused: expired before it was on record");
@@ -57,13 +55,11 @@ pub(super) fn unlock(
     }
     if let Err(why) = fresh() {
         trail.unlock_answered(line, &format!("refused: {why}"));
-        return Ok(Err(Failure::Stale { why }));
+        return Ok(Err(Refusal::Stale { why }));
     }
     let outcome = door.unlock();
     trail.unlock_answered(line, outcome.as_ref().err().map_or("unlocked", String::as_str));
-    Ok(outcome.map_err(|why| Failure::Door { why }).map(|()| {
-        let mut reply = Reply::success(Operation::Unlock);
-        reply.insert("door", door.state());
-        reply
-    }))
+    Ok(outcome
+        .map_err(|why| Refusal::Door { why })
+        .map(|()| Reply::of(Operation::Unlock, &DoorBlock { door: door.state() })))
 }

@@ -1,28 +1,28 @@
-//! Whose the faces of a subject are: somebody's who is enrolled under another id too, or of several people.
+//! Whose the faces of a subject are: of a person who is enrolled under another id too, or of several people.
 //!
-//! Anybody who may `enroll` can store somebody's face under a second id, or add another person's face to an
+//! A client that may `enroll` can store a person's face under a second id, or add another person's face to an
 //! id that has no group yet. Neither is certain, so neither is undone: it is told, on record, and refused
 //! where that is asked for. Who may not search is never told who else has a face.
 
-use super::failure::Failure;
 use super::recognition::{Author, Recognizer};
 use super::similarity::shown;
+use crate::contract::blocks::{DuplicateOf, Meta};
+use crate::contract::{Refusal, advice};
 use crate::face::Embedding;
 use crate::face::similarity::{Level, similarity};
 use crate::gallery::{Candidate, Gallery, GalleryError, SubjectChange};
 use crate::outbox::Event;
-use serde_json::{Map, Value, json};
 use std::fmt;
 use std::sync::{MutexGuard, PoisonError};
 
 /// Every two templates of a subject are at least so similar, or it is said: FMR 1e-3.
 pub(super) const ONE_PERSON: Level = Level::Basic;
-/// From here on a face is told to be somebody else's: FMR 1e-4.
+/// From here on a face is reported as another subject's: FMR 1e-4.
 const TOLD: Level = Level::Moderate;
 /// From here on it is refused, where that is configured; at the door it is one person's: FMR 1e-6.
 const REFUSED: Level = Level::High;
 
-/// Somebody else who is enrolled with the face.
+/// Another subject that is enrolled with the face.
 #[derive(Debug)]
 pub(super) struct Duplicate(Candidate);
 
@@ -124,7 +124,7 @@ impl Recognizer {
     }
 
     /// Refuses a duplicate, where that is configured.
-    pub fn refuse(&self, found: Option<&Duplicate>, by: &Author) -> Result<(), Failure> {
+    pub fn refuse(&self, found: Option<&Duplicate>, by: &Author) -> Result<(), Refusal> {
         let found = found.filter(|Duplicate(found)| {
             self.settings.refuse_duplicates && similarity(found.cosine) >= REFUSED.similarity()
         });
@@ -136,7 +136,7 @@ impl Recognizer {
         let why = format!(
             "this face is enrolled {who}; use that id, or delete it first (gallery.refuse_duplicates)"
         );
-        Err(Failure::Duplicate { why })
+        Err(Refusal::Duplicate { why })
     }
 }
 
@@ -150,20 +150,17 @@ pub(super) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Tells whoever may know: else an enrolment would be a search without the permission.
-    pub fn tell(&self, by: &Author, meta: &mut Map<String, Value>) {
+    /// Tells a sender that may search: else an enrolment would be a search without the permission.
+    pub fn tell(&self, by: &Author, meta: &mut Meta) {
         if !by.may_search {
             return;
         }
-        if let Some(Value::Array(advice)) = meta.get_mut("advice") {
-            advice.extend(self.duplicate.map(|_| "already_enrolled".into()));
-            advice.extend(self.disagreement.map(|_| "faces_disagree".into()));
-        }
-        if let Some(Duplicate(found)) = self.duplicate {
-            let similarity = shown(similarity(found.cosine));
-            let duplicate = json!({ "subject_id": found.subject_id, "similarity": similarity });
-            meta.insert("duplicate_of".into(), duplicate);
-        }
+        meta.advice.extend(self.duplicate.map(|_| advice::ALREADY_ENROLLED));
+        meta.advice.extend(self.disagreement.map(|_| advice::FACES_DISAGREE));
+        meta.duplicate_of = self.duplicate.map(|Duplicate(found)| DuplicateOf {
+            subject_id: found.subject_id.clone(),
+            similarity: shown(similarity(found.cosine)),
+        });
     }
 
     /// Into the event of the enrolment.

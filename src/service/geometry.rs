@@ -4,8 +4,8 @@
 //! Coordinates are continuous: 0 is the left or upper edge of the first pixel, `width` the right
 //! edge of the last.
 
+use crate::contract::blocks::{BoundingBox, Hundredths, Landmarks};
 use crate::face::Detection;
-use serde_json::{Map, Value};
 
 /// Longest side of a stored crop, in pixels.
 pub(super) const CROP_SIDE: u32 = 320;
@@ -43,33 +43,40 @@ impl Turn {
         [[ax.min(bx), ay.min(by)], [ax.max(bx), ay.max(by)]]
     }
 
-    /// The block `bounding_box`: the part of the box that lies inside the image, so that whoever
-    /// cuts it out needs no check. `Width` and `Height` are the differences of what is shown.
-    pub fn bounding_box(self, face: &Detection) -> Value {
+    /// The part of the box that lies inside the image, so that it can be cut out without a check.
+    pub fn bounding_box(self, face: &Detection) -> BoundingBox {
         let [[left, top], [right, bottom]] = self.box_as_sent(face);
         let inside =
             |value: f32, side: u32| hundredths(value.clamp(0.0, (side * self.reduction) as f32));
         let (left, right) = (inside(left, self.width), inside(right, self.width));
         let (top, bottom) = (inside(top, self.height), inside(bottom, self.height));
-        let block = [
-            ("TopLeftX", left),
-            ("TopLeftY", top),
-            ("BottomRightX", right),
-            ("BottomRightY", bottom),
-            ("Width", right - left),
-            ("Height", bottom - top),
-        ];
-        texts(block.into_iter().map(|(name, value)| (name.to_owned(), value)))
+        BoundingBox {
+            top_left_x: Hundredths(left),
+            top_left_y: Hundredths(top),
+            bottom_right_x: Hundredths(right),
+            bottom_right_y: Hundredths(bottom),
+            width: Hundredths(right - left),
+            height: Hundredths(bottom - top),
+        }
     }
 
-    /// The block `face_landmark`. Left and right are the viewer's, of the face brought upright; a
-    /// landmark may lie outside the image when the border cuts the face.
-    pub fn face_landmark(self, face: &Detection) -> Value {
-        const NAMES: [&str; 5] = ["LeftEye", "RightEye", "Nose", "MouthLeft", "MouthRight"];
-        texts(NAMES.into_iter().zip(face.landmarks).flat_map(|(name, landmark)| {
-            let [x, y] = self.point_as_sent(landmark);
-            [(format!("{name}X"), hundredths(x)), (format!("{name}Y"), hundredths(y))]
-        }))
+    /// The landmarks in the image as sent.
+    pub fn face_landmark(self, face: &Detection) -> Landmarks {
+        let sent = face.landmarks.map(|landmark| self.point_as_sent(landmark));
+        let [left_eye, right_eye, nose, mouth_left, mouth_right] =
+            sent.map(|point| point.map(|value| Hundredths(hundredths(value))));
+        Landmarks {
+            left_eye_x: left_eye[0],
+            left_eye_y: left_eye[1],
+            right_eye_x: right_eye[0],
+            right_eye_y: right_eye[1],
+            nose_x: nose[0],
+            nose_y: nose[1],
+            mouth_left_x: mouth_left[0],
+            mouth_left_y: mouth_left[1],
+            mouth_right_x: mouth_right[0],
+            mouth_right_y: mouth_right[1],
+        }
     }
 }
 
@@ -101,24 +108,19 @@ pub(super) fn crop_size(width: u32, height: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-/// In hundredths of a pixel. Whole numbers, so that differences of shown values are exact.
+/// In hundredths of a pixel.
 fn hundredths(value: f32) -> i64 {
     (f64::from(value) * 100.0).round() as i64
-}
-
-/// An object of decimal strings.
-fn texts(values: impl Iterator<Item = (String, i64)>) -> Value {
-    let decimal = |value: i64| {
-        let sign = if value < 0 { "-" } else { "" };
-        format!("{sign}{}.{:02}", value.unsigned_abs() / 100, value.unsigned_abs() % 100)
-    };
-    let block: Map<_, _> = values.map(|(name, value)| (name, decimal(value).into())).collect();
-    Value::Object(block)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+
+    fn shown(block: impl serde::Serialize) -> Value {
+        serde_json::to_value(block).unwrap()
+    }
 
     const ROTATIONS: [u16; 4] = [0, 90, 180, 270];
 
@@ -179,7 +181,7 @@ mod tests {
         // Turning clockwise by 90 brings it upright: in the image as sent its top points left, so
         // the viewer's left eye lies below the right one.
         let turn = Turn { width: 640, height: 480, reduction: 1, rotation: 90 };
-        let block = turn.face_landmark(&face(100.0, 50.0, 100.0, 100.0));
+        let block = shown(turn.face_landmark(&face(100.0, 50.0, 100.0, 100.0)));
         let y = |name: &str| block[name].as_str().unwrap().parse::<f32>().unwrap();
         assert!(y("LeftEyeY") > y("RightEyeY"));
         assert_eq!(block["LeftEyeX"], block["RightEyeX"]);
@@ -191,13 +193,13 @@ mod tests {
     fn blocks_have_the_contracts_names_in_their_order() {
         let turn = Turn { width: 1000, height: 800, reduction: 1, rotation: 0 };
         let face = face(512.784, 211.156, 261.186, 352.894);
-        let block = turn.bounding_box(&face);
+        let block = shown(turn.bounding_box(&face));
         assert_eq!(
             block.to_string(),
             r#"{"TopLeftX":"512.78","TopLeftY":"211.16","BottomRightX":"773.97","BottomRightY":"564.05","Width":"261.19","Height":"352.89"}"#
         );
         let names: Vec<_> =
-            turn.face_landmark(&face).as_object().unwrap().keys().cloned().collect();
+            shown(turn.face_landmark(&face)).as_object().unwrap().keys().cloned().collect();
         assert_eq!(
             names,
             [
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn a_box_over_the_border_is_cut() {
         let turn = Turn { width: 100, height: 100, reduction: 1, rotation: 0 };
-        let block = turn.bounding_box(&face(-10.0, 60.0, 50.0, 60.5));
+        let block = shown(turn.bounding_box(&face(-10.0, 60.0, 50.0, 60.5)));
         assert_eq!(block["TopLeftX"], "0.00");
         assert_eq!(block["Width"], "40.00");
         assert_eq!(block["BottomRightY"], "100.00");
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn coordinates_of_a_reduced_picture_are_those_of_the_image_as_sent() {
         let turn = Turn { width: 100, height: 80, reduction: 2, rotation: 90 };
-        let block = turn.bounding_box(&face(-10.0, 20.0, 50.0, 30.0));
+        let block = shown(turn.bounding_box(&face(-10.0, 20.0, 50.0, 30.0)));
         assert_eq!(
             (&block["TopLeftX"], &block["BottomRightX"]),
             (&"40.00".into(), &"100.00".into())
@@ -237,13 +239,6 @@ mod tests {
             (&block["TopLeftY"], &block["BottomRightY"]),
             (&"80.00".into(), &"160.00".into())
         );
-    }
-
-    #[test]
-    fn decimals_of_negative_coordinates() {
-        let block = texts([("a".to_owned(), -5), ("b".to_owned(), -250)].into_iter());
-        assert_eq!(block["a"], "-0.05");
-        assert_eq!(block["b"], "-2.50");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! From what a request calls its image to the image's bytes, or to the camera's frame: the part of step 8
-//! that waits for the network, in its own small bound, so that a slow URL holds up nobody else.
+//! that waits for the network, in its own small bound, so that a slow URL delays no other request.
 
-use super::capture::{NotTaken, Taker};
-use super::failure::{Failure, ImageField};
+use super::capture::{CaptureContext, NotTaken};
 use super::recognition::Sight;
 use super::settings::Settings;
-use super::valid::{Image, Source};
+use crate::contract::{Image, ImageField, Refusal, Source};
 use crate::fetch::allow::BadEntry;
 use crate::fetch::{FetchError, Fetcher};
 use std::sync::Arc;
@@ -52,37 +51,37 @@ impl Images {
         &self,
         reference: Option<Image>,
         probe: Image,
-        taker: Taker<'_>,
+        context: CaptureContext<'_>,
     ) -> Result<Vec<Given>, NotTaken> {
         let Some(reference) = reference else {
-            return Ok(vec![self.given(probe, taker).await?]);
+            return Ok(vec![self.given(probe, context).await?]);
         };
         let (reference, probe) =
-            tokio::join!(self.given(reference, taker), self.given(probe, taker));
+            tokio::join!(self.given(reference, context), self.given(probe, context));
         Ok(together(reference?, probe?)?)
     }
 
     async fn given(
         &self,
         Image { field, source }: Image,
-        taker: Taker<'_>,
+        context: CaptureContext<'_>,
     ) -> Result<Given, NotTaken> {
         let bytes = match source {
             Source::Bytes(bytes) => bytes,
             Source::Url(url) => self.fetched(field, url).await?,
             Source::Camera(patience) => {
-                return Ok(Given::Sight(Box::new(taker.best(field, patience).await?)));
+                return Ok(Given::Sight(Box::new(context.best(field, patience).await?)));
             }
             Source::TooLarge(error) => {
-                return Err(Failure::ImageSize { field, why: error.to_string() }.into());
+                return Err(Refusal::ImageSize { field, why: error.to_string() }.into());
             }
         };
         Ok(Given::Bytes(Bytes { field, bytes }))
     }
 
-    async fn fetched(&self, field: ImageField, url: String) -> Result<Vec<u8>, Failure> {
+    async fn fetched(&self, field: ImageField, url: String) -> Result<Vec<u8>, Refusal> {
         let permit =
-            Arc::clone(&self.on_their_way).try_acquire_owned().map_err(|_| Failure::Busy)?;
+            Arc::clone(&self.on_their_way).try_acquire_owned().map_err(|_| Refusal::Busy)?;
         let fetcher = Arc::clone(&self.fetcher);
         let fetch = move || {
             let fetched = fetcher.fetch(&url);
@@ -90,29 +89,29 @@ impl Images {
             drop(permit);
             fetched
         };
-        let fetched = tokio::task::spawn_blocking(fetch).await.map_err(Failure::internal)?;
+        let fetched = tokio::task::spawn_blocking(fetch).await.map_err(Refusal::internal)?;
         fetched.map_err(|error| refused(field, &error))
     }
 }
 
 /// The contract's code for a URL that gave no image.
-fn refused(field: ImageField, error: &FetchError) -> Failure {
+fn refused(field: ImageField, error: &FetchError) -> Refusal {
     let why = error.to_string();
     match error {
-        FetchError::Timeout(_) => Failure::ImageTimeout(field),
-        FetchError::TooLarge(_) => Failure::ImageSize { field, why },
-        FetchError::NotAllowed(_) | FetchError::Failed(_) => Failure::ImageFormat { field, why },
+        FetchError::Timeout(_) => Refusal::ImageTimeout(field),
+        FetchError::TooLarge(_) => Refusal::ImageSize { field, why },
+        FetchError::NotAllowed(_) | FetchError::Failed(_) => Refusal::ImageFormat { field, why },
     }
 }
 
 /// Both images of compare, if they are not too large together.
-fn together(reference: Given, probe: Given) -> Result<Vec<Given>, Failure> {
+fn together(reference: Given, probe: Given) -> Result<Vec<Given>, Refusal> {
     if let (Given::Bytes(reference), Given::Bytes(probe)) = (&reference, &probe) {
         let both = reference.bytes.len() + probe.bytes.len();
         if both > MAX_BOTH {
             let why =
                 format!("both images have {both} bytes together, at most {MAX_BOTH} are taken");
-            return Err(Failure::ImageSize { field: probe.field, why });
+            return Err(Refusal::ImageSize { field: probe.field, why });
         }
     }
     Ok(vec![reference, probe])

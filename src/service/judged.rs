@@ -1,12 +1,11 @@
 //! What was computed of a probe: the blocks of the answer, the checks that fail on it (step 10), and
 //! the raw scores behind it.
 
-use super::checks::Failed;
-use super::operation::Operation;
-use super::reply::Reply;
-use super::valid::Checks;
+use crate::contract::blocks::{
+    self, AttributeScores, Judgement, LivenessBlock, LivenessScores, QualityScores, Scores,
+};
+use crate::contract::{Checks, Failed, Operation};
 use crate::face::{Attributes, Detection, Liveness, Quality};
-use serde_json::{Value, json};
 
 /// What was computed of the probe: no more than was asked for.
 #[derive(Default)]
@@ -21,34 +20,27 @@ pub(super) struct Judged {
 pub(super) const LIVE: f32 = 50.0;
 
 /// The block `liveness` of an answer.
-pub(super) fn liveness_block(probability: f32) -> Value {
+pub(super) fn liveness_block(probability: f32) -> LivenessBlock {
     // Cut off, not rounded: what is shown as 50 is live.
     let shown = (f64::from(probability) * 100.0).floor() / 100.0;
-    json!({ "status": probability >= LIVE, "probability": format!("{shown:.2}") })
+    LivenessBlock { status: probability >= LIVE, probability: format!("{shown:.2}") }
 }
 
 impl Judged {
     /// The blocks of the answer.
-    pub fn blocks(&self, reply: &mut Reply) {
-        if let Some(quality) = self.quality {
-            let Quality { blur, dark, grayscale, .. } = quality;
-            reply.insert(
-                "image_quality",
-                json!({ "blur": blur, "dark": dark, "grayscale": grayscale }),
-            );
-        }
-        if let Some(worn) = self.attributes {
-            let on = |probability: f32| probability >= Attributes::WORN;
-            reply.insert(
-                "attributes",
-                json!({
-                    "sunglasses_on": on(worn.sunglasses), "mask_on": on(worn.mask),
-                    "veil_on": on(worn.veil), "hat_on": on(worn.hat)
-                }),
-            );
-        }
-        if let Some((_, probability)) = self.liveness {
-            reply.insert("liveness", liveness_block(probability));
+    pub fn blocks(&self) -> Judgement {
+        let on = |probability: f32| probability >= Attributes::WORN;
+        Judgement {
+            image_quality: self.quality.map(|Quality { blur, dark, grayscale, .. }| {
+                blocks::ImageQuality { blur, dark, grayscale }
+            }),
+            attributes: self.attributes.map(|worn| blocks::Attributes {
+                sunglasses_on: on(worn.sunglasses),
+                mask_on: on(worn.mask),
+                veil_on: on(worn.veil),
+                hat_on: on(worn.hat),
+            }),
+            liveness: self.liveness.map(|(_, probability)| liveness_block(probability)),
         }
     }
 }
@@ -76,41 +68,38 @@ pub(super) fn failed(
 }
 
 /// The raw scores behind what was judged.
-pub(super) fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> Value {
-    let mut scores = vec![("detection", face.score)];
-    if let Some(quality) = judged.quality {
-        scores.extend([
-            ("sharpness", quality.sharpness),
-            ("fineness", quality.fineness),
-            ("brightness", quality.brightness),
-            ("chroma", quality.chroma),
-        ]);
+pub(super) fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> Scores {
+    Scores {
+        detection: rounded(face.score),
+        quality: judged.quality.map(|quality| QualityScores {
+            sharpness: rounded(quality.sharpness),
+            fineness: rounded(quality.fineness),
+            brightness: rounded(quality.brightness),
+            chroma: rounded(quality.chroma),
+        }),
+        attributes: judged.attributes.map(|worn| AttributeScores {
+            sunglasses: rounded(worn.sunglasses),
+            mask: rounded(worn.mask),
+            veil: rounded(worn.veil),
+            hat: rounded(worn.hat),
+        }),
+        liveness: judged.liveness.map(|(liveness, _)| LivenessScores {
+            liveness: rounded(liveness.log_odds),
+            liveness_raw: rounded(liveness.raw),
+        }),
+        cosine: cosine.map(rounded),
     }
-    if let Some(worn) = judged.attributes {
-        scores.extend([
-            ("sunglasses", worn.sunglasses),
-            ("mask", worn.mask),
-            ("veil", worn.veil),
-            ("hat", worn.hat),
-        ]);
-    }
-    if let Some((liveness, _)) = judged.liveness {
-        scores.extend([("liveness", liveness.log_odds), ("liveness_raw", liveness.raw)]);
-    }
-    scores.extend(cosine.map(|cosine| ("cosine", cosine)));
-    scores
-        .into_iter()
-        .map(|(name, score)| {
-            // Four decimals: more is noise of the quantized networks.
-            let score = (f64::from(score) * 1e4).round() / 1e4;
-            (name.to_owned(), Value::from(score))
-        })
-        .collect()
+}
+
+/// To four decimals: more is noise of the quantized networks.
+fn rounded(score: f32) -> f64 {
+    (f64::from(score) * 1e4).round() / 1e4
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const CHECKS: Checks = Checks {
         is_quality: true,
@@ -180,11 +169,8 @@ mod tests {
         let at = |operating_point| Judged { liveness: liveness(1.0, operating_point), ..good() };
         assert!(failed(&CHECKS, Operation::Verify, &at(1.0), 1).none());
         assert_eq!(failed(&CHECKS, Operation::Verify, &at(1.1), 1).code(), "FAIL_ON_1");
-        let shown = |judged: &Judged| {
-            let mut reply = Reply::success(Operation::Liveness);
-            judged.blocks(&mut reply);
-            reply.seal(None).fields["liveness"].clone()
-        };
+        let shown =
+            |judged: &Judged| serde_json::to_value(judged.blocks()).unwrap()["liveness"].clone();
         assert_eq!(shown(&at(1.0)), json!({"status": true, "probability": "50.00"}));
         assert_eq!(shown(&at(1.0001)), json!({"status": false, "probability": "49.99"}));
     }
@@ -222,8 +208,9 @@ mod tests {
             score: 0.912_345,
         };
         let nothing = Judged::default();
-        assert_eq!(scores(&face, &nothing, None), json!({"detection": 0.9123}));
-        let all = scores(&face, &good(), Some(0.5));
+        let shown = |judged, cosine| serde_json::to_value(scores(&face, judged, cosine)).unwrap();
+        assert_eq!(shown(&nothing, None), json!({"detection": 0.9123}));
+        let all = shown(&good(), Some(0.5));
         let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
         let expected = [
             "detection",

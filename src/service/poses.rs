@@ -1,25 +1,22 @@
 //! `enroll_mode`: several poses of the one person before the camera, stored together or not at all.
 //!
 //! A *pose* is a frame with one face in it, whole, large, sharp and lit, live if that is asked for. It is
-//! taken if its embedding is another view than those before, and surely the same person's. Whoever else
-//! looks into the camera ends it: nobody is enrolled with somebody else's face.
+//! taken if its embedding is another view than those before, and surely the same person's. Another person
+//! who looks into the camera ends it: no subject is enrolled with another person's face.
 
 use super::advice::reaches_over;
-use super::capture::{NotTaken, Taker};
-use super::checks::Failed;
+use super::capture::{CaptureContext, NotTaken};
 use super::faces::{self, Facts};
-use super::failure::Failure;
 use super::judged::{LIVE, liveness_block};
-use super::operation::Operation;
 use super::recognition::{Author, Recognizer, crop, not_enrolled};
-use super::reply::Reply;
 use super::statistics::Times;
 use crate::camera::Frame;
+use crate::contract::blocks::{Meta, Posed};
+use crate::contract::{Failed, Operation, PosesRequest, Refusal, Reply};
 use crate::face::{Embedding, similarity};
 use crate::gallery::{self, EnrolMode, Enrolment};
 use crate::time::unix_time;
-use serde_json::{Map, Value};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// So many poses see a person from every side that doors see.
 pub(super) const MOST: usize = 5;
@@ -35,26 +32,15 @@ const SAME_PERSON: similarity::Level = faces::ONE_PERSON;
 /// So many frames of somebody else are no error of the detector.
 const SOMEBODY_ELSE_FRAMES: usize = 2;
 
-/// A request for poses.
-#[derive(Debug, PartialEq)]
-pub(super) struct PosesRequest {
-    /// Absent: an id is made.
-    pub subject_id: Option<String>,
-    /// How long the person has.
-    pub timeout: Duration,
-    pub is_liveness: bool,
-    pub validate_liveness: bool,
-}
-
 /// What one frame shows.
 #[derive(Debug)]
-pub(super) enum Glimpse {
-    /// Nobody.
-    Nobody,
+pub(super) enum FrameVerdict {
+    /// No face.
+    NoFace,
     /// A face, or several, that cannot be taken.
-    Unfit(Failed),
+    Rejected(Failed),
     /// A face that can be.
-    Fit(Box<Pose>),
+    Accepted(Box<Pose>),
 }
 
 /// One view of a face.
@@ -78,14 +64,14 @@ pub(super) struct Poses {
 
 impl Poses {
     /// Takes what a frame shows, if it is another view of the same person.
-    pub fn see(&mut self, glimpse: Glimpse) {
-        let pose = match glimpse {
-            Glimpse::Nobody => return,
-            Glimpse::Unfit(failed) => {
+    pub fn see(&mut self, verdict: FrameVerdict) {
+        let pose = match verdict {
+            FrameVerdict::NoFace => return,
+            FrameVerdict::Rejected(failed) => {
                 self.unfit = Some(failed);
                 return;
             }
-            Glimpse::Fit(pose) => pose,
+            FrameVerdict::Accepted(pose) => pose,
         };
         let cosines = self.taken.iter().map(|taken| taken.embedding.cosine(&pose.embedding));
         let (best, worst) = cosines.fold((-1.0, 1.0), |(best, worst): (f32, f32), cosine| {
@@ -117,50 +103,47 @@ impl Poses {
     }
 }
 
-impl PosesRequest {
-    /// Takes the poses and stores them.
-    pub async fn done(
-        self,
-        taker: Taker<'_>,
-        by: Author,
-        times: &mut Times,
-    ) -> Result<Reply, NotTaken> {
-        // Told before anybody poses; the gallery holds to it all the same.
-        if let (Some(id), false) = (self.subject_id.clone(), by.admin) {
-            let guarded = move |recognizer: &Recognizer| recognizer.is_guarded(&id);
-            taker.aside(guarded).await??;
-        }
-        let began = Instant::now();
-        let mut capture = taker.start(None, self.timeout)?;
-        let mut poses = Poses::default();
-        while !poses.complete()
-            && let Some(frame) = capture.next().await?
-        {
-            let asked = (self.is_liveness, self.validate_liveness);
-            let look = move |recognizer: &Recognizer| recognizer.glimpse(&frame, asked);
-            if let Some(glimpse) = taker.with_frame(look).await? {
-                poses.see(glimpse?);
-            }
-        }
-        drop(capture);
-        times.took("capture", began);
-        let poses = match poses.end() {
-            Ok(poses) => poses,
-            Err(Some(failed)) => return Ok(Reply::checked(Operation::EnrollMode, failed)),
-            Err(None) => return Err(Failure::NoFace(None).into()),
-        };
-        let stages = times.clone();
-        let subject_id = self.subject_id;
-        let store =
-            move |recognizer: &Recognizer| recognizer.store(subject_id, poses, &by, &stages);
-        Ok(taker.aside(store).await??)
+/// Takes the poses and stores them.
+pub(super) async fn enroll(
+    request: PosesRequest,
+    context: CaptureContext<'_>,
+    by: Author,
+    times: &mut Times,
+) -> Result<Reply, NotTaken> {
+    // Told before anybody poses; the gallery holds to it all the same.
+    if let (Some(id), false) = (request.subject_id.clone(), by.admin) {
+        let guarded = move |recognizer: &Recognizer| recognizer.is_guarded(&id);
+        context.aside(guarded).await??;
     }
+    let began = Instant::now();
+    let mut capture = context.start(None, request.timeout)?;
+    let mut poses = Poses::default();
+    while !poses.complete()
+        && let Some(frame) = capture.next().await?
+    {
+        let asked = (request.is_liveness, request.validate_liveness);
+        let look = move |recognizer: &Recognizer| recognizer.verdict(&frame, asked);
+        if let Some(verdict) = context.with_frame(look).await? {
+            poses.see(verdict?);
+        }
+    }
+    drop(capture);
+    times.took("capture", began);
+    let poses = match poses.end() {
+        Ok(poses) => poses,
+        Err(Some(failed)) => return Ok(Reply::checked(Operation::EnrollMode, failed)),
+        Err(None) => return Err(Refusal::NoFace(None).into()),
+    };
+    let stages = times.clone();
+    let subject_id = request.subject_id;
+    let store = move |recognizer: &Recognizer| recognizer.store(subject_id, poses, &by, &stages);
+    Ok(context.aside(store).await??)
 }
 
 impl Recognizer {
-    /// A failure, if the subject opens doors, or must not.
-    fn is_guarded(&self, id: &str) -> Result<(), Failure> {
-        let subject = self.gallery.subject(id).map_err(Failure::internal)?;
+    /// A refusal, if the subject opens doors, or must not.
+    fn is_guarded(&self, id: &str) -> Result<(), Refusal> {
+        let subject = self.gallery.subject(id).map_err(Refusal::internal)?;
         match subject {
             Some(subject) if !subject.groups.is_empty() => {
                 Err(not_enrolled(gallery::GalleryError::Grouped(id.to_owned())))
@@ -173,11 +156,15 @@ impl Recognizer {
     }
 
     /// What a frame shows; (is_liveness, validate_liveness) as asked.
-    fn glimpse(&self, frame: &Frame, (is, validate): (bool, bool)) -> Result<Glimpse, Failure> {
-        let Ok(picture) = frame.picture() else { return Ok(Glimpse::Nobody) };
-        let faces = self.analyzer.faces_in_frame(&picture).map_err(Failure::internal)?;
-        let Some(face) = faces.first() else { return Ok(Glimpse::Nobody) };
-        let portrait = self.analyzer.portrait(&picture, face).map_err(Failure::internal)?;
+    fn verdict(
+        &self,
+        frame: &Frame,
+        (is, validate): (bool, bool),
+    ) -> Result<FrameVerdict, Refusal> {
+        let Ok(picture) = frame.picture() else { return Ok(FrameVerdict::NoFace) };
+        let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
+        let Some(face) = faces.first() else { return Ok(FrameVerdict::NoFace) };
+        let portrait = self.analyzer.portrait(&picture, face).map_err(Refusal::internal)?;
         let quality = portrait.quality();
         let poor = quality.blur
             || quality.dark
@@ -188,17 +175,17 @@ impl Recognizer {
             Failed::default().and(Failed::QUALITY, poor).and(Failed::NFACE, faces.len() > 1);
         let mut liveness = None;
         if is && failed.none() {
-            let judged = portrait.liveness().map_err(Failure::internal)?;
+            let judged = portrait.liveness().map_err(Refusal::internal)?;
             let probability = judged.probability(self.settings.liveness_operating_point);
             failed = failed.and(Failed::LIVENESS, validate && probability < LIVE);
             liveness = Some(probability);
         }
         if !failed.none() {
-            return Ok(Glimpse::Unfit(failed));
+            return Ok(FrameVerdict::Rejected(failed));
         }
-        let embedding = portrait.template().map_err(Failure::internal)?;
+        let embedding = portrait.template().map_err(Refusal::internal)?;
         let image = self.settings.store_images.then(|| crop(&picture, face)).flatten();
-        Ok(Glimpse::Fit(Box::new(Pose { embedding, image, liveness })))
+        Ok(FrameVerdict::Accepted(Box::new(Pose { embedding, image, liveness })))
     }
 
     /// Stores the poses in the place of whatever the subject had.
@@ -208,7 +195,7 @@ impl Recognizer {
         poses: Vec<Pose>,
         by: &Author,
         times: &Times,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Refusal> {
         let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let liveness = poses.iter().filter_map(|pose| pose.liveness).reduce(f32::min);
         let embeddings: Vec<Embedding> = poses.iter().map(|pose| pose.embedding.clone()).collect();
@@ -216,7 +203,7 @@ impl Recognizer {
         let duplicate = self.duplicate(&embeddings, &subject_id);
         self.refuse(duplicate.as_ref(), by)?;
         let mut poses = poses.into_iter();
-        let first = poses.next().ok_or_else(|| Failure::internal("an enrolment of no pose"))?;
+        let first = poses.next().ok_or_else(|| Refusal::internal("an enrolment of no pose"))?;
         let further =
             poses.map(|pose| gallery::Pose { embedding: pose.embedding, image: pose.image });
         let enrolment = Enrolment {
@@ -235,20 +222,19 @@ impl Recognizer {
         let mode = EnrolMode::Replace;
         let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None, liveness: alive };
         self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
-        let mut reply = Reply::success(Operation::EnrollMode);
-        if let Some(probability) = liveness {
-            reply.insert("liveness", liveness_block(probability));
-        }
-        reply.insert("subject_id", subject_id);
-        reply.insert("templates", enrolled.templates);
-        let mut meta = Map::new();
-        meta.insert("device_id".into(), self.settings.device_id.as_str().into());
-        meta.insert("model_id".into(), self.analyzer.model_id().into());
-        meta.insert("timings_ms".into(), times.block());
-        meta.insert("advice".into(), Value::Array(Vec::new()));
+        let posed = Posed {
+            liveness: liveness.map(liveness_block),
+            subject_id,
+            templates: enrolled.templates,
+        };
+        let mut meta = Meta {
+            device_id: Some(self.settings.device_id.clone()),
+            model_id: Some(self.analyzer.model_id().to_owned()),
+            timings_ms: Some(times.block()),
+            ..Meta::default()
+        };
         facts.tell(by, &mut meta);
-        reply.insert("meta", meta);
-        Ok(reply)
+        Ok(Reply::of(Operation::EnrollMode, &posed).with_meta(meta))
     }
 }
 
@@ -258,21 +244,21 @@ mod tests {
     use crate::face::EMBEDDING_LEN;
 
     /// A unit vector at an angle, in degrees, from the first axis towards the `axis`-th.
-    fn pose(axis: usize, degrees: f32) -> Glimpse {
+    fn pose(axis: usize, degrees: f32) -> FrameVerdict {
         let mut embedding = [0.0; EMBEDDING_LEN];
         let radians = degrees.to_radians();
         (embedding[0], embedding[axis]) = (radians.cos(), radians.sin());
         let embedding = Embedding(embedding);
-        Glimpse::Fit(Box::new(Pose { embedding, image: None, liveness: None }))
+        FrameVerdict::Accepted(Box::new(Pose { embedding, image: None, liveness: None }))
     }
 
-    fn taken(glimpses: impl IntoIterator<Item = Glimpse>) -> Result<usize, Option<Failed>> {
+    fn taken(verdicts: impl IntoIterator<Item = FrameVerdict>) -> Result<usize, Option<Failed>> {
         let mut poses = Poses::default();
-        for glimpse in glimpses {
+        for verdict in verdicts {
             if poses.complete() {
                 break;
             }
-            poses.see(glimpse);
+            poses.see(verdict);
         }
         poses.end().map(|poses| poses.len())
     }
@@ -296,10 +282,10 @@ mod tests {
     #[test]
     fn why_there_is_no_pose() {
         assert_eq!(taken([]), Err(None));
-        assert_eq!(taken([Glimpse::Nobody]), Err(None));
-        let unfit = |failed| Glimpse::Unfit(failed);
+        assert_eq!(taken([FrameVerdict::NoFace]), Err(None));
+        let unfit = |failed| FrameVerdict::Rejected(failed);
         assert_eq!(
-            taken([unfit(Failed::NFACE), unfit(Failed::QUALITY), Glimpse::Nobody]),
+            taken([unfit(Failed::NFACE), unfit(Failed::QUALITY), FrameVerdict::NoFace]),
             Err(Some(Failed::QUALITY))
         );
         assert_eq!(taken([unfit(Failed::QUALITY), pose(1, 0.0)]), Ok(1));

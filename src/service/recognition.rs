@@ -2,21 +2,19 @@
 //! worker thread; one function after the other, nothing waits.
 
 use super::advice::{Seen, advice};
-use super::checks::Failed;
 use super::faces::{self, Disagreement, Facts};
-use super::failure::{Failure, ImageField};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
 use super::judged::{Judged, failed, scores};
-use super::operation::Operation;
-use super::reply::Reply;
-use super::request::Sender;
 use super::settings::Settings;
 use super::similarity::shown;
 use super::statistics::Times;
 use super::trail::Trail;
-use super::valid::{Checks, Task};
 use crate::camera::Frame;
+use crate::contract::blocks::{self, Found, Match, Meta, Scores};
+use crate::contract::{
+    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, field,
+};
 use crate::face::similarity::{Level, similarity};
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
 use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
@@ -24,7 +22,6 @@ use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex};
 
 /// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
@@ -84,7 +81,7 @@ impl Sight {
 #[derive(Default)]
 struct Done {
     failed: Failed,
-    fields: Map<String, Value>,
+    found: Found,
     cosine: Option<f32>,
     /// Who is to be stored.
     enrolment: Option<Enrolment>,
@@ -105,7 +102,7 @@ pub(super) struct ToStore {
     by: Author,
     liveness: Option<f64>,
     reply: Reply,
-    meta: Map<String, Value>,
+    meta: Meta,
 }
 
 /// An image on its way to a sight.
@@ -116,10 +113,10 @@ enum Opened {
 
 impl Recognizer {
     /// Does the job, but for what needs a disk.
-    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Failure> {
+    pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Refusal> {
         let mut images = job.images;
         let (Some(probe), reference) = (images.pop(), images.pop()) else {
-            return Err(Failure::internal("a request without an image passed validation"));
+            return Err(Refusal::internal("a request without an image passed validation"));
         };
         // One picture at a time in memory. What is wrong with both files comes before what is in them.
         let reference = reference.map(|image| self.reference(image, times)).transpose()?;
@@ -127,8 +124,8 @@ impl Recognizer {
         let reference = reference.transpose()?;
         let probe = self.seen(probe, times)?;
 
-        let portrait = self.portrait(&probe).map_err(Failure::internal)?;
-        let judged = self.judged(&job.checks, &portrait, times).map_err(Failure::internal)?;
+        let portrait = self.portrait(&probe).map_err(Refusal::internal)?;
+        let judged = self.judged(&job.checks, &portrait, times).map_err(Refusal::internal)?;
         let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
         let done = if failed.none() {
             self.perform(job.task, &job.by, &probe, &portrait, reference, times)?
@@ -136,27 +133,27 @@ impl Recognizer {
             Done { failed, ..Done::default() }
         };
 
-        let mut reply = Reply::checked(job.operation, done.failed);
-        judged.blocks(&mut reply);
         let turn = probe.turn();
-        reply.insert("rotation", turn.rotation);
-        reply.insert("nface", probe.faces.faces.len());
-        reply.insert("bounding_box", turn.bounding_box(&probe.face));
-        reply.insert("face_landmark", turn.face_landmark(&probe.face));
-        reply.extend(done.fields.clone());
+        let seen = blocks::Seen {
+            rotation: turn.rotation,
+            nface: probe.faces.faces.len(),
+            bounding_box: turn.bounding_box(&probe.face),
+            face_landmark: turn.face_landmark(&probe.face),
+        };
+        let reply = Reply::checked(job.operation, done.failed);
+        let reply = reply.with(&judged.blocks()).with(&seen).with(&done.found);
         let scores = scores(&probe.face, &judged, done.cosine);
         let meta = self.meta(&job.checks, &probe, judged.quality, scores);
         let Some(enrolment) = done.enrolment else {
-            reply.insert("meta", timed(meta, times));
-            return Ok(Outcome::Answered(reply));
+            return Ok(Outcome::Answered(reply.with_meta(timed(meta, times))));
         };
         let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
         Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by: job.by, liveness, reply, meta })))
     }
 
     /// Stores an enrolment and leaves it on record; waits for the disk.
-    pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Failure> {
-        let ToStore { enrolment, by, liveness, mut reply, meta } = to_store;
+    pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Refusal> {
+        let ToStore { enrolment, by, liveness, reply, meta } = to_store;
         let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
         // From the look at who else has the face to the moment at which it is stored.
         let _changing = self.changing();
@@ -171,8 +168,7 @@ impl Recognizer {
         self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, times.milliseconds());
         let mut meta = timed(meta, times);
         facts.tell(&by, &mut meta);
-        reply.insert("meta", meta);
-        Ok(reply)
+        Ok(reply.with_meta(meta))
     }
 
     /// What compare compares with, as if it were enrolled: verify gives the same similarity. The outer error
@@ -181,14 +177,14 @@ impl Recognizer {
         &self,
         image: Given,
         times: &mut Times,
-    ) -> Result<Result<Embedding, Failure>, Failure> {
+    ) -> Result<Result<Embedding, Refusal>, Refusal> {
         let opened = self.opened(image, times)?;
         Ok(self.seen(opened, times).and_then(|sight| {
-            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Failure::internal)
+            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Refusal::internal)
         }))
     }
 
-    fn opened(&self, image: Given, times: &mut Times) -> Result<Opened, Failure> {
+    fn opened(&self, image: Given, times: &mut Times) -> Result<Opened, Refusal> {
         Ok(match image {
             Given::Bytes(image) => {
                 let picture = times.stage("decode", || self.decoded(&image))?;
@@ -198,7 +194,7 @@ impl Recognizer {
         })
     }
 
-    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Failure> {
+    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Refusal> {
         match opened {
             Opened::Picture(field, picture) => times.stage("detect", || self.sight(field, picture)),
             Opened::Sight(sight) => Ok(*sight),
@@ -206,30 +202,30 @@ impl Recognizer {
     }
 
     /// Step 8, what the network has no part in.
-    fn decoded(&self, image: &Bytes) -> Result<Picture, Failure> {
+    fn decoded(&self, image: &Bytes) -> Result<Picture, Refusal> {
         picture::decode(&image.bytes, &self.settings.limits).map_err(|error| {
             let (field, why) = (image.field, error.to_string());
             match error {
-                DecodeError::TooManyBytes { .. } => Failure::ImageSize { field, why },
-                DecodeError::NoMemory => Failure::Busy,
-                _ => Failure::ImageFormat { field, why },
+                DecodeError::TooManyBytes { .. } => Refusal::ImageSize { field, why },
+                DecodeError::NoMemory => Refusal::Busy,
+                _ => Refusal::ImageFormat { field, why },
             }
         })
     }
 
     /// Step 9.
-    fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Failure> {
-        let faces = self.analyzer.detect(&picture).map_err(Failure::internal)?;
-        let face = *faces.faces.first().ok_or(Failure::NoFace(Some(field)))?;
+    fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Refusal> {
+        let faces = self.analyzer.detect(&picture).map_err(Refusal::internal)?;
+        let face = *faces.faces.first().ok_or(Refusal::NoFace(Some(field)))?;
         Ok(Sight { picture, faces, face })
     }
 
     /// The largest face of a camera's frame, and its quality; `None`: nobody, or no picture.
-    pub fn look(&self, frame: &Frame) -> Result<Option<(Sight, Quality)>, Failure> {
+    pub fn look(&self, frame: &Frame) -> Result<Option<(Sight, Quality)>, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(None) };
-        let faces = self.analyzer.faces_in_frame(&picture).map_err(Failure::internal)?;
+        let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
         let Some(&face) = faces.first() else { return Ok(None) };
-        let portrait = self.analyzer.portrait(&picture, &face).map_err(Failure::internal)?;
+        let portrait = self.analyzer.portrait(&picture, &face).map_err(Refusal::internal)?;
         let quality = portrait.quality();
         let faces = Faces { rotation: 0, turned: None, faces };
         Ok(Some((Sight { picture, faces, face }, quality)))
@@ -244,7 +240,7 @@ impl Recognizer {
         portrait: &Portrait,
         reference: Option<Embedding>,
         times: &mut Times,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Refusal> {
         if task == Task::Liveness {
             return Ok(Done::default());
         }
@@ -252,7 +248,7 @@ impl Recognizer {
             Task::Enroll { .. } => portrait.template(),
             _ => portrait.embedding(),
         });
-        let embedding = seen.map_err(Failure::internal)?;
+        let embedding = seen.map_err(Refusal::internal)?;
         match task {
             Task::Liveness => Ok(Done::default()),
             Task::Enroll { subject_id, mode } => {
@@ -264,9 +260,9 @@ impl Recognizer {
                 let cosine = self
                     .gallery
                     .verify(&subject_id, &embedding)
-                    .ok_or_else(|| Failure::unknown_subject(&subject_id))?;
-                let mut done = compared(cosine, level);
-                done.fields.insert("subject_id".into(), subject_id.into());
+                    .ok_or_else(|| Refusal::unknown_subject(&subject_id))?;
+                let mut done = compared(cosine, level_of(level));
+                done.found.subject_id = Some(subject_id);
                 Ok(done)
             }
             Task::Search { limit, threshold, return_image } => {
@@ -275,8 +271,8 @@ impl Recognizer {
             }
             Task::Compare { level } => {
                 let reference = reference
-                    .ok_or_else(|| Failure::internal("compare passed validation with one image"))?;
-                Ok(compared(embedding.cosine(&reference), level))
+                    .ok_or_else(|| Refusal::internal("compare passed validation with one image"))?;
+                Ok(compared(embedding.cosine(&reference), level_of(level)))
             }
         }
     }
@@ -310,21 +306,24 @@ impl Recognizer {
     fn enroll(
         &self,
         subject_id: Option<String>,
-        mode: EnrolMode,
+        mode: Mode,
         by: &Author,
         probe: &Sight,
         embedding: Embedding,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Refusal> {
         let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let image = match self.settings.store_images {
             true => crop(probe.upright(), &probe.face),
             false => None,
         };
         let mut done = Done::default();
-        done.fields.insert("subject_id".into(), subject_id.as_str().into());
+        done.found.subject_id = Some(subject_id.clone());
         done.enrolment = Some(Enrolment {
             subject_id,
-            mode,
+            mode: match mode {
+                Mode::Replace => EnrolMode::Replace,
+                Mode::Add => EnrolMode::Add,
+            },
             embedding,
             image,
             by_admin: by.admin,
@@ -340,26 +339,25 @@ impl Recognizer {
         found: &[Candidate],
         threshold: f64,
         return_image: bool,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Refusal> {
         let mut matches = Vec::new();
         for candidate in found {
             let value = similarity(candidate.cosine);
             if value < threshold {
                 break;
             }
-            let mut entry = Map::new();
-            entry.insert("subject_id".into(), candidate.subject_id.as_str().into());
-            entry.insert("similarity".into(), shown(value).into());
-            if return_image
-                && let Some(image) =
-                    self.gallery.image(candidate.template).map_err(Failure::internal)?
-            {
-                entry.insert("image".into(), STANDARD.encode(image).into());
-            }
-            matches.push(Value::Object(entry));
+            let image = match return_image {
+                true => self.gallery.image(candidate.template).map_err(Refusal::internal)?,
+                false => None,
+            };
+            matches.push(Match {
+                subject_id: candidate.subject_id.to_string(),
+                similarity: shown(value),
+                image: image.map(|image| STANDARD.encode(image)),
+            });
         }
         let mut done = Done { cosine: found.first().map(|best| best.cosine), ..Done::default() };
-        done.fields.insert("matches".into(), matches.into());
+        done.found.matches = Some(matches);
         Ok(done)
     }
 
@@ -368,33 +366,42 @@ impl Recognizer {
         checks: &Checks,
         probe: &Sight,
         quality: Option<Quality>,
-        scores: Value,
-    ) -> Map<String, Value> {
+        scores: Scores,
+    ) -> Meta {
         let (picture, nface) = (probe.upright(), probe.faces.faces.len());
         let seen = Seen { picture, nface, face: &probe.face, quality };
-        let mut meta = Map::new();
-        meta.insert("device_id".into(), self.settings.device_id.as_str().into());
-        meta.insert("model_id".into(), self.analyzer.model_id().into());
-        meta.insert("scores".into(), scores);
-        meta.insert("advice".into(), advice(checks, &seen).into());
-        meta
+        Meta {
+            device_id: Some(self.settings.device_id.clone()),
+            model_id: Some(self.analyzer.model_id().to_owned()),
+            scores: Some(scores),
+            advice: advice(checks, &seen),
+            ..Meta::default()
+        }
     }
 }
 
-/// With the timings: last, so that the total leaves nothing out; second in the contract's order.
-fn timed(mut meta: Map<String, Value>, times: &Times) -> Map<String, Value> {
-    meta.shift_insert(2, "timings_ms".into(), times.block());
-    meta
+/// With the timings: added last, so that the total leaves nothing out.
+fn timed(meta: Meta, times: &Times) -> Meta {
+    Meta { timings_ms: Some(times.block()), ..meta }
 }
 
 /// What the gallery's refusal means to the sender.
-pub(super) fn not_enrolled(error: GalleryError) -> Failure {
+pub(super) fn not_enrolled(error: GalleryError) -> Refusal {
     match error {
         GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
-            Failure::Permission { why: error.to_string() }
+            Refusal::Permission { why: error.to_string() }
         }
-        GalleryError::TooManyTemplates { .. } => Failure::field("mode", error.to_string()),
-        error => Failure::from(error),
+        GalleryError::TooManyTemplates { .. } => Refusal::field(field::MODE, error.to_string()),
+        error => Refusal::from(error),
+    }
+}
+
+/// The level on the scale of the model.
+fn level_of(level: contract::Level) -> Level {
+    match level {
+        contract::Level::Basic => Level::Basic,
+        contract::Level::Moderate => Level::Moderate,
+        contract::Level::High => Level::High,
     }
 }
 
@@ -402,11 +409,10 @@ pub(super) fn not_enrolled(error: GalleryError) -> Failure {
 fn compared(cosine: f32, level: Level) -> Done {
     let value = similarity(cosine);
     let same = value >= level.similarity();
-    let mut fields = Map::new();
-    fields.insert("similarity".into(), shown(value).into());
-    fields.insert("similarity_status".into(), same.into());
     let failed = Failed::default().and(Failed::SIMILARITY, !same);
-    Done { failed, fields, cosine: Some(cosine), ..Done::default() }
+    let similarity = Some(shown(value));
+    let found = Found { similarity, similarity_status: Some(same), ..Found::default() };
+    Done { failed, found, cosine: Some(cosine), ..Done::default() }
 }
 
 /// The face as it is kept beside its template: upright, box × 2, as JPEG.
@@ -428,12 +434,12 @@ mod tests {
         for level in [Level::Basic, Level::Moderate, Level::High] {
             let at = crate::face::similarity::cosine(level.similarity()) as f32;
             let above = compared(at + 1e-4, level);
-            assert_eq!(above.fields["similarity_status"], true);
+            assert_eq!(above.found.similarity_status, Some(true));
             assert!(above.failed.none());
             let below = compared(at - 1e-6, level);
-            assert_eq!(below.fields["similarity_status"], false);
+            assert_eq!(below.found.similarity_status, Some(false));
             assert_eq!(below.failed, Failed::SIMILARITY);
-            assert!(below.fields["similarity"].as_f64().unwrap() < level.similarity());
+            assert!(below.found.similarity.unwrap() < level.similarity());
         }
     }
 }

@@ -7,30 +7,15 @@
 //! guessed.
 
 use super::faces;
-use super::failure::Failure;
-use super::operation::Operation;
 use super::recognition::Recognizer;
-use super::reply::Reply;
-use super::request::Sender;
+use crate::contract::{NotEmbedded, Operation, Portion, Refusal, Reindexed, Reply, Sender};
 use crate::face::Embedding;
 use crate::gallery::{Outdated, TemplateId};
 use crate::picture;
-use serde_json::{Value, json};
 
 /// A crop is the box × 2, less what the picture's border cut off: the face has at least half of its
 /// sides. This much is left to the detector's doing; a face in the background has less.
 const LEAST_SHARE: f32 = 0.35;
-
-/// How much is done at a time.
-#[derive(Debug, PartialEq)]
-pub(super) struct Portion {
-    /// Most subjects.
-    pub limit: usize,
-    /// The subject after which it begins.
-    pub cursor: Option<String>,
-    /// Whether everything is done but the change.
-    pub dry_run: bool,
-}
 
 /// Does a portion. Answers `reembedded`, a number of templates; the ids `without_crop`; `failed`, each
 /// a `subject_id` and a `reason`; of those the ids `not_recognised`, who have no template that is
@@ -39,11 +24,11 @@ pub(super) fn reindex(
     recognizer: &Recognizer,
     by: &Sender,
     portion: &Portion,
-) -> Result<Reply, Failure> {
+) -> Result<Reply, Refusal> {
     let gallery = &recognizer.gallery;
     let page = gallery.outdated(portion.limit, portion.cursor.as_deref())?;
     let (mut subjects, mut reembedded) = (0, 0);
-    let (mut without_crop, mut failed, mut not_recognised) = (Vec::new(), Vec::new(), Vec::new());
+    let mut done = Reindexed::default();
     for Outdated { subject_id, templates, comparable } in page.subjects {
         let mut embeddings: Vec<(TemplateId, Embedding)> = Vec::new();
         let mut is_without = false;
@@ -52,7 +37,7 @@ pub(super) fn reindex(
                 None => is_without = true,
                 Some(Ok(embedding)) => embeddings.push((template, embedding)),
                 Some(Err(reason)) => {
-                    failed.push(json!({ "subject_id": subject_id, "reason": reason }));
+                    done.failed.push(NotEmbedded { subject_id: subject_id.clone(), reason });
                 }
             }
         }
@@ -69,25 +54,19 @@ pub(super) fn reindex(
         reembedded += given;
         subjects += usize::from(given > 0);
         if is_without {
-            without_crop.push(Value::from(subject_id.as_str()));
+            done.without_crop.push(subject_id.clone());
         }
         if embeddings.is_empty() && comparable == 0 {
-            not_recognised.push(Value::from(subject_id));
+            done.not_recognised.push(subject_id);
         }
     }
     if subjects > 0 && !portion.dry_run {
         let model_id = recognizer.analyzer.model_id();
         recognizer.trail.reindexed(by, subjects, reembedded, model_id);
     }
-    let mut reply = Reply::success(Operation::GalleryReindex);
-    reply.insert("reembedded", reembedded);
-    reply.insert("without_crop", without_crop);
-    reply.insert("failed", failed);
-    reply.insert("not_recognised", not_recognised);
-    if let Some(cursor) = page.next {
-        reply.insert("cursor", cursor);
-    }
-    Ok(reply)
+    done.reembedded = reembedded as u64;
+    done.cursor = page.next;
+    Ok(Reply::of(Operation::GalleryReindex, &done))
 }
 
 impl Recognizer {

@@ -1,12 +1,13 @@
 //! What the configuration decides about the service.
 
-use super::valid::is_id;
+use crate::contract::{Permission, UnknownPermission, is_id};
 use crate::picture::Limits;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use strum::EnumString;
 
 /// How a client shows that it may ask; the local command line need not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownAuth, parse_err_fn = unknown_auth)]
 pub enum Auth {
     /// The broker has let it in.
     #[default]
@@ -20,76 +21,8 @@ pub enum Auth {
 #[error("`{0}` is neither broker nor app-key")]
 pub struct UnknownAuth(String);
 
-impl std::str::FromStr for Auth {
-    type Err = UnknownAuth;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "broker" => Ok(Self::Broker),
-            "app-key" => Ok(Self::AppKey),
-            _ => Err(UnknownAuth(name.to_owned())),
-        }
-    }
-}
-
-/// What a client may ask for; the local command line may do everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Permission {
-    /// `enroll`.
-    Enroll,
-    /// `verify`.
-    Verify,
-    /// `search`.
-    Search,
-    /// `liveness`.
-    Liveness,
-    /// `compare`.
-    Compare,
-    /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name, or to disable.
-    Subject,
-    /// `unlock`, where remote unlock is configured.
-    Unlock,
-    /// In addition to `subject` or `enroll`: change who is let in, which is the groups, card,
-    /// validity of a subject, enabling it, and the photo of one that has a group or is disabled.
-    Admin,
-}
-
-impl Permission {
-    /// Every permission.
-    pub const ALL: [Permission; 8] = [
-        Permission::Enroll,
-        Permission::Verify,
-        Permission::Search,
-        Permission::Liveness,
-        Permission::Compare,
-        Permission::Subject,
-        Permission::Unlock,
-        Permission::Admin,
-    ];
-
-    /// The name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Permission::Enroll => "enroll",
-            Permission::Verify => "verify",
-            Permission::Search => "search",
-            Permission::Liveness => "liveness",
-            Permission::Compare => "compare",
-            Permission::Subject => "subject",
-            Permission::Unlock => "unlock",
-            Permission::Admin => "admin",
-        }
-    }
-}
-
-impl Permission {
-    /// What whoever is let in may do when nothing is said: everything but what moves the strike or
-    /// changes who may.
-    pub fn granted_unasked() -> BTreeSet<Permission> {
-        let asked = [Permission::Admin, Permission::Unlock];
-        Self::ALL.into_iter().filter(|permission| !asked.contains(permission)).collect()
-    }
+fn unknown_auth(name: &str) -> UnknownAuth {
+    UnknownAuth(name.to_owned())
 }
 
 /// An entry of the table of clients that is none.
@@ -122,24 +55,6 @@ pub fn clients(entries: &[String]) -> Result<BTreeMap<String, BTreeSet<Permissio
         }
     }
     Ok(clients)
-}
-
-/// No permission has this name.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no permission; there are enroll, verify, search, liveness, compare, subject and admin"
-)]
-pub struct UnknownPermission(String);
-
-impl std::str::FromStr for Permission {
-    type Err = UnknownPermission;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|permission| permission.name() == name)
-            .ok_or_else(|| UnknownPermission(name.to_owned()))
-    }
 }
 
 /// The service's part of the configuration; [`Default`] is what an empty configuration means.
@@ -202,17 +117,6 @@ impl Default for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn permissions_are_read_by_name_and_admin_is_not_given() {
-        for permission in Permission::ALL {
-            assert_eq!(permission.name().parse(), Ok(permission));
-        }
-        assert!("root".parse::<Permission>().is_err());
-        let given = Settings::default().permissions;
-        assert_eq!(given.len(), Permission::ALL.len() - 2);
-        assert!(!given.contains(&Permission::Admin) && !given.contains(&Permission::Unlock));
-    }
 
     #[test]
     fn the_table_of_clients() {

@@ -1,33 +1,26 @@
 //! The operations on who is enrolled: list, get, update, delete.
 
 use super::faces::{self, Facts};
-use super::failure::Failure;
-use super::operation::Operation;
 use super::recognition::{Author, Recognizer};
-use super::reply::Reply;
+use crate::contract::blocks::{Meta, SubjectBlock, SubjectGone, SubjectPage};
+use crate::contract::{Change, Operation, Refusal, Reply};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
-use serde_json::{Map, Value};
 
 /// `subject/list`: `subjects`, and `cursor` when there are more.
 pub(super) fn list(
     gallery: &Gallery,
     limit: usize,
     cursor: Option<&str>,
-) -> Result<Reply, Failure> {
-    let page = gallery.subjects(limit, cursor).map_err(Failure::internal)?;
-    let mut reply = Reply::success(Operation::SubjectList);
-    let subjects = page.subjects.into_iter().map(|subject| Value::Object(block(subject)));
-    reply.insert("subjects", subjects.collect::<Vec<_>>());
-    if let Some(cursor) = page.next {
-        reply.insert("cursor", cursor);
-    }
-    Ok(reply)
+) -> Result<Reply, Refusal> {
+    let page = gallery.subjects(limit, cursor).map_err(Refusal::internal)?;
+    let subjects = page.subjects.into_iter().map(block).collect();
+    Ok(Reply::of(Operation::SubjectList, &SubjectPage { subjects, cursor: page.next }))
 }
 
 /// `subject/get`: the subject's fields.
-pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Failure> {
-    let subject = gallery.subject(id).map_err(Failure::internal)?;
+pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Refusal> {
+    let subject = gallery.subject(id).map_err(Refusal::internal)?;
     found(Operation::SubjectGet, id, subject)
 }
 
@@ -37,11 +30,11 @@ pub(super) fn update(
     recognizer: &Recognizer,
     by: &Author,
     id: &str,
-    change: SubjectChange,
+    change: Change,
     accept_faces: bool,
-) -> Result<Reply, Failure> {
+) -> Result<Reply, Refusal> {
     let Recognizer { gallery, trail, .. } = recognizer;
-    let change = SubjectChange { time: unix_time(), by_admin: by.admin, ..change };
+    let change = subject_change(change, by.admin);
     // From the look at the faces to the group none is added. A change that gives no group, such as a
     // disabling, waits for no other's disk.
     let _changing = change.groups.is_some().then(|| recognizer.changing());
@@ -51,7 +44,7 @@ pub(super) fn update(
     let disagreement = disagreement.flatten();
     if let (Some(disagreement), false) = (&disagreement, accept_faces) {
         tracing::warn!(subject_id = id, %disagreement, "no group given");
-        return Err(Failure::Faces { why: disagreement.why(id) });
+        return Err(Refusal::Faces { why: disagreement.why(id) });
     }
     let duplicate = gains.then(|| {
         let faces = gallery.faces(id).into_iter().map(|(_, face)| face);
@@ -64,68 +57,69 @@ pub(super) fn update(
         trail.subject_updated(&by.sender, id, &change, disagreement.as_ref(), on_disk);
     }
     let subject = updated?;
-    let mut reply = found(Operation::SubjectUpdate, id, subject)?;
+    let reply = found(Operation::SubjectUpdate, id, subject)?;
     if duplicate.is_some() || disagreement.is_some() {
-        let mut meta = Map::new();
-        meta.insert("advice".into(), Value::Array(Vec::new()));
+        let mut meta = Meta::default();
         let facts = Facts {
             duplicate: duplicate.as_ref(),
             disagreement: disagreement.as_ref(),
             liveness: None,
         };
         facts.tell(by, &mut meta);
-        reply.insert("meta", meta);
+        return Ok(reply.with_meta(meta));
     }
     Ok(reply)
 }
 
+/// The change as the gallery makes it, at this moment.
+fn subject_change(change: Change, by_admin: bool) -> SubjectChange {
+    let Change { name, groups, card, enabled, valid_from, valid_until } = change;
+    let time = unix_time();
+    SubjectChange { name, groups, card, enabled, by_admin, valid_from, valid_until, time }
+}
+
 /// `subject/delete`: the id that is gone. One that is barred speaks against the person's other ids, so
 /// that to delete it may let somebody in.
-pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<Reply, Failure> {
+pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<Reply, Refusal> {
     let Recognizer { gallery, trail, .. } = recognizer;
-    let barred = gallery.subject(id).map_err(Failure::internal)?.is_some_and(|it| it.barred);
+    let barred = gallery.subject(id).map_err(Refusal::internal)?.is_some_and(|it| it.barred);
     if barred && !by.admin {
         let why = format!(
             "an administrator disabled {id}; only a caller with the permission `admin` may delete it"
         );
-        return Err(Failure::Permission { why });
+        return Err(Refusal::Permission { why });
     }
     let deleted = gallery.delete(id);
     if let Err(GalleryError::NotOnDisk { .. }) = &deleted {
         trail.subject_deleted(&by.sender, id, false);
     }
     if !deleted? {
-        return Err(Failure::unknown_subject(id));
+        return Err(Refusal::unknown_subject(id));
     }
     trail.subject_deleted(&by.sender, id, true);
-    let mut reply = Reply::success(Operation::SubjectDelete);
-    reply.insert("subject_id", id);
-    Ok(reply)
+    Ok(Reply::of(Operation::SubjectDelete, &SubjectGone { subject_id: id }))
 }
 
-fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Reply, Failure> {
-    let subject = subject.ok_or_else(|| Failure::unknown_subject(id))?;
-    let mut reply = Reply::success(operation);
-    reply.extend(block(subject));
-    Ok(reply)
+fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Reply, Refusal> {
+    let subject = subject.ok_or_else(|| Refusal::unknown_subject(id))?;
+    Ok(Reply::of(operation, &block(subject)))
 }
 
-/// A subject in an answer; what it does not have is absent. Times are Unix seconds.
-fn block(subject: Subject) -> Map<String, Value> {
-    let fields: [(&str, Option<Value>); 11] = [
-        ("subject_id", Some(subject.id.into())),
-        ("name", subject.name.map(Value::from)),
-        ("groups", Some(subject.groups.into())),
-        ("card", subject.card.map(Value::from)),
-        ("enabled", Some(subject.enabled.into())),
-        ("barred", subject.barred.then_some(true.into())),
-        ("valid_from", subject.valid_from.map(Value::from)),
-        ("valid_until", subject.valid_until.map(Value::from)),
-        ("created", Some(subject.created.into())),
-        ("updated", Some(subject.updated.into())),
-        ("templates", Some(subject.templates.into())),
-    ];
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+/// A subject in an answer.
+fn block(subject: Subject) -> SubjectBlock {
+    SubjectBlock {
+        subject_id: subject.id,
+        name: subject.name,
+        groups: subject.groups,
+        card: subject.card,
+        enabled: subject.enabled,
+        barred: subject.barred,
+        valid_from: subject.valid_from,
+        valid_until: subject.valid_until,
+        created: subject.created,
+        updated: subject.updated,
+        templates: subject.templates,
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +143,7 @@ mod tests {
             templates: 2,
         };
         assert_eq!(
-            Value::Object(block(subject)).to_string(),
+            serde_json::to_string(&block(subject)).unwrap(),
             r#"{"subject_id":"a","groups":["staff"],"card":"007","enabled":true,"valid_until":2000000000.0,"created":1.5,"updated":2.5,"templates":2}"#
         );
     }

@@ -5,7 +5,7 @@
 //! there; the answer stays what it was, for the thing is done.
 
 use super::faces::{Disagreement, Facts};
-use super::request::Sender;
+use crate::contract::{Operation, Sender};
 use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
 use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError, Ticket};
 use crate::time::unix_time;
@@ -76,7 +76,8 @@ impl Trail {
         disagreement: Option<&Disagreement>,
         on_disk: bool,
     ) {
-        let mut entry = Entry::new("subject/update", by.to_string()).with("subject_id", id);
+        let mut entry =
+            Entry::new(Operation::SubjectUpdate.name(), by.to_string()).with("subject_id", id);
         for (name, changed) in [("name", change.name.is_some()), ("card", change.card.is_some())] {
             if changed {
                 entry = entry.with(name, "changed");
@@ -104,21 +105,22 @@ impl Trail {
     /// A subject is gone; not `on_disk`: until a restart.
     pub fn subject_deleted(&self, by: &Sender, id: &str, on_disk: bool) {
         self.gallery_changed();
-        let entry = Entry::new("subject/delete", by.to_string()).with("subject_id", id);
+        let entry =
+            Entry::new(Operation::SubjectDelete.name(), by.to_string()).with("subject_id", id);
         self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
     /// Templates of so many subjects have vectors of the present model.
     pub fn reindexed(&self, by: &Sender, subjects: usize, templates: usize, model_id: &str) {
         self.gallery_changed();
-        let entry = Entry::new("gallery/reindex", by.to_string());
+        let entry = Entry::new(Operation::GalleryReindex.name(), by.to_string());
         let entry = entry.with("subjects", subjects).with("templates", templates);
         self.told(self.outbox.audit(entry.with("model_id", model_id)));
     }
 
     /// Somebody asks for the strike from afar: what is written before it moves.
     pub fn unlock_asked(&self, by: &Sender, reason: &str) -> Asked {
-        let line = Entry::new("unlock", by.to_string())
+        let line = Entry::new(Operation::Unlock.name(), by.to_string())
             .with("id", uuid::Uuid::new_v4().to_string())
             .with("reason", reason);
         let ticket = self.outbox.note(line.clone().with("outcome", "requested"));
@@ -134,8 +136,8 @@ impl Trail {
     }
 
     /// An application was made or revoked, or its key changed.
-    pub fn application(&self, action: &str, id: &str, name: &str, allow: Option<Value>) {
-        let entry = Entry::new(action, Sender::Local.to_string());
+    pub fn application(&self, done: Operation, id: &str, name: &str, allow: Option<Value>) {
+        let entry = Entry::new(done.name(), Sender::Local.to_string());
         let mut entry = entry.with("app_id", id).with("name", name);
         if let Some(allow) = allow {
             entry = entry.with("allow", allow);
@@ -145,7 +147,7 @@ impl Trail {
 
     /// An application was revoked, and the disk did not take it: until a restart.
     pub fn revoked_until_restart(&self, id: &str, name: &str) {
-        let entry = Entry::new("app/revoke", Sender::Local.to_string());
+        let entry = Entry::new(Operation::AppRevoke.name(), Sender::Local.to_string());
         let entry = entry.with("app_id", id).with("name", name);
         self.told(self.outbox.audit(if_not_on_disk(entry, false)));
     }

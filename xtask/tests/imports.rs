@@ -34,6 +34,8 @@ const PACKAGES: &[(&str, &[&[&str]])] = &[
 ];
 
 const CLOCK: &[&str] = &["Instant", "SystemTime", "::now()"];
+/// The clock, where a moment that was handed in may be kept.
+const READING_OF_A_CLOCK: &[&str] = &["::now", "SystemTime", "UNIX_EPOCH", ".elapsed("];
 const DISK_AND_NETWORK: &[&str] = &["std::fs", "std::net", "std::os::unix::net", "std::process"];
 /// A group at the root would hide what it imports from this test.
 const ROOT_GROUPS: &[&str] = &["use std::{", "use super::super"];
@@ -52,7 +54,22 @@ const SOURCES: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("src/gallery", &[&["crate::service", "crate::access", "crate::picture", "use crate::{"]]),
+    ("src/contract", &[READING_OF_A_CLOCK, DISK_AND_NETWORK, ROOT_GROUPS, &["use crate::{"]]),
+    ("src/applications", &[ROOT_GROUPS, &["use crate::{"]]),
+    (
+        "src/service",
+        &[
+            ROOT_GROUPS,
+            &["crate::mqtt", "crate::daemon", "crate::import", "crate::config", "use crate::{"],
+        ],
+    ),
     ("evaluate/src", &[&["std::net"], ROOT_GROUPS]),
+];
+/// A folder of the daemon, and the only modules of the daemon that it may import.
+const ONLY: &[(&str, &[&str])] = &[
+    // What a text stands for (base64, a URL, the camera) and the bounds of a picture.
+    ("src/contract", &["contract", "picture"]),
+    ("src/applications", &["applications", "contract", "record_file"]),
 ];
 
 fn root() -> PathBuf {
@@ -103,6 +120,25 @@ fn holds(line: &str, text: &str) -> bool {
     })
 }
 
+/// Modules of its own crate that a line names.
+fn named(line: &str) -> impl Iterator<Item = &str> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices("crate::").filter_map(move |(at, prefix)| {
+        let rest = &line[at + prefix.len()..];
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        (!line[..at].ends_with(is_name)).then_some(&rest[..end])
+    })
+}
+
+/// What a source imports of its own crate beyond what it may.
+fn beyond(source: &str, only: &[&str]) -> Vec<String> {
+    let of_line = |(number, line)| {
+        let found = named(line).filter(|module| !only.contains(module));
+        found.map(move |module| format!("line {number}: crate::{module}"))
+    };
+    code(source).flat_map(of_line).collect()
+}
+
 /// What stands in a source and must not.
 fn faults(source: &str, forbidden: &[&[&str]]) -> Vec<String> {
     let texts = forbidden.concat();
@@ -128,6 +164,18 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// The faults of every source below a folder, with their places.
+fn faults_below(folder: &str, faults: impl Fn(&str) -> Vec<String>) -> Vec<String> {
+    let files = sources(&root().join(folder));
+    assert!(!files.is_empty(), "{folder} has no sources");
+    let of_file = |file: PathBuf| {
+        let source = std::fs::read_to_string(&file).unwrap();
+        let place = file.strip_prefix(root()).unwrap().display().to_string();
+        faults(&source).into_iter().map(move |fault| format!("{place}, {fault}"))
+    };
+    files.into_iter().flat_map(of_file).collect()
 }
 
 #[test]
@@ -156,15 +204,10 @@ fn packages_link_nothing_from_above_them() {
 fn sources_import_nothing_from_above_them() {
     let mut found = Vec::new();
     for (folder, forbidden) in SOURCES {
-        let files = sources(&root().join(folder));
-        assert!(!files.is_empty(), "{folder} has no sources");
-        for file in files {
-            let source = std::fs::read_to_string(&file).unwrap();
-            let file = file.strip_prefix(root()).unwrap().display();
-            found.extend(
-                faults(&source, forbidden).into_iter().map(|fault| format!("{file}, {fault}")),
-            );
-        }
+        found.extend(faults_below(folder, |source| faults(source, forbidden)));
+    }
+    for (folder, only) in ONLY {
+        found.extend(faults_below(folder, |source| beyond(source, only)));
     }
     assert!(found.is_empty(), "against the direction of the arrows:\n{}", found.join("\n"));
 }
@@ -189,5 +232,34 @@ fn imports_against_the_rules_are_found_and_others_are_not() {
         "#[cfg(test)]\nmod tests {\n    use std::fs;\n}",
     ] {
         assert_eq!(faults(good, rules), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn readings_of_a_clock_are_found_and_moments_handed_in_are_not() {
+    for bad in [
+        "let now = Instant::now();",
+        "let read = Timestamp::now;",
+        "use std::time::UNIX_EPOCH;",
+        "let time: std::time::SystemTime;",
+        "let age = since.elapsed();",
+    ] {
+        assert_eq!(faults(bad, &[READING_OF_A_CLOCK]).len(), 1, "{bad}");
+    }
+    assert_eq!(faults("pub expires: Option<std::time::Instant>,", &[READING_OF_A_CLOCK]), [""; 0]);
+}
+
+#[test]
+fn imports_beyond_what_a_module_may_import_are_found() {
+    let beyond = |source| beyond(source, &["contract"]);
+    for (bad, fault) in [
+        ("use crate::gallery::Gallery;", "line 1: crate::gallery"),
+        ("\nlet answer = crate::mqtt::call();", "line 2: crate::mqtt"),
+        ("pub(in crate::service) fn f() {}", "line 1: crate::service"),
+    ] {
+        assert_eq!(beyond(bad), [fault], "{bad}");
+    }
+    for good in ["use crate::contract::field;", "pub(crate) fn f() {}", "// crate::gallery"] {
+        assert_eq!(beyond(good), [""; 0], "{good}");
     }
 }

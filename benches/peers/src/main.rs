@@ -57,7 +57,7 @@ enum Failure {
     #[error(transparent)]
     Service(#[from] doorward::service::StartError),
     #[error(transparent)]
-    Applications(#[from] doorward::service::ApplicationsError),
+    Applications(#[from] doorward::applications::ApplicationsError),
     #[error(transparent)]
     Outbox(#[from] doorward::outbox::OutboxError),
     #[error(transparent)]

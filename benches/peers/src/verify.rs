@@ -3,12 +3,12 @@
 //! reading its fields to the statistics, is part of it.
 
 use super::{Failure, Work, read};
+use doorward::applications::Applications;
+use doorward::contract::{Body, Caller, Credentials, Request};
 use doorward::face::{Analyzer, EMBEDDING_LEN, Embedding, ModelFiles};
 use doorward::gallery::{self, EnrolMode, Enrolment, Gallery};
 use doorward::outbox::Outbox;
-use doorward::service::{
-    Applications, Body, Caller, Credentials, Parts, Request, Service, Settings,
-};
+use doorward::service::{Parts, Service, Settings};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn somebody(number: usize) -> Enrolment {
         mode: EnrolMode::Replace,
         embedding: Embedding(values),
         image: None,
-        allow_grouped: false,
+        by_admin: false,
         max_templates: 1,
         time: 0.0,
     }

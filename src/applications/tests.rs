@@ -1,16 +1,17 @@
 //! The registry over a real file: keys, quotas, and what is on disk when.
 
+use super::writer::COMMIT_EVERY;
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-struct Desk {
+struct Fixture {
     applications: Applications,
     folder: tempfile::TempDir,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { applications: Applications::open(&folder.path().join("a.redb")).unwrap(), folder }
@@ -28,15 +29,16 @@ impl Desk {
         Self { applications: Applications::open(&path).unwrap(), folder }
     }
 
-    fn create(&self, name: &str, quota: Option<&str>) -> (String, ApiKey) {
-        let quota = quota.map(|entry| Amounts::parse(&[entry]).unwrap());
+    /// Makes an application; in testing mode, if it may search a number of times.
+    fn create(&self, name: &str, searches: Option<u32>) -> (String, ApiKey) {
+        let quota = searches.map(|number| vec![(QuotaKind::Search, number)]);
         let allow = [Permission::Search].into();
         let made = self.applications.create(Creation { name: name.into(), quota, allow });
         let (listed, key) = made.unwrap();
         (listed.id, key)
     }
 
-    fn used(&self, kind: Kind) -> u64 {
+    fn used(&self, kind: QuotaKind) -> u64 {
         self.applications.list().unwrap()[0].used.of(kind)
     }
 
@@ -47,7 +49,7 @@ impl Desk {
         let left = || {
             std::fs::copy(self.path(), &copy).unwrap();
             let used = Applications::open(&copy).and_then(|it| it.list());
-            used.ok().map(|list| list[0].used.of(Kind::Search))
+            used.ok().map(|list| list[0].used.of(QuotaKind::Search))
         };
         let started = Instant::now();
         while left() != Some(used) {
@@ -59,10 +61,10 @@ impl Desk {
 
 #[test]
 fn only_the_right_key_of_a_known_application_counts() {
-    let desk = Desk::new();
-    let (id, key) = desk.create("kiosk", None);
-    let (other, other_key) = desk.create("office", None);
-    let known = desk.applications.authenticate(&id, key.reveal()).unwrap();
+    let fixture = Fixture::new();
+    let (id, key) = fixture.create("kiosk", None);
+    let (other, other_key) = fixture.create("office", None);
+    let known = fixture.applications.authenticate(&id, key.reveal()).unwrap();
     assert_eq!(known, Known { id: id.clone(), allow: [Permission::Search].into() });
     for (id, key) in [
         (id.as_str(), other_key.reveal()),
@@ -73,21 +75,21 @@ fn only_the_right_key_of_a_known_application_counts() {
         ("", key.reveal()),
         ("nobody", ""),
     ] {
-        assert_eq!(desk.applications.authenticate(id, key), None, "{id}");
+        assert_eq!(fixture.applications.authenticate(id, key), None, "{id}");
     }
-    let listed = desk.applications.list().unwrap();
+    let listed = fixture.applications.list().unwrap();
     assert_eq!(listed.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["kiosk", "office"]);
     assert!(listed[0].last_used.is_some() && listed[1].last_used.is_none());
 }
 
 #[test]
 fn an_unknown_application_takes_as_long_as_a_wrong_key() {
-    let desk = Desk::new();
-    let (id, key) = desk.create("kiosk", None);
+    let fixture = Fixture::new();
+    let (id, key) = fixture.create("kiosk", None);
     let ask = |id: &str| {
         let started = Instant::now();
         for _ in 0..2_000 {
-            assert_eq!(desk.applications.authenticate(id, &key.reveal()[1..]), None);
+            assert_eq!(fixture.applications.authenticate(id, &key.reveal()[1..]), None);
         }
         started.elapsed().as_secs_f64()
     };
@@ -102,94 +104,94 @@ fn an_unknown_application_takes_as_long_as_a_wrong_key() {
 
 #[test]
 fn names_are_unique_and_revoked_ones_free() {
-    let desk = Desk::new();
-    let (id, key) = desk.create("kiosk", None);
+    let fixture = Fixture::new();
+    let (id, key) = fixture.create("kiosk", None);
     for taken in ["kiosk", &id] {
         let again = Creation { name: taken.into(), quota: None, allow: BTreeSet::new() };
-        let error = desk.applications.create(again).unwrap_err();
+        let error = fixture.applications.create(again).unwrap_err();
         assert!(matches!(error, ApplicationsError::Taken(_)), "{error}");
     }
-    assert_eq!(desk.applications.revoke("kiosk").unwrap().id, id);
-    assert_eq!(desk.applications.authenticate(&id, key.reveal()), None);
-    assert!(matches!(desk.applications.revoke(&id), Err(ApplicationsError::Unknown(_))));
-    let (again, _) = desk.create("kiosk", None);
+    assert_eq!(fixture.applications.revoke("kiosk").unwrap().id, id);
+    assert_eq!(fixture.applications.authenticate(&id, key.reveal()), None);
+    assert!(matches!(fixture.applications.revoke(&id), Err(ApplicationsError::Unknown(_))));
+    let (again, _) = fixture.create("kiosk", None);
     assert_ne!(again, id);
-    let desk = desk.reopened();
-    assert_eq!(desk.applications.list().unwrap().len(), 1);
-    assert_eq!(desk.applications.authenticate(&id, key.reveal()), None);
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.applications.list().unwrap().len(), 1);
+    assert_eq!(fixture.applications.authenticate(&id, key.reveal()), None);
 }
 
 #[test]
 fn a_rotated_key_replaces_the_old_one_over_restarts() {
-    let desk = Desk::new();
-    let (id, old) = desk.create("kiosk", Some("search=5"));
-    desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
-    let (_, new) = desk.applications.rotate("kiosk").unwrap();
-    let desk = {
-        assert_eq!(desk.applications.authenticate(&id, old.reveal()), None);
-        assert!(desk.applications.authenticate(&id, new.reveal()).is_some());
-        desk.reopened()
+    let fixture = Fixture::new();
+    let (id, old) = fixture.create("kiosk", Some(5));
+    fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap().keep();
+    let (_, new) = fixture.applications.rotate("kiosk").unwrap();
+    let fixture = {
+        assert_eq!(fixture.applications.authenticate(&id, old.reveal()), None);
+        assert!(fixture.applications.authenticate(&id, new.reveal()).is_some());
+        fixture.reopened()
     };
-    assert_eq!(desk.applications.authenticate(&id, old.reveal()), None);
-    assert!(desk.applications.authenticate(&id, new.reveal()).is_some());
-    assert_eq!(desk.used(Kind::Search), 1);
+    assert_eq!(fixture.applications.authenticate(&id, old.reveal()), None);
+    assert!(fixture.applications.authenticate(&id, new.reveal()).is_some());
+    assert_eq!(fixture.used(QuotaKind::Search), 1);
 }
 
 #[test]
 fn what_is_not_kept_is_given_back() {
-    let desk = Desk::new();
-    let (id, _) = desk.create("kiosk", Some("search=2"));
-    let reserve = || desk.applications.reserve(&id, vec![Kind::Search]);
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("kiosk", Some(2));
+    let reserve = || fixture.applications.reserve(&id, vec![QuotaKind::Search]);
     let (first, second) = (reserve().unwrap().unwrap(), reserve().unwrap().unwrap());
-    assert_eq!(reserve().err(), Some(NotReserved::Short(Kind::Search)));
+    assert_eq!(reserve().err(), Some(NotReserved::Short(QuotaKind::Search)));
     drop(first);
     second.keep();
-    assert_eq!(desk.used(Kind::Search), 1);
+    assert_eq!(fixture.used(QuotaKind::Search), 1);
     reserve().unwrap().unwrap().keep();
-    assert_eq!(reserve().err(), Some(NotReserved::Short(Kind::Search)));
-    let short = desk.applications.reserve(&id, vec![Kind::Verify]).err();
-    assert_eq!(short, Some(NotReserved::Short(Kind::Verify)), "a kind that was not named");
-    assert_eq!(desk.applications.reserve("gone", vec![]).err(), Some(NotReserved::Revoked));
+    assert_eq!(reserve().err(), Some(NotReserved::Short(QuotaKind::Search)));
+    let short = fixture.applications.reserve(&id, vec![QuotaKind::Verify]).err();
+    assert_eq!(short, Some(NotReserved::Short(QuotaKind::Verify)), "a kind that was not named");
+    assert_eq!(fixture.applications.reserve("gone", vec![]).err(), Some(NotReserved::Revoked));
 
-    let open = desk.applications.reserve(&id, vec![Kind::Search]).err();
+    let open = fixture.applications.reserve(&id, vec![QuotaKind::Search]).err();
     assert!(open.is_some());
-    desk.applications.revoke(&id).unwrap();
-    let (live, _) = desk.create("office", None);
-    assert!(desk.applications.reserve(&live, vec![Kind::Search]).unwrap().is_none());
-    assert_eq!(desk.used(Kind::Search), 0);
+    fixture.applications.revoke(&id).unwrap();
+    let (live, _) = fixture.create("office", None);
+    assert!(fixture.applications.reserve(&live, vec![QuotaKind::Search]).unwrap().is_none());
+    assert_eq!(fixture.used(QuotaKind::Search), 0);
 }
 
 #[test]
 fn counts_are_on_disk_within_a_second_or_so() {
-    let desk = Desk::new();
-    let (id, _) = desk.create("kiosk", Some("search=100"));
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("kiosk", Some(100));
     for _ in 0..50 {
-        desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
+        fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap().keep();
     }
-    desk.wait_until_a_power_cut_leaves(50);
+    fixture.wait_until_a_power_cut_leaves(50);
 }
 
 #[test]
 fn what_was_open_in_a_crash_is_given_back() {
-    let desk = Desk::new();
-    let (id, _) = desk.create("kiosk", Some("search=100"));
-    let reserve = || desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap();
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("kiosk", Some(100));
+    let reserve = || fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap();
     let (open, done) = (reserve(), reserve());
     done.keep();
-    assert_eq!(desk.used(Kind::Search), 2);
-    desk.wait_until_a_power_cut_leaves(1);
+    assert_eq!(fixture.used(QuotaKind::Search), 2);
+    fixture.wait_until_a_power_cut_leaves(1);
     open.keep();
-    assert_eq!(desk.reopened().used(Kind::Search), 2);
+    assert_eq!(fixture.reopened().used(QuotaKind::Search), 2);
 }
 
 #[test]
 fn counts_that_could_not_be_written_are_written_the_next_time() {
-    let desk = Desk::new();
-    let (id, _) = desk.create("kiosk", Some("search=100"));
-    let shared = Arc::clone(&desk.applications.shared);
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("kiosk", Some(100));
+    let shared = Arc::clone(&fixture.applications.shared);
     // The keeper cannot write meanwhile.
     let file = shared.file();
-    desk.applications.reserve(&id, vec![Kind::Search]).unwrap().unwrap().keep();
+    fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap().keep();
     let panicked = shared.hand_over(|_| panic!("a bug of the database"));
     assert!(matches!(panicked, Err(ApplicationsError::Damaged(_))), "{panicked:?}");
     let full = || Err(ApplicationsError::Damaged("the disk is full".into()));
@@ -197,44 +199,46 @@ fn counts_that_could_not_be_written_are_written_the_next_time() {
     assert_eq!(shared.state().dirty, BTreeSet::from([id]));
     drop(file);
     drop(shared);
-    assert_eq!(desk.reopened().used(Kind::Search), 1);
+    assert_eq!(fixture.reopened().used(QuotaKind::Search), 1);
 }
 
 #[test]
 fn a_file_that_others_could_read_is_made_private() {
-    let desk = Desk::new();
-    desk.create("kiosk", None);
-    let mode = |desk: &Desk| std::fs::metadata(desk.path()).unwrap().permissions().mode() & 0o777;
-    std::fs::set_permissions(desk.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let desk = desk.reopened();
-    assert_eq!(mode(&desk), 0o600);
+    let fixture = Fixture::new();
+    fixture.create("kiosk", None);
+    let mode =
+        |fixture: &Fixture| std::fs::metadata(fixture.path()).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(fixture.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let fixture = fixture.reopened();
+    assert_eq!(mode(&fixture), 0o600);
 }
 
 #[test]
 fn many_reservations_at_once_spend_exactly_the_quota() {
-    let desk = Desk::new();
-    let (id, _) = desk.create("kiosk", Some("search=100"));
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("kiosk", Some(100));
     let granted = std::thread::scope(|scope| {
         let ask = || {
-            let reserved = (0..50)
-                .filter_map(|_| desk.applications.reserve(&id, vec![Kind::Search]).ok().flatten());
+            let reserved = (0..50).filter_map(|_| {
+                fixture.applications.reserve(&id, vec![QuotaKind::Search]).ok().flatten()
+            });
             reserved.map(Reservation::keep).count()
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
     });
-    assert_eq!((granted, desk.used(Kind::Search)), (100, 100));
-    assert_eq!(desk.reopened().used(Kind::Search), 100);
+    assert_eq!((granted, fixture.used(QuotaKind::Search)), (100, 100));
+    assert_eq!(fixture.reopened().used(QuotaKind::Search), 100);
 }
 
 #[test]
 fn the_file_is_private_and_holds_no_key() {
-    let desk = Desk::new();
-    let (_, first) = desk.create("kiosk", None);
-    let (_, second) = desk.applications.rotate("kiosk").unwrap();
-    let mode = std::fs::metadata(desk.path()).unwrap().permissions().mode();
+    let fixture = Fixture::new();
+    let (_, first) = fixture.create("kiosk", None);
+    let (_, second) = fixture.applications.rotate("kiosk").unwrap();
+    let mode = std::fs::metadata(fixture.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let bytes = std::fs::read(desk.path()).unwrap();
+    let bytes = std::fs::read(fixture.path()).unwrap();
     for key in [&first, &second] {
         let secret = &key.reveal().as_bytes()[4..];
         for trace in [&secret[..16], &secret[16..]] {

@@ -1,5 +1,5 @@
-//! The desk where commands arrive: it takes them, sends each to the service in a task of its own,
-//! and publishes the answer. It never makes the event loop wait.
+//! The dispatcher takes commands, sends each to the service in a task of its own, and publishes the
+//! answer. It never makes the event loop wait, and judges no request's content.
 //!
 //! Bounds, so that no client can make the daemon grow:
 //!
@@ -12,16 +12,16 @@
 
 use super::Exposure;
 use super::counts::{Counters, count};
+use super::handler::Handler;
 use super::incoming::{Command, Form, ReplyTo, Stale};
 use super::memory::{Identity, Memory, Seen};
 use super::publisher::{PublishError, Publisher};
-use super::refusal;
 use super::topics::{ResponseTopicError, Topics};
-use crate::service::{Answer, Operation, Request, Sender};
+use crate::contract::{Answer, Operation, Refusal, Reply, Request, Sender};
+use crate::time::stamp;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -41,35 +41,7 @@ const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
 /// The same for `unlock`: who asks again later stands before a door that has locked again.
 const UNLOCKS_FOR: Duration = Duration::from_secs(10);
 
-/// The service, as the desk knows it. A function from a request to its answer is one that lets
-/// everybody ask.
-pub trait Handler: Send + Sync + 'static {
-    /// Who sent a request; for nobody who may ask, what it is answered: before anything else is
-    /// said about it.
-    fn sender(&self, request: &Request) -> Result<Sender, Answer>;
-
-    /// Does a request and returns its answer, or `None` when it had expired.
-    fn handle(&self, request: Request) -> Answering;
-}
-
-/// An answer in the making.
-pub type Answering = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
-
-impl<F, A> Handler for F
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Option<Answer>> + Send + 'static,
-{
-    fn sender(&self, _: &Request) -> Result<Sender, Answer> {
-        Ok(Sender::Anybody)
-    }
-
-    fn handle(&self, request: Request) -> Answering {
-        Box::pin(self(request))
-    }
-}
-
-pub(crate) struct Desk {
+pub(crate) struct Dispatcher {
     topics: Arc<Topics>,
     exposure: watch::Receiver<Exposure>,
     handler: Arc<dyn Handler>,
@@ -86,7 +58,7 @@ pub(crate) struct Desk {
     counters: Arc<Counters>,
 }
 
-/// A place at the desk, and the payload's share of the memory.
+/// A command's place in work, and its payload's share of the memory.
 struct Place(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
 
 /// The acknowledgement that a command's packet is owed.
@@ -113,7 +85,7 @@ pub(super) fn acknowledge(publish: &Publish, client: &AsyncClient) {
     tokio::spawn(Receipt::of(publish, client).send());
 }
 
-impl Desk {
+impl Dispatcher {
     pub(crate) fn new(
         settings: &super::Settings,
         topics: Arc<Topics>,
@@ -146,10 +118,10 @@ impl Desk {
         let command = if live { command.vouched_for(FRESH_FOR) } else { command };
         match self.place(&command) {
             Some(place) => {
-                let desk = self.clone();
+                let dispatcher = self.clone();
                 tokio::spawn(async move {
                     receipt.send().await;
-                    desk.serve(command).await;
+                    dispatcher.serve(command).await;
                     drop(place);
                 });
             }
@@ -210,10 +182,10 @@ impl Desk {
         debug!(operation = command.operation(), "busy");
         let reply =
             command.reply(&self.topics).unwrap_or_else(|_| command.default_reply(&self.topics));
-        let answer = refusal::busy(command.request_id());
-        let desk = self.clone();
+        let answer = refusal_to(&Refusal::Busy, command.request_id());
+        let dispatcher = self.clone();
         tokio::spawn(async move {
-            desk.publish(&reply, render(&answer), false).await;
+            dispatcher.publish(&reply, answer.to_payload(), false).await;
             receipt.send().await;
             drop(refusal_place);
         });
@@ -236,7 +208,7 @@ impl Desk {
             Err(error) => {
                 let reply = self.default_reply(&operation, reply);
                 let answer = match sender {
-                    Ok(_) => refusal::invalid_payload(&error.to_string(), request_id),
+                    Ok(_) => refusal_to(&Refusal::payload(error.to_string()), request_id),
                     Err(answer) => answer,
                 };
                 return self.refuse(&operation, &reply, &answer).await;
@@ -245,13 +217,13 @@ impl Desk {
         let sender = match sender {
             Ok(sender) => sender,
             // What was answered before is for others.
-            Err(answer) => return self.publish(&reply, render(&answer), false).await,
+            Err(answer) => return self.publish(&reply, answer.to_payload(), false).await,
         };
         if let Some(answer) = refused {
             return self.refuse(&operation, &reply, &answer).await;
         }
         if let Err(why) = form {
-            let answer = refusal::invalid_payload(&why, request_id);
+            let answer = refusal_to(&Refusal::payload(why), request_id);
             return self.refuse(&operation, &reply, &answer).await;
         }
         let Some((memory, content)) = memory.zip(content) else {
@@ -313,10 +285,12 @@ impl Desk {
                     Some(operation) if operation.is_change() => self.exposure().await.advice(),
                     _ => None,
                 };
-                (reply, why.map(|why| refusal::insecure_broker(why, command.request_id())))
+                let refusal = why.map(|why| Refusal::InsecureBroker { why: why.to_owned() });
+                (reply, refusal.map(|refusal| refusal_to(&refusal, command.request_id())))
             }
             Err(error) => {
-                let answer = refusal::invalid_payload(&error.to_string(), command.request_id());
+                let refusal = Refusal::payload(error.to_string());
+                let answer = refusal_to(&refusal, command.request_id());
                 (command.default_reply(&self.topics), Some(answer))
             }
         }
@@ -333,12 +307,11 @@ impl Desk {
     }
 
     async fn refuse(&self, operation: &str, reply: &ReplyTo, answer: &Answer) {
-        let why = answer.fields.get("data").and_then(|data| data["message"].as_str());
-        warn!(operation, why, "refused a command");
-        self.publish(reply, render(answer), false).await;
+        warn!(operation, why = answer.reason(), "refused a command");
+        self.publish(reply, answer.to_payload(), false).await;
     }
 
-    /// Has the service do it. A panic there is this command's failure and nobody else's.
+    /// Has the service do it. A panic there fails this command alone.
     async fn perform(
         &self,
         operation: &str,
@@ -349,7 +322,7 @@ impl Desk {
             Ok(answer) => answer,
             Err(failure) => {
                 error!(operation, "the service failed: {failure}");
-                Some(refusal::internal(request_id))
+                Some(refusal_to(&Refusal::internal(failure), request_id))
             }
         }
     }
@@ -357,23 +330,24 @@ impl Desk {
     /// An answer and its payload: `[500]` in place of one that the broker would not take, so that
     /// what is remembered is what was sent.
     fn sendable(&self, answer: Answer, reply: &ReplyTo) -> (Answer, Arc<Vec<u8>>) {
-        let payload = render(&answer);
+        let payload = answer.to_payload();
         let Err(error) = self.publisher.takes(reply, payload.len()) else {
             return (answer, Arc::new(payload));
         };
         error!("an answer is not sent: {error}");
-        let answer = refusal::internal(request_id_of(&payload));
-        let payload = Arc::new(render(&answer));
+        let answer = refusal_to(&Refusal::internal(error), answer.request_id().map(str::to_owned));
+        let payload = Arc::new(answer.to_payload());
         (answer, payload)
     }
 
     async fn publish(&self, reply: &ReplyTo, payload: Vec<u8>, repeated: bool) {
         let outcome = match self.publisher.answer(reply, payload.clone(), repeated).await {
-            Err(PublishError::TooLarge { size, largest }) => {
-                error!("an answer was not sent: {}", PublishError::TooLarge { size, largest });
-                self.publisher
-                    .answer(reply, render(&refusal::internal(request_id_of(&payload))), repeated)
-                    .await
+            Err(error @ PublishError::TooLarge { .. }) => {
+                error!("an answer was not sent: {error}");
+                let request_id = Answer::from_payload(&payload)
+                    .and_then(|answer| answer.request_id().map(str::to_owned));
+                let answer = refusal_to(&Refusal::internal(error), request_id);
+                self.publisher.answer(reply, answer.to_payload(), repeated).await
             }
             outcome => outcome,
         };
@@ -406,12 +380,7 @@ fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What an answer that cannot be sent was the answer to.
-fn request_id_of(payload: &[u8]) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    answer.get("request_id")?.as_str().map(str::to_owned)
-}
-
-fn render(answer: &Answer) -> Vec<u8> {
-    answer.with_status().to_string().into_bytes()
+/// The answer to a command that the service does not see.
+fn refusal_to(refusal: &Refusal, request_id: Option<String>) -> Answer {
+    Reply::refusal(refusal, request_id, stamp())
 }

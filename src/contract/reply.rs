@@ -1,16 +1,27 @@
-//! The answer: what an operation or a failure says, then sealed with session, time and request id.
+//! Writes an answer: what an operation or a refusal says, then the session, time and request id.
 
+use super::answer::Answer;
+use super::blocks::Meta;
 use super::checks::Failed;
-use super::failure::{Failure, UNAUTHORIZED};
+use super::field;
 use super::operation::Operation;
-use super::request::Answer;
-use crate::time::unix_time;
+use super::refusal::{Refusal, UNAUTHORIZED};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
-/// An answer but for what is the same in all.
+/// What tells one answer from all others; made by the one who sends it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    /// `session_id`, a UUID.
+    pub session_id: String,
+    /// `timestamp`, Unix seconds.
+    pub timestamp: f64,
+}
+
+/// An answer without its stamp.
 #[derive(Debug, PartialEq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     message: Cow<'static, str>,
     fields: Map<String, Value>,
@@ -24,6 +35,30 @@ impl Reply {
             fields.insert("status_code".into(), code.into());
         }
         Self { status: 200, message: "Request Success".into(), fields }
+    }
+
+    /// A 200 with these fields.
+    pub fn of(operation: Operation, fields: &impl Serialize) -> Self {
+        Self::success(operation).with(fields)
+    }
+
+    /// The answer with these fields more.
+    pub fn with(mut self, fields: &impl Serialize) -> Self {
+        match serde_json::to_value(fields) {
+            Ok(Value::Object(fields)) => self.fields.extend(fields),
+            Ok(_) => return Self::from(&Refusal::internal("fields that are no object")),
+            Err(error) => return Self::from(&Refusal::internal(error)),
+        }
+        self
+    }
+
+    /// The answer with its block `meta`, which is the last.
+    pub fn with_meta(self, meta: Meta) -> Self {
+        #[derive(Serialize)]
+        struct Last {
+            meta: Meta,
+        }
+        self.with(&Last { meta })
     }
 
     /// A 200 that says which checks failed; a success when none did.
@@ -46,6 +81,11 @@ impl Reply {
         self.fields.extend(fields);
     }
 
+    /// The answer to a request that is refused.
+    pub fn refusal(refusal: &Refusal, request_id: Option<String>, stamp: Stamp) -> Answer {
+        Self::from(refusal).seal(request_id, stamp)
+    }
+
     /// What the log and the counts know it by: the `error_code`, or `OK`.
     pub fn code(&self) -> &str {
         let none = if self.status == 401 { UNAUTHORIZED } else { "OK" };
@@ -57,34 +97,34 @@ impl Reply {
         self.status
     }
 
-    /// The answer, at this moment.
-    pub fn seal(self, request_id: Option<String>) -> Answer {
+    /// The answer.
+    pub fn seal(self, request_id: Option<String>, stamp: Stamp) -> Answer {
         let mut fields = Map::new();
         fields.insert("message".into(), self.message.into());
-        fields.insert("session_id".into(), uuid::Uuid::new_v4().to_string().into());
-        fields.insert("timestamp".into(), unix_time().into());
+        fields.insert("session_id".into(), stamp.session_id.into());
+        fields.insert("timestamp".into(), stamp.timestamp.into());
         if let Some(request_id) = request_id {
-            fields.insert("request_id".into(), request_id.into());
+            fields.insert(field::REQUEST_ID.into(), request_id.into());
         }
         fields.extend(self.fields);
         Answer { status: self.status, fields }
     }
 }
 
-impl From<&Failure> for Reply {
-    fn from(failure: &Failure) -> Self {
+impl From<&Refusal> for Reply {
+    fn from(refusal: &Refusal) -> Self {
         let mut reply = Self {
-            status: failure.status(),
-            message: failure.to_string().into(),
+            status: refusal.status(),
+            message: refusal.to_string().into(),
             fields: Map::new(),
         };
-        if *failure != Failure::Unauthorized {
-            reply.insert("error_code", failure.code());
+        if *refusal != Refusal::Unauthorized {
+            reply.insert("error_code", refusal.code());
         }
-        if let Some(field) = failure.error_field() {
+        if let Some(field) = refusal.error_field() {
             reply.insert("error_field", field);
         }
-        if let Some(reason) = failure.reason() {
+        if let Some(reason) = refusal.reason() {
             reply.insert("data", json!({ "message": reason }));
         }
         reply
@@ -95,10 +135,14 @@ impl From<&Failure> for Reply {
 mod tests {
     use super::*;
 
+    fn stamp() -> Stamp {
+        Stamp { session_id: "s".into(), timestamp: 1.5e9 }
+    }
+
     #[test]
     fn an_error_as_the_contract_has_it() {
-        let failure = Failure::field("limt", "search takes no `limt`");
-        let answer = Reply::from(&failure).seal(Some("r1".into()));
+        let refusal = Refusal::field("limt", "search takes no `limt`");
+        let answer = Reply::from(&refusal).seal(Some("r1".into()), stamp());
         assert_eq!(answer.status, 400);
         let names: Vec<_> = answer.fields.keys().map(String::as_str).collect();
         let expected = [
@@ -120,9 +164,9 @@ mod tests {
 
     #[test]
     fn a_401_says_nothing_more() {
-        let reply = Reply::from(&Failure::Unauthorized);
+        let reply = Reply::from(&Refusal::Unauthorized);
         assert_eq!((reply.status(), reply.code()), (401, "UNAUTHORIZED"));
-        let answer = reply.seal(Some("r1".into()));
+        let answer = reply.seal(Some("r1".into()), stamp());
         let names: Vec<_> = answer.fields.keys().map(String::as_str).collect();
         assert_eq!(names, ["message", "session_id", "timestamp", "request_id"]);
         assert_eq!(answer.fields["message"], "Authorization failed");
@@ -132,7 +176,7 @@ mod tests {
     fn failed_checks_are_a_200_with_both_codes() {
         let reply = Reply::checked(Operation::Enroll, Failed::QUALITY);
         assert_eq!((reply.status(), reply.code()), (200, "FAIL_ON_4"));
-        let answer = reply.seal(None);
+        let answer = reply.seal(None, stamp());
         assert_eq!(answer.fields["message"], "fail on quality");
         assert_eq!(answer.fields["status_code"], "FACE-101");
         assert_eq!(answer.fields.get("request_id"), None);
@@ -140,11 +184,9 @@ mod tests {
 
     #[test]
     fn session_and_time() {
-        let answer = Reply::success(Operation::Health).seal(None);
-        let session = answer.fields["session_id"].as_str().unwrap();
-        let session = uuid::Uuid::parse_str(session).unwrap();
-        assert_eq!(session.get_version_num(), 4);
-        assert!(answer.fields["timestamp"].as_f64().unwrap() > 1.6e9);
+        let answer = Reply::success(Operation::Health).seal(None, stamp());
+        assert_eq!(answer.fields["session_id"], "s");
+        assert_eq!(answer.fields["timestamp"], 1.5e9);
         assert_eq!(answer.fields.get("status_code"), None);
         assert_eq!(answer.with_status()["status"], 200);
     }

@@ -2,7 +2,7 @@
 
 /// Which checks failed, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Failed(u8);
+pub(crate) struct Failed(u8);
 
 impl Failed {
     /// No live person.

@@ -1,7 +1,11 @@
-//! What a transport hands to the service and gets back.
+//! What a transport hands to the service.
 
+use super::body::Body;
+use super::field;
+use super::field::ImageField;
+use super::operation::{Camera, Operation};
 use super::raw::Raw;
-use serde_json::{Map, Value};
+use crate::picture;
 use std::fmt;
 use std::time::Instant;
 
@@ -23,35 +27,32 @@ pub struct Request {
     pub fresh_until: Option<Instant>,
 }
 
-/// The two forms of a payload.
-#[derive(Clone)]
-pub enum Body {
-    /// Bytes that claim to be a JSON object.
-    Json(Vec<u8>),
-    /// A picture's bytes, and the other fields as text (`true`, `82`, `basic`).
-    Image {
-        /// The picture.
-        bytes: Vec<u8>,
-        /// Name and value of each other field.
-        fields: Vec<(String, String)>,
-    },
-}
+impl Request {
+    /// The operation asked for, if the caller has it.
+    pub(crate) fn asked_for(&self) -> Option<Operation> {
+        let here = |operation: &Operation| !operation.is_local() || self.caller == Caller::Local;
+        Operation::named(&self.operation).filter(here)
+    }
 
-impl Body {
     /// The `request_id`, when the payload can be read so far and has one: what a transport knows a
     /// repeated request by.
     pub fn request_id(&self) -> Option<String> {
-        Raw::read(None, self).request_id().map(str::to_owned)
+        Raw::read(None, &self.body).request_id().map(str::to_owned)
     }
-}
 
-impl fmt::Debug for Body {
-    /// Form and size: pictures and keys do not belong in logs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Body::Json(bytes) => write!(f, "Json({} bytes)", bytes.len()),
-            Body::Image { bytes, fields } => {
-                write!(f, "Image({} bytes, {} fields)", bytes.len(), fields.len())
+    /// Whether the terminal's camera is needed.
+    pub(crate) fn uses_camera(&self) -> bool {
+        let Some(operation) = self.asked_for() else { return false };
+        match operation.camera() {
+            Camera::Never => false,
+            Camera::Always => true,
+            Camera::IfAsked => {
+                let raw = Raw::read(Some(operation), &self.body);
+                let camera = Ok(picture::Source::Camera);
+                ImageField::ALL
+                    .into_iter()
+                    .filter_map(|field| raw.text(field.name()))
+                    .any(|text| picture::Source::parse(text) == camera)
             }
         }
     }
@@ -66,12 +67,16 @@ pub struct Credentials {
     pub api_key: Option<String>,
 }
 
+/// The names under which transports carry [`Credentials`] beside a body.
+pub(crate) const APP_ID: &str = "App-ID";
+pub(crate) const API_KEY: &str = "API-Key";
+
 impl fmt::Debug for Credentials {
     /// Never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
-            .field("app_id", &self.app_id)
-            .field("api_key", &self.api_key.as_ref().map(|_| "(secret)"))
+            .field(field::APP_ID, &self.app_id)
+            .field(field::API_KEY, &self.api_key.as_ref().map(|_| "(secret)"))
             .finish()
     }
 }
@@ -93,7 +98,7 @@ pub enum Caller {
 pub enum Sender {
     /// The command line.
     Local,
-    /// Whoever the broker lets in.
+    /// A client that the broker let in, of no known name.
     Anybody,
     /// The MQTT client of this name.
     Client(String),
@@ -110,26 +115,6 @@ impl fmt::Display for Sender {
             Sender::Client(name) => write!(f, "client:{name}"),
             Sender::Application(id) => write!(f, "app:{id}"),
         }
-    }
-}
-
-/// What the service answers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
-    pub status: u16,
-    /// The fields of the answer, without `status`; a transport that has no status line of its own
-    /// sends [`Answer::with_status`].
-    pub fields: Map<String, Value>,
-}
-
-impl Answer {
-    /// The answer as one JSON object whose first field is `status`.
-    pub fn with_status(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("status".into(), self.status.into());
-        object.extend(self.fields.clone());
-        Value::Object(object)
     }
 }
 

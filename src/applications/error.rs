@@ -52,7 +52,7 @@ pub enum ApplicationsError {
     /// No randomness for a key.
     #[error("the operating system gave no random numbers: {0}")]
     Random(#[from] getrandom::Error),
-    /// The name is somebody's.
+    /// Another application has the name.
     #[error("there is an application {0} already; choose another name, or revoke that one")]
     Taken(String),
     /// Neither name nor id of an application.

@@ -13,8 +13,8 @@
 use super::ApplicationsError::{self, NotWritten};
 use super::key::KeyHash;
 use super::quota::Amounts;
+use crate::contract::Permission;
 use crate::record_file::{Handle, Opening, begin_write, guarded, is_damage_of};
-use crate::service::settings::Permission;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

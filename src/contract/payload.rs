@@ -1,21 +1,22 @@
 //! Step 2: a payload that is an object of fields the operation knows, each of its type. What it
 //! hands on answers by a field's name, with the default where nothing was given.
 
-use super::failure::Failure;
+use super::field;
 use super::fields::{self, Kind};
+use super::mode::Mode;
 use super::operation::Operation;
 use super::raw::{Given, MAX_REQUEST_ID, Raw, shortened};
-use crate::gallery::EnrolMode;
+use super::refusal::Refusal;
 use std::time::Duration;
 
 /// Step 2: that the payload is an object of fields the operation knows, each of its type.
-pub(super) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payload<'r>, Failure> {
+pub(crate) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payload<'r>, Refusal> {
     if let Some(fault) = &raw.fault {
-        return Err(Failure::payload(fault.clone()));
+        return Err(Refusal::payload(fault.clone()));
     }
     let given = |(name, given): (&str, &Given)| !fields::identifies(name) && *given != Given::Null;
     if raw.image.is_none() && !raw.fields().any(given) && !operation.needs_nothing() {
-        return Err(Failure::payload(format!(
+        return Err(Refusal::payload(format!(
             "the payload says nothing; {} takes {}",
             operation.name(),
             known(operation)
@@ -25,10 +26,10 @@ pub(super) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payl
         !fields::identifies(name) && matches!(given, Given::Text(text) if text.is_empty())
     };
     if raw.fields().filter(empty).count() > 1 {
-        return Err(Failure::payload("more than one field is empty; leave out what is not meant"));
+        return Err(Refusal::payload("more than one field is empty; leave out what is not meant"));
     }
-    if raw.image.is_some() && fields::kind(operation, "image").is_none() {
-        return Err(Failure::payload(match operation {
+    if raw.image.is_some() && fields::kind(operation, field::IMAGE).is_none() {
+        return Err(Refusal::payload(match operation {
             Operation::Compare => {
                 "compare takes two images: send JSON with image_1 and image_2".to_owned()
             }
@@ -39,11 +40,11 @@ pub(super) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payl
         let Some(kind) = fields::kind(operation, name) else {
             let name = shortened(name);
             let why = format!("{} takes no `{name}`, only {}", operation.name(), known(operation));
-            return Err(Failure::field(&name, why));
+            return Err(Refusal::field(&name, why));
         };
         if !fits(kind, given) {
             let why = format!("`{name}` must be {}, not {}", kind.expected(), given.what());
-            return Err(Failure::field(name, why));
+            return Err(Refusal::field(name, why));
         }
     }
     let payload = Payload { operation, raw };
@@ -75,7 +76,7 @@ const CAPTURE_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 100.0..=15_000.0;
 const POSES_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 1_000.0..=60_000.0;
 
 /// A raw request that has passed step 2.
-pub(super) struct Payload<'r> {
+pub(crate) struct Payload<'r> {
     pub operation: Operation,
     pub raw: &'r Raw<'r>,
 }
@@ -120,30 +121,30 @@ impl Payload<'_> {
     }
 
     /// The end of step 2: values that no type holds back.
-    fn bounded(&self) -> Result<(), Failure> {
-        if self.text("request_id").is_some() && self.raw.request_id().is_none() {
+    fn bounded(&self) -> Result<(), Refusal> {
+        if self.text(field::REQUEST_ID).is_some() && self.raw.request_id().is_none() {
             let why = format!("`request_id` is longer than {MAX_REQUEST_ID} characters");
-            return Err(Failure::field("request_id", why));
+            return Err(Refusal::field(field::REQUEST_ID, why));
         }
         self.mode()?;
-        let wait = self.number("capture_timeout_ms");
+        let wait = self.number(field::CAPTURE_TIMEOUT_MS);
         if wait.is_some_and(|wait| !CAPTURE_TIMEOUT_MS.contains(&wait)) {
             let why = "`capture_timeout_ms` must be 100 to 15000";
-            return Err(Failure::field("capture_timeout_ms", why));
+            return Err(Refusal::field(field::CAPTURE_TIMEOUT_MS, why));
         }
-        let wait = self.number("timeout_ms");
+        let wait = self.number(field::TIMEOUT_MS);
         if wait.is_some_and(|wait| !POSES_TIMEOUT_MS.contains(&wait)) {
-            return Err(Failure::field("timeout_ms", "`timeout_ms` must be 1000 to 60000"));
+            return Err(Refusal::field(field::TIMEOUT_MS, "`timeout_ms` must be 1000 to 60000"));
         }
         Ok(())
     }
 
     /// What happens to the templates a subject has.
-    pub fn mode(&self) -> Result<EnrolMode, Failure> {
-        match self.text("mode") {
-            None | Some("replace") => Ok(EnrolMode::Replace),
-            Some("add") => Ok(EnrolMode::Add),
-            Some(_) => Err(Failure::field("mode", "`mode` must be replace or add")),
+    pub fn mode(&self) -> Result<Mode, Refusal> {
+        match self.text(field::MODE).map(Mode::named) {
+            None => Ok(Mode::Replace),
+            Some(Some(mode)) => Ok(mode),
+            Some(None) => Err(Refusal::field(field::MODE, "`mode` must be replace or add")),
         }
     }
 }

@@ -19,7 +19,7 @@ const HASH_BYTES: usize = 32;
 
 /// An API key in the clear: shown once, kept nowhere.
 #[derive(PartialEq, Eq)]
-pub(in crate::service) struct ApiKey(String);
+pub(crate) struct ApiKey(String);
 
 impl ApiKey {
     /// A new one from the operating system's generator: `dwk_` and 32 characters of A–Z, a–z, 0–9,
@@ -51,7 +51,7 @@ pub(super) struct KeyHash {
 }
 
 impl KeyHash {
-    /// Of nobody's key: what the key of an unknown application is compared with, so that it takes
+    /// The hash of no key: what the key of an unknown application is compared with, so that it takes
     /// as long as a wrong key of a known one.
     pub const NOBODY: Self = Self { salt: [0; SALT_BYTES], hash: [0; HASH_BYTES] };
 

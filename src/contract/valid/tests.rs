@@ -1,7 +1,11 @@
 //! Every fault of a request in the order of the contract, every default, every bound.
 
 use super::*;
-use crate::service::request::Body;
+use crate::contract::body::Body;
+use crate::contract::change::Change;
+use crate::contract::field::ImageField;
+use crate::contract::image::Source;
+use crate::picture::source::TooLarge;
 use serde_json::{Value, json};
 
 /// Base64 of "hi": an image as far as validation looks.
@@ -17,14 +21,14 @@ fn image_body(bytes: &[u8], fields: &[(&str, &str)]) -> Body {
 }
 
 /// Validates where `anna` alone is enrolled.
-fn judged(operation: Operation, body: &Body) -> Result<Valid, Failure> {
+fn judged(operation: Operation, body: &Body) -> Result<Valid, Refusal> {
     let limits = Limits { max_bytes: 100 };
     let world = World { enrolled: &|id| id == "anna", limits: &limits };
     validate(operation, &Raw::read(Some(operation), body), &world)
 }
 
 fn valid(operation: Operation, fields: Value) -> Valid {
-    judged(operation, &body(&fields)).unwrap_or_else(|failure| panic!("{fields}: {failure:?}"))
+    judged(operation, &body(&fields)).unwrap_or_else(|refusal| panic!("{fields}: {refusal:?}"))
 }
 
 fn face(operation: Operation, fields: Value) -> FaceRequest {
@@ -38,7 +42,7 @@ fn face(operation: Operation, fields: Value) -> FaceRequest {
 fn refused(operation: Operation, fields: Value) -> (String, Option<String>) {
     match judged(operation, &body(&fields)) {
         Ok(valid) => panic!("{fields} passed as {valid:?}"),
-        Err(failure) => (failure.code(), failure.error_field().map(str::to_owned)),
+        Err(refusal) => (refusal.code(), refusal.error_field().map(str::to_owned)),
     }
 }
 
@@ -61,7 +65,7 @@ fn defaults_per_operation() {
     };
     let enroll = face(Enroll, json!({"image": IMAGE}));
     assert_eq!(enroll.checks, off);
-    assert_eq!(enroll.task, Task::Enroll { subject_id: None, mode: EnrolMode::Replace });
+    assert_eq!(enroll.task, Task::Enroll { subject_id: None, mode: Mode::Replace });
     assert_eq!(enroll.probe.source, Source::Bytes(b"hi".to_vec()));
     assert_eq!(enroll.reference, None);
 
@@ -103,10 +107,10 @@ fn null_is_absent() {
 #[test]
 fn step_2_payloads_that_are_no_request() {
     for text in ["", "{", "[]", "7", "null", "\"x\"", "{} x", r#"{"image": 1, "image": 1}"#] {
-        let failure = judged(Search, &Body::Json(text.into())).unwrap_err();
-        assert_eq!(failure.code(), "INVALID_PAYLOAD", "{text}");
-        assert_eq!(failure.to_string(), "Invalid Payload");
-        assert!(failure.reason().is_some_and(|why| !why.is_empty()));
+        let refusal = judged(Search, &Body::Json(text.into())).unwrap_err();
+        assert_eq!(refusal.code(), "INVALID_PAYLOAD", "{text}");
+        assert_eq!(refusal.to_string(), "Invalid Payload");
+        assert!(refusal.reason().is_some_and(|why| !why.is_empty()));
     }
     for fields in [
         json!({}),
@@ -334,19 +338,19 @@ fn changes_of_a_subject() {
             other => panic!("{other:?}"),
         }
     };
-    let none = SubjectChange::default;
+    let none = Change::default;
     let name = Some(Some("Anna Ä.".to_owned()));
-    assert_eq!(change(json!({"name": "Anna Ä."})), SubjectChange { name, ..none() });
-    assert_eq!(change(json!({"name": ""})), SubjectChange { name: Some(None), ..none() });
+    assert_eq!(change(json!({"name": "Anna Ä."})), Change { name, ..none() });
+    assert_eq!(change(json!({"name": ""})), Change { name: Some(None), ..none() });
     let card = Some(Some("007".to_owned()));
-    assert_eq!(change(json!({"card": "007"})), SubjectChange { card, ..none() });
+    assert_eq!(change(json!({"card": "007"})), Change { card, ..none() });
     let groups = Some(vec!["b".to_owned(), "a".to_owned()]);
     let given = json!({"groups": ["b", "a", "b"]});
-    assert_eq!(change(given), SubjectChange { groups, ..none() });
+    assert_eq!(change(given), Change { groups, ..none() });
     let groups = Some(Vec::new());
-    assert_eq!(change(json!({"groups": []})), SubjectChange { groups, ..none() });
-    assert_eq!(change(json!({"enabled": false})), SubjectChange { enabled: Some(false), ..none() });
-    let times = SubjectChange { valid_from: Some(Some(1.5)), valid_until: Some(None), ..none() };
+    assert_eq!(change(json!({"groups": []})), Change { groups, ..none() });
+    assert_eq!(change(json!({"enabled": false})), Change { enabled: Some(false), ..none() });
+    let times = Change { valid_from: Some(Some(1.5)), valid_until: Some(None), ..none() };
     assert_eq!(change(json!({"valid_from": 1.5, "valid_until": 0})), times);
 }
 

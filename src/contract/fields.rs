@@ -3,10 +3,12 @@
 //! It feeds the reading of a request, the refusal of unknown fields and wrong types, and the
 //! conversion of the text fields that come beside an image's bytes.
 
+use super::field;
+use super::mode::Mode;
 use super::operation::Operation::{self, *};
 
 /// One field, for some operations.
-pub(super) struct Field {
+pub(crate) struct Field {
     /// Its name in the payload.
     pub name: &'static str,
     /// Its type and default.
@@ -17,7 +19,7 @@ pub(super) struct Field {
 
 /// The JSON type of a field, and what it is when absent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// true or false.
     Bool(Option<bool>),
     /// A number.
@@ -50,78 +52,78 @@ const ABOUT_A_SUBJECT: &[Operation] =
 
 const TABLE: &[Field] = &[
     // Known to every operation.
-    field("request_id", Kind::Text(None), &Operation::ALL),
-    field("app_id", Kind::Text(None), &Operation::ALL),
-    field("api_key", Kind::Text(None), &Operation::ALL),
+    row(field::REQUEST_ID, Kind::Text(None), &Operation::ALL),
+    row(field::APP_ID, Kind::Text(None), &Operation::ALL),
+    row(field::API_KEY, Kind::Text(None), &Operation::ALL),
     // What is asked about.
-    field("image", Kind::Text(None), ONE_IMAGE),
-    field("image_1", Kind::Text(None), &[Compare]),
-    field("image_2", Kind::Text(None), &[Compare]),
-    field("capture_timeout_ms", Kind::Number(Some(5000.0)), CHECKED),
-    field("timeout_ms", Kind::Number(Some(15_000.0)), &[EnrollMode]),
-    field("subject_id", Kind::Text(None), ABOUT_A_SUBJECT),
+    row(field::IMAGE, Kind::Text(None), ONE_IMAGE),
+    row(field::IMAGE_1, Kind::Text(None), &[Compare]),
+    row(field::IMAGE_2, Kind::Text(None), &[Compare]),
+    row(field::CAPTURE_TIMEOUT_MS, Kind::Number(Some(5000.0)), CHECKED),
+    row(field::TIMEOUT_MS, Kind::Number(Some(15_000.0)), &[EnrollMode]),
+    row(field::SUBJECT_ID, Kind::Text(None), ABOUT_A_SUBJECT),
     // What is computed and checked.
-    field("is_quality", Kind::Bool(Some(true)), CHECKED),
-    field("is_attribute", Kind::Bool(Some(true)), CHECKED),
-    field("is_liveness", Kind::Bool(Some(true)), &[Search]),
-    field("is_liveness", Kind::Bool(Some(false)), LIVENESS_ASKED),
-    field("validate_quality", Kind::Bool(Some(false)), CHECKED),
-    field("validate_attribute", Kind::Bool(Some(false)), CHECKED),
-    field("validate_liveness", Kind::Bool(Some(false)), LIVENESS_CHOSEN),
-    field("validate_nface", Kind::Bool(Some(false)), CHECKED),
+    row(field::IS_QUALITY, Kind::Bool(Some(true)), CHECKED),
+    row(field::IS_ATTRIBUTE, Kind::Bool(Some(true)), CHECKED),
+    row(field::IS_LIVENESS, Kind::Bool(Some(true)), &[Search]),
+    row(field::IS_LIVENESS, Kind::Bool(Some(false)), LIVENESS_ASKED),
+    row(field::VALIDATE_QUALITY, Kind::Bool(Some(false)), CHECKED),
+    row(field::VALIDATE_ATTRIBUTE, Kind::Bool(Some(false)), CHECKED),
+    row(field::VALIDATE_LIVENESS, Kind::Bool(Some(false)), LIVENESS_CHOSEN),
+    row(field::VALIDATE_NFACE, Kind::Bool(Some(false)), CHECKED),
     // What is done with it.
-    field("mode", Kind::Text(Some("replace")), &[Enroll]),
-    field("threshold", Kind::Text(Some("moderate")), LEVELLED),
-    field("threshold", Kind::Number(Some(82.0)), &[Search]),
-    field("limit", Kind::Number(Some(1.0)), &[Search]),
-    field("return_image", Kind::Bool(Some(false)), &[Search]),
+    row(field::MODE, Kind::Text(Some(Mode::Replace.name())), &[Enroll]),
+    row(field::THRESHOLD, Kind::Text(Some("moderate")), LEVELLED),
+    row(field::THRESHOLD, Kind::Number(Some(82.0)), &[Search]),
+    row(field::LIMIT, Kind::Number(Some(1.0)), &[Search]),
+    row(field::RETURN_IMAGE, Kind::Bool(Some(false)), &[Search]),
     // Who is enrolled.
-    field("limit", Kind::Number(Some(50.0)), &[SubjectList]),
-    field("cursor", Kind::Text(None), &[SubjectList]),
-    field("name", Kind::Text(None), &[SubjectUpdate, AppCreate]),
-    field("groups", Kind::Texts, &[SubjectUpdate]),
-    field("card", Kind::Text(None), &[SubjectUpdate]),
-    field("enabled", Kind::Bool(None), &[SubjectUpdate]),
-    field("valid_from", Kind::Number(None), &[SubjectUpdate]),
-    field("valid_until", Kind::Number(None), &[SubjectUpdate]),
-    field("accept_faces", Kind::Bool(Some(false)), &[SubjectUpdate]),
+    row(field::LIMIT, Kind::Number(Some(50.0)), &[SubjectList]),
+    row(field::CURSOR, Kind::Text(None), &[SubjectList]),
+    row(field::NAME, Kind::Text(None), &[SubjectUpdate, AppCreate]),
+    row(field::GROUPS, Kind::Texts, &[SubjectUpdate]),
+    row(field::CARD, Kind::Text(None), &[SubjectUpdate]),
+    row(field::ENABLED, Kind::Bool(None), &[SubjectUpdate]),
+    row(field::VALID_FROM, Kind::Number(None), &[SubjectUpdate]),
+    row(field::VALID_UNTIL, Kind::Number(None), &[SubjectUpdate]),
+    row(field::ACCEPT_FACES, Kind::Bool(Some(false)), &[SubjectUpdate]),
     // The door.
-    field("reason", Kind::Text(None), &[Unlock]),
-    field("issued_at", Kind::Number(None), &[Unlock]),
+    row(field::REASON, Kind::Text(None), &[Unlock]),
+    row(field::ISSUED_AT, Kind::Number(None), &[Unlock]),
     // Who may ask.
-    field("testing", Kind::Bool(Some(false)), &[AppCreate]),
-    field("quota", Kind::Texts, &[AppCreate]),
-    field("allow", Kind::Texts, &[AppCreate]),
-    field("app", Kind::Text(None), &[AppRevoke, AppRotate]),
+    row(field::TESTING, Kind::Bool(Some(false)), &[AppCreate]),
+    row(field::QUOTA, Kind::Texts, &[AppCreate]),
+    row(field::ALLOW, Kind::Texts, &[AppCreate]),
+    row(field::APP, Kind::Text(None), &[AppRevoke, AppRotate]),
     // What was done.
-    field("line", Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
-    field("hash", Kind::Text(None), &[AuditVerify]),
-    field("since", Kind::Number(Some(0.0)), &[AuditList]),
-    field("limit", Kind::Number(Some(100.0)), &[AuditList]),
+    row(field::LINE, Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
+    row(field::HASH, Kind::Text(None), &[AuditVerify]),
+    row(field::SINCE, Kind::Number(Some(0.0)), &[AuditList]),
+    row(field::LIMIT, Kind::Number(Some(100.0)), &[AuditList]),
     // Templates of other models.
-    field("limit", Kind::Number(Some(20.0)), &[GalleryReindex]),
-    field("cursor", Kind::Text(None), &[GalleryReindex]),
-    field("dry_run", Kind::Bool(Some(false)), &[GalleryReindex]),
+    row(field::LIMIT, Kind::Number(Some(20.0)), &[GalleryReindex]),
+    row(field::CURSOR, Kind::Text(None), &[GalleryReindex]),
+    row(field::DRY_RUN, Kind::Bool(Some(false)), &[GalleryReindex]),
 ];
 
-const fn field(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field {
+const fn row(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field {
     Field { name, kind, of }
 }
 
 /// The fields that an operation knows, in the order of the table.
-pub(super) fn of(operation: Operation) -> impl Iterator<Item = &'static Field> {
+pub(crate) fn of(operation: Operation) -> impl Iterator<Item = &'static Field> {
     TABLE.iter().filter(move |field| field.of.contains(&operation))
 }
 
 /// What an operation knows a field as.
-pub(super) fn kind(operation: Operation, name: &str) -> Option<Kind> {
+pub(crate) fn kind(operation: Operation, name: &str) -> Option<Kind> {
     of(operation).find(|field| field.name == name).map(|field| field.kind)
 }
 
 /// The fields that say who asks and not what: a request of these alone asks for nothing, empty
 /// ones are not counted, and they are kept whatever else is too much.
-pub(super) fn identifies(name: &str) -> bool {
-    matches!(name, "request_id" | "app_id" | "api_key")
+pub(crate) fn identifies(name: &str) -> bool {
+    matches!(name, field::REQUEST_ID | field::APP_ID | field::API_KEY)
 }
 
 #[cfg(test)]

@@ -1,0 +1,107 @@
+//! What an application in testing mode may use up, and has used up: a number of requests of each kind.
+
+use crate::contract::{Quota, QuotaKind};
+use serde::{Deserialize, Serialize};
+
+/// A number of requests for each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Amounts {
+    enroll: u64,
+    verify: u64,
+    search: u64,
+    liveness: u64,
+}
+
+impl From<&Quota> for Amounts {
+    /// A kind that is not named gets nothing.
+    fn from(quota: &Quota) -> Self {
+        let mut amounts = Self::default();
+        for &(kind, number) in quota {
+            *amounts.of_mut(kind) = number.into();
+        }
+        amounts
+    }
+}
+
+impl Amounts {
+    /// The number of one kind.
+    pub fn of(&self, kind: QuotaKind) -> u64 {
+        match kind {
+            QuotaKind::Enroll => self.enroll,
+            QuotaKind::Verify => self.verify,
+            QuotaKind::Search => self.search,
+            QuotaKind::Liveness => self.liveness,
+        }
+    }
+
+    fn of_mut(&mut self, kind: QuotaKind) -> &mut u64 {
+        match kind {
+            QuotaKind::Enroll => &mut self.enroll,
+            QuotaKind::Verify => &mut self.verify,
+            QuotaKind::Search => &mut self.search,
+            QuotaKind::Liveness => &mut self.liveness,
+        }
+    }
+
+    /// Adds one of each of `kinds`, or nothing and tells the first of which `quota` has none left.
+    pub fn spend(&mut self, kinds: &[QuotaKind], quota: &Amounts) -> Result<(), QuotaKind> {
+        if let Some(short) = kinds.iter().find(|&&kind| self.of(kind) >= quota.of(kind)) {
+            return Err(*short);
+        }
+        self.add(kinds);
+        Ok(())
+    }
+
+    /// Adds one of each of `kinds`.
+    pub fn add(&mut self, kinds: &[QuotaKind]) {
+        for &kind in kinds {
+            *self.of_mut(kind) += 1;
+        }
+    }
+
+    /// These less `others`, none below 0.
+    pub fn without(mut self, others: &Amounts) -> Self {
+        for &kind in QuotaKind::ALL {
+            let left = self.of(kind).saturating_sub(others.of(kind));
+            *self.of_mut(kind) = left;
+        }
+        self
+    }
+
+    /// Takes one of each of `kinds` back.
+    pub fn give_back(&mut self, kinds: &[QuotaKind]) {
+        for &kind in kinds {
+            let used = self.of_mut(kind);
+            *used = used.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_not_named_gets_nothing() {
+        let quota = Amounts::from(&vec![(QuotaKind::Search, 100), (QuotaKind::Verify, 0)]);
+        let amounts: Vec<_> = QuotaKind::ALL.iter().map(|&kind| quota.of(kind)).collect();
+        assert_eq!(amounts, [0, 0, 100, 0]);
+    }
+
+    #[test]
+    fn all_kinds_are_spent_or_none() {
+        let quota = Amounts::from(&vec![(QuotaKind::Search, 2), (QuotaKind::Liveness, 1)]);
+        let both = [QuotaKind::Search, QuotaKind::Liveness];
+        let mut used = Amounts::default();
+        assert_eq!(used.spend(&both, &quota), Ok(()));
+        assert_eq!(used.spend(&both, &quota), Err(QuotaKind::Liveness));
+        assert_eq!((used.of(QuotaKind::Search), used.of(QuotaKind::Liveness)), (1, 1));
+        assert_eq!(used.spend(&[QuotaKind::Search], &quota), Ok(()));
+        // The one that the request is named after is told first.
+        assert_eq!(used.spend(&both, &quota), Err(QuotaKind::Search));
+        used.give_back(&both);
+        assert_eq!(used.spend(&both, &quota), Ok(()));
+        assert_eq!(used.spend(&[QuotaKind::Enroll], &quota), Err(QuotaKind::Enroll));
+    }
+}

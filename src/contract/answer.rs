@@ -1,0 +1,137 @@
+//! The answer as a transport sends it and as a caller reads it.
+
+use super::field;
+use super::operation::Operation;
+use serde_json::{Map, Value};
+
+/// What the service answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
+    pub status: u16,
+    /// The fields of the answer, without `status`; a transport that has no status line of its own
+    /// sends [`Answer::with_status`].
+    pub fields: Map<String, Value>,
+}
+
+/// What an answer comes to for the one who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done, and the answer is yes.
+    Done,
+    /// It was done as far as it went, and the answer is no: a check failed, the faces differ, the
+    /// face is not live, the audit log is broken.
+    No,
+    /// It was refused: the request has a fault, or its sender may not ask for it.
+    Refused,
+    /// Something broke, or had no time for it.
+    Failed,
+}
+
+impl Answer {
+    /// The answer as one JSON object whose first field is `status`.
+    pub fn with_status(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("status".into(), self.status.into());
+        object.extend(self.fields.clone());
+        Value::Object(object)
+    }
+
+    /// What [`Answer::with_status`] made; `None` of anything else.
+    pub fn from_json(value: Value) -> Option<Self> {
+        let Value::Object(mut fields) = value else { return None };
+        let status = fields.shift_remove("status")?.as_u64()?;
+        Some(Self { status: u16::try_from(status).ok()?, fields })
+    }
+
+    /// The answer as a transport without a status line sends it.
+    pub(crate) fn to_payload(&self) -> Vec<u8> {
+        self.with_status().to_string().into_bytes()
+    }
+
+    /// What [`Answer::to_payload`] made.
+    pub(crate) fn from_payload(payload: &[u8]) -> Option<Self> {
+        Self::from_json(serde_json::from_slice(payload).ok()?)
+    }
+
+    /// Whether it was done, and whether the answer is yes.
+    pub fn outcome(&self) -> Outcome {
+        match self.status {
+            200 if self.error_code().is_some() || self.is_spoof() => Outcome::No,
+            200 => Outcome::Done,
+            400..=499 => Outcome::Refused,
+            _ => Outcome::Failed,
+        }
+    }
+
+    /// A spoof is a success of the operation liveness, and a no.
+    fn is_spoof(&self) -> bool {
+        let code = self.fields.get("status_code").and_then(Value::as_str);
+        let live = self.fields.get("liveness").and_then(|block| block.get("status"));
+        code == Operation::Liveness.status_code() && live == Some(&Value::Bool(false))
+    }
+
+    /// The `error_code`, if there is one.
+    pub fn error_code(&self) -> Option<&str> {
+        self.fields.get("error_code")?.as_str()
+    }
+
+    /// Why a request was refused, where the code alone does not say it.
+    pub fn reason(&self) -> Option<&str> {
+        self.fields.get("data")?.get("message")?.as_str()
+    }
+
+    /// The `request_id` of the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.fields.get(field::REQUEST_ID)?.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(value: Value) -> Answer {
+        Answer::from_json(value).unwrap()
+    }
+
+    #[test]
+    fn outcomes() {
+        let spoof =
+            json!({"status": 200, "status_code": "FACE-401", "liveness": {"status": false}});
+        let live = json!({"status": 200, "status_code": "FACE-401", "liveness": {"status": true}});
+        // Of another operation the block is told beside the result.
+        let beside =
+            json!({"status": 200, "status_code": "FACE-201", "liveness": {"status": false}});
+        for (value, outcome) in [
+            (json!({"status": 200}), Outcome::Done),
+            (live, Outcome::Done),
+            (beside, Outcome::Done),
+            (spoof, Outcome::No),
+            (json!({"status": 200, "error_code": "FAIL_ON_4"}), Outcome::No),
+            (json!({"status": 200, "error_code": "AUDIT_BROKEN"}), Outcome::No),
+            (json!({"status": 400, "error_code": "INVALID_PAYLOAD"}), Outcome::Refused),
+            (json!({"status": 401}), Outcome::Refused),
+            (json!({"status": 500}), Outcome::Failed),
+            (json!({"status": 503, "error_code": "BUSY"}), Outcome::Failed),
+        ] {
+            assert_eq!(answer(value.clone()).outcome(), outcome, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        let value = json!({
+            "status": 400, "message": "Invalid Payload", "request_id": "r",
+            "error_code": "INVALID_PAYLOAD", "data": {"message": "why"}
+        });
+        let read = answer(value.clone());
+        assert_eq!(read.error_code(), Some("INVALID_PAYLOAD"));
+        assert_eq!((read.request_id(), read.reason()), (Some("r"), Some("why")));
+        assert_eq!(read.with_status().to_string(), value.to_string());
+        for other in [json!(null), json!([]), json!({}), json!({"status": "200"})] {
+            assert_eq!(Answer::from_json(other), None);
+        }
+    }
+}

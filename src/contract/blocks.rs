@@ -1,0 +1,327 @@
+//! What the answers hold, operation by operation, in the order of the contract. A field of an answer
+//! is added here.
+
+use super::permission::Permission;
+use super::quota::QuotaKind;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// What was seen of the probe.
+#[derive(Debug, Serialize)]
+pub(crate) struct Seen {
+    /// Clockwise turn in degrees that brought the face upright.
+    pub rotation: u16,
+    /// How many faces.
+    pub nface: usize,
+    pub bounding_box: BoundingBox,
+    pub face_landmark: Landmarks,
+}
+
+/// What was computed of the probe: no more than was asked for.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Judgement {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_quality: Option<ImageQuality>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessBlock>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageQuality {
+    pub blur: bool,
+    pub dark: bool,
+    pub grayscale: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Attributes {
+    pub sunglasses_on: bool,
+    pub mask_on: bool,
+    pub veil_on: bool,
+    pub hat_on: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct LivenessBlock {
+    /// Whether the face is live.
+    pub status: bool,
+    /// 0–100, with two decimals.
+    pub probability: String,
+}
+
+/// A length in the image as sent, in hundredths of a pixel; shown as a decimal string. Whole numbers,
+/// so that differences of shown values are exact.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Hundredths(pub i64);
+
+impl Serialize for Hundredths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let (whole, rest) = (self.0.unsigned_abs() / 100, self.0.unsigned_abs() % 100);
+        serializer.collect_str(&format_args!("{sign}{whole}.{rest:02}"))
+    }
+}
+
+/// The part of a face's box that lies inside the image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BoundingBox {
+    pub top_left_x: Hundredths,
+    pub top_left_y: Hundredths,
+    pub bottom_right_x: Hundredths,
+    pub bottom_right_y: Hundredths,
+    /// The difference of what is shown.
+    pub width: Hundredths,
+    /// The difference of what is shown.
+    pub height: Hundredths,
+}
+
+/// Left and right are the viewer's, of the face brought upright. A landmark may lie outside the image
+/// when the border cuts the face.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Landmarks {
+    pub left_eye_x: Hundredths,
+    pub left_eye_y: Hundredths,
+    pub right_eye_x: Hundredths,
+    pub right_eye_y: Hundredths,
+    pub nose_x: Hundredths,
+    pub nose_y: Hundredths,
+    pub mouth_left_x: Hundredths,
+    pub mouth_left_y: Hundredths,
+    pub mouth_right_x: Hundredths,
+    pub mouth_right_y: Hundredths,
+}
+
+/// What the operations on images are for.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Found {
+    /// verify, compare: 0–100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f64>,
+    /// verify, compare: whether it is the same person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similarity_status: Option<bool>,
+    /// enroll, verify.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_id: Option<String>,
+    /// search: an empty list means that no subject is similar enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Vec<Match>>,
+}
+
+/// A subject that search found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Match {
+    pub subject_id: String,
+    pub similarity: f64,
+    /// The stored crop, base64, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// What `enroll_mode` stored.
+#[derive(Debug, Serialize)]
+pub(crate) struct Posed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessBlock>,
+    pub subject_id: String,
+    pub templates: usize,
+}
+
+/// The block `meta`: how the answer came about.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Meta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_id: Option<String>,
+    /// What each stage took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings_ms: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
+    pub advice: Vec<&'static str>,
+    /// Who else is enrolled with the face.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<DuplicateOf>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DuplicateOf {
+    pub subject_id: String,
+    pub similarity: f64,
+}
+
+/// The raw scores behind what was judged, for those who tune.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Scores {
+    pub detection: f64,
+    #[serde(flatten)]
+    pub quality: Option<QualityScores>,
+    #[serde(flatten)]
+    pub attributes: Option<AttributeScores>,
+    #[serde(flatten)]
+    pub liveness: Option<LivenessScores>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct QualityScores {
+    pub sharpness: f64,
+    pub fineness: f64,
+    pub brightness: f64,
+    pub chroma: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AttributeScores {
+    pub sunglasses: f64,
+    pub mask: f64,
+    pub veil: f64,
+    pub hat: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct LivenessScores {
+    pub liveness: f64,
+    pub liveness_raw: f64,
+}
+
+/// A subject; what it does not have is absent. Times are Unix seconds.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubjectBlock {
+    pub subject_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub groups: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
+    pub enabled: bool,
+    /// Told only of a subject that an administrator disabled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub barred: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<f64>,
+    pub created: f64,
+    pub updated: f64,
+    pub templates: usize,
+}
+
+/// A page of subjects.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubjectPage {
+    pub subjects: Vec<SubjectBlock>,
+    /// Where the next page begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A subject that is gone.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubjectGone<'a> {
+    pub subject_id: &'a str,
+}
+
+/// An application; times are Unix seconds, the last use to the day.
+#[derive(Debug, Serialize)]
+pub(crate) struct ApplicationBlock<'a> {
+    pub app_id: &'a str,
+    /// In the answer to `app/create` and `app/rotate` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<&'a str>,
+    pub name: &'a str,
+    /// `testing` or `live`.
+    pub mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaBlock>,
+    pub allow: &'a BTreeSet<Permission>,
+    pub created: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<u64>,
+}
+
+impl ApplicationBlock<'_> {
+    /// The `mode` of an application with or without a quota.
+    pub fn mode(has_quota: bool) -> &'static str {
+        if has_quota { "testing" } else { "live" }
+    }
+}
+
+/// What of a quota is used up, kind by kind.
+#[derive(Debug)]
+pub(crate) struct QuotaBlock(pub Vec<(QuotaKind, Used)>);
+
+impl Serialize for QuotaBlock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(kind, used)| (kind.name(), used)))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Used {
+    pub quota: u64,
+    pub used: u64,
+    pub left: u64,
+}
+
+/// Every application.
+#[derive(Debug, Serialize)]
+pub(crate) struct ApplicationList<'a> {
+    pub applications: Vec<ApplicationBlock<'a>>,
+}
+
+/// An application that is gone.
+#[derive(Debug, Serialize)]
+pub(crate) struct ApplicationGone<'a> {
+    pub app_id: &'a str,
+    pub name: &'a str,
+}
+
+/// An audit log that is as it was written.
+#[derive(Debug, Serialize)]
+pub(crate) struct AuditWhole {
+    pub lines: u64,
+    pub first: u64,
+    pub last: u64,
+    pub head: String,
+}
+
+/// The first line of the audit log that is not as it was written.
+#[derive(Debug, Serialize)]
+pub(crate) struct AuditBroken {
+    error_code: &'static str,
+    line: u64,
+    why: String,
+}
+
+impl AuditBroken {
+    pub fn new(line: u64, why: String) -> Self {
+        Self { error_code: "AUDIT_BROKEN", line, why }
+    }
+}
+
+/// The state of the door.
+#[derive(Debug, Serialize)]
+pub(crate) struct DoorBlock {
+    pub door: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hundredths_are_decimal_strings() {
+        let shown = |value| serde_json::to_value(Hundredths(value)).unwrap();
+        assert_eq!(shown(-5), "-0.05");
+        assert_eq!(shown(-250), "-2.50");
+        assert_eq!(shown(26_119), "261.19");
+    }
+}

@@ -1,0 +1,62 @@
+//! The contract: what is said between a client and the service. Raw request → valid request;
+//! operations, codes, answers.
+//!
+//! | step | where |
+//! |---|---|
+//! | read the fields as they were given | `raw` |
+//! | judge them, in the contract's order (steps 2 to 6) | `payload`, `valid`, `image`, `change`, `administration`, `audit`, by the table in `fields` |
+//! | name what went wrong | `refusal`, `checks` |
+//! | write the answer | `reply`, of the fields in `blocks` |
+//! | read the answer | `answer`, `read` |
+//!
+//! It alone spells fields, codes and messages. It must never do anything: it knows no gallery, no
+//! network and no clock; what it needs of them is passed in (`World`, `Stamp`).
+
+mod administration;
+pub(crate) mod advice;
+mod answer;
+mod audit;
+pub(crate) mod blocks;
+mod body;
+mod change;
+mod checks;
+pub mod field;
+mod fields;
+mod id;
+mod image;
+mod mode;
+mod operation;
+mod payload;
+mod permission;
+mod quota;
+mod raw;
+mod read;
+mod refusal;
+mod reply;
+mod request;
+mod valid;
+
+pub use answer::{Answer, Outcome};
+pub use body::Body;
+pub use mode::Mode;
+pub use operation::Operation;
+pub use permission::{Permission, UnknownPermission};
+pub use raw::MAX_REQUEST_ID;
+pub use read::{AuditPage, NotEmbedded, Reindexed, Templates};
+pub use request::{Caller, Credentials, Request, Sender};
+
+pub(crate) use administration::{Administration, Creation};
+pub(crate) use audit::AuditQuery;
+pub(crate) use change::Change;
+pub(crate) use checks::Failed;
+pub(crate) use field::ImageField;
+pub(crate) use id::is_id;
+pub(crate) use image::{Image, Source};
+pub(crate) use quota::{Quota, QuotaKind};
+pub(crate) use raw::Raw;
+pub(crate) use refusal::Refusal;
+pub(crate) use reply::{Reply, Stamp};
+pub(crate) use request::{API_KEY, APP_ID};
+pub(crate) use valid::{
+    Checks, FaceRequest, Level, Portion, PosesRequest, Task, Valid, World, validate,
+};

@@ -1,0 +1,111 @@
+//! Answers of single operations as a caller reads them, and as the service writes some of them.
+
+use super::answer::Answer;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A page of `audit/list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// Lines of the audit log.
+    pub lines: Vec<Value>,
+    /// The number of the line with which the next page begins, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// What `gallery/reindex` did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reindexed {
+    /// Templates that have another vector.
+    pub reembedded: u64,
+    /// Subjects with a template that has no crop.
+    pub without_crop: Vec<String>,
+    /// Crops that gave no vector.
+    pub failed: Vec<NotEmbedded>,
+    /// Subjects that have no template that is compared.
+    pub not_recognised: Vec<String>,
+    /// The subject after which the next portion begins, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A crop that gave no vector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NotEmbedded {
+    /// Whose crop it is.
+    pub subject_id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The number of templates in an answer of `stats`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Templates {
+    gallery: InGallery,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct InGallery {
+    templates: u64,
+}
+
+impl Templates {
+    /// Of every subject.
+    pub fn in_gallery(self) -> u64 {
+        self.gallery.templates
+    }
+}
+
+impl Reindexed {
+    /// Adds what the next portion did; its cursor replaces this one's.
+    pub fn add(&mut self, portion: Reindexed) {
+        self.reembedded += portion.reembedded;
+        self.without_crop.extend(portion.without_crop);
+        self.failed.extend(portion.failed);
+        self.not_recognised.extend(portion.not_recognised);
+        self.cursor = portion.cursor;
+    }
+
+    /// Whether every template has a vector of the present model.
+    pub fn is_complete(&self) -> bool {
+        self.without_crop.is_empty() && self.failed.is_empty() && self.not_recognised.is_empty()
+    }
+}
+
+impl Answer {
+    /// The fields of an answer that did what was asked; `None` of any other.
+    pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        let fields = (self.status == 200).then(|| self.fields.clone())?;
+        serde_json::from_value(Value::Object(fields)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_refusal_is_read_as_nothing() {
+        let fields = json!({"lines": []}).as_object().unwrap().clone();
+        let page = |status| Answer { status, fields: fields.clone() }.read::<AuditPage>();
+        assert!(page(200).is_some_and(|page| page.next.is_none()));
+        assert!(page(500).is_none());
+    }
+
+    #[test]
+    fn portions_add_up() {
+        let portion = |cursor: Option<&str>| Reindexed {
+            reembedded: 2,
+            without_crop: vec!["a".into()],
+            cursor: cursor.map(str::to_owned),
+            ..Reindexed::default()
+        };
+        let mut all = portion(Some("a"));
+        assert!(!all.is_complete());
+        all.add(portion(None));
+        assert_eq!((all.reembedded, all.without_crop.len(), all.cursor), (4, 2, None));
+    }
+}

@@ -1,0 +1,307 @@
+//! The valid request: what the fields mean, each checked, in the order of the contract's section
+//! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
+
+use super::administration::Administration;
+use super::audit::AuditQuery;
+use super::change::Change;
+use super::field;
+use super::field::ImageField;
+use super::id::{ID, is_id};
+use super::image::Image;
+use super::mode::Mode;
+use super::operation::Operation;
+use super::payload::{Payload, payload};
+use super::quota::QuotaKind;
+use super::raw::{Given, Raw};
+use super::refusal::{Refusal, Validation};
+use crate::picture::Limits;
+use std::time::Duration;
+use strum::EnumString;
+
+/// Longest `reason` of an unlock, in characters.
+const MAX_REASON: usize = 500;
+
+/// A request that can be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Valid {
+    /// One of the five operations on images.
+    Face(FaceRequest),
+    /// Several poses of the person before the camera.
+    Poses(PosesRequest),
+    /// At most `limit` subjects after `cursor`.
+    SubjectList { limit: usize, cursor: Option<String> },
+    /// One subject.
+    SubjectGet { id: String },
+    /// The time of the change is set when it is done.
+    SubjectUpdate { id: String, change: Change, accept_faces: bool },
+    /// Remove a subject.
+    SubjectDelete { id: String },
+    /// Pulse the strike; why is for the log, and when it was meant decides whether it counts.
+    Unlock { reason: String, issued_at: Option<f64> },
+    /// Counts and timings.
+    Stats,
+    /// Versions and states.
+    Health,
+    /// Who may ask.
+    Administration(Administration),
+    /// What was done.
+    Audit(AuditQuery),
+    /// Templates of other models get the present model's vector.
+    Reindex(Portion),
+}
+
+impl Valid {
+    /// What the request spends of its application's quota, each kind once; the first is what it is
+    /// named after.
+    pub fn spends(&self, operation: Operation) -> Vec<QuotaKind> {
+        let computes_liveness = match self {
+            Valid::Face(request) => request.checks.is_liveness,
+            Valid::Poses(request) => request.is_liveness,
+            _ => false,
+        };
+        let kind = operation.quota();
+        let liveness =
+            (computes_liveness && kind != Some(QuotaKind::Liveness)).then_some(QuotaKind::Liveness);
+        kind.into_iter().chain(liveness).collect()
+    }
+}
+
+/// What the five operations on images have in common: a probe, checks, and a task.
+#[derive(Debug, PartialEq)]
+pub(crate) struct FaceRequest {
+    /// compare: the image that the probe is compared with.
+    pub reference: Option<Image>,
+    pub probe: Image,
+    pub checks: Checks,
+    pub task: Task,
+}
+
+/// What is computed of a face, and what it is refused for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Checks {
+    pub is_quality: bool,
+    pub is_attribute: bool,
+    pub is_liveness: bool,
+    pub validate_quality: bool,
+    pub validate_attribute: bool,
+    pub validate_liveness: bool,
+    pub validate_nface: bool,
+}
+
+/// A request for several poses of the person before the camera.
+#[derive(Debug, PartialEq)]
+pub(crate) struct PosesRequest {
+    /// Absent: an id is made.
+    pub subject_id: Option<String>,
+    /// How long the person has.
+    pub timeout: Duration,
+    pub is_liveness: bool,
+    pub validate_liveness: bool,
+}
+
+/// How much `gallery/reindex` does at a time.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Portion {
+    /// Most subjects.
+    pub limit: usize,
+    /// The subject after which it begins.
+    pub cursor: Option<String>,
+    /// Whether everything is done but the change.
+    pub dry_run: bool,
+}
+
+/// How sure a 1:1 comparison must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub(crate) enum Level {
+    Basic,
+    Moderate,
+    High,
+}
+
+/// What the face is for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Task {
+    Enroll {
+        subject_id: Option<String>,
+        mode: Mode,
+    },
+    Verify {
+        subject_id: String,
+        level: Level,
+    },
+    Search {
+        limit: usize,
+        threshold: f64,
+        return_image: bool,
+    },
+    Compare {
+        level: Level,
+    },
+    /// The checks alone.
+    Liveness,
+}
+
+/// What validation asks about the world outside the payload.
+pub(crate) struct World<'a> {
+    /// Whether a subject is enrolled.
+    pub enrolled: &'a dyn Fn(&str) -> bool,
+    /// Bounds of a picture.
+    pub limits: &'a Limits,
+}
+
+/// Judges a raw request; the first step that fails answers.
+pub(crate) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result<Valid, Refusal> {
+    let payload = payload(operation, raw)?;
+    match operation {
+        Operation::Enroll
+        | Operation::Verify
+        | Operation::Search
+        | Operation::Liveness
+        | Operation::Compare => payload.face(world).map(Valid::Face),
+        Operation::EnrollMode => payload.poses().map(Valid::Poses),
+        Operation::SubjectList => {
+            let limit = payload.limit(100)?;
+            Ok(Valid::SubjectList { limit, cursor: payload.filled(field::CURSOR) })
+        }
+        Operation::SubjectGet => Ok(Valid::SubjectGet { id: payload.subject(world)? }),
+        Operation::SubjectDelete => Ok(Valid::SubjectDelete { id: payload.subject(world)? }),
+        Operation::SubjectUpdate => {
+            let change = payload.change()?;
+            let accept_faces = payload.bool(field::ACCEPT_FACES);
+            Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change, accept_faces })
+        }
+        Operation::Unlock => {
+            let needed = || Refusal::field(field::REASON, "`reason` must say why, for the log");
+            let reason = payload.filled(field::REASON).ok_or_else(needed)?;
+            let characters = reason.chars().count();
+            if characters > MAX_REASON {
+                let why =
+                    format!("`reason` must be at most {MAX_REASON} characters, not {characters}");
+                return Err(Refusal::field(field::REASON, why));
+            }
+            Ok(Valid::Unlock { reason, issued_at: payload.number(field::ISSUED_AT) })
+        }
+        Operation::Stats => Ok(Valid::Stats),
+        Operation::Health => Ok(Valid::Health),
+        Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
+            payload.administration().map(Valid::Administration)
+        }
+        Operation::AuditVerify | Operation::AuditList => payload.audit_query().map(Valid::Audit),
+        Operation::GalleryReindex => Ok(Valid::Reindex(Portion {
+            limit: payload.limit(100)?,
+            cursor: payload.filled(field::CURSOR),
+            dry_run: payload.bool(field::DRY_RUN),
+        })),
+    }
+}
+
+impl Payload<'_> {
+    /// Steps 3 to 6 of the operations on images.
+    fn face(&self, world: &World) -> Result<FaceRequest, Refusal> {
+        let (reference, probe) = match self.operation {
+            Operation::Compare => (Some(self.image(ImageField::Image1)?), ImageField::Image2),
+            _ => (None, ImageField::Image),
+        };
+        let probe = self.image(probe)?;
+        let subject_id = match self.operation {
+            Operation::Enroll => self.optional_subject()?,
+            Operation::Verify => Some(self.subject(world)?),
+            _ => None,
+        };
+        let checks = self.checks()?;
+        let task = match (self.operation, subject_id) {
+            (Operation::Enroll, subject_id) => Task::Enroll { subject_id, mode: self.mode()? },
+            (Operation::Verify, Some(subject_id)) => {
+                Task::Verify { subject_id, level: self.level()? }
+            }
+            (Operation::Compare, _) => Task::Compare { level: self.level()? },
+            (Operation::Search, _) => Task::Search {
+                threshold: self.threshold()?,
+                limit: self.limit(10)?,
+                return_image: self.bool(field::RETURN_IMAGE),
+            },
+            _ => Task::Liveness,
+        };
+        let patience = self.milliseconds(field::CAPTURE_TIMEOUT_MS);
+        Ok(FaceRequest {
+            reference: reference.map(|image| image.owned(world.limits, patience)),
+            probe: probe.owned(world.limits, patience),
+            checks,
+            task,
+        })
+    }
+
+    /// Steps 4 and 5 of `enroll_mode`.
+    fn poses(&self) -> Result<PosesRequest, Refusal> {
+        let subject_id = self.optional_subject()?;
+        let Checks { is_liveness, validate_liveness, .. } = self.checks()?;
+        let timeout = self.milliseconds(field::TIMEOUT_MS);
+        Ok(PosesRequest { subject_id, timeout, is_liveness, validate_liveness })
+    }
+
+    /// Step 4 where a subject is needed.
+    fn subject(&self, world: &World) -> Result<String, Refusal> {
+        let given = self.raw.get(field::SUBJECT_ID).ok_or(Refusal::SubjectAbsent)?;
+        let id = match given {
+            Given::Text(id) if !id.is_empty() => well_formed(id)?,
+            _ => return Err(Refusal::SubjectMissing),
+        };
+        if (world.enrolled)(id) { Ok(id.to_owned()) } else { Err(Refusal::unknown_subject(id)) }
+    }
+
+    /// Step 4 of enroll and enroll_mode, which make an id when there is none.
+    fn optional_subject(&self) -> Result<Option<String>, Refusal> {
+        match self.text(field::SUBJECT_ID) {
+            None => Ok(None),
+            Some("") => Err(Refusal::SubjectMissing),
+            Some(id) => well_formed(id).map(|id| Some(id.to_owned())),
+        }
+    }
+
+    /// Step 5.
+    fn checks(&self) -> Result<Checks, Refusal> {
+        for &validation in Validation::ALL {
+            if self.bool(validation.validate()) && !self.bool(validation.is()) {
+                return Err(Refusal::Dependency(validation));
+            }
+        }
+        Ok(Checks {
+            is_quality: self.bool(field::IS_QUALITY),
+            is_attribute: self.bool(field::IS_ATTRIBUTE),
+            // Not a field of the operation that is about nothing else.
+            is_liveness: self.operation == Operation::Liveness || self.bool(field::IS_LIVENESS),
+            validate_quality: self.bool(field::VALIDATE_QUALITY),
+            validate_attribute: self.bool(field::VALIDATE_ATTRIBUTE),
+            validate_liveness: self.bool(field::VALIDATE_LIVENESS),
+            validate_nface: self.bool(field::VALIDATE_NFACE),
+        })
+    }
+
+    /// Step 6 of verify and compare.
+    fn level(&self) -> Result<Level, Refusal> {
+        self.text(field::THRESHOLD).and_then(|name| name.parse().ok()).ok_or(Refusal::Level)
+    }
+
+    /// Step 6 of search.
+    fn threshold(&self) -> Result<f64, Refusal> {
+        self.number(field::THRESHOLD)
+            .filter(|threshold| (0.0..=100.0).contains(threshold))
+            .ok_or(Refusal::Threshold)
+    }
+
+    /// Step 6: a whole number from 1 to `max`.
+    fn limit(&self, max: u32) -> Result<usize, Refusal> {
+        self.number(field::LIMIT)
+            .filter(|limit| limit.fract() == 0.0 && (1.0..=f64::from(max)).contains(limit))
+            .map(|limit| limit as usize)
+            .ok_or(Refusal::Limit(max))
+    }
+}
+
+fn well_formed(id: &str) -> Result<&str, Refusal> {
+    if is_id(id) { Ok(id) } else { Err(Refusal::Subject { why: format!("`subject_id` {ID}") }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Steps 1 to 7: who asks, whether it may, whether the request is valid, and what it spends.
+
+use super::Service;
+use super::access::Access;
+use super::recognition::{Author, Recognizer};
+use crate::applications::{NotReserved, Reservation};
+use crate::contract::{
+    Operation, Permission, QuotaKind, Raw, Refusal, Request, Valid, World, validate,
+};
+
+/// A request that is to be done.
+pub(super) struct Admitted {
+    pub operation: Operation,
+    pub valid: Valid,
+    pub by: Author,
+}
+
+/// A request that is to be done, and what it has taken of its application's quota.
+pub(super) type Reserved = (Admitted, Option<Reservation>);
+
+impl Service {
+    pub(super) fn access(&self, request: &Request, raw: &Raw) -> Result<Access, Refusal> {
+        let Request { caller, credentials, .. } = request;
+        Access::of(caller, credentials, raw, &self.recognizer.settings, &self.applications)
+    }
+
+    /// Steps 1 to 7, and the `request_id`, which is echoed whatever they say.
+    pub(super) fn read(&self, request: &Request) -> (Option<String>, Result<Reserved, Refusal>) {
+        let operation = request.asked_for();
+        let raw = Raw::read(operation, &request.body);
+        let admitted = self.access(request, &raw).and_then(|access| {
+            let operation =
+                operation.ok_or_else(|| Refusal::unknown_operation(&request.operation))?;
+            self.admitted(operation, &raw, &access)
+        });
+        (raw.request_id().map(str::to_owned), admitted)
+    }
+
+    fn admitted(
+        &self,
+        operation: Operation,
+        raw: &Raw,
+        access: &Access,
+    ) -> Result<Reserved, Refusal> {
+        let Recognizer { gallery, settings, .. } = &*self.recognizer;
+        access.permits(operation)?;
+        let world = World { enrolled: &|id| gallery.contains(id), limits: &settings.limits };
+        let valid = validate(operation, raw, &world)?;
+        if let Valid::SubjectUpdate { change, .. } = &valid
+            && let fields = change.decides_entry()
+            && !fields.is_empty()
+        {
+            let what = format!("{} of {}", operation.name(), fields.join(", "));
+            access.needs(Permission::Admin, &what)?;
+        }
+        let kinds = valid.spends(operation);
+        let reservation = match access.application() {
+            Some(id) if !kinds.is_empty() => self.reserve(id, kinds)?,
+            _ => None,
+        };
+        let admin = access.may(Permission::Admin);
+        let may_search = admin || access.may(Permission::Search);
+        let by = Author { sender: access.sender.clone(), admin, may_search };
+        Ok((Admitted { operation, valid, by }, reservation))
+    }
+
+    /// Step 7.
+    fn reserve(&self, id: &str, kinds: Vec<QuotaKind>) -> Result<Option<Reservation>, Refusal> {
+        self.applications.reserve(id, kinds).map_err(|error| match error {
+            NotReserved::Short(kind) => Refusal::Quota(kind),
+            NotReserved::Revoked => Refusal::Unauthorized,
+        })
+    }
+}

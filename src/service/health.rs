@@ -1,0 +1,87 @@
+//! What `health` and `stats` answer: versions, states, counts. Never waits for a disk.
+
+use super::Service;
+use crate::contract::{Operation, Reply};
+use crate::gallery;
+use crate::outbox::Chain;
+use serde_json::{Map, Value, json};
+
+impl Service {
+    /// Versions and states: what `health` answers beside the common fields. Never waits.
+    pub fn health(&self) -> Map<String, Value> {
+        let (outbox, audit) = self.records();
+        let gallery = self.recognizer.gallery.health();
+        let (applications, revoked) = self.applications.health();
+        let is_well = gallery.is_well() && applications.is_none() && revoked == 0;
+        let fields = [
+            ("health", json!(if is_well { "up" } else { "degraded" })),
+            ("device_id", json!(self.recognizer.settings.device_id)),
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("model_id", json!(self.recognizer.analyzer.model_id())),
+            ("uptime_s", json!(self.statistics.uptime())),
+            (
+                "queue",
+                json!({
+                    "waiting": self.workers.waiting(), "capacity": self.workers.capacity()
+                }),
+            ),
+            ("outbox", outbox),
+            ("audit", audit),
+            ("gallery", json!(gallery)),
+            ("applications", file_block(applications, revoked)),
+            (
+                "camera",
+                self.camera.get().map_or(json!("not configured"), |camera| json!(camera.status())),
+            ),
+            ("door", self.door.as_ref().map_or(json!("not configured"), |door| door.state())),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// What waits for the broker and what was lost; and the head of the audit log, which shows later,
+    /// if it was noted, that nothing was rewritten.
+    fn records(&self) -> (Value, Value) {
+        let stats = self.trail.outbox().stats();
+        let outbox = json!({
+            "depth": stats.depth,
+            "last_seq": stats.last_seq,
+            "delivered": stats.delivered,
+            "dropped": stats.dropped,
+            "unwritten": stats.unwritten,
+            "not_recorded": stats.not_recorded.values().sum::<u64>(),
+            "not_recorded_by_kind": stats.not_recorded,
+            "fault": stats.fault,
+        });
+        let Chain { first, last, head, .. } = stats.audit;
+        (outbox, json!({ "first": first, "last": last, "head": head }))
+    }
+
+    pub(super) fn stats(&self, gallery: &gallery::Stats) -> Reply {
+        let mut reply = Reply::success(Operation::Stats);
+        let mut health = self.health();
+        if let Some(Value::Object(file)) = health.get_mut("gallery") {
+            for (name, count) in [
+                ("subjects", gallery.subjects),
+                ("templates", gallery.templates),
+                ("templates_of_other_models", gallery.templates_of_other_models),
+                ("remnants", gallery.remnants),
+                ("file_bytes", gallery.file_bytes),
+                ("schema", gallery.schema),
+            ] {
+                file.insert(name.to_owned(), count.into());
+            }
+        }
+        reply.extend(health);
+        reply.insert("requests", self.statistics.requests());
+        reply.insert("median_ms", self.statistics.medians());
+        reply
+    }
+}
+
+/// How things are with the applications' file.
+fn file_block(fault: Option<String>, not_on_disk: usize) -> Value {
+    match fault {
+        None => json!({ "file": "writable", "not_on_disk": not_on_disk }),
+        Some(why) => json!({ "file": "failed", "why": why, "not_on_disk": not_on_disk }),
+    }
+}
