@@ -69,7 +69,7 @@ fn enrol(gallery: &Gallery, templates: &[Embedding]) -> Result<(), Failure> {
             mode: EnrolMode::Replace,
             embedding: rows[0].clone(),
             image: None,
-            allow_grouped: false,
+            by_admin: false,
             max_templates: TEMPLATES,
             time: 0.0,
         };

@@ -117,7 +117,7 @@ fn somebody(number: usize) -> Enrolment {
         mode: EnrolMode::Replace,
         embedding: Embedding(values),
         image: None,
-        allow_grouped: false,
+        by_admin: false,
         max_templates: 1,
         time: 0.0,
     }
