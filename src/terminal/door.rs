@@ -335,6 +335,8 @@ impl DoorThread {
             if let Some(number) = step.taken {
                 link.taken(number);
             }
+            // Before the word goes out: the answer to an unlock tells the state.
+            self.show(&door, &lost, is_as_configured);
             for reply in step.replies {
                 if let Some(place) = words.iter().position(|(id, _)| *id == reply.id) {
                     // A caller that gave up waiting does not hear it.
@@ -348,7 +350,6 @@ impl DoorThread {
                 (may_end_it, ended_one) = (false, true);
                 lock_controller::end(&link);
             }
-            self.show(&door, &lost, is_as_configured);
             std::thread::sleep(STEP);
         }
         self.show(&door, &lost, is_as_configured);
