@@ -195,8 +195,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         self.rests_until = self.rests_until.filter(|until| now < *until);
         self.breaks_until = self.breaks_until.filter(|until| now < *until);
         if let Some(press) = self.pressed {
-            // While the coil is in its break or the line fails, the pulse has not begun. A line that fails may
-            // have followed all the same: it is tried for as long as a pulse may be.
+            // During the coil's break, or while the line fails, the pulse has not begun. A line that
+            // fails may have followed all the same: it is tried for as long as a pulse may be.
             let fails = self.released.is_none() && self.driven.is_none();
             let waits = fails && now.saturating_sub(press.at) < Pulse::MAX;
             let until = match self.breaks(now) || waits {

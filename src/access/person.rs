@@ -187,7 +187,8 @@ impl Asked<'_> {
         })
     }
 
-    /// An id of the same person that an administrator disabled, by which the face would be recognised too.
+    /// An id of the same person that an administrator disabled, by which the face would be recognised
+    /// too.
     fn barred<'a, 'b>(&self, id: &Known<'_>, known: &'a [Known<'b>]) -> Option<&'a Known<'b>> {
         known.iter().find(|other| {
             other.subject.barred

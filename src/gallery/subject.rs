@@ -81,7 +81,8 @@ pub struct Subject {
     /// An administrator disabled it: it speaks against every id of the same person, and only an
     /// administrator deletes it.
     pub barred: bool,
-    /// An administrator enrolled some of its faces, a client without the permission `admin` others.
+    /// An administrator enrolled it, and a client without the permission `admin` added or replaced a
+    /// face, or the reverse.
     pub mixed_faces: bool,
     /// Opens no door before this time.
     pub valid_from: Option<f64>,

@@ -15,8 +15,8 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
-/// The version this program writes. It reads the older ones: 1 lacks `disabled_by_client`, and its
-/// first change makes a file one of this version.
+/// The version this program writes. It reads version 1, which does not say who disabled a
+/// subject or enrolled its faces; the first change makes such a file one of this version.
 pub(super) const SCHEMA: u64 = 2;
 
 /// Longest subject id in bytes, as the contract limits it.
@@ -55,10 +55,11 @@ pub(super) struct SubjectRecord {
     /// If it is not enabled: a caller without the permission `admin` disabled it. Since schema 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled_by_client: bool,
-    /// Some of its faces were enrolled by a caller with the permission `admin`, some by one without.
-    /// Since schema 2; both are `false` where that is not on record.
+    /// A caller with the permission `admin` enrolled it, with the faces it has or earlier ones. Since
+    /// schema 2; `false` where that is not on record, as in the next.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub faces_by_admin: bool,
+    /// A caller without the permission `admin` enrolled some of the faces it has. Since schema 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub faces_by_client: bool,
     pub valid_from_us: Option<i64>,

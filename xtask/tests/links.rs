@@ -1,4 +1,5 @@
-//! Every link in a document leads to a file of the repository, and to a heading of it where it names one.
+//! Every link in a document leads to a file of the repository, and to a heading of it where it names one;
+//! the paths that say where a change goes are there.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::collections::BTreeMap;
@@ -77,4 +78,20 @@ fn every_link_leads_somewhere() {
     }
     assert!(documents.len() > 10, "documents: {}", documents.len());
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn contributing_names_paths_that_exist() {
+    let text = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let code = prose(&text).flat_map(|line| line.split('`').skip(1).step_by(2));
+    // Of the repository: not what a build makes, nor a pattern such as `models/NAME.md`.
+    let is_path = |code: &&str| {
+        let folder = code.split_once('/').map(|(folder, _)| folder);
+        let made = folder == Some("target");
+        folder.is_some() && !made && !code.contains([' ', '*', '<']) && !code.contains("NAME")
+    };
+    let paths: Vec<&str> = code.filter(is_path).collect();
+    let missing: Vec<&&str> = paths.iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(paths.len() > 30, "paths: {}", paths.len());
+    assert!(missing.is_empty(), "{missing:?}");
 }
