@@ -46,7 +46,7 @@ pub enum Order {
 
 /// Why an order was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum OrderError {
     /// Another door of the interlock is open, or not known to be closed.
     Interlock,
     /// The order is older than [`FRESH`], or of the future.
@@ -65,7 +65,7 @@ pub struct Reply {
     /// The order's.
     pub id: u32,
     /// Whether people could pass, as it was read back.
-    pub outcome: Result<(), Why>,
+    pub outcome: Result<(), OrderError>,
 }
 
 /// A part of a door.
@@ -141,7 +141,7 @@ pub enum Event {
         /// Whose.
         by: Cause,
         /// Why not.
-        why: Why,
+        why: OrderError,
     },
     /// The strike is locked again.
     Relocked,
@@ -273,7 +273,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         }
         while let Some(late) = self.pending.iter().position(|pending| now > pending.until) {
             let Pending { id, by, .. } = self.pending.remove(late);
-            self.not_unlocked(now, id, by, Why::Controller);
+            self.not_unlocked(now, id, by, OrderError::Controller);
         }
         self.signal(now);
         core::mem::take(&mut self.found)
@@ -327,14 +327,14 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                 (self.is_up, self.status) = (true, None);
                 // A connection that is made again has forgotten what was asked on the one before.
                 for Pending { id, by, .. } in core::mem::take(&mut self.pending) {
-                    self.not_unlocked(now, id, by, Why::Controller);
+                    self.not_unlocked(now, id, by, OrderError::Controller);
                 }
                 self.fails(Part::Controller, None);
             }
             Report::Down(why) => {
                 (self.is_up, self.status) = (false, None);
                 for Pending { id, by, .. } in core::mem::take(&mut self.pending) {
-                    self.not_unlocked(now, id, by, Why::Controller);
+                    self.not_unlocked(now, id, by, OrderError::Controller);
                 }
                 self.released = None;
                 self.fails(Part::Controller, Some(&|| why.clone()));
@@ -356,12 +356,12 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                     // It opened meanwhile: the release is ended.
                     Outcome::Released if self.interlock_is_open() => {
                         self.released = Some(by);
-                        Why::Interlock
+                        OrderError::Interlock
                     }
                     Outcome::Released => return self.unlocked(now, id, by),
-                    Outcome::Stale => Why::Stale,
-                    Outcome::Resting => Why::Resting,
-                    Outcome::Line | Outcome::Locked | Outcome::NotContinuous => Why::Line,
+                    Outcome::Stale => OrderError::Stale,
+                    Outcome::Resting => OrderError::Resting,
+                    Outcome::Line | Outcome::Locked | Outcome::NotContinuous => OrderError::Line,
                 };
                 self.not_unlocked(now, id, by, why);
             }
@@ -463,9 +463,9 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
     ) {
         let is_fresh = issued <= now && now.saturating_sub(issued) <= FRESH;
         let why = match () {
-            () if !is_fresh => Why::Stale,
-            () if self.interlock_is_open() => Why::Interlock,
-            () if !self.is_up => Why::Controller,
+            () if !is_fresh => OrderError::Stale,
+            () if self.interlock_is_open() => OrderError::Interlock,
+            () if !self.is_up => OrderError::Controller,
             () => {
                 let not_after = now.saturating_add(FOLLOWED_WITHIN);
                 let number = send(Command::Release { by, pulse: self.pulse, not_after });
@@ -483,7 +483,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         self.granted(now);
     }
 
-    fn not_unlocked(&mut self, now: Duration, id: u32, by: Cause, why: Why) {
+    fn not_unlocked(&mut self, now: Duration, id: u32, by: Cause, why: OrderError) {
         self.event(Event::NotUnlocked { by, why });
         self.found.replies.push(Reply { id, outcome: Err(why) });
         self.refuse(now);

@@ -73,7 +73,7 @@ impl From<NoMemory> for DecodeError {
 }
 
 /// The part of a file that its pixels need, and what was learned on the way to it.
-pub(super) struct Essence {
+pub(super) struct ImageData {
     pub(super) format: ImageFormat,
     pub(super) width: u32,
     pub(super) height: u32,
@@ -88,14 +88,14 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     if bytes.len() > limits.max_bytes {
         return Err(DecodeError::TooManyBytes { bytes: bytes.len(), limit: limits.max_bytes });
     }
-    let essence = if bytes.starts_with(jpeg::MAGIC) {
-        jpeg::essence(bytes)?
+    let data = if bytes.starts_with(jpeg::MAGIC) {
+        jpeg::image_data(bytes)?
     } else if bytes.starts_with(png::MAGIC) {
-        png::essence(bytes)?
+        png::image_data(bytes)?
     } else {
         return Err(DecodeError::NotJpegOrPng(likely_format(bytes)));
     };
-    let (width, height, bound) = (essence.width, essence.height, essence.bound);
+    let (width, height, bound) = (data.width, data.height, data.bound);
     if !limits::sides_allowed(width, height) {
         return Err(DecodeError::TooLong { width, height });
     }
@@ -104,7 +104,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     }
     // The decoders are foreign code that is fed by strangers, and overflow checks are on: an assertion
     // that fails in there is a damaged file, not the end of a worker.
-    catch_unwind(AssertUnwindSafe(|| raster::picture(&essence)))
+    catch_unwind(AssertUnwindSafe(|| raster::picture(&data)))
         .unwrap_or_else(|_| Err(DecodeError::Damaged("its data contradict each other".to_owned())))
 }
 

@@ -8,7 +8,7 @@
 //! Terms: a *segment* is `FF`, a marker, a two-byte length and a body; a *scan* is an SOS segment and the
 //! entropy-coded bytes behind it; a *component* is a colour channel.
 
-use super::decode::{DecodeError, Essence};
+use super::decode::{DecodeError, ImageData};
 use super::exif;
 use super::limits::{self, Bound};
 
@@ -40,7 +40,7 @@ const MAX_BODY: usize = 0xFFFF - 2;
 pub(super) const MAGIC: &[u8] = &[0xFF, SOI, 0xFF];
 
 /// Copies what the pixels need. `bytes` starts with [`MAGIC`].
-pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
+pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     let mut walk = Walk::new(bytes.len());
     let mut at = 2;
     loop {
@@ -238,12 +238,12 @@ impl Walk {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Essence, DecodeError> {
+    fn finish(mut self) -> Result<ImageData, DecodeError> {
         let Some(frame) = self.frame else {
             return Err(damaged("it has no frame header"));
         };
         self.out.extend_from_slice(&[0xFF, EOI]);
-        Ok(Essence {
+        Ok(ImageData {
             format: image::ImageFormat::Jpeg,
             width: frame.width,
             height: frame.height,
@@ -324,26 +324,29 @@ mod tests {
             eoi(),
             b"trailing \xFF\xD8\xFF\xDA".to_vec(),
         ]);
-        let essence = essence(&bytes).unwrap();
-        assert_eq!((essence.width, essence.height), (61, 47));
-        assert_eq!(essence.orientation, Some(Orientation::Rotate90));
+        let data = image_data(&bytes).unwrap();
+        assert_eq!((data.width, data.height), (61, 47));
+        assert_eq!(data.orientation, Some(Orientation::Rotate90));
         let tail = [frame(), scan(), eoi()].concat();
-        assert!(essence.bytes.ends_with(&tail));
-        assert_eq!(essence.bytes.len(), 2 + 4 + 14 + tail.len());
+        assert!(data.bytes.ends_with(&tail));
+        assert_eq!(data.bytes.len(), 2 + 4 + 14 + tail.len());
     }
 
     #[test]
     fn a_file_without_its_end_is_cut_off() {
         let whole = file(&[exif(1), frame(), scan(), eoi()]);
         for length in 2..whole.len() {
-            assert!(matches!(essence(&whole[..length]), Err(DecodeError::Damaged(_))), "{length}");
+            assert!(
+                matches!(image_data(&whole[..length]), Err(DecodeError::Damaged(_))),
+                "{length}"
+            );
         }
     }
 
     #[test]
     fn the_end_marker_of_a_preview_is_not_the_end() {
         let preview = segment(APP1, &file(&[frame(), scan(), eoi()]));
-        assert!(essence(&file(&[preview, frame(), scan()])).is_err());
+        assert!(image_data(&file(&[preview, frame(), scan()])).is_err());
     }
 
     #[test]
@@ -365,14 +368,14 @@ mod tests {
         let mut segments = vec![frame()];
         segments.extend(std::iter::repeat_n(scan(), MAX_SCANS));
         segments.push(eoi());
-        assert!(essence(&file(&segments)).is_ok());
+        assert!(image_data(&file(&segments)).is_ok());
         segments.insert(1, scan());
-        assert!(essence(&file(&segments)).is_err());
+        assert!(image_data(&file(&segments)).is_err());
     }
 
     #[test]
     fn two_sizes_are_refused() {
-        assert!(essence(&file(&[frame(), frame(), scan(), eoi()])).is_err());
+        assert!(image_data(&file(&[frame(), frame(), scan(), eoi()])).is_err());
     }
 
     #[test]
@@ -380,7 +383,7 @@ mod tests {
         let frame = segment(SOF0, &[8, 0, 8, 0, 8, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]);
         let scan = segment(SOS, &[3, 1, 0, 2, 0x11, 3, 0x11, 0, 63, 0]);
         let bytes = file(&[segment(APP14, &adobe_body(0)), frame, scan, eoi()]);
-        let out = essence(&bytes).unwrap().bytes;
+        let out = image_data(&bytes).unwrap().bytes;
         assert!(out.windows(9).any(|w| w == [b'R', 0x11, 0, b'G', 0x11, 0, b'B', 0x11, 0]));
         assert!(out.windows(6).any(|w| w == [b'R', 0, b'G', 0x11, b'B', 0x11]));
     }

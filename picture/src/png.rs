@@ -7,7 +7,7 @@
 //!
 //! A *chunk* is a length, a four-letter type, a body and a checksum.
 
-use super::decode::{DecodeError, Essence};
+use super::decode::{DecodeError, ImageData};
 use super::{exif, limits};
 
 pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -15,7 +15,7 @@ pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
 const IEND: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
 
 /// Copies what the pixels need. `bytes` starts with [`MAGIC`].
-pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
+pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     let mut out = Vec::with_capacity(bytes.len() + IEND.len());
     out.extend_from_slice(MAGIC);
     let mut rest = &bytes[MAGIC.len()..];
@@ -54,7 +54,7 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence, DecodeError> {
         return Err(cut_off());
     }
     out.extend_from_slice(IEND);
-    Ok(Essence { format: image::ImageFormat::Png, width, height, orientation, bytes: out, bound })
+    Ok(ImageData { format: image::ImageFormat::Png, width, height, orientation, bytes: out, bound })
 }
 
 /// Where the walk stands: the image data are one run of IDAT chunks.
@@ -125,9 +125,9 @@ mod tests {
             chunk(b"IEND", b""),
             b"trailing".to_vec(),
         ]);
-        let essence = essence(&bytes).unwrap();
-        assert_eq!((essence.width, essence.height), (61, 47));
-        assert_eq!(essence.orientation, Some(Orientation::Rotate270));
+        let data = image_data(&bytes).unwrap();
+        assert_eq!((data.width, data.height), (61, 47));
+        assert_eq!(data.orientation, Some(Orientation::Rotate270));
         let kept = file(&[
             header(),
             chunk(b"PLTE", b"colour"),
@@ -135,7 +135,7 @@ mod tests {
             chunk(b"IDAT", b"two"),
             IEND.to_vec(),
         ]);
-        assert_eq!(essence.bytes, kept);
+        assert_eq!(data.bytes, kept);
     }
 
     #[test]
@@ -143,12 +143,12 @@ mod tests {
         let mut bytes = file(&[header(), chunk(b"IDAT", b"data")]);
         let length_at = MAGIC.len() + header().len();
         bytes[length_at] = 0xFF;
-        assert!(matches!(essence(&bytes), Err(DecodeError::Damaged(_))));
+        assert!(matches!(image_data(&bytes), Err(DecodeError::Damaged(_))));
     }
 
     #[test]
     fn the_size_comes_first() {
-        assert!(essence(&file(&[chunk(b"IDAT", b"data"), header()])).is_err());
-        assert!(essence(MAGIC).is_err());
+        assert!(image_data(&file(&[chunk(b"IDAT", b"data"), header()])).is_err());
+        assert!(image_data(MAGIC).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //! has more than [`limits::FULL`] pixels is halved where it lies.
 
 use super::Picture;
-use super::decode::{DecodeError, Essence};
+use super::decode::{DecodeError, ImageData};
 use super::limits::{self, zeros};
 use image::codecs::jpeg::JpegDecoder;
 use image::metadata::Orientation;
@@ -20,15 +20,15 @@ const RGB_BITS: u8 = 24;
 const PNG_ROWS: usize = 4 << 20;
 
 /// Decodes the pixels, halves them if they are many, and turns them upright.
-pub(super) fn picture(essence: &Essence) -> Result<Picture, DecodeError> {
-    let mut raster = match essence.format {
-        ImageFormat::Png => png(essence)?,
-        _ => jpeg(essence)?,
+pub(super) fn picture(data: &ImageData) -> Result<Picture, DecodeError> {
+    let mut raster = match data.format {
+        ImageFormat::Png => png(data)?,
+        _ => jpeg(data)?,
     };
-    let many = u64::from(essence.width) * u64::from(essence.height) > limits::FULL;
+    let many = u64::from(data.width) * u64::from(data.height) > limits::FULL;
     let reduction = if many { raster.halve() } else { 1 };
     let mut image = raster.into_image()?;
-    let upright = essence.orientation.unwrap_or(Orientation::NoTransforms);
+    let upright = data.orientation.unwrap_or(Orientation::NoTransforms);
     // The picture beside itself: here, and when a face is looked for in its turns.
     limits::room_for(image.as_raw().len() as u64)?;
     if upright != Orientation::NoTransforms {
@@ -104,14 +104,14 @@ fn means<const CHANNELS: usize>(to: &mut [u8], upper: &[u8], lower: &[u8]) {
     }
 }
 
-fn jpeg(essence: &Essence) -> Result<Raster, DecodeError> {
-    let (width, height) = (essence.width as usize, essence.height as usize);
+fn jpeg(data: &ImageData) -> Result<Raster, DecodeError> {
+    let (width, height) = (data.width as usize, data.height as usize);
     let damaged = |error: image::ImageError| DecodeError::Damaged(error.to_string());
-    let mut decoder = JpegDecoder::new(Cursor::new(&essence.bytes)).map_err(damaged)?;
+    let mut decoder = JpegDecoder::new(Cursor::new(&data.bytes)).map_err(damaged)?;
     let mut size = image::Limits::no_limits();
-    (size.max_image_width, size.max_image_height) = (Some(essence.width), Some(essence.height));
+    (size.max_image_width, size.max_image_height) = (Some(data.width), Some(data.height));
     decoder.set_limits(size).map_err(damaged)?;
-    if decoder.dimensions() != (essence.width, essence.height) {
+    if decoder.dimensions() != (data.width, data.height) {
         return Err(DecodeError::Damaged("it states two sizes".to_owned()));
     }
     let channels = match decoder.color_type() {
@@ -120,20 +120,20 @@ fn jpeg(essence: &Essence) -> Result<Raster, DecodeError> {
         _ => return Err(DecodeError::Damaged("its colours are not those of a camera".to_owned())),
     };
     let mut bytes = zeros(width * height * RGB)?;
-    limits::room_for((width * height) as u64 * essence.bound.scratch)?;
+    limits::room_for((width * height) as u64 * data.bound.scratch)?;
     decoder.read_image(&mut bytes[..width * height * channels]).map_err(damaged)?;
     Ok(Raster { width, height, channels, bytes })
 }
 
-fn png(essence: &Essence) -> Result<Raster, DecodeError> {
-    let (width, height) = (essence.width as usize, essence.height as usize);
+fn png(data: &ImageData) -> Result<Raster, DecodeError> {
+    let (width, height) = (data.width as usize, data.height as usize);
     let damaged = |error: png::DecodingError| DecodeError::Damaged(error.to_string());
     let limits = png::Limits { bytes: PNG_ROWS };
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(&essence.bytes), limits);
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(&data.bytes), limits);
     // Palettes and less than eight bits become eight; sixteen stay, since this rounds them.
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(damaged)?;
-    if reader.info().size() != (essence.width, essence.height) {
+    if reader.info().size() != (data.width, data.height) {
         return Err(DecodeError::Damaged("it states two sizes".to_owned()));
     }
     let (colour, depth) = reader.output_color_type();

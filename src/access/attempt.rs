@@ -2,7 +2,7 @@
 //! bad frame.
 
 use super::decision::{Outcome, Reason};
-use super::look::{Before, Look, Skin, Usable};
+use super::look::{FacePixels, Look, PreviousLooks, Usable};
 use super::settings::{LivenessPolicy, Settings};
 use super::stopwatch::Stopwatch;
 use crate::face::similarity::{Level, cosine, similarity};
@@ -29,7 +29,7 @@ pub(super) struct Attempt {
     first_usable: Option<Duration>,
     looks: Vec<Usable>,
     /// The pixels of the last of them.
-    skin: Option<Skin>,
+    pixels: Option<FacePixels>,
     /// Of each look, whether the face has moved since the one before.
     moved: Vec<bool>,
     /// Why the last frame that was not usable was not.
@@ -69,7 +69,7 @@ impl Attempt {
             started: now,
             first_usable: None,
             looks: Vec::new(),
-            skin: None,
+            pixels: None,
             moved: Vec::new(),
             poor: None,
             crowded: 0,
@@ -90,8 +90,8 @@ impl Attempt {
             Look::Blurred => self.poor = Some(Reason::Blur),
             Look::Dark => self.poor = Some(Reason::Dark),
             Look::Usable(look) => {
-                let change = self.skin.as_ref().and_then(|skin| skin.change(frame));
-                self.skin = Some(Skin::of(frame, face));
+                let change = self.pixels.as_ref().and_then(|pixels| pixels.change(frame));
+                self.pixels = Some(FacePixels::of(frame, face));
                 self.moved.push(change.is_some_and(|change| change >= STILL_BELOW));
                 self.first_usable.get_or_insert(now);
                 self.looks.push(*look);
@@ -100,12 +100,12 @@ impl Attempt {
     }
 
     /// What the next look is judged with, when the door asks for this similarity.
-    pub fn before(&self, settings: &Settings, threshold: f64) -> Before {
+    pub fn before(&self, settings: &Settings, threshold: f64) -> PreviousLooks {
         let first = (self.looks.len() + 1).saturating_sub(settings.agreement).min(self.looks.len());
         let embeddings = self.looks[first..].iter().map(|look| look.embedding.clone()).collect();
         // Of a subject that just suffices, whoever is less than the margin behind is a rival.
         let least = cosine(threshold) as f32 - settings.margin;
-        Before { looks: self.looks.len(), embeddings, least }
+        PreviousLooks { looks: self.looks.len(), embeddings, least }
     }
 
     /// How many usable looks there are.

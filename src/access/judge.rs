@@ -4,13 +4,13 @@ use super::Now;
 use super::attempt::{Attempt, Verdict};
 use super::decision::{Decision, Outcome, Reason};
 use super::lockout::Lockout;
-use super::look::Eyes;
-use super::person::{Asked, Person};
+use super::look::LookContext;
+use super::person::{Identification, Person};
 use super::rules::permit;
+use super::selection::{LockedOut, Scene, Selection};
 use super::settings::{LivenessPolicy, Settings, Unarmed};
 use super::stopwatch::StartStopwatch;
 use super::track::TrackId;
-use super::turns::{LockedOut, Scene, Turns};
 use crate::face::similarity::{at_door, similarity};
 use crate::face::{Analyzer, FaceError};
 use crate::gallery::Gallery;
@@ -28,7 +28,7 @@ pub struct Judge {
     analyzer: Arc<Analyzer>,
     gallery: Arc<Gallery>,
     settings: Settings,
-    turns: Turns,
+    selection: Selection,
     attempt: Option<(TrackId, Attempt)>,
     /// Starts what measures the stages of an attempt.
     stopwatch: StartStopwatch,
@@ -48,9 +48,18 @@ impl Judge {
         lockout: Arc<Mutex<Lockout>>,
         stopwatch: StartStopwatch,
     ) -> Self {
-        let turns = Turns::new(settings.clone(), lockout);
+        let selection = Selection::new(settings.clone(), lockout);
         let told = BTreeSet::new();
-        Self { analyzer, gallery, settings, turns, attempt: None, stopwatch, warned: false, told }
+        Self {
+            analyzer,
+            gallery,
+            settings,
+            selection,
+            attempt: None,
+            stopwatch,
+            warned: false,
+            told,
+        }
     }
 
     /// Judges a frame. `unarmed` says why the strike must not be armed, if it must not.
@@ -65,12 +74,12 @@ impl Judge {
     ) -> Result<Option<Decision>, FaceError> {
         let faces = self.analyzer.faces_in_frame(frame)?;
         let size = (frame.width(), frame.height());
-        let scene = self.turns.follow(&faces, size, now.monotonic);
+        let scene = self.selection.follow(&faces, size, now.monotonic);
         let judged = self.attempt.as_ref().map(|(id, _)| *id);
         let threshold = self.threshold();
-        let Some(track) = self.turns.next(&scene, judged) else {
+        let Some(track) = self.selection.next(&scene, judged) else {
             // Looked away for a moment, or gone: an attempt ends with its track.
-            if let Some((_, left)) = self.attempt.take_if(|(id, _)| !self.turns.has(*id)) {
+            if let Some((_, left)) = self.attempt.take_if(|(id, _)| !self.selection.has(*id)) {
                 self.abandoned(&left, threshold, now.monotonic);
             }
             if self.attempt.is_none() {
@@ -78,11 +87,11 @@ impl Judge {
             }
             return Ok(None);
         };
-        if let Some(LockedOut { left, is_news }) = self.turns.locked_out(now.monotonic) {
+        if let Some(LockedOut { left, is_news }) = self.selection.locked_out(now.monotonic) {
             self.attempt = None;
             return Ok(is_news.then(|| self.locked_out(left)));
         }
-        let people = self.turns.people(&scene, &track);
+        let people = self.selection.people(&scene, &track);
 
         let mut attempt = match self.attempt.take() {
             Some((id, attempt)) if id == track.id => attempt,
@@ -94,7 +103,7 @@ impl Judge {
             }
         };
         let before = attempt.before(&self.settings, threshold);
-        let look = self.eyes().look(frame, &track.face, before, &mut *attempt.times)?;
+        let look = self.context().look(frame, &track.face, before, &mut *attempt.times)?;
         let looks = attempt.looks();
         attempt.add(look, (frame, &track.face), people, now.monotonic);
         let is_known_by_now =
@@ -102,7 +111,7 @@ impl Judge {
         let shown = attempt.shown(&self.settings);
         if is_known_by_now
             && let Some(face) = shown.last()
-            && self.turns.still_rests(track.id, face, now.monotonic)
+            && self.selection.still_rests(track.id, face, now.monotonic)
         {
             return Ok(None);
         }
@@ -114,8 +123,9 @@ impl Judge {
             }
             Verdict::Recognised => match self.person(&attempt, threshold, now, unarmed) {
                 Ok(person) => {
-                    let repeats =
-                        |id: &String| self.turns.repeats(track.id, id, shown.last(), now.monotonic);
+                    let repeats = |id: &String| {
+                        self.selection.repeats(track.id, id, shown.last(), now.monotonic)
+                    };
                     if std::iter::once(&person.id).chain(&person.also).any(repeats) {
                         return Ok(None);
                     }
@@ -129,14 +139,14 @@ impl Judge {
             },
         };
         match &ended {
-            Some(decision) => self.turns.settle(track.id, decision, &shown, now.monotonic),
+            Some(decision) => self.selection.settle(track.id, decision, &shown, now.monotonic),
             None => self.attempt = Some((track.id, attempt)),
         }
         Ok(ended)
     }
 
-    fn eyes(&self) -> Eyes<'_> {
-        Eyes {
+    fn context(&self) -> LookContext<'_> {
+        LookContext {
             analyzer: &self.analyzer,
             gallery: &self.gallery,
             liveness: self.settings.liveness == LivenessPolicy::Required,
@@ -145,9 +155,9 @@ impl Judge {
 
     /// Looks whether somebody else stands where a face rests.
     fn glance(&mut self, frame: &Picture, scene: &Scene, now: Duration) -> Result<(), FaceError> {
-        if let Some(track) = self.turns.to_glance_at(scene) {
-            let seen = self.eyes().glance(frame, &track.face)?;
-            self.turns.glanced(track.id, seen.as_ref(), now);
+        if let Some(track) = self.selection.to_glance_at(scene) {
+            let seen = self.context().glance(frame, &track.face)?;
+            self.selection.glanced(track.id, seen.as_ref(), now);
         }
         Ok(())
     }
@@ -156,7 +166,7 @@ impl Judge {
     /// was refused counts as if it had been. Others pass by.
     fn abandoned(&mut self, attempt: &Attempt, threshold: f64, now: Duration) {
         if attempt.is_recognised(&self.settings, threshold) {
-            self.turns.refused(&attempt.shown(&self.settings), now);
+            self.selection.refused(&attempt.shown(&self.settings), now);
         }
     }
 
@@ -171,7 +181,7 @@ impl Judge {
         let claim = attempt.claim(&self.settings).ok_or(Reason::NoAgreement)?;
         let (gallery, settings) = (&*self.gallery, &self.settings);
         let permit = |subject: &_| permit(&settings.groups, subject, now, unarmed);
-        Asked { gallery, settings, threshold }.identify(&claim, permit)
+        Identification { gallery, settings, threshold }.identify(&claim, permit)
     }
 
     /// Says once that two ids are one person's.
@@ -188,7 +198,7 @@ impl Judge {
     /// The strike did not move for the subject just granted: whoever stands there is judged again
     /// soon, as if nothing had been.
     pub fn not_opened(&mut self, subject: &str, now: Duration) {
-        self.turns.not_opened(subject, now);
+        self.selection.not_opened(subject, now);
     }
 
     /// Whether somebody is under judgement.

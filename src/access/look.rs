@@ -33,7 +33,7 @@ pub(super) struct Usable {
 }
 
 /// What was seen of the face before.
-pub(super) struct Before {
+pub(super) struct PreviousLooks {
     /// Usable looks so far.
     pub looks: usize,
     /// Embeddings of the last of them, to be judged together with the next.
@@ -44,13 +44,13 @@ pub(super) struct Before {
 
 /// The face as it is in the frame: for telling whether it moves.
 #[derive(Clone, Debug)]
-pub(super) struct Skin {
+pub(super) struct FacePixels {
     /// Left, top, right, bottom in the frame.
     region: [i64; 4],
     rgb: Vec<u8>,
 }
 
-impl Skin {
+impl FacePixels {
     /// Of a face in a frame.
     pub fn of(frame: &Picture, face: &Detection) -> Self {
         let region = [face.x, face.y, face.x + face.width, face.y + face.height];
@@ -77,21 +77,21 @@ impl Skin {
 }
 
 /// What a look needs.
-pub(super) struct Eyes<'a> {
+pub(super) struct LookContext<'a> {
     pub analyzer: &'a Analyzer,
     pub gallery: &'a Gallery,
     /// Whether to judge liveness.
     pub liveness: bool,
 }
 
-impl Eyes<'_> {
+impl LookContext<'_> {
     /// Looks at one face of a frame; every second time as in a mirror, since embeddings of both kinds
     /// together tell people apart better than as many of one.
     pub fn look(
         &self,
         frame: &Picture,
         face: &Detection,
-        before: Before,
+        before: PreviousLooks,
         observer: &mut dyn Observer,
     ) -> Result<Look, FaceError> {
         // Landmarks that fall together: no face to judge, and no reason to stop.

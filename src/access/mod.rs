@@ -30,7 +30,7 @@
 //! | `schedule.rs` | groups and their weekly hours |
 //! | `lockout.rs` | failed attempts, over every restart of the judge |
 //! | `refused.rs` | faces that were refused, known again by what they look like |
-//! | `turns.rs` | who is judged next, and when again |
+//! | `selection.rs` | who is judged next, and when again |
 //! | `judge.rs` | all of it in order, frame after frame |
 //! | `stopwatch.rs` | what the stages took, by a clock of the caller |
 //! | `decision.rs` | what comes out |
@@ -44,10 +44,10 @@ mod person;
 mod refused;
 mod rules;
 mod schedule;
+mod selection;
 mod settings;
 mod stopwatch;
 mod track;
-mod turns;
 
 pub use decision::{Decision, Outcome, Reason};
 pub use judge::Judge;

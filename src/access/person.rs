@@ -39,18 +39,18 @@ pub(super) struct Person {
 }
 
 /// A subject that looks like the face.
-struct Known<'a> {
+struct Lookalike<'a> {
     subject: Subject,
     candidate: &'a Candidate,
     faces: Vec<(TemplateId, Embedding)>,
 }
 
-impl Known<'_> {
+impl Lookalike<'_> {
     fn cosine(&self) -> f32 {
         self.candidate.cosine
     }
 
-    fn is(&self, other: &Known<'_>) -> bool {
+    fn is(&self, other: &Lookalike<'_>) -> bool {
         self.subject.id == other.subject.id
     }
 
@@ -67,14 +67,14 @@ impl Known<'_> {
 }
 
 /// What the door asks for.
-pub(super) struct Asked<'a> {
+pub(super) struct Identification<'a> {
     pub gallery: &'a Gallery,
     pub settings: &'a Settings,
     /// Similarity.
     pub threshold: f64,
 }
 
-impl Asked<'_> {
+impl Identification<'_> {
     /// Who it is, permitted or not; or why it is nobody, as far as the looks say so far.
     pub fn identify(
         &self,
@@ -119,13 +119,13 @@ impl Asked<'_> {
     fn known<'a>(
         &self,
         found: &'a [Candidate],
-    ) -> Result<Vec<Known<'a>>, (&'a Candidate, GalleryError)> {
+    ) -> Result<Vec<Lookalike<'a>>, (&'a Candidate, GalleryError)> {
         let mut known = Vec::with_capacity(found.len());
         for candidate in found {
             let id = &candidate.subject_id;
             match self.gallery.subject(id) {
                 Ok(Some(subject)) => {
-                    known.push(Known { subject, candidate, faces: self.gallery.faces(id) });
+                    known.push(Lookalike { subject, candidate, faces: self.gallery.faces(id) });
                 }
                 Ok(None) => {}
                 Err(error) => return Err((candidate, error)),
@@ -134,17 +134,17 @@ impl Asked<'_> {
         Ok(known)
     }
 
-    fn suffices(&self, id: &Known<'_>) -> bool {
+    fn suffices(&self, id: &Lookalike<'_>) -> bool {
         reaches(id.cosine(), cosine(self.threshold))
     }
 
     /// By how much an id is ahead of another suffices to tell them apart.
-    fn is_clear(&self, ahead: &Known<'_>, of: &Known<'_>) -> bool {
+    fn is_clear(&self, ahead: &Lookalike<'_>, of: &Lookalike<'_>) -> bool {
         reaches(ahead.cosine() - of.cosine(), self.settings.margin.into())
     }
 
     /// Whether a candidate's id is of the same person, by the template that it was found by.
-    fn is_same(&self, id: &Known<'_>, candidate: &Candidate) -> bool {
+    fn is_same(&self, id: &Lookalike<'_>, candidate: &Candidate) -> bool {
         let faces = self.gallery.faces(&candidate.subject_id);
         let template = faces.iter().find(|(template, _)| *template == candidate.template);
         template.is_some_and(|(_, face)| id.matches(face))
@@ -153,8 +153,8 @@ impl Asked<'_> {
     /// An error, if the face may as well be another person's, or the looks do not each name this one.
     fn is_nobody_else(
         &self,
-        id: &Known<'_>,
-        known: &[Known<'_>],
+        id: &Lookalike<'_>,
+        known: &[Lookalike<'_>],
         claim: &Claim<'_>,
     ) -> Result<(), Reason> {
         let names_it =
@@ -178,7 +178,7 @@ impl Asked<'_> {
 
     /// Whether an id that is clearly ahead decides: one that somebody gave a group, or any, where this id is
     /// not surely the face's own.
-    fn is_outranked(&self, id: &Known<'_>, known: &[Known<'_>]) -> bool {
+    fn is_outranked(&self, id: &Lookalike<'_>, known: &[Lookalike<'_>]) -> bool {
         let surely = reaches(id.cosine(), cosine(SAME_PERSON.similarity()));
         known.iter().any(|other| {
             other.cosine() > id.cosine()
@@ -189,7 +189,11 @@ impl Asked<'_> {
 
     /// An id of the same person that an administrator disabled, by which the face would be recognised
     /// too.
-    fn barred<'a, 'b>(&self, id: &Known<'_>, known: &'a [Known<'b>]) -> Option<&'a Known<'b>> {
+    fn barred<'a, 'b>(
+        &self,
+        id: &Lookalike<'_>,
+        known: &'a [Lookalike<'b>],
+    ) -> Option<&'a Lookalike<'b>> {
         known.iter().find(|other| {
             other.subject.barred
                 && !other.is(id)
@@ -200,8 +204,8 @@ impl Asked<'_> {
 
     fn person(
         &self,
-        id: &Known<'_>,
-        known: &[Known<'_>],
+        id: &Lookalike<'_>,
+        known: &[Lookalike<'_>],
         permitted: Result<String, Reason>,
     ) -> Person {
         let also = known

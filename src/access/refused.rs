@@ -4,8 +4,8 @@
 //! on the wall is one, and pictures that are shown one after another in one place are many. It must never
 //! keep more than [`MOST`] faces, nor any of them longer than [`REMEMBERED`] after it was seen last.
 
+use super::selection::doubled;
 use super::settings::Settings;
-use super::turns::doubled;
 use crate::face::Embedding;
 use crate::face::similarity::{Level, similarity};
 use std::time::Duration;

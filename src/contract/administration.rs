@@ -6,7 +6,7 @@ use super::operation::Operation;
 use super::payload::Payload;
 use super::permission::{Permission, UnknownPermission};
 use super::quota::{self, BadQuota, Quota};
-use super::raw::Given;
+use super::raw::RawValue;
 use super::refusal::Refusal;
 use std::collections::BTreeSet;
 
@@ -75,7 +75,7 @@ impl Payload<'_> {
 
     fn texts(&self, name: &str) -> Option<&[String]> {
         match self.raw.get(name) {
-            Some(Given::Texts(texts)) => Some(texts),
+            Some(RawValue::Texts(texts)) => Some(texts),
             _ => None,
         }
     }

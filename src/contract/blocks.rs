@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 /// What was seen of the probe.
 #[derive(Debug, Serialize)]
-pub(crate) struct Seen {
+pub(crate) struct ProbeFace {
     /// Clockwise turn in degrees that brought the face upright.
     pub rotation: u16,
     /// How many faces.
@@ -20,7 +20,7 @@ pub(crate) struct Seen {
 
 /// What was computed of the probe: no more than was asked for.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Judgement {
+pub(crate) struct CheckBlocks {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_quality: Option<ImageQuality>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ pub(crate) struct Match {
 
 /// What `enroll_mode` stored.
 #[derive(Debug, Serialize)]
-pub(crate) struct Posed {
+pub(crate) struct EnrolModeBlock {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub liveness: Option<LivenessBlock>,
     pub subject_id: String,

@@ -7,7 +7,7 @@
 use super::field;
 use super::id::{ID, is_id};
 use super::payload::Payload;
-use super::raw::{Given, MAX_LIST};
+use super::raw::{MAX_LIST, RawValue};
 use super::refusal::Refusal;
 
 /// Longest `name` and `card`, in characters.
@@ -81,7 +81,7 @@ impl Payload<'_> {
     }
 
     fn groups(&self) -> Result<Option<Vec<String>>, Refusal> {
-        let Some(Given::Texts(groups)) = self.raw.get(field::GROUPS) else {
+        let Some(RawValue::Texts(groups)) = self.raw.get(field::GROUPS) else {
             return Ok(None);
         };
         if groups.len() > MAX_LIST {

@@ -58,5 +58,5 @@ pub(crate) use refusal::Refusal;
 pub(crate) use reply::{Reply, Stamp};
 pub(crate) use request::{API_KEY, APP_ID};
 pub(crate) use valid::{
-    Checks, FaceRequest, Level, Portion, PosesRequest, Task, Valid, World, validate,
+    Checks, Context, FaceRequest, Level, Portion, PosesRequest, Task, Valid, validate,
 };

@@ -5,7 +5,7 @@ use super::field;
 use super::fields::{self, Kind};
 use super::mode::Mode;
 use super::operation::Operation;
-use super::raw::{Given, MAX_REQUEST_ID, Raw, shortened};
+use super::raw::{MAX_REQUEST_ID, Raw, RawValue, shortened};
 use super::refusal::Refusal;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ pub(crate) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payl
     if let Some(fault) = &raw.fault {
         return Err(Refusal::payload(fault.clone()));
     }
-    let given = |(name, given): (&str, &Given)| !fields::identifies(name) && *given != Given::Null;
+    let given =
+        |(name, given): (&str, &RawValue)| !fields::identifies(name) && *given != RawValue::Null;
     if raw.image.is_none() && !raw.fields().any(given) && !operation.needs_nothing() {
         return Err(Refusal::payload(format!(
             "the payload says nothing; {} takes {}",
@@ -22,8 +23,8 @@ pub(crate) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payl
             known(operation)
         )));
     }
-    let empty = |&(name, given): &(&str, &Given)| {
-        !fields::identifies(name) && matches!(given, Given::Text(text) if text.is_empty())
+    let empty = |&(name, given): &(&str, &RawValue)| {
+        !fields::identifies(name) && matches!(given, RawValue::Text(text) if text.is_empty())
     };
     if raw.fields().filter(empty).count() > 1 {
         return Err(Refusal::payload("more than one field is empty; leave out what is not meant"));
@@ -53,14 +54,14 @@ pub(crate) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payl
 }
 
 /// Whether a value is of a field's type; null is absent and so of every type.
-fn fits(kind: Kind, given: &Given) -> bool {
+fn fits(kind: Kind, given: &RawValue) -> bool {
     matches!(
         (kind, given),
-        (_, Given::Null)
-            | (Kind::Bool(_), Given::Bool(_))
-            | (Kind::Number(_), Given::Number(_))
-            | (Kind::Text(_), Given::Text(_))
-            | (Kind::Texts, Given::Texts(_))
+        (_, RawValue::Null)
+            | (Kind::Bool(_), RawValue::Bool(_))
+            | (Kind::Number(_), RawValue::Number(_))
+            | (Kind::Text(_), RawValue::Text(_))
+            | (Kind::Texts, RawValue::Texts(_))
     )
 }
 
@@ -89,7 +90,7 @@ impl Payload<'_> {
 
     pub fn maybe_bool(&self, name: &str) -> Option<bool> {
         match (self.raw.get(name), fields::kind(self.operation, name)) {
-            (Some(Given::Bool(value)), _) => Some(*value),
+            (Some(RawValue::Bool(value)), _) => Some(*value),
             (_, Some(Kind::Bool(default))) => default,
             _ => None,
         }
@@ -97,7 +98,7 @@ impl Payload<'_> {
 
     pub fn number(&self, name: &str) -> Option<f64> {
         match (self.raw.get(name), fields::kind(self.operation, name)) {
-            (Some(Given::Number(value)), _) => Some(*value),
+            (Some(RawValue::Number(value)), _) => Some(*value),
             (_, Some(Kind::Number(default))) => default,
             _ => None,
         }

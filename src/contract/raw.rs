@@ -20,7 +20,7 @@ pub(crate) const MAX_LIST: usize = 64;
 
 /// A payload, read.
 pub(crate) struct Raw<'a> {
-    fields: Vec<(Cow<'a, str>, Given<'a>)>,
+    fields: Vec<(Cow<'a, str>, RawValue<'a>)>,
     /// The picture that is the payload itself, with the other fields beside it.
     pub image: Option<&'a [u8]>,
     /// Why this is no request at all, whatever its fields say; the first reason.
@@ -38,7 +38,7 @@ impl fmt::Debug for Raw<'_> {
 
 /// A field's value as it was given.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Given<'a> {
+pub(crate) enum RawValue<'a> {
     Null,
     Bool(bool),
     Number(f64),
@@ -48,16 +48,16 @@ pub(crate) enum Given<'a> {
     Other(&'static str),
 }
 
-impl Given<'_> {
+impl RawValue<'_> {
     /// The type in words, as in "not …".
     pub fn what(&self) -> &'static str {
         match self {
-            Given::Null => "null",
-            Given::Bool(_) => "true or false",
-            Given::Number(_) => "a number",
-            Given::Text(_) => "a string",
-            Given::Texts(_) => "a list",
-            Given::Other(what) => what,
+            RawValue::Null => "null",
+            RawValue::Bool(_) => "true or false",
+            RawValue::Number(_) => "a number",
+            RawValue::Text(_) => "a string",
+            RawValue::Texts(_) => "a list",
+            RawValue::Other(what) => what,
         }
     }
 }
@@ -119,7 +119,7 @@ impl<'a> Raw<'a> {
 
     /// Keeps a field, or the reason why it cannot be kept. What says who asks is kept behind any
     /// number of others: who shows a key is told what is wrong with the rest.
-    fn insert(&mut self, name: Cow<'a, str>, given: Given<'a>) {
+    fn insert(&mut self, name: Cow<'a, str>, given: RawValue<'a>) {
         if self.get(&name).is_some() {
             let name = shortened(&name);
             self.fault.get_or_insert(format!("the field `{name}` is given twice"));
@@ -131,12 +131,12 @@ impl<'a> Raw<'a> {
     }
 
     /// What was given under this name.
-    pub fn get(&self, name: &str) -> Option<&Given<'a>> {
+    pub fn get(&self, name: &str) -> Option<&RawValue<'a>> {
         self.fields.iter().find(|field| field.0 == name).map(|field| &field.1)
     }
 
     /// All fields in the order of the payload; the payload that is an image is none of them.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &Given<'a>)> {
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &RawValue<'a>)> {
         self.fields.iter().map(|(name, given)| (name.as_ref(), given))
     }
 
@@ -148,7 +148,7 @@ impl<'a> Raw<'a> {
     /// The text of a field, if it is one.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name) {
-            Some(Given::Text(text)) => Some(text),
+            Some(RawValue::Text(text)) => Some(text),
             _ => None,
         }
     }
@@ -156,15 +156,15 @@ impl<'a> Raw<'a> {
 
 /// A text property, as the type of its field has it; what does not convert stays text and is then
 /// of the wrong type.
-fn from_text(kind: Option<Kind>, text: &str) -> Given<'_> {
+fn from_text(kind: Option<Kind>, text: &str) -> RawValue<'_> {
     match (kind, text) {
-        (Some(Kind::Bool(_)), "true") => Given::Bool(true),
-        (Some(Kind::Bool(_)), "false") => Given::Bool(false),
+        (Some(Kind::Bool(_)), "true") => RawValue::Bool(true),
+        (Some(Kind::Bool(_)), "false") => RawValue::Bool(false),
         (Some(Kind::Number(_)), _) => match decimal(text) {
-            Some(number) => Given::Number(number),
-            None => Given::Text(text.into()),
+            Some(number) => RawValue::Number(number),
+            None => RawValue::Text(text.into()),
         },
-        _ => Given::Text(text.into()),
+        _ => RawValue::Text(text.into()),
     }
 }
 
@@ -223,51 +223,55 @@ impl<'de> Deserialize<'de> for Name<'de> {
     }
 }
 
-impl<'de> Deserialize<'de> for Given<'de> {
+impl<'de> Deserialize<'de> for RawValue<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
         impl<'de> Visitor<'de> for Any {
-            type Value = Given<'de>;
+            type Value = RawValue<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a value")
             }
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Given::Null)
+                Ok(RawValue::Null)
             }
             fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Given::Bool(value))
+                Ok(RawValue::Bool(value))
             }
             // Limits, thresholds and times: far below 2^53, where f64 is exact.
             fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-                Ok(Given::Number(value as f64))
+                Ok(RawValue::Number(value as f64))
             }
             fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Given::Number(value as f64))
+                Ok(RawValue::Number(value as f64))
             }
             fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Given::Number(value))
+                Ok(RawValue::Number(value))
             }
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Given::Text(text.into()))
+                Ok(RawValue::Text(text.into()))
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Given::Text(text.to_owned().into()))
+                Ok(RawValue::Text(text.to_owned().into()))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut texts = Vec::new();
                 let mut mixed = false;
-                while let Some(element) = list.next_element::<Given>()? {
+                while let Some(element) = list.next_element::<RawValue>()? {
                     match element {
-                        Given::Text(text) if texts.len() <= MAX_LIST => texts.push(text.into()),
-                        Given::Text(_) => (),
+                        RawValue::Text(text) if texts.len() <= MAX_LIST => texts.push(text.into()),
+                        RawValue::Text(_) => (),
                         _ => mixed = true,
                     }
                 }
-                Ok(if mixed { Given::Other("a list of other things") } else { Given::Texts(texts) })
+                Ok(if mixed {
+                    RawValue::Other("a list of other things")
+                } else {
+                    RawValue::Texts(texts)
+                })
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Given::Other("an object"))
+                Ok(RawValue::Other("an object"))
             }
         }
         deserializer.deserialize_any(Any)

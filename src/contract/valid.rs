@@ -12,7 +12,7 @@ use super::mode::Mode;
 use super::operation::Operation;
 use super::payload::{Payload, payload};
 use super::quota::QuotaKind;
-use super::raw::{Given, Raw};
+use super::raw::{Raw, RawValue};
 use super::refusal::{Refusal, Validation};
 use crate::picture::Limits;
 use std::time::Duration;
@@ -143,7 +143,7 @@ pub(crate) enum Task {
 }
 
 /// What validation asks about the world outside the payload.
-pub(crate) struct World<'a> {
+pub(crate) struct Context<'a> {
     /// Whether a subject is enrolled.
     pub enrolled: &'a dyn Fn(&str) -> bool,
     /// Bounds of a picture.
@@ -151,25 +151,29 @@ pub(crate) struct World<'a> {
 }
 
 /// Judges a raw request; the first step that fails answers.
-pub(crate) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result<Valid, Refusal> {
+pub(crate) fn validate(
+    operation: Operation,
+    raw: &Raw,
+    context: &Context,
+) -> Result<Valid, Refusal> {
     let payload = payload(operation, raw)?;
     match operation {
         Operation::Enroll
         | Operation::Verify
         | Operation::Search
         | Operation::Liveness
-        | Operation::Compare => payload.face(world).map(Valid::Face),
+        | Operation::Compare => payload.face(context).map(Valid::Face),
         Operation::EnrollMode => payload.poses().map(Valid::Poses),
         Operation::SubjectList => {
             let limit = payload.limit(100)?;
             Ok(Valid::SubjectList { limit, cursor: payload.filled(field::CURSOR) })
         }
-        Operation::SubjectGet => Ok(Valid::SubjectGet { id: payload.subject(world)? }),
-        Operation::SubjectDelete => Ok(Valid::SubjectDelete { id: payload.subject(world)? }),
+        Operation::SubjectGet => Ok(Valid::SubjectGet { id: payload.subject(context)? }),
+        Operation::SubjectDelete => Ok(Valid::SubjectDelete { id: payload.subject(context)? }),
         Operation::SubjectUpdate => {
             let change = payload.change()?;
             let accept_faces = payload.bool(field::ACCEPT_FACES);
-            Ok(Valid::SubjectUpdate { id: payload.subject(world)?, change, accept_faces })
+            Ok(Valid::SubjectUpdate { id: payload.subject(context)?, change, accept_faces })
         }
         Operation::Unlock => {
             let needed = || Refusal::field(field::REASON, "`reason` must say why, for the log");
@@ -198,7 +202,7 @@ pub(crate) fn validate(operation: Operation, raw: &Raw, world: &World) -> Result
 
 impl Payload<'_> {
     /// Steps 3 to 6 of the operations on images.
-    fn face(&self, world: &World) -> Result<FaceRequest, Refusal> {
+    fn face(&self, context: &Context) -> Result<FaceRequest, Refusal> {
         let (reference, probe) = match self.operation {
             Operation::Compare => (Some(self.image(ImageField::Image1)?), ImageField::Image2),
             _ => (None, ImageField::Image),
@@ -206,7 +210,7 @@ impl Payload<'_> {
         let probe = self.image(probe)?;
         let subject_id = match self.operation {
             Operation::Enroll => self.optional_subject()?,
-            Operation::Verify => Some(self.subject(world)?),
+            Operation::Verify => Some(self.subject(context)?),
             _ => None,
         };
         let checks = self.checks()?;
@@ -225,8 +229,8 @@ impl Payload<'_> {
         };
         let patience = self.milliseconds(field::CAPTURE_TIMEOUT_MS);
         Ok(FaceRequest {
-            reference: reference.map(|image| image.owned(world.limits, patience)),
-            probe: probe.owned(world.limits, patience),
+            reference: reference.map(|image| image.owned(context.limits, patience)),
+            probe: probe.owned(context.limits, patience),
             checks,
             task,
         })
@@ -241,13 +245,13 @@ impl Payload<'_> {
     }
 
     /// Step 4 where a subject is needed.
-    fn subject(&self, world: &World) -> Result<String, Refusal> {
+    fn subject(&self, context: &Context) -> Result<String, Refusal> {
         let given = self.raw.get(field::SUBJECT_ID).ok_or(Refusal::SubjectAbsent)?;
         let id = match given {
-            Given::Text(id) if !id.is_empty() => well_formed(id)?,
+            RawValue::Text(id) if !id.is_empty() => well_formed(id)?,
             _ => return Err(Refusal::SubjectMissing),
         };
-        if (world.enrolled)(id) { Ok(id.to_owned()) } else { Err(Refusal::unknown_subject(id)) }
+        if (context.enrolled)(id) { Ok(id.to_owned()) } else { Err(Refusal::unknown_subject(id)) }
     }
 
     /// Step 4 of enroll and enroll_mode, which make an id when there is none.

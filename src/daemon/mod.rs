@@ -15,9 +15,10 @@
 //! them again with the next, and with the last good one if that fails.
 
 mod control;
+mod door_runtime;
 mod error;
-mod front_door;
 mod local;
+mod maintenance;
 mod open;
 mod record;
 mod run;
@@ -25,7 +26,6 @@ mod serving;
 mod settings;
 mod signals;
 mod stopwatch;
-mod upkeep;
 mod watchdog;
 
 pub use error::DaemonError;

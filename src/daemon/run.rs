@@ -1,6 +1,6 @@
 //! The daemon's life: one configuration after the other, until a signal ends it.
 
-use super::front_door::FrontDoor;
+use super::door_runtime::DoorRuntime;
 use super::serving::Serving;
 use super::signals::Signals;
 use super::watchdog::{self, Counter, Watchdog};
@@ -28,7 +28,7 @@ pub async fn run(
 ) -> Result<(), DaemonError> {
     let signals = Signals::new()?;
     let watchdog = Watchdog::start();
-    let door = FrontDoor::start(&config)?;
+    let door = DoorRuntime::start(&config)?;
     Daemon { config, read, last_good: None, signals, watchdog, door }.run().await
 }
 
@@ -55,7 +55,7 @@ struct Daemon<Read> {
     last_good: Option<Config>,
     signals: Signals,
     watchdog: Watchdog,
-    door: FrontDoor,
+    door: DoorRuntime,
 }
 
 impl<Read: Fn() -> Result<Config, ConfigError>> Daemon<Read> {

@@ -1,10 +1,12 @@
 //! Everything but the door, at work with one configuration.
 
 use super::control::{self, Control};
-use super::front_door::KeptOverReload;
+use super::door_runtime::KeptOverReload;
 use super::stopwatch;
 use super::watchdog::{Counter, counter};
-use super::{BadFiles, DaemonError, Opened, open_service, record, settings, start_camera, upkeep};
+use super::{
+    BadFiles, DaemonError, Opened, maintenance, open_service, record, settings, start_camera,
+};
 use crate::access::Unarmed;
 use crate::camera::Camera;
 use crate::config::Config;
@@ -45,9 +47,9 @@ pub struct Serving {
 }
 
 /// The door as the service and the house see it.
-struct HouseDoor(DoorHandle);
+struct RemoteDoor(DoorHandle);
 
-impl Door for HouseDoor {
+impl Door for RemoteDoor {
     fn unlock(&self) -> Result<(), String> {
         self.0.unlock(Cause::Remote).map_err(|why| why.to_string())
     }
@@ -72,7 +74,7 @@ impl Serving {
     /// Starts them all. Should one fail, those that were started end again, and the files are closed
     /// when this returns.
     pub async fn start(config: &Config, kept: KeptOverReload) -> Result<Self, DaemonError> {
-        let house = kept.door.clone().map(|door| Arc::new(HouseDoor(door)) as Arc<dyn Door>);
+        let house = kept.door.clone().map(|door| Arc::new(RemoteDoor(door)) as Arc<dyn Door>);
         let clock = Clock::new(config.schedules.trust_clock);
         let opened = open_service(config, house, Arc::new(clock.wall()), BadFiles::Tolerated)?;
         let gallery = Arc::downgrade(&opened.gallery);
@@ -105,8 +107,8 @@ impl Serving {
         kept.door_events.go_to(outbox.slot());
         let mut tasks = JoinSet::new();
         tasks.spawn(record::tell_of_silence(outbox.clone()));
-        tasks.spawn(upkeep::scrub_when_due(gallery.clone()));
-        tasks.spawn(upkeep::tend(gallery.clone(), outbox.clone()));
+        tasks.spawn(maintenance::scrub_when_due(gallery.clone()));
+        tasks.spawn(maintenance::tend(gallery.clone(), outbox.clone()));
         let control = start_control(config, service.clone())?;
         let mut embedded = None;
         if mqtt.host.is_none() {

@@ -44,7 +44,7 @@ const GROUP: &str = "residents";
 
 /// Whose approaches are made, and how many.
 #[derive(Clone, Copy, Debug)]
-pub struct Crowd {
+pub struct Population {
     /// Subjects enrolled: those with several photographs first, all of whose photographs but the
     /// last are enrolled.
     pub enrolled: usize,
@@ -78,7 +78,7 @@ pub fn approaches(
     analyzer: &Arc<Analyzer>,
     root: &Path,
     labels: &Path,
-    crowd: Crowd,
+    crowd: Population,
 ) -> Result<Value, EvaluateError> {
     let labels: Vec<Identified> = rows(labels)?;
     let mut people: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! The command line of `doorward evaluate`.
 
-use super::{Crowd, EvaluateError};
+use super::{EvaluateError, Population};
 use crate::face::Analyzer;
 use clap::{Args, Subcommand};
 use doorward_evaluate::{FaceChoice, LivenessThreshold};
@@ -151,7 +151,7 @@ impl Command {
                 strangers,
                 target_fpir,
             } => {
-                let crowd = Crowd { enrolled, besides, residents, strangers, target_fpir };
+                let crowd = Population { enrolled, besides, residents, strangers, target_fpir };
                 return super::approaches(analyzer, &root, &labels, crowd);
             }
             Self::Clips { root, labels, fps } => {

@@ -6,7 +6,7 @@ mod approaches;
 mod clips;
 mod command;
 
-pub use approaches::{Crowd, approaches};
+pub use approaches::{Population, approaches};
 pub use clips::clips;
 pub use command::Command;
 

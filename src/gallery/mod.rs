@@ -6,7 +6,7 @@
 //! 1. The file is the truth. One operation is one transaction, on disk when the call returns.
 //! 2. The index answers what is known of subjects and who is found, and equals the file: it changes
 //!    after a commit, under the lock that orders the commits. Two things come before the disk: what is
-//!    taken from somebody counts at once (`withheld.rs`), and what failed to be written is not lost.
+//!    taken from somebody counts at once (`pending_removals.rs`), and what failed to be written is not lost.
 //! 3. Templates of other models are kept and counted, never compared.
 //! 4. In doubt nobody is found: a probe that is no unit vector, or a thread that died while it
 //!    changed the index, leads to an empty answer.
@@ -24,7 +24,7 @@
 //! | `copy.rs` | the last good copy, which never contradicts the file |
 //! | `rescue.rs` | what is sound of a damaged file takes its place |
 //! | `index.rs` | exact search in memory |
-//! | `withheld.rs` | what was taken from somebody and is not on disk yet |
+//! | `pending_removals.rs` | what was taken from somebody and is not on disk yet |
 //! | `writing.rs` | one change of the file and of the index; the file that fails |
 //! | `reindex.rs` | templates of other models get vectors of the present one |
 //! | `health.rs` | how things are with the file |
@@ -35,11 +35,11 @@ mod error;
 mod file;
 mod health;
 mod index;
+mod pending_removals;
 mod reindex;
 mod rescue;
 mod subject;
 mod tables;
-mod withheld;
 mod writing;
 
 pub use error::{GalleryError, OpenError};
@@ -53,6 +53,7 @@ use crate::face::Embedding;
 use crate::nn::Level;
 use file::{GalleryFile, ScrubbedCopy, closed};
 use index::{Index, is_unit};
+use pending_removals::PendingRemovals;
 use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,7 +61,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tables::{SubjectRecord, TemplateRecord, microseconds};
 use tokio::sync::watch;
-use withheld::Withheld;
 use writing::Change;
 
 /// How a gallery is used, the same for all its operations.
@@ -89,7 +89,7 @@ pub struct Gallery {
 /// What is known without the disk.
 struct Memory {
     index: Index,
-    withheld: Withheld,
+    pending_removals: PendingRemovals,
     /// What a damaged file lost.
     left_out: Option<LeftOut>,
 }
@@ -124,7 +124,11 @@ impl Gallery {
             level,
             writer: Mutex::new(()),
             file: RwLock::new(file),
-            memory: RwLock::new(Memory { index, withheld: Withheld::default(), left_out }),
+            memory: RwLock::new(Memory {
+                index,
+                pending_removals: PendingRemovals::default(),
+                left_out,
+            }),
             remnants: AtomicU64::new(remnants),
             copy_due: AtomicBool::new(true),
             health: watch::Sender::new(Health::default()),
@@ -253,14 +257,14 @@ impl Gallery {
     pub fn update(&self, id: &str, change: SubjectChange) -> Result<Option<Subject>, GalleryError> {
         let narrowed = {
             let mut memory = self.memory_alone()?;
-            let Memory { index, withheld, .. } = &mut *memory;
+            let Memory { index, pending_removals, .. } = &mut *memory;
             let Some(record) = index.record(id) else { return Ok(None) };
             let mut changed = record.clone();
             changed.change(&change)?;
             let narrowed = record.narrowed(&changed);
             (narrowed != *record).then(|| {
                 index.put(id, narrowed.clone(), index.templates_of(id));
-                withheld.narrow(id, narrowed)
+                pending_removals.narrow(id, narrowed)
             })
         };
         if narrowed.is_some() {
@@ -285,7 +289,7 @@ impl Gallery {
             Ok(Change { alters: true, then })
         });
         updated.or_else(|error| match narrowed {
-            Some(number) if self.is_withheld(id, number)? => {
+            Some(number) if self.is_pending(id, number)? => {
                 Err(GalleryError::NotOnDisk { subject: id.to_owned(), why: error.to_string() })
             }
             _ => Err(error),
@@ -302,11 +306,11 @@ impl Gallery {
                 return Ok(false);
             }
             memory.index.remove(id);
-            memory.withheld.delete(id)
+            memory.pending_removals.delete(id)
         };
         self.tell();
         match self.changed(|_| Ok(Change { alters: false, then: |_: &mut Index| () })) {
-            Err(error) if self.is_withheld(id, number)? => {
+            Err(error) if self.is_pending(id, number)? => {
                 Err(GalleryError::NotOnDisk { subject: id.to_owned(), why: error.to_string() })
             }
             _ => Ok(true),

@@ -108,13 +108,13 @@ impl Gallery {
         let writer = self.writer()?;
         self.reopen()?;
         self.unreplaced()?;
-        let withheld = self.memory()?.withheld.clone();
+        let pending_removals = self.memory()?.pending_removals.clone();
         let outcome = {
             let file = self.file()?;
             let database = file.handle.writable().map_err(closed)?;
             guarded(|| {
                 let write = begin_write(database)?;
-                withheld.write(&write)?;
+                pending_removals.write(&write)?;
                 let Change { alters, then } = make(&write)?;
                 let remnants = {
                     let mut meta = write.open_table(tables::META)?;
@@ -122,7 +122,7 @@ impl Gallery {
                     meta.insert(tables::META_SCHEMA, tables::SCHEMA)?;
                     tables::read_meta(&meta, tables::META_REMNANTS)?
                 };
-                if alters || withheld.len() > 0 {
+                if alters || pending_removals.len() > 0 {
                     // First: of what is altered here nothing must come back from there.
                     copy::remove(file.path()).map_err(StorageError::Io)?;
                 }
@@ -140,8 +140,8 @@ impl Gallery {
         self.copy_due.store(true, Ordering::Relaxed);
         let result = {
             let mut memory = self.memory_alone()?;
-            let Memory { index, withheld: left, .. } = &mut *memory;
-            left.written(&withheld);
+            let Memory { index, pending_removals: left, .. } = &mut *memory;
+            left.written(&pending_removals);
             let result = then(index);
             // What was taken while this was written.
             left.apply(index);
@@ -181,8 +181,8 @@ impl Gallery {
 
     /// Whether what was taken from a subject is still not on disk: another change may have written it
     /// along.
-    pub(super) fn is_withheld(&self, id: &str, number: u64) -> Result<bool, GalleryError> {
-        Ok(self.memory()?.withheld.holds(id, number))
+    pub(super) fn is_pending(&self, id: &str, number: u64) -> Result<bool, GalleryError> {
+        Ok(self.memory()?.pending_removals.holds(id, number))
     }
 
     /// Closes a file that failed.
@@ -229,8 +229,8 @@ impl Gallery {
         let mut memory = self.memory_alone()?;
         memory.index = index;
         memory.left_out = left_out.shown_beside(&path);
-        let Memory { index, withheld, .. } = &mut *memory;
-        withheld.apply(index);
+        let Memory { index, pending_removals, .. } = &mut *memory;
+        pending_removals.apply(index);
         self.remnants.store(remnants, Ordering::Relaxed);
         if is_written {
             tracing::info!(path = %path.display(), "the gallery file is written again");
@@ -246,7 +246,7 @@ impl Gallery {
             Handle::ReadOnly { why, .. } => FileState::ReadOnly { why: why.clone() },
             Handle::Failed { why, .. } => FileState::Failed { why: why.clone() },
         };
-        let (not_on_disk, left_out) = (memory.withheld.len(), memory.left_out);
+        let (not_on_disk, left_out) = (memory.pending_removals.len(), memory.left_out);
         let health = Health { file, not_on_disk, left_out };
         self.health.send_if_modified(|known| {
             let news = *known != health;

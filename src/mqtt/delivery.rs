@@ -96,7 +96,7 @@ enum End {
 }
 
 /// What the connection tells the one who publishes, in the order in which it happened.
-enum Told {
+enum Progress {
     /// The next event that was handed over went out under this packet id.
     Sent(u16),
     /// The broker answered that packet.
@@ -154,12 +154,14 @@ impl Worker {
     async fn carry(
         &self,
         events: &mut EventLoop,
-        tell: mpsc::UnboundedSender<Told>,
+        tell: mpsc::UnboundedSender<Progress>,
     ) -> Result<(), String> {
         loop {
             let told = match self.next_event(events).await? {
-                Event::Outgoing(Outgoing::Publish(pkid)) => Told::Sent(pkid),
-                Event::Incoming(Packet::PubAck(ack)) => Told::Acknowledged(ack.pkid, ack.reason),
+                Event::Outgoing(Outgoing::Publish(pkid)) => Progress::Sent(pkid),
+                Event::Incoming(Packet::PubAck(ack)) => {
+                    Progress::Acknowledged(ack.pkid, ack.reason)
+                }
                 Event::Outgoing(Outgoing::Disconnect) => return Ok(()),
                 _ => continue,
             };
@@ -222,7 +224,7 @@ impl<'w> Publishing<'w> {
     /// Publishes until the connection takes no more, or gives nothing back.
     async fn run(
         mut self,
-        mut told: mpsc::UnboundedReceiver<Told>,
+        mut told: mpsc::UnboundedReceiver<Progress>,
         mut stop: watch::Receiver<bool>,
     ) {
         let mut last_seq = self.worker.outbox.last_seq();
@@ -343,14 +345,14 @@ impl<'w> Publishing<'w> {
         handed.await.map_err(|_| ())
     }
 
-    fn hear(&mut self, told: Told) {
+    fn hear(&mut self, told: Progress) {
         match told {
-            Told::Sent(pkid) => {
+            Progress::Sent(pkid) => {
                 if let Some((seq, kind)) = self.handed.pop_front() {
                     self.in_flight.insert(pkid, InFlight { seq, kind, since: Instant::now() });
                 }
             }
-            Told::Acknowledged(pkid, reason) => {
+            Progress::Acknowledged(pkid, reason) => {
                 let Some(InFlight { seq, kind, .. }) = self.in_flight.remove(&pkid) else { return };
                 match reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {

@@ -13,7 +13,7 @@
 
 use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
 use super::event::{Kind, Recorded};
-use super::queue::What;
+use super::queue::Content;
 use crate::record_file::{Opening, begin_write};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use redb::{StorageError, WriteTransaction};
@@ -122,13 +122,13 @@ impl Change {
     /// Adds an event, with its line, or a line alone; of an event, what it was recorded as.
     pub fn add(
         &mut self,
-        what: &What,
+        what: &Content,
         device_id: &str,
     ) -> Result<Option<(Recorded, Waiting)>, redb::Error> {
         let line = self.head.chain.last + 1;
         let (event, id) = match what {
-            What::Event(event, id) => (event, id),
-            What::Entry(entry) => {
+            Content::Event(event, id) => (event, id),
+            Content::Entry(entry) => {
                 self.append(&entry.clone().line(line))?;
                 return Ok(None);
             }

@@ -19,7 +19,7 @@ pub const MOST_UNWRITTEN: usize = 256;
 const MOST_AT_ONCE: usize = 64;
 
 /// What is recorded.
-pub(super) enum What {
+pub(super) enum Content {
     /// An event, and its id.
     Event(Event, String),
     /// A line alone.
@@ -28,18 +28,18 @@ pub(super) enum What {
 
 /// Why something is not on disk.
 #[derive(Clone, Debug)]
-pub(super) enum Hindrance {
+pub(super) enum NotRecorded {
     /// The disk refused; it is tried again.
     Failed(String),
     /// Too much waits already, and this is not recorded.
     Full,
 }
 
-type Outcome = Result<Option<Recorded>, Hindrance>;
+type Outcome = Result<Option<Recorded>, NotRecorded>;
 
 /// Something to be recorded, and where to tell what became of it.
 pub(super) struct Record {
-    pub what: What,
+    pub what: Content,
     told: SyncSender<Outcome>,
 }
 
@@ -53,7 +53,7 @@ pub struct Ticket {
 
 impl Record {
     /// A record, and the ticket that waits for it until then at most.
-    pub fn new(what: What, until: Instant, path: Arc<Path>) -> (Self, Ticket) {
+    pub fn new(what: Content, until: Instant, path: Arc<Path>) -> (Self, Ticket) {
         let (tell, told) = sync_channel(1);
         (Self { what, told: tell }, Ticket { told, until, path })
     }
@@ -61,10 +61,10 @@ impl Record {
     /// What it is counted as.
     pub fn kind(&self) -> &'static str {
         match &self.what {
-            What::Event(event, _) => event.kind.name(),
+            Content::Event(event, _) => event.kind.name(),
             // Many may ask for an unlock; what an administrator does is recorded all the same.
-            What::Entry(entry) if entry.action == "unlock" => "unlock",
-            What::Entry(_) => "audit",
+            Content::Entry(entry) if entry.action == "unlock" => "unlock",
+            Content::Entry(_) => "audit",
         }
     }
 
@@ -82,8 +82,8 @@ impl Ticket {
         let path = self.path.to_path_buf();
         match self.told.recv_timeout(patience.min(left)) {
             Ok(Ok(recorded)) => Ok(recorded),
-            Ok(Err(Hindrance::Failed(what))) => Err(OutboxError::Write { path, what }),
-            Ok(Err(Hindrance::Full)) => Err(OutboxError::Full { path, most: MOST_UNWRITTEN }),
+            Ok(Err(NotRecorded::Failed(what))) => Err(OutboxError::Write { path, what }),
+            Ok(Err(NotRecorded::Full)) => Err(OutboxError::Full { path, most: MOST_UNWRITTEN }),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 Err(OutboxError::Silent { path })
             }
@@ -119,7 +119,7 @@ impl Queue {
             self.records.push_back(record);
             return;
         }
-        record.tell(Err(Hindrance::Full));
+        record.tell(Err(NotRecorded::Full));
         *self.not_recorded.entry(kind).or_default() += 1;
         let gap = self.gap.get_or_insert_with(|| {
             tracing::error!(kind, "the disk is behind: what finds no room is not recorded");
@@ -142,7 +142,7 @@ impl Queue {
                 .with("since", since)
                 .with("until", until)
                 .with("events", json!(counts));
-            let (record, _) = Record::new(What::Entry(entry), Instant::now(), path.clone());
+            let (record, _) = Record::new(Content::Entry(entry), Instant::now(), path.clone());
             *self.unwritten.entry(record.kind()).or_default() += 1;
             taken.push(record);
         }
@@ -158,7 +158,7 @@ impl Queue {
     }
 
     /// The disk takes nothing: the callers that wait hear of it, and what was to be recorded waits.
-    pub fn hindered(&self, hindrance: &Hindrance) {
+    pub fn hindered(&self, hindrance: &NotRecorded) {
         self.records.iter().for_each(|record| record.tell(Err(hindrance.clone())));
     }
 

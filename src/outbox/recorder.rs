@@ -12,7 +12,7 @@ use super::chain::Chain;
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
-use super::queue::{Hindrance, Queue, Record, Ticket, What};
+use super::queue::{Content, NotRecorded, Queue, Record, Ticket};
 use super::{PATIENCE, REST, SILENCE, Settings};
 use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
 use redb::Database;
@@ -83,7 +83,7 @@ enum Disk {
 }
 
 /// What the next commit takes out of the outbox.
-struct Leaving {
+struct Removals {
     seqs: Vec<u64>,
     dropped: Dropped,
 }
@@ -91,7 +91,7 @@ struct Leaving {
 /// A commit as the file will have it.
 struct Attempt {
     head: Head,
-    leaving: Leaving,
+    leaving: Removals,
     /// Of each record of the batch that is an event.
     recorded: Vec<Option<(Recorded, Waiting)>>,
     /// Whether there is more to retire.
@@ -168,7 +168,7 @@ impl Shared {
 
     /// Hands a line over to the recorder. Waits for nothing.
     pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
-        let what = What::Entry(entry.bounded());
+        let what = Content::Entry(entry.bounded());
         let ticket = self.state().hand_over(what, &self.path, (self.clock)());
         self.work.notify_all();
         ticket
@@ -182,7 +182,7 @@ impl Shared {
             return Err(Box::new(event));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let ticket = state.hand_over(What::Event(event, id), &self.path, (self.clock)());
+        let ticket = state.hand_over(Content::Event(event, id), &self.path, (self.clock)());
         drop(state);
         self.work.notify_all();
         Ok(ticket)
@@ -227,7 +227,7 @@ impl Shared {
         }
     }
 
-    fn leaving(&self, arriving: usize, now: f64) -> Leaving {
+    fn leaving(&self, arriving: usize, now: f64) -> Removals {
         let state = self.state();
         let mut seqs: Vec<u64> = state.gone.iter().copied().collect();
         let too_old = |waiting: &&Waiting| is_old(waiting.time, now, self.settings.max_age_days);
@@ -240,19 +240,19 @@ impl Shared {
             expired: expired as u64,
             too_large: state.too_large,
         };
-        Leaving { seqs, dropped }
+        Removals { seqs, dropped }
     }
 }
 
 impl State {
-    fn hand_over(&mut self, what: What, path: &Arc<Path>, now: f64) -> Ticket {
+    fn hand_over(&mut self, what: Content, path: &Arc<Path>, now: f64) -> Ticket {
         let since = match self.disk {
             Disk::Busy(since) => since,
             _ => Instant::now(),
         };
         let (record, ticket) = Record::new(what, since + PATIENCE, path.clone());
         if let Disk::Failed { what, .. } = &self.disk {
-            record.tell(Err(Hindrance::Failed(what.clone())));
+            record.tell(Err(NotRecorded::Failed(what.clone())));
         }
         self.queue.push(record, now);
         ticket
@@ -374,7 +374,7 @@ impl Recorder {
         }
         self.attempt = None;
         let now = (shared.clock)();
-        let is_event = |record: &&Record| matches!(record.what, What::Event(..));
+        let is_event = |record: &&Record| matches!(record.what, Content::Event(..));
         let leaving = shared.leaving(self.batch.iter().filter(is_event).count(), now);
         let (batch, intended) = (&self.batch, &mut self.attempt);
         let commit = |database: &Database| -> Result<(), redb::Error> {
@@ -446,7 +446,7 @@ impl Recorder {
     /// The batch is kept for the next attempt.
     fn failed(&mut self, error: &OutboxError) {
         let what = error.to_string();
-        let hindrance = Hindrance::Failed(what.clone());
+        let hindrance = NotRecorded::Failed(what.clone());
         let mut state = self.shared.state();
         state.queue.hindered(&hindrance);
         // It is opened again also if nothing is recorded.
@@ -523,7 +523,7 @@ mod tests {
         assert!(recorder.next());
         recorder.attempt = Some(Attempt {
             head: Head { last_seq: 7, ..head },
-            leaving: Leaving { seqs: Vec::new(), dropped: Dropped::default() },
+            leaving: Removals { seqs: Vec::new(), dropped: Dropped::default() },
             recorded: vec![None],
             more: false,
         });

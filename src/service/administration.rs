@@ -1,7 +1,7 @@
 //! The operations on who may ask: `app/create`, `app/list`, `app/revoke`, `app/rotate`. They come
 //! from the command line alone.
 
-use super::trail::Trail;
+use super::audit_trail::AuditTrail;
 use crate::applications::{Applications, ApplicationsError, Listed};
 use crate::contract::blocks::{
     ApplicationBlock, ApplicationGone, ApplicationList, QuotaBlock, Used,
@@ -12,14 +12,14 @@ use serde_json::Value;
 /// Does it. The answer to `app/create` and `app/rotate` holds the key, for the only time.
 pub(super) fn administer(
     applications: &Applications,
-    trail: &Trail,
+    audit_trail: &AuditTrail,
     administration: Administration,
 ) -> Result<Reply, Refusal> {
     match administration {
         Administration::Create(creation) => {
             let (listed, key) = applications.create(creation).map_err(refused)?;
             tracing::info!(app_id = listed.id, name = listed.name, "application made");
-            trail.application(
+            audit_trail.application(
                 Operation::AppCreate,
                 &listed.id,
                 &listed.name,
@@ -30,18 +30,18 @@ pub(super) fn administer(
         Administration::Rotate(app) => {
             let (listed, key) = applications.rotate(&app).map_err(refused)?;
             tracing::info!(app_id = listed.id, name = listed.name, "application has another key");
-            trail.application(Operation::AppRotate, &listed.id, &listed.name, None);
+            audit_trail.application(Operation::AppRotate, &listed.id, &listed.name, None);
             Ok(Reply::of(Operation::AppRotate, &block(&listed, Some(key.reveal()))))
         }
         Administration::Revoke(app) => {
             let listed = applications.revoke(&app).map_err(|error| {
                 if let ApplicationsError::NotOnDisk { id, name, .. } = &error {
-                    trail.revoked_until_restart(id, name);
+                    audit_trail.revoked_until_restart(id, name);
                 }
                 refused(error)
             })?;
             tracing::info!(app_id = listed.id, name = listed.name, "application revoked");
-            trail.application(Operation::AppRevoke, &listed.id, &listed.name, None);
+            audit_trail.application(Operation::AppRevoke, &listed.id, &listed.name, None);
             let gone = ApplicationGone { app_id: &listed.id, name: &listed.name };
             Ok(Reply::of(Operation::AppRevoke, &gone))
         }

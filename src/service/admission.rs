@@ -2,17 +2,17 @@
 
 use super::Service;
 use super::access::Access;
-use super::recognition::{Author, Recognizer};
+use super::recognition::{Recognizer, Requester};
 use crate::applications::{NotReserved, Reservation};
 use crate::contract::{
-    Operation, Permission, QuotaKind, Raw, Refusal, Request, Valid, World, validate,
+    Context, Operation, Permission, QuotaKind, Raw, Refusal, Request, Valid, validate,
 };
 
 /// A request that is to be done.
 pub(super) struct Admitted {
     pub operation: Operation,
     pub valid: Valid,
-    pub by: Author,
+    pub by: Requester,
 }
 
 /// A request that is to be done, and what it has taken of its application's quota.
@@ -44,8 +44,8 @@ impl Service {
     ) -> Result<Reserved, Refusal> {
         let Recognizer { gallery, settings, .. } = &*self.recognizer;
         access.permits(operation)?;
-        let world = World { enrolled: &|id| gallery.contains(id), limits: &settings.limits };
-        let valid = validate(operation, raw, &world)?;
+        let context = Context { enrolled: &|id| gallery.contains(id), limits: &settings.limits };
+        let valid = validate(operation, raw, &context)?;
         if let Valid::SubjectUpdate { change, .. } = &valid
             && let fields = change.decides_entry()
             && !fields.is_empty()
@@ -60,7 +60,7 @@ impl Service {
         };
         let admin = access.may(Permission::Admin);
         let may_search = admin || access.may(Permission::Search);
-        let by = Author { sender: access.sender.clone(), admin, may_search };
+        let by = Requester { sender: access.sender.clone(), admin, may_search };
         Ok((Admitted { operation, valid, by }, reservation))
     }
 

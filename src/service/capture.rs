@@ -5,7 +5,7 @@
 //! that is clearly good.
 
 use super::advice::reaches_over;
-use super::recognition::{Recognizer, Sight};
+use super::recognition::{DetectedPicture, Recognizer};
 use super::workers::{NotDone, Workers, expired};
 use crate::camera::{Camera, Frame, Frames, State};
 use crate::contract::{ImageField, Refusal};
@@ -59,9 +59,13 @@ pub(super) struct CaptureContext<'a> {
 
 impl CaptureContext<'_> {
     /// The frame with the best face within `patience`.
-    pub async fn best(self, field: ImageField, patience: Duration) -> Result<Sight, NotTaken> {
+    pub async fn best(
+        self,
+        field: ImageField,
+        patience: Duration,
+    ) -> Result<DetectedPicture, NotTaken> {
         let mut capture = self.start(Some(field), patience)?;
-        let mut best: Option<(f32, Sight)> = None;
+        let mut best: Option<(f32, DetectedPicture)> = None;
         let mut looked = false;
         while let Some(frame) = capture.next().await? {
             let look = move |recognizer: &Recognizer| recognizer.look(&frame);

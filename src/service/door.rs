@@ -1,7 +1,7 @@
 //! The door as the service knows it: something that may be asked to unlock. What that does, and
 //! whether it may, is decided elsewhere.
 
-use super::trail::{Asked, Trail};
+use super::audit_trail::{AuditTrail, UnlockRecord};
 use super::workers::{NotDone, expired};
 use crate::contract::blocks::DoorBlock;
 use crate::contract::{Operation, Refusal, Reply, Sender};
@@ -29,7 +29,7 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// one of this moment, are looked at again after that.
 pub(super) fn unlock(
     door: &dyn Door,
-    trail: &Trail,
+    audit_trail: &AuditTrail,
     by: &Sender,
     reason: &str,
     expires: Option<Instant>,
@@ -39,26 +39,26 @@ pub(super) fn unlock(
         return Err(NotDone::Expired);
     }
     let stale = fresh().err();
-    let Asked { line, ticket } = trail.unlock_asked(by, reason);
+    let UnlockRecord { line, ticket } = audit_trail.unlock_asked(by, reason);
     if let Some(why) = stale {
-        trail.unlock_answered(line, &format!("refused: {why}"));
+        audit_trail.unlock_answered(line, &format!("refused: {why}"));
         return Ok(Err(Refusal::Stale { why }));
     }
     if let Err(error) = ticket.wait(RECORD_PATIENCE) {
         tracing::error!(%error, "not unlocked: who asks for it is not on record");
-        trail.unlock_answered(line, "refused: the record was not on disk in time");
+        audit_trail.unlock_answered(line, "refused: the record was not on disk in time");
         return Ok(Err(Refusal::Door { why: NOT_RECORDED.to_owned() }));
     }
     if expired(expires) {
-        trail.unlock_answered(line, "refused: expired before it was on record");
+        audit_trail.unlock_answered(line, "refused: expired before it was on record");
         return Err(NotDone::Expired);
     }
     if let Err(why) = fresh() {
-        trail.unlock_answered(line, &format!("refused: {why}"));
+        audit_trail.unlock_answered(line, &format!("refused: {why}"));
         return Ok(Err(Refusal::Stale { why }));
     }
     let outcome = door.unlock();
-    trail.unlock_answered(line, outcome.as_ref().err().map_or("unlocked", String::as_str));
+    audit_trail.unlock_answered(line, outcome.as_ref().err().map_or("unlocked", String::as_str));
     Ok(outcome
         .map_err(|why| Refusal::Door { why })
         .map(|()| Reply::of(Operation::Unlock, &DoorBlock { door: door.state() })))

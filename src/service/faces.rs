@@ -4,7 +4,7 @@
 //! id that has no group yet. Neither is certain, so neither is undone: it is told, on record, and refused
 //! where that is asked for. Who may not search is never told who else has a face.
 
-use super::recognition::{Author, Recognizer};
+use super::recognition::{Recognizer, Requester};
 use super::similarity::shown;
 use crate::contract::blocks::{DuplicateOf, Meta};
 use crate::contract::{Refusal, advice};
@@ -124,7 +124,7 @@ impl Recognizer {
     }
 
     /// Refuses a duplicate, where that is configured.
-    pub fn refuse(&self, found: Option<&Duplicate>, by: &Author) -> Result<(), Refusal> {
+    pub fn refuse(&self, found: Option<&Duplicate>, by: &Requester) -> Result<(), Refusal> {
         let found = found.filter(|Duplicate(found)| {
             self.settings.refuse_duplicates && similarity(found.cosine) >= REFUSED.similarity()
         });
@@ -151,7 +151,7 @@ pub(super) struct Facts<'a> {
 
 impl Facts<'_> {
     /// Tells a sender that may search: else an enrolment would be a search without the permission.
-    pub fn tell(&self, by: &Author, meta: &mut Meta) {
+    pub fn tell(&self, by: &Requester, meta: &mut Meta) {
         if !by.may_search {
             return;
         }

@@ -41,7 +41,7 @@ impl Service {
     /// What waits for the broker and what was lost; and the head of the audit log, which shows later,
     /// if it was noted, that nothing was rewritten.
     fn records(&self) -> (Value, Value) {
-        let stats = self.trail.outbox().stats();
+        let stats = self.audit_trail.outbox().stats();
         let outbox = json!({
             "depth": stats.depth,
             "last_seq": stats.last_seq,

@@ -2,7 +2,7 @@
 //! that waits for the network, in its own small bound, so that a slow URL delays no other request.
 
 use super::capture::{CaptureContext, NotTaken};
-use super::recognition::Sight;
+use super::recognition::DetectedPicture;
 use super::settings::Settings;
 use crate::contract::{Image, ImageField, Refusal, Source};
 use crate::fetch::allow::BadEntry;
@@ -27,7 +27,7 @@ pub(super) enum Given {
     /// To be decoded.
     Bytes(Bytes),
     /// A frame of the camera, and the faces that were found in it.
-    Sight(Box<Sight>),
+    DetectedPicture(Box<DetectedPicture>),
 }
 
 /// Gets the images of requests.
@@ -70,7 +70,7 @@ impl Images {
             Source::Bytes(bytes) => bytes,
             Source::Url(url) => self.fetched(field, url).await?,
             Source::Camera(patience) => {
-                return Ok(Given::Sight(Box::new(context.best(field, patience).await?)));
+                return Ok(Given::DetectedPicture(Box::new(context.best(field, patience).await?)));
             }
             Source::TooLarge(error) => {
                 return Err(Refusal::ImageSize { field, why: error.to_string() }.into());

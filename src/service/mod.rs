@@ -11,7 +11,7 @@
 //! | pixels, networks, the gallery's answers | `recognition`, `faces`, `subjects` | a worker thread, behind a bounded queue |
 //! | changes of the gallery | `recognition`, `subjects` | the writer's thread, behind a bounded queue: a disk that hangs delays no other answer |
 //! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: a flood of requests does not lock out the person who would end it |
-//! | leave on record what was done | `trail` | the same thread |
+//! | leave on record what was done | `audit_trail` | the same thread |
 //!
 //! It must never log an image, an embedding or a key, and never let a check that was asked for
 //! look passed without having been made.
@@ -21,14 +21,15 @@ mod administration;
 mod admission;
 mod advice;
 mod audit;
+mod audit_trail;
 mod capture;
+mod check_results;
 mod door;
 mod faces;
 mod freshness;
 mod geometry;
 mod health;
 mod images;
-mod judged;
 mod poses;
 mod recognition;
 mod refused;
@@ -37,7 +38,6 @@ mod settings;
 mod similarity;
 mod statistics;
 mod subjects;
-mod trail;
 mod work;
 mod workers;
 
@@ -54,6 +54,7 @@ use crate::gallery::Gallery;
 use crate::outbox::Outbox;
 use crate::time::stamp;
 use access::Access;
+use audit_trail::AuditTrail;
 use images::Images;
 use recognition::Recognizer;
 use statistics::Statistics;
@@ -61,7 +62,6 @@ pub(crate) use statistics::Times;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Semaphore, watch};
-use trail::Trail;
 use workers::{NotDone, Workers, expired, guarded};
 
 /// Changes that may wait for the disk. With the one that is being written they are no more than the
@@ -82,7 +82,7 @@ pub struct Service {
     images: Images,
     statistics: Statistics,
     applications: Arc<Applications>,
-    trail: Arc<Trail>,
+    audit_trail: Arc<AuditTrail>,
     recognizer: Arc<Recognizer>,
     door: Option<Arc<dyn Door>>,
     clock: WallClock,
@@ -124,7 +124,7 @@ impl Service {
         Parts { analyzer, gallery, applications, outbox, door, clock }: Parts,
         settings: Settings,
     ) -> Result<Self, StartError> {
-        let trail = Arc::new(Trail::new(outbox));
+        let audit_trail = Arc::new(AuditTrail::new(outbox));
         Ok(Self {
             applications: Arc::new(applications),
             images: Images::new(&settings)?,
@@ -133,12 +133,12 @@ impl Service {
             writers: Workers::start("writer", 1, MOST_WRITES)?,
             recognizer: Arc::new(Recognizer {
                 analyzer,
-                trail: Arc::clone(&trail),
+                audit_trail: Arc::clone(&audit_trail),
                 gallery,
                 settings,
                 changes: Mutex::default(),
             }),
-            trail,
+            audit_trail,
             door,
             clock,
             camera: OnceLock::new(),
@@ -248,7 +248,7 @@ impl Service {
 
     /// Changes with every change of the gallery.
     pub fn gallery_changes(&self) -> watch::Receiver<u64> {
-        self.trail.gallery_changes()
+        self.audit_trail.gallery_changes()
     }
 
     /// Who sent a request: what a transport knows it by beside the `request_id`, so that an answer

@@ -6,12 +6,12 @@
 
 use super::advice::reaches_over;
 use super::capture::{CaptureContext, NotTaken};
+use super::check_results::{LIVE, liveness_block};
 use super::faces::{self, Facts};
-use super::judged::{LIVE, liveness_block};
-use super::recognition::{Author, Recognizer, crop, not_enrolled};
+use super::recognition::{Recognizer, Requester, crop, not_enrolled};
 use super::statistics::Times;
 use crate::camera::Frame;
-use crate::contract::blocks::{Meta, Posed};
+use crate::contract::blocks::{EnrolModeBlock, Meta};
 use crate::contract::{Failed, Operation, PosesRequest, Refusal, Reply};
 use crate::face::{Embedding, similarity};
 use crate::gallery::{self, EnrolMode, Enrolment};
@@ -107,7 +107,7 @@ impl Poses {
 pub(super) async fn enroll(
     request: PosesRequest,
     context: CaptureContext<'_>,
-    by: Author,
+    by: Requester,
     times: &mut Times,
 ) -> Result<Reply, NotTaken> {
     // Told before anybody poses; the gallery holds to it all the same.
@@ -175,8 +175,8 @@ impl Recognizer {
             Failed::default().and(Failed::QUALITY, poor).and(Failed::NFACE, faces.len() > 1);
         let mut liveness = None;
         if is && failed.none() {
-            let judged = portrait.liveness().map_err(Refusal::internal)?;
-            let probability = judged.probability(self.settings.liveness_operating_point);
+            let check_results = portrait.liveness().map_err(Refusal::internal)?;
+            let probability = check_results.probability(self.settings.liveness_operating_point);
             failed = failed.and(Failed::LIVENESS, validate && probability < LIVE);
             liveness = Some(probability);
         }
@@ -193,7 +193,7 @@ impl Recognizer {
         &self,
         subject_id: Option<String>,
         poses: Vec<Pose>,
-        by: &Author,
+        by: &Requester,
         times: &Times,
     ) -> Result<Reply, Refusal> {
         let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -221,8 +221,8 @@ impl Recognizer {
         let alive = liveness.map(f64::from);
         let mode = EnrolMode::Replace;
         let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None, liveness: alive };
-        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
-        let posed = Posed {
+        self.audit_trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
+        let posed = EnrolModeBlock {
             liveness: liveness.map(liveness_block),
             subject_id,
             templates: enrolled.templates,

@@ -2,14 +2,14 @@
 //! worker thread; one function after the other, nothing waits.
 
 use super::advice::{Seen, advice};
+use super::audit_trail::AuditTrail;
+use super::check_results::{CheckResults, failed, scores};
 use super::faces::{self, Disagreement, Facts};
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
-use super::judged::{Judged, failed, scores};
 use super::settings::Settings;
 use super::similarity::shown;
 use super::statistics::Times;
-use super::trail::Trail;
 use crate::camera::Frame;
 use crate::contract::blocks::{self, Found, Match, Meta, Scores};
 use crate::contract::{
@@ -30,7 +30,7 @@ const CROP_QUALITY: u8 = 90;
 /// The networks, the gallery and what was configured about them.
 pub(super) struct Recognizer {
     pub analyzer: Arc<Analyzer>,
-    pub trail: Arc<Trail>,
+    pub audit_trail: Arc<AuditTrail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
     /// Held while faces are compared with those enrolled and the gallery is changed accordingly.
@@ -44,11 +44,11 @@ pub(super) struct Job {
     pub images: Vec<Given>,
     pub checks: Checks,
     pub task: Task,
-    pub by: Author,
+    pub by: Requester,
 }
 
 /// Who wants it done.
-pub(super) struct Author {
+pub(super) struct Requester {
     pub sender: Sender,
     /// Whether it may give a new face to a subject that has groups or is disabled.
     pub admin: bool,
@@ -57,14 +57,14 @@ pub(super) struct Author {
 }
 
 /// A picture and the faces in it, one at least.
-pub(super) struct Sight {
+pub(super) struct DetectedPicture {
     pub picture: Picture,
     faces: Faces,
     /// The largest.
     pub face: Detection,
 }
 
-impl Sight {
+impl DetectedPicture {
     /// The picture that the detections are in.
     fn upright(&self) -> &Picture {
         self.faces.turned.as_ref().unwrap_or(&self.picture)
@@ -99,7 +99,7 @@ pub(super) enum Outcome {
 /// An enrolment, and what there is of its answer.
 pub(super) struct ToStore {
     enrolment: Enrolment,
-    by: Author,
+    by: Requester,
     liveness: Option<f64>,
     reply: Reply,
     meta: Meta,
@@ -108,7 +108,7 @@ pub(super) struct ToStore {
 /// An image on its way to a sight.
 enum Opened {
     Picture(ImageField, Picture),
-    Sight(Box<Sight>),
+    DetectedPicture(Box<DetectedPicture>),
 }
 
 impl Recognizer {
@@ -125,8 +125,9 @@ impl Recognizer {
         let probe = self.seen(probe, times)?;
 
         let portrait = self.portrait(&probe).map_err(Refusal::internal)?;
-        let judged = self.judged(&job.checks, &portrait, times).map_err(Refusal::internal)?;
-        let failed = failed(&job.checks, job.operation, &judged, probe.faces.faces.len());
+        let check_results =
+            self.check_results(&job.checks, &portrait, times).map_err(Refusal::internal)?;
+        let failed = failed(&job.checks, job.operation, &check_results, probe.faces.faces.len());
         let done = if failed.none() {
             self.perform(job.task, &job.by, &probe, &portrait, reference, times)?
         } else {
@@ -134,20 +135,20 @@ impl Recognizer {
         };
 
         let turn = probe.turn();
-        let seen = blocks::Seen {
+        let seen = blocks::ProbeFace {
             rotation: turn.rotation,
             nface: probe.faces.faces.len(),
             bounding_box: turn.bounding_box(&probe.face),
             face_landmark: turn.face_landmark(&probe.face),
         };
         let reply = Reply::checked(job.operation, done.failed);
-        let reply = reply.with(&judged.blocks()).with(&seen).with(&done.found);
-        let scores = scores(&probe.face, &judged, done.cosine);
-        let meta = self.meta(&job.checks, &probe, judged.quality, scores);
+        let reply = reply.with(&check_results.blocks()).with(&seen).with(&done.found);
+        let scores = scores(&probe.face, &check_results, done.cosine);
+        let meta = self.meta(&job.checks, &probe, check_results.quality, scores);
         let Some(enrolment) = done.enrolment else {
             return Ok(Outcome::Answered(reply.with_meta(timed(meta, times))));
         };
-        let liveness = judged.liveness.map(|(_, probability)| f64::from(probability));
+        let liveness = check_results.liveness.map(|(_, probability)| f64::from(probability));
         Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by: job.by, liveness, reply, meta })))
     }
 
@@ -165,7 +166,14 @@ impl Recognizer {
             .filter(|found| matches!(found, Disagreement::Unlike(_)));
         let facts =
             Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref(), liveness };
-        self.trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, times.milliseconds());
+        self.audit_trail.enrolled(
+            &by.sender,
+            &subject_id,
+            mode,
+            &enrolled,
+            facts,
+            times.milliseconds(),
+        );
         let mut meta = timed(meta, times);
         facts.tell(&by, &mut meta);
         Ok(reply.with_meta(meta))
@@ -190,14 +198,14 @@ impl Recognizer {
                 let picture = times.stage("decode", || self.decoded(&image))?;
                 Opened::Picture(image.field, picture)
             }
-            Given::Sight(sight) => Opened::Sight(sight),
+            Given::DetectedPicture(sight) => Opened::DetectedPicture(sight),
         })
     }
 
-    fn seen(&self, opened: Opened, times: &mut Times) -> Result<Sight, Refusal> {
+    fn seen(&self, opened: Opened, times: &mut Times) -> Result<DetectedPicture, Refusal> {
         match opened {
             Opened::Picture(field, picture) => times.stage("detect", || self.sight(field, picture)),
-            Opened::Sight(sight) => Ok(*sight),
+            Opened::DetectedPicture(sight) => Ok(*sight),
         }
     }
 
@@ -214,29 +222,29 @@ impl Recognizer {
     }
 
     /// Step 9.
-    fn sight(&self, field: ImageField, picture: Picture) -> Result<Sight, Refusal> {
+    fn sight(&self, field: ImageField, picture: Picture) -> Result<DetectedPicture, Refusal> {
         let faces = self.analyzer.detect(&picture).map_err(Refusal::internal)?;
         let face = *faces.faces.first().ok_or(Refusal::NoFace(Some(field)))?;
-        Ok(Sight { picture, faces, face })
+        Ok(DetectedPicture { picture, faces, face })
     }
 
     /// The largest face of a camera's frame, and its quality; `None`: nobody, or no picture.
-    pub fn look(&self, frame: &Frame) -> Result<Option<(Sight, Quality)>, Refusal> {
+    pub fn look(&self, frame: &Frame) -> Result<Option<(DetectedPicture, Quality)>, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(None) };
         let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
         let Some(&face) = faces.first() else { return Ok(None) };
         let portrait = self.analyzer.portrait(&picture, &face).map_err(Refusal::internal)?;
         let quality = portrait.quality();
         let faces = Faces { rotation: 0, turned: None, faces };
-        Ok(Some((Sight { picture, faces, face }, quality)))
+        Ok(Some((DetectedPicture { picture, faces, face }, quality)))
     }
 
     /// What the request is for, once its checks have passed.
     fn perform(
         &self,
         task: Task,
-        by: &Author,
-        probe: &Sight,
+        by: &Requester,
+        probe: &DetectedPicture,
         portrait: &Portrait,
         reference: Option<Embedding>,
         times: &mut Times,
@@ -278,28 +286,28 @@ impl Recognizer {
     }
 
     /// What the checks ask for.
-    fn judged(
+    fn check_results(
         &self,
         checks: &Checks,
         portrait: &Portrait,
         times: &mut Times,
-    ) -> Result<Judged, FaceError> {
-        let mut judged = Judged::default();
+    ) -> Result<CheckResults, FaceError> {
+        let mut check_results = CheckResults::default();
         if checks.is_quality {
-            judged.quality = Some(times.stage("quality", || portrait.quality()));
+            check_results.quality = Some(times.stage("quality", || portrait.quality()));
         }
         if checks.is_attribute {
-            judged.attributes = Some(times.stage("attributes", || portrait.attributes())?);
+            check_results.attributes = Some(times.stage("attributes", || portrait.attributes())?);
         }
         if checks.is_liveness {
             let liveness = times.stage("liveness", || portrait.liveness())?;
             let probability = liveness.probability(self.settings.liveness_operating_point);
-            judged.liveness = Some((liveness, probability));
+            check_results.liveness = Some((liveness, probability));
         }
-        Ok(judged)
+        Ok(check_results)
     }
 
-    fn portrait<'a>(&'a self, sight: &'a Sight) -> Result<Portrait<'a>, FaceError> {
+    fn portrait<'a>(&'a self, sight: &'a DetectedPicture) -> Result<Portrait<'a>, FaceError> {
         self.analyzer.portrait(sight.upright(), &sight.face)
     }
 
@@ -307,8 +315,8 @@ impl Recognizer {
         &self,
         subject_id: Option<String>,
         mode: Mode,
-        by: &Author,
-        probe: &Sight,
+        by: &Requester,
+        probe: &DetectedPicture,
         embedding: Embedding,
     ) -> Result<Done, Refusal> {
         let subject_id = subject_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -364,7 +372,7 @@ impl Recognizer {
     fn meta(
         &self,
         checks: &Checks,
-        probe: &Sight,
+        probe: &DetectedPicture,
         quality: Option<Quality>,
         scores: Scores,
     ) -> Meta {

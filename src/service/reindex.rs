@@ -62,7 +62,7 @@ pub(super) fn reindex(
     }
     if subjects > 0 && !portion.dry_run {
         let model_id = recognizer.analyzer.model_id();
-        recognizer.trail.reindexed(by, subjects, reembedded, model_id);
+        recognizer.audit_trail.reindexed(by, subjects, reembedded, model_id);
     }
     done.reembedded = reembedded as u64;
     done.cursor = page.next;

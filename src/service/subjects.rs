@@ -1,7 +1,7 @@
 //! The operations on who is enrolled: list, get, update, delete.
 
 use super::faces::{self, Facts};
-use super::recognition::{Author, Recognizer};
+use super::recognition::{Recognizer, Requester};
 use crate::contract::blocks::{Meta, SubjectBlock, SubjectGone, SubjectPage};
 use crate::contract::{Change, Operation, Refusal, Reply};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
@@ -28,12 +28,12 @@ pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Refusal> {
 /// person's get a group only where the request says that they are to stay.
 pub(super) fn update(
     recognizer: &Recognizer,
-    by: &Author,
+    by: &Requester,
     id: &str,
     change: Change,
     accept_faces: bool,
 ) -> Result<Reply, Refusal> {
-    let Recognizer { gallery, trail, .. } = recognizer;
+    let Recognizer { gallery, audit_trail, .. } = recognizer;
     let change = subject_change(change, by.admin);
     // From the look at the faces to the group none is added. A change that gives no group, such as a
     // disabling, waits for no other's disk.
@@ -54,7 +54,7 @@ pub(super) fn update(
     let updated = gallery.update(id, change.clone());
     let on_disk = !matches!(updated, Err(GalleryError::NotOnDisk { .. }));
     if matches!(updated, Ok(Some(_))) || !on_disk {
-        trail.subject_updated(&by.sender, id, &change, disagreement.as_ref(), on_disk);
+        audit_trail.subject_updated(&by.sender, id, &change, disagreement.as_ref(), on_disk);
     }
     let subject = updated?;
     let reply = found(Operation::SubjectUpdate, id, subject)?;
@@ -80,8 +80,8 @@ fn subject_change(change: Change, by_admin: bool) -> SubjectChange {
 
 /// `subject/delete`: the id that is gone. One that is barred speaks against the person's other ids, so
 /// that to delete it may let somebody in.
-pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<Reply, Refusal> {
-    let Recognizer { gallery, trail, .. } = recognizer;
+pub(super) fn delete(recognizer: &Recognizer, by: &Requester, id: &str) -> Result<Reply, Refusal> {
+    let Recognizer { gallery, audit_trail, .. } = recognizer;
     let barred = gallery.subject(id).map_err(Refusal::internal)?.is_some_and(|it| it.barred);
     if barred && !by.admin {
         let why = format!(
@@ -91,12 +91,12 @@ pub(super) fn delete(recognizer: &Recognizer, by: &Author, id: &str) -> Result<R
     }
     let deleted = gallery.delete(id);
     if let Err(GalleryError::NotOnDisk { .. }) = &deleted {
-        trail.subject_deleted(&by.sender, id, false);
+        audit_trail.subject_deleted(&by.sender, id, false);
     }
     if !deleted? {
         return Err(Refusal::unknown_subject(id));
     }
-    trail.subject_deleted(&by.sender, id, true);
+    audit_trail.subject_deleted(&by.sender, id, true);
     Ok(Reply::of(Operation::SubjectDelete, &SubjectGone { subject_id: id }))
 }
 

@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-struct House {
+struct Fixture {
     service: Service,
     gallery: Arc<Gallery>,
     outbox: Arc<Outbox>,
     _folder: tempfile::TempDir,
 }
 
-fn house() -> House {
+fn house() -> Fixture {
     house_with(Settings::default())
 }
 
-fn house_with(settings: Settings) -> House {
+fn house_with(settings: Settings) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let analyzer = Arc::new(Analyzer::load().unwrap());
     let used_by = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
@@ -36,10 +36,10 @@ fn house_with(settings: Settings) -> House {
         clock: Arc::new(|| None),
     };
     let service = Service::new(parts, settings).unwrap();
-    House { service, gallery, outbox, _folder: folder }
+    Fixture { service, gallery, outbox, _folder: folder }
 }
 
-impl House {
+impl Fixture {
     fn enrol(&self, id: &str) {
         self.gallery.enroll(enrolment(id, face(0.0))).unwrap();
     }
@@ -178,7 +178,7 @@ async fn stats_count_what_was_asked() {
 
 #[tokio::test]
 async fn the_files_are_free_once_the_service_is_gone() {
-    let House { service, gallery, outbox, _folder: folder } = house();
+    let Fixture { service, gallery, outbox, _folder: folder } = house();
     drop((service, gallery, outbox));
     let settings = gallery::Settings { model_id: "x".into(), store_images: true };
     assert!(Gallery::open(&folder.path().join("gallery"), settings).is_ok());
@@ -187,7 +187,7 @@ async fn the_files_are_free_once_the_service_is_gone() {
 }
 
 /// What is refused for want of a permission, whatever else is wrong with the request.
-async fn denied(house: &House, caller: &Caller) -> Vec<&'static str> {
+async fn denied(house: &Fixture, caller: &Caller) -> Vec<&'static str> {
     let mut denied = Vec::new();
     for operation in Operation::ALL.into_iter().filter(|operation| !operation.is_local()) {
         let request = Request { caller: caller.clone(), ..request(operation.name(), json!({})) };
@@ -343,7 +343,7 @@ fn with_key() -> Settings {
 }
 
 /// The application's id and key.
-async fn app(house: &House, fields: Value) -> (String, String) {
+async fn app(house: &Fixture, fields: Value) -> (String, String) {
     let made = house.ask_locally("app/create", fields).await;
     assert_eq!(made.status, 200, "{:?}", made.fields);
     let text = |name: &str| made.fields[name].as_str().unwrap().to_owned();

@@ -5,7 +5,7 @@ use super::capture::{CaptureContext, NotTaken};
 use super::door::{self, Door};
 use super::freshness::Evidence;
 use super::images::Given;
-use super::recognition::{Author, Job, Outcome};
+use super::recognition::{Job, Outcome, Requester};
 use super::statistics::Times;
 use super::workers::{NotDone, Workers};
 use super::{Service, administration, audit, poses, reindex, subjects};
@@ -23,7 +23,7 @@ impl Service {
         times: &mut Times,
     ) -> Result<Result<Reply, Refusal>, NotDone> {
         let recognizer = Arc::clone(&self.recognizer);
-        let trail = Arc::clone(&self.trail);
+        let audit_trail = Arc::clone(&self.audit_trail);
         let local = by.sender == Sender::Local;
         let context = CaptureContext {
             camera: self.camera.get(),
@@ -63,11 +63,11 @@ impl Service {
             Valid::Administration(administration) => {
                 let applications = Arc::clone(&self.applications);
                 let work =
-                    move || administration::administer(&applications, &trail, administration);
+                    move || administration::administer(&applications, &audit_trail, administration);
                 turn(&self.workers, local, expires, work).await
             }
             Valid::Audit(look) => {
-                let work = move || audit::look(trail.outbox(), look);
+                let work = move || audit::look(audit_trail.outbox(), look);
                 turn(&self.workers, local, expires, work).await
             }
             Valid::Reindex(portion) => {
@@ -87,7 +87,7 @@ impl Service {
         &self,
         operation: Operation,
         FaceRequest { reference, probe, checks, task }: FaceRequest,
-        by: Author,
+        by: Requester,
         context: CaptureContext<'_>,
         times: &mut Times,
     ) -> Result<Result<Reply, Refusal>, NotDone> {
@@ -96,7 +96,7 @@ impl Service {
             Ok(images) => images,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if images.iter().any(|image| matches!(image, Given::Sight(_))) {
+        if images.iter().any(|image| matches!(image, Given::DetectedPicture(_))) {
             times.took("capture", began);
         }
         let recognizer = Arc::clone(&self.recognizer);
@@ -129,13 +129,13 @@ impl Service {
             Ok(door) => door,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let trail = Arc::clone(&self.trail);
+        let audit_trail = Arc::clone(&self.audit_trail);
         let clock = Arc::clone(&self.clock);
         // Not behind a queue of pictures: a person waits at the door.
         let work = move || {
             // Again after the record, for it may have waited on the way.
             let fresh = || if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
-            door::unlock(&*door, &trail, &by, &reason, expires, fresh)
+            door::unlock(&*door, &audit_trail, &by, &reason, expires, fresh)
         };
         at_once(work).await?
     }

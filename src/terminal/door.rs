@@ -11,7 +11,7 @@ use super::lock_controller::{self, Place, SimulatedController};
 use super::worker::{Progress, Running, Worker};
 use doorward_board::controller::Settings as ControllerSettings;
 use doorward_board::controller::{Cause, Command, FRESH, Keys, Link, Report, SettingsError};
-use doorward_board::door::{Parts, Why};
+use doorward_board::door::{OrderError, Parts};
 use doorward_board::linux::{Gpio, GpioError, monotonic};
 use doorward_board::profile::{Lines, Output};
 use doorward_board::simulated::{Script, ScriptError};
@@ -97,14 +97,14 @@ pub enum NotUnlocked {
     Silent,
 }
 
-impl From<Why> for NotUnlocked {
-    fn from(why: Why) -> Self {
+impl From<OrderError> for NotUnlocked {
+    fn from(why: OrderError) -> Self {
         match why {
-            Why::Interlock => Self::Interlock,
-            Why::Stale => Self::Stale,
-            Why::Resting => Self::Resting,
-            Why::Line => Self::Line,
-            Why::Controller => Self::Controller,
+            OrderError::Interlock => Self::Interlock,
+            OrderError::Stale => Self::Stale,
+            OrderError::Resting => Self::Resting,
+            OrderError::Line => Self::Line,
+            OrderError::Controller => Self::Controller,
         }
     }
 }

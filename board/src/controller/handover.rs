@@ -61,7 +61,7 @@ impl HeldLine {
     }
 
     /// Frees the line; a strike's gets no current first, since a line that is freed may stay driven.
-    fn let_go(self) {
+    fn release(self) {
         if self.function == Function::Strike {
             let level: PinState = self.active.on_the_wire(NO_CURRENT);
             let _ = GpioLine::adopted(self.descriptor).set_state(level);
@@ -79,7 +79,7 @@ impl Adopted {
     pub fn keep_those_of(&mut self, profile: &Profile) {
         let (kept, others) = self.0.drain(..).partition(|line| line.is_of(profile));
         self.0 = kept;
-        others.into_iter().for_each(HeldLine::let_go);
+        others.into_iter().for_each(HeldLine::release);
     }
 
     fn claim(&mut self, function: Function) -> Option<OwnedFd> {
@@ -90,7 +90,7 @@ impl Adopted {
 
 impl Drop for Adopted {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(HeldLine::let_go);
+        self.0.drain(..).for_each(HeldLine::release);
     }
 }
 

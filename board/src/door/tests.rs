@@ -318,7 +318,7 @@ fn interlock_whose_line_cannot_be_had_sends_no_grant() {
     let orders = [Order::Unlock { id: 1, by: Remote, issued: ms(0) }];
     let up = vec![Report::Up(Welcome { fingerprint: 0, supervised: true })];
     let step = door.step(ms(0), up, &orders, |command| panic!("{command:?}"));
-    assert_eq!(step.replies, [Reply { id: 1, outcome: Err(Why::Interlock) }]);
+    assert_eq!(step.replies, [Reply { id: 1, outcome: Err(OrderError::Interlock) }]);
 }
 
 #[test]

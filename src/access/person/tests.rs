@@ -13,26 +13,26 @@ fn face(side: usize, degrees: f32) -> Embedding {
     Embedding(values)
 }
 
-struct House {
+struct Fixture {
     gallery: Gallery,
     _folder: tempfile::TempDir,
 }
 
-impl House {
+impl Fixture {
     /// With these ids, each with the faces and groups.
     fn of(ids: &[(&str, &[Embedding], &[&str])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = gallery::Settings { model_id: "m".into(), store_images: false };
         let gallery = Gallery::open(&folder.path().join("gallery"), settings).unwrap();
-        let house = Self { gallery, _folder: folder };
+        let fixture = Self { gallery, _folder: folder };
         for (id, faces, groups) in ids {
             for face in *faces {
-                house.enrol(id, face);
+                fixture.enrol(id, face);
             }
             let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-            house.change(id, SubjectChange { groups: Some(groups), ..Default::default() });
+            fixture.change(id, SubjectChange { groups: Some(groups), ..Default::default() });
         }
-        house
+        fixture
     }
 
     fn enrol(&self, id: &str, face: &Embedding) {
@@ -77,7 +77,7 @@ impl House {
             embedding,
         });
         let claim = Claim { looks: &looks, together: &looks[2].found_together };
-        let asked = Asked { gallery: &self.gallery, settings: &settings, threshold };
+        let asked = Identification { gallery: &self.gallery, settings: &settings, threshold };
         asked.identify(&claim, |subject| {
             if !subject.enabled {
                 return Err(Reason::Disabled);
@@ -104,11 +104,11 @@ fn granted(id: &str) -> (String, Result<String, Reason>) {
 fn a_second_id_for_the_same_face_does_not_lock_the_resident_out() {
     // The very photograph, a better one, a worse one.
     for degrees in [30.0, 10.0, 32.0] {
-        let house = House::of(&[
+        let fixture = Fixture::of(&[
             ("ada", &[face(0, 30.0)], &["family"]),
             ("guest-17", &[face(0, degrees)], &[]),
         ]);
-        let person = house.who().unwrap();
+        let person = fixture.who().unwrap();
         assert_eq!((person.id.as_str(), &person.also), ("ada", &vec!["guest-17".to_owned()]));
         assert_eq!(person.permitted, Ok("family".into()), "{degrees}");
         // The similarity is that of the id that opens.
@@ -118,9 +118,11 @@ fn a_second_id_for_the_same_face_does_not_lock_the_resident_out() {
 
 #[test]
 fn looks_that_name_now_one_id_and_now_the_other_agree() {
-    let house =
-        House::of(&[("ada", &[face(0, 20.0)], &["family"]), ("guest-17", &[face(0, -20.0)], &[])]);
-    assert_eq!(told(house.who_looks([10.0, -10.0, 10.0])), granted("ada"));
+    let fixture = Fixture::of(&[
+        ("ada", &[face(0, 20.0)], &["family"]),
+        ("guest-17", &[face(0, -20.0)], &[]),
+    ]);
+    assert_eq!(told(fixture.who_looks([10.0, -10.0, 10.0])), granted("ada"));
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn many_ids_of_the_same_face_do_not_push_the_resident_out() {
         ids.iter().map(|id| (id.as_str(), &faces[..], &[][..])).collect();
     let ada = [face(0, 30.0)];
     all.push(("ada", &ada, &["family"]));
-    let person = House::of(&all).who().unwrap();
+    let person = Fixture::of(&all).who().unwrap();
     assert_eq!((person.id.as_str(), person.also.len()), ("ada", MOST_NAMED));
     assert!(person.permitted.is_ok());
 }
@@ -139,14 +141,14 @@ fn many_ids_of_the_same_face_do_not_push_the_resident_out() {
 #[test]
 fn two_people_who_are_about_as_similar_are_nobody() {
     // 50° from the visitor each, to two sides: 66° from each other.
-    let house = House::of(&[
+    let fixture = Fixture::of(&[
         ("ada", &[face(0, 50.0)], &["family"]),
         ("eve", &[face(1, 50.0)], &["family"]),
     ]);
-    assert!(matches!(house.who(), Err(Reason::Ambiguous { .. })), "{:?}", house.who());
-    let house =
-        House::of(&[("ada", &[face(0, 50.0)], &["family"]), ("eve", &[face(1, 50.0)], &[])]);
-    assert!(matches!(house.who(), Err(Reason::Ambiguous { .. })), "{:?}", house.who());
+    assert!(matches!(fixture.who(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.who());
+    let fixture =
+        Fixture::of(&[("ada", &[face(0, 50.0)], &["family"]), ("eve", &[face(1, 50.0)], &[])]);
+    assert!(matches!(fixture.who(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.who());
 }
 
 #[test]
@@ -155,30 +157,33 @@ fn a_stranger_who_enrols_passes_no_more_than_before() {
     // resident's own photograph beside the own one, under one id or two.
     let (ada, own) = (face(0, 70.0), face(1, 5.0));
     for faces in [vec![own.clone()], vec![own.clone(), ada.clone()]] {
-        let house = House::of(&[
+        let fixture = Fixture::of(&[
             ("ada", std::slice::from_ref(&ada), &["family"]),
             ("eve", &faces, &[]),
             ("eve-2", std::slice::from_ref(&ada), &[]),
         ]);
-        assert_eq!(told(house.who()), ("eve".into(), Err(Reason::NoGroup)));
+        assert_eq!(told(fixture.who()), ("eve".into(), Err(Reason::NoGroup)));
     }
 }
 
 #[test]
 fn who_is_clearly_another_is_not_taken_for_a_look_alike() {
     // Enrolled, not let in, and less than surely like the resident: 60° is below 90.
-    let house = House::of(&[("ada", &[face(0, 60.0)], &["family"]), ("bob", &[face(0, 5.0)], &[])]);
-    assert_eq!(told(house.who()), ("bob".into(), Err(Reason::NoGroup)));
+    let fixture =
+        Fixture::of(&[("ada", &[face(0, 60.0)], &["family"]), ("bob", &[face(0, 5.0)], &[])]);
+    assert_eq!(told(fixture.who()), ("bob".into(), Err(Reason::NoGroup)));
     // A sibling with hours of its own keeps to them, however alike the two are.
-    let house =
-        House::of(&[("ada", &[face(0, 40.0)], &["family"]), ("bob", &[face(0, 5.0)], &["night"])]);
-    assert_eq!(told(house.who()), ("bob".into(), Err(Reason::NoGroup)));
+    let fixture = Fixture::of(&[
+        ("ada", &[face(0, 40.0)], &["family"]),
+        ("bob", &[face(0, 5.0)], &["night"]),
+    ]);
+    assert_eq!(told(fixture.who()), ("bob".into(), Err(Reason::NoGroup)));
     // By the template that was found, not by another one of the same id.
-    let house = House::of(&[
+    let fixture = Fixture::of(&[
         ("ada", &[face(0, 50.0)], &["family"]),
         ("bob", &[face(1, 50.0), face(0, 60.0)], &[]),
     ]);
-    assert!(matches!(house.who(), Err(Reason::Ambiguous { .. })), "{:?}", house.who());
+    assert!(matches!(fixture.who(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.who());
 }
 
 #[test]
@@ -186,35 +191,35 @@ fn an_id_disabled_by_an_administrator_denies_the_others_of_the_person() {
     for degrees in [10.0, 30.0, 45.0] {
         let ids: [(&str, &[Embedding], &[&str]); 2] =
             [("ada", &[face(0, 30.0)], &["family"]), ("ada-old", &[face(0, degrees)], &[])];
-        let house = House::of(&ids);
-        house.disable("ada-old", true);
+        let fixture = Fixture::of(&ids);
+        fixture.disable("ada-old", true);
         // Nothing that a client does lifts it.
-        house.disable("ada-old", false);
+        fixture.disable("ada-old", false);
         let denied = Err(Reason::OtherIdDisabled("ada-old".into()));
-        assert_eq!(told(house.who()), ("ada".into(), denied), "{degrees}");
-        let house = House::of(&ids);
+        assert_eq!(told(fixture.who()), ("ada".into(), denied), "{degrees}");
+        let fixture = Fixture::of(&ids);
         let outdated = SubjectChange { valid_until: Some(Some(2.0)), ..Default::default() };
-        house.change("ada-old", outdated);
-        assert_eq!(told(house.who()), granted("ada"), "{degrees}");
-        let house = House::of(&ids);
-        house.disable("ada-old", false);
-        assert_eq!(told(house.who()), granted("ada"), "{degrees}");
+        fixture.change("ada-old", outdated);
+        assert_eq!(told(fixture.who()), granted("ada"), "{degrees}");
+        let fixture = Fixture::of(&ids);
+        fixture.disable("ada-old", false);
+        assert_eq!(told(fixture.who()), granted("ada"), "{degrees}");
     }
     // Somebody else who is disabled is no matter.
-    let house =
-        House::of(&[("ada", &[face(0, 10.0)], &["family"]), ("eve", &[face(1, 60.0)], &[])]);
-    house.disable("eve", true);
-    assert_eq!(told(house.who()), granted("ada"));
+    let fixture =
+        Fixture::of(&[("ada", &[face(0, 10.0)], &["family"]), ("eve", &[face(1, 60.0)], &[])]);
+    fixture.disable("eve", true);
+    assert_eq!(told(fixture.who()), granted("ada"));
 }
 
 #[test]
 fn each_look_by_itself_must_name_the_person() {
-    let house = House::of(&[
+    let fixture = Fixture::of(&[
         ("ada", &[face(0, 60.0)], &["family"]),
         ("eve", &[face(1, 30.0)], &["family"]),
     ]);
     // The mean is nearer to eve, as two of the looks are, one is nearer to ada.
-    assert_eq!(told(house.who_looks([0.0, 0.0, 0.0])), granted("eve"));
-    let who = house.who_looks([25.0, 0.0, -25.0]);
+    assert_eq!(told(fixture.who_looks([0.0, 0.0, 0.0])), granted("eve"));
+    let who = fixture.who_looks([25.0, 0.0, -25.0]);
     assert_eq!(told(who), ("nobody".into(), Err(Reason::NoAgreement)));
 }

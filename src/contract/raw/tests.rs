@@ -17,13 +17,13 @@ fn values_keep_their_types() {
     );
     let raw = Raw::read(None, &body);
     assert_eq!(raw.fault, None);
-    assert_eq!(raw.get("a"), Some(&Given::Null));
-    assert_eq!(raw.get("b"), Some(&Given::Bool(true)));
-    assert_eq!(raw.get("c"), Some(&Given::Number(2.0)));
+    assert_eq!(raw.get("a"), Some(&RawValue::Null));
+    assert_eq!(raw.get("b"), Some(&RawValue::Bool(true)));
+    assert_eq!(raw.get("c"), Some(&RawValue::Number(2.0)));
     assert_eq!(raw.text("d"), Some("x/y"));
-    assert_eq!(raw.get("e"), Some(&Given::Texts(vec!["p".into(), "q".into()])));
-    assert_eq!(raw.get("f"), Some(&Given::Other("an object")));
-    assert_eq!(raw.get("h"), Some(&Given::Other("a list of other things")));
+    assert_eq!(raw.get("e"), Some(&RawValue::Texts(vec!["p".into(), "q".into()])));
+    assert_eq!(raw.get("f"), Some(&RawValue::Other("an object")));
+    assert_eq!(raw.get("h"), Some(&RawValue::Other("a list of other things")));
     assert_eq!(raw.get("i"), None);
 }
 
@@ -148,10 +148,10 @@ fn text_properties_take_the_type_of_their_field() {
     let raw = Raw::read(Some(Operation::Search), &body);
     assert_eq!(raw.fault, None);
     assert_eq!(raw.image, Some(&[1][..]));
-    assert_eq!(raw.get("limit"), Some(&Given::Number(2.0)));
-    assert_eq!(raw.get("threshold"), Some(&Given::Number(82.0)));
-    assert_eq!(raw.get("return_image"), Some(&Given::Bool(true)));
-    assert_eq!(raw.get("is_quality"), Some(&Given::Bool(false)));
+    assert_eq!(raw.get("limit"), Some(&RawValue::Number(2.0)));
+    assert_eq!(raw.get("threshold"), Some(&RawValue::Number(82.0)));
+    assert_eq!(raw.get("return_image"), Some(&RawValue::Bool(true)));
+    assert_eq!(raw.get("is_quality"), Some(&RawValue::Bool(false)));
     assert_eq!(raw.text("validate_nface"), Some("1"));
     assert_eq!(raw.text("request_id"), Some("12"));
 }
@@ -160,9 +160,9 @@ fn text_properties_take_the_type_of_their_field() {
 fn properties_that_are_no_decimal_number_stay_text() {
     for text in ["inf", "NaN", "0x10", " 8", "8 ", "", "1,5", "1e999", "true"] {
         let kind = Some(Kind::Number(None));
-        assert_eq!(from_text(kind, text), Given::Text(text.into()), "{text:?}");
+        assert_eq!(from_text(kind, text), RawValue::Text(text.into()), "{text:?}");
     }
-    assert_eq!(from_text(Some(Kind::Bool(Some(true))), "True"), Given::Text("True".into()));
+    assert_eq!(from_text(Some(Kind::Bool(Some(true))), "True"), RawValue::Text("True".into()));
 }
 
 #[test]
@@ -178,6 +178,6 @@ fn long_lists_are_recognised_without_being_kept() {
     let list = vec![r#""g""#; 100_000].join(",");
     let body = json(&format!(r#"{{"groups": [{list}]}}"#));
     let raw = Raw::read(Some(Operation::SubjectUpdate), &body);
-    let Some(Given::Texts(texts)) = raw.get("groups") else { panic!("no list") };
+    let Some(RawValue::Texts(texts)) = raw.get("groups") else { panic!("no list") };
     assert_eq!(texts.len(), MAX_LIST + 1);
 }

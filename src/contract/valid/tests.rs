@@ -23,8 +23,8 @@ fn image_body(bytes: &[u8], fields: &[(&str, &str)]) -> Body {
 /// Validates where `anna` alone is enrolled.
 fn judged(operation: Operation, body: &Body) -> Result<Valid, Refusal> {
     let limits = Limits { max_bytes: 100 };
-    let world = World { enrolled: &|id| id == "anna", limits: &limits };
-    validate(operation, &Raw::read(Some(operation), body), &world)
+    let context = Context { enrolled: &|id| id == "anna", limits: &limits };
+    validate(operation, &Raw::read(Some(operation), body), &context)
 }
 
 fn valid(operation: Operation, fields: Value) -> Valid {

@@ -29,13 +29,13 @@ impl Random {
 }
 
 /// Everybody who is in the index, and the index, changed together.
-struct Twins {
+struct IndexPair {
     index: Index,
     all: Vec<(String, TemplateId, Embedding)>,
     next: u64,
 }
 
-impl Twins {
+impl IndexPair {
     fn new(level: Level) -> Self {
         Self { index: Index::new(level), all: Vec::new(), next: 0 }
     }
@@ -106,7 +106,7 @@ impl Twins {
 fn random_people_with_several_templates() {
     for level in Level::available() {
         let mut random = Random(1);
-        let mut twins = Twins::new(level);
+        let mut twins = IndexPair::new(level);
         for at in 0..1_500 {
             let subject = format!("s{}", random.below(600));
             let embedding = random.embedding();
@@ -129,7 +129,7 @@ fn clusters_of_near_duplicates() {
     for level in Level::available() {
         let mut random = Random(2);
         for distance in [1e-1, 1e-2, 1e-4, 1e-6, 1e-8] {
-            let mut twins = Twins::new(level);
+            let mut twins = IndexPair::new(level);
             let centres = [(); 5].map(|()| random.embedding());
             for _ in 0..500 {
                 let subject = format!("s{}", random.below(200));
@@ -153,7 +153,7 @@ fn equal_cosines() {
         let mut random = Random(3);
         let faces = [(); 4].map(|()| random.embedding());
         let longer = |face: &Embedding, by: f32| Embedding(face.0.map(|value| value * by));
-        let mut twins = Twins::new(level);
+        let mut twins = IndexPair::new(level);
         for _ in 0..300 {
             let subject = format!("s{}", random.below(100));
             let sign = [1.0, -1.0][random.below(2)];
@@ -165,7 +165,7 @@ fn equal_cosines() {
             twins.expect_equal(&format!("{level}"), face);
             twins.expect_equal(&format!("{level}, longer"), &longer(face, 1.0003));
         }
-        let mut opposite = Twins::new(level);
+        let mut opposite = IndexPair::new(level);
         for at in (0..40).rev() {
             let by = if at % 3 == 0 { -1.0003 } else { -1.0001 };
             opposite.insert(&format!("s{at:02}"), longer(&faces[0], by));
@@ -187,7 +187,7 @@ fn the_worst_order() {
         let probe = random.embedding();
         let mut faces: Vec<Embedding> = (0..400).map(|_| random.embedding()).collect();
         faces.sort_by(|a, b| a.cosine(&probe).total_cmp(&b.cosine(&probe)));
-        let mut twins = Twins::new(level);
+        let mut twins = IndexPair::new(level);
         for (at, face) in faces.into_iter().enumerate() {
             twins.insert(&format!("s{at}"), face);
         }

@@ -14,19 +14,19 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Where the service leaves what it did. Shared by all threads.
-pub(super) struct Trail {
+pub(super) struct AuditTrail {
     outbox: Arc<Outbox>,
     /// Counts changes of the gallery.
     gallery_changes: watch::Sender<u64>,
 }
 
 /// An unlock that is being recorded.
-pub(super) struct Asked {
+pub(super) struct UnlockRecord {
     pub line: Entry,
     pub ticket: Ticket,
 }
 
-impl Trail {
+impl AuditTrail {
     pub fn new(outbox: Arc<Outbox>) -> Self {
         Self { outbox, gallery_changes: watch::Sender::new(0) }
     }
@@ -119,12 +119,12 @@ impl Trail {
     }
 
     /// Somebody asks for the strike from afar: what is written before it moves.
-    pub fn unlock_asked(&self, by: &Sender, reason: &str) -> Asked {
+    pub fn unlock_asked(&self, by: &Sender, reason: &str) -> UnlockRecord {
         let line = Entry::new(Operation::Unlock.name(), by.to_string())
             .with("id", uuid::Uuid::new_v4().to_string())
             .with("reason", reason);
         let ticket = self.outbox.note(line.clone().with("outcome", "requested"));
-        Asked { line, ticket }
+        UnlockRecord { line, ticket }
     }
 
     /// What came of it, in a line of its own with the same `id`. Waits for no disk: if this one stays

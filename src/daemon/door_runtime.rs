@@ -22,14 +22,14 @@ pub struct KeptOverReload {
 }
 
 /// The door's worker, what it was started with, what happened at it, and what was tried.
-pub struct FrontDoor {
+pub struct DoorRuntime {
     settings: Option<DoorSettings>,
     worker: Option<DoorWorker>,
     door_events: DoorEvents,
     lockout: Arc<Mutex<Lockout>>,
 }
 
-impl FrontDoor {
+impl DoorRuntime {
     /// Starts its thread, if there is a door.
     pub fn start(config: &Config) -> Result<Self, DaemonError> {
         let settings = settings::door(config)?;

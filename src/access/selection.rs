@@ -34,10 +34,10 @@ const GLANCE_EVERY: Duration = Duration::from_millis(500);
 const STRANGE_GLANCES: u32 = 2;
 
 /// Who was seen, judged and let in.
-pub(super) struct Turns {
+pub(super) struct Selection {
     settings: Settings,
     tracks: Tracks,
-    rests: BTreeMap<TrackId, Rest>,
+    rests: BTreeMap<TrackId, Cooldown>,
     /// Who was let in lately.
     granted: BTreeMap<String, Granted>,
     lockout: Arc<Mutex<Lockout>>,
@@ -47,7 +47,7 @@ pub(super) struct Turns {
 
 /// A track that is not judged for a while.
 #[derive(Clone, Debug, Default)]
-struct Rest {
+struct Cooldown {
     until: Duration,
     /// Whose rest it is, where that is known.
     face: Option<Embedding>,
@@ -98,7 +98,7 @@ pub(super) fn doubled(rest: Duration, times: u32, longest: Duration) -> Duration
     rest.saturating_mul(factor).min(longest.max(rest))
 }
 
-impl Turns {
+impl Selection {
     /// Nobody seen yet; what was tried before is in the lock-out.
     pub fn new(settings: Settings, lockout: Arc<Mutex<Lockout>>) -> Self {
         Self {
@@ -186,7 +186,7 @@ impl Turns {
 
     fn rest(&mut self, id: TrackId, until: Duration, face: Option<&Embedding>, now: Duration) {
         let glance = now.saturating_add(GLANCE_EVERY);
-        let rest = Rest { until, face: face.cloned(), glance, strange: 0, granted: false };
+        let rest = Cooldown { until, face: face.cloned(), glance, strange: 0, granted: false };
         self.rests.insert(id, rest);
     }
 
@@ -310,8 +310,8 @@ mod tests {
         }
     }
 
-    fn turns(settings: Settings) -> Turns {
-        Turns::new(settings, Arc::default())
+    fn selection(settings: Settings) -> Selection {
+        Selection::new(settings, Arc::default())
     }
 
     /// Somebody's face, unlike that of every other number.
@@ -321,13 +321,18 @@ mod tests {
 
     /// One face stays from `from` on, seen every 100 ms up to a minute and a half; each time it is its
     /// turn it has this decision. The times of the decisions.
-    fn decided(turns: &mut Turns, from: u64, outcome: Outcome, subject: Option<&str>) -> Vec<u64> {
+    fn decided(
+        selection: &mut Selection,
+        from: u64,
+        outcome: Outcome,
+        subject: Option<&str>,
+    ) -> Vec<u64> {
         let mut times = Vec::new();
         for at in (from..from + 90_000).step_by(100) {
-            let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(at));
-            let Some(track) = turns.next(&scene, None) else { continue };
-            if turns.locked_out(ms(at)).is_none() {
-                turns.settle(track.id, &decision(outcome, subject), &[of(0)], ms(at));
+            let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(at));
+            let Some(track) = selection.next(&scene, None) else { continue };
+            if selection.locked_out(ms(at)).is_none() {
+                selection.settle(track.id, &decision(outcome, subject), &[of(0)], ms(at));
                 times.push(at - from);
             }
         }
@@ -337,53 +342,53 @@ mod tests {
     #[test]
     fn the_largest_face_that_is_large_enough_and_in_the_zone_is_next() {
         let zone: Zone = "0.5 0 1 1".parse().unwrap();
-        let mut turns = turns(Settings { zone, ..Settings::default() });
+        let mut selection = selection(Settings { zone, ..Settings::default() });
         let (outside, small) = (face(0.0, 200.0), face(500.0, 63.0));
-        let scene = turns.follow(&[outside, small], SIZE, ms(0));
-        assert!(turns.next(&scene, None).is_none());
+        let scene = selection.follow(&[outside, small], SIZE, ms(0));
+        assert!(selection.next(&scene, None).is_none());
         let (larger, smaller) = (face(340.0, 100.0), face(500.0, 80.0));
-        let scene = turns.follow(&[outside, larger, smaller], SIZE, ms(40));
-        assert_eq!(turns.next(&scene, None).unwrap().face, larger);
+        let scene = selection.follow(&[outside, larger, smaller], SIZE, ms(40));
+        assert_eq!(selection.next(&scene, None).unwrap().face, larger);
     }
 
     #[test]
     fn who_is_under_judgement_stays_so_until_another_is_much_larger() {
-        let mut turns = turns(Settings::default());
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(0));
-        let judged = turns.next(&scene, None).unwrap().id;
-        let scene = turns.follow(&[face(0.0, 100.0), face(300.0, 140.0)], SIZE, ms(40));
-        assert_eq!(turns.next(&scene, Some(judged)).unwrap().id, judged);
-        let scene = turns.follow(&[face(0.0, 100.0), face(300.0, 150.0)], SIZE, ms(80));
-        assert_ne!(turns.next(&scene, Some(judged)).unwrap().id, judged);
+        let mut selection = selection(Settings::default());
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(0));
+        let judged = selection.next(&scene, None).unwrap().id;
+        let scene = selection.follow(&[face(0.0, 100.0), face(300.0, 140.0)], SIZE, ms(40));
+        assert_eq!(selection.next(&scene, Some(judged)).unwrap().id, judged);
+        let scene = selection.follow(&[face(0.0, 100.0), face(300.0, 150.0)], SIZE, ms(80));
+        assert_ne!(selection.next(&scene, Some(judged)).unwrap().id, judged);
         // Out of sight for a moment: nobody takes the place, until the track is gone.
-        let scene = turns.follow(&[face(300.0, 140.0)], SIZE, ms(120));
-        assert!(turns.next(&scene, Some(judged)).is_none());
-        let scene = turns.follow(&[face(300.0, 140.0)], SIZE, ms(2000));
-        assert!(turns.next(&scene, Some(judged)).is_some());
+        let scene = selection.follow(&[face(300.0, 140.0)], SIZE, ms(120));
+        assert!(selection.next(&scene, Some(judged)).is_none());
+        let scene = selection.follow(&[face(300.0, 140.0)], SIZE, ms(2000));
+        assert!(selection.next(&scene, Some(judged)).is_some());
     }
 
     #[test]
     fn people_are_the_faces_about_as_large() {
-        let mut turns = turns(Settings::default());
+        let mut selection = selection(Settings::default());
         let faces = [face(0.0, 100.0), face(200.0, 61.0), face(400.0, 59.0)];
-        let scene = turns.follow(&faces, SIZE, ms(0));
-        let judged = turns.next(&scene, None).unwrap();
-        assert_eq!(turns.people(&scene, &judged), 2);
+        let scene = selection.follow(&faces, SIZE, ms(0));
+        let judged = selection.next(&scene, None).unwrap();
+        assert_eq!(selection.people(&scene, &judged), 2);
     }
 
     #[test]
     fn a_stranger_who_stays_rests_longer_each_time_and_counts_once() {
         let settings = Settings { lockout_after: 2, ..Settings::default() };
-        let mut turns = turns(settings);
-        let times = decided(&mut turns, 0, Outcome::Unknown, None);
+        let mut selection = selection(settings);
+        let times = decided(&mut selection, 0, Outcome::Unknown, None);
         assert_eq!(times, [0, 2000, 6000, 14_000, 30_000, 46_000, 62_000, 78_000]);
     }
 
     #[test]
     fn who_was_refused_for_what_may_change_is_judged_every_two_seconds() {
         for outcome in [Outcome::Denied, Outcome::Obscured, Outcome::PoorPicture] {
-            let mut turns = turns(Settings { lockout_after: 1, ..Settings::default() });
-            let times = decided(&mut turns, 0, outcome, None);
+            let mut selection = selection(Settings { lockout_after: 1, ..Settings::default() });
+            let times = decided(&mut selection, 0, outcome, None);
             assert!(
                 times.windows(2).all(|pair| pair[1] - pair[0] == 2000),
                 "{outcome:?} {times:?}"
@@ -394,109 +399,124 @@ mod tests {
 
     #[test]
     fn who_was_let_in_and_stays_is_let_in_again_ever_later() {
-        let mut turns = turns(Settings::default());
-        let times = decided(&mut turns, 0, Outcome::Granted, Some("ada"));
+        let mut selection = selection(Settings::default());
+        let times = decided(&mut selection, 0, Outcome::Granted, Some("ada"));
         assert_eq!(times, [0, 5000, 15_000, 35_000, 75_000]);
     }
 
     #[test]
     fn a_subject_is_not_let_in_twice_at_once_whichever_face_it_is_seen_by() {
-        let mut turns = turns(Settings::default());
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(0));
-        let first = turns.next(&scene, None).unwrap();
-        assert!(!turns.repeats(first.id, "ada", None, ms(0)));
-        turns.settle(first.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(0));
-        let scene = turns.follow(&[face(300.0, 100.0)], SIZE, ms(1000));
-        let second = turns.next(&scene, None).unwrap();
-        assert!(!turns.repeats(second.id, "bob", None, ms(1000)));
-        assert!(turns.repeats(second.id, "ada", None, ms(1000)));
+        let mut selection = selection(Settings::default());
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(0));
+        let first = selection.next(&scene, None).unwrap();
+        assert!(!selection.repeats(first.id, "ada", None, ms(0)));
+        selection.settle(first.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(0));
+        let scene = selection.follow(&[face(300.0, 100.0)], SIZE, ms(1000));
+        let second = selection.next(&scene, None).unwrap();
+        assert!(!selection.repeats(second.id, "bob", None, ms(1000)));
+        assert!(selection.repeats(second.id, "ada", None, ms(1000)));
         // It rests until the interval is over.
-        let scene = turns.follow(&[face(300.0, 100.0)], SIZE, ms(4999));
-        assert!(turns.next(&scene, None).is_none());
-        let scene = turns.follow(&[face(300.0, 100.0)], SIZE, ms(5000));
-        assert!(turns.next(&scene, None).is_some());
-        assert!(!turns.repeats(second.id, "ada", None, ms(5000)));
+        let scene = selection.follow(&[face(300.0, 100.0)], SIZE, ms(4999));
+        assert!(selection.next(&scene, None).is_none());
+        let scene = selection.follow(&[face(300.0, 100.0)], SIZE, ms(5000));
+        assert!(selection.next(&scene, None).is_some());
+        assert!(!selection.repeats(second.id, "ada", None, ms(5000)));
     }
 
     #[test]
     fn a_grant_that_did_not_open_is_no_grant() {
-        let mut turns = turns(Settings { repeat: ms(30_000), ..Settings::default() });
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(0));
-        let track = turns.next(&scene, None).unwrap();
-        turns.settle(track.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(0));
-        turns.not_opened("ada", ms(0));
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(1900));
-        assert!(turns.next(&scene, None).is_none());
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(2000));
-        assert!(turns.next(&scene, None).is_some());
-        assert!(!turns.repeats(track.id, "ada", None, ms(2000)));
+        let mut selection = selection(Settings { repeat: ms(30_000), ..Settings::default() });
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(0));
+        let track = selection.next(&scene, None).unwrap();
+        selection.settle(track.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(0));
+        selection.not_opened("ada", ms(0));
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(1900));
+        assert!(selection.next(&scene, None).is_none());
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(2000));
+        assert!(selection.next(&scene, None).is_some());
+        assert!(!selection.repeats(track.id, "ada", None, ms(2000)));
     }
 
     /// A stranger at each of these seconds, each another one.
-    fn strangers(turns: &mut Turns, seconds: std::ops::Range<u64>) {
+    fn strangers(selection: &mut Selection, seconds: std::ops::Range<u64>) {
         for second in seconds {
             let now = ms(1000 * second);
-            let scene = turns.follow(&[face(60.0 * second as f32, 100.0)], SIZE, now);
-            let track = turns.next(&scene, None).unwrap();
-            turns.settle(track.id, &decision(Outcome::Spoof, None), &[of(second as usize)], now);
+            let scene = selection.follow(&[face(60.0 * second as f32, 100.0)], SIZE, now);
+            let track = selection.next(&scene, None).unwrap();
+            selection.settle(
+                track.id,
+                &decision(Outcome::Spoof, None),
+                &[of(second as usize)],
+                now,
+            );
         }
     }
 
     #[test]
     fn a_lock_out_is_told_once_and_a_grant_before_it_forgives() {
         let settings = Settings { lockout_after: 3, ..Settings::default() };
-        let mut turns = turns(settings);
-        strangers(&mut turns, 0..2);
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(1500));
-        let resident = turns.next(&scene, None).unwrap();
-        turns.settle(resident.id, &decision(Outcome::Granted, Some("ada")), &[of(100)], ms(1500));
-        strangers(&mut turns, 2..5);
-        let left = turns.locked_out(ms(4000));
+        let mut selection = selection(settings);
+        strangers(&mut selection, 0..2);
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(1500));
+        let resident = selection.next(&scene, None).unwrap();
+        selection.settle(
+            resident.id,
+            &decision(Outcome::Granted, Some("ada")),
+            &[of(100)],
+            ms(1500),
+        );
+        strangers(&mut selection, 2..5);
+        let left = selection.locked_out(ms(4000));
         assert_eq!(left, Some(LockedOut { left: ms(5000), is_news: true }));
-        let left = turns.locked_out(ms(8999));
+        let left = selection.locked_out(ms(8999));
         assert_eq!(left, Some(LockedOut { left: ms(1), is_news: false }));
-        assert_eq!(turns.locked_out(ms(9000)), None);
+        assert_eq!(selection.locked_out(ms(9000)), None);
     }
 
     #[test]
     fn a_lock_out_outlives_the_judge_also_one_that_panicked() {
         let settings = Settings { lockout_after: 3, ..Settings::default() };
         let lockout = Arc::default();
-        strangers(&mut Turns::new(settings.clone(), Arc::clone(&lockout)), 0..2);
+        strangers(&mut Selection::new(settings.clone(), Arc::clone(&lockout)), 0..2);
         let poisoning = Arc::clone(&lockout);
         let panicked = std::thread::spawn(move || {
             let _held = poisoning.lock().unwrap();
             panic!("on purpose");
         });
         assert!(panicked.join().is_err());
-        let mut next = Turns::new(settings.clone(), Arc::clone(&lockout));
+        let mut next = Selection::new(settings.clone(), Arc::clone(&lockout));
         let scene = next.follow(&[face(400.0, 100.0)], SIZE, ms(2000));
         let track = next.next(&scene, None).unwrap();
         next.settle(track.id, &decision(Outcome::Unknown, None), &[of(90)], ms(2000));
-        let mut last = Turns::new(settings, lockout);
+        let mut last = Selection::new(settings, lockout);
         let left = last.locked_out(ms(2000));
         assert_eq!(left, Some(LockedOut { left: ms(5000), is_news: true }));
     }
 
     /// Shows a face at a place every 100 ms; when each time it was judged, each time a stranger.
     fn shown(
-        turns: &mut Turns,
+        selection: &mut Selection,
         times: std::ops::Range<u64>,
         show: impl Fn(u64) -> (f32, usize),
     ) -> Vec<u64> {
         let mut judged = Vec::new();
         for at in times.step_by(100) {
             let (x, person) = show(at);
-            let scene = turns.follow(&[face(x, 100.0)], SIZE, ms(at));
-            let Some(track) = turns.next(&scene, None) else {
-                if let Some(resting) = turns.to_glance_at(&scene) {
-                    turns.glanced(resting.id, Some(&of(person)), ms(at));
+            let scene = selection.follow(&[face(x, 100.0)], SIZE, ms(at));
+            let Some(track) = selection.next(&scene, None) else {
+                if let Some(resting) = selection.to_glance_at(&scene) {
+                    selection.glanced(resting.id, Some(&of(person)), ms(at));
                 }
                 continue;
             };
-            let is_out = turns.locked_out(ms(at)).is_some();
-            if !is_out && !turns.still_rests(track.id, &of(person), ms(at)) {
-                turns.settle(track.id, &decision(Outcome::Unknown, None), &[of(person)], ms(at));
+            let is_out = selection.locked_out(ms(at)).is_some();
+            if !is_out && !selection.still_rests(track.id, &of(person), ms(at)) {
+                selection.settle(
+                    track.id,
+                    &decision(Outcome::Unknown, None),
+                    &[of(person)],
+                    ms(at),
+                );
                 judged.push(at);
             }
         }
@@ -507,10 +527,10 @@ mod tests {
     fn pictures_in_turn_are_locked_out_in_one_place_as_in_many() {
         for apart in [0.0, 40.0, 200.0] {
             let settings = Settings { lockout_after: 5, ..Settings::default() };
-            let mut turns = turns(settings);
+            let mut selection = selection(settings);
             // A picture every two seconds.
             let show = |at: u64| ((at / 2000 % 3) as f32 * apart, (at / 2000) as usize);
-            let judged = shown(&mut turns, 0..24_000, show);
+            let judged = shown(&mut selection, 0..24_000, show);
             // Five, then a lock-out of 5 s, one, and one of 10 s.
             assert!((5..=7).contains(&judged.len()), "{apart}: {judged:?}");
             assert!(judged[5..].iter().all(|at| *at >= 13_000), "{apart}: {judged:?}");
@@ -519,19 +539,19 @@ mod tests {
 
     #[test]
     fn one_picture_shown_all_over_waits_longer_each_time() {
-        let mut turns = turns(Settings { lockout_after: 2, ..Settings::default() });
-        let judged = shown(&mut turns, 0..40_000, |at| ((at / 1000 % 5) as f32 * 130.0, 1));
+        let mut selection = selection(Settings { lockout_after: 2, ..Settings::default() });
+        let judged = shown(&mut selection, 0..40_000, |at| ((at / 1000 % 5) as f32 * 130.0, 1));
         assert!(judged.len() <= 5, "{judged:?}");
         let gaps: Vec<_> = judged.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.iter().zip([2000, 4000, 8000, 16_000]).all(|(gap, least)| *gap >= least));
-        assert_eq!(turns.locked_out(ms(40_000)), None);
+        assert_eq!(selection.locked_out(ms(40_000)), None);
     }
 
     #[test]
     fn who_steps_where_a_stranger_was_refused_does_not_wait() {
-        let mut turns = turns(Settings::default());
+        let mut selection = selection(Settings::default());
         let show = |at: u64| (0.0, usize::from(at >= 20_000));
-        let judged = shown(&mut turns, 0..21_000, show);
+        let judged = shown(&mut selection, 0..21_000, show);
         assert_eq!(judged[..4], [0, 2000, 6000, 14_000]);
         let waited = judged[4] - 20_000;
         assert!(waited <= 700, "{judged:?}");
@@ -539,15 +559,15 @@ mod tests {
 
     #[test]
     fn the_repeat_interval_is_the_subjects_and_doubles_whatever_track_it_is_seen_by() {
-        let mut turns = turns(Settings::default());
+        let mut selection = selection(Settings::default());
         let mut grants = Vec::new();
         // 2 s in view, 1.1 s out.
         for at in (0..240_000).step_by(100).filter(|at| at % 3100 < 2000) {
-            let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(at));
-            let Some(track) = turns.next(&scene, None) else { continue };
-            if !turns.repeats(track.id, "ada", Some(&of(0)), ms(at)) {
+            let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(at));
+            let Some(track) = selection.next(&scene, None) else { continue };
+            if !selection.repeats(track.id, "ada", Some(&of(0)), ms(at)) {
                 let granted = decision(Outcome::Granted, Some("ada"));
-                turns.settle(track.id, &granted, &[of(0)], ms(at));
+                selection.settle(track.id, &granted, &[of(0)], ms(at));
                 grants.push(at);
             }
         }
@@ -556,10 +576,15 @@ mod tests {
         let least = [5000, 10_000, 20_000, 40_000, 60_000, 60_000];
         assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least), "{grants:?}");
         // Who comes back after minutes is let in as ever.
-        let scene = turns.follow(&[face(0.0, 100.0)], SIZE, ms(1_000_000));
-        let track = turns.next(&scene, None).unwrap();
-        turns.settle(track.id, &decision(Outcome::Granted, Some("ada")), &[of(0)], ms(1_000_000));
-        assert!(turns.repeats(track.id, "ada", None, ms(1_004_900)));
-        assert!(!turns.repeats(track.id, "ada", None, ms(1_005_000)));
+        let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(1_000_000));
+        let track = selection.next(&scene, None).unwrap();
+        selection.settle(
+            track.id,
+            &decision(Outcome::Granted, Some("ada")),
+            &[of(0)],
+            ms(1_000_000),
+        );
+        assert!(selection.repeats(track.id, "ada", None, ms(1_004_900)));
+        assert!(!selection.repeats(track.id, "ada", None, ms(1_005_000)));
     }
 }

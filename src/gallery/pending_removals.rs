@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// By subject; at most one entry each, so there are never more than subjects.
 #[derive(Clone, Default)]
-pub(super) struct Withheld {
+pub(super) struct PendingRemovals {
     entries: BTreeMap<String, Entry>,
     last: u64,
 }
@@ -22,29 +22,29 @@ pub(super) struct Withheld {
 struct Entry {
     /// Tells it from a later one of the same subject.
     number: u64,
-    what: Taken,
+    what: Removal,
 }
 
 #[derive(Clone)]
-enum Taken {
+enum Removal {
     /// The subject is deleted.
     Subject,
     /// What the subject may is at most this.
     Down(SubjectRecord),
 }
 
-impl Withheld {
+impl PendingRemovals {
     /// A subject is to be gone.
     pub fn delete(&mut self, id: &str) -> u64 {
-        self.add(id, Taken::Subject)
+        self.add(id, Removal::Subject)
     }
 
     /// A subject may do at most this.
     pub fn narrow(&mut self, id: &str, bound: SubjectRecord) -> u64 {
-        self.add(id, Taken::Down(bound))
+        self.add(id, Removal::Down(bound))
     }
 
-    fn add(&mut self, id: &str, what: Taken) -> u64 {
+    fn add(&mut self, id: &str, what: Removal) -> u64 {
         self.last += 1;
         self.entries.insert(id.to_owned(), Entry { number: self.last, what });
         self.last
@@ -64,8 +64,8 @@ impl Withheld {
     pub fn apply(&self, index: &mut Index) {
         for (id, Entry { what, .. }) in &self.entries {
             match what {
-                Taken::Subject => index.remove(id),
-                Taken::Down(bound) => {
+                Removal::Subject => index.remove(id),
+                Removal::Down(bound) => {
                     if let Some(record) = index.record(id) {
                         index.put(id, record.narrowed(bound), index.templates_of(id));
                     }
@@ -78,8 +78,8 @@ impl Withheld {
     pub fn write(&self, write: &WriteTransaction) -> Result<(), GalleryError> {
         for (id, Entry { what, .. }) in &self.entries {
             match what {
-                Taken::Subject => delete_subject(write, id)?,
-                Taken::Down(bound) => {
+                Removal::Subject => delete_subject(write, id)?,
+                Removal::Down(bound) => {
                     if let Some(record) = read_subject(write, id)? {
                         let record = record.narrowed(bound).encode()?;
                         let mut subjects = write.open_table(tables::SUBJECTS)?;

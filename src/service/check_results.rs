@@ -2,14 +2,14 @@
 //! the raw scores behind it.
 
 use crate::contract::blocks::{
-    self, AttributeScores, Judgement, LivenessBlock, LivenessScores, QualityScores, Scores,
+    self, AttributeScores, CheckBlocks, LivenessBlock, LivenessScores, QualityScores, Scores,
 };
 use crate::contract::{Checks, Failed, Operation};
 use crate::face::{Attributes, Detection, Liveness, Quality};
 
 /// What was computed of the probe: no more than was asked for.
 #[derive(Default)]
-pub(super) struct Judged {
+pub(super) struct CheckResults {
     pub quality: Option<Quality>,
     pub attributes: Option<Attributes>,
     /// With its probability of 0 to 100 before this camera.
@@ -26,11 +26,11 @@ pub(super) fn liveness_block(probability: f32) -> LivenessBlock {
     LivenessBlock { status: probability >= LIVE, probability: format!("{shown:.2}") }
 }
 
-impl Judged {
+impl CheckResults {
     /// The blocks of the answer.
-    pub fn blocks(&self) -> Judgement {
+    pub fn blocks(&self) -> CheckBlocks {
         let on = |probability: f32| probability >= Attributes::WORN;
-        Judgement {
+        CheckBlocks {
             image_quality: self.quality.map(|Quality { blur, dark, grayscale, .. }| {
                 blocks::ImageQuality { blur, dark, grayscale }
             }),
@@ -49,17 +49,18 @@ impl Judged {
 pub(super) fn failed(
     checks: &Checks,
     operation: Operation,
-    judged: &Judged,
+    check_results: &CheckResults,
     nface: usize,
 ) -> Failed {
     // search reports grayscale and never fails on it; nothing fails on a veil or a hat.
     let gray_counts = operation != Operation::Search;
     // Asked for and not there is not passed.
-    let good = judged.quality.is_some_and(|q| !(q.blur || q.dark || (q.grayscale && gray_counts)));
-    let bare = judged
+    let good =
+        check_results.quality.is_some_and(|q| !(q.blur || q.dark || (q.grayscale && gray_counts)));
+    let bare = check_results
         .attributes
         .is_some_and(|worn| worn.sunglasses < Attributes::WORN && worn.mask < Attributes::WORN);
-    let live = judged.liveness.is_some_and(|(_, probability)| probability >= LIVE);
+    let live = check_results.liveness.is_some_and(|(_, probability)| probability >= LIVE);
     Failed::default()
         .and(Failed::LIVENESS, checks.validate_liveness && !live)
         .and(Failed::ATTRIBUTE, checks.validate_attribute && !bare)
@@ -68,22 +69,26 @@ pub(super) fn failed(
 }
 
 /// The raw scores behind what was judged.
-pub(super) fn scores(face: &Detection, judged: &Judged, cosine: Option<f32>) -> Scores {
+pub(super) fn scores(
+    face: &Detection,
+    check_results: &CheckResults,
+    cosine: Option<f32>,
+) -> Scores {
     Scores {
         detection: rounded(face.score),
-        quality: judged.quality.map(|quality| QualityScores {
+        quality: check_results.quality.map(|quality| QualityScores {
             sharpness: rounded(quality.sharpness),
             fineness: rounded(quality.fineness),
             brightness: rounded(quality.brightness),
             chroma: rounded(quality.chroma),
         }),
-        attributes: judged.attributes.map(|worn| AttributeScores {
+        attributes: check_results.attributes.map(|worn| AttributeScores {
             sunglasses: rounded(worn.sunglasses),
             mask: rounded(worn.mask),
             veil: rounded(worn.veil),
             hat: rounded(worn.hat),
         }),
-        liveness: judged.liveness.map(|(liveness, _)| LivenessScores {
+        liveness: check_results.liveness.map(|(liveness, _)| LivenessScores {
             liveness: rounded(liveness.log_odds),
             liveness_raw: rounded(liveness.raw),
         }),
@@ -125,18 +130,22 @@ mod tests {
     }
 
     /// A live, bare face of that quality.
-    fn judged(quality: Quality) -> Judged {
-        Judged { quality: Some(quality), attributes: Some(BARE), liveness: liveness(3.0, 0.0) }
+    fn check_results(quality: Quality) -> CheckResults {
+        CheckResults {
+            quality: Some(quality),
+            attributes: Some(BARE),
+            liveness: liveness(3.0, 0.0),
+        }
     }
 
-    fn good() -> Judged {
-        judged(quality(false, false, false))
+    fn good() -> CheckResults {
+        check_results(quality(false, false, false))
     }
 
     #[test]
     fn quality_fails_on_blur_and_dark_and_on_grayscale_but_in_search() {
         let code = |operation, blur, dark, gray| {
-            failed(&CHECKS, operation, &judged(quality(blur, dark, gray)), 1).code()
+            failed(&CHECKS, operation, &check_results(quality(blur, dark, gray)), 1).code()
         };
         for operation in [
             Operation::Enroll,
@@ -156,8 +165,8 @@ mod tests {
     #[test]
     fn attributes_fail_on_sunglasses_and_masks_alone() {
         let code = |worn: Attributes| {
-            let judged = Judged { attributes: Some(worn), ..good() };
-            failed(&CHECKS, Operation::Verify, &judged, 1).code()
+            let check_results = CheckResults { attributes: Some(worn), ..good() };
+            failed(&CHECKS, Operation::Verify, &check_results, 1).code()
         };
         assert_eq!(code(Attributes { sunglasses: 0.5, ..BARE }), "FAIL_ON_2");
         assert_eq!(code(Attributes { mask: 0.5, ..BARE }), "FAIL_ON_2");
@@ -166,18 +175,20 @@ mod tests {
 
     #[test]
     fn liveness_fails_below_fifty_by_the_cameras_own_operating_point() {
-        let at = |operating_point| Judged { liveness: liveness(1.0, operating_point), ..good() };
+        let at =
+            |operating_point| CheckResults { liveness: liveness(1.0, operating_point), ..good() };
         assert!(failed(&CHECKS, Operation::Verify, &at(1.0), 1).none());
         assert_eq!(failed(&CHECKS, Operation::Verify, &at(1.1), 1).code(), "FAIL_ON_1");
-        let shown =
-            |judged: &Judged| serde_json::to_value(judged.blocks()).unwrap()["liveness"].clone();
+        let shown = |check_results: &CheckResults| {
+            serde_json::to_value(check_results.blocks()).unwrap()["liveness"].clone()
+        };
         assert_eq!(shown(&at(1.0)), json!({"status": true, "probability": "50.00"}));
         assert_eq!(shown(&at(1.0001)), json!({"status": false, "probability": "49.99"}));
     }
 
     #[test]
     fn checks_add_up_and_nothing_fails_unasked() {
-        let worst = Judged {
+        let worst = CheckResults {
             quality: Some(quality(true, true, true)),
             attributes: Some(Attributes { sunglasses: 0.9, ..BARE }),
             liveness: liveness(-3.0, 0.0),
@@ -193,7 +204,7 @@ mod tests {
         };
         assert!(failed(&off, Operation::Enroll, &worst, 9).none());
         // Asked for and not computed never looks passed.
-        let nothing = Judged::default();
+        let nothing = CheckResults::default();
         assert_eq!(failed(&CHECKS, Operation::Enroll, &nothing, 1).code(), "FAIL_ON_7");
     }
 
@@ -207,8 +218,10 @@ mod tests {
             landmarks: [[0.0; 2]; 5],
             score: 0.912_345,
         };
-        let nothing = Judged::default();
-        let shown = |judged, cosine| serde_json::to_value(scores(&face, judged, cosine)).unwrap();
+        let nothing = CheckResults::default();
+        let shown = |check_results, cosine| {
+            serde_json::to_value(scores(&face, check_results, cosine)).unwrap()
+        };
         assert_eq!(shown(&nothing, None), json!({"detection": 0.9123}));
         let all = shown(&good(), Some(0.5));
         let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
