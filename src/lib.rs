@@ -19,6 +19,7 @@
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
 //! | [`contract`] | what is said: raw request → valid request; operations, codes, answers | do anything, know gallery, network or clock |
 //! | [`applications`] | who may ask by key: keys, permissions, quotas and their file | keep or log a key |
+//! | [`secret`] | passwords and keys in memory | print one |
 //! | [`service`] | what is done: valid request → operation → answer | know the transport |
 //! | [`access`] | the door's judgement on frames | move anything, read a clock |
 //! | [`log`] | lines to standard error, for which nobody waits | block |
@@ -49,6 +50,7 @@ pub mod log;
 pub mod mqtt;
 pub mod outbox;
 mod record_file;
+pub mod secret;
 pub mod service;
 pub mod terminal;
 mod time;

@@ -4,11 +4,11 @@
 //! nothing to guess that a slow hash would have to protect. The salt makes equal keys, should a
 //! copy of the file hold any, look different.
 
+use crate::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// What every key begins with, so that people and secret scanners know one when they see it.
@@ -18,8 +18,8 @@ const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
 /// An API key in the clear: shown once, kept nowhere.
-#[derive(PartialEq, Eq)]
-pub(crate) struct ApiKey(String);
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ApiKey(Secret);
 
 impl ApiKey {
     /// A new one from the operating system's generator: `dwk_` and 32 characters of A–Z, a–z, 0–9,
@@ -27,18 +27,12 @@ impl ApiKey {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
+        Ok(Self(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
     }
 
     /// The key, for the one who asked for it.
     pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(…)")
+        self.0.reveal()
     }
 }
 

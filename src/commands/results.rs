@@ -2,6 +2,7 @@
 
 use super::Failure;
 use doorward::contract::{Answer, Outcome};
+use doorward_evaluate::calibrate::{CalibrateError, ChartError};
 use std::fmt::{Arguments, Display};
 use std::io::Write;
 use std::path::Path;
@@ -36,7 +37,11 @@ pub fn complete_or_not(complete: bool) -> ExitCode {
 }
 
 /// Draws if there is a file to draw to.
-pub fn draw(file: Option<&Path>, svg: impl FnOnce() -> String) -> Result<(), Failure> {
+pub fn draw(
+    file: Option<&Path>,
+    svg: impl FnOnce() -> Result<String, ChartError>,
+) -> Result<(), Failure> {
     let Some(path) = file else { return Ok(()) };
-    std::fs::write(path, svg()).map_err(|reason| Failure::Plot { path: path.to_owned(), reason })
+    let svg = svg().map_err(CalibrateError::from)?;
+    std::fs::write(path, svg).map_err(|reason| Failure::Plot { path: path.to_owned(), reason })
 }

@@ -5,8 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
-use toml::{Spanned, Table, Value};
+use toml_edit::{DocumentMut, Item, TomlError};
 
 /// Why a key was not set; the file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +18,7 @@ pub enum EditError {
         /// What the system says.
         reason: io::Error,
     },
-    /// The file is no TOML, or written in a way in which a key cannot be set in place.
+    /// The file is not TOML, or has something else in the section's place.
     #[error("cannot set a key in {path} ({reason}); it is as it was: write by hand {wanted}")]
     Text {
         /// The file.
@@ -45,65 +44,20 @@ pub fn set_in_file(file: &Path, section: &str, key: &str, value: f64) -> Result<
     replace(&file, changed.as_bytes()).map_err(failed)
 }
 
-/// The text with the key set; the inner error says what stands in the way.
+/// The text with the key set; the inner error says why the key cannot be set in place.
 fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, String> {
-    let mut wanted: Table = text.parse().map_err(|error| message(&error))?;
-    let changed = match place(text, section, key)? {
-        Place::Value(range) => {
-            format!("{}{value:?}{}", &text[..range.start], &text[range.end..])
-        }
-        Place::Section(end) => {
-            let line = if text[..end].ends_with('\n') { "" } else { "\n" };
-            format!("{}{line}{key} = {value:?}\n{}", &text[..end], &text[end..])
-        }
-        Place::None => {
-            let line = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-            format!("{text}{line}\n[{section}]\n{key} = {value:?}\n")
-        }
-    };
-    // A header inside of a text of several lines, dotted keys: what the edit has made is read back,
-    // and must be the old file with this one key changed.
-    let table = wanted.entry(section).or_insert_with(|| Value::Table(Table::new()));
-    let table = table.as_table_mut().ok_or_else(|| format!("{section} is no section"))?;
-    table.insert(key.to_owned(), Value::Float(value));
-    match changed.parse::<Table>() {
-        Ok(read) if read == wanted => Ok(changed),
-        _ => Err(format!("[{section}] is written in an unusual way")),
+    // The parser's own display quotes the line, which may hold a password.
+    let mut document: DocumentMut =
+        text.parse().map_err(|error: TomlError| error.message().trim_end().to_owned())?;
+    let entry = document.entry(section).or_insert_with(toml_edit::table);
+    let table = entry.as_table_like_mut().ok_or_else(|| format!("{section} is not a section"))?;
+    let mut item = toml_edit::value(value);
+    // A comment behind the old value stays there.
+    if let (Some(old), Some(new)) = (table.get(key).and_then(Item::as_value), item.as_value_mut()) {
+        *new.decor_mut() = old.decor().clone();
     }
-}
-
-/// Without the line, which may hold a password.
-fn message(error: &toml::de::Error) -> String {
-    error.message().trim_end().to_owned()
-}
-
-/// Where the key goes.
-enum Place {
-    /// It stands there already: the bytes of its value.
-    Value(std::ops::Range<usize>),
-    /// Its section stands there: the byte after the line of the header.
-    Section(usize),
-    /// Nowhere yet.
-    None,
-}
-
-fn place(text: &str, section: &str, key: &str) -> Result<Place, String> {
-    let parsed = DeTable::parse(text).map_err(|error| message(&error))?;
-    let Some(found) = parsed.get_ref().get(section) else { return Ok(Place::None) };
-    let present: Option<&Spanned<DeValue>> =
-        found.get_ref().as_table().and_then(|table| table.get(key));
-    if let Some(value) = present {
-        return Ok(Place::Value(value.span()));
-    }
-    let header = format!("[{section}]");
-    let mut end = 0;
-    for line in text.split_inclusive('\n') {
-        end += line.len();
-        if line.split('#').next().is_some_and(|line| line.trim() == header) {
-            return Ok(Place::Section(end));
-        }
-    }
-    Err(format!("no line {header}"))
+    table.insert(key, item);
+    Ok(document.to_string())
 }
 
 /// Writes a new file beside the old one and renames it over: a reader sees one or the other,
@@ -153,30 +107,45 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_missing_goes_below_its_header_or_to_the_end() {
-        assert_eq!(
-            point("[ liveness]\n", 1.0).unwrap_err(),
-            "no line [liveness]",
-            "an unusual header is refused, not guessed at"
-        );
-        assert_eq!(
-            point("[liveness] # a\n# b\n[log]\n", 1.0).unwrap(),
-            "[liveness] # a\noperating_point = 1.0\n# b\n[log]\n"
-        );
-        assert_eq!(point("[liveness]", 1.0).unwrap(), "[liveness]\noperating_point = 1.0\n");
-        assert_eq!(point("", 1.0).unwrap(), "\n[liveness]\noperating_point = 1.0\n");
-        assert_eq!(
-            point("[log]\nlevel = 'info'", 1.0).unwrap(),
-            "[log]\nlevel = 'info'\n\n[liveness]\noperating_point = 1.0\n"
-        );
+    fn a_missing_key_goes_to_the_end_of_its_section_or_a_new_one() {
+        for (text, expected) in [
+            (
+                "[ liveness] # a\n# b\n[log]\n",
+                "[ liveness] # a\noperating_point = 1.0\n# b\n[log]\n",
+            ),
+            (
+                "[liveness]\nenabled = true\n\n[log]\n",
+                "[liveness]\nenabled = true\noperating_point = 1.0\n\n[log]\n",
+            ),
+            ("[liveness]", "[liveness]\noperating_point = 1.0\n"),
+            ("", "[liveness]\noperating_point = 1.0\n"),
+            (
+                "[log]\nlevel = 'info'",
+                "[log]\nlevel = 'info'\n\n[liveness]\noperating_point = 1.0\n",
+            ),
+            (
+                "[log]\nlevel = '''\n[liveness]\n'''\n[liveness]\n",
+                "[log]\nlevel = '''\n[liveness]\n'''\n[liveness]\noperating_point = 1.0\n",
+            ),
+            (
+                "liveness.enabled = true\n",
+                "liveness.enabled = true\nliveness.operating_point = 1.0\n",
+            ),
+        ] {
+            assert_eq!(point(text, 1.0).unwrap(), expected, "{text:?}");
+        }
     }
 
     #[test]
-    fn a_header_within_a_text_is_not_taken_for_one() {
-        let text = "[log]\nlevel = '''\n[liveness]\n'''\n[liveness]\n";
-        assert!(point(text, 1.0).is_err());
-        assert!(point("[liveness\n", 1.0).is_err());
-        assert!(point("liveness = 1\n", 1.0).is_err());
+    fn what_is_not_a_section_is_refused() {
+        assert_eq!(point("liveness = 1\n", 1.0).unwrap_err(), "liveness is not a section");
+        assert!(point("[[liveness]]\n", 1.0).is_err());
+    }
+
+    #[test]
+    fn a_syntax_error_does_not_quote_the_line() {
+        let error = point("password = \"swordfish\n", 1.0).unwrap_err();
+        assert!(!error.contains("swordfish"), "{error}");
     }
 
     #[test]

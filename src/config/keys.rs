@@ -2,11 +2,11 @@
 //! bounds or words, and the help. The structs, the check, the environment variables, the commented
 //! file that `doorward config print` writes and `docs/configuration.md` all come from it.
 
-use super::Secret;
 use super::load::problems_in;
 use super::row::Rule::{Any, OneOf, Within, Words, WordsInAnyCase};
 use super::row::{Key, KeyType};
 use crate::face::OPERATING_POINTS;
+use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

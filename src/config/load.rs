@@ -1,7 +1,7 @@
 //! File, environment and defaults to one checked [`Config`].
 
-use super::Secret;
 use super::keys::{Config, KEYS};
+use crate::secret::Secret;
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

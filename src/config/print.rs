@@ -1,9 +1,9 @@
 //! The table of keys for people: the commented file that `doorward config print` writes, and the
 //! tables of `docs/configuration.md`.
 
-use super::MASK;
 use super::keys::{Config, KEYS, SECTIONS};
 use super::row::{Key, Rule};
+use crate::secret::MASK;
 use toml::{Table, Value};
 
 /// Between two columns, and as part of a cell.

@@ -1,7 +1,7 @@
 //! What a row of the table of keys says beside its name: the type of the value, its bounds or words,
 //! and its help. Texts of the environment and values of any source are checked by these alone.
 
-use super::Secret;
+use crate::secret::Secret;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

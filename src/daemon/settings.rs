@@ -66,7 +66,7 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         host: text(&mqtt.host),
         port: (mqtt.port != 0).then_some(mqtt.port),
         username: text(&mqtt.username),
-        password: (!mqtt.password.is_empty()).then(|| mqtt.password.reveal().to_owned().into()),
+        password: (!mqtt.password.is_empty()).then(|| mqtt.password.clone()),
         client_id: text(&mqtt.client_id),
         tls: mqtt::Tls {
             enabled: mqtt.tls,

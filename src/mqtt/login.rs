@@ -1,7 +1,7 @@
 //! The clients' login of the embedded broker: made at first start, kept in the data directory, read by
 //! `doorward call`.
 
-use super::Password;
+use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -20,7 +20,7 @@ pub struct Login {
     /// `doorward`; the terminal's own is another.
     pub username: String,
     /// 32 random characters.
-    pub password: Password,
+    pub password: Secret,
 }
 
 /// Why there is no login.

@@ -54,7 +54,7 @@ pub use homeassistant::{DECISIONS, HomeAssistant, RemoveError, remove};
 pub use login::{Login, LoginError};
 pub use publisher::{PublishError, Publisher};
 pub use session::{Health, Session};
-pub use settings::{Password, Settings, SettingsError, Tls};
+pub use settings::{Settings, SettingsError, Tls};
 
 /// The largest MQTT packet in either direction, in bytes: two pictures of 3 MiB as base64 in one
 /// JSON object (`compare`), or one picture of 5 MiB as base64 with room to spare.

@@ -3,36 +3,13 @@
 
 use super::topics::RESERVED_LEVELS;
 use super::{HomeAssistant, MAX_PACKET};
-use std::fmt;
+use crate::secret::Secret;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The shortest keep-alive: below it the MQTT client library panics.
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
-
-/// A password that does not show itself in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// The password in the clear, for the CONNECT packet.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Password {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
 
 /// TLS towards the broker.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +39,7 @@ pub struct Settings {
     /// Login name.
     pub username: Option<String>,
     /// Password of that name.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// MQTT client identifier; absent: `doorward-<device_id>`. It stays the same over restarts, so
     /// that a new connection ends a dead one at once, and the dead one's last will does not
     /// overwrite `online` later.

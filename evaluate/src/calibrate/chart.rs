@@ -1,62 +1,75 @@
-//! Curves as SVG: two charts side by side, axes with ticks and names, a legend. Knows nothing of what
-//! it draws.
+//! Charts as SVG, side by side: axes, curves, vertical marks, a legend. Knows nothing of what the
+//! values mean.
 
-use std::fmt::Write;
+use plotters::coord::Shift;
+use plotters::coord::combinators::BindKeyPoints as _;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Side of one chart's frame and the room around it, in SVG pixels.
-const FRAME: f64 = 360.0;
-const LEFT: f64 = 70.0;
-const TOP: f64 = 46.0;
-const BELOW: f64 = 60.0;
-const RIGHT: f64 = 24.0;
-/// Told apart also by those who see no red and green; each has its own dash as well.
-const STROKES: [(&str, &str); 2] = [("#0072b2", "none"), ("#d55e00", "7 3")];
+/// Size of one chart in SVG pixels.
+const SIZE: (u32, u32) = (454, 466);
+const FONT: &str = "sans-serif";
+/// Colour and dash of each curve: readers who see no red and green tell them apart by the dash.
+const STROKES: [(RGBColor, Option<i32>); 2] =
+    [(RGBColor(0, 114, 178), None), (RGBColor(213, 94, 0), Some(7))];
+const MARK: RGBColor = RGBColor(85, 85, 85);
+const GRID: RGBColor = RGBColor(221, 221, 221);
+/// Distance of the ticks of a linear axis: the smallest with at most ten ticks.
+const STEPS: [f64; 10] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
-/// How values become places.
+/// Why there is no chart.
+#[derive(Debug, thiserror::Error)]
+#[error("the chart cannot be drawn: {0}")]
+pub struct ChartError(#[from] DrawingAreaErrorKind<std::io::Error>);
+
+/// An axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
-    /// From the first to the second.
+    /// From the first to the second value.
     Linear(f64, f64),
-    /// From 10 to the first to 10 to the second; what is smaller, 0 too, lies on the lower border.
+    /// From 10 to the first to 10 to the second power. Smaller values, and 0, lie on the border.
     Log(i32, i32),
 }
 
 impl Scale {
-    /// 0–1 along the axis; what lies outside is on the border.
-    fn place(self, value: f64) -> f64 {
-        let (value, from, to) = match self {
-            Self::Linear(from, to) => (value, from, to),
-            Self::Log(from, to) => (value.max(1e-300).log10(), f64::from(from), f64::from(to)),
-        };
-        ((value - from) / (to - from)).clamp(0.0, 1.0)
-    }
-
-    fn ticks(self) -> Vec<(f64, String)> {
+    /// Both ends of the axis: values, or their decimal logarithms.
+    fn range(self) -> (f64, f64) {
         match self {
-            Self::Linear(from, to) => {
-                let step = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0]
-                    .into_iter()
-                    .find(|step| (to - from) / step <= 10.0)
-                    .unwrap_or((to - from) / 10.0);
-                let first = (from / step).ceil() as i64;
-                (first..)
-                    .map(|i| i as f64 * step)
-                    .take_while(|value| *value <= to + step * 1e-6)
-                    .map(|value| (value, format!("{}", (value * 10.0).round() / 10.0)))
-                    .collect()
-            }
-            Self::Log(from, to) => (from..=to).map(|e| (10f64.powi(e), log_label(e))).collect(),
+            Self::Linear(from, to) => (from, to),
+            Self::Log(from, to) => (from.into(), to.into()),
         }
     }
-}
 
-fn log_label(exponent: i32) -> String {
-    match exponent {
-        0 => "100 %".into(),
-        -1 => "10 %".into(),
-        -2 => "1 %".into(),
-        -3 => "0.1 %".into(),
-        e => format!("1e{e}"),
+    /// A value's place between the ends; values outside are on the border.
+    fn place(self, value: f64) -> f64 {
+        let (from, to) = self.range();
+        let value = match self {
+            Self::Linear(..) => value,
+            Self::Log(..) => value.max(f64::MIN_POSITIVE).log10(),
+        };
+        value.clamp(from, to)
+    }
+
+    fn ticks(self) -> Vec<f64> {
+        let (from, to) = self.range();
+        let step = match self {
+            Self::Linear(..) => {
+                let fits = |step: &f64| (to - from) / step <= 10.0;
+                STEPS.into_iter().find(fits).unwrap_or((to - from) / 10.0)
+            }
+            Self::Log(..) => 1.0,
+        };
+        let (first, last) = ((from / step).ceil() as i64, (to / step + 1e-6).floor() as i64);
+        (first..=last).map(|i| i as f64 * step).collect()
+    }
+
+    /// The label of a tick.
+    fn label(self, tick: f64) -> String {
+        match self {
+            Self::Linear(..) => format!("{}", (tick * 10.0).round() / 10.0),
+            Self::Log(..) if tick < -3.5 => format!("1e{tick:.0}"),
+            Self::Log(..) => format!("{} %", (10f64.powf(tick + 2.0) * 10.0).round() / 10.0),
+        }
     }
 }
 
@@ -68,99 +81,84 @@ pub struct Chart {
     pub x: (&'static str, Scale),
     /// Name and scale of the vertical axis.
     pub y: (&'static str, Scale),
-    /// Name and points of each curve, at most two; steps between points are drawn as lines.
+    /// Name and points of each curve, at most two; straight lines join the points.
     pub curves: Vec<(&'static str, Vec<(f64, f64)>)>,
-    /// Upright lines with their names.
+    /// Vertical lines with their names.
     pub marks: Vec<(f64, String)>,
 }
 
 /// A file with the charts side by side.
-pub fn svg(charts: &[Chart]) -> String {
-    let width = (LEFT + FRAME + RIGHT) * charts.len() as f64;
-    let height = TOP + FRAME + BELOW;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
-    for (index, chart) in charts.iter().enumerate() {
-        let left = LEFT + (LEFT + FRAME + RIGHT) * index as f64;
-        // Writing to a string cannot fail.
-        let _ = draw(&mut out, chart, left);
+///
+/// # Errors
+/// A chart that has no room for its axes.
+pub fn svg(charts: &[Chart]) -> Result<String, ChartError> {
+    let mut out = String::new();
+    let size = (SIZE.0 * charts.len() as u32, SIZE.1);
+    let root = SVGBackend::with_string(&mut out, size).into_drawing_area();
+    root.fill(&WHITE)?;
+    for (area, chart) in root.split_evenly((1, charts.len())).iter().zip(charts) {
+        draw(area, chart)?;
     }
-    out.push_str("</svg>\n");
-    out
+    root.present()?;
+    drop(root);
+    Ok(out)
 }
 
-fn draw(out: &mut String, chart: &Chart, left: f64) -> std::fmt::Result {
-    let x = |value: f64| left + chart.x.1.place(value) * FRAME;
-    let y = |value: f64| TOP + FRAME - chart.y.1.place(value) * FRAME;
-    let (right, bottom, middle) = (left + FRAME, TOP + FRAME, left + FRAME / 2.0);
-    text(out, (middle, 20.0), "middle", "font-size=\"14\" font-weight=\"bold\"", chart.title)?;
-    for (value, name) in chart.x.1.ticks() {
-        line(out, (x(value), TOP), (x(value), bottom), "stroke=\"#ddd\"")?;
-        text(out, (x(value), bottom + 17.0), "middle", "", &name)?;
-    }
-    for (value, name) in chart.y.1.ticks() {
-        line(out, (left, y(value)), (right, y(value)), "stroke=\"#ddd\"")?;
-        text(out, (left - 6.0, y(value) + 4.0), "end", "", &name)?;
-    }
-    text(out, (middle, bottom + 40.0), "middle", "", chart.x.0)?;
-    let (at_x, at_y) = (left - 54.0, TOP + FRAME / 2.0);
-    let turned = format!("transform=\"rotate(-90 {at_x} {at_y})\"");
-    text(out, (at_x, at_y), "middle", &turned, chart.y.0)?;
+fn draw<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    chart: &Chart,
+) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    let ((x_name, x), (y_name, y)) = (chart.x, chart.y);
+    let axis = |scale: Scale| {
+        let (from, to) = scale.range();
+        (from..to).with_key_points(scale.ticks())
+    };
+    let mut canvas = ChartBuilder::on(area)
+        .caption(chart.title, (FONT, 15))
+        .margin(10)
+        .x_label_area_size(48)
+        .y_label_area_size(62)
+        .build_cartesian_2d(axis(x), axis(y))?;
+    canvas
+        .configure_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .label_style((FONT, 12))
+        .x_desc(x_name)
+        .x_label_formatter(&|tick| x.label(*tick))
+        .y_desc(y_name)
+        .y_label_formatter(&|tick| y.label(*tick))
+        .draw()?;
+    let (bottom, top) = y.range();
+    let (left, right) = x.range();
     for (index, (value, name)) in chart.marks.iter().enumerate() {
-        line(
-            out,
-            (x(*value), TOP),
-            (x(*value), bottom),
-            "stroke=\"#555\" stroke-dasharray=\"2 3\"",
-        )?;
-        // One below the other: marks may stand close.
-        let row = TOP + 14.0 + 14.0 * index as f64;
-        let (at, anchor) = match chart.x.1.place(*value) > 0.6 {
-            true => (x(*value) - 4.0, "end"),
-            false => (x(*value) + 4.0, "start"),
+        let at = x.place(*value);
+        let line = [(at, bottom), (at, top)];
+        canvas.draw_series(DashedLineSeries::new(line, 2, 3, MARK.into()))?;
+        // Names on the side with more room, one below the other: marks may be close together.
+        let is_right = at > left + 0.6 * (right - left);
+        let (side, gap) = if is_right { (HPos::Right, -4) } else { (HPos::Left, 4) };
+        let style = (FONT, 12).into_text_style(area).color(&MARK).pos(Pos::new(side, VPos::Top));
+        let place = (gap, 4 + 14 * index as i32);
+        let text = Text::new(name.as_str(), place, style);
+        canvas.draw_series([EmptyElement::at((at, top)) + text])?;
+    }
+    for ((name, points), (colour, dash)) in chart.curves.iter().zip(STROKES) {
+        let points = points.iter().map(|(at, value)| (x.place(*at), y.place(*value)));
+        let style = colour.stroke_width(2);
+        let drawn = match dash {
+            None => canvas.draw_series(LineSeries::new(points, style))?,
+            Some(length) => canvas.draw_series(DashedLineSeries::new(points, length, 3, style))?,
         };
-        text(out, (at, row), anchor, "fill=\"#555\"", name)?;
+        let symbol = move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style);
+        drawn.label(*name).legend(symbol);
     }
-    for ((name, points), (index, (colour, dash))) in
-        chart.curves.iter().zip(STROKES.iter().enumerate())
-    {
-        let style = format!("stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"");
-        let places: Vec<String> =
-            points.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
-        writeln!(out, "<polyline fill=\"none\" {style} points=\"{}\"/>", places.join(" "))?;
-        // Above the frame, where no curve hides them.
-        let at = left + FRAME / 2.0 * index as f64;
-        line(out, (at, TOP - 10.0), (at + 28.0, TOP - 10.0), &style)?;
-        text(out, (at + 34.0, TOP - 6.0), "start", "", name)?;
-    }
-    writeln!(
-        out,
-        "<rect x=\"{left}\" y=\"{TOP}\" width=\"{FRAME}\" height=\"{FRAME}\" fill=\"none\" \
-         stroke=\"black\"/>"
-    )
-}
-
-fn line(out: &mut String, from: (f64, f64), to: (f64, f64), style: &str) -> std::fmt::Result {
-    let ((x1, y1), (x2, y2)) = (from, to);
-    writeln!(out, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {style}/>")
-}
-
-fn text(
-    out: &mut String,
-    at: (f64, f64),
-    anchor: &str,
-    style: &str,
-    words: &str,
-) -> std::fmt::Result {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    writeln!(
-        out,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" {style}>{words}</text>",
-        at.0, at.1
-    )
+    canvas
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerLeft)
+        .background_style(WHITE.mix(0.8))
+        .label_font((FONT, 12))
+        .draw()
 }
 
 #[cfg(test)]
@@ -169,11 +167,17 @@ mod tests {
 
     #[test]
     fn values_have_their_place() {
-        assert_eq!(Scale::Linear(-2.0, 2.0).place(0.0), 0.5);
+        assert_eq!(Scale::Linear(-2.0, 2.0).place(0.5), 0.5);
         assert_eq!(Scale::Linear(0.0, 1.0).place(7.0), 1.0);
-        assert_eq!(Scale::Log(-4, 0).place(1e-2), 0.5);
-        assert_eq!(Scale::Log(-4, 0).place(0.0), 0.0);
-        let ticks = |scale: Scale| scale.ticks().into_iter().map(|t| t.1).collect::<Vec<_>>();
+        assert_eq!(Scale::Log(-4, 0).place(1e-2), -2.0);
+        assert_eq!(Scale::Log(-4, 0).place(0.0), -4.0);
+    }
+
+    #[test]
+    fn ticks_are_round_numbers() {
+        let ticks = |scale: Scale| {
+            scale.ticks().into_iter().map(|tick| scale.label(tick)).collect::<Vec<_>>()
+        };
         assert_eq!(ticks(Scale::Linear(40.0, 100.0)), ["40", "50", "60", "70", "80", "90", "100"]);
         assert_eq!(ticks(Scale::Linear(0.0, 0.3)), ["0", "0.1", "0.2", "0.3"]);
         assert_eq!(ticks(Scale::Log(-4, 0)), ["1e-4", "0.1 %", "1 %", "10 %", "100 %"]);
@@ -184,13 +188,18 @@ mod tests {
         let chart = Chart {
             title: "a < b & c",
             x: ("x", Scale::Linear(0.0, 1.0)),
-            y: ("y", Scale::Linear(0.0, 1.0)),
-            curves: vec![("one", vec![(0.0, 0.0), (1.0, 1.0)]), ("two", vec![(0.0, 1.0)])],
+            y: ("y", Scale::Log(-4, 0)),
+            curves: vec![
+                ("one", vec![(0.0, 0.0), (1.0, 1.0)]),
+                ("two", vec![(0.0, 1.0), (1.0, 0.0)]),
+            ],
             marks: vec![(0.5, "half".into())],
         };
-        let file = svg(&[chart]);
-        assert!(file.contains("a &lt; b &amp; c") && file.contains(">half<"));
-        assert_eq!(file.matches("<polyline").count(), 2);
-        assert!(file.contains("points=\"70.0,406.0 430.0,46.0\""), "{file}");
+        let file = svg(&[chart]).unwrap();
+        assert!(file.contains("a &lt; b &amp; c"), "{file}");
+        for name in ["half", "one", "two", "0.1 %"] {
+            assert!(file.contains(&format!("\n{name}\n")), "{name}: {file}");
+        }
+        assert!(file.contains("#0072B2") && file.contains("#D55E00"), "{file}");
     }
 }

@@ -5,7 +5,7 @@
 //! nobody tried; [`loosest`] bounds what they may open.
 
 use super::CalibrateError;
-use super::chart::{Chart, Scale, svg};
+use super::chart::{Chart, ChartError, Scale, svg};
 use crate::FaceChoice;
 use crate::folder;
 use crate::photographs;
@@ -222,7 +222,7 @@ impl LivenessCalibration {
     }
 
     /// APCER and BPCER over the operating point, and the DET curve, as an SVG file.
-    pub fn to_svg(&self) -> String {
+    pub fn to_svg(&self) -> Result<String, ChartError> {
         let finite = || {
             let all = self.live.iter().chain(&self.spoof).map(|s| f64::from(s.log_odds));
             all.filter(|score| score.is_finite()).chain([0.0])

@@ -14,6 +14,7 @@ mod command;
 mod liveness;
 mod people;
 
+pub use chart::ChartError;
 pub use command::{Command, Part};
 pub use liveness::{LivenessCalibration, liveness};
 pub use people::{PeopleCalibration, people};
@@ -31,6 +32,9 @@ pub enum CalibrateError {
     /// A photograph or a network.
     #[error(transparent)]
     Look(#[from] EvaluateError),
+    /// The chart.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
     /// Too few people, or too few photographs of them.
     #[error(
         "{dir} shows {people} people with a face, {pairs} pairs of photographs of the same person: \

@@ -1,7 +1,7 @@
 //! FMR and FNMR over the similarity, for the user's own people and camera.
 
 use super::CalibrateError;
-use super::chart::{Chart, Scale, svg};
+use super::chart::{Chart, ChartError, Scale, svg};
 use crate::folder;
 use crate::photographs;
 use crate::rates::{Balance, Rate, rounded, threshold_at};
@@ -253,7 +253,7 @@ impl PeopleCalibration {
     }
 
     /// FMR and FNMR over the similarity, and the DET curve, as an SVG file.
-    pub fn to_svg(&self) -> String {
+    pub fn to_svg(&self) -> Result<String, ChartError> {
         let all = || self.genuine.iter().chain(&self.impostor).copied().map(f64::from);
         let low = (all().fold(100.0, f64::min) / 10.0).floor() * 10.0;
         let at = (0..=POINTS).map(|i| low + (100.0 - low) * i as f64 / POINTS as f64);
