@@ -1,5 +1,5 @@
-//! One key changed in the configuration file, everything else left as it stands: comments, order,
-//! permissions. The file is replaced as a whole or not at all.
+//! Sets one key in the configuration file and keeps everything else: comments, order, permissions.
+//! The file is replaced as a whole or not at all.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-/// Why a key was not set; the file is as it was.
+/// Why a key was not set; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The file cannot be read, or not replaced.
-    #[error("cannot change the configuration {path}: {reason}; it is as it was")]
+    #[error("cannot change the configuration {path}: {reason}; it is unchanged")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// The file is no TOML, or written in a way in which a key cannot be set in place.
-    #[error("cannot set a key in {path} ({reason}); it is as it was: write by hand {wanted}")]
+    /// The file is not TOML, or is written in a way in which a key cannot be set in place.
+    #[error("cannot set a key in {path} ({reason}); the file is unchanged: write by hand {wanted}")]
     Text {
         /// The file.
         path: PathBuf,
-        /// What stands in the way.
+        /// Why the key cannot be set.
         reason: String,
         /// The setting.
         wanted: String,
     },
 }
 
-/// Sets `section.key` in a TOML file to a number, durably. A symbolic link stays one: the file behind
-/// it is replaced, with the same mode and owner.
+/// Sets `section.key` in a TOML file to a number, durably. A symbolic link stays a link: the file
+/// it points to is replaced, with the same mode and owner.
 pub fn set_in_file(file: &Path, section: &str, key: &str, value: f64) -> Result<(), EditError> {
     let failed = |reason| EditError::File { path: file.to_owned(), reason };
     let file = fs::canonicalize(file).map_err(failed)?;
@@ -45,7 +45,7 @@ pub fn set_in_file(file: &Path, section: &str, key: &str, value: f64) -> Result<
     replace(&file, changed.as_bytes()).map_err(failed)
 }
 
-/// The text with the key set; the inner error says what stands in the way.
+/// Returns the text with the key set; the inner error says why it cannot be set.
 fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, String> {
     let mut wanted: Table = text.parse().map_err(|error| message(&error))?;
     let changed = match place(text, section, key)? {
@@ -61,10 +61,10 @@ fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, Strin
             format!("{text}{line}\n[{section}]\n{key} = {value:?}\n")
         }
     };
-    // A header inside of a text of several lines, dotted keys: what the edit has made is read back,
-    // and must be the old file with this one key changed.
+    // A multi-line string may hold a header, and keys may be dotted: so the result is read back,
+    // and must be the old file with only this key changed.
     let table = wanted.entry(section).or_insert_with(|| Value::Table(Table::new()));
-    let table = table.as_table_mut().ok_or_else(|| format!("{section} is no section"))?;
+    let table = table.as_table_mut().ok_or_else(|| format!("{section} is not a section"))?;
     table.insert(key.to_owned(), Value::Float(value));
     match changed.parse::<Table>() {
         Ok(read) if read == wanted => Ok(changed),
@@ -72,18 +72,18 @@ fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, Strin
     }
 }
 
-/// Without the line, which may hold a password.
+/// Returns the parser's message without the line, which may hold a password.
 fn message(error: &toml::de::Error) -> String {
     error.message().trim_end().to_owned()
 }
 
-/// Where the key goes.
+/// Where the key belongs.
 enum Place {
-    /// It stands there already: the bytes of its value.
+    /// The key exists: the bytes of its value.
     Value(std::ops::Range<usize>),
-    /// Its section stands there: the byte after the line of the header.
+    /// The section exists: the byte after the line of its header.
     Section(usize),
-    /// Nowhere yet.
+    /// Neither exists.
     None,
 }
 
@@ -106,8 +106,8 @@ fn place(text: &str, section: &str, key: &str) -> Result<Place, String> {
     Err(format!("no line {header}"))
 }
 
-/// Writes a new file beside the old one and renames it over: a reader sees one or the other,
-/// also after a power cut.
+/// Writes a new file next to the old one and renames it over: a reader sees one or the other, also
+/// after a power cut.
 fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let before = fs::metadata(file)?;
     let dir = file.parent().unwrap_or(Path::new("/"));
@@ -115,7 +115,7 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!(".new-{}", std::process::id()));
     let new = dir.join(name);
     let written = (|| {
-        // Secrets may stand in it: no other user reads it before it has the old file's mode.
+        // It may hold secrets: no other user may read it before it has the old file's mode.
         let mut out = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
         out.write_all(bytes)?;
         let made = out.metadata()?;
@@ -127,7 +127,8 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::rename(&new, file)
     })();
     match written {
-        // The new file is in place; whether the folder's entry outlives a power cut is the disk's.
+        // The new file is in place; whether the folder's entry survives a power cut depends on the
+        // disk.
         Ok(()) => drop(File::open(dir).and_then(|dir| dir.sync_all())),
         Err(_) => drop(fs::remove_file(&new)),
     }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_stands_there_is_replaced_and_nothing_else() {
+    fn only_the_existing_value_is_replaced() {
         let text = "# mine\n[liveness] # this camera\noperating_point = 0.5 # measured\n\n[log]\nlevel = \"info\"\n";
         assert_eq!(point(text, -1.25).unwrap(), text.replace("0.5", "-1.25"));
         let inline = "liveness = { operating_point = 1 }\n";
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_missing_goes_below_its_header_or_to_the_end() {
+    fn a_missing_key_goes_below_its_header_or_to_the_end() {
         assert_eq!(
             point("[ liveness]\n", 1.0).unwrap_err(),
             "no line [liveness]",
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_within_a_text_is_not_taken_for_one() {
+    fn a_header_inside_a_string_is_not_a_header() {
         let text = "[log]\nlevel = '''\n[liveness]\n'''\n[liveness]\n";
         assert!(point(text, 1.0).is_err());
         assert!(point("[liveness\n", 1.0).is_err());
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_keeps_its_mode_and_a_link_stays_one() {
+    fn the_file_keeps_its_mode_and_a_link_stays_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
         fs::write(&file, "# mine\n").unwrap();

@@ -1,28 +1,29 @@
-//! Curves as SVG: two charts side by side, axes with ticks and names, a legend. Knows nothing of what
-//! it draws.
+//! Draws curves as SVG: two charts side by side, axes with ticks and names, a legend. Knows nothing
+//! about the data.
 
 use std::fmt::Write;
 
-/// Side of one chart's frame and the room around it, in SVG pixels.
+/// Side of one chart's frame and the space around it, in SVG pixels.
 const FRAME: f64 = 360.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 46.0;
 const BELOW: f64 = 60.0;
 const RIGHT: f64 = 24.0;
-/// Told apart also by those who see no red and green; each has its own dash as well.
+/// Distinguishable also for people with red-green colour blindness; each has its own dash as well.
 const STROKES: [(&str, &str); 2] = [("#0072b2", "none"), ("#d55e00", "7 3")];
 
-/// How values become places.
+/// Maps values to positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
     /// From the first to the second.
     Linear(f64, f64),
-    /// From 10 to the first to 10 to the second; what is smaller, 0 too, lies on the lower border.
+    /// From 10 to the power of the first to 10 to the power of the second; smaller values, 0
+    /// included, are on the lower border.
     Log(i32, i32),
 }
 
 impl Scale {
-    /// 0–1 along the axis; what lies outside is on the border.
+    /// Returns the position 0–1 along the axis; values outside are on the border.
     fn place(self, value: f64) -> f64 {
         let (value, from, to) = match self {
             Self::Linear(from, to) => (value, from, to),
@@ -74,7 +75,7 @@ pub struct Chart {
     pub marks: Vec<(f64, String)>,
 }
 
-/// A file with the charts side by side.
+/// Returns an SVG file with the charts side by side.
 pub fn svg(charts: &[Chart]) -> String {
     let width = (LEFT + FRAME + RIGHT) * charts.len() as f64;
     let height = TOP + FRAME + BELOW;
@@ -116,7 +117,7 @@ fn draw(out: &mut String, chart: &Chart, left: f64) -> std::fmt::Result {
             (x(*value), bottom),
             "stroke=\"#555\" stroke-dasharray=\"2 3\"",
         )?;
-        // One below the other: marks may stand close.
+        // One below the other: marks may be close together.
         let row = TOP + 14.0 + 14.0 * index as f64;
         let (at, anchor) = match chart.x.1.place(*value) > 0.6 {
             true => (x(*value) - 4.0, "end"),
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_have_their_place() {
+    fn values_map_to_positions_and_ticks() {
         assert_eq!(Scale::Linear(-2.0, 2.0).place(0.0), 0.5);
         assert_eq!(Scale::Linear(0.0, 1.0).place(7.0), 1.0);
         assert_eq!(Scale::Log(-4, 0).place(1e-2), 0.5);
