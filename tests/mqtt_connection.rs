@@ -120,7 +120,7 @@ async fn tls_verifies_the_broker() {
     let broker = Mosquitto::start(Wanted { tls: true, ..Wanted::default() });
     assert_eq!(
         call(&tls(settings(&broker), &broker, false), request()).await.unwrap_err().to_string(),
-        "nobody listens on doorward/front/cmd/health: is the daemon running, and device_id the same?"
+        "no daemon listens on doorward/front/cmd/health: is the daemon running, and device_id the same?"
     );
     // Signed by another authority.
     let stranger = Mosquitto::start(Wanted { tls: true, ..Wanted::default() });

@@ -64,7 +64,7 @@ pub enum DecodeError {
     #[error("the picture is neither JPEG nor PNG but {0}: convert it to JPEG")]
     NotJpegOrPng(&'static str),
     /// The file is cut off, contradicts itself, or uses a coding that cameras do not use.
-    #[error("the picture cannot be decoded, {0}: send it again or save it anew as JPEG")]
+    #[error("the picture cannot be decoded, {0}: send it again or save it again as JPEG")]
     Damaged(String),
 }
 

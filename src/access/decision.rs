@@ -43,7 +43,7 @@ pub enum Reason {
         group: String,
     },
     /// The best match of the gallery is not similar enough.
-    #[error("nobody enrolled is similar enough: {best:.2} of {threshold:.2}")]
+    #[error("no enrolled subject is similar enough: {best:.2} of {threshold:.2}")]
     BelowThreshold {
         /// Similarity of the best match.
         best: f64,
@@ -81,7 +81,7 @@ pub enum Reason {
     #[error("{0} people before the door: one at a time")]
     People(usize),
     /// The lock-out is active.
-    #[error("too many failed attempts: nobody is judged for another {} s", .0.as_secs())]
+    #[error("too many failed attempts: no one is judged for another {} s", .0.as_secs())]
     LockOut(Duration),
     /// Enrolment alone does not permit a subject to pass.
     #[error("has no group")]

@@ -41,7 +41,7 @@ pub enum CallError {
     Forbidden(String),
     /// No client subscribes to the command. Not every broker reports this; the embedded one does
     /// not.
-    #[error("nobody listens on {0}: is the daemon running, and device_id the same?")]
+    #[error("no daemon listens on {0}: is the daemon running, and device_id the same?")]
     NobodyListens(String),
     /// The request is larger than a packet may be.
     #[error("the request has {0} bytes, more than the {MAX_PACKET} that a packet may have")]
