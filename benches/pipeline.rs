@@ -1,9 +1,8 @@
-//! How long each stage of a request takes, in medians: `cargo bench`, or parts of it: `cargo bench -- stages`
-//! (the portraits in `tests/portraits`), `request` (all that is judged of a picture, on one core and on
-//! two), `frame` (what a camera's frame costs the door, with a
-//! person and without one, at two sizes), `search` (a gallery of 10,000 random templates,
-//! made in 1,000 commits), `million` (a search among 1,000,000, on each level of the processor, in
-//! 0.7 GB of memory).
+//! Measures each stage of a request, in medians: `cargo bench`, or parts of it: `cargo bench --
+//! stages` (the portraits in `tests/portraits`), `request` (all checks of a picture, on one core
+//! and on two), `frame` (the cost of a camera's frame for the door, with a person and without one,
+//! at two sizes), `search` (a gallery of 10,000 random templates, made in 1,000 commits), `million`
+//! (a search among 1,000,000, on each level of the processor, in 0.7 GB of memory).
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use doorward::face::{Analyzer, Border, Cores, EMBEDDING_LEN, Embedding};
@@ -21,8 +20,8 @@ const SUBJECTS: usize = 1_000;
 const POSES: usize = 10;
 const MILLION: usize = 1_000_000;
 
-/// Runs the work [`ROUNDS`] times: the median time with the fastest and slowest, and the median of the
-/// processor's time, which a busy machine hardly changes; in milliseconds.
+/// Runs the work [`ROUNDS`] times and prints, in milliseconds: the median time with the fastest and
+/// slowest, and the median of the CPU time, which a busy machine hardly changes.
 fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> T {
     let mut last = work();
     let mut times: Vec<[f64; 2]> = (0..ROUNDS)
@@ -41,7 +40,7 @@ fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> T {
     last
 }
 
-/// Milliseconds of processor time that this process has used.
+/// Returns the CPU time of this process in milliseconds.
 fn busy() -> f64 {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     used.tv_sec as f64 * 1e3 + used.tv_nsec as f64 / 1e6
@@ -106,14 +105,15 @@ fn request() {
     }
 }
 
-/// A portrait as a camera of this size sees it whose lens sees its height and more than its width.
+/// Returns a portrait as seen by a camera of this size, whose frame has the portrait's height and
+/// more than its width.
 fn seen(portrait: &Picture, width: u32, height: u32) -> Picture {
     let scale = portrait.height() as f32 / height as f32;
     let left = (portrait.width() as f32 - width as f32 * scale) / 2.0;
     portrait.warped(&[scale, 0.0, left, 0.0, scale, 0.0], width, height, Border::Repeated)
 }
 
-/// Its green in the luma of YUYV, without colour, which would cost as much.
+/// Returns its green channel as the luma of YUYV, without colour; colour would cost the same.
 fn yuyv(picture: &Picture) -> Vec<u8> {
     let luma = picture.rgb().chunks_exact(3).map(|rgb| (u32::from(rgb[1]) * 219 / 255 + 16) as u8);
     luma.flat_map(|luma| [luma, 128]).collect()
@@ -134,7 +134,7 @@ fn frame() {
         picture::decode(&std::fs::read(portraits.join("obama2.jpg")).unwrap(), &limits).unwrap();
     for (width, height) in [(640, 480), (1920, 1080)] {
         let person = seen(&portrait, width, height);
-        let nobody = Picture::new(width, height, vec![90; person.rgb().len()]).unwrap();
+        let empty = Picture::new(width, height, vec![90; person.rgb().len()]).unwrap();
         let jpeg = picture::to_jpeg(&person, 90).unwrap();
         let (packed, planes) = (yuyv(&person), nv12(&person));
         let name = |stage: &str| format!("{width}x{height}: {stage}");
@@ -146,10 +146,10 @@ fn frame() {
         measure(&name("detect at 320"), || analyzer.faces_in_frame(&small).unwrap());
         measure(&name("detect at 160"), || analyzer.faces_in_frame(&smaller).unwrap());
         let found = measure(&name("faces, a person"), || analyzer.faces_in_frame(&person).unwrap());
-        measure(&name("faces, nobody"), || analyzer.faces_in_frame(&nobody).unwrap());
+        measure(&name("faces, no person"), || analyzer.faces_in_frame(&empty).unwrap());
         let face = &found[0];
         println!("{}", name(&format!("the face has {:.0} pixels", face.width)));
-        // What a track would spare that the detector followed in a region, as docs/performance.md says.
+        // The saving if a track ran the detector only in a region, as in docs/performance.md.
         measure(&name("faces, in a region at 160"), || {
             let side = 2.5 * face.width.max(face.height);
             let left = (face.x + (face.width - side) / 2.0) as i64;
@@ -177,7 +177,7 @@ fn frame() {
     }
 }
 
-/// Random faces, the same each time.
+/// Returns random faces, the same each time.
 fn faces() -> impl FnMut() -> Embedding {
     // xorshift64: the templates need no quality.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

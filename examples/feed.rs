@@ -1,6 +1,6 @@
-//! Plays a camera: writes a picture to a v4l2loopback device, again and again, until it is ended.
-//! When the file changes, or the link that the file is, so does what the camera shows; while there
-//! is no such file, it shows an empty grey wall.
+//! Simulates a camera: writes a picture to a v4l2loopback device repeatedly, until it is ended.
+//! When the file, or the link to it, changes, the camera shows the new picture; while the file does
+//! not exist, it shows an empty grey wall.
 //!
 //! ```text
 //! modprobe v4l2loopback video_nr=42
@@ -20,10 +20,10 @@ use v4l::{Device, Format, FourCC};
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
 const JPEG_QUALITY: u8 = 90;
-/// The wall that a camera sees while nobody is there.
+/// The wall that a camera sees while no person is there.
 const WALL: Rgb<u8> = Rgb([128, 128, 128]);
 
-/// A picture to the bytes of a frame.
+/// Encodes a picture as the bytes of a frame.
 type Encode = fn(&RgbImage) -> Result<Vec<u8>, Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encode: Encode = match format.as_str() {
         "YUYV" => |picture| Ok(yuyv(picture)),
         "MJPG" => jpeg,
-        other => return Err(format!("{other} is no format: YUYV or MJPG").into()),
+        other => return Err(format!("{other} is not a format: YUYV or MJPG").into()),
     };
     let rate: f64 = rate.parse()?;
     if !(0.1..=60.0).contains(&rate) {
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             })?;
             shown = wanted;
         }
-        // One write is one frame; a device takes it whole or not at all.
+        // One write is one frame; a device accepts it whole or not at all.
         if device.write(&frame)? != frame.len() {
             return Err("the device did not take a whole frame".into());
         }
@@ -65,15 +65,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Which file is to be shown, and its state; `None` if there is none.
+/// Returns the file to show and its modification time; `None` if there is none.
 fn version(picture: &Path) -> Option<(PathBuf, SystemTime)> {
     let path = picture.canonicalize().ok()?;
     let modified = path.metadata().ok()?.modified().ok()?;
     Some((path, modified))
 }
 
-/// A portrait as a camera sees somebody who stands before it: all of the frame's width, and of the
-/// height the upper part, where the face is.
+/// Returns a portrait as a camera sees a person in front of it: the full width of the frame, and
+/// the upper part of the height, with the face.
 fn fitted(path: &Path) -> Result<RgbImage, Box<dyn Error>> {
     let bytes = std::fs::read(path)?;
     let picture = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg)?.to_rgb8();
@@ -85,8 +85,8 @@ fn fitted(path: &Path) -> Result<RgbImage, Box<dyn Error>> {
     Ok(frame)
 }
 
-/// Two pixels in four bytes, Y0 Cb Y1 Cr, in the limited range of ITU-R BT.601; the colour of two
-/// pixels is their mean.
+/// Encodes two pixels in four bytes, Y0 Cb Y1 Cr, in the limited range of ITU-R BT.601; two pixels
+/// share the mean of their colours.
 fn yuyv(picture: &RgbImage) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((WIDTH * HEIGHT * 2) as usize);
     for pair in picture.as_raw().chunks_exact(6) {

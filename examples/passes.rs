@@ -1,15 +1,15 @@
-//! What the networks say of pictures, to the last bit, so that processors and their levels can be
-//! compared; and as many passes of one network as are asked for, so that what a pass takes can be
-//! counted from outside. The level is that of `DOORWARD_CPU`.
+//! Prints the networks' exact results for pictures, so that processors and their levels can be
+//! compared; and runs a given number of passes of one network, so that their cost can be measured
+//! from outside. The level is that of `DOORWARD_CPU`.
 //!
 //! ```text
 //! cargo run --release --example passes -- models all 1 tests/portraits/obama.jpg
 //! ```
 //!
-//! A line for each picture and network: its names, then the result in f32, as hexadecimal bits. Two
-//! more lines of a picture, `pixels` and `resized`, are hashes: whether a difference comes from before
-//! the networks. `passes levels` names the processor's levels, the best last. Every picture is looked
-//! at in 320 × 320 pixels.
+//! One line per picture and network: its names, then the result in f32, as hexadecimal bits. Two
+//! more lines per picture, `pixels` and `resized`, are hashes: they show whether a difference
+//! arises before the networks. `passes levels` lists the processor's levels, the best last. Every
+//! picture is resized to 320 × 320 pixels.
 
 use doorward::face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
 use doorward::nn::{Level, Weights};
@@ -20,9 +20,9 @@ use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 
-/// What the detector sees a picture at: the size that it is measured at.
+/// The picture size for the detector: the size at which it is measured.
 const SIDE: u32 = 320;
-/// As the door's.
+/// Same as at the door.
 const MIN_SCORE: f32 = 0.6;
 const LIVENESS: [&str; 2] = ["minifasnet-v2", "minifasnet-v1se"];
 
@@ -50,7 +50,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// The detector always, since the others need a face.
+/// The detector is always loaded, because the others need a face.
 struct Networks {
     detector: Detector,
     embedder: Option<Embedder>,
@@ -68,7 +68,7 @@ impl Networks {
         };
         let chosen = |name: &&str| wanted == "all" || wanted == *name;
         if !["all", "yunet", "sface"].iter().chain(&LIVENESS).any(|name| *name == wanted) {
-            return Err(format!("{wanted} is no network").into());
+            return Err(format!("{wanted} is not a network").into());
         }
         let mut liveness = Vec::new();
         for name in LIVENESS.into_iter().filter(chosen) {
@@ -86,7 +86,7 @@ impl Networks {
         })
     }
 
-    /// A pass, or as many as were asked for.
+    /// Runs one pass, or the requested number of passes.
     fn pass<T>(&self, name: &str, pass: impl Fn() -> Outcome<T>) -> Outcome<T> {
         if self.repeated == "all" || self.repeated == name {
             for _ in 1..self.passes {

@@ -1,4 +1,4 @@
-//! The command line as it is typed, and the fields of the requests that it makes.
+//! The command line's arguments, and the fields of the requests made from them.
 
 mod body;
 mod failure;
@@ -20,8 +20,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Face recognition at a door.
 ///
-/// Exit codes: 0 done and yes; 1 done and no (another face, a check that failed); 2 the command line
-/// or the configuration is wrong; 3 the request was refused; 4 something broke or cannot be reached.
+/// Exit codes: 0 done and yes; 1 done and no (another face, a check that failed); 2 the
+/// command line or the configuration is wrong; 3 the request was refused; 4 something failed or
+/// cannot be reached.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -74,11 +75,11 @@ pub enum Command {
         /// Lowest similarity to name, 0–100.
         #[arg(long)]
         threshold: Option<f64>,
-        /// Answer the stored crops too.
+        /// Return the stored crops too.
         #[arg(long)]
         return_image: bool,
     },
-    /// Says whether a picture shows a living face, or a print or a screen.
+    /// Checks whether a picture shows a living face, or a print or a screen.
     Liveness {
         #[command(flatten)]
         picture: Picture,
@@ -95,16 +96,16 @@ pub enum Command {
         #[command(flatten)]
         fields: Fields,
     },
-    /// Sends a request through the broker, as another system would. Where the daemon asks for a key,
-    /// the variables DOORWARD_APP_ID and DOORWARD_API_KEY hold it.
+    /// Sends a request through the broker, as another system would. If the daemon requires a key,
+    /// it is read from the variables DOORWARD_APP_ID and DOORWARD_API_KEY.
     Call(Call),
-    /// Who is enrolled.
+    /// The enrolled subjects.
     #[command(subcommand)]
     Gallery(Gallery),
-    /// Applications: who may ask under service.auth = "app-key", for what, and how much.
+    /// Applications: their permissions and quotas under service.auth = "app-key".
     #[command(subcommand)]
     App(App),
-    /// What was done at this door and by whom, line by line, chained by hashes.
+    /// The audit log: who did what at this door, line by line, chained by hashes.
     #[command(subcommand)]
     Audit(Audit),
     /// Home Assistant.
@@ -113,12 +114,12 @@ pub enum Command {
     /// Accuracy on labelled photographs: JSON on standard output, progress on standard error.
     #[command(subcommand)]
     Evaluate(evaluate::Command),
-    /// What the thresholds mean for your own people and camera, as JSON: FMR and FNMR over the
+    /// The effect of the thresholds on your own people and camera, as JSON: FMR and FNMR over the
     /// similarity, and the door's threshold at the present gallery size.
     Calibrate(calibrate::Command),
     #[command(subcommand)]
     Camera(camera::Command),
-    /// Prints what to add to a report of a fault: processor, models, versions.
+    /// Prints processor, models and versions, for a bug report.
     Doctor,
     /// The configuration.
     #[command(subcommand)]
@@ -150,8 +151,8 @@ pub struct Picture {
 
 #[derive(Args)]
 pub struct Fields {
-    /// Any other field of the request, such as validate_quality=true. A VALUE that reads as JSON is
-    /// that (true, 82, "82"), any other is text. May be given several times.
+    /// Any other field of the request, such as validate_quality=true. A VALUE that is JSON is sent
+    /// as JSON (true, 82, "82"), any other as text. May be given several times.
     #[arg(long = "field", value_name = "NAME=VALUE")]
     fields: Vec<String>,
 }
@@ -167,11 +168,11 @@ pub enum Gallery {
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Changes what is known of a subject, such as the groups that open doors to it.
+    /// Changes a subject's data, such as its groups, which open doors.
     Update {
         /// Id of the subject.
         subject_id: String,
-        /// All its groups; an empty one (`--groups ""`): none.
+        /// All its groups; an empty entry (`--groups ""`) means no groups.
         #[arg(long, value_delimiter = ',')]
         groups: Option<Vec<String>>,
         #[command(flatten)]
@@ -182,15 +183,16 @@ pub enum Gallery {
         /// Id of the subject.
         subject_id: String,
     },
-    /// Gives templates of another model the vector that the present one makes of their stored crop.
-    /// Templates of different models are never compared: until then, a subject without another is
-    /// not recognised. Exit code 1 when some could not be: those subjects are to be enrolled again.
+    /// Embeds the stored crops of templates of another model again, with the present model.
+    /// Templates of different models are never compared: until then, a subject without other
+    /// templates is not recognised. Exit code 1 when some could not be embedded: enroll those
+    /// subjects again.
     Reindex {
-        /// Change nothing, and say what would be done.
+        /// Change nothing, and report what would be done.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Enrolls a folder of photographs: one folder a person, or one file a person.
+    /// Enrolls a folder of photographs: one folder per person, or one file per person.
     Import {
         /// The folder; names of folders and files become subject ids.
         dir: PathBuf,
@@ -199,30 +201,30 @@ pub enum Gallery {
 
 #[derive(Subcommand)]
 pub enum App {
-    /// Makes an application and prints its App-ID and its API-Key. The key is shown this once.
+    /// Makes an application and prints its App-ID and its API-Key. The key is shown only this once.
     Create {
-        /// What people call it: letters, digits, `.`, `_`, `-`, `:`, `@`.
+        /// Its name: letters, digits, `.`, `_`, `-`, `:`, `@`.
         name: String,
         /// In testing mode: with quotas, 100 of each kind unless --quota says otherwise.
         #[arg(long)]
         testing: bool,
-        /// How many of each kind, as search=100,verify=50; of a kind that is not named, none.
+        /// The quota of each kind, as search=100,verify=50; a kind that is not named gets none.
         #[arg(long, value_delimiter = ',', requires = "testing")]
         quota: Option<Vec<String>>,
-        /// What it may ask for: enroll, verify, search, liveness, compare, subject, unlock, admin
+        /// Its permissions: enroll, verify, search, liveness, compare, subject, unlock, admin
         /// [default: all but admin and unlock].
         #[arg(long, value_delimiter = ',')]
         allow: Option<Vec<String>>,
     },
-    /// Lists the applications, their permissions, and what is used up and left of their quotas.
+    /// Lists the applications, their permissions, and the used and remaining quotas.
     List,
-    /// Removes an application: its key is worth nothing from the next request on.
+    /// Removes an application: its key is invalid from the next request on.
     Revoke {
         /// Its name or its App-ID.
         app: String,
     },
-    /// Gives an application another API-Key and prints it; the old one is worth nothing from the
-    /// next request on.
+    /// Gives an application another API-Key and prints it; the old key is invalid from the next
+    /// request on.
     Rotate {
         /// Its name or its App-ID.
         app: String,
@@ -231,16 +233,16 @@ pub enum App {
 
 #[derive(Subcommand)]
 pub enum Audit {
-    /// Lists lines as JSON, one a line, oldest first, each with its hash.
+    /// Lists lines as JSON, one per line, oldest first, each with its hash.
     List {
-        /// Only what was written since: Unix seconds, or an age such as 90m, 24h, 7d.
+        /// Only lines written since: Unix seconds, or an age such as 90m, 24h, 7d.
         #[arg(long, value_parser = since)]
         since: Option<f64>,
     },
-    /// Looks at every line: prints the number of lines and the head hash, or the first line that is
-    /// not as it was written.
+    /// Verifies every line: prints the number of lines and the head hash, or the first line that
+    /// was changed.
     Verify {
-        /// A line that was noted before, and its hash: says whether it still has it.
+        /// A line that was noted before, and its hash: checks that the line still has this hash.
         #[arg(long, value_name = "LINE:HASH", value_parser = noted)]
         noted: Option<(u64, String)>,
     },
@@ -248,21 +250,21 @@ pub enum Audit {
 
 #[derive(Subcommand)]
 pub enum Homeassistant {
-    /// Removes this door from Home Assistant. A daemon with homeassistant.discovery = true brings it
-    /// back when it connects.
+    /// Removes this door from Home Assistant. A daemon with homeassistant.discovery = true
+    /// publishes it again when it connects.
     Remove,
 }
 
 #[derive(Subcommand)]
 pub enum ConfigCommand {
-    /// Says whether the configuration can stand.
+    /// Checks the configuration.
     Check,
     /// Prints every key with its help and present value as a TOML file; secrets are masked.
     Print,
 }
 
 impl App {
-    /// The operation it asks for, and its fields.
+    /// Returns the operation and its fields.
     pub fn request(self) -> (Operation, Body) {
         let body = Body::default();
         match self {
@@ -279,14 +281,14 @@ impl App {
 }
 
 impl Picture {
-    /// Its fields, the picture included.
+    /// Returns its fields, the picture included.
     pub fn body(&self) -> Result<Body, Failure> {
         Ok(self.fields.body()?.with(field::IMAGE, Some(image_field(&self.image)?)))
     }
 }
 
 impl Fields {
-    /// `NAME=VALUE`: a value that reads as JSON is that, any other is text.
+    /// Parses `NAME=VALUE`: a value that is JSON is sent as JSON, any other as text.
     pub fn body(&self) -> Result<Body, Failure> {
         let mut body = Body::default();
         for field in &self.fields {
@@ -300,7 +302,7 @@ impl Fields {
     }
 }
 
-/// Unix seconds, or how long ago: `90m`, `24h`, `7d`.
+/// Parses Unix seconds or an age: `90m`, `24h`, `7d`.
 fn since(text: &str) -> Result<f64, String> {
     let why = || format!("{text:?} is neither Unix seconds nor an age such as 90m, 24h, 7d");
     let number =
@@ -317,7 +319,7 @@ fn since(text: &str) -> Result<f64, String> {
     Ok((now.as_secs_f64() - age).max(0.0))
 }
 
-/// `17:9f2c…`: a line and its hash.
+/// Parses `17:9f2c…`: a line and its hash.
 fn noted(text: &str) -> Result<(u64, String), String> {
     let of_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
     text.split_once(':')

@@ -1,12 +1,13 @@
-//! What this program finds on this machine: processor, models, versions. It changes nothing and asks
-//! nobody; what a report of a fault should be accompanied by.
+//! Reports what this program finds on this machine: processor, models, versions. It changes nothing
+//! and contacts no other process. For bug reports.
 
 use crate::face::{FaceError, SHIPPED};
 use crate::nn::Level;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Everything, as JSON. An error if `DOORWARD_CPU` names a level that this processor does not have.
+/// Returns the report as JSON. An error if `DOORWARD_CPU` names a level that this processor does
+/// not have.
 pub fn report() -> Result<Value, FaceError> {
     let level = Level::detect().map_err(crate::nn::WeightsError::from)?;
     let models = SHIPPED.by_name().map(|(name, bytes)| {

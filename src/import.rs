@@ -1,8 +1,8 @@
-//! Enrolling a folder of photographs.
+//! Enrolls a folder of photographs.
 //!
-//! `DIR/anna/1.jpg`, `DIR/anna/2.jpg`: one folder a person; the first photograph replaces what was
-//! stored under `anna`, the others are added. `DIR/bob.jpg`: one file a person. Both may stand side
-//! by side. Whatever is neither folder nor JPEG or PNG by name is left alone.
+//! `DIR/anna/1.jpg`, `DIR/anna/2.jpg`: one folder per person; the first photograph replaces what
+//! was stored under `anna`, the others are added. `DIR/bob.jpg`: one file per person. Both may be
+//! mixed. Entries that are neither folders nor JPEG or PNG files by name are ignored.
 
 use crate::contract::{Mode, Operation, Outcome, field};
 use crate::daemon::{Local, LocalError};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Largest file worth sending: the service refuses more than 5 MiB with a code of its own.
 pub const MAX_FILE: u64 = 6 << 20;
 
-/// Why nothing was imported, or not all.
+/// Why no photograph, or not every one, was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The photographs cannot be read, or there are none.
@@ -28,14 +28,14 @@ pub enum ImportError {
     Local(#[from] LocalError),
 }
 
-/// What became of the photographs.
+/// The result of an import.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Subjects with at least one photograph enrolled.
     pub subjects: usize,
     /// Photographs enrolled.
     pub enrolled: usize,
-    /// Photographs that were not, and why.
+    /// Photographs that were not enrolled, and why.
     pub failed: Vec<(PathBuf, String)>,
 }
 
@@ -77,7 +77,7 @@ pub async fn import(local: &Local, dir: &Path) -> Result<Report, ImportError> {
     Ok(report)
 }
 
-/// The inner error says why this photograph was refused.
+/// Enrolls one photograph. The inner error says why it was refused.
 async fn enroll(
     local: &Local,
     subject: &str,
@@ -102,14 +102,14 @@ async fn enroll(
     }))
 }
 
-/// A picture file as the field `image` of a request.
+/// Reads a picture file as the field `image` of a request.
 pub fn image_field(file: &Path) -> Result<String, FolderError> {
     let unreadable = |reason| FolderError::Unreadable { path: file.to_owned(), reason };
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > MAX_FILE {
         return Err(unreadable(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("{size} bytes; at most 5 MiB are taken"),
+            format!("{size} bytes; at most 5 MiB are accepted"),
         )));
     }
     Ok(STANDARD.encode(std::fs::read(file).map_err(unreadable)?))

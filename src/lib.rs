@@ -1,19 +1,19 @@
 //! doorward: a face-recognition daemon for a door.
 //!
-//! Data walks one way:
+//! Data flows in one direction:
 //!
 //! ```text
 //! camera ─► picture ─► face ─► access ─► doorward_board   (the door)
-//!                                 └────► outbox ─► mqtt   (the house)
+//!                                 └────► outbox ─► mqtt   (clients)
 //! mqtt ─► contract ─► service ─► picture ─► face ─► gallery ─► answer
 //! ```
 //!
-//! | module | what it is for | what it must never do |
+//! | module | purpose | must never |
 //! |---|---|---|
 //! | [`config`] | one table of keys: file, environment, defaults, help | act on a value |
 //! | [`picture`], a package | untrusted bytes in, RGB pixels out | look for faces, ask network or disk |
-//! | [`fetch`] | pictures by URL: the client and its address policy | connect to what is not allowed |
-//! | [`camera`] | frames from a V4L2 device or from files in its place | decode unasked, look for faces |
+//! | [`fetch`] | pictures by URL: the client and its address policy | connect to an address that is not allowed |
+//! | [`camera`] | frames from a V4L2 device or from replay files | decode unasked, look for faces |
 //! | [`nn`], a package | weights from GGUF, operators on candle tensors | know faces |
 //! | [`face`], a package | pixels, detector, alignment, embedder and its similarity scale, liveness, quality | know requests, files, topics or the clock |
 //! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
@@ -25,14 +25,14 @@
 //! | [`log`] | lines to standard error, for which nobody waits | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
-//! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the door's judgement | be part of a request |
+//! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the access decision | be part of a request |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
-//! | [`terminal`] | the door at work: door thread, judge, door events, clock | wait for a disk or a network |
-//! | [`daemon`] | assembles and watches the workers, the local control socket | anything of the above itself |
+//! | [`terminal`] | the running door: door thread, judge, door events, clock | wait for a disk or a network |
+//! | [`daemon`] | assembles and watches the workers, the local control socket | do any of the above itself |
 
-// What must be unsafe is in `nn`.
+// All unsafe code is in `nn`.
 #![forbid(unsafe_code)]
-// A test may tell a long story.
+// A test may be long.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod access;

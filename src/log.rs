@@ -1,9 +1,9 @@
-//! Log lines to standard error, which nobody ever waits for: a journal that stands still, or a pipe
-//! that nobody reads, must not hold the strike.
+//! Log lines to standard error, without blocking: a journal that hangs, or a pipe without a reader,
+//! must not hold the strike.
 //!
-//! Whoever logs puts the line into a queue; one thread writes. A full queue drops the line, and the
-//! next line that is written is followed by how many were. Panics take the same way: the library's
-//! own hook writes to standard error itself.
+//! A caller puts its line into a queue; one thread writes. A full queue drops the line, and the
+//! next written line is followed by the number of dropped ones. Panics take the same way: the
+//! library's own hook writes to standard error directly.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -17,12 +17,12 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Lines that wait to be written: what a busy daemon says in some seconds.
+/// Lines that wait to be written: a few seconds of a busy daemon's log.
 const MOST: usize = 1024;
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// A `log.level` that names no levels.
+/// A `log.level` that is not a level.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "log.level {level:?}: {what}; wanted is off, error, warn, info, debug or trace, also of a part \
@@ -33,9 +33,9 @@ pub struct LevelError {
     what: String,
 }
 
-/// What is logged at `log.level`, with the filters of `quiet` before it.
+/// Returns the filter for `log.level`, with the filters of `quiet` before it.
 pub fn filter(level: &str, quiet: &[&str]) -> Result<Targets, LevelError> {
-    // A lone word would be taken for the name of a target, of which everything is logged.
+    // A single unknown word would be read as the name of a target, of which everything is logged.
     let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
     let wrong =
         level.split(',').find(|part| !is_level(part.rsplit('=').next().unwrap_or("").trim()));
@@ -47,7 +47,7 @@ pub fn filter(level: &str, quiet: &[&str]) -> Result<Targets, LevelError> {
     format!("{quiet},{level}").parse().map_err(|error| failed(format!("{error}")))
 }
 
-/// The log of this process. Clones are the same.
+/// The log of this process. Clones share it.
 #[derive(Clone)]
 pub struct Log {
     queue: SyncSender<Entry>,
@@ -56,7 +56,7 @@ pub struct Log {
 
 enum Entry {
     Line(Vec<u8>),
-    /// Everything before this is written.
+    /// Replied to when everything before it is written.
     Flush(SyncSender<()>),
 }
 
@@ -80,11 +80,11 @@ impl Log {
         self.put(format!("{line}\n").into_bytes());
     }
 
-    /// What is traced, and passes the filter, is a line of this log from here on.
+    /// Makes traces that pass the filter lines of this log.
     pub fn take_traces(&self, filter: Targets) {
         tracing_subscriber::fmt()
             .with_max_level(LevelFilter::TRACE)
-            // A journal or a file is no place for colours.
+            // A journal or a file gets no colours.
             .with_ansi(io::stderr().is_terminal())
             .with_writer(self.clone())
             .finish()
@@ -92,7 +92,7 @@ impl Log {
             .init();
     }
 
-    /// Panics of every thread are lines of this log from here on.
+    /// Makes panics of every thread lines of this log.
     pub fn take_panics(&self) {
         let log = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -105,12 +105,12 @@ impl Log {
         }));
     }
 
-    /// Waits for the last lines when it is dropped, also by a panic.
+    /// Returns a guard that waits for the last lines when it is dropped, also by a panic.
     pub fn flushed_at_end(&self) -> FlushedAtEnd {
         FlushedAtEnd(self.clone())
     }
 
-    /// Waits until everything so far is written, half a second at most.
+    /// Waits until all lines so far are written, half a second at most.
     fn flush(&self) {
         let until = Instant::now() + LAST_LINES;
         let (written, heard) = sync_channel(1);
@@ -140,7 +140,7 @@ impl Drop for FlushedAtEnd {
 }
 
 impl Write for &Log {
-    /// Takes a whole line at once, which is how they are handed over.
+    /// Takes a whole line at once, as the library hands it over.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.put(line.to_vec());
         Ok(line.len())
@@ -159,7 +159,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Writes what comes. Whoever closes standard error does not want to hear of it.
+/// Writes the lines. A write error is ignored: standard error was closed on purpose.
 fn write(entries: &Receiver<Entry>, dropped: &AtomicU64, mut writer: impl Write) {
     for entry in entries {
         match entry {
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// Takes nothing while somebody holds the lock.
+    /// Blocks writes while the test holds the lock.
     #[derive(Clone, Default)]
     struct Slow(Arc<Mutex<Vec<u8>>>);
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_writer_that_hangs_and_what_is_dropped_is_counted() {
+    fn a_hanging_writer_blocks_no_caller_and_dropped_lines_are_counted() {
         let slow = Slow::default();
         let log = Log::to(slow.clone()).unwrap();
         let hangs = slow.0.lock().unwrap();

@@ -1,6 +1,6 @@
 //! The command line. Every command is a few lines that call the library.
 //!
-//! Standard output holds the result alone, as JSON; standard error holds progress and problems.
+//! Standard output holds only the result, as JSON; standard error holds progress and problems.
 
 #![warn(clippy::too_many_lines)]
 
@@ -41,8 +41,8 @@ fn main() -> ExitCode {
 fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let config = Config::load(file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Every command checks the level, and the daemon alone logs at it: on the command line only
-    // what an answer does not say is of interest.
+    // Every command checks the level, but only the daemon logs at it: for other commands only lines
+    // that the answer does not contain are of interest.
     let level = log::filter(&config.log.level, mqtt::QUIET_LOGS)?;
     match command {
         Command::Run => log.take_traces(level),

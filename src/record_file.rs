@@ -1,9 +1,10 @@
-//! A redb file of the data folder: made whole or not at all, opened without trust, committed so that
-//! damage undoes nothing; closed when it fails and opened again after a rest.
+//! A redb file of the data folder: created atomically, opened so that damage and panics become
+//! errors, committed so that damage undoes no commit, closed when it fails and opened again after a
+//! cooldown.
 //!
-//! Knows no table and no record; who owns a file says what is in it and what an error means to the
-//! user. A file is made as `<file>.new` and gets its name by one rename, so a power cut leaves no half
-//! of it.
+//! It knows no table and no record; the owner of a file defines its content and what an error means
+//! to the user. A file is made as `<file>.new` and gets its name by one rename, so a power cut
+//! leaves no partial file.
 
 mod overlay;
 pub(crate) mod pages;
@@ -19,29 +20,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// How long a file that failed is left alone: a disk that refuses is not asked again for every request.
+/// Cooldown of a failed file: a failing disk is not tried again for every request.
 pub(crate) const REST: Duration = Duration::from_secs(5);
 
-/// Only the daemon's user reads what is in the data folder.
+/// File mode: only the daemon's user can read the data folder's files.
 pub(crate) const MODE: u32 = 0o600;
 
-/// A file at work. redb takes nothing more after one error (`PreviousIo`), though the disk be well
-/// again: a file that failed is closed, rests for [`REST`], and is opened again.
+/// An open, read-only or failed file. redb accepts nothing after one error (`PreviousIo`), even if
+/// the disk works again: a failed file is closed and, after [`REST`], opened again.
 pub(crate) enum Handle {
-    /// It is read and written.
+    /// The file is read and written.
     Open(Database),
-    /// It is read, and the system does not let it be written.
+    /// The file is read; the system does not allow writing.
     ReadOnly {
-        /// What redb writes of it stays in memory.
+        /// Writes by redb stay in memory.
         database: Database,
-        /// What the system said.
+        /// Error from the system.
         why: String,
-        /// When to look whether it can be written.
+        /// When to check again whether it can be written.
         again: Instant,
     },
-    /// It is closed.
+    /// The file is closed.
     Failed {
-        /// What redb or the system said.
+        /// Error from redb or the system.
         why: String,
         /// When it may be opened again.
         again: Instant,
@@ -49,17 +50,17 @@ pub(crate) enum Handle {
 }
 
 impl Handle {
-    /// Closed from the start.
+    /// Makes a handle of a file that could not be opened.
     pub fn failed(why: String) -> Self {
         Handle::Failed { why, again: Instant::now() + REST }
     }
 
-    /// Read, and not to be written at present.
+    /// Makes a handle of a file that cannot be written at present.
     pub fn read_only(database: Database, why: String) -> Self {
         Handle::ReadOnly { database, why, again: Instant::now() + REST }
     }
 
-    /// The database to be read, or why there is none.
+    /// Returns the database for reading, or why there is none.
     pub fn readable(&self) -> Result<&Database, &str> {
         match self {
             Handle::Open(database) | Handle::ReadOnly { database, .. } => Ok(database),
@@ -67,7 +68,7 @@ impl Handle {
         }
     }
 
-    /// The database to be written, or why there is none.
+    /// Returns the database for writing, or why there is none.
     pub fn writable(&self) -> Result<&Database, &str> {
         match self {
             Handle::Open(database) => Ok(database),
@@ -75,26 +76,27 @@ impl Handle {
         }
     }
 
-    /// Is no more used until it has rested. What is returned closes the file when dropped, which writes
-    /// to it and so may wait for the disk.
+    /// Marks the file as failed until its cooldown ends. Dropping the returned handle closes the
+    /// file; that writes to it and may wait for the disk.
     #[must_use = "closing a file may wait for the disk: drop it where that delays no caller"]
     pub fn fail(&mut self, why: String) -> Self {
         std::mem::replace(self, Self::failed(why))
     }
 
-    /// Lengthens or shortens the rest of a file that is not written.
-    pub fn rest(&mut self, rest: Duration) {
+    /// Sets the cooldown of a file that is not written.
+    pub fn set_cooldown(&mut self, cooldown: Duration) {
         if let Handle::ReadOnly { again, .. } | Handle::Failed { again, .. } = self {
-            *again = Instant::now() + rest;
+            *again = Instant::now() + cooldown;
         }
     }
 
-    /// Ends the rest of a file that is not written.
-    pub fn wake(&mut self) {
-        self.rest(Duration::ZERO);
+    /// Ends the cooldown of a file that is not written.
+    pub fn end_cooldown(&mut self) {
+        self.set_cooldown(Duration::ZERO);
     }
 
-    /// Whether it is to be opened again: it failed and has rested, or `path` can be written by now.
+    /// Checks whether to open the file again: it failed and its cooldown has ended, or it was
+    /// read-only and `path` is writable.
     pub fn is_due(&self, path: &Path) -> bool {
         match self {
             Handle::Open(_) => false,
@@ -106,18 +108,17 @@ impl Handle {
     }
 }
 
-/// How a file is opened.
+/// Options for opening a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opening {
-    /// Memory redb may use for pages; its own default of 1 GiB is more than the boards have.
+    /// Memory that redb may use for pages; its default of 1 GiB is more than the boards have.
     pub cache_bytes: usize,
-    /// Whether every page's checksum is verified at every opening, and not only after a crash.
+    /// True to verify every page's checksum at every opening, not only after a crash.
     pub verify: bool,
 }
 
 impl Opening {
-    /// Opens a file that is there for reading and writing, or for reading alone where the system
-    /// permits no more.
+    /// Opens an existing file for reading and writing, or read-only if the system permits no more.
     pub fn handle(self, path: &Path) -> Result<Handle, redb::Error> {
         match not_writable(path) {
             None => Ok(Handle::Open(self.existing(path)?)),
@@ -125,7 +126,7 @@ impl Opening {
         }
     }
 
-    /// The same, or makes a file that is not there.
+    /// Does the same, or creates a missing file.
     pub fn handle_or_made(
         self,
         path: &Path,
@@ -137,17 +138,17 @@ impl Opening {
         }
     }
 
-    /// Opens a file that is there and writes nothing to it: what redb writes stays in memory.
+    /// Opens an existing file without writing to it: writes by redb stay in memory.
     pub fn unwritten(self, path: &Path) -> Result<Database, redb::Error> {
         Ok(self.builder().create_with_backend(Overlay::new(File::open(path)?)?)?)
     }
 
-    /// Opens a file that is there.
+    /// Opens an existing file.
     pub fn existing(self, path: &Path) -> Result<Database, redb::Error> {
         Ok(self.builder().open(path)?)
     }
 
-    /// Opens a file, or makes it with what `fill` writes, in a folder that exists.
+    /// Opens a file, or creates it with the content written by `fill`, in an existing folder.
     pub fn existing_or_made(
         self,
         path: &Path,
@@ -155,7 +156,7 @@ impl Opening {
     ) -> Result<Database, redb::Error> {
         if fs::exists(path)? {
             let database = self.existing(path)?;
-            // Once it is known to be ours: a copy that was put back may have come with a wider mode.
+            // Only after it opened as one of our files: a restored copy may have a wider mode.
             if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
                 fs::set_permissions(path, Permissions::from_mode(MODE))?;
             }
@@ -171,7 +172,7 @@ impl Opening {
         Ok(database)
     }
 
-    /// Makes `<file>.new` with what `fill` writes; there must be none yet.
+    /// Makes `<file>.new` with the content written by `fill`; it must not exist yet.
     pub fn make_beside(
         self,
         path: &Path,
@@ -194,22 +195,22 @@ impl Opening {
     }
 }
 
-/// What tells a file from another one: its inode, and when it was made, in microseconds, since an inode is
-/// given again; 0 where the file system does not know.
+/// Identifies a file: its inode and its creation time in microseconds (0 if the file system does
+/// not record it), because inodes are reused.
 pub(crate) type Identity = (u64, u64);
 
-/// Of the file that has this name now.
+/// Returns the identity of the file that has this name at present.
 pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
     let metadata = fs::metadata(path)?;
     let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
     Ok((metadata.ino(), born.map_or(0, |born| born.as_micros() as u64)))
 }
 
-/// What is said of a file that [`is_replaced`].
+/// Error text for a file that [`is_replaced`].
 pub(crate) const REPLACED: &str = "another file has taken its place, or it was removed";
 
-/// Whether the path leads to another file than the one that was opened, or to none: what is written to
-/// that one would be gone with the next start.
+/// Checks whether the path leads to another file than the opened one, or to none: data written to
+/// the opened file would be lost at the next start.
 pub(crate) fn is_replaced(path: &Path, opened: Option<Identity>) -> bool {
     match identity(path) {
         Ok(found) => opened != Some(found),
@@ -217,33 +218,33 @@ pub(crate) fn is_replaced(path: &Path, opened: Option<Identity>) -> bool {
     }
 }
 
-/// Why a file that is there can be read and not written; none when it can, or when something else is
-/// wrong with it.
+/// Returns why an existing file can be read but not written; `None` if it can be written or
+/// something else is wrong with it.
 fn not_writable(path: &Path) -> Option<io::Error> {
     let error = OpenOptions::new().read(true).write(true).open(path).err()?;
     is_read_only(&error).then_some(error)
 }
 
-/// Whether the system does not let anything be written there.
+/// Checks whether the system forbids writing.
 pub(crate) fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
-/// Begins a transaction that is on disk when `commit` returns, in two phases. The second phase costs
-/// a sync; without it, redb takes a damaged last commit for one that was never finished and goes back
-/// to the one before: who was deleted would be there again, a revoked key be good again.
+/// Begins a transaction that is on disk when `commit` returns, in two phases. The second phase
+/// costs a sync. Without it, redb treats a damaged last commit as unfinished and returns to the one
+/// before: a deleted subject would be back, a revoked key valid again.
 pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, TransactionError> {
     let mut write = database.begin_write()?;
     write.set_two_phase_commit(true);
     Ok(write)
 }
 
-/// `<file>.new` becomes the file.
+/// Renames `<file>.new` to the file.
 pub(crate) fn put_in_place(path: &Path) -> io::Result<()> {
     fs::rename(beside(path, "new"), path)
 }
 
-/// Makes a rename last through a power cut.
+/// Makes a rename survive a power cut.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
@@ -251,7 +252,7 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `<file>.<suffix>`
+/// Returns `<file>.<suffix>`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -259,8 +260,8 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Runs a part that reads or writes a file; on a damaged one redb may panic where it would better
-/// return an error. What the panic said is the error.
+/// Runs a part that reads or writes a file. redb may panic on a damaged file instead of returning
+/// an error; the text of the panic becomes the error.
 pub(crate) fn guarded<T>(part: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(part)).map_err(|panic| message(&*panic))
 }
@@ -273,7 +274,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("it cannot be read").to_owned()
 }
 
-/// Whether an error at opening says that the file itself is no good.
+/// Checks whether an open error means that the file itself is damaged.
 pub(crate) fn is_damage(error: &redb::Error) -> bool {
     match error {
         redb::Error::Io(source) => is_damage_of(source),
@@ -282,8 +283,8 @@ pub(crate) fn is_damage(error: &redb::Error) -> bool {
     }
 }
 
-/// Whether an error of input and output is one of the content: redb reports a wrong magic number and
-/// a short file so.
+/// Checks whether an I/O error is one of the content: redb reports a wrong magic number and a short
+/// file this way.
 pub(crate) fn is_damage_of(source: &io::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }

@@ -1,7 +1,8 @@
-//! What covers a face, by the heads that are part of the program.
+//! Tests the built-in attribute heads: what covers a face.
 //!
-//! A head that reads rows of a map in another order than it was fitted on, or weights of another
-//! program, gives plausible nonsense: a capped visitor enrolled, or everybody refused.
+//! A head that reads the rows of a map in another order than it was fitted on, or weights that
+//! belong to another program, gives plausible nonsense: a visitor in a cap is enrolled, or everyone
+//! refused.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -18,7 +19,7 @@ fn attributes(analyzer: &Analyzer, path: &Path) -> Attributes {
     let upright = found.turned.as_ref().unwrap_or(&picture);
     let face = FaceChoice::Centre.pick(&found.faces, upright).unwrap();
     let attributes = analyzer.portrait(upright, face).unwrap().attributes().unwrap();
-    // The door asks for these alone and must hear the same.
+    // The door reads only these two and must get the same values.
     let Attributes { sunglasses, mask, .. } = attributes;
     let coverings = analyzer.portrait(upright, face).unwrap().coverings().unwrap();
     assert_eq!(coverings, Coverings { sunglasses, mask });
@@ -31,9 +32,9 @@ fn worn(attributes: &Attributes) -> Vec<&'static str> {
     probabilities.filter(|(_, p)| *p >= Attributes::WORN).map(|(name, _)| name).collect()
 }
 
-/// `obama3` stands below a bright chandelier, which is as near to a veil as a picture of none comes.
+/// `obama3` stands below a bright chandelier: of the pictures without a veil, the closest to one.
 #[test]
-fn nothing_is_worn_on_the_official_portraits() {
+fn official_portraits_wear_nothing() {
     let analyzer = Analyzer::load().unwrap();
     for name in ["obama", "obama2", "obama3", "biden"] {
         let found = attributes(&analyzer, &terminal::portrait(name));
@@ -41,11 +42,13 @@ fn nothing_is_worn_on_the_official_portraits() {
     }
 }
 
-/// The heads were fitted on these very photographs, so this shows that program and weights belong
-/// together, not how well they judge: for that see `models/attributes.toml`.
+/// The heads were fitted on these photographs: the test shows that program and weights match, not
+/// how accurate they are. For accuracy see `models/attributes.toml`.
 #[test]
-fn photographs_the_heads_were_fitted_on() {
-    let Some(data) = terminal::data("photographs_the_heads_were_fitted_on") else { return };
+fn training_photographs_are_classified_correctly() {
+    let Some(data) = terminal::data("training_photographs_are_classified_correctly") else {
+        return;
+    };
     let analyzer = Analyzer::load().unwrap();
     for (path, expected) in [
         ("lfw/images/Florencia_Macri/Florencia_Macri_0001.jpg", vec!["sunglasses"]),
@@ -59,7 +62,7 @@ fn photographs_the_heads_were_fitted_on() {
         let found = attributes(&analyzer, &data.join(path));
         let mut worn = worn(&found);
         if path.contains("niqab") {
-            // It lies on mouth and nose as a mask does, and often counts as one: a known fault.
+            // A veil over mouth and nose often counts as a mask: a known fault.
             worn.retain(|name| *name != "mask");
         }
         assert_eq!(worn, expected, "{path}: {found:?}");

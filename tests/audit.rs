@@ -1,7 +1,7 @@
-//! Somebody changes the record of what happened at the door, and nobody notices.
+//! Tests that a changed audit log is detected.
 //!
-//! The file is changed as an intruder would: bytes on the disk, and records through redb itself. Then
-//! the command line is asked, with the daemon running and without.
+//! The file is changed as an intruder would: bytes on the disk, and records through redb itself.
+//! Then the command line verifies it, with the daemon running and without.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -14,14 +14,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
-/// Longer than anything that should happen takes.
+/// Longer than any expected operation takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const HASHES: TableDefinition<&str, &[u8]> = TableDefinition::new("hashes");
 
-/// The lines as `doorward audit list` prints them: one JSON object a line.
+/// Returns the lines of `doorward audit list`: one JSON object per line.
 fn list(terminal: &Terminal, more: &[&str]) -> Vec<Value> {
     let output = terminal.cli(&[&["audit", "list"], more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -37,7 +37,7 @@ fn verify(terminal: &Terminal, more: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), answer)
 }
 
-/// Waits until so many lines about the door have this outcome.
+/// Waits until `count` lines about the door have this outcome.
 fn until_listed(terminal: &Terminal, outcome: &str, count: usize) {
     let started = Instant::now();
     loop {
@@ -51,7 +51,7 @@ fn until_listed(terminal: &Terminal, outcome: &str, count: usize) {
     }
 }
 
-/// A terminal without a daemon at which applications were made: `app-1` stands in line 1.
+/// Prepares a terminal without a daemon and creates applications: line 1 is about `app-1`.
 fn with_lines(count: usize) -> Terminal {
     let terminal = Terminal::prepare("");
     for number in 1..=count {
@@ -71,7 +71,7 @@ fn line(database: &Database, number: u64) -> Vec<u8> {
 }
 
 #[test]
-fn everything_that_is_done_is_on_record_and_nothing_secret() {
+fn every_action_is_recorded_without_secrets() {
     let mut terminal = Terminal::prepare("");
     let image = portrait("obama").display().to_string();
     // Without a daemon.
@@ -88,7 +88,7 @@ fn everything_that_is_done_is_on_record_and_nothing_secret() {
     assert!(terminal.stop());
 
     let lines = list(&terminal, &[]);
-    let told: Vec<(&str, &str)> = lines
+    let recorded: Vec<(&str, &str)> = lines
         .iter()
         .map(|line| (line["action"].as_str().unwrap(), line["by"].as_str().unwrap()))
         .collect();
@@ -100,12 +100,12 @@ fn everything_that_is_done_is_on_record_and_nothing_secret() {
         ("subject/delete", "anybody"),
         ("stop", "daemon"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(recorded, expected);
     assert_eq!((&lines[0]["outcome"], &lines[0]["subject_id"]), (&json!("enrolled"), &json!("o")));
     assert_eq!((&lines[0]["seq"], &lines[3]["groups"]), (&json!(1), &json!(["staff"])));
     assert_eq!(lines[5]["reason"], "SIGTERM");
 
-    // The daemon has said the same as the command line alone, and what it publishes can be compared.
+    // The daemon gives the same result as the command line alone, and publishes the same head.
     let (code, answer) = running;
     assert_eq!((code, &answer["lines"], &answer["head"]), (0, &json!(5), &lines[4]["hash"]));
     assert_eq!(health["audit"]["head"], lines[4]["hash"]);
@@ -120,7 +120,7 @@ fn everything_that_is_done_is_on_record_and_nothing_secret() {
 }
 
 #[test]
-fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
+fn every_strike_movement_has_a_line_with_requester_and_reason() {
     let door =
         "permissions = [\"unlock\"]\n[door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true";
     let mut terminal = Terminal::start(door);
@@ -131,7 +131,7 @@ fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
         assert_eq!(refused["error_code"], "INVALID_PAYLOAD", "{refused}");
         assert!(refused["data"]["message"].as_str().unwrap().contains("500"), "{refused}");
     }
-    // The longest there is, in the characters that take most bytes in a file of JSON.
+    // The longest allowed reason, in the characters that take the most bytes in JSON.
     let reasons = ["\u{1}".repeat(500), "\u{10FFFF}".repeat(500), "a parcel".to_owned()];
     let mut locked = 0;
     for reason in &reasons {
@@ -142,15 +142,15 @@ fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
     }
     assert!(terminal.stop());
     let lines = list(&terminal, &[]);
-    let told = |outcome: &str| -> Vec<Value> {
+    let recorded = |outcome: &str| -> Vec<Value> {
         let is = |line: &&Value| line["action"] == "unlock" && line["outcome"] == outcome;
         lines.iter().filter(is).map(|line| line["reason"].clone()).collect()
     };
-    assert_eq!(told("requested"), reasons.as_slice(), "{lines:#?}");
-    assert_eq!(told("unlocked"), reasons.as_slice(), "{lines:#?}");
+    assert_eq!(recorded("requested"), reasons.as_slice(), "{lines:#?}");
+    assert_eq!(recorded("unlocked"), reasons.as_slice(), "{lines:#?}");
     let moved = |line: &&Value| line["action"] == "door" && line["outcome"] == "unlocked";
     assert_eq!(lines.iter().filter(moved).count(), reasons.len(), "{lines:#?}");
-    // Asked for, moved, and what came of it, in this order.
+    // Requested, moved and answered, in this order.
     let place = |action: &str, outcome: &str| {
         let is = |line: &Value| line["action"] == action && line["outcome"] == outcome;
         lines.iter().position(is).unwrap()
@@ -164,7 +164,7 @@ fn no_strike_moves_without_a_line_that_says_who_asked_for_it_and_why() {
 }
 
 #[test]
-fn lines_are_listed_since_a_time() {
+fn list_since_returns_later_lines() {
     let terminal = with_lines(2);
     assert_eq!(terminal.json(&["app", "revoke", "app-1"])["status"], 200);
     let all = list(&terminal, &[]);
@@ -172,7 +172,7 @@ fn lines_are_listed_since_a_time() {
     let lines = list(&terminal, &["--since", &time.to_string()]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(lines[0]["action"], "app/revoke");
-    // An age counts from the moment of the question, which is after all of them.
+    // An age counts back from the time of the query, which is after all lines.
     assert_eq!(list(&terminal, &["--since", "0s"]).len(), 0);
     for age in ["3600s", "60m", "1h", "7d"] {
         assert_eq!(list(&terminal, &["--since", age]).len(), 3, "{age}");
@@ -183,12 +183,12 @@ fn lines_are_listed_since_a_time() {
 }
 
 #[test]
-fn a_flipped_byte_on_the_disk_is_found_and_named() {
+fn flipped_byte_is_found_with_its_line() {
     let mut terminal = with_lines(4);
     let path = terminal.data_dir().join("events.redb");
     let mut bytes = fs::read(&path).unwrap();
     let mut flipped = 0;
-    // Older copies of the line, which redb has left behind, are flipped as well.
+    // Also flips the older copies of the line that redb has left in the file.
     for at in 0..bytes.len() - 7 {
         if bytes[at..].starts_with(b"\"app-3\"") {
             bytes[at + 5] ^= 1;
@@ -202,7 +202,7 @@ fn a_flipped_byte_on_the_disk_is_found_and_named() {
     assert_eq!(code, 1, "{answer}");
     assert_eq!((&answer["error_code"], &answer["line"]), (&json!("AUDIT_BROKEN"), &json!(3)));
     assert_eq!(list(&terminal, &[])[2]["name"], "app-2");
-    // A daemon says so and goes on: a door is no worse for a bad record.
+    // A daemon logs it and goes on: the door works with a broken audit log.
     terminal.run();
     assert!(terminal.log().contains("the audit log is not as it was written"));
     assert_eq!(verify(&terminal, &[]).1["line"], 3);
@@ -210,7 +210,7 @@ fn a_flipped_byte_on_the_disk_is_found_and_named() {
 }
 
 #[test]
-fn a_line_rewritten_with_a_fitting_hash_is_found_at_the_next() {
+fn line_rewritten_with_its_hash_breaks_the_next_line() {
     let terminal = with_lines(4);
     let database = database(&terminal);
     let (before, old) = (line(&database, 1), line(&database, 2));
@@ -226,7 +226,7 @@ fn a_line_rewritten_with_a_fitting_hash_is_found_at_the_next() {
 }
 
 #[test]
-fn a_removed_line_is_named() {
+fn removed_line_is_found_with_its_number() {
     let terminal = with_lines(4);
     let database = database(&terminal);
     let write = database.begin_write().unwrap();
@@ -238,7 +238,7 @@ fn a_removed_line_is_named() {
 }
 
 #[test]
-fn whoever_rewrites_everything_is_found_by_a_hash_that_was_noted() {
+fn noted_hash_reveals_a_rewritten_chain() {
     let terminal = with_lines(4);
     let lines = list(&terminal, &[]);
     let noted =
@@ -246,7 +246,7 @@ fn whoever_rewrites_everything_is_found_by_a_hash_that_was_noted() {
     let (second, last) = (noted(1), noted(3));
     assert_eq!(verify(&terminal, &["--noted", &last]).0, 0);
 
-    // The last two lines never happened, says a file that is consistent in itself.
+    // The rewritten file is consistent in itself, but the last two lines are missing.
     let database = database(&terminal);
     let head = line(&database, 2);
     let write = database.begin_write().unwrap();
@@ -257,7 +257,7 @@ fn whoever_rewrites_everything_is_found_by_a_hash_that_was_noted() {
     write.commit().unwrap();
     drop(database);
     let (code, answer) = verify(&terminal, &[]);
-    assert_eq!((code, &answer["lines"]), (0, &json!(2)), "the chain alone cannot know");
+    assert_eq!((code, &answer["lines"]), (0, &json!(2)), "the chain alone cannot show it");
     assert_eq!(verify(&terminal, &["--noted", &second]).0, 0);
     let (code, answer) = verify(&terminal, &["--noted", &last]);
     assert_eq!((code, &answer["line"]), (1, &json!(4)), "{answer}");
@@ -265,13 +265,13 @@ fn whoever_rewrites_everything_is_found_by_a_hash_that_was_noted() {
 }
 
 #[test]
-fn a_full_disk_costs_lines_and_nothing_else() {
+fn full_disk_loses_only_audit_lines() {
     let mut terminal = Terminal::prepare("");
     assert_eq!(terminal.json(&["app", "create", "app-0"])["status"], 200);
     let image = portrait("obama").display().to_string();
     assert_eq!(terminal.json(&["enroll", &image, "--subject-id", "o"])["status"], 200);
     let size = |name: &str| fs::metadata(terminal.data_dir().join(name)).unwrap().len();
-    // The gallery rewrites its own pages; what grows is the log.
+    // The gallery rewrites its own pages; only the log grows.
     let room = 2 * size("events.redb").max(size("gallery.redb"));
     terminal.run_with_files_up_to(room);
     let not_recorded = |terminal: &Terminal| {
@@ -292,7 +292,7 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     assert_eq!(terminal.call("subject/get", &json!({"subject_id": "o"}))["status"], 200);
     terminal.stop();
 
-    // With room again everything that was said to be recorded is there, and the chain is whole.
+    // With space again every line that was reported as recorded is there, and the chain is valid.
     terminal.run();
     assert_eq!(terminal.json(&["app", "revoke", "app-0"])["status"], 200);
     let (code, answer) = verify(&terminal, &[]);

@@ -1,5 +1,5 @@
-//! `doorward calibrate` on the real binary, with folders made of the portraits: what it finds, what
-//! it refuses for want of pictures, and what it does to the configuration file.
+//! Tests `doorward calibrate` with the real binary and folders made of the portraits: its results,
+//! its errors for too few pictures, and its changes to the configuration file.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -38,7 +38,7 @@ fn people(terminal: &Terminal) -> PathBuf {
 }
 
 #[test]
-fn thresholds_for_ones_own_people() {
+fn thresholds_are_measured_on_own_photographs() {
     let mut terminal = Terminal::prepare("");
     let dir = people(&terminal);
     let plot = terminal.file("people.svg");
@@ -50,7 +50,7 @@ fn thresholds_for_ones_own_people() {
         let figures = &found["levels"][level];
         assert_eq!(figures["similarity"], similarity);
         assert_eq!((&figures["fmr"], &figures["false_matches"]), (&json!(0.0), &json!(0)));
-        // The rule of 3 has no better to say of three pairs than Wilson: more than a half.
+        // For three pairs the upper limit is more than a half, by the rule of 3 as by Wilson.
         assert!(figures["fmr_95"][1].as_f64().unwrap() > 0.5, "{figures}");
     }
     assert_eq!(found["levels"]["moderate"]["fnmr"], 0.0);
@@ -70,7 +70,7 @@ fn thresholds_for_ones_own_people() {
     assert!(drawing.starts_with("<svg") && drawing.ends_with("</svg>\n"));
     assert!(drawing.contains("FNMR") && drawing.contains("similarity"));
 
-    // The gallery of a running daemon counts, and so does the target.
+    // Takes the gallery size of a running daemon, and the target, into account.
     terminal.run();
     terminal.json(&["enroll", &text(&portrait("obama")), "--subject-id", "obama"]);
     let mut command = terminal.command();
@@ -84,7 +84,7 @@ fn thresholds_for_ones_own_people() {
 }
 
 #[test]
-fn one_person_in_two_folders_is_named() {
+fn one_person_in_two_folders_is_reported() {
     let terminal = Terminal::prepare("");
     let dir = people(&terminal);
     fs::create_dir_all(dir.join("barack")).unwrap();
@@ -97,7 +97,7 @@ fn one_person_in_two_folders_is_named() {
 }
 
 #[test]
-fn too_few_people_are_an_error_that_says_what_is_needed() {
+fn too_few_people_error_says_what_is_needed() {
     let terminal = Terminal::prepare("");
     let dir = people(&terminal);
     let refused = |dir: &Path, code: i32, said: &str| {
@@ -117,7 +117,7 @@ fn too_few_people_are_an_error_that_says_what_is_needed() {
     }
 }
 
-/// Ten portraits of several sizes, and ten that were taken off a bad screen: small, pale, striped.
+/// Writes ten portraits of several sizes, and ten as from a bad screen: small, pale, striped.
 fn live_and_spoof(terminal: &Terminal) -> [PathBuf; 2] {
     let dirs = ["live", "spoof"].map(|name| terminal.file(name));
     dirs.iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
@@ -138,7 +138,7 @@ fn live_and_spoof(terminal: &Terminal) -> [PathBuf; 2] {
 }
 
 #[test]
-fn the_operating_point_of_a_camera_is_found_and_written() {
+fn camera_operating_point_is_found_and_written() {
     let terminal = Terminal::prepare("");
     let [mut live, mut spoof] = live_and_spoof(&terminal);
     let run = |live: &Path, spoof: &Path, more: &[&str]| {
@@ -146,8 +146,8 @@ fn the_operating_point_of_a_camera_is_found_and_written() {
         let arguments = ["calibrate", "liveness", "--live", &live, "--spoof", &spoof];
         terminal.cli(&[&arguments, more].concat())
     };
-    // Which set the networks take for more alive is not this test's matter: one order stands, the
-    // other is refused.
+    // This test does not decide which set the networks rate as more live: one order is accepted,
+    // the other is refused.
     if run(&live, &spoof, &[]).status.code() != Some(0) {
         std::mem::swap(&mut live, &mut spoof);
     }
@@ -165,7 +165,7 @@ fn the_operating_point_of_a_camera_is_found_and_written() {
     let plot = terminal.file("liveness.svg");
     let output = run(&live, &spoof, &["--plot", &text(&plot)]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(fs::read_to_string(&file).unwrap(), text_before, "not asked to write");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text_before, "written without --write");
     assert!(fs::read_to_string(&plot).unwrap().contains("APCER"));
 
     let output = run(&live, &spoof, &["--write"]);
@@ -191,7 +191,7 @@ fn the_operating_point_of_a_camera_is_found_and_written() {
     );
     assert_eq!(found["out_of_fold"]["bpcer_95"].as_array().unwrap().len(), 2);
     let point = found["operating_point"].as_f64().unwrap();
-    // Ten spoofs: never looser than −ln(10/3).
+    // With ten spoofs never looser than −ln(10/3).
     assert!((-1.2..=8.0).contains(&point), "{point}");
     let written = fs::read_to_string(&file).unwrap();
     assert_eq!(written, format!("{text_before}\n[liveness]\noperating_point = {point:?}\n"));
@@ -199,7 +199,7 @@ fn the_operating_point_of_a_camera_is_found_and_written() {
     let printed = terminal.cli(&["config", "print"]);
     let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
     assert!(printed.contains(&format!("\noperating_point = {point:?}\n")), "{printed}");
-    // Again: the same value in the same place.
+    // A second run writes the same value in the same place.
     assert_eq!(run(&live, &spoof, &["--write"]).status.code(), Some(0));
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
 }

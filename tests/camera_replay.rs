@@ -1,5 +1,6 @@
-//! The daemon's own camera, played from files made of the portraits: what `camera:` and `enroll_mode` make
-//! of it, what they answer without one, and that nobody else waits for whoever is waited for.
+//! Tests the daemon's own camera, replayed from files made of the portraits: the answers of
+//! `camera:` and `enroll_mode` with and without a camera, and that other requests do not wait for
+//! the camera.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use terminal::Terminal;
 
-/// A folder of frames, in this order.
+/// Writes a folder of frames, in this order.
 fn folder(frames: &[RgbImage]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (number, frame) in frames.iter().enumerate() {
@@ -31,7 +32,7 @@ fn folder(frames: &[RgbImage]) -> TempDir {
     dir
 }
 
-/// The configuration of a camera that plays a folder or a file over and over.
+/// Returns the configuration of a camera that replays a folder or a file in a loop.
 fn playing(path: &Path) -> String {
     format!("[camera]\nsource = \"replay:{}\"\nfps = 10\n", path.display())
 }
@@ -43,7 +44,7 @@ async fn start(frames: &[RgbImage], more: &str) -> (TempDir, Terminal, Client) {
     (dir, terminal, client)
 }
 
-/// A portrait with a face of about 150 pixels.
+/// Returns a portrait with a face of about 150 pixels.
 fn person(name: &str) -> RgbImage {
     let picture = image::open(terminal::portrait(name)).unwrap().to_rgb8();
     let height = if name == "obama3" { 1400 } else { 1000 };
@@ -66,7 +67,7 @@ fn code(answer: &Value) -> (u64, &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_takes_its_picture_from_the_camera() {
+async fn every_operation_accepts_the_camera_as_image() {
     let frames = [pictures::flat(), person("obama"), person("obama2")];
     let (_dir, terminal, mut client) = start(&frames, "").await;
     let body = json!({"image": "camera:", "subject_id": "anna"});
@@ -96,7 +97,7 @@ async fn every_operation_takes_its_picture_from_the_camera() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_best_frame_is_taken() {
+async fn best_frame_is_used() {
     let good = person("obama");
     let frames = [
         smaller(&good, 4),
@@ -117,7 +118,7 @@ async fn the_best_frame_is_taken() {
             json!({"blur": false, "dark": false, "grayscale": false})
         );
     }
-    // Where there is nothing better, what there is; at the end of its time.
+    // Without a better frame, the best of the bad ones; at the end of the timeout.
     let (_dir, _terminal, mut client) = start(&[pictures::blurred(&good)], "").await;
     let asked = Instant::now();
     let body = json!({"image": "camera:", "capture_timeout_ms": 1000});
@@ -127,13 +128,13 @@ async fn the_best_frame_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_comes() {
+async fn camera_without_face_times_out_and_blocks_no_others() {
     let (_dir, _terminal, mut client) = start(&[pictures::flat()], "").await;
     let before = client.gallery().await;
     let asked = Instant::now();
     let body = json!({"image": "camera:", "capture_timeout_ms": 3000}).to_string();
     let waiting = client.send("enroll", body.as_bytes(), Some("application/json"), &[]).await;
-    // Meanwhile others are served, though there is one thread.
+    // Other requests are served meanwhile, although there is one thread.
     let served = client.ask("search", &json!({"image": pictures::face("obama")})).await;
     assert_eq!(code(&served), (200, ""));
     let served_after = asked.elapsed();
@@ -142,14 +143,14 @@ async fn nobody_comes() {
     assert_eq!(verdict(&answer), (400, "FACE_NOT_DETECTED", "image"));
     assert!(answered_after >= Duration::from_millis(2900), "{answered_after:?}");
     assert!(answered_after < Duration::from_secs(9), "{answered_after:?}");
-    assert!(served_after < answered_after, "a picture waited for the camera");
+    assert!(served_after < answered_after, "a request with a picture waited for the camera");
     let answer = client.ask("enroll_mode", &json!({"timeout_ms": 1000})).await;
     assert_eq!(verdict(&answer), (400, "FACE_NOT_DETECTED", ""));
     assert_eq!(client.gallery().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_camera_and_a_camera_without_frames() {
+async fn missing_camera_and_camera_without_frames_are_unavailable() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let answer = client.ask("enroll_mode", &json!({})).await;
@@ -167,7 +168,7 @@ async fn no_camera_and_a_camera_without_frames() {
     assert!(why.contains("cannot be replayed"), "{why}");
     let health = client.ask("health", &json!({})).await;
     assert_eq!(health["camera"]["state"], "lost");
-    // It is there at last, and is found without a restart.
+    // Once the file exists, it is found without a restart.
     std::fs::create_dir(&nowhere).unwrap();
     std::fs::write(nowhere.join("a.jpg"), pictures::jpeg(&person("obama"))).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
@@ -183,14 +184,14 @@ async fn no_camera_and_a_camera_without_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_that_is_over() {
+async fn ended_replay_is_camera_unavailable() {
     let dir = folder(&[person("obama")]);
     let once = format!("{}replay_loop = false\n", playing(dir.path()));
     let terminal = Terminal::start(&once);
     let mut client = Client::connect(&terminal).await;
     let until = Instant::now() + Duration::from_secs(20);
     while client.ask("health", &json!({})).await["camera"]["state"] != "ended" {
-        assert!(Instant::now() < until, "it goes on");
+        assert!(Instant::now() < until, "the replay does not end");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let answer = client.ask("search", &json!({"image": "camera:"})).await;
@@ -198,7 +199,7 @@ async fn a_replay_that_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_poses_of_one_person() {
+async fn enroll_mode_stores_several_poses_of_one_person() {
     let frames = [
         pictures::flat(),
         person("obama"),
@@ -214,29 +215,29 @@ async fn several_poses_of_one_person() {
     assert!((2..=3).contains(&templates), "{answer}");
     let subject = client.ask("subject/get", &json!({"subject_id": "anna"})).await;
     assert_eq!(subject["templates"], templates);
-    // Again: in the place of what there was, and not beside it.
+    // A second run replaces the templates; it does not add to them.
     let answer = client.ask("enroll_mode", &body).await;
     let again = answer["templates"].as_u64().unwrap();
     let stats = client.ask("stats", &json!({})).await;
     assert_eq!(stats["gallery"]["templates"], again, "{stats}");
-    // Without an id one is made; whose face it is besides is told.
+    // Without an id a new one is created; the duplicate is reported.
     let answer = client.ask("enroll_mode", &json!({"timeout_ms": 1500})).await;
     assert_eq!(answer["meta"]["advice"], json!(["already_enrolled"]), "{answer}");
     assert_eq!(answer["meta"]["duplicate_of"]["subject_id"], "anna");
     assert_ne!(answer["subject_id"], "anna");
 
-    // Who may open doors gets no new face from whoever reaches the broker.
+    // A subject with a group gets no new face from a client without `admin`.
     terminal.json(&["gallery", "update", "anna", "--groups", "staff"]);
     let before = client.gallery().await;
     let asked = Instant::now();
     let answer = client.ask("enroll_mode", &body).await;
     assert_eq!(code(&answer), (403, "PERMISSION_DENIED"));
-    assert!(asked.elapsed() < Duration::from_secs(4), "told only after the poses were taken");
+    assert!(asked.elapsed() < Duration::from_secs(4), "refused only after the poses were taken");
     assert_eq!(client.gallery().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_else_before_the_camera() {
+async fn enroll_mode_fails_on_two_people() {
     let frames = [person("obama"), person("biden")];
     let (_dir, _terminal, mut client) = start(&frames, "").await;
     let before = client.gallery().await;
@@ -250,7 +251,7 @@ async fn somebody_else_before_the_camera() {
 
 /// `replayed.jpg` is a portrait on the screen of a telephone.
 #[tokio::test(flavor = "multi_thread")]
-async fn poses_of_a_picture() {
+async fn enroll_mode_refuses_a_replayed_portrait() {
     let screen = image::open(terminal::portrait("replayed")).unwrap().to_rgb8();
     let (_dir, _terminal, mut client) = start(&[screen], "").await;
     let body = json!({"timeout_ms": 1500, "is_liveness": true, "validate_liveness": true});
@@ -258,15 +259,15 @@ async fn poses_of_a_picture() {
     assert_eq!(code(&answer), (200, "FAIL_ON_1"), "{answer}");
     let stats = client.ask("stats", &json!({})).await;
     assert_eq!(stats["gallery"]["subjects"], 0);
-    // Reported and not judged, where it is not to be judged.
+    // Without `validate_liveness` the status is reported and does not fail the request.
     let answer = client.ask("enroll_mode", &json!({"timeout_ms": 1500, "is_liveness": true})).await;
     assert_eq!((code(&answer), &answer["liveness"]["status"]), ((200, ""), &json!(false)));
 }
 
-/// Who may not search learns nothing of others by enrolling.
+/// A client that may not search learns nothing about other subjects by enrolling.
 #[tokio::test(flavor = "multi_thread")]
-async fn duplicates_are_told_to_whoever_may_know() {
-    for (permissions, told) in [
+async fn duplicates_are_reported_only_with_search_or_admin() {
+    for (permissions, shown) in [
         (r#"["enroll", "search"]"#, true),
         (r#"["enroll", "admin"]"#, true),
         (r#"["enroll", "verify"]"#, false),
@@ -276,7 +277,7 @@ async fn duplicates_are_told_to_whoever_may_know() {
         let face = pictures::face("obama");
         let anna = client.ask("enroll", &json!({"image": face, "subject_id": "anna"})).await;
         assert_eq!((code(&anna), anna["meta"].get("duplicate_of")), ((200, ""), None));
-        // Her own face again is no duplicate.
+        // The subject's own face is not a duplicate.
         let anna = client.ask("enroll", &json!({"image": face, "subject_id": "anna"})).await;
         assert_eq!(anna["meta"].get("duplicate_of"), None);
         for (operation, body) in [
@@ -286,10 +287,14 @@ async fn duplicates_are_told_to_whoever_may_know() {
             let answer = client.ask(operation, &body).await;
             assert_eq!(code(&answer), (200, ""), "{answer}");
             let advice = answer["meta"]["advice"].as_array().unwrap();
-            assert_eq!(advice.contains(&json!("already_enrolled")), told, "{permissions} {answer}");
+            assert_eq!(
+                advice.contains(&json!("already_enrolled")),
+                shown,
+                "{permissions} {answer}"
+            );
             let duplicate = &answer["meta"]["duplicate_of"];
-            assert_eq!(duplicate.is_object(), told);
-            assert_eq!(duplicate["similarity"].as_f64().is_some_and(|value| value >= 82.0), told);
+            assert_eq!(duplicate.is_object(), shown);
+            assert_eq!(duplicate["similarity"].as_f64().is_some_and(|value| value >= 82.0), shown);
         }
     }
     let (_dir, _terminal, mut client) =
@@ -299,7 +304,7 @@ async fn duplicates_are_told_to_whoever_may_know() {
 }
 
 #[test]
-fn the_command_line_looks_through_the_camera() {
+fn command_line_captures_from_the_camera() {
     let dir = folder(&[person("obama")]);
     let terminal = Terminal::prepare(&format!("{}rotate = 90\n", playing(dir.path())));
     let probed = terminal.json(&["camera", "probe"]);
@@ -315,7 +320,7 @@ fn the_command_line_looks_through_the_camera() {
     assert!(width > height, "the portrait was not turned");
     assert!(terminal.json(&["camera", "list"])["devices"].is_array());
 
-    // A daemon is not needed to enrol what the camera sees.
+    // Enrolment from the camera works without a daemon.
     let upright = Terminal::prepare(&playing(dir.path()));
     let answer = upright.json(&["enroll", "camera:", "--subject-id", "anna"]);
     assert_eq!(answer["status"], 200, "{answer}");
@@ -333,10 +338,12 @@ fn the_command_line_looks_through_the_camera() {
     assert!(status == Some(4) && said.contains("camera list"), "{status:?} {said}");
 }
 
-/// Clips of real people, as AVI and as JPEGs one behind the other.
+/// Replays clips of real people, as AVI and as concatenated JPEGs.
 #[tokio::test(flavor = "multi_thread")]
-async fn clips_of_real_people() {
-    let Some(data) = terminal::data("clips_of_real_people") else { return };
+async fn clips_of_real_people_are_enrolled_and_verified() {
+    let Some(data) = terminal::data("clips_of_real_people_are_enrolled_and_verified") else {
+        return;
+    };
     for (clip, file) in [("wolf_b.mp4", "door.avi"), ("lestari_real.mp4", "door.mjpeg")] {
         let dir = tempfile::tempdir().unwrap();
         let video = dir.path().join(file);

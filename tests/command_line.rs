@@ -1,5 +1,5 @@
-//! The command line on the real binary: the same answers with a daemon and without one, exit codes
-//! that mean what `--help` says, standard output that is JSON alone, import, configuration.
+//! Tests the command line with the real binary: the same answers with a daemon and without one,
+//! exit codes as `--help` documents them, only JSON on standard output, import, configuration.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -13,14 +13,14 @@ use std::process::{Command, Output, Stdio};
 use terminal::{Terminal, portrait};
 
 fn code(output: &Output) -> i32 {
-    output.status.code().expect("no exit code: it died of a signal")
+    output.status.code().expect("no exit code: ended by a signal")
 }
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Standard output, which must be one JSON value and nothing else.
+/// Parses standard output, which must be exactly one JSON value.
 fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
@@ -30,7 +30,7 @@ fn photo(name: &str) -> String {
     portrait(name).display().to_string()
 }
 
-/// An answer without what is new each time.
+/// Removes the fields that differ in each answer.
 fn comparable(mut answer: Value) -> Value {
     fn strip(object: &mut Value, names: &[&str]) {
         if let Some(object) = object.as_object_mut() {
@@ -46,18 +46,18 @@ fn comparable(mut answer: Value) -> Value {
 }
 
 #[test]
-fn with_a_daemon_and_without_one_the_answers_are_equal() {
+fn answers_are_equal_with_and_without_a_daemon() {
     let (daemon, lone) = (Terminal::start(""), Terminal::prepare(""));
     let [obama, obama2, biden] = ["obama", "obama2", "biden"].map(photo);
     let wall = daemon.file("wall.png").display().to_string();
     image::GrayImage::from_pixel(320, 240, image::Luma([128])).save(&wall).unwrap();
-    // Exit code, arguments, and what the daemon's log names it.
+    // Exit code, arguments, and the operation's name in the daemon's log.
     let commands: [(i32, &[&str], &str); 14] = [
         (0, &["enroll", &obama, "--subject-id", "obama"], "enroll"),
         (0, &["enroll", &obama2, "--subject-id", "obama", "--add"], "enroll"),
         (0, &["verify", &obama2, "--subject-id", "obama", "--threshold", "high"], "verify"),
         (1, &["verify", &biden, "--subject-id", "obama"], "verify"),
-        (3, &["verify", &biden, "--subject-id", "nobody"], "verify"),
+        (3, &["verify", &biden, "--subject-id", "unknown"], "verify"),
         (0, &["search", &obama2, "--limit", "3", "--return-image"], "search"),
         (0, &["search", &biden], "search"),
         (3, &["search", &biden, "--threshold", "101"], "search"),
@@ -76,14 +76,14 @@ fn with_a_daemon_and_without_one_the_answers_are_equal() {
         assert_eq!(code(&own), expected, "{arguments:?}: {}", stderr(&own));
         assert_eq!(comparable(json_of(&asked)), comparable(json_of(&own)), "{arguments:?}");
         assert_eq!((stderr(&asked), stderr(&own)), (String::new(), String::new()));
-        // The daemon did the one and knows nothing of the other.
+        // The daemon did the first; the second ran without it.
         assert_eq!(daemon.log().matches(&named).count(), before + 1, "{arguments:?}");
     }
     assert!(!lone.data_dir().join("control.sock").exists());
 }
 
 #[test]
-fn commands_at_once_without_a_daemon_wait_for_each_other() {
+fn concurrent_commands_without_a_daemon_wait_for_each_other() {
     let lone = Terminal::prepare("");
     let image = photo("obama");
     let commands: Vec<_> = ["a", "b", "c"]
@@ -105,7 +105,7 @@ fn commands_at_once_without_a_daemon_wait_for_each_other() {
 }
 
 #[test]
-fn call_asks_through_the_embedded_broker() {
+fn call_uses_the_embedded_broker() {
     let mut terminal = Terminal::prepare("");
     let output = terminal.cli(&["call", "health"]);
     assert_eq!(code(&output), 4);
@@ -124,7 +124,7 @@ fn call_asks_through_the_embedded_broker() {
         (&["call", "search", r#"{"limit": 1}"#], 3, "MISSING_PAYLOAD_IMAGE"),
         (&["call", "search", "[]"], 2, "the body is no JSON object"),
         (&["call", "search", "--image", "nowhere.jpg"], 2, "nowhere.jpg"),
-        // Recognition takes a while, health none.
+        // Recognition takes longer than this timeout; health does not.
         (&["call", "search", "--image", &image, "--timeout", "0"], 4, "no answer within"),
     ] {
         let output = terminal.cli(arguments);
@@ -139,7 +139,7 @@ fn call_asks_through_the_embedded_broker() {
 }
 
 #[test]
-fn a_folder_of_photographs_is_imported() {
+fn folder_of_photographs_is_imported() {
     let mut terminal = Terminal::prepare("");
     let dir = terminal.file("people");
     let file = |name: &str| dir.join(name);
@@ -178,7 +178,7 @@ fn a_folder_of_photographs_is_imported() {
             ("/wall.png", "FACE_NOT_DETECTED"),
         ];
         assert_eq!(failed, expected.map(|(file, code)| (file.to_owned(), code)));
-        // The second time replaces what the first stored.
+        // The second import replaces the templates of the first.
         let list = terminal.json(&["gallery", "list"]);
         let templates =
             |at: usize| (&list["subjects"][at]["subject_id"], &list["subjects"][at]["templates"]);
@@ -200,7 +200,7 @@ fn a_folder_of_photographs_is_imported() {
 }
 
 #[test]
-fn the_configuration_is_printed_checked_and_overridden() {
+fn configuration_is_printed_checked_and_overridden() {
     let terminal = Terminal::prepare("");
     let write = |name: &str, text: &str| {
         let file = terminal.file(name);
@@ -221,7 +221,7 @@ fn the_configuration_is_printed_checked_and_overridden() {
         command.args(["config", what, "--config", file]).envs(environment.iter().copied());
         command.output().unwrap()
     };
-    // Printed, checked, printed again: the same, and without the password.
+    // Printing, checking and printing again gives the same text, without the password.
     let once = run(&first, "print", &[]);
     assert_eq!(code(&once), 0, "{}", stderr(&once));
     let text = String::from_utf8(once.stdout).unwrap();
@@ -253,7 +253,7 @@ fn the_configuration_is_printed_checked_and_overridden() {
         ("[homeassistant]\nprefix = \"#\"", &[], "homeassistant.prefix"),
         ("[mqtt]\nclients = [\"desk\"]", &[], "mqtt.clients"),
         ("[mqtt]\nclients = [\"desk: dance\"]", &[], "`dance` is no permission"),
-        // Names of clients are worth nothing where all have one login, or none.
+        // Client names identify no one where all clients share one login or have none.
         ("[mqtt]\nclients = [\"desk: search\"]", &[], "tells applications apart"),
         ("[mqtt]\nhost = \"a\"\nclients = [\"desk: search\"]", &[], "tells clients apart"),
         (
@@ -267,7 +267,7 @@ fn the_configuration_is_printed_checked_and_overridden() {
         let file = wrong(text);
         for what in ["check", "print"] {
             let output = run(&file, what, environment);
-            // What no longer is about form alone is found by `check`.
+            // `check` also finds the errors that are not in the syntax alone.
             if what == "check" || code(&output) != 0 {
                 assert_eq!((code(&output), output.stdout.len()), (2, 0), "{text}");
                 assert!(stderr(&output).contains(said), "{text}: {}", stderr(&output));
@@ -277,14 +277,14 @@ fn the_configuration_is_printed_checked_and_overridden() {
     let long = format!("[device]\ndata_dir = \"/{}\"", "x".repeat(100));
     assert_eq!(code(&run(&wrong(&long), "check", &[])), 2);
     assert_eq!(code(&run("/nowhere.toml", "check", &[])), 2);
-    // Somebody else's variables are nobody's business here.
+    // Environment variables of other programs are ignored.
     let mut command = terminal.command();
     command.args(["config", "check"]).env("NOT_UTF8", OsStr::from_bytes(b"\xff"));
     assert_eq!(code(&command.output().unwrap()), 0);
 }
 
 #[test]
-fn what_was_typed_wrong_is_exit_code_2() {
+fn usage_errors_are_exit_code_2() {
     let terminal = Terminal::prepare("");
     let image = photo("obama");
     let large = terminal.file("large.jpg");
@@ -304,7 +304,7 @@ fn what_was_typed_wrong_is_exit_code_2() {
         assert_eq!((code(&output), output.stdout.len()), (2, 0), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
-    // A field that the operation does not take is the service's to refuse.
+    // The service, not the command line, refuses a field that the operation does not have.
     let output = terminal.cli(&["search", &image, "--field", "limt=1"]);
     assert_eq!(code(&output), 3);
     assert_eq!(json_of(&output)["error_field"], "limt");
@@ -316,7 +316,7 @@ fn what_was_typed_wrong_is_exit_code_2() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_panic() {
+fn closed_standard_output_does_not_panic() {
     let terminal = Terminal::prepare("");
     for arguments in [&["config", "print"][..], &["gallery", "list"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -330,7 +330,7 @@ fn a_reader_that_leaves_is_no_panic() {
 }
 
 #[test]
-fn the_doctor_tells_the_processor_and_the_models_and_refuses_a_foreign_level() {
+fn doctor_reports_cpu_and_models_and_refuses_an_unknown_level() {
     let doctor = |level: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
         command.arg("doctor").env("DOORWARD_CPU", level).output().unwrap()

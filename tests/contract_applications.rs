@@ -1,6 +1,6 @@
-//! Who may ask: keys and permissions of applications, on the real daemon over a real mosquitto. What
-//! can fail: a request without a key that learns anything or is done, a fault told before the 401, a
-//! revoked key that still works, a remembered answer for somebody else, a key that is kept.
+//! Tests keys and permissions of applications, with the real daemon on a real mosquitto. Failures:
+//! a request without a key is done or learns anything, a fault is reported before the 401, a
+//! revoked key still works, a remembered answer goes to another application, a key is stored.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/applications.rs"]
@@ -18,7 +18,7 @@ mod terminal;
 #[path = "support/web.rs"]
 mod web;
 
-use applications::{APP_KEY, App, House, JPEG, JSON, denied, verdict};
+use applications::{APP_KEY, App, JPEG, JSON, Site, denied, verdict};
 use asker::{Asker, reply_to};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use terminal::Terminal;
 
-/// That an answer is the 401 of the contract and nothing besides.
+/// Checks that an answer is exactly the 401 of the contract.
 fn check_unauthorized(answer: &Value, request_id: Option<&str>) {
     let names: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = vec!["status", "message", "session_id", "timestamp"];
@@ -38,9 +38,9 @@ fn check_unauthorized(answer: &Value, request_id: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_right_key_there_is_a_401_and_nothing_else() {
-    let mut house = House::start(APP_KEY).await;
-    let (app, other) = (house.app(&["kiosk"]), house.app(&["office"]));
+async fn missing_or_wrong_key_is_a_401_and_nothing_else() {
+    let mut site = Site::start(APP_KEY).await;
+    let (app, other) = (site.app(&["kiosk"]), site.app(&["office"]));
     let picture = pictures::jpeg(&pictures::flat());
     let (id, key) = (app.id.as_str(), app.key.as_str());
     let cut = &key[..key.len() - 1];
@@ -58,13 +58,13 @@ async fn without_the_right_key_there_is_a_401_and_nothing_else() {
     let body = json!({"request_id": "r-1"}).to_string();
     for properties in wrong {
         for operation in ["search", "stats", "subject/list", "health", "open_sesame", "app/list"] {
-            let answer = house.send(operation, (body.as_bytes(), JSON), properties).await;
+            let answer = site.send(operation, (body.as_bytes(), JSON), properties).await;
             check_unauthorized(&answer, Some("r-1"));
             golden::check("authorization_failed", &answer);
         }
-        let answer = house.send("search", (&picture, JPEG), properties).await;
+        let answer = site.send("search", (&picture, JPEG), properties).await;
         check_unauthorized(&answer, None);
-        // A payload that is no request at all, or of no known type.
+        // A payload that is not a request, or has an unknown content type.
         for (payload, content_type) in [
             (&b"{"[..], JSON),
             (b"[1]", JSON),
@@ -74,11 +74,11 @@ async fn without_the_right_key_there_is_a_401_and_nothing_else() {
             (b"{}", Some("text/plain")),
             (b"GIF89a", Some("image/gif")),
         ] {
-            let answer = house.send("search", (payload, content_type), properties).await;
+            let answer = site.send("search", (payload, content_type), properties).await;
             check_unauthorized(&answer, None);
         }
     }
-    // In the body: wrong, of another type, or in a body that is no object.
+    // In the body: a wrong key, a key of another type, or a body that is not an object.
     let inside = json!({"app_id": id, "api_key": key}).to_string();
     for text in [
         json!({"app_id": id, "api_key": cut}).to_string(),
@@ -88,36 +88,36 @@ async fn without_the_right_key_there_is_a_401_and_nothing_else() {
         format!("{inside} trailing"),
         inside[..inside.len() - 1].to_owned(),
     ] {
-        check_unauthorized(&house.send("health", (text.as_bytes(), JSON), &[]).await, None);
+        check_unauthorized(&site.send("health", (text.as_bytes(), JSON), &[]).await, None);
     }
     let properties = [("App-ID", id), ("API-Key", "wrong")];
-    let answer = house.send("health", (inside.as_bytes(), JSON), &properties).await;
+    let answer = site.send("health", (inside.as_bytes(), JSON), &properties).await;
     check_unauthorized(&answer, None);
 
-    // With it, in every way there is.
+    // With the right key, in each of the possible places.
     for properties in [
         [("App-ID", id), ("API-Key", key)],
         [("app-id", id), ("api-key", key)],
         [("APP-ID", id), ("API-KEY", key)],
     ] {
-        let answer = house.send("health", (b"{}", JSON), &properties).await;
+        let answer = site.send("health", (b"{}", JSON), &properties).await;
         assert_eq!(verdict(&answer), denied(200, ""), "{properties:?}");
-        let answer = house.send("search", (&picture, JPEG), &properties).await;
+        let answer = site.send("search", (&picture, JPEG), &properties).await;
         assert_eq!(verdict(&answer), denied(400, "FACE_NOT_DETECTED"), "{properties:?}");
     }
-    let answer = house.send("health", (inside.as_bytes(), JSON), &[]).await;
+    let answer = site.send("health", (inside.as_bytes(), JSON), &[]).await;
     assert_eq!(verdict(&answer), denied(200, ""));
     let fields = [("app_id", id), ("api_key", key), ("limit", "2")];
-    let answer = house.send("search", (&picture, JPEG), &fields).await;
+    let answer = site.send("search", (&picture, JPEG), &fields).await;
     assert_eq!(verdict(&answer), denied(400, "FACE_NOT_DETECTED"));
-    // Who may ask is told what is wrong with the body.
-    let answer = house.send("search", (b"{}", Some("text/plain")), &app.headers()).await;
+    // A client with a valid key gets the reason why the body is wrong.
+    let answer = site.send("search", (b"{}", Some("text/plain")), &app.headers()).await;
     assert_eq!(verdict(&answer), denied(400, "INVALID_PAYLOAD"));
 
-    // The command line needs none, and nobody was told a key.
-    let list = house.terminal.json(&["gallery", "list"]);
+    // The command line needs no key, and the log contains none.
+    let list = site.terminal.json(&["gallery", "list"]);
     assert_eq!(list["subjects"], json!([]));
-    let log = house.terminal.log();
+    let log = site.terminal.log();
     assert!(log.contains("UNAUTHORIZED"), "{log}");
     for secret in [&app.key[4..], &other.key[4..]] {
         assert!(!log.contains(secret));
@@ -125,21 +125,21 @@ async fn without_the_right_key_there_is_a_401_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_401_comes_before_what_the_envelope_refuses() {
-    let mut house = House::start(APP_KEY).await;
-    let app = house.app(&["kiosk"]);
+async fn the_401_comes_before_envelope_faults() {
+    let mut site = Site::start(APP_KEY).await;
+    let app = site.app(&["kiosk"]);
     let default = "doorward/front/response/enroll";
-    house.asker = Asker::connect(house.broker.port(), "tester", &[default]).await;
-    let nobody = App { id: app.id.clone(), key: "dwk_wrong".into() };
+    site.asker = Asker::connect(site.broker.port(), "tester", &[default]).await;
+    let unknown = App { id: app.id.clone(), key: "dwk_wrong".into() };
     for topic in ["doorward/front/cmd/unlock", "elsewhere/x", "doorward/back/client/tester"] {
-        for (asker, status) in [(&nobody, 401), (&app, 400)] {
+        for (asker, status) in [(&unknown, 401), (&app, 400)] {
             let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
             let properties = PublishProperties {
                 user_properties: asker.headers().map(text).into(),
                 ..reply_to(topic, topic)
             };
-            house.asker.send("enroll", br#"{"request_id": "r-1"}"#, properties).await;
-            let answer = house.asker.next_json().await;
+            site.asker.send("enroll", br#"{"request_id": "r-1"}"#, properties).await;
+            let answer = site.asker.next_json().await;
             if status == 401 {
                 check_unauthorized(&answer, Some("r-1"));
             } else {
@@ -152,11 +152,11 @@ async fn the_401_comes_before_what_the_envelope_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_401_comes_before_the_400_before_the_403_before_the_image() {
-    let mut house = House::start(APP_KEY).await;
-    let none = house.app(&["none", "--testing", "--quota", "enroll=1"]);
-    let some = house.app(&["some", "--testing", "--quota", "search=1,liveness=1"]);
-    // Faults of every step: the key, the payload, the image's form, a dependency, the limit, the
+async fn check_order_is_401_400_403_image() {
+    let mut site = Site::start(APP_KEY).await;
+    let none = site.app(&["none", "--testing", "--quota", "enroll=1"]);
+    let some = site.app(&["some", "--testing", "--quota", "search=1,liveness=1"]);
+    // One fault for each step: the key, the payload, the image's form, a dependency, the limit, the
     // quota, the image's bytes.
     let garbage = pictures::base64(b"no picture");
     let steps = [
@@ -168,17 +168,17 @@ async fn the_401_comes_before_the_400_before_the_403_before_the_image() {
         ),
         (json!({"image": garbage, "limit": 0}), "INVALID_PAYLOAD_LIMIT"),
     ];
-    let nobody = App { id: none.id.clone(), key: "dwk_wrong".into() };
+    let unknown = App { id: none.id.clone(), key: "dwk_wrong".into() };
     for (body, code) in &steps {
-        check_unauthorized(&house.ask(&nobody, "search", body).await, None);
+        check_unauthorized(&site.ask(&unknown, "search", body).await, None);
         for app in [&none, &some] {
-            assert_eq!(house.code(app, "search", body).await, denied(400, code));
+            assert_eq!(site.code(app, "search", body).await, denied(400, code));
         }
     }
     for image in [garbage.as_str(), "camera:", "http://127.0.0.1:9/a.jpg"] {
         let body = json!({"image": image});
-        check_unauthorized(&house.ask(&nobody, "search", &body).await, None);
-        let answer = house.ask(&none, "search", &body).await;
+        check_unauthorized(&site.ask(&unknown, "search", &body).await, None);
+        let answer = site.ask(&none, "search", &body).await;
         assert_eq!(verdict(&answer), denied(403, "INSUFFICIENT_QUOTA_SEARCH"));
         assert_eq!(answer["message"], "Insufficient search quota");
         golden::check("insufficient_quota_search", &answer);
@@ -186,76 +186,76 @@ async fn the_401_comes_before_the_400_before_the_403_before_the_image() {
             "camera:" => denied(503, "CAMERA_UNAVAILABLE"),
             _ => denied(400, "INVALID_PAYLOAD_IMAGE_FORMAT"),
         };
-        assert_eq!(house.code(&some, "search", &body).await, expected);
+        assert_eq!(site.code(&some, "search", &body).await, expected);
     }
-    assert_eq!(house.used("some"), [0; 4], "what failed is given back");
+    assert_eq!(site.used("some"), [0; 4], "the quota of a failed request is given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rotated_and_revoked_keys_end_at_once() {
-    let mut house = House::start(APP_KEY).await;
-    let old = house.app(&["kiosk", "--testing"]);
-    let other = house.app(&["office"]);
+async fn rotated_and_revoked_keys_stop_working_at_once() {
+    let mut site = Site::start(APP_KEY).await;
+    let old = site.app(&["kiosk", "--testing"]);
+    let other = site.app(&["office"]);
     let health = json!({});
-    assert_eq!(house.code(&old, "health", &health).await, denied(200, ""));
+    assert_eq!(site.code(&old, "health", &health).await, denied(200, ""));
 
-    let rotated = house.terminal.json(&["app", "rotate", "kiosk"]);
+    let rotated = site.terminal.json(&["app", "rotate", "kiosk"]);
     assert_eq!(rotated["app_id"], old.id.as_str());
     let new = App { id: old.id.clone(), key: rotated["api_key"].as_str().unwrap().into() };
     assert_ne!(new.key, old.key);
-    check_unauthorized(&house.ask(&old, "health", &health).await, None);
-    assert_eq!(house.code(&new, "health", &health).await, denied(200, ""));
+    check_unauthorized(&site.ask(&old, "health", &health).await, None);
+    assert_eq!(site.code(&new, "health", &health).await, denied(200, ""));
 
-    let revoked = house.terminal.json(&["app", "revoke", &new.id]);
+    let revoked = site.terminal.json(&["app", "revoke", &new.id]);
     assert_eq!((&revoked["status"], &revoked["name"]), (&json!(200), &json!("kiosk")));
     for app in [&old, &new] {
-        check_unauthorized(&house.ask(app, "health", &health).await, None);
+        check_unauthorized(&site.ask(app, "health", &health).await, None);
     }
-    assert_eq!(house.code(&other, "health", &health).await, denied(200, ""));
-    let again = house.terminal.json(&["app", "revoke", "kiosk"]);
+    assert_eq!(site.code(&other, "health", &health).await, denied(200, ""));
+    let again = site.terminal.json(&["app", "revoke", "kiosk"]);
     assert_eq!((&again["status"], &again["error_field"]), (&json!(400), &json!("app")));
 
-    // Neither comes back with a restart.
-    assert!(house.terminal.stop());
-    house.restart().await;
-    check_unauthorized(&house.ask(&new, "health", &health).await, None);
-    assert_eq!(house.code(&other, "health", &health).await, denied(200, ""));
+    // A restart does not bring either key back.
+    assert!(site.terminal.stop());
+    site.restart().await;
+    check_unauthorized(&site.ask(&new, "health", &health).await, None);
+    assert_eq!(site.code(&other, "health", &health).await, denied(200, ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_does_what_it_was_allowed() {
-    let mut house = House::start(APP_KEY).await;
-    let reader = house.app(&["reader", "--allow", "search,verify"]);
-    let default = house.app(&["default"]);
-    let admin = house.app(&["admin", "--allow", "enroll,subject,admin"]);
-    let none = house.app(&["none", "--allow", ""]);
+async fn application_does_only_what_it_is_allowed() {
+    let mut site = Site::start(APP_KEY).await;
+    let reader = site.app(&["reader", "--allow", "search,verify"]);
+    let default = site.app(&["default"]);
+    let admin = site.app(&["admin", "--allow", "enroll,subject,admin"]);
+    let none = site.app(&["none", "--allow", ""]);
     let face = pictures::face("obama");
     let enroll = json!({"image": face, "subject_id": "anna"});
     let groups = json!({"subject_id": "anna", "groups": ["staff"]});
     let forbidden = denied(403, "PERMISSION_DENIED");
 
-    assert_eq!(house.code(&reader, "enroll", &enroll).await, forbidden);
-    // Told before the payload's faults: who may not ask is not helped to ask better.
-    assert_eq!(house.code(&reader, "enroll", &json!({"imag": 1})).await, forbidden);
-    assert_eq!(house.code(&none, "search", &json!({"image": face})).await, forbidden);
-    assert_eq!(house.code(&none, "health", &json!({})).await, denied(200, ""));
-    assert_eq!(house.code(&default, "enroll", &enroll).await, denied(200, ""));
-    assert_eq!(house.code(&reader, "search", &json!({"image": face})).await, denied(200, ""));
-    assert_eq!(house.code(&default, "subject/update", &groups).await, forbidden);
-    assert_eq!(house.code(&admin, "subject/update", &groups).await, denied(200, ""));
-    // A subject with a group gets no new face but from an admin.
-    assert_eq!(house.code(&default, "enroll", &enroll).await, forbidden);
-    assert_eq!(house.code(&admin, "enroll", &enroll).await, denied(200, ""));
-    assert_eq!(house.code(&admin, "search", &json!({"image": face})).await, forbidden);
-    let gone = house.code(&default, "subject/delete", &json!({"subject_id": "anna"})).await;
-    assert_eq!(gone, denied(200, ""), "deleting only takes access away");
+    assert_eq!(site.code(&reader, "enroll", &enroll).await, forbidden);
+    // The 403 comes before faults of the payload: these help only permitted clients.
+    assert_eq!(site.code(&reader, "enroll", &json!({"imag": 1})).await, forbidden);
+    assert_eq!(site.code(&none, "search", &json!({"image": face})).await, forbidden);
+    assert_eq!(site.code(&none, "health", &json!({})).await, denied(200, ""));
+    assert_eq!(site.code(&default, "enroll", &enroll).await, denied(200, ""));
+    assert_eq!(site.code(&reader, "search", &json!({"image": face})).await, denied(200, ""));
+    assert_eq!(site.code(&default, "subject/update", &groups).await, forbidden);
+    assert_eq!(site.code(&admin, "subject/update", &groups).await, denied(200, ""));
+    // Only an admin may give a subject with a group a new face.
+    assert_eq!(site.code(&default, "enroll", &enroll).await, forbidden);
+    assert_eq!(site.code(&admin, "enroll", &enroll).await, denied(200, ""));
+    assert_eq!(site.code(&admin, "search", &json!({"image": face})).await, forbidden);
+    let gone = site.code(&default, "subject/delete", &json!({"subject_id": "anna"})).await;
+    assert_eq!(gone, denied(200, ""), "deleting only removes access");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remembered_answer_is_its_askers_alone() {
-    let mut house = House::start(APP_KEY).await;
-    let app = house.app(&["kiosk", "--testing", "--quota", "enroll=5"]);
-    let other = house.app(&["office", "--testing", "--quota", "enroll=5"]);
+async fn remembered_answer_goes_only_to_its_own_application() {
+    let mut site = Site::start(APP_KEY).await;
+    let app = site.app(&["kiosk", "--testing", "--quota", "enroll=5"]);
+    let other = site.app(&["office", "--testing", "--quota", "enroll=5"]);
     let text = json!({
         "image": pictures::face("obama"), "subject_id": "anna", "request_id": "r-1"
     });
@@ -266,39 +266,39 @@ async fn a_remembered_answer_is_its_askers_alone() {
         let properties = &message.properties.as_ref().unwrap().user_properties;
         properties.contains(&("x-repeated".into(), "true".into()))
     };
-    let first = house.exchange("enroll", body, &app.headers(), "same").await;
+    let first = site.exchange("enroll", body, &app.headers(), "same").await;
     assert!(!repeated(&first));
-    let again = house.exchange("enroll", body, &app.headers(), "same").await;
+    let again = site.exchange("enroll", body, &app.headers(), "same").await;
     assert!(repeated(&again));
     assert_eq!(again.payload, first.payload);
-    assert_eq!(house.used("kiosk"), [1, 0, 0, 0], "a repeat is not done again and costs nothing");
+    assert_eq!(site.used("kiosk"), [1, 0, 0, 0], "a repeat is not done again and costs no quota");
 
-    // Without the key, with a wrong one, with another application's: nothing of that answer.
+    // Without the key, with a wrong key or another application's key: nothing of that answer.
     for headers in [&[][..], &[("App-ID", app.id.as_str()), ("API-Key", "dwk_wrong")]] {
-        let stranger = house.exchange("enroll", body, headers, "same").await;
+        let stranger = site.exchange("enroll", body, headers, "same").await;
         assert!(!repeated(&stranger));
         check_unauthorized(&answer(&stranger), Some("r-1"));
     }
-    let others = house.exchange("enroll", body, &other.headers(), "same").await;
+    let others = site.exchange("enroll", body, &other.headers(), "same").await;
     assert!(!repeated(&others));
     assert_ne!(answer(&others)["session_id"], answer(&first)["session_id"]);
-    assert_eq!((house.used("kiosk"), house.used("office")), ([1, 0, 0, 0], [1, 0, 0, 0]));
+    assert_eq!((site.used("kiosk"), site.used("office")), ([1, 0, 0, 0], [1, 0, 0, 0]));
 
-    // A 401 is not remembered: the key in time, and the request is done.
-    let late = house.exchange("health", (b"{}", JSON), &[], "late").await;
+    // A 401 is not remembered: with the right key the request is done.
+    let late = site.exchange("health", (b"{}", JSON), &[], "late").await;
     check_unauthorized(&answer(&late), None);
-    let in_time = house.exchange("health", (b"{}", JSON), &app.headers(), "late").await;
+    let in_time = site.exchange("health", (b"{}", JSON), &app.headers(), "late").await;
     assert_eq!(answer(&in_time)["status"], 200);
-    // Nor does a key that has ended get what it once got.
-    house.terminal.json(&["app", "revoke", "kiosk"]);
-    let revoked = house.exchange("enroll", body, &app.headers(), "same").await;
+    // A revoked key does not get the remembered answer either.
+    site.terminal.json(&["app", "revoke", "kiosk"]);
+    let revoked = site.exchange("enroll", body, &app.headers(), "same").await;
     check_unauthorized(&answer(&revoked), Some("r-1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_shown_once_and_kept_nowhere() {
+async fn keys_are_shown_once_and_stored_nowhere() {
     let mut terminal = Terminal::prepare(APP_KEY);
-    // Before the daemon ever ran: by the command line itself.
+    // Before the daemon first runs: by the command line itself.
     let made = terminal.json(&["app", "create", "kiosk", "--testing"]);
     assert_eq!(made["mode"], "testing");
     assert_eq!(made["quota"]["verify"], json!({"quota": 100, "used": 0, "left": 100}));

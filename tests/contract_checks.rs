@@ -1,6 +1,6 @@
-//! Step 10 of the contract: every `FAIL_ON_n` that an operation can give, each reached by a real
-//! picture that fails all checks and a choice of which of them are validated. A check that passes
-//! a spoof, fails a resident unasked, or lets a failed enrolment through opens the wrong door.
+//! Tests step 10 of the contract: every `FAIL_ON_n` that an operation can return. A real picture
+//! fails all checks; the request selects which of them are validated. Failures: a check passes a
+//! spoof, fails a resident without being requested, or a failed enrolment is done.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use terminal::Terminal;
 
-/// The checks, in the order of their bits.
+/// The checks in the order of their bits.
 const CHECKS: [&str; 4] = ["liveness", "attribute", "quality", "nface"];
 
 const OPERATIONS: [(&str, &str); 5] = [
@@ -29,7 +29,7 @@ const OPERATIONS: [(&str, &str); 5] = [
     ("compare", "FACE-501"),
 ];
 
-/// A request about `image`; `anna` is enrolled.
+/// Builds a request about `image`; `anna` is enrolled.
 fn request(operation: &str, image: &str, good: &str) -> Value {
     match operation {
         "compare" => json!({"image_1": good, "image_2": image}),
@@ -38,7 +38,7 @@ fn request(operation: &str, image: &str, good: &str) -> Value {
     }
 }
 
-/// Asks for the checks of these bits; `None` where the operation does not let choose.
+/// Requests the checks of these bits; `None` if the operation has no such choice.
 fn validated(operation: &str, mut body: Value, bits: u32) -> Option<Value> {
     for (bit, check) in CHECKS.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0) {
         if operation == "liveness" && bit == 0 {
@@ -52,7 +52,7 @@ fn validated(operation: &str, mut body: Value, bits: u32) -> Option<Value> {
     Some(body)
 }
 
-/// What the answer's own blocks say is wrong with the picture.
+/// Returns the faults of the picture according to the answer's own blocks.
 fn faults(operation: &str, answer: &Value) -> u32 {
     let (quality, worn) = (&answer["image_quality"], &answer["attributes"]);
     let gray = quality["grayscale"] == true && operation != "search";
@@ -79,19 +79,19 @@ async fn landmarks(client: &mut Client, image: &str) -> Landmarks {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_sum_of_failed_checks() {
+async fn every_combination_of_failed_checks_has_its_code() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let good = pictures::face("obama");
     let body = json!({"image": good, "subject_id": "anna"});
     assert_eq!(client.ask("enroll", &body).await["status"], 200);
 
-    // Somebody with sunglasses on a screen out of focus, beside somebody farther away.
+    // A person with sunglasses on a blurred screen, next to a second person farther away.
     let obama = pictures::scaled("obama2");
     let eyes = landmarks(&mut client, &pictures::face("obama2")).await;
     let cool = pictures::with_sunglasses(&obama, &eyes);
     let screen = image::imageops::blur(&pictures::replayed(&cool), 3.0);
-    let worst = pictures::beside(&screen, "biden");
+    let worst = pictures::next_to(&screen, "biden");
     let worst = pictures::base64(&pictures::jpeg(&worst));
 
     let before = client.gallery().await;
@@ -99,7 +99,7 @@ async fn every_sum_of_failed_checks() {
     for (operation, status_code) in OPERATIONS {
         let plain = validated(operation, request(operation, &worst, &good), 0).unwrap();
         let seen = match operation {
-            // Unasked, an enrolment would be done.
+            // Without validation the enrolment would be done.
             "enroll" => {
                 client
                     .ask(
@@ -134,19 +134,19 @@ async fn every_sum_of_failed_checks() {
             for result in ["subject_id", "similarity", "similarity_status", "matches"] {
                 assert!(answer.get(result).is_none(), "{operation} {code}: {result}");
             }
-            // compare has one picture at a time in memory: its reference is a vector by then.
+            // compare holds one picture at a time: the reference is already embedded.
             let embedded = answer["meta"]["timings_ms"].get("embed").is_some();
             assert_eq!(embedded, operation == "compare", "{operation} {code}");
             reached.insert((operation, bits));
         }
     }
-    assert_eq!(reached.len(), 4 * 15 + 7, "liveness has even codes alone");
+    assert_eq!(reached.len(), 4 * 15 + 7, "liveness has only even codes");
     assert_eq!(client.gallery().await, before);
 }
 
-/// A good portrait passes every check at once, and every block of the contract is there.
+/// A good portrait passes all checks together, and the answer has every block of the contract.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_portrait_passes_everything() {
+async fn good_portrait_passes_every_check() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let good = pictures::face("obama");
@@ -174,7 +174,7 @@ async fn a_good_portrait_passes_everything() {
 
 /// veil and hat are reported and never fail; grayscale never fails a search.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_reported_and_never_fails() {
+async fn veil_hat_and_search_grayscale_are_reported_and_never_fail() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let good = pictures::face("obama");
@@ -191,10 +191,10 @@ async fn what_is_reported_and_never_fails() {
     assert_eq!(client.gallery().await, before);
 }
 
-/// The picture that the demonstration shows as an attack is made here, of a portrait, and of nothing
-/// else. `DOORWARD_GOLDEN=write` writes it.
+/// The attack picture of the demonstration is made here, from a portrait only.
+/// `DOORWARD_GOLDEN=write` writes it.
 #[test]
-fn the_replayed_portrait_of_the_demonstration() {
+fn demonstration_attack_picture_is_reproducible() {
     let made = pictures::jpeg(&pictures::replayed(&pictures::scaled("obama2")));
     let path = terminal::portrait("replayed");
     if std::env::var_os("DOORWARD_GOLDEN").is_some_and(|value| value == "write") {
@@ -203,9 +203,9 @@ fn the_replayed_portrait_of_the_demonstration() {
     assert!(std::fs::read(&path).unwrap() == made, "{} is another picture", path.display());
 }
 
-/// An operating point of the camera's own moves what is called live, and nothing else.
+/// A configured operating point changes only the liveness status.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cameras_own_operating_point() {
+async fn configured_operating_point_changes_only_the_status() {
     let good = pictures::face("obama");
     let mut seen = Vec::new();
     for configured in ["", "[liveness]\noperating_point = 8.0"] {

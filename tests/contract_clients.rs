@@ -1,5 +1,5 @@
-//! Permissions by the topic that a broker's access list binds to a login, on the real daemon over a
-//! real mosquitto. What can fail: a client that borrows another one's permissions.
+//! Tests permissions by the topic that a broker's access list binds to a login, with the real
+//! daemon on a real mosquitto. Failure: a client gets the permissions of another client.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/applications.rs"]
@@ -22,7 +22,7 @@ use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::{Value, json};
 use terminal::Terminal;
 
-/// A client by its login: answers arrive below its own name.
+/// Connects a client with its login; answers arrive below its own name.
 async fn login(broker: &Mosquitto, (name, password): (&str, &str)) -> Asker {
     let mut options = MqttOptions::new(format!("{name}-1"), "127.0.0.1", broker.port());
     options.set_credentials(name, password);
@@ -32,7 +32,7 @@ async fn login(broker: &Mosquitto, (name, password): (&str, &str)) -> Asker {
 /// Publishes a command on any topic; the answer goes below the name of `client`.
 async fn command(asker: &Asker, client: &str, topic: &str, body: &Value, id: &str) {
     let properties = PublishProperties {
-        // What names somebody else here is not believed.
+        // Names of other clients in these fields are ignored.
         user_properties: vec![
             ("x-mqtt-client-id".into(), "office-1".into()),
             ("x-mqtt-sender".into(), "office".into()),
@@ -66,7 +66,7 @@ async fn clients_have_the_permissions_of_their_own_topic() {
         if !desk.hears_nothing().await {
             break;
         }
-        assert!(attempt < 99, "nobody listens: {}", terminal.log());
+        assert!(attempt < 99, "no answer from the daemon: {}", terminal.log());
     }
     let face = pictures::face("obama");
     let enroll = json!({"image": face, "subject_id": "anna"});
@@ -83,8 +83,8 @@ async fn clients_have_the_permissions_of_their_own_topic() {
         (true, "from/desk/cmd/subject/update", &groups, &forbidden),
         (true, "from/desk/cmd/app/list", &json!({}), &denied(400, "INVALID_PAYLOAD")),
         (true, "from/desk/cmd/health", &json!({}), &done),
-        // Without a name it is nobody, although `mqtt.permissions` gives everything but `admin` and
-        // the broker lets it write there.
+        // Without a name in the topic it has no permission, although `mqtt.permissions` gives all
+        // but `admin` and the broker lets it write there.
         (true, "cmd/search", &search, &forbidden),
         (true, "cmd/enroll", &enroll, &forbidden),
         (true, "cmd/subject/delete", &groups, &forbidden),
@@ -95,7 +95,7 @@ async fn clients_have_the_permissions_of_their_own_topic() {
         command(asker, name, topic, body, &format!("step-{number}")).await;
         assert_eq!(verdict(&asker.next_json().await), *expected, "{topic}");
     }
-    // In another one's name the broker lets nothing through, whoever the answer is for.
+    // The broker delivers nothing on another client's topic, for any answer topic.
     let before = terminal.json(&["gallery", "list"]);
     let delete = json!({"subject_id": "anna"});
     command(&desk, "desk", "from/office/cmd/subject/delete", &delete, "forged-1").await;
@@ -103,7 +103,7 @@ async fn clients_have_the_permissions_of_their_own_topic() {
     command(&office, "office", "from/desk/cmd/search", &search, "forged-3").await;
     command(&office, "office", "cmd/health", &json!({}), "forged-4").await;
     assert!(desk.hears_nothing().await && office.hears_nothing().await);
-    // Nor does it get a genuine answer put before another one.
+    // Nor can it direct a genuine answer to another client.
     command(&desk, "office", "from/desk/cmd/search", &search, "planted").await;
     assert!(desk.hears_nothing().await && office.hears_nothing().await);
     let own = "doorward/front/response/, doorward/front/client/desk/";

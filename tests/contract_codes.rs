@@ -1,5 +1,5 @@
-//! Steps 7 to 12 of the contract: every code that depends on a picture, on who asks, or on the
-//! state of the terminal, reached by a real request to the real daemon.
+//! Tests steps 7 to 12 of the contract: every code that depends on a picture, on the client, or on
+//! the state of the terminal, with real requests to the real daemon.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 use terminal::Terminal;
 use web::Web;
 
-/// URLs may point to 127.0.0.1 and nowhere else.
+/// URLs may point only to 127.0.0.1.
 const WITH_URLS: &str = "[image_url]\nallow = [\"127.0.0.1\"]";
 
 fn field(picture: &RgbImage) -> String {
     pictures::base64(&pictures::jpeg(picture))
 }
 
-/// A daemon with one subject, `anna`, who looks like Obama.
+/// Starts a daemon with one subject, `anna`, enrolled with a portrait of Obama.
 async fn start(more: &str) -> (Terminal, Client) {
     let terminal = Terminal::start(more);
     let mut client = Client::connect(&terminal).await;
@@ -39,7 +39,7 @@ async fn start(more: &str) -> (Terminal, Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pictures_that_cannot_be_had() {
+async fn unusable_pictures_have_their_codes() {
     let (_terminal, mut client) = start(WITH_URLS).await;
     let web = Web::serve(pictures::jpeg(&pictures::scaled("obama")));
     let before = client.gallery().await;
@@ -75,7 +75,7 @@ async fn pictures_that_cannot_be_had() {
             }
         }
     }
-    // The same codes carry the number in compare.
+    // In compare the same codes contain the number of the image.
     let good = pictures::face("obama");
     for (bad, code) in [
         (text(pictures::GIF), "INVALID_PAYLOAD_IMAGE_#_FORMAT"),
@@ -93,12 +93,12 @@ async fn pictures_that_cannot_be_had() {
             assert_eq!((code, field), (expected.0.as_str(), expected.1.as_str()));
         }
     }
-    // Each alone is small enough, both together are not.
+    // Each image is small enough, both together are not.
     let half = text(&vec![0xFF; (3 << 20) + 1]);
     let answer = client.ask("compare", &json!({"image_1": half, "image_2": half})).await;
     assert_eq!(verdict(&answer), (400, "INVALID_PAYLOAD_IMAGE_2_SIZE", "image_2"));
     assert_eq!(client.gallery().await, before);
-    // And a URL that is allowed is a picture like any other.
+    // An allowed URL works like any other picture.
     let answer = client.ask("search", &json!({"image": web.url("face.jpg")})).await;
     assert_eq!(answer["matches"][0]["subject_id"], "anna", "{answer}");
 }
@@ -112,9 +112,9 @@ async fn urls_are_off_until_they_are_configured() {
     assert!(answer["data"]["message"].as_str().unwrap().contains("image_url.allow"), "{answer}");
 }
 
-/// A server that says nothing costs its own request 15 s, and nobody else anything.
+/// A silent server delays its own request by 15 s, and no other request.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_that_stalls() {
+async fn stalled_url_times_out_and_blocks_no_others() {
     let (_terminal, mut client) = start(WITH_URLS).await;
     let web = Web::serve(Vec::new());
     let asked = Instant::now();
@@ -129,9 +129,9 @@ async fn a_url_that_stalls() {
     golden::check("invalid_payload_image_timeout", &answer);
 }
 
-/// Every sum of the two checks, on every operation that checks; nothing is done when one failed.
+/// Every combination of the two checks on every operation that has them; a failed check stops it.
 #[tokio::test(flavor = "multi_thread")]
-async fn checks_that_fail() {
+async fn failed_checks_stop_every_operation() {
     let (_terminal, mut client) = start("").await;
     let before = client.gallery().await;
     let (good, two) = (pictures::scaled("obama"), pictures::two_people());
@@ -175,7 +175,7 @@ async fn checks_that_fail() {
             for result in ["subject_id", "similarity", "similarity_status", "matches"] {
                 assert!(answer.get(result).is_none(), "{operation} {code}: {result}");
             }
-            // Unasked, the same picture fails on nothing.
+            // Without validation the same picture does not fail.
             let body = body.as_object_mut().unwrap();
             body.retain(|name, _| !name.starts_with("validate_"));
             body.insert("request_id".into(), format!("{operation}-{code}").into());
@@ -194,9 +194,9 @@ async fn checks_that_fail() {
     assert_eq!(client.gallery().await, before);
 }
 
-/// Grayscale is a fault everywhere but in search, which reports it.
+/// Grayscale is a fault everywhere except in search, which only reports it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_without_colour() {
+async fn grayscale_fails_everywhere_except_in_search() {
     let (_terminal, mut client) = start("").await;
     let gray = field(&pictures::gray(&pictures::scaled("obama")));
     let body = json!({"image": gray, "subject_id": "gray", "validate_quality": true});
@@ -209,9 +209,9 @@ async fn a_picture_without_colour() {
     assert_eq!(answer["matches"][0]["subject_id"], "anna");
 }
 
-/// Whose face opens a door is changed by who runs the door, not by whoever reaches the broker.
+/// Only an admin, not any client of the broker, may change the face of a subject with a group.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_photo_of_a_subject_with_a_group() {
+async fn only_admin_changes_the_photo_of_a_subject_with_a_group() {
     let (terminal, mut client) = start("").await;
     let body = json!({"subject_id": "anna", "groups": ["staff"]});
     let answer = client.ask("subject/update", &body).await;
@@ -237,9 +237,9 @@ async fn the_photo_of_a_subject_with_a_group() {
     assert_eq!((&answer["groups"], &answer["templates"]), (&json!(["staff"]), &json!(1)));
 }
 
-/// More than the queue holds is told so at once, and what has a place is done.
+/// Requests beyond the queue's capacity get `BUSY` at once; queued ones are done.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood() {
+async fn full_queue_answers_busy_at_once() {
     let (_terminal, mut client) = start("").await;
     let before = client.gallery().await;
     let picture = pictures::jpeg(&pictures::scaled("obama"));
@@ -265,10 +265,10 @@ async fn a_flood() {
     assert_eq!(verdict(&answer), (200, "", ""));
 }
 
-/// A disk that is full: the daemon may not write its files any larger, which is as near to it as a
-/// test comes without a disk of its own.
+/// Simulates a full disk: the daemon's files may not grow. This is as close as a test comes without
+/// a disk of its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gallery_that_cannot_be_written() {
+async fn unwritable_gallery_refuses_enrolment_and_still_searches() {
     let mut terminal = Terminal::prepare("");
     terminal.run();
     let mut client = Client::connect(&terminal).await;
@@ -293,7 +293,7 @@ async fn a_gallery_that_cannot_be_written() {
     };
     assert_eq!(verdict(&refused), (500, "INTERNAL_SERVER_ERROR", ""));
     golden::check("internal_server_error", &refused);
-    // Who is enrolled is still found: search needs no disk.
+    // Enrolled subjects are still found: search needs no disk.
     let answer = client.ask("search", &json!({"image": picture, "threshold": 90})).await;
     assert_eq!(verdict(&answer), (200, "", ""), "{answer}");
     drop(client);

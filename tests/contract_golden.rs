@@ -1,5 +1,5 @@
-//! The exact JSON of each kind of answer, against the files in `tests/golden/`: one walk through a
-//! terminal's life, asked over its embedded broker.
+//! Compares the exact JSON of each kind of answer with the files in `tests/golden/`: one sequence
+//! of requests to a terminal over its embedded broker.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use terminal::Terminal;
 
-/// Files that `contract_codes.rs`, `contract_applications.rs` and `contract_quotas.rs` check: their
-/// answers take more than a request.
+/// Files that `contract_codes.rs`, `contract_applications.rs` and `contract_quotas.rs` check: these
+/// answers need more than one request.
 const CHECKED_ELSEWHERE: [&str; 8] = [
     "authorization_failed",
     "busy",
@@ -31,14 +31,14 @@ const CHECKED_ELSEWHERE: [&str; 8] = [
     "permission_denied_update",
 ];
 
-/// The default, and `admin`: one step changes who is let in.
+/// The default and `admin`: one step changes groups.
 const PERMISSIONS: &str =
     r#"permissions = ["enroll", "verify", "search", "liveness", "compare", "subject", "admin"]"#;
 
-/// Base64 that is a picture to nobody.
+/// Valid base64 that is not a picture.
 const IMAGE: &str = "aGVsbG8=";
 
-/// A name for each request that answers something else, and the request.
+/// Returns one request for each kind of answer: case, operation and body.
 fn walk() -> Vec<(&'static str, &'static str, Value)> {
     let file = |picture: &image::RgbImage| pictures::base64(&pictures::jpeg(picture));
     let (obama, biden) = (pictures::face("obama"), pictures::face("biden"));
@@ -149,13 +149,13 @@ fn walk() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_as_its_file_says() {
+async fn every_answer_matches_its_golden_file() {
     let terminal = Terminal::start(PERMISSIONS);
     let mut client = Client::connect(&terminal).await;
     let mut cases: BTreeSet<String> = CHECKED_ELSEWHERE.map(String::from).into();
     for (case, operation, body) in walk() {
         golden::check(case, &client.ask(operation, &body).await);
-        assert!(cases.insert(case.to_owned()), "{case} stands here twice");
+        assert!(cases.insert(case.to_owned()), "{case} is listed twice");
     }
     let answer = client.ask_bytes("search", b"{", Some("application/json"), &[]).await;
     golden::check("invalid_payload_no_json", &answer);
@@ -165,12 +165,12 @@ async fn every_answer_is_as_its_file_says() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         name.strip_suffix(".json").unwrap().to_owned()
     });
-    assert_eq!(files.collect::<BTreeSet<_>>(), cases, "a file that no case belongs to");
+    assert_eq!(files.collect::<BTreeSet<_>>(), cases, "a file without a case");
 }
 
-/// The command line prints the same JSON, whether the daemon answers or the files do.
+/// The command line prints the same JSON with a daemon and without one.
 #[test]
-fn the_command_line_prints_the_same() {
+fn command_line_prints_the_same_answers() {
     let mut terminal = Terminal::start("");
     let [obama, biden] = ["obama", "biden"].map(|name| {
         let path = terminal.file(&format!("{name}.jpg"));

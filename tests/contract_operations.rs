@@ -1,5 +1,5 @@
-//! What the operations do when nothing is wrong: the 200s of the contract, each field that steers
-//! them, and the gallery afterwards. The real daemon, asked over its embedded broker.
+//! Tests successful operations: the 200s of the contract, each field that changes them, and the
+//! gallery afterwards. Uses the real daemon over its embedded broker.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -15,7 +15,7 @@ use client::{Client, verdict};
 use serde_json::{Value, json};
 use terminal::Terminal;
 
-/// The people of the portraits, by the id they are enrolled as.
+/// The people of the portraits, by the id of their enrolment.
 const PEOPLE: [(&str, &str); 3] = [("barack", "obama"), ("joe", "biden"), ("someone", "obama3")];
 
 async fn start(more: &str) -> (Terminal, Client) {
@@ -34,7 +34,7 @@ fn ids(matches: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn enroll_makes_replaces_and_adds() {
+async fn enroll_creates_replaces_and_adds() {
     let (_terminal, mut client) = start("").await;
     let (obama, biden) = (pictures::face("obama"), pictures::face("biden"));
 
@@ -54,12 +54,12 @@ async fn enroll_makes_replaces_and_adds() {
     assert!(verify(&mut client, &obama).await);
     assert!(!verify(&mut client, &biden).await);
 
-    // The photo is updated: the old face is no longer anna's.
+    // The photo is replaced: the old face does not match anna.
     enroll(&mut client, "anna", "biden").await;
     assert!(!verify(&mut client, &obama).await);
     assert!(verify(&mut client, &biden).await);
 
-    // Added: both are. No more than ten.
+    // The face is added: both match. At most ten.
     for templates in 2..=10 {
         let body = json!({"image": obama, "subject_id": "anna", "mode": "add"});
         assert_eq!(client.ask("enroll", &body).await["status"], 200);
@@ -103,11 +103,11 @@ async fn verify_and_compare_decide_by_three_thresholds() {
             assert_eq!(verified["similarity"], compared["similarity"]);
         }
     }
-    // Without a threshold: moderate.
+    // The default threshold is `moderate`.
     let body = json!({"image": reference, "subject_id": "barack"});
     let answer = client.ask("verify", &body).await;
     assert!(answer["similarity"].as_f64().unwrap() > 99.0, "{answer}");
-    // Checks look at the probe alone: the reference may hold whom it likes.
+    // Checks apply only to the probe: the reference may show more people.
     let two = pictures::base64(&pictures::jpeg(&pictures::two_people()));
     let body = json!({"image_1": two, "image_2": reference, "validate_nface": true});
     assert_eq!(verdict(&client.ask("compare", &body).await), (200, "", ""));
@@ -118,13 +118,13 @@ async fn search_by_limit_threshold_and_with_crops() {
     let (_terminal, mut client) = start("").await;
     let image = pictures::face("obama2");
     let answer = client.ask("search", &json!({"image": image})).await;
-    assert_eq!(verdict(&answer), (200, "", ""), "an empty gallery holds nobody");
+    assert_eq!(verdict(&answer), (200, "", ""), "search in an empty gallery");
     assert_eq!(answer["matches"], json!([]));
 
     for (id, portrait) in PEOPLE {
         enroll(&mut client, id, portrait).await;
     }
-    // A second template does not make a second entry.
+    // A second template of a subject is not a second match.
     let body = json!({"image": image, "subject_id": "barack", "mode": "add"});
     assert_eq!(client.ask("enroll", &body).await["status"], 200);
 
@@ -139,7 +139,7 @@ async fn search_by_limit_threshold_and_with_crops() {
     let similarities: Vec<_> = matches.iter().map(|m| m["similarity"].as_f64().unwrap()).collect();
     assert!(similarities.is_sorted_by(|a, b| a >= b), "{similarities:?}");
 
-    // At or above: what is shown is rounded, so a hundredth is left aside.
+    // At or above: shown values are rounded, so leave a margin of a hundredth.
     for (step, expected) in [(-0.01, 2), (0.01, 1)] {
         let threshold = similarities[1] + step;
         let body = json!({"image": image, "limit": 3, "threshold": threshold});
@@ -157,7 +157,7 @@ async fn search_by_limit_threshold_and_with_crops() {
         let crop = image::load_from_memory(&file).unwrap();
         let longer = crop.width().max(crop.height());
         assert!((64..=320).contains(&longer), "{longer}");
-        // The crop of a face is a picture of that face.
+        // A search with the returned crop finds the same subject.
         let body = json!({"image": entry["image"], "threshold": 90});
         let again = client.ask("search", &body).await;
         assert_eq!(again["matches"][0]["subject_id"], entry["subject_id"]);
@@ -165,7 +165,7 @@ async fn search_by_limit_threshold_and_with_crops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_that_stores_no_crops_returns_none() {
+async fn terminal_that_stores_no_crops_returns_none() {
     let (_terminal, mut client) = start("[gallery]\nstore_images = false").await;
     enroll(&mut client, "barack", "obama").await;
     let body = json!({"image": pictures::face("obama"), "return_image": true});
@@ -175,7 +175,7 @@ async fn a_terminal_that_stores_no_crops_returns_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_are_there_when_they_are_asked_for() {
+async fn requested_blocks_are_present() {
     let (_terminal, mut client) = start("").await;
     let image = pictures::face("obama");
     let answer = client.ask("search", &json!({"image": image, "request_id": "r-1"})).await;
@@ -201,9 +201,9 @@ async fn blocks_are_there_when_they_are_asked_for() {
     assert!(answer["meta"]["scores"].get("sharpness").is_none());
 }
 
-/// The picture's bytes as the payload, the fields as user properties.
+/// Sends the picture's bytes as the payload and the fields as user properties.
 #[tokio::test(flavor = "multi_thread")]
-async fn pictures_as_the_payload_itself() {
+async fn picture_is_accepted_as_the_raw_payload() {
     let (_terminal, mut client) = start("").await;
     let picture = pictures::scaled("obama");
     let (jpeg, png) = (pictures::jpeg(&picture), pictures::png(&picture));
@@ -314,7 +314,7 @@ async fn each_field_of_a_subject_is_changed_and_cleared() {
     assert_eq!((&subject["created"], &subject["templates"]), (&created["created"], &json!(1)));
     assert!(subject["updated"].as_f64() > created["updated"].as_f64());
 
-    // null is absent: it changes nothing. Empty values clear.
+    // null counts as absent and changes nothing. Empty values clear the field.
     let body = json!({"subject_id": "anna", "name": null, "enabled": true});
     let answer = client.ask("subject/update", &body).await;
     assert_eq!((&answer["name"], &answer["enabled"]), (&json!("Anna Ä."), &json!(true)));

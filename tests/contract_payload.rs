@@ -1,5 +1,5 @@
-//! Steps 2 to 6 of the contract: payloads that are refused for what they say, before any picture is
-//! looked at. The real daemon, asked over its embedded broker.
+//! Tests steps 2 to 6 of the contract: payloads that are refused before any picture is decoded.
+//! Uses the real daemon over its embedded broker.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -15,10 +15,10 @@ use client::{Client, verdict};
 use serde_json::{Value, json};
 use terminal::Terminal;
 
-/// Base64 that is a picture to nobody: steps 2 to 6 do not look.
+/// Valid base64 that is not a picture: steps 2 to 6 do not decode it.
 const IMAGE: &str = "aGVsbG8=";
 
-/// A daemon with one subject, `anna`.
+/// Starts a daemon with one subject, `anna`.
 async fn start() -> (Terminal, Client) {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
@@ -27,8 +27,8 @@ async fn start() -> (Terminal, Client) {
     (terminal, client)
 }
 
-/// Every request is refused with the code and blames the field, if one is to blame, and none
-/// changes the gallery.
+/// Checks that each request is refused with this code and field (empty if none) and that the
+/// gallery does not change.
 async fn all_refused(client: &mut Client, cases: &[(&str, Value, &str, &str)]) {
     let before = client.gallery().await;
     for (operation, body, code, field) in cases {
@@ -39,7 +39,7 @@ async fn all_refused(client: &mut Client, cases: &[(&str, Value, &str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn step_2_payloads_that_are_no_request() {
+async fn step_2_payloads_that_are_not_requests() {
     let (_terminal, mut client) = start().await;
     let before = client.gallery().await;
     let deep = format!(r#"{{"image": {}"#, "[".repeat(100_000));
@@ -70,7 +70,7 @@ async fn step_2_payloads_that_are_no_request() {
         assert_eq!(answer["message"], "Invalid Payload", "{shown}");
         assert!(answer["data"]["message"].as_str().is_some_and(|why| !why.is_empty()), "{shown}");
     }
-    // Neither a content type nor a picture nor JSON.
+    // No content type, and neither a picture nor JSON.
     let answer = client.ask_bytes("search", b"{", None, &[]).await;
     assert_eq!(verdict(&answer), (400, "INVALID_PAYLOAD", ""));
     let answer = client.ask_bytes("search", b"GIF89a", Some("image/gif"), &[]).await;
@@ -79,17 +79,17 @@ async fn step_2_payloads_that_are_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn step_2_requests_that_ask_for_nothing_or_for_too_much() {
+async fn step_2_requests_without_content_and_unknown_operations() {
     let (_terminal, mut client) = start().await;
-    let nobody = json!({"request_id": "r-1", "app_id": "a", "api_key": "k"});
+    let no_content = json!({"request_id": "r-1", "app_id": "a", "api_key": "k"});
     let cases = [
-        ("search", nobody.clone(), "INVALID_PAYLOAD", ""),
+        ("search", no_content.clone(), "INVALID_PAYLOAD", ""),
         ("enroll", json!({"image": null, "subject_id": null}), "INVALID_PAYLOAD", ""),
         ("enroll", json!({"image": "", "subject_id": ""}), "INVALID_PAYLOAD", ""),
         ("open_sesame", json!({"image": IMAGE}), "INVALID_PAYLOAD", ""),
         ("Search", json!({"image": IMAGE}), "INVALID_PAYLOAD", ""),
         ("subject/update", json!({"subject_id": "anna"}), "INVALID_PAYLOAD", ""),
-        // Empty names of who asks are not counted.
+        // Empty fields about the client do not count.
         (
             "search",
             json!({"image": "", "request_id": "", "app_id": "", "api_key": ""}),
@@ -98,7 +98,7 @@ async fn step_2_requests_that_ask_for_nothing_or_for_too_much() {
         ),
     ];
     all_refused(&mut client, &cases).await;
-    // What needs nothing may come with as little.
+    // Operations without required fields accept such a body.
     for operation in ["stats", "health", "subject/list"] {
         let answer = client.ask(operation, &json!({"request_id": operation})).await;
         assert_eq!(
@@ -109,7 +109,7 @@ async fn step_2_requests_that_ask_for_nothing_or_for_too_much() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn step_2_fields_that_are_unknown_or_of_another_type() {
+async fn step_2_unknown_fields_and_wrong_types() {
     let (_terminal, mut client) = start().await;
     let with = |name: &str, value: Value| {
         let mut body = json!({"image": IMAGE});
@@ -260,7 +260,7 @@ async fn step_5_dependencies_and_step_6_thresholds_and_limits() {
             body[field] = json!(true);
             cases.push((operation, body, code, field));
         }
-        // In this order: the first that lacks its block answers.
+        // In this order: the first one without its block decides the answer.
         let mut body = asked(operation);
         for check in ["quality", "attribute"] {
             body[format!("is_{check}")] = json!(false);
@@ -268,7 +268,7 @@ async fn step_5_dependencies_and_step_6_thresholds_and_limits() {
         }
         cases.push((operation, body, dependencies[0].1, "validate_quality"));
     }
-    // Liveness is not computed by default but in search.
+    // Only search computes liveness by default.
     for operation in ["enroll", "verify", "compare"] {
         let mut body = asked(operation);
         body["validate_liveness"] = json!(true);
@@ -292,9 +292,9 @@ async fn step_5_dependencies_and_step_6_thresholds_and_limits() {
     all_refused(&mut client, &cases).await;
 }
 
-/// One request with a fault in every step: each mended fault uncovers the one of the next step.
+/// One request with a fault in every step: each fixed fault uncovers the fault of the next step.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_earlier_step_answers() {
+async fn earliest_failing_step_decides_the_answer() {
     let (_terminal, mut client) = start().await;
     let before = client.gallery().await;
     let mut body = json!({
@@ -317,7 +317,7 @@ async fn the_earlier_step_answers() {
     ];
     for (code, name, mended) in mends {
         let answer = client.ask("verify", &body).await;
-        assert_eq!(verdict(&answer).1, code, "before {name} was mended");
+        assert_eq!(verdict(&answer).1, code, "before {name} was fixed");
         match mended {
             Value::Null => drop(body.as_object_mut().unwrap().remove(name)),
             value => body[name] = value,

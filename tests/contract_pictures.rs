@@ -1,5 +1,5 @@
-//! Pictures as they come: files that break decoders, and faces that do not stand upright. The real
-//! daemon must give each its answer, and grow by none of them.
+//! Tests difficult pictures: files that break decoders, and faces that are not upright. The real
+//! daemon must answer each of them, and its memory must not grow.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -27,17 +27,17 @@ use terminal::Terminal;
 
 /// Longer than any picture takes on a loaded machine.
 const LONG: Duration = Duration::from_secs(15);
-/// Networks, gallery and the largest of the pictures that break decoders, in KiB.
+/// Networks, gallery and the largest picture that breaks decoders, in KiB.
 const MOST_MEMORY: u64 = 160 << 10;
-/// What one message may take above idle, in KiB: the picture's 150 MB at most (`pictures_costs`), and the
-/// message, of which the connection keeps its buffer and the request the file.
+/// Memory that one message may take above idle, in KiB: at most 150 MB for the picture
+/// (`pictures_costs`), plus the message: the connection keeps its buffer and the request the file.
 const MOST_OF_ONE: u64 = 180_000_000 >> 10;
-/// The same where the embedded broker holds the message as well, as it came and in its log.
+/// The same where the embedded broker holds the message as well: as received and in its log.
 const MOST_OF_ONE_EMBEDDED: u64 = 200_000_000 >> 10;
-/// How much more the daemon may hold after the same pictures came a second time, in KiB.
+/// Growth allowed after the same pictures were sent a second time, in KiB.
 const MOST_GROWTH: u64 = 24 << 10;
 
-/// All files below a folder, in order.
+/// Returns all files below a folder, in order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -48,7 +48,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file as a search request, and its answer; in time.
+/// Sends a file as a search request and returns its answer; fails after [`LONG`].
 async fn search(client: &mut Client, file: &[u8]) -> Value {
     let asked = Instant::now();
     let answer = client.ask_bytes("search", file, Some("image/jpeg"), &[]).await;
@@ -76,7 +76,7 @@ async fn files_that_break_decoders_get_an_answer() {
                 (200, "", "") => 0,
                 (400, "FACE_NOT_DETECTED", "image") => 1,
                 (400, "INVALID_PAYLOAD_IMAGE_FORMAT", "image") => 2,
-                // An empty payload carries no picture.
+                // An empty payload has no picture.
                 (400, "INVALID_PAYLOAD", "") if file.is_empty() => continue,
                 other => panic!("{}: {other:?}", path.display()),
             };
@@ -92,9 +92,9 @@ async fn files_that_break_decoders_get_an_answer() {
     assert!(held[1] < held[0] + MOST_GROWTH, "{held:?} KiB");
 }
 
-/// By the daemon's own process, message after message.
+/// Measures the daemon's own process, one message after another.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_message_costs_the_daemon_what_a_request_may() {
+async fn one_message_stays_within_the_memory_limit() {
     let broker = Mosquitto::start(Wanted::default());
     let keys = format!("host = \"localhost\"\nport = {}\nallow_insecure = true", broker.port());
     let terminal = Terminal::start(&keys);
@@ -103,7 +103,7 @@ async fn one_message_costs_the_daemon_what_a_request_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_message_costs_the_daemon_with_its_own_broker_the_message_more() {
+async fn one_message_on_the_embedded_broker_stays_within_its_memory_limit() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     costly_messages(&terminal, &mut client, MOST_OF_ONE_EMBEDDED).await;
@@ -122,7 +122,7 @@ async fn costly_messages(terminal: &Terminal, client: &mut Client, most: u64) {
     ];
     for round in 0..2 {
         for (name, file) in &files {
-            // Starts the peak again.
+            // Resets the peak.
             fs::write(format!("/proc/{}/clear_refs", terminal.pid()), "5").unwrap();
             let asked = Instant::now();
             let answer = client.ask("search", &json!({"image": pictures::base64(file)})).await;
@@ -134,9 +134,9 @@ async fn costly_messages(terminal: &Terminal, client: &mut Client, most: u64) {
     }
 }
 
-/// What `labels.csv` expects of each variant of a portrait.
+/// Checks each variant of a portrait against `labels.csv`.
 #[tokio::test(flavor = "multi_thread")]
-async fn variants_of_a_portrait() {
+async fn portrait_variants_are_recognised_as_labelled() {
     let Some(data) = terminal::data("variants of a portrait") else { return };
     let folder = data.join("tricky_faces");
     let terminal = Terminal::start("");
@@ -164,7 +164,7 @@ async fn variants_of_a_portrait() {
     }
 }
 
-/// `face_landmark` and the corners of `bounding_box`: seven points, in pixels.
+/// Returns `face_landmark` and the corners of `bounding_box`: seven points, in pixels.
 fn points(answer: &Value) -> Vec<[f32; 2]> {
     let number = |block: &str, name: &str| {
         let text = answer[block][name].as_str().unwrap_or_else(|| panic!("{answer}"));
@@ -179,7 +179,7 @@ fn points(answer: &Value) -> Vec<[f32; 2]> {
         .into()
 }
 
-/// The same points within `tolerance` pixels.
+/// Checks that the points are the same within `tolerance` pixels.
 fn assert_near(found: &[[f32; 2]], expected: &[[f32; 2]], tolerance: f32, what: &str) {
     for (a, b) in found.iter().zip(expected) {
         let distance = (a[0] - b[0]).hypot(a[1] - b[1]);
@@ -190,10 +190,10 @@ fn assert_near(found: &[[f32; 2]], expected: &[[f32; 2]], tolerance: f32, what: 
 /// Turns a picture.
 type Turn = fn(&RgbImage) -> RgbImage;
 
-/// A portrait turned on its side or on its head is found, is still that person, and the coordinates
-/// are those of the picture as sent.
+/// A portrait turned by 90, 180 or 270 degrees is found and recognised, with the coordinates of the
+/// picture as sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn portraits_that_were_turned() {
+async fn turned_portraits_are_recognised_with_coordinates_as_sent() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let turned: [(u16, Turn); 3] =
@@ -212,7 +212,7 @@ async fn portraits_that_were_turned() {
             let answer = client.ask("verify", &body).await;
             assert_eq!(answer["rotation"], 360 - clockwise, "{what}: {answer}");
             assert_eq!(verdict(&answer), (200, "", ""), "{what}: {answer}");
-            // Where a point of the upright picture went.
+            // The position of a point of the upright picture after the turn.
             let went = |[x, y]: [f32; 2]| match clockwise {
                 90 => [height - y, x],
                 180 => [width - x, height - y],
@@ -222,15 +222,16 @@ async fn portraits_that_were_turned() {
             let (a, b) = (expected[5], expected[6]);
             expected[5] = [a[0].min(b[0]), a[1].min(b[1])];
             expected[6] = [a[0].max(b[0]), a[1].max(b[1])];
-            // The detector's grid falls elsewhere on a turned picture, and a neighbouring cell may win.
+            // On a turned picture the detector's grid lies elsewhere, and a neighbouring cell may
+            // win.
             assert_near(&points(&answer), &expected, 6.0, &what);
         }
     }
 }
 
-/// All eight ways a camera may have been held: the picture is the same, and so are the coordinates.
+/// All eight EXIF orientations give the same picture and the same coordinates.
 #[tokio::test(flavor = "multi_thread")]
-async fn portraits_that_exif_turns() {
+async fn every_exif_orientation_gives_the_same_answer() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let upright = pictures::scaled("obama");
@@ -245,16 +246,16 @@ async fn portraits_that_exif_turns() {
         assert_eq!(answer["rotation"], 0, "{what}");
         assert_near(&points(&answer), &points(&reference), 2.0, &what);
     }
-    // A block that says nothing sensible is no reason to refuse a picture.
+    // An EXIF block with an invalid orientation is not a reason to refuse a picture.
     for orientation in [0, 9, 255] {
         let answer = search(&mut client, &pictures::with_orientation(&plain, orientation)).await;
         assert_eq!(points(&answer), points(&reference), "orientation {orientation}");
     }
 }
 
-/// What the decoder halves is told in pixels of the picture as sent, whichever way the face lies.
+/// A picture that the decoder halves is reported in pixels as sent, for every rotation of the face.
 #[tokio::test(flavor = "multi_thread")]
-async fn coordinates_of_a_picture_that_is_halved_are_those_as_sent() {
+async fn halved_picture_has_coordinates_as_sent() {
     let terminal = Terminal::start("");
     let mut client = Client::connect(&terminal).await;
     let small = pictures::scaled("obama");
@@ -270,7 +271,7 @@ async fn coordinates_of_a_picture_that_is_halved_are_those_as_sent() {
         let by = by as f32;
         let expected: Vec<_> =
             points(&reference).iter().map(|point| point.map(|v| v * by)).collect();
-        // The detector sees the small picture at another size.
+        // The detector scales the small picture differently.
         assert_near(&points(&answer), &expected, 6.0 * by, &format!("{width} x {height}"));
     }
 }

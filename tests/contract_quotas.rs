@@ -1,5 +1,5 @@
-//! Quotas of applications, on the real daemon over a real mosquitto. What can fail: quota lost or won,
-//! by an answer that is no 200, a request that found no place, a restart or a power cut.
+//! Tests quotas of applications, with the real daemon on a real mosquitto. Failure: quota is lost
+//! or gained by an answer other than 200, a request refused as busy, a restart or a power cut.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/applications.rs"]
@@ -17,7 +17,7 @@ mod terminal;
 #[path = "support/web.rs"]
 mod web;
 
-use applications::{APP_KEY, House, JPEG, TOPIC, denied, verdict};
+use applications::{APP_KEY, JPEG, Site, TOPIC, denied, verdict};
 use asker::reply_to;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::json;
@@ -25,17 +25,17 @@ use std::time::Duration;
 use web::Web;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn quota_is_spent_by_a_200_and_by_nothing_else() {
-    let mut house = House::start(APP_KEY).await;
+async fn only_a_200_spends_quota() {
+    let mut site = Site::start(APP_KEY).await;
     let quota = "enroll=2,verify=5,search=3,liveness=2";
-    let app = house.app(&["kiosk", "--testing", "--quota", quota]);
+    let app = site.app(&["kiosk", "--testing", "--quota", quota]);
     let face = pictures::face("obama");
     let two = pictures::base64(&pictures::jpeg(&pictures::two_people()));
     let flat = pictures::base64(&pictures::jpeg(&pictures::flat()));
     let enroll = |image: &str| json!({"image": image, "subject_id": "anna"});
     let plain = |image: &str| json!({"image": image, "is_liveness": false});
 
-    // Every operation, what it answers, and what it has cost in all since the start.
+    // Every operation, its answer, and the total quota used since the start.
     let mut crowd = enroll(&two);
     crowd["validate_nface"] = json!(true);
     let mut high = json!({"image": pictures::face("biden"), "subject_id": "anna"});
@@ -66,11 +66,11 @@ async fn quota_is_spent_by_a_200_and_by_nothing_else() {
             [2, 3, 0, 0],
         ),
         ("search", plain(&face), 200, "", [2, 3, 1, 0]),
-        // search computes liveness unless it is told not to.
+        // search computes liveness unless the request turns it off.
         ("search", json!({"image": face}), 200, "", [2, 3, 2, 1]),
         ("search", json!({"image": flat}), 400, "FACE_NOT_DETECTED", [2, 3, 2, 1]),
         ("verify", live.clone(), 200, "", [2, 4, 2, 2]),
-        // One kind is left, the other is not: neither is spent.
+        // One kind is left, the other is used up: neither is spent.
         ("search", json!({"image": face}), 403, "INSUFFICIENT_QUOTA_LIVENESS", [2, 4, 2, 2]),
         ("verify", live, 403, "INSUFFICIENT_QUOTA_LIVENESS", [2, 4, 2, 2]),
         ("search", plain(&face), 200, "", [2, 4, 3, 2]),
@@ -83,30 +83,30 @@ async fn quota_is_spent_by_a_200_and_by_nothing_else() {
             "INSUFFICIENT_QUOTA_VERIFY",
             [2, 5, 3, 2],
         ),
-        // What costs nothing goes on.
+        // Operations that cost no quota still work.
         ("subject/get", json!({"subject_id": "anna"}), 200, "", [2, 5, 3, 2]),
         ("stats", json!({}), 200, "", [2, 5, 3, 2]),
     ];
     for (number, (operation, body, status, code, used)) in steps.into_iter().enumerate() {
-        let answer = house.ask(&app, operation, &body).await;
+        let answer = site.ask(&app, operation, &body).await;
         assert_eq!(verdict(&answer), denied(status, code), "step {number}, {operation}");
-        assert_eq!(house.used("kiosk"), used, "step {number}, {operation}");
+        assert_eq!(site.used("kiosk"), used, "step {number}, {operation}");
         if code == "INSUFFICIENT_QUOTA_LIVENESS" {
             golden::check("insufficient_quota_liveness", &answer);
         }
     }
-    // Live mode has no quota, and the command line neither.
-    let live = house.app(&["office"]);
+    // Live mode and the command line have no quota.
+    let live = site.app(&["office"]);
     for _ in 0..8 {
-        assert_eq!(house.code(&live, "search", &plain(&face)).await, denied(200, ""));
+        assert_eq!(site.code(&live, "search", &plain(&face)).await, denied(200, ""));
     }
-    assert_eq!(house.used("kiosk"), [2, 5, 3, 2]);
+    assert_eq!(site.used("kiosk"), [2, 5, 3, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_find_no_place_cost_nothing() {
-    let mut house = House::start(&format!("{APP_KEY}\nqueue = 1")).await;
-    let app = house.app(&["kiosk", "--testing"]);
+async fn busy_requests_spend_no_quota() {
+    let mut site = Site::start(&format!("{APP_KEY}\nqueue = 1")).await;
+    let app = site.app(&["kiosk", "--testing"]);
     let picture = pictures::jpeg(&pictures::scaled("obama"));
     for number in 0..30 {
         let headers = app.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -117,59 +117,60 @@ async fn requests_that_find_no_place_cost_nothing() {
             user_properties,
             ..reply_to(TOPIC, &format!("flood-{number}"))
         };
-        house.asker.send("search", &picture, properties).await;
+        site.asker.send("search", &picture, properties).await;
     }
     let (mut done, mut busy) = (0, 0);
     while done + busy < 30 {
-        match house.asker.next_json().await["status"].as_u64() {
+        match site.asker.next_json().await["status"].as_u64() {
             Some(200) => done += 1,
             Some(503) => busy += 1,
             other => panic!("{other:?}"),
         }
     }
-    // A fast sender finds one place, once.
+    // A fast sender gets at least one place in the queue.
     assert!(done >= 1 && busy >= 1, "{done} done, {busy} refused");
-    assert_eq!(house.used("kiosk"), [0, 0, done, 0]);
+    assert_eq!(site.used("kiosk"), [0, 0, done, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_used_up_stays_so_over_restarts_and_power_cuts() {
+async fn used_quota_survives_restarts_and_power_cuts() {
     let with_urls = format!("{APP_KEY}\n[image_url]\nallow = [\"127.0.0.1\"]");
-    let mut house = House::start(&with_urls).await;
-    let app = house.app(&["kiosk", "--testing", "--quota", "search=6"]);
+    let mut site = Site::start(&with_urls).await;
+    let app = site.app(&["kiosk", "--testing", "--quota", "search=6"]);
     let body = json!({"image": pictures::face("obama"), "is_liveness": false});
     for _ in 0..2 {
-        assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
+        assert_eq!(site.code(&app, "search", &body).await, denied(200, ""));
     }
-    assert!(house.terminal.stop());
-    assert_eq!(house.used("kiosk"), [0, 0, 2, 0], "read by the command line itself");
-    house.restart().await;
-    assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
-    // One waits for its picture, and holds its quota, while another one is done.
+    assert!(site.terminal.stop());
+    assert_eq!(site.used("kiosk"), [0, 0, 2, 0], "read by the command line itself");
+    site.restart().await;
+    assert_eq!(site.code(&app, "search", &body).await, denied(200, ""));
+    // One request waits for its picture and reserves its quota while another one is done.
     let web = Web::serve(Vec::new());
     let stalling = json!({"image": web.url("stall"), "is_liveness": false}).to_string();
     let properties = PublishProperties {
         user_properties: app.headers().map(|(name, value)| (name.into(), value.into())).into(),
         ..reply_to(TOPIC, "open in the crash")
     };
-    house.asker.send("search", stalling.as_bytes(), properties).await;
+    site.asker.send("search", stalling.as_bytes(), properties).await;
     for attempt in 0.. {
-        if house.used("kiosk") == [0, 0, 4, 0] {
+        if site.used("kiosk") == [0, 0, 4, 0] {
             break;
         }
-        assert!(attempt < 100, "nothing is reserved: {}", house.terminal.log());
+        assert!(attempt < 100, "nothing is reserved: {}", site.terminal.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
-    assert_eq!(house.used("kiosk"), [0, 0, 5, 0]);
-    // Counts are written once a second, by a disk that may be slow; what is not done is not there.
-    house.wait_until_written("applications.redb").await;
-    house.terminal.kill();
-    house.restart().await;
-    assert_eq!(house.used("kiosk"), [0, 0, 4, 0]);
+    assert_eq!(site.code(&app, "search", &body).await, denied(200, ""));
+    assert_eq!(site.used("kiosk"), [0, 0, 5, 0]);
+    // Counts are written once a second, on a disk that may be slow; unfinished requests do not
+    // count.
+    site.wait_until_written("applications.redb").await;
+    site.terminal.kill();
+    site.restart().await;
+    assert_eq!(site.used("kiosk"), [0, 0, 4, 0]);
     for _ in 0..2 {
-        assert_eq!(house.code(&app, "search", &body).await, denied(200, ""));
+        assert_eq!(site.code(&app, "search", &body).await, denied(200, ""));
     }
-    let code = house.code(&app, "search", &body).await;
+    let code = site.code(&app, "search", &body).await;
     assert_eq!(code, denied(403, "INSUFFICIENT_QUOTA_SEARCH"));
 }

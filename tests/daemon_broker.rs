@@ -1,5 +1,5 @@
-//! The daemon on a real mosquitto: the real binary, real pictures. What a broker on another machine
-//! puts it through: logins, certificates, access lists, death and return, stale and repeated
+//! Tests the real binary with real pictures on a real mosquitto, as with a broker on another
+//! machine: logins, certificates, access lists, crash and restart of the broker, stale and repeated
 //! commands, large pictures.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -28,7 +28,7 @@ use terminal::{Terminal, portrait};
 
 const LARGEST: usize = 5 << 20;
 
-/// The `[mqtt]` keys for this broker.
+/// Returns the `[mqtt]` keys for this broker.
 fn keys(broker: &Mosquitto, more: &str) -> String {
     format!("host = \"localhost\"\nport = {}\n{more}\n", broker.port())
 }
@@ -46,7 +46,7 @@ fn tls(broker: &Mosquitto, client_certificate: bool) -> String {
     keys
 }
 
-/// `doorward call` as another system would use it, with `[mqtt]` keys of its own.
+/// Runs `doorward call` as another system would, with its own `[mqtt]` keys.
 fn call_as(terminal: &Terminal, keys: &str, arguments: &[&str]) -> Output {
     let config = terminal.file("another.toml");
     let text =
@@ -65,7 +65,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until the daemon's log holds a text.
+/// Waits until the daemon's log contains a text.
 fn logged(terminal: &Terminal, text: &str) {
     let started = Instant::now();
     while !terminal.log().contains(text) {
@@ -74,8 +74,8 @@ fn logged(terminal: &Terminal, text: &str) {
     }
 }
 
-/// Starts a daemon on the broker, and waits until it is heard there.
-/// A terminal that is connected; on a broker that lets anybody in it is told to accept that.
+/// Starts a daemon on the broker and waits until it is connected. On an anonymous broker it is
+/// configured to accept that.
 fn online(broker: &Mosquitto, more: &str) -> Terminal {
     let login = ["username", "client_cert_file"].iter().any(|key| more.contains(key));
     let accepted = if login { "" } else { "allow_insecure = true\n" };
@@ -90,7 +90,7 @@ fn subjects(terminal: &Terminal) -> Vec<String> {
     list["subjects"].as_array().unwrap().iter().map(of).collect()
 }
 
-/// Properties of a picture with fields.
+/// Returns the properties of a picture with fields.
 fn picture(reply: PublishProperties, fields: &[(&str, &str)]) -> PublishProperties {
     let fields = fields.iter().map(|(name, value)| (name.to_string(), value.to_string()));
     PublishProperties {
@@ -101,7 +101,7 @@ fn picture(reply: PublishProperties, fields: &[(&str, &str)]) -> PublishProperti
 }
 
 #[test]
-fn people_over_tls_with_a_login_and_an_access_list() {
+fn people_are_recognised_over_tls_with_login_and_access_list() {
     let broker = Mosquitto::start(Wanted { logins: true, tls: true, ..Wanted::default() });
     let [own, desk, _] = Mosquitto::LOGINS;
     let tls = tls(&broker, false);
@@ -127,11 +127,11 @@ fn people_over_tls_with_a_login_and_an_access_list() {
 
     let found = json_of(&ask("search", json!({}), "obama3"));
     assert_eq!(found["matches"][0]["subject_id"], "obama", "{found}");
-    let nobody = ask("search", json!({}), "biden");
-    assert_eq!(nobody.status.code(), Some(0));
-    assert_eq!(json_of(&nobody)["matches"], json!([]));
+    let no_match = ask("search", json!({}), "biden");
+    assert_eq!(no_match.status.code(), Some(0));
+    assert_eq!(json_of(&no_match)["matches"], json!([]));
 
-    // The access list lets the terminal's own login answer, not ask.
+    // The access list lets the terminal's own login answer, but not send commands.
     let output = terminal.cli(&["call", "health"]);
     assert_eq!(output.status.code(), Some(4));
     assert!(stderr(&output).contains("access list"), "{}", stderr(&output));
@@ -139,7 +139,7 @@ fn people_over_tls_with_a_login_and_an_access_list() {
 }
 
 #[test]
-fn a_broker_that_asks_for_client_certificates() {
+fn client_certificate_is_sent_to_the_broker() {
     let broker =
         Mosquitto::start(Wanted { tls: true, client_certificates: true, ..Wanted::default() });
     let terminal = online(&broker, &tls(&broker, true));
@@ -151,14 +151,14 @@ fn a_broker_that_asks_for_client_certificates() {
 }
 
 #[test]
-fn a_wrong_password_is_said_and_lived_with() {
+fn wrong_password_is_logged_and_the_terminal_works() {
     let mut broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
     let mut terminal = Terminal::start(&keys(&broker, &login(("terminal", "n3w"))));
     logged(&terminal, "set mqtt.username and mqtt.password");
-    // The terminal itself works meanwhile.
+    // The terminal itself works without the broker.
     assert_eq!(terminal.json(&["gallery", "list"])["status"], 200);
 
-    // Whoever runs the broker gives it the password that the terminal has.
+    // The broker's administrator sets the password that the terminal has.
     let passwords = broker.file("passwords");
     let status = Command::new("mosquitto_passwd")
         .arg("-b")
@@ -177,7 +177,7 @@ fn a_wrong_password_is_said_and_lived_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn availability_and_health_through_death_and_return() {
+async fn availability_and_health_survive_crashes_of_daemon_and_broker() {
     let mut broker = Mosquitto::start(Wanted::default());
     let mut watcher = Asker::connect(broker.port(), "w", &["doorward/front/#"]).await;
     let mut terminal = online(&broker, "");
@@ -198,7 +198,7 @@ async fn availability_and_health_through_death_and_return() {
     let last = late.next().await;
     assert!(last.retain && last.payload == "offline");
 
-    // The broker dies under the daemon, forgets everything and returns.
+    // The broker crashes, forgets everything and returns while the daemon runs.
     terminal.run();
     watcher.wait_for("availability", "online").await;
     broker.kill();
@@ -215,7 +215,7 @@ async fn availability_and_health_through_death_and_return() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_is_answered_and_not_done_again() {
+async fn repeated_request_is_answered_and_done_once() {
     const MINE: &str = "doorward/front/client/desk";
     let broker = Mosquitto::start(Wanted::default());
     let terminal = online(&broker, "");
@@ -225,7 +225,7 @@ async fn a_repeated_request_is_answered_and_not_done_again() {
     let templates =
         || terminal.call("subject/get", &json!({ "subject_id": "ada" }))["templates"].clone();
 
-    // The second comes while the first is in work, the third when it has been answered.
+    // The second arrives while the first is processed, the third after its answer.
     let same = || picture(reply_to(MINE, "one"), &fields);
     asker.send("enroll", &photo, same()).await;
     asker.send("enroll", &photo, same()).await;
@@ -255,7 +255,7 @@ async fn stale_requests_are_not_done() {
     let photo = fs::read(portrait("obama")).unwrap();
     let enroll = |id: &str| picture(reply_to(MINE, id), &[("subject_id", id)]);
 
-    // Retained: while the daemon listens, and again when it returns.
+    // Retained: sent while the daemon runs, and delivered again when it returns.
     asker
         .client
         .publish_with_properties(
@@ -269,7 +269,7 @@ async fn stale_requests_are_not_done() {
         .unwrap();
     logged(&terminal, "dropped a retained command");
 
-    // Expired: its picture comes after its time.
+    // Expired: its picture arrives after the expiry.
     let (url, _) = slow_pictures::serve(&portrait("obama"), Duration::from_millis(1500));
     let body = json!({ "image": url, "subject_id": "expired" }).to_string();
     let short = PublishProperties { message_expiry_interval: Some(1), ..reply_to(MINE, "expired") };
@@ -291,7 +291,7 @@ async fn stale_requests_are_not_done() {
     assert!(asker.hears_nothing().await);
     assert_eq!(subjects(&terminal), [""; 0]);
 
-    // What is sent to a daemon that is there is done.
+    // A request to a running daemon is done.
     asker.send("enroll", &photo, enroll("fresh")).await;
     assert_eq!(asker.next_json().await["status"], 200);
     assert_eq!(subjects(&terminal), ["fresh"]);
@@ -312,7 +312,7 @@ async fn two_clients_get_their_own_answers() {
             let mut asker = Asker::connect(port, name, &[&topic]).await;
             let photo = fs::read(portrait(name)).unwrap();
             for number in 0..5 {
-                // Both count from 0, as clients do.
+                // Both count from 0, as real clients do.
                 let reply = reply_to(&topic, &number.to_string());
                 asker.send("search", &photo, picture(reply, &[])).await;
             }
@@ -333,13 +333,13 @@ async fn two_clients_get_their_own_answers() {
     tokio::join!(client("obama"), client("biden"));
 }
 
-/// A portrait with comments until it has `bytes` bytes: as good a JPEG as before.
+/// Pads a portrait with JPEG comments to `bytes` bytes; it stays a valid JPEG.
 fn padded(bytes: usize) -> Vec<u8> {
     let photo = fs::read(portrait("obama")).unwrap();
     let mut large = photo[..2].to_vec();
     let mut missing = bytes - photo.len();
     while missing > 0 {
-        // Marker and length take 4 bytes; what is left is not less than that.
+        // Marker and length take 4 bytes; the remainder is never less than that.
         let segment = if missing > 60_000 { 50_000 } else { missing };
         large.extend([0xff, 0xfe]);
         large.extend(u16::try_from(segment - 2).unwrap().to_be_bytes());
@@ -372,7 +372,7 @@ async fn five_mebibytes_pass_and_more_do_not() {
         let answer = asker.next_json().await;
         assert_eq!((&answer["status"], &answer["error_code"]), (&json!(status), &code), "{answer}");
 
-        // The same from the command line: through the broker, and over the local socket.
+        // The same with the command line: through the broker, and over the local socket.
         let file = terminal.file("large.jpg");
         fs::write(&file, &photo).unwrap();
         assert_eq!(terminal.call_with("search", &json!({}), &file)["error_code"], code);
@@ -381,13 +381,13 @@ async fn five_mebibytes_pass_and_more_do_not() {
 }
 
 #[test]
-fn over_an_open_network_nobody_enrolls() {
+fn enrolment_over_an_open_network_is_refused() {
     let Some(address) = own_address() else {
-        eprintln!("SKIPPED over_an_open_network_nobody_enrolls: no address beside loopback");
+        eprintln!("SKIPPED enrolment_over_an_open_network_is_refused: no address besides loopback");
         return;
     };
     let Some(broker) = Mosquitto::start_on(address, Wanted::default()) else {
-        eprintln!("SKIPPED over_an_open_network_nobody_enrolls: cannot listen on {address}");
+        eprintln!("SKIPPED enrolment_over_an_open_network_is_refused: cannot listen on {address}");
         return;
     };
     let keys = format!("host = \"{address}\"\nport = {}\n", broker.port());
@@ -402,7 +402,7 @@ fn over_an_open_network_nobody_enrolls() {
     );
     let output = terminal.cli(&["call", "subject/delete", r#"{"subject_id": "x"}"#]);
     assert_eq!(output.status.code(), Some(3));
-    // At the terminal itself, and for questions, nothing is different.
+    // Local commands and queries work as usual.
     let image = photo.display().to_string();
     assert_eq!(terminal.json(&["enroll", &image, "--subject-id", "ada"])["status"], 200);
     let answer = terminal.call_with("search", &json!({}), &portrait("obama2"));
@@ -415,7 +415,7 @@ fn over_an_open_network_nobody_enrolls() {
     assert_eq!(answer["status"], 200);
 }
 
-/// The address this machine would send from; nothing is sent.
+/// Returns the address this machine would send from; sends nothing.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;

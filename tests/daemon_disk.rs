@@ -1,6 +1,6 @@
-//! The real daemon on a disk that fails: who is deleted is not recognised although nothing can be
-//! written, health says so, and it is made good without a restart; and people are recognised whatever
-//! of the data folder is damaged or read-only.
+//! Tests the real daemon on a failing disk: a deleted subject is not recognised although nothing
+//! can be written, health reports the fault, and it is repaired without a restart. People are
+//! recognised when files of the data folder are damaged or read-only.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
-/// More than any file has; lowered while the daemon runs, and raised again.
+/// Larger than any file; the limit is lowered while the daemon runs, and raised again.
 const ROOMY: u64 = 1 << 40;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,14 +28,14 @@ fn found(terminal: &Terminal, face: &str) -> Vec<Value> {
     matches.iter().map(|found| found["subject_id"].clone()).collect()
 }
 
-/// From here on the daemon's files take no byte beyond these.
+/// Limits the size of the daemon's files from here on.
 fn files_up_to(terminal: &Terminal, bytes: u64) {
     let (pid, limit) = (format!("--pid={}", terminal.pid()), format!("--fsize={bytes}:"));
     assert!(Command::new("prlimit").args([pid, limit]).status().unwrap().success());
 }
 
 #[test]
-fn a_deletion_that_the_disk_refuses_denies_and_is_written_when_the_disk_is_well() {
+fn deletion_during_a_disk_fault_denies_at_once_and_is_written_later() {
     let mut terminal = Terminal::prepare(
         "permissions = [\"enroll\", \"verify\", \"search\", \"subject\", \"admin\"]",
     );
@@ -73,7 +73,7 @@ fn a_deletion_that_the_disk_refuses_denies_and_is_written_when_the_disk_is_well(
 }
 
 #[test]
-fn a_key_that_is_revoked_while_the_disk_refuses_is_worth_nothing_and_stays_so() {
+fn key_revoked_during_a_disk_fault_stays_revoked() {
     let mut terminal = Terminal::prepare("[service]\nauth = \"app-key\"");
     terminal.run_with_files_up_to(ROOMY);
     let made = terminal.json(&["app", "create", "kiosk"]);
@@ -123,7 +123,7 @@ fn people_are_recognised_while_events_and_applications_are_damaged() {
             );
             assert_eq!(terminal.json(&["app", "list"])["status"], 500);
         }
-        // Put back while it runs, it is used without a restart.
+        // A file that is put back while the daemon runs is used without a restart.
         fs::write(&path, whole).unwrap();
         let started = Instant::now();
         while !terminal.log().contains(match file {

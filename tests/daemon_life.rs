@@ -1,5 +1,5 @@
-//! The daemon's life on its data folder, on the real binary: one daemon a folder, what a power cut
-//! leaves, who may reach the control socket, and what may come over it.
+//! Tests the real daemon on its data folder: one daemon per folder, recovery after a power cut,
+//! access to the control socket, and hostile input on it.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/slow_pictures.rs"]
@@ -19,7 +19,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
-/// Longer than anything that should happen takes.
+/// Longer than any expected operation takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn stderr(output: &Output) -> String {
@@ -38,16 +38,16 @@ fn subjects(terminal: &Terminal) -> Vec<String> {
 }
 
 #[test]
-fn one_daemon_a_folder() {
+fn one_daemon_per_folder() {
     let terminal = Terminal::start("");
     let output = terminal.cli(&["run"]);
     assert_eq!(output.status.code(), Some(4));
     let said = stderr(&output);
     assert!(said.contains("another doorward process has the gallery"), "{said}");
-    // It did not take the first one's socket away.
+    // The second daemon did not remove the first one's socket.
     assert_eq!(subjects(&terminal), [""; 0]);
 
-    // Another folder, the same port.
+    // A second daemon in another folder with the same port.
     let other = Terminal::prepare(&format!("port = {}", terminal.port()));
     let output = other.cli(&["run"]);
     assert_eq!(output.status.code(), Some(4));
@@ -56,7 +56,7 @@ fn one_daemon_a_folder() {
 }
 
 #[test]
-fn the_gallery_outlives_stops_and_power_cuts() {
+fn gallery_survives_stops_and_power_cuts() {
     let mut terminal = Terminal::start("");
     let socket = terminal.data_dir().join("control.sock");
     enroll(&terminal, "first");
@@ -66,7 +66,7 @@ fn the_gallery_outlives_stops_and_power_cuts() {
     terminal.run();
     enroll(&terminal, "third");
     terminal.kill();
-    // The socket of a daemon that died stands in nobody's way.
+    // The socket of a crashed daemon does not block the next one.
     assert!(socket.exists());
     assert_eq!(subjects(&terminal), ["first", "second", "third"]);
     terminal.run();
@@ -77,7 +77,7 @@ fn the_gallery_outlives_stops_and_power_cuts() {
 }
 
 #[test]
-fn only_its_own_user_reads_what_it_writes() {
+fn files_are_readable_only_by_their_user() {
     let terminal = Terminal::start("");
     enroll(&terminal, "ada");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -98,16 +98,16 @@ fn connect(terminal: &Terminal) -> UnixStream {
     stream
 }
 
-/// What the daemon says before it hangs up.
+/// Returns what the daemon sends before it closes the connection.
 fn answer(mut stream: UnixStream) -> String {
     let mut text = Vec::new();
-    // A reset is a way to hang up, too.
+    // A reset also closes the connection.
     let _ = stream.read_to_end(&mut text);
     String::from_utf8(text).unwrap()
 }
 
 #[test]
-fn hostile_lines_end_their_own_connection_alone() {
+fn hostile_lines_end_only_their_own_connection() {
     let mut terminal = Terminal::start("");
     let deep = format!("{{\"operation\":\"health\",\"body\":{}", "[".repeat(100_000));
     for line in [
@@ -129,20 +129,20 @@ fn hostile_lines_end_their_own_connection_alone() {
             String::from_utf8_lossy(&line[..line.len().min(60)])
         );
     }
-    // 20 MiB without an end: hung up on before all of it is read.
+    // 20 MiB without a line end: closed before all of it is read.
     let mut stream = connect(&terminal);
     let written = (0..20).try_for_each(|_| stream.write_all(&vec![b'x'; 1 << 20]));
     assert!(written.is_err() || answer(stream).is_empty());
-    // Half a line, then gone.
+    // Half a line, then a closed connection.
     let mut stream = connect(&terminal);
     stream.write_all(b"{\"operation\":\"hea").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(answer(stream), "");
-    // A request whose sender does not wait.
+    // A request whose sender does not wait for the answer.
     let mut stream = connect(&terminal);
     stream.write_all(b"{\"operation\":\"health\",\"body\":{}}\n").unwrap();
     drop(stream);
-    // An operation and a body that are none are answered as everywhere.
+    // An invalid operation and body get the usual error.
     let mut stream = connect(&terminal);
     stream.write_all(b"{\"operation\":\"dance\",\"body\":[]}\n").unwrap();
     assert!(answer(stream).contains("INVALID_PAYLOAD"));
@@ -153,15 +153,15 @@ fn hostile_lines_end_their_own_connection_alone() {
 }
 
 #[test]
-fn idle_connections_hold_nobody_up() {
+fn idle_connections_block_no_others() {
     let terminal = Terminal::start("");
     let idle: Vec<UnixStream> = (0..40).map(|_| connect(&terminal)).collect();
     let started = Instant::now();
     assert_eq!(subjects(&terminal), [""; 0]);
-    // Before the first of them is hung up on.
+    // Before the first idle connection is closed.
     assert!(started.elapsed() < Duration::from_secs(5), "waited {:?}", started.elapsed());
 
-    // Who starts a line and does not end it keeps a place, but not for long.
+    // A connection with an unfinished line keeps its place only for a short time.
     for mut stream in &idle[..16] {
         stream.write_all(b"{").unwrap();
     }
@@ -172,9 +172,9 @@ fn idle_connections_hold_nobody_up() {
 }
 
 #[test]
-fn a_stop_finishes_the_request_in_work() {
+fn stop_finishes_the_running_request() {
     let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
-    // The first change of a new gallery takes a slow disk longer than a stop waits.
+    // On a slow disk the first change of a new gallery takes longer than a stop waits.
     enroll(&terminal, "early");
     let (release, released) = channel::<()>();
     let released = Mutex::new(released);
@@ -191,7 +191,7 @@ fn a_stop_finishes_the_request_in_work() {
         assert!(started.elapsed() < PATIENCE, "{}", terminal.log());
         std::thread::sleep(Duration::from_millis(5));
     }
-    // The daemon has heard of its end, and its request is still in work.
+    // The daemon is stopping while its request is still being processed.
     release.send(()).unwrap();
     assert!(terminal.stop());
     let output = asker.wait_with_output().unwrap();
@@ -200,7 +200,7 @@ fn a_stop_finishes_the_request_in_work() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_url_that_never_answers() {
+fn stop_does_not_wait_for_a_url_that_never_answers() {
     let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
     let (url, arrivals) = slow_pictures::serve(&portrait("obama"), Duration::from_secs(60));
     let mut command = terminal.command();

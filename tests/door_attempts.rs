@@ -1,6 +1,6 @@
-//! Attempts at the door by real faces: pictures shown one after another in one place used to be one
-//! attempt, somebody who stepped where a stranger was refused used to wait for the stranger's rest, and a
-//! resident who stepped out and in kept the door unlocked. Needs the development photographs.
+//! Tests attempts at the door by real faces: pictures shown one after another in one place count as
+//! separate attempts, a resident does not inherit a stranger's cooldown, and a resident who steps
+//! out and in does not keep the door unlocked. Needs the development photographs.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Size of a frame, and where in it a photograph stands.
+/// Size of a frame.
 const FRAME: (usize, usize) = (640, 480);
 
 /// A door with one resident.
@@ -29,7 +29,7 @@ struct Scene {
     _folder: tempfile::TempDir,
 }
 
-/// Photographs of the resident, two, and of strangers, one each.
+/// Two photographs of the resident, and one of each stranger.
 struct People {
     resident: Vec<Picture>,
     strangers: Vec<Picture>,
@@ -54,7 +54,7 @@ fn people(data: &Path, strangers: usize) -> People {
     }
 }
 
-/// The photograph so far to the right in a frame.
+/// Returns a frame with the photograph `x` pixels from the left.
 fn frame(photograph: &Picture, x: usize) -> Picture {
     let (width, height) = (photograph.width() as usize, photograph.height() as usize);
     let mut rgb = vec![90; FRAME.0 * FRAME.1 * 3];
@@ -73,7 +73,7 @@ impl Scene {
         Self::of(analyzer, &[("resident", &[embedding], true)])
     }
 
-    /// With these subjects, each with its templates, and with a group or without.
+    /// Creates a scene with these subjects: id, templates, and whether the subject has a group.
     fn of(analyzer: Arc<Analyzer>, subjects: &[(&str, &[Embedding], bool)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let used_by =
@@ -108,7 +108,7 @@ impl Scene {
         Self { judge, now: 0, _folder: folder }
     }
 
-    /// Shows a frame for so long, ten times a second; what was decided, and when.
+    /// Shows a frame for `ms`, ten times a second; returns the decisions with their times.
     fn show(&mut self, frame: &Picture, ms: u64) -> Vec<(u64, Outcome)> {
         let mut decided = Vec::new();
         for _ in 0..ms / 100 {
@@ -129,7 +129,7 @@ fn template(analyzer: &Analyzer, picture: &Picture) -> Embedding {
     analyzer.portrait(picture, face).unwrap().template().unwrap()
 }
 
-/// A unit vector at this cosine with another one, towards a third.
+/// Returns a unit vector at this cosine to `from`, in the direction of `towards`.
 fn at_cosine(cosine: f32, from: &Embedding, towards: &Embedding) -> Embedding {
     let along = from.cosine(towards);
     let side: Vec<f32> = towards.0.iter().zip(from.0).map(|(to, x)| to - along * x).collect();
@@ -139,7 +139,7 @@ fn at_cosine(cosine: f32, from: &Embedding, towards: &Embedding) -> Embedding {
 }
 
 #[test]
-fn enrolling_many_without_a_group_locks_no_resident_out() {
+fn many_subjects_without_a_group_keep_no_resident_out() {
     let Some(data) = terminal::data("a crowd without a group") else { return };
     let people = people(&data, 1);
     let analyzer = Arc::new(Analyzer::load().unwrap());
@@ -150,7 +150,7 @@ fn enrolling_many_without_a_group_locks_no_resident_out() {
         let mut random = Random(7);
         (0..1000).map(|_| random.embedding()).collect()
     };
-    // How many of residents at ever smaller similarity are let in, among so many others.
+    // Counts the residents of decreasing similarity that are granted, among `others` subjects.
     let granted = |others: usize, is_grouped: bool| {
         let crowd = ("crowd", &crowd[..others], is_grouped);
         let is_granted = |step: &u8| {
@@ -169,7 +169,7 @@ fn enrolling_many_without_a_group_locks_no_resident_out() {
 }
 
 #[test]
-fn pictures_one_after_another_are_locked_out_wherever_they_are_shown() {
+fn successive_pictures_cause_a_lock_out_at_any_position() {
     let Some(data) = terminal::data("pictures one after another") else { return };
     let people = people(&data, 12);
     for apart in [0, 40] {
@@ -187,12 +187,12 @@ fn pictures_one_after_another_are_locked_out_wherever_they_are_shown() {
 }
 
 #[test]
-fn a_resident_who_steps_where_a_stranger_was_refused_does_not_wait() {
+fn resident_does_not_inherit_a_strangers_cooldown() {
     let Some(data) = terminal::data("a resident after a stranger") else { return };
     let people = people(&data, 1);
     let mut scene = Scene::with(&people.resident[0]);
     let refused = scene.show(&frame(&people.strangers[0], 100), 20_000);
-    // The stranger stays: judged less and less often, and no lock-out.
+    // The stranger stays: judged at growing intervals, without a lock-out.
     assert!((3..=4).contains(&refused.len()), "{refused:?}");
     assert!(refused.iter().all(|(_, outcome)| *outcome == Outcome::Unknown), "{refused:?}");
     let came = scene.now;
@@ -203,19 +203,19 @@ fn a_resident_who_steps_where_a_stranger_was_refused_does_not_wait() {
 }
 
 #[test]
-fn a_resident_who_steps_out_and_in_is_let_in_ever_later() {
+fn repeated_grants_to_one_resident_get_growing_intervals() {
     let Some(data) = terminal::data("a resident who lingers") else { return };
     let people = people(&data, 0);
     let mut scene = Scene::with(&people.resident[0]);
-    let (inside, nobody) = (frame(&people.resident[1], 100), frame(&people.resident[1], 0));
-    // The same room without anybody in it.
-    let nobody = nobody.cropped(300, 250, 640, 480).unwrap();
+    let (inside, outside) = (frame(&people.resident[1], 100), frame(&people.resident[1], 0));
+    // The same room without a person.
+    let outside = outside.cropped(300, 250, 640, 480).unwrap();
     let mut grants = Vec::new();
     for _ in 0..40 {
         let decided = scene.show(&inside, 2000);
         assert!(decided.iter().all(|(_, outcome)| *outcome == Outcome::Granted), "{decided:?}");
         grants.extend(decided.into_iter().map(|(at, _)| at));
-        assert!(scene.show(&nobody, 1100).is_empty());
+        assert!(scene.show(&outside, 1100).is_empty());
     }
     let gaps: Vec<_> = grants.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let least = [5000, 10_000, 20_000, 40_000];

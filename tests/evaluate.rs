@@ -1,5 +1,5 @@
-//! `doorward evaluate` on the real binary, with tiny labelled sets made of the portraits: the exact
-//! keys, JSON alone on standard output, and what it says about files that are missing or wrong.
+//! Tests `doorward evaluate` with the real binary and small labelled sets made of the portraits:
+//! the exact keys, only JSON on standard output, and the errors for missing or wrong files.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// A folder with the portraits and a picture without a face.
+/// Creates a folder with the portraits and a picture without a face.
 fn photographs() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["obama", "obama2", "obama3", "biden"] {
@@ -34,7 +34,7 @@ fn evaluate(root: &Path, kind: &str, arguments: &[&str]) -> Output {
     command.args(["evaluate", kind, "--root"]).arg(root).args(arguments).output().unwrap()
 }
 
-/// Standard output, which must be one JSON value and nothing else.
+/// Parses standard output, which must be exactly one JSON value.
 fn result(output: &Output) -> Value {
     let (out, err) = texts(output);
     assert_eq!(output.status.code(), Some(0), "{err}");
@@ -82,10 +82,10 @@ fn verification_of_pairs() {
 }
 
 #[test]
-fn with_labels_the_tar_is_over_all_their_pairs() {
+fn labels_give_the_tar_over_all_pairs() {
     let dir = photographs();
     let pairs = write(&dir, "pairs.csv", "path_a,path_b,same\nobama.jpg,obama2.jpg,1\n");
-    // One pair has no impostors, so alone it has no TAR.
+    // A single genuine pair has no impostors, and therefore no TAR.
     let alone = result(&evaluate(dir.path(), "verification", &["--pairs", &pairs]));
     assert_eq!(keys(&alone["tar"]), RATES);
     assert_eq!(alone["tar"]["1e-3"], Value::Null);
@@ -103,7 +103,7 @@ fn with_labels_the_tar_is_over_all_their_pairs() {
 }
 
 #[test]
-fn a_photograph_without_a_face_counts_as_cosine_zero() {
+fn photograph_without_a_face_counts_as_cosine_zero() {
     let dir = photographs();
     let pairs = write(
         &dir,
@@ -197,8 +197,8 @@ fn liveness_by_species_and_group() {
     assert_eq!(keys(&figures["groups"]), ["a", "b"]);
     assert_eq!(keys(&figures["groups"]["a"]), GROUP);
 
-    // An operating point that every face reaches, and one that none does: what has no face is
-    // refused either way.
+    // An operating point that every face reaches, and one that none reaches: a picture without a
+    // face is refused with both.
     let open = run(&["--operating-point", "-1000000"]);
     assert_eq!((&open["bpcer"], &open["apcer"]), (&json!(0.3333), &json!(0.6667)));
     assert_eq!((&open["refused"], &open["accepted"]), (&json!(1), &json!(2)));
@@ -210,13 +210,13 @@ fn liveness_by_species_and_group() {
     );
     let shut = run(&["--operating-point", "1000000"]);
     assert_eq!((&shut["bpcer"], &shut["apcer"]), (&json!(1.0), &json!(0.0)));
-    assert_eq!(shut["eer"], open["eer"], "the EER knows no operating point");
+    assert_eq!(shut["eer"], open["eer"], "the EER does not depend on the operating point");
     let low = run(&["--threshold", "0", "--operating-point", "1000000"]);
     assert_eq!((&low["threshold"], &low["accepted"]), (&json!(0.0), &json!(2)));
 }
 
 #[test]
-fn attributes_as_far_as_the_labels_tell_them() {
+fn attributes_are_measured_only_where_labelled() {
     let dir = photographs();
     let labels = write(
         &dir,
@@ -311,7 +311,7 @@ fn detection_counts_faces() {
 }
 
 #[test]
-fn labels_without_what_they_are_for_are_refused() {
+fn labels_without_usable_values_are_refused() {
     let dir = photographs();
     let bare = write(&dir, "bare.csv", "path,colour\nobama.jpg,red\n");
     let silent = write(&dir, "silent.csv", "path,n_faces,eyewear\nobama.jpg,,tinted\n");
@@ -330,7 +330,7 @@ fn labels_without_what_they_are_for_are_refused() {
     ] {
         let mut cases = vec![
             (&bare, column),
-            (&gone, "nobody.jpg"),
+            (&gone, "missing.jpg"),
             (&empty, "no rows to measure"),
             (&words, "line: 2"),
         ];
@@ -353,17 +353,17 @@ fn labels_without_what_they_are_for_are_refused() {
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_named() {
+fn missing_or_wrong_inputs_are_named() {
     let dir = photographs();
     let good = write(&dir, "good.csv", "path,identity\nobama.jpg,obama\n");
-    let missing = write(&dir, "missing.csv", "path_a,path_b,same\nobama.jpg,nobody.jpg,1\n");
+    let missing = write(&dir, "missing.csv", "path_a,path_b,same\nobama.jpg,missing.jpg,1\n");
     let empty = write(&dir, "empty.csv", "path_a,path_b,same\n");
     let words = write(&dir, "words.csv", "path_a,path_b,same\nobama.jpg,biden.jpg,no\n");
     let nowhere = dir.path().join("nowhere.csv").display().to_string();
     let text = write(&dir, "text.jpg", "no picture");
     let no_picture = write(&dir, "text.csv", "path_a,path_b,same\ntext.jpg,obama.jpg,0\n");
     for (pairs, named) in [
-        (&missing, "nobody.jpg"),
+        (&missing, "missing.jpg"),
         (&empty, "empty.csv"),
         (&words, "line: 2"),
         (&nowhere, "nowhere.csv"),
@@ -384,8 +384,8 @@ fn what_is_missing_or_wrong_is_named() {
 }
 
 #[test]
-fn sixty_pairs_of_photographs() {
-    let Some(data) = terminal::data("sixty_pairs_of_photographs") else { return };
+fn sixty_pairs_reach_the_accuracy_bar() {
+    let Some(data) = terminal::data("sixty_pairs_reach_the_accuracy_bar") else { return };
     let root = data.join("lfw");
     let text = fs::read_to_string(root.join("pairs.csv")).unwrap();
     let rows: Vec<&str> = text.lines().skip(1).collect();

@@ -1,8 +1,9 @@
-//! An event is lost between the disk and the broker, or nobody can tell that it came twice.
+//! Tests that no event is lost between the disk and the broker, and that duplicates can be
+//! recognised.
 //!
-//! What would break it: a broker that dies, a network that fails with packets on the way, a process
-//! that is killed between recording and acknowledgement, an access list that says no, an event that
-//! the broker finds too large. Each is done here to a real mosquitto.
+//! Causes of loss, each tested with a real mosquitto: a crash of the broker, a network that fails
+//! with packets in transit, a process killed between recording and acknowledgement, an access list
+//! that refuses, an event too large for the broker.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/listener.rs"]
@@ -27,12 +28,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use terminal::{Terminal, portrait};
 
-/// Longer than anything that should happen takes.
+/// Longer than any expected operation takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const EVENTS: &str = "doorward/front/event/#";
 
-/// Opened; one that was open before closes when a slow disk has taken the last of it.
+/// Opens the outbox. Retries while a previous one still writes to a slow disk before it closes.
 fn outbox_in(folder: &TempDir) -> Arc<Outbox> {
     let settings = doorward::outbox::Settings { device_id: "front".into(), ..Default::default() };
     let started = Instant::now();
@@ -67,7 +68,7 @@ fn record(outbox: &Outbox, count: usize) -> Vec<Recorded> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_arrives_as_it_was_recorded_and_leaves_the_outbox() {
+async fn event_arrives_as_recorded_and_leaves_the_outbox() {
     let broker = Mosquitto::start(Wanted::default());
     let folder = tempfile::tempdir().unwrap();
     let outbox = outbox_in(&folder);
@@ -91,7 +92,7 @@ async fn an_event_arrives_as_it_was_recorded_and_leaves_the_outbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn live_events_overtake_a_backlog_that_comes_gently_and_in_order() {
+async fn live_events_overtake_the_throttled_ordered_backlog() {
     let broker = Mosquitto::start(Wanted::default());
     let folder = tempfile::tempdir().unwrap();
     let outbox = outbox_in(&folder);
@@ -100,7 +101,7 @@ async fn live_events_overtake_a_backlog_that_comes_gently_and_in_order() {
     let started = Instant::now();
     let delivery = Delivery::start(&settings(broker.port()), outbox.clone()).unwrap();
     listener.hears("the backlog's beginning", |it| it.heard().len() >= 5).await;
-    // All of them at once: a slow disk takes as long for ten as for one.
+    // All at once: a slow disk takes as long for ten events as for one.
     (0..10).for_each(|_| outbox.slot().post(granted()).unwrap());
     listener.hears("all events", |it| it.heard().len() == 70).await;
     let took = started.elapsed();
@@ -110,12 +111,12 @@ async fn live_events_overtake_a_backlog_that_comes_gently_and_in_order() {
     assert_eq!(live, (61..=70).collect::<Vec<_>>());
     let place = |seq| seqs.iter().position(|other| *other == seq).unwrap();
     assert!(place(70) < place(60), "{seqs:?}");
-    // Sixty at twenty a second.
+    // Sixty events at twenty per second.
     assert!(took > Duration::from_millis(2900), "the backlog came in {took:?}");
     delivery.stop().await;
 }
 
-/// What became of events that were recorded while the broker failed again and again.
+/// Counts of events that were recorded during repeated failures of the broker.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     recorded: usize,
@@ -124,8 +125,8 @@ struct Outcome {
     foreign: usize,
 }
 
-/// Records events all the time, one each `every`, through `outages` of network and broker in each of
-/// `rounds`; every round begins with the outbox opened anew.
+/// Records one event each `every` during `outages` of network and broker, in each of `rounds`.
+/// Every round opens the outbox again.
 async fn through_outages(rounds: usize, outages: usize, every: Duration) -> Outcome {
     let mut broker = Mosquitto::start(Wanted::default());
     let network = Network::to(broker.port());
@@ -150,8 +151,8 @@ async fn through_outages(rounds: usize, outages: usize, every: Duration) -> Outc
         for outage in 0..outages {
             let before = outbox.stats().delivered;
             until("a delivery", || outbox.stats().delivered > before + 2).await;
-            // What the broker has taken it can no longer acknowledge. Then once the network alone
-            // fails, and once the broker as well.
+            // First the broker's acknowledgements are lost. Then the network fails alone or, in
+            // every other outage, the broker as well.
             let heard = listener.heard().len();
             network.lose_answers();
             listener.hears("an event without its answer", |it| it.heard().len() > heard + 1).await;
@@ -171,7 +172,7 @@ async fn through_outages(rounds: usize, outages: usize, every: Duration) -> Outc
         until("an empty outbox", || outbox.stats().depth == 0).await;
         delivery.stop().await;
     }
-    // What the broker has taken it sends on in that order: behind this one comes nothing.
+    // The broker delivers in the order of arrival: no event follows this one.
     let outbox = outbox_in(&folder);
     let delivery = Delivery::start(&settings(broker.port()), outbox.clone()).unwrap();
     let last = record(&outbox, 1).remove(0);
@@ -192,18 +193,18 @@ async fn through_outages(rounds: usize, outages: usize, every: Duration) -> Outc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_broker_and_network_fail() {
+async fn no_event_is_lost_when_broker_and_network_fail() {
     let outcome = through_outages(1, 3, Duration::from_millis(20)).await;
     eprintln!("{outcome:?}");
     assert_eq!((outcome.lost, outcome.foreign), (0, 0), "{outcome:?}");
-    // Twice came what was not acknowledged, which is at most what can be in flight.
+    // Only unacknowledged events arrive twice: at most the number in flight.
     assert!((3..=3 * 4).contains(&outcome.duplicated), "{outcome:?}");
 }
 
-/// The measurement of docs/events.md: about six minutes.
+/// The measurement of docs/events.md; takes about six minutes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: cargo test --release --test events_delivery -- --ignored --nocapture"]
-async fn fifty_outages() {
+async fn no_event_is_lost_in_fifty_outages() {
     let outcome = through_outages(10, 5, Duration::from_millis(50)).await;
     println!("{outcome:?}");
     assert_eq!((outcome.lost, outcome.foreign), (0, 0), "{outcome:?}");
@@ -211,7 +212,7 @@ async fn fifty_outages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_access_list_forbids_waits_without_spinning() {
+async fn events_that_the_access_list_forbids_wait_without_spinning() {
     let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
     let folder = tempfile::tempdir().unwrap();
     let outbox = outbox_in(&folder);
@@ -242,7 +243,7 @@ async fn what_the_access_list_forbids_waits_without_spinning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_too_large_for_the_broker_is_counted_and_holds_nothing_up() {
+async fn oversized_event_is_counted_and_blocks_no_others() {
     let broker = Mosquitto::start(Wanted { largest_packet: Some(2000), ..Wanted::default() });
     let folder = tempfile::tempdir().unwrap();
     let outbox = outbox_in(&folder);
@@ -261,7 +262,7 @@ async fn an_event_too_large_for_the_broker_is_counted_and_holds_nothing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_daemon_recorded_is_delivered_by_the_next() {
+async fn next_daemon_delivers_the_events_of_a_killed_one() {
     let broker = Mosquitto::start(Wanted::default());
     let network = Network::to(broker.port());
     network.fail();
@@ -273,7 +274,7 @@ async fn what_a_killed_daemon_recorded_is_delivered_by_the_next() {
     let enrolled = terminal.json(&["enroll", &image, "--subject-id", "obama"]);
     assert_eq!(enrolled["status"], 200, "{enrolled}");
     terminal.kill();
-    // Without a daemon the command line records just as well.
+    // Without a daemon the command line records events as well.
     let updated = terminal.json(&["enroll", &image, "--subject-id", "obama"]);
     assert_eq!(updated["status"], 200, "{updated}");
     assert!(listener.heard().is_empty());
@@ -291,7 +292,7 @@ async fn what_a_killed_daemon_recorded_is_delivered_by_the_next() {
         assert!(event["timings_ms"]["total"].as_f64().unwrap() > 0.0, "{event}");
         assert!(event.to_string().len() < 1000, "{event}");
     }
-    // Beside the events, how many are enrolled.
+    // Besides the events, the number of enrolled subjects.
     let subjects = |it: &Listener, count: u64| {
         it.events().last().is_some_and(|state| state["subjects"] == count)
     };

@@ -1,8 +1,8 @@
-//! A process that dies, and a second one that comes: what was acknowledged before SIGKILL is
-//! there, what was not is there as a whole or not at all, and two processes never share a file.
+//! Tests crashes and concurrent opens: every change acknowledged before SIGKILL is stored, an
+//! unacknowledged change is stored completely or not at all, and two processes never share a file.
 //!
-//! The other process is this test program again, running only the test that is its part; without
-//! the environment variable that names the gallery, that test does nothing.
+//! The other process is this test program, running only one `part_` test. Without the environment
+//! variable that names the gallery, a `part_` test does nothing.
 
 #![allow(clippy::unwrap_used)]
 
@@ -26,7 +26,7 @@ fn start(test: &str, gallery: &Path) -> Child {
         .unwrap()
 }
 
-/// The numbers the child has acknowledged; it writes each on a line of its own.
+/// Returns the numbers that the child has acknowledged, one per line of its output.
 fn acknowledged(child: &mut Child) -> impl Iterator<Item = usize> + use<> {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     lines.map_while(|line| line.ok()?.strip_prefix("done ")?.parse().ok())
@@ -80,7 +80,7 @@ fn sigkill_loses_nothing_acknowledged() {
         std::thread::sleep(std::time::Duration::from_micros(random.below(9000) as u64));
         child.kill().unwrap();
         child.wait().unwrap();
-        // Acknowledged before the signal came.
+        // Acknowledged before the signal arrived.
         expected += lines.count();
 
         let gallery = open(&path).unwrap();
@@ -101,7 +101,7 @@ fn sigkill_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn a_second_open_is_told_that_the_gallery_is_in_use() {
+fn second_open_fails_with_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let gallery = open(&path).unwrap();

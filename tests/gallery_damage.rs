@@ -1,6 +1,6 @@
-//! Files that are not, or no longer, a gallery. One of which nothing can be believed is refused with an
-//! error that says so, and is left for repair; of any other the sound part is used. None
-//! may panic, and none may open as something it never was. redb reports a wrong magic number as an I/O
+//! Tests damaged files and files that are not a gallery. A file without any trustworthy part is
+//! refused with an error and left for repair; of any other file the sound part is used. No file may
+//! cause a panic or open with data that it never had. redb reports a wrong magic number as an I/O
 //! error, and older releases panicked on damaged pages (cberner/redb#1303, #1333).
 
 #![allow(clippy::unwrap_used)]
@@ -33,7 +33,7 @@ fn fill(path: &Path) {
     gallery.delete("p7").unwrap();
 }
 
-/// What a caller can see: subjects, templates with their cosine, images, each as a line.
+/// Lists what a caller can see: subjects, templates with their cosine, images, one line each.
 fn contents(path: &Path) -> Result<BTreeSet<String>, OpenError> {
     let gallery = open(path)?;
     let mut seen = BTreeSet::new();
@@ -42,7 +42,7 @@ fn contents(path: &Path) -> Result<BTreeSet<String>, OpenError> {
     }
     for found in gallery.search(&Random(99).embedding(), 1000) {
         seen.insert(format!("{found:?}"));
-        // Of a subject that has lost its image nothing else is lost.
+        // A subject that has lost its image has lost nothing else.
         if let Some(image) = gallery.image(found.template).unwrap() {
             seen.insert(format!("{} {image:?}", found.template));
         }
@@ -50,8 +50,8 @@ fn contents(path: &Path) -> Result<BTreeSet<String>, OpenError> {
     Ok(seen)
 }
 
-/// Removes what an open may have made beside the file.
-fn alone(path: &Path) {
+/// Removes the files that an open may have created next to the gallery.
+fn remove_siblings(path: &Path) {
     for suffix in ["damaged", "copy", "new"] {
         let _ = fs::remove_file(format!("{}.{suffix}", path.display()));
     }
@@ -65,7 +65,7 @@ fn damaged(path: &Path) -> String {
 }
 
 #[test]
-fn what_is_no_gallery_is_refused_and_not_overwritten() {
+fn file_that_is_not_a_gallery_is_refused_and_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     let mut jpeg = vec![0xff, 0xd8, 0xff];
@@ -81,7 +81,7 @@ fn what_is_no_gallery_is_refused_and_not_overwritten() {
 }
 
 #[test]
-fn of_a_truncated_file_the_sound_part_is_used() {
+fn truncated_file_keeps_its_sound_part() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     fill(&path);
@@ -90,7 +90,7 @@ fn of_a_truncated_file_the_sound_part_is_used() {
     let (mut refused, mut used) = (0, 0);
     for part in 1..40 {
         let cut = bytes.len() * part / 40;
-        alone(&path);
+        remove_siblings(&path);
         fs::write(&path, &bytes[..cut]).unwrap();
         match contents(&path) {
             Ok(seen) => {
@@ -99,7 +99,7 @@ fn of_a_truncated_file_the_sound_part_is_used() {
             }
             Err(error) => {
                 assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-                assert!(fs::read(&path).unwrap() == bytes[..cut], "was changed");
+                assert!(fs::read(&path).unwrap() == bytes[..cut], "the file was changed");
                 refused += 1;
             }
         }
@@ -108,7 +108,7 @@ fn of_a_truncated_file_the_sound_part_is_used() {
 }
 
 #[test]
-fn a_flipped_bit_never_makes_anything_that_was_not_there() {
+fn flipped_bit_never_creates_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     fill(&path);
@@ -116,12 +116,12 @@ fn a_flipped_bit_never_makes_anything_that_was_not_there() {
     let bytes = fs::read(&path).unwrap();
     let mut random = Random(4);
     let (mut refused, mut lost) = (0, 0);
-    // The first page steers everything: each of its bytes that is in use. Of the rest, a sample.
+    // Every used byte of the first page, which controls everything, and a sample of the others.
     let places: Vec<usize> = (0..400).chain((0..600).map(|_| random.below(bytes.len()))).collect();
     for &place in &places {
         let mut flipped = bytes.clone();
         flipped[place] ^= 1 << random.below(8);
-        alone(&path);
+        remove_siblings(&path);
         fs::write(&path, &flipped).unwrap();
         match catch_unwind(|| contents(&path)) {
             Ok(Ok(seen)) => {
@@ -134,12 +134,12 @@ fn a_flipped_bit_never_makes_anything_that_was_not_there() {
         }
     }
     println!("of {} {refused} refused, {lost} with a loss, the others whole", places.len());
-    // Only a header or the root of the tables is all there is.
+    // Only a damaged header or root of the tables loses the whole file.
     assert!(refused < places.len() / 2 && lost > 20);
 }
 
 #[test]
-fn a_newer_schema_is_named() {
+fn newer_schema_is_refused_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     fill(&path);
@@ -152,7 +152,7 @@ fn a_newer_schema_is_named() {
 }
 
 #[test]
-fn an_older_schema_is_read_and_renewed_by_the_first_change() {
+fn older_schema_is_read_and_upgraded_by_the_first_change() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     fill(&path);
@@ -164,7 +164,7 @@ fn an_older_schema_is_read_and_renewed_by_the_first_change() {
     gallery.update("p3", change(false)).unwrap();
     drop(gallery);
     set_meta(&path, "schema", 1);
-    // Who disabled it is not on record there: it may have been an administrator.
+    // The old schema does not record who disabled it: it may have been an administrator.
     let gallery = open(&path).unwrap();
     assert!(barred(&gallery));
     drop(gallery);
@@ -192,7 +192,7 @@ fn set_meta(path: &Path, name: &str, value: u64) {
 }
 
 #[test]
-fn a_record_that_the_gallery_would_not_have_written_is_left_out_and_no_other() {
+fn only_invalid_records_are_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     let mut template = vec![0; 8];
@@ -216,7 +216,7 @@ fn a_record_that_the_gallery_would_not_have_written_is_left_out_and_no_other() {
         }
     };
     type Write = Box<dyn Fn(&redb::WriteTransaction)>;
-    // Which subject is not as it was; none where it is a template too many.
+    // The subject that is affected; none for a surplus template.
     let cases: Vec<(Option<&str>, Write)> = vec![
         (Some("p5"), Box::new(write_template("p5", 5, infinite))),
         (Some("p5"), Box::new(write_template("p5", 5, long))),
@@ -231,7 +231,7 @@ fn a_record_that_the_gallery_would_not_have_written_is_left_out_and_no_other() {
     fill(&path);
     let whole = contents(&path).unwrap();
     for (lost, write) in cases {
-        alone(&path);
+        remove_siblings(&path);
         let _ = fs::remove_file(&path);
         fill(&path);
         let database = Database::open(&path).unwrap();

@@ -1,6 +1,6 @@
-//! Deleted means gone from the file's bytes. redb leaves the bytes of freed pages where they are,
-//! so a deletion alone hides a face but keeps it; the scrub must remove it, from the file, from
-//! the file that was there before, and from what a scrub that was cut off left behind.
+//! Tests that deleted data are gone from the file's bytes. redb keeps the bytes of freed pages, so
+//! a deletion alone hides a face but keeps it. The scrub must remove it from the file, from the
+//! previous file, and from what an interrupted scrub left behind.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use gallery_people::{Random, enrolment, open};
 use std::fs;
 use std::path::Path;
 
-/// What of a person must not be found, each part long enough to be no coincidence.
+/// Byte strings of a person that must not be found, each too long to match by chance.
 struct Traces(Vec<Vec<u8>>);
 
 impl Traces {
@@ -25,7 +25,7 @@ impl Traces {
 fn enroll(gallery: &Gallery, random: &mut Random, id: &str) -> Traces {
     let embedding = random.embedding();
     let image = random.bytes(9000);
-    // A piece from the middle of each: a page may begin or end anywhere else.
+    // A piece from the middle of each: pages may split the data elsewhere.
     let vector: Vec<u8> = embedding.0[60..68].iter().flat_map(|x| x.to_le_bytes()).collect();
     let traces = vec![vector, image[..32].to_vec(), image[4000..4032].to_vec(), id.into()];
     gallery.enroll(Enrolment { image: Some(image), ..enrolment(id, embedding) }).unwrap();
@@ -33,7 +33,7 @@ fn enroll(gallery: &Gallery, random: &mut Random, id: &str) -> Traces {
 }
 
 #[test]
-fn nothing_of_the_deleted_is_left_after_a_scrub() {
+fn scrub_leaves_no_trace_of_deleted_subjects() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let mut random = Random(11);
@@ -49,7 +49,7 @@ fn nothing_of_the_deleted_is_left_after_a_scrub() {
                 gone.push(traces);
             }
             1 => {
-                // The id stays, the first face goes.
+                // The id stays, the first face is replaced.
                 kept.push(enroll(&gallery, &mut random, &id));
                 traces.0.pop();
                 gone.push(traces);
@@ -67,7 +67,7 @@ fn nothing_of_the_deleted_is_left_after_a_scrub() {
     gone.push(Traces(vec![b"a former name of somebody".to_vec()]));
 
     let before: usize = gone.iter().map(|traces| traces.found_in(&path)).sum();
-    assert!(before > 0, "without scrub the bytes stay: the search sees them");
+    assert!(before > 0, "without a scrub the bytes must be found");
     assert!(gallery.stats().unwrap().remnants > 0);
     let old = folder.path().join("old");
     fs::hard_link(&path, &old).unwrap();
@@ -95,7 +95,7 @@ fn nothing_of_the_deleted_is_left_after_a_scrub() {
 }
 
 #[test]
-fn a_scrub_that_was_cut_off_leaves_the_gallery_and_its_copy_is_erased() {
+fn interrupted_scrub_keeps_the_gallery_and_its_copy_is_erased() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let gallery = open(&path).unwrap();
@@ -113,7 +113,7 @@ fn a_scrub_that_was_cut_off_leaves_the_gallery_and_its_copy_is_erased() {
 }
 
 #[test]
-fn a_scrub_keeps_a_symbolic_link() {
+fn scrub_keeps_a_symbolic_link() {
     let folder = tempfile::tempdir().unwrap();
     let real = folder.path().join("real");
     let link = folder.path().join("link");

@@ -1,9 +1,9 @@
-//! A disk that refuses for a while. redb takes nothing more after one error (`PreviousIo`), so a
-//! gallery that kept such a file open refused every deletion until a restart, although the disk was
-//! well again; and until a deletion is on disk it must deny all the same.
+//! Tests temporary disk faults. After one error redb refuses all writes (`PreviousIo`), so the
+//! gallery must open the file again: otherwise it refuses every deletion until a restart, although
+//! the disk works again. A deletion must deny before it is on disk.
 //!
-//! The fault is a real one: the other process is this test program again, run by a shell that ignores
-//! SIGXFSZ, and its limit on the size of files (`prlimit`) makes every write and every growth fail.
+//! The fault is real: the other process is this test program, run by a shell that ignores SIGXFSZ.
+//! Its limit on file sizes (`prlimit`) makes every write and every growth fail.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,10 +20,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const GALLERY: &str = "DOORWARD_TEST_GALLERY";
-/// A file that failed rests for five seconds.
+/// A file that failed is not opened again for five seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs one test of this program in a process of its own, whose files may be made to fail.
+/// Runs one test of this program in a separate process, so that its files can be made to fail.
 fn run_part(test: &str, gallery: &Path) {
     let part = Command::new("sh")
         .args(["-c", r#"trap '' XFSZ; exec "$0" --exact "$1" --nocapture"#])
@@ -33,15 +33,15 @@ fn run_part(test: &str, gallery: &Path) {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&part.stderr).into_owned();
-    assert!(part.status.success(), "{told}{}", String::from_utf8_lossy(&part.stdout));
+    let stderr = String::from_utf8_lossy(&part.stderr).into_owned();
+    assert!(part.status.success(), "{stderr}{}", String::from_utf8_lossy(&part.stdout));
 }
 
 fn gallery_of_part() -> Option<std::path::PathBuf> {
     std::env::var_os(GALLERY).map(Into::into)
 }
 
-/// From here on writes beyond a file's first bytes fail, or are taken again.
+/// Makes writes beyond a file's first bytes fail, or work again.
 fn disk_fails(fails: bool) {
     let limit = if fails { "--fsize=512:" } else { "--fsize=unlimited:" };
     let pid = format!("--pid={}", std::process::id());
@@ -81,7 +81,7 @@ fn part_writes_work_again() {
     let face = random.embedding();
     gallery.enroll(enrolment("bert", face.clone())).unwrap_err();
     assert!(!finds(&gallery, "bert", &face));
-    assert!(finds(&gallery, "anna", &anna), "who is enrolled is recognised while the disk fails");
+    assert!(finds(&gallery, "anna", &anna), "no recognition while the disk fails");
     disk_fails(false);
     until("nothing is written again", || gallery.enroll(enrolment("bert", face.clone())).is_ok());
     assert!(finds(&gallery, "bert", &face));
@@ -93,15 +93,15 @@ fn part_writes_work_again() {
 }
 
 #[test]
-fn after_one_failed_write_the_next_ones_are_taken_without_a_restart() {
+fn writes_work_after_a_failed_one_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     run_part("part_writes_work_again", &folder.path().join("gallery.redb"));
 }
 
-/// A copy that was put back while the gallery was open got none of the changes that followed: they went
-/// to the file that had no name any more, and the next scrub overwrote what had been put back.
+/// A copy is put back while the gallery is open. The next changes must not go to the old file,
+/// which has no name, and the next scrub must not overwrite the restored copy.
 #[test]
-fn a_file_that_was_replaced_while_open_is_noticed_and_gets_what_was_taken() {
+fn file_replaced_while_open_is_noticed_and_gets_the_removals() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let mut random = Random(3);
@@ -114,7 +114,7 @@ fn a_file_that_was_replaced_while_open_is_noticed_and_gets_what_was_taken() {
 
     gallery.scrub().unwrap_err();
     gallery.delete("anna").unwrap_err();
-    assert!(!finds(&gallery, "anna", &anna), "a deletion counts at once");
+    assert!(!finds(&gallery, "anna", &anna), "a deletion takes effect at once");
     assert!(!gallery.health().is_well());
     until("what was put back is not opened", || {
         gallery.tend();
@@ -129,7 +129,7 @@ fn a_file_that_was_replaced_while_open_is_noticed_and_gets_what_was_taken() {
     std::fs::remove_file(&path).unwrap();
     gallery.tend();
     assert!(!gallery.health().is_well());
-    assert!(finds(&gallery, "carl", &carl), "who was enrolled is recognised all the same");
+    assert!(finds(&gallery, "carl", &carl), "an enrolled subject is still recognised");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn part_deletion_denies() {
     let disabled = SubjectChange { enabled: Some(false), time, ..SubjectChange::default() };
     gallery.update("bert", disabled).unwrap_err();
     assert!(!gallery.subject("bert").unwrap().unwrap().enabled, "disabled, and still enabled");
-    // What takes away counts, what gives waits for the disk.
+    // Removals take effect at once, additions wait for the disk.
     let moved = vec!["night".to_owned(), "board".to_owned()];
     let moved = SubjectChange { groups: Some(moved), time, ..SubjectChange::default() };
     gallery.update("bert", moved).unwrap_err();
@@ -178,7 +178,7 @@ fn part_deletion_denies() {
 }
 
 #[test]
-fn a_deletion_or_a_disabling_that_cannot_be_written_denies_at_once_and_is_written_later() {
+fn unwritten_removals_deny_at_once_and_are_written_later() {
     let folder = tempfile::tempdir().unwrap();
     run_part("part_deletion_denies", &folder.path().join("gallery.redb"));
 }
@@ -193,7 +193,7 @@ fn part_damaged_meanwhile() {
     let bert = random.embedding();
     let with_image = Enrolment { image: Some(image.clone()), ..enrolment("bert", bert.clone()) };
     gallery.enroll(with_image).unwrap();
-    // A sector of the crop goes bad, and the disk refuses for a while.
+    // A sector of the crop is damaged while the disk refuses writes.
     let bytes = std::fs::read(&path).unwrap();
     let places = bytes.windows(16).enumerate().filter(|(_, window)| *window == &image[500..516]);
     for (at, _) in places {
@@ -215,7 +215,7 @@ fn part_damaged_meanwhile() {
 }
 
 #[test]
-fn a_file_that_is_damaged_when_it_is_opened_again_is_made_good_and_the_deletion_written() {
+fn file_damaged_before_reopening_is_repaired_and_the_deletion_written() {
     let folder = tempfile::tempdir().unwrap();
     run_part("part_damaged_meanwhile", &folder.path().join("gallery.redb"));
 }
@@ -237,7 +237,7 @@ fn part_restart_in_between() {
 }
 
 #[test]
-fn a_restart_forgets_what_never_reached_the_disk_as_the_error_says() {
+fn restart_forgets_unwritten_removals_as_the_error_says() {
     let folder = tempfile::tempdir().unwrap();
     run_part("part_restart_in_between", &folder.path().join("gallery.redb"));
 }

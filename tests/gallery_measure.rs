@@ -1,5 +1,6 @@
-//! Times of a gallery of 10,000 subjects, printed: `cargo test --release --test gallery_measure --
-//! --ignored --nocapture`. The bounds asserted are wide, against a change of the order of growth.
+//! Prints the times of a gallery of 10,000 subjects: `cargo test --release --test gallery_measure
+//! -- --ignored --nocapture`. The asserted bounds are wide: they detect a change of the growth
+//! order.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,7 +1,7 @@
-//! A model that was replaced: templates of the old one are compared with nothing, so whoever is
-//! enrolled is a stranger until `doorward gallery reindex` has embedded the stored crops anew. It
-//! must find everybody again who has a crop, name everybody who has none, change nothing else, and
-//! lose nobody when it is killed. The real binary, on galleries whose templates an invented model made.
+//! Tests `doorward gallery reindex` after a change of the model. Templates of the old model are
+//! never compared, so enrolled subjects are unknown until reindexing has embedded the stored crops
+//! again. It must restore every subject with a crop, name every subject without one, change nothing
+//! else, and lose no subject when killed. Uses the real binary and templates of an invented model.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod gallery_people;
@@ -29,7 +29,7 @@ fn open(terminal: &Terminal, model_id: &str) -> Gallery {
     Gallery::open(&terminal.data_dir().join("gallery.redb"), settings).unwrap()
 }
 
-/// A terminal whose gallery an old version left: `fill` enrolls.
+/// Prepares a terminal with the gallery of an old version; `fill` enrolls.
 fn left_by_an_old_version(fill: impl FnOnce(&Gallery)) -> Terminal {
     let terminal = Terminal::prepare("");
     fs::create_dir(terminal.data_dir()).unwrap();
@@ -37,7 +37,7 @@ fn left_by_an_old_version(fill: impl FnOnce(&Gallery)) -> Terminal {
     terminal
 }
 
-/// The embedding of a photograph's largest face.
+/// Embeds the largest face of a photograph.
 fn embedding(analyzer: &Analyzer, file: &Path) -> Embedding {
     let picture = picture::decode(&fs::read(file).unwrap(), &Limits::default()).unwrap();
     let found = analyzer.detect(&picture).unwrap();
@@ -45,7 +45,7 @@ fn embedding(analyzer: &Analyzer, file: &Path) -> Embedding {
     analyzer.portrait(upright, &found.faces[0]).unwrap().template().unwrap()
 }
 
-/// What enrolling each of these photographs keeps: the crop and the template.
+/// Returns what enrolling each of these photographs stores: the crop and the template.
 fn kept(photographs: &[&Path]) -> Vec<(Vec<u8>, Embedding)> {
     let terminal = Terminal::prepare("");
     let folder = terminal.file("people");
@@ -65,12 +65,12 @@ fn kept(photographs: &[&Path]) -> Vec<(Vec<u8>, Embedding)> {
     kept.collect()
 }
 
-/// What enrolling each of these photographs keeps beside the template.
+/// Returns the crop that enrolling each of these photographs stores.
 fn crops(photographs: &[&Path]) -> Vec<Vec<u8>> {
     kept(photographs).into_iter().map(|(crop, _)| crop).collect()
 }
 
-/// Someone enrolled by the old model, whose vectors mean nothing to the present one.
+/// A subject enrolled with the old model, whose vectors the new model cannot compare.
 fn person(id: &str, random: &mut Random, image: Option<Vec<u8>>) -> Enrolment {
     Enrolment { image, ..enrolment(id, random.embedding()) }
 }
@@ -80,7 +80,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-/// obama opens a door, biden has a template without crop beside one with, two cannot be helped.
+/// obama has a group, biden has a template without crop besides one with, two have no usable crop.
 fn household() -> Terminal {
     let crops = crops(&[&portrait("obama"), &portrait("biden")]);
     left_by_an_old_version(|gallery| {
@@ -107,7 +107,7 @@ fn household() -> Terminal {
     })
 }
 
-fn is_of_the_household(report: &Value, dry_run: bool, reembedded: u64) {
+fn check_household(report: &Value, dry_run: bool, reembedded: u64) {
     assert_eq!((&report["dry_run"], &report["reembedded"]), (&json!(dry_run), &json!(reembedded)));
     assert_eq!(report["without_crop"], json!(["biden", "carl"]));
     let failed = report["failed"].as_array().unwrap();
@@ -118,7 +118,7 @@ fn is_of_the_household(report: &Value, dry_run: bool, reembedded: u64) {
 }
 
 #[test]
-fn who_has_a_crop_is_found_again_and_who_has_none_is_named() {
+fn subjects_with_crop_are_found_again_and_the_others_are_named() {
     let terminal = household();
     let before = {
         let gallery = open(&terminal, NEW);
@@ -134,12 +134,12 @@ fn who_has_a_crop_is_found_again_and_who_has_none_is_named() {
 
     let dry = terminal.cli(&["gallery", "reindex", "--dry-run"]);
     assert_eq!(dry.status.code(), Some(1));
-    is_of_the_household(&report(&dry), true, 2);
+    check_household(&report(&dry), true, 2);
     assert_eq!(open(&terminal, NEW).comparable_templates(), 0);
 
     let done = terminal.cli(&["gallery", "reindex"]);
     assert_eq!(done.status.code(), Some(1));
-    is_of_the_household(&report(&done), false, 2);
+    check_household(&report(&done), false, 2);
     assert_eq!(verify(&obama2, "obama"), Some(0));
     assert_eq!(verify(&biden, "biden"), Some(0));
     assert_eq!(verify(&biden, "obama"), Some(1));
@@ -152,9 +152,9 @@ fn who_has_a_crop_is_found_again_and_who_has_none_is_named() {
     let line = line.lines().find(|line| line.contains("gallery/reindex")).unwrap();
     assert!(line.contains(NEW) && line.contains("\"templates\":2"), "{line}");
 
-    // Groups, validity, times stay; what is done is not done again, and keeps across restarts.
+    // Groups, validity and times stay. A second run changes nothing, also after a restart.
     let again = terminal.cli(&["gallery", "reindex"]);
-    is_of_the_household(&report(&again), false, 0);
+    check_household(&report(&again), false, 0);
     let gallery = open(&terminal, NEW);
     assert_eq!(gallery.subjects(100, None).unwrap(), before);
     let stats = gallery.stats().unwrap();
@@ -163,7 +163,7 @@ fn who_has_a_crop_is_found_again_and_who_has_none_is_named() {
 }
 
 #[test]
-fn a_running_daemon_warns_and_does_it_itself() {
+fn running_daemon_warns_and_does_the_reindexing() {
     let mut terminal = household();
     terminal.run();
     let log = terminal.log();
@@ -173,14 +173,14 @@ fn a_running_daemon_warns_and_does_it_itself() {
     let obama2 = portrait("obama2");
     let search = |terminal: &Terminal| terminal.call_with("search", &json!({}), &obama2);
     assert_eq!(search(&terminal)["matches"], json!([]));
-    is_of_the_household(&report(&terminal.cli(&["gallery", "reindex"])), false, 2);
+    check_household(&report(&terminal.cli(&["gallery", "reindex"])), false, 2);
     assert_eq!(search(&terminal)["matches"][0]["subject_id"], "obama");
-    // Over the broker it does not exist.
+    // The operation does not exist over the broker.
     let asked = terminal.call("gallery/reindex", &json!({}));
     assert_eq!(asked["error_code"], "INVALID_PAYLOAD");
     assert!(terminal.stop());
 
-    // Somebody else, with whom the command line cannot talk.
+    // Another process has the gallery, and the command line cannot reach it.
     let held = open(&terminal, NEW);
     let refused = terminal.cli(&["gallery", "reindex"]);
     assert_eq!(refused.status.code(), Some(4));
@@ -189,7 +189,7 @@ fn a_running_daemon_warns_and_does_it_itself() {
 }
 
 #[test]
-fn killed_in_between_it_loses_nobody_and_halves_nobody() {
+fn killed_reindex_loses_no_subject_and_leaves_none_incomplete() {
     const MANY: usize = 40;
     let crops = crops(&[&portrait("obama"), &portrait("obama2")]);
     let terminal = left_by_an_old_version(|gallery| {
@@ -232,19 +232,19 @@ fn killed_in_between_it_loses_nobody_and_halves_nobody() {
             delay = delay.mul_f32(1.4);
         }
     }
-    assert!(partly > 0, "it was never killed in between");
+    assert!(partly > 0, "it was never killed during the work");
     let obama3 = portrait("obama3");
     let found =
         terminal.json(&["search", obama3.to_str().unwrap(), "--threshold", "0", "--limit", "10"]);
     assert_eq!(found["matches"].as_array().unwrap().len(), 10);
 }
 
-/// Of so many people, each with two photographs: one is enrolled, the other is the probe.
+/// People with two photographs each: one is enrolled, the other is the probe.
 const PEOPLE: usize = 150;
 
 #[test]
-fn a_crop_is_nearly_as_good_as_its_photograph() {
-    let Some(data) = data("a_crop_is_nearly_as_good_as_its_photograph") else { return };
+fn crop_is_nearly_as_good_as_its_photograph() {
+    let Some(data) = data("crop_is_nearly_as_good_as_its_photograph") else { return };
     let root = data.join("lfw");
     let labels = fs::read_to_string(root.join("labels.csv")).unwrap();
     let mut people: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
@@ -269,17 +269,17 @@ fn a_crop_is_nearly_as_good_as_its_photograph() {
     let report = report(&terminal.cli(&["gallery", "reindex"]));
     let (gallery, analyzer) = (open(&terminal, NEW), Analyzer::load().unwrap());
     let mut same = Vec::new();
-    // Of the other photograph: with the template as enrolled, with that of the crop.
-    let (mut first, mut anew) = (Vec::new(), Vec::new());
+    // Cosines of the probe with the enrolled template and with the template of the crop.
+    let (mut first, mut second) = (Vec::new(), Vec::new());
     for (at, (template, file)) in templates.iter().zip(&probes).enumerate() {
         let id = format!("p{at:03}");
         let Some(cosine) = gallery.verify(&id, template) else { continue };
         same.push(cosine);
         let probe = embedding(&analyzer, file);
         first.push(template.cosine(&probe));
-        anew.push(gallery.verify(&id, &probe).unwrap());
+        second.push(gallery.verify(&id, &probe).unwrap());
     }
-    for cosines in [&mut same, &mut first, &mut anew] {
+    for cosines in [&mut same, &mut first, &mut second] {
         cosines.sort_by(f32::total_cmp);
         let [lowest, twentieth, median] = [0, cosines.len() / 20, cosines.len() / 2];
         let [lowest, twentieth, median] = [lowest, twentieth, median].map(|at| cosines[at]);
@@ -294,5 +294,5 @@ fn a_crop_is_nearly_as_good_as_its_photograph() {
     assert!(same.len() * 100 >= PEOPLE * 98, "{report}");
     assert!(same[same.len() / 2] > 0.95 && same[same.len() / 20] > 0.9);
     let moderate = |cosines: &[f32]| cosines.iter().filter(|c| similarity(**c) >= 82.0).count();
-    assert!(moderate(&anew) + 3 >= moderate(&first));
+    assert!(moderate(&second) + 3 >= moderate(&first));
 }

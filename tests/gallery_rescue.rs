@@ -1,6 +1,6 @@
-//! One flipped bit in a stored crop, or a card that turned read-only, refused the whole gallery at the
-//! next start, and recognised no one. What is sound is recognised, what is not is said, and who was
-//! deleted does not come back from the last good copy, whatever is damaged.
+//! Tests the rescue of damaged galleries. One flipped bit in a stored crop or a read-only card must
+//! not make the whole gallery unusable. The sound part is recognised, the damaged part is reported,
+//! and the last good copy never restores a deleted subject, whatever is damaged.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 const GALLERY: &str = "DOORWARD_TEST_GALLERY";
 
-/// Somebody, and the bytes by which they are found in the file.
+/// A person, and the bytes that identify the person in the file.
 struct Person {
     id: String,
     face: Embedding,
@@ -58,11 +58,11 @@ fn known<'a>(gallery: &Gallery, people: &'a [Person]) -> Vec<&'a str> {
     people.iter().filter(|person| knows(gallery, person)).map(|person| &*person.id).collect()
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}.{suffix}", path.display()))
 }
 
-/// Flips a bit in the middle of these bytes, wherever they stand.
+/// Flips a bit in the middle of each occurrence of these bytes.
 fn flip(path: &Path, bytes: &[u8]) {
     let mut file = fs::read(path).unwrap();
     let places: Vec<usize> = file
@@ -77,12 +77,12 @@ fn flip(path: &Path, bytes: &[u8]) {
 }
 
 #[test]
-fn a_flipped_bit_in_a_crop_costs_that_crop_alone() {
+fn flipped_bit_in_a_crop_loses_only_that_crop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(40);
     drop(filled(&path, &people));
-    fs::remove_file(beside(&path, "copy")).ok();
+    fs::remove_file(sibling(&path, "copy")).ok();
     flip(&path, &people[7].image);
     let gallery = open(&path).unwrap();
     assert_eq!(known(&gallery, &people).len(), 40);
@@ -101,7 +101,7 @@ fn a_flipped_bit_in_a_crop_costs_that_crop_alone() {
     assert_eq!(health.file, FileState::Writable);
     let left_out = health.left_out.unwrap();
     assert_eq!((left_out.subjects, left_out.templates, left_out.images), (0, 0, 1));
-    // It is a gallery like any other, and goes on saying so until it was seen to.
+    // The gallery works normally and reports the damage until `.damaged` is removed.
     assert!(gallery.delete("person-003").unwrap());
     gallery.scrub().unwrap();
     drop(gallery);
@@ -109,28 +109,28 @@ fn a_flipped_bit_in_a_crop_costs_that_crop_alone() {
     assert_eq!(gallery.health().left_out, Some(left_out));
     assert_eq!(known(&gallery, &people).len(), 39);
     drop(gallery);
-    fs::remove_file(beside(&path, "damaged")).unwrap();
+    fs::remove_file(sibling(&path, "damaged")).unwrap();
     assert!(open(&path).unwrap().health().is_well());
 }
 
-/// The damaged file has got its second name, and the power fails before it loses its first: the next
-/// start must not erase the one by the other.
+/// The power fails after the damaged file got its second name and before it lost its first one. The
+/// next start must not overwrite the damaged file.
 #[test]
-fn a_rescue_that_was_cut_off_is_done_again() {
+fn interrupted_rescue_is_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(10);
     drop(filled(&path, &people));
     flip(&path, &people[7].image);
     let damaged = fs::read(&path).unwrap();
-    fs::hard_link(&path, beside(&path, "damaged")).unwrap();
-    fs::write(beside(&path, "new"), &damaged[..10_000]).unwrap();
+    fs::hard_link(&path, sibling(&path, "damaged")).unwrap();
+    fs::write(sibling(&path, "new"), &damaged[..10_000]).unwrap();
     assert_eq!(known(&open(&path).unwrap(), &people).len(), 10);
-    assert!(fs::read(beside(&path, "damaged")).unwrap() == damaged);
+    assert!(fs::read(sibling(&path, "damaged")).unwrap() == damaged);
 }
 
 #[test]
-fn without_a_copy_a_damaged_page_costs_those_on_it_and_with_one_no_subject() {
+fn damaged_page_loses_its_subjects_only_without_a_copy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(200);
@@ -158,8 +158,8 @@ fn without_a_copy_a_damaged_page_costs_those_on_it_and_with_one_no_subject() {
                 ("meta", _) | (_, true) => assert_eq!(known, 200, "{what}"),
                 _ => assert!((150..200).contains(&known), "{what}: {known}"),
             }
-            // Ids are given once for ever.
-            let new = Person { id: "new".into(), ..people_of_one() };
+            // Ids are never reused.
+            let new = Person { id: "new".into(), ..one_person() };
             enrol(&gallery, &new);
             let template = gallery.search(&new.face, 1)[0].template;
             let others = people.iter().filter_map(|person| gallery.search(&person.face, 1).pop());
@@ -169,14 +169,14 @@ fn without_a_copy_a_damaged_page_costs_those_on_it_and_with_one_no_subject() {
     }
 }
 
-fn people_of_one() -> Person {
+fn one_person() -> Person {
     let mut random = Random(99);
     Person { id: String::new(), face: random.embedding(), image: random.bytes(100) }
 }
 
-/// The file is lost whole; the copy is there, as long as nothing was taken from anybody since.
+/// The file is lost completely. The copy may be used only if nothing was removed since.
 #[test]
-fn of_a_file_that_is_lost_the_copy_takes_the_place_and_not_if_somebody_was_deleted_since() {
+fn copy_replaces_a_lost_file_unless_something_was_removed_since() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(30);
@@ -213,24 +213,24 @@ fn of_a_file_that_is_lost_the_copy_takes_the_place_and_not_if_somebody_was_delet
     ];
     for (what, take) in taken {
         for suffix in ["damaged", "copy"] {
-            fs::remove_file(beside(&path, suffix)).ok();
+            fs::remove_file(sibling(&path, suffix)).ok();
         }
         fs::write(&path, &whole).unwrap();
         let gallery = open(&path).unwrap();
         gallery.copy_if_due().unwrap();
-        assert!(beside(&path, "copy").exists());
+        assert!(sibling(&path, "copy").exists());
         take(&gallery, time);
         drop(gallery);
-        assert!(!beside(&path, "copy").exists(), "{what}");
+        assert!(!sibling(&path, "copy").exists(), "{what}");
         garbage(&path);
         assert!(matches!(open(&path), Err(OpenError::Damaged { .. })), "{what}");
     }
 }
 
-/// Whichever bytes are damaged, and although an old copy of the file's pages and of the copy itself may
-/// stand on the disk.
+/// Tests damage of any bytes, with old versions of the file's pages and of the copy itself on the
+/// disk.
 #[test]
-fn who_was_deleted_comes_back_by_no_damage() {
+fn no_damage_restores_a_deleted_subject() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(60);
@@ -240,7 +240,7 @@ fn who_was_deleted_comes_back_by_no_damage() {
         assert!(gallery.delete(gone).unwrap());
     }
     gallery.copy_if_due().unwrap();
-    // Beyond the copy.
+    // After the copy was made.
     assert!(gallery.delete("person-050").unwrap());
     drop(gallery);
     let gone = [10, 11, 33, 50];
@@ -250,17 +250,17 @@ fn who_was_deleted_comes_back_by_no_damage() {
     for at in 0..250 {
         let mut damaged = bytes.clone();
         match at % 3 {
-            // One bit; in the header more often than its size would have it.
+            // Flips one bit, in the header more often than its size implies.
             0 => damaged[random.below(320)] ^= 1 << random.below(8),
             1 => damaged[random.below(bytes.len())] ^= 1 << random.below(8),
-            // A page is another page, as when a card mixes up its blocks.
+            // Replaces a page by another one, as when a card mixes up its blocks.
             _ => {
                 let pages = bytes.len() / 4096;
                 let (from, to) = (random.below(pages) * 4096, random.below(pages) * 4096);
                 damaged[to..to + 4096].copy_from_slice(&bytes[from..from + 4096]);
             }
         }
-        fs::remove_file(beside(&path, "damaged")).ok();
+        fs::remove_file(sibling(&path, "damaged")).ok();
         fs::write(&path, &damaged).unwrap();
         let Ok(gallery) = open(&path) else {
             refused += 1;
@@ -277,25 +277,25 @@ fn who_was_deleted_comes_back_by_no_damage() {
 }
 
 #[test]
-fn a_copy_of_another_file_gives_nothing() {
+fn copy_of_another_file_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let (path, other) = (folder.path().join("gallery.redb"), folder.path().join("other.redb"));
     let people = people(20);
     let gallery = filled(&path, &people[..10]);
     gallery.copy_if_due().unwrap();
     drop((gallery, filled(&other, &people[10..])));
-    // Somebody puts another gallery in its place, and that one is damaged.
+    // Another gallery is put in its place, and that one is damaged.
     flip(&other, &people[15].vector());
     fs::rename(&other, &path).unwrap();
     let gallery = open(&path).unwrap();
     assert!(known(&gallery, &people[..10]).is_empty());
     assert!(!known(&gallery, &people[10..]).is_empty());
     drop(gallery);
-    // Or moves it away to begin with an empty one.
+    // The gallery is moved away, to start with an empty one.
     open(&path).unwrap().copy_if_due().unwrap();
     fs::remove_file(&path).unwrap();
     drop(open(&path).unwrap());
-    assert!(!beside(&path, "copy").exists());
+    assert!(!sibling(&path, "copy").exists());
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn part_no_space_for_the_rescue() {
 }
 
 #[test]
-fn what_is_sound_is_recognised_also_where_it_cannot_be_written() {
+fn sound_part_is_recognised_without_disk_space() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(20);
@@ -323,7 +323,7 @@ fn what_is_sound_is_recognised_also_where_it_cannot_be_written() {
     let script = r#"trap '' XFSZ; ulimit -f 1; exec "$0" --exact "$1" --nocapture"#;
     run(Command::new("sh").args(["-c", script]), "part_no_space_for_the_rescue", &path);
     assert!(fs::read(&path).unwrap() == before, "the damaged file was changed");
-    // With space again it is made good.
+    // With space again it is repaired.
     let gallery = open(&path).unwrap();
     assert_eq!(gallery.health().file, FileState::Writable);
     assert_eq!(known(&gallery, &people).len(), 20);
@@ -348,12 +348,12 @@ fn part_read_only() {
 }
 
 #[test]
-fn a_read_only_card_is_read_and_refuses_what_would_be_written() {
+fn read_only_card_is_read_and_refuses_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let people = people(20);
     let gallery = filled(&path, &people);
-    // As a power cut leaves it: redb has to recover it, which it would write.
+    // As after a power cut: redb must recover the file, which needs a write.
     let unclean = fs::read(&path).unwrap();
     drop(gallery);
     for (what, bytes) in [("clean", fs::read(&path).unwrap()), ("after a power cut", unclean)] {
@@ -363,12 +363,12 @@ fn a_read_only_card_is_read_and_refuses_what_would_be_written() {
         let mut read_only = Command::new("unshare");
         read_only.args(["--map-root-user", "--mount", "sh", "-c", script]);
         run(&mut read_only, "part_read_only", &path);
-        assert!(fs::read(&path).unwrap() == bytes, "{what}: it was written");
+        assert!(fs::read(&path).unwrap() == bytes, "{what}: the file was written");
     }
     assert!(open(&path).unwrap().health().is_well());
 }
 
-/// Runs one test of this program in a process of its own, started by a command.
+/// Runs one test of this program in a separate process, started by `command`.
 fn run(command: &mut Command, test: &str, path: &Path) {
     let part = command
         .arg(std::env::current_exe().unwrap())
@@ -378,6 +378,6 @@ fn run(command: &mut Command, test: &str, path: &Path) {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&part.stderr).into_owned();
-    assert!(part.status.success(), "{told}{}", String::from_utf8_lossy(&part.stdout));
+    let stderr = String::from_utf8_lossy(&part.stderr).into_owned();
+    assert!(part.status.success(), "{stderr}{}", String::from_utf8_lossy(&part.stdout));
 }

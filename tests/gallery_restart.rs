@@ -1,6 +1,6 @@
-//! The index must equal the file, and both must equal what was asked for: after any sequence of
-//! operations, after each restart, and after a scrub. A difference would let a deleted person in
-//! until the next restart, or keep an enrolled one out after it.
+//! Tests that the index equals the file and both equal the requested changes: after any sequence of
+//! operations, after each restart, and after a scrub. A difference would admit a deleted person
+//! until the next restart, or reject an enrolled one after it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use doorward::gallery::{
 use gallery_people::{Random, enrolment, open};
 use std::collections::BTreeMap;
 
-/// What the gallery should hold: by subject, template, vector and image.
+/// The expected content: by subject, the template, vector and image.
 type Model = BTreeMap<String, Vec<(TemplateId, Embedding, Option<Vec<u8>>)>>;
 
 fn cosine(a: &Embedding, b: &Embedding) -> f32 {
@@ -55,7 +55,7 @@ fn check(gallery: &Gallery, model: &Model, random: &mut Random) {
 }
 
 #[test]
-fn a_random_history_survives_restarts_and_scrubs() {
+fn random_history_survives_restarts_and_scrubs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let mut random = Random(7);
@@ -130,7 +130,7 @@ fn a_random_history_survives_restarts_and_scrubs() {
 }
 
 #[test]
-fn what_is_known_of_a_subject_is_kept_when_its_face_is_replaced() {
+fn replacing_the_face_keeps_the_other_fields() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gallery.redb");
     let mut random = Random(1);
@@ -151,7 +151,7 @@ fn what_is_known_of_a_subject_is_kept_when_its_face_is_replaced() {
         time: 1_700_000_000.000_001,
     };
     let changed = gallery.update("anna", change).unwrap().unwrap();
-    assert_eq!(gallery.update("nobody", SubjectChange::default()).unwrap(), None);
+    assert_eq!(gallery.update("unknown", SubjectChange::default()).unwrap(), None);
     let face = random.embedding();
     let refused = gallery.enroll(enrolment("anna", face.clone()));
     assert!(matches!(refused, Err(GalleryError::Grouped(id)) if id == "anna"));
@@ -237,7 +237,7 @@ fn pages_follow_the_order_of_ids() {
         let page = gallery.subjects(2, cursor.as_deref()).unwrap();
         assert!(page.subjects.len() <= 2);
         seen.extend(page.subjects.into_iter().map(|subject| subject.id));
-        // The last one seen may vanish between two pages.
+        // The last subject of a page may be deleted before the next page.
         gallery.delete(seen.last().unwrap()).unwrap();
         cursor = page.next;
         if cursor.is_none() {
@@ -249,7 +249,7 @@ fn pages_follow_the_order_of_ids() {
 }
 
 #[test]
-fn what_cannot_be_stored_is_refused_and_changes_nothing() {
+fn invalid_values_are_refused_and_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     let gallery = open(&path).unwrap();
@@ -284,7 +284,7 @@ fn what_cannot_be_stored_is_refused_and_changes_nothing() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// Several faces of one person are one enrolment: all of them, or none and nothing changed.
+/// Several faces of one person are one enrolment: all are stored, or nothing changes.
 #[test]
 fn poses_are_stored_together_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
@@ -314,7 +314,7 @@ fn poses_are_stored_together_or_not_at_all() {
         assert!(gallery.verify("anna", face).unwrap() > 0.9999);
         let found = gallery.search(face, 1).remove(0);
         let image = gallery.image(found.template).unwrap();
-        assert_eq!(image.is_some(), face.0 != faces[0].0, "the first came without an image");
+        assert_eq!(image.is_some(), face.0 != faces[0].0, "only the first has no image");
     }
     assert!(gallery.verify("anna", &old).unwrap() < 0.9);
 }

@@ -1,5 +1,5 @@
-//! A disk that runs full by enrolments: a client that may only enrol used to fill it, and then no
-//! deletion was written and no event. Needs root, a loop device and e2fsprogs.
+//! Tests that enrolments cannot fill the disk: a client that may only enrol must leave space for
+//! deletions and events. Needs root, a loop device and e2fsprogs.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -18,7 +18,7 @@ fn enrolments_leave_room_for_deletions() {
     let gallery = open(&disk.path().join("gallery")).unwrap();
     let mut random = Random(5);
     gallery.enroll(enrolment("anna", random.embedding())).unwrap();
-    // As crops would, only faster.
+    // Fills the disk as crops would, but faster.
     let filler = disk.path().join("filler");
     let stat = rustix::fs::statvfs(disk.path()).unwrap();
     let free = stat.f_bavail * stat.f_frsize;

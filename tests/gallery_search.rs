@@ -1,5 +1,5 @@
-//! Searches among embeddings of real photographs, which lie closer together than random ones: who is
-//! found must be who a comparison with every template finds, on every level of the processor.
+//! Tests search with embeddings of real photographs, which are more similar than random ones: the
+//! result must equal a comparison with every template, on every CPU level.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod gallery_people;
@@ -19,7 +19,7 @@ const LIMITS: [usize; 3] = [1, 10, 1_000];
 /// A subject's cosine with a probe.
 type Scores = Vec<(String, f32)>;
 
-/// All templates by their cosine, each subject's first.
+/// Sorts all templates by cosine and keeps the best of each subject.
 fn brute_force(enrolled: &[(&str, &Embedding)], probe: &Embedding) -> Scores {
     let cosine = |face: &Embedding| dot(face.values(), probe.values()).clamp(-1.0, 1.0);
     let mut all: Scores =
@@ -30,7 +30,7 @@ fn brute_force(enrolled: &[(&str, &Embedding)], probe: &Embedding) -> Scores {
     all
 }
 
-/// Who has a template whose product reaches that of the best `limit` templates so far.
+/// Returns the rows whose product reaches that of the best `limit` templates so far.
 fn visited(rows: &Rows<128>, probe: &Embedding, limit: usize) -> Vec<(usize, f32)> {
     let mut best: Vec<(usize, f32)> = Vec::new();
     rows.search(probe.values(), |row, product| {
@@ -43,8 +43,8 @@ fn visited(rows: &Rows<128>, probe: &Embedding, limit: usize) -> Vec<(usize, f32
 }
 
 #[test]
-fn real_faces_are_found_as_by_brute_force() {
-    let Some(data) = terminal::data("real_faces_are_found_as_by_brute_force") else { return };
+fn search_of_real_faces_equals_brute_force() {
+    let Some(data) = terminal::data("search_of_real_faces_equals_brute_force") else { return };
     let root = data.join("lfw");
     let labels = std::fs::read_to_string(root.join("labels.csv")).unwrap();
     let paths: Vec<&str> =

@@ -1,5 +1,5 @@
-//! Searches, enrolments, deletions and scrubs at once: a search sees a state that the file had,
-//! never a replaced face together with the one that replaced it, never half a change.
+//! Tests concurrent searches, enrolments, deletions and scrubs: a search sees only a state that the
+//! file had, never a replaced face together with its replacement, never a partial change.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,9 +10,9 @@ use gallery_people::{Random, enrolment, open};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// Two subjects are always there, each with one of two faces; others come and go.
+/// Two subjects always exist, each with one of two faces; others are enrolled and deleted.
 #[test]
-fn a_search_never_sees_what_the_file_never_held() {
+fn search_never_sees_a_state_the_file_never_had() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("g");
     let gallery = open(&path).unwrap();
@@ -31,7 +31,7 @@ fn a_search_never_sees_what_the_file_never_held() {
                     let of = |id: &str| found.iter().filter(|one| one.subject_id == id).count();
                     assert_eq!((of("a"), of("b")), (1, 1));
                     assert!(gallery.verify("a", &faces[reader]).is_some());
-                    // The candidate may be gone by now: then there is no image, and no error.
+                    // The candidate may have been deleted: then there is no image, and no error.
                     for one in &found {
                         let image = gallery.image(one.template).unwrap();
                         assert!(image.is_none_or(|image| image.len() == 3000));
@@ -82,9 +82,9 @@ fn a_search_never_sees_what_the_file_never_held() {
     assert_eq!(open(&path).unwrap().search(&probe, 100), found);
 }
 
-/// Groups are given while faces are replaced: no replacement may slip in after the group.
+/// Groups are added while faces are replaced: no replacement may happen after the group is added.
 #[test]
-fn a_subject_that_got_a_group_keeps_its_face() {
+fn subject_that_got_a_group_keeps_its_face() {
     let folder = tempfile::tempdir().unwrap();
     let gallery = open(&folder.path().join("g")).unwrap();
     let mut random = Random(8);

@@ -1,7 +1,8 @@
-//! Home Assistant does not show the door, shows what the door does not do, or keeps showing it.
+//! Tests Home Assistant discovery: the door is shown with what it can do, and removed on request.
 //!
-//! Its side is played by a client of a real mosquitto. What it requires of a discovery message is
-//! taken from its own schemas (device discovery; lock, event, binary_sensor, sensor, button).
+//! A client of a real mosquitto acts as Home Assistant. The requirements for a discovery message
+//! are from Home Assistant's own schemas (device discovery; lock, event, binary_sensor, sensor,
+//! button).
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -36,8 +37,8 @@ fn settings(port: u16, homeassistant: HomeAssistant) -> Settings {
 }
 
 async fn start(settings: Settings) -> Session {
-    let nobody = |_: Request| async { None::<Answer> };
-    Session::start(settings, nobody, Arc::new(|| json!({ "health": "up" }))).await.unwrap()
+    let no_answer = |_: Request| async { None::<Answer> };
+    Session::start(settings, no_answer, Arc::new(|| json!({ "health": "up" }))).await.unwrap()
 }
 
 fn message(publish: &Publish) -> Value {
@@ -45,7 +46,7 @@ fn message(publish: &Publish) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_door_is_described_as_home_assistant_asks_for_it() {
+async fn discovery_message_meets_home_assistants_schemas() {
     let broker = Mosquitto::start(Wanted::default());
     let all = HomeAssistant { remote_unlock: true, ..HomeAssistant::default() };
     let session = start(settings(broker.port(), all)).await;
@@ -53,9 +54,9 @@ async fn the_door_is_described_as_home_assistant_asks_for_it() {
     while !publisher.is_connected() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    // Whoever comes later finds it: it is retained.
-    let mut house = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
-    let config = message(&house.next().await);
+    // The message is retained, so a later subscriber gets it.
+    let mut home = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
+    let config = message(&home.next().await);
 
     let device = &config["device"];
     assert_eq!(device["identifiers"], json!(["doorward_front"]));
@@ -97,7 +98,7 @@ async fn the_door_is_described_as_home_assistant_asks_for_it() {
     let unlock: Value = serde_json::from_str(lock["payload_unlock"].as_str().unwrap()).unwrap();
     assert_eq!(unlock, json!({ "reason": "home assistant" }));
     assert_eq!(components["unlock"]["payload_press"], lock["payload_unlock"]);
-    // With the time at which it was meant: one that comes late is not done.
+    // Includes the time of issue: a late command is not done.
     for name in ["lock", "unlock"] {
         let template = components[name]["command_template"].as_str().unwrap();
         assert!(template.contains("issued_at=now().timestamp()"), "{name}: {template}");
@@ -106,7 +107,7 @@ async fn the_door_is_described_as_home_assistant_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_home_assistant_that_starts_is_told_again() {
+async fn discovery_is_sent_again_when_home_assistant_starts() {
     let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
     let [(name, password), ..] = Mosquitto::LOGINS;
     let login = Settings {
@@ -115,27 +116,27 @@ async fn a_home_assistant_that_starts_is_told_again() {
         ..settings(broker.port(), HomeAssistant::default())
     };
     let session = start(login).await;
-    let (house, secret) = Mosquitto::HOUSE;
+    let (home, secret) = Mosquitto::HOME_ASSISTANT;
     let mut options = MqttOptions::new("ha", "127.0.0.1", broker.port());
-    options.set_credentials(house, secret);
-    let mut house = Asker::connect_with(options, &["homeassistant/#"]).await;
-    assert_eq!(message(&house.next().await)["device"]["name"], "front");
+    options.set_credentials(home, secret);
+    let mut home = Asker::connect_with(options, &["homeassistant/#"]).await;
+    assert_eq!(message(&home.next().await)["device"]["name"], "front");
     for (said, answered) in [("offline", false), ("online", true)] {
-        house.client.publish(STATUS, QoS::AtMostOnce, false, said).await.unwrap();
-        house.wait_for(STATUS, said).await;
+        home.client.publish(STATUS, QoS::AtMostOnce, false, said).await.unwrap();
+        home.wait_for(STATUS, said).await;
         match answered {
-            true => assert_eq!(house.next().await.topic, CONFIG),
-            false => assert!(house.hears_nothing().await),
+            true => assert_eq!(home.next().await.topic, CONFIG),
+            false => assert!(home.hears_nothing().await),
         }
     }
-    // A hundred births are answered a few times at most.
+    // A hundred birth messages are answered only a few times.
     for _ in 0..50 {
-        house.client.publish(STATUS, QoS::AtLeastOnce, false, "online").await.unwrap();
+        home.client.publish(STATUS, QoS::AtLeastOnce, false, "online").await.unwrap();
     }
     let mut answers = 0;
     let listening = async {
         loop {
-            answers += usize::from(house.next().await.topic == CONFIG);
+            answers += usize::from(home.next().await.topic == CONFIG);
         }
     };
     let _ = tokio::time::timeout(std::time::Duration::from_secs(4), listening).await;
@@ -144,47 +145,47 @@ async fn a_home_assistant_that_starts_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn states_are_there_again_after_the_broker_forgot_them() {
+async fn states_are_published_again_after_the_broker_forgot_them() {
     let mut broker = Mosquitto::start(Wanted::default());
     let session = start(settings(broker.port(), HomeAssistant::default())).await;
     session.publisher().state("door", &json!({ "lock": "LOCKED" })).await.unwrap();
     session.publisher().state("door", &json!({ "lock": "UNLOCKED" })).await.unwrap();
     let state = "doorward/front/state/door";
-    let mut house = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
-    house.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
+    let mut home = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
+    home.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
     broker.kill();
     broker.revive();
-    let mut house = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
-    house.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
-    assert_eq!(message(&house.next().await)["device"]["name"], "front");
+    let mut home = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
+    home.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
+    assert_eq!(message(&home.next().await)["device"]["name"], "front");
     session.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_door_is_removed_by_command_and_by_configuration() {
+async fn door_is_removed_by_command_and_by_configuration() {
     let broker = Mosquitto::start(Wanted::default());
     let of_broker = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port());
     let mut terminal = Terminal::prepare(&of_broker);
     terminal.run();
-    let mut house = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
-    let offered = message(&house.next().await);
-    // No strike is configured: nothing is offered that would move one.
+    let mut home = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
+    let offered = message(&home.next().await);
+    // Without a configured strike, no component that moves one is offered.
     assert_eq!(offered["components"]["lock"], json!({ "platform": "lock" }));
     assert!(terminal.stop());
 
     let removed = terminal.cli(&["homeassistant", "remove"]);
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
-    assert!(house.next().await.payload.is_empty());
+    assert!(home.next().await.payload.is_empty());
     terminal.run();
-    assert!(!house.next().await.payload.is_empty());
+    assert!(!home.next().await.payload.is_empty());
     assert!(terminal.stop());
 
     let mut without =
         Terminal::prepare(&format!("{of_broker}[homeassistant]\ndiscovery = false\n"));
     without.run();
-    assert!(house.next().await.payload.is_empty());
+    assert!(home.next().await.payload.is_empty());
     assert!(without.stop());
-    // Nothing is left for whoever comes now.
+    // Nothing is left for a new subscriber.
     let mut late = Asker::connect(broker.port(), "late", &[CONFIG]).await;
     assert!(late.hears_nothing().await);
 }

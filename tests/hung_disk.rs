@@ -1,10 +1,9 @@
-//! A memory card stops answering: whatever waits for it stands still for as long as it likes.
+//! Tests a disk that hangs: a memory card stops answering, and every access to it blocks.
 //!
-//! What would break: the judge or the door waits for the record, the watchdog ends a daemon that does
-//! its work, a strike moves without a record of who asked for it, or moves later when nobody expects
-//! it any more, questions are no longer answered, the daemon cannot be stopped. The disk is a file
-//! system that is frozen ([`disk`]); the tests need root and a loop device, and say so where they are
-//! skipped.
+//! Failures: the judge or the door waits for the audit log, the watchdog ends a working daemon, a
+//! strike moves without a record of who requested it or moves later unexpectedly, queries are not
+//! answered, the daemon cannot be stopped. The disk is a frozen file system ([`disk`]). The tests
+//! need root and a loop device; without them they are skipped with a message.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/disk.rs"]
@@ -22,10 +21,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use terminal::{Terminal, portrait};
 
-/// A loaded machine is slow.
+/// Long enough for a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A terminal whose data folder is on `disk`; what it has is said in `more`.
+/// Prepares a terminal with its data folder on `disk`; `more` is added to its configuration.
 fn on(disk: &Disk, more: &str) -> Terminal {
     let terminal = Terminal::prepare(more);
     let data = disk.path().join("data");
@@ -34,7 +33,7 @@ fn on(disk: &Disk, more: &str) -> Terminal {
     terminal
 }
 
-/// The same, with a camera that shows obama, who is enrolled and let in.
+/// Like [`on`], with a camera that shows obama, who is enrolled and granted.
 fn with_a_resident(disk: &Disk, door: &str) -> Terminal {
     let terminal = on(
         disk,
@@ -61,7 +60,7 @@ fn with_a_resident(disk: &Disk, door: &str) -> Terminal {
     terminal
 }
 
-/// Every line of the audit log.
+/// Returns every line of the audit log.
 fn record(terminal: &Terminal) -> Vec<Value> {
     let lines = String::from_utf8(terminal.cli(&["audit", "list"]).stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -80,13 +79,13 @@ fn until(terminal: &Terminal, what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// Grants so far, by the log, which waits for no disk.
+/// Counts the grants in the log, which does not depend on the disk.
 fn granted(terminal: &Terminal) -> usize {
     let is = |line: &&str| line.contains("decision") && line.contains("outcome=\"granted\"");
     terminal.log().lines().filter(is).count()
 }
 
-/// Health, by the control socket.
+/// Requests health over the control socket.
 fn health_by_socket(terminal: &Terminal) -> Value {
     let mut socket = UnixStream::connect(terminal.data_dir().join("control.sock")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -96,9 +95,8 @@ fn health_by_socket(terminal: &Terminal) -> Value {
     serde_json::from_str(&answer).unwrap()
 }
 
-/// Ends the daemon, in time. The thread in the middle of a write keeps the process in the kernel's
-/// table until the disk answers; of the rest nothing is left, which is what makes its first thread a
-/// zombie.
+/// Checks that the daemon stops in time. A thread blocked in a write keeps the process in the
+/// kernel's table until the disk answers; all other threads end, so the first thread is a zombie.
 fn assert_ends_in_time(terminal: &Terminal) {
     let started = Instant::now();
     terminal.signal("TERM");
@@ -120,7 +118,7 @@ fn judge_door_and_watchdog_never_wait_for_the_disk() {
     let presses =
         (6..40).map(|at| format!("{at}s request_to_exit low\n{at}200ms request_to_exit high\n"));
     fs::write(terminal.file("script"), presses.collect::<String>()).unwrap();
-    // What systemd would hear.
+    // The socket that systemd would listen on.
     let systemd = UnixDatagram::bind(terminal.file("notify")).unwrap();
     systemd.set_nonblocking(true).unwrap();
     let fed = || {
@@ -152,7 +150,7 @@ fn judge_door_and_watchdog_never_wait_for_the_disk() {
     assert!(terminal.log().contains("does not answer"), "{}", terminal.log());
     drop(hanging);
 
-    // All of it is on record once the disk answers, and when it happened.
+    // Once the disk answers, everything is recorded with the time when it happened.
     until(&terminal, "well disk", || {
         let health = terminal.call("health", &json!({}));
         health["outbox"]["fault"].is_null() && health["outbox"]["unwritten"] == 0
@@ -168,8 +166,8 @@ fn judge_door_and_watchdog_never_wait_for_the_disk() {
 }
 
 #[test]
-fn what_finds_no_room_is_counted_by_kind_and_said_and_floods_push_out_nothing_else() {
-    let test = "what_finds_no_room_is_counted_by_kind_and_said_and_floods_push_out_nothing_else";
+fn lost_records_are_counted_by_kind_and_floods_displace_no_other_kind() {
+    let test = "lost_records_are_counted_by_kind_and_floods_displace_no_other_kind";
     let Some(disk) = Disk::mount(test) else { return };
     let path = disk.path().join("events.redb");
     let outbox = Outbox::open(&path, Default::default()).unwrap();
@@ -206,8 +204,8 @@ fn what_finds_no_room_is_counted_by_kind_and_said_and_floods_push_out_nothing_el
 }
 
 #[test]
-fn an_unlock_that_cannot_be_recorded_moves_nothing_and_never_will() {
-    let test = "an_unlock_that_cannot_be_recorded_moves_nothing_and_never_will";
+fn unrecorded_unlock_never_moves_the_strike() {
+    let test = "unrecorded_unlock_never_moves_the_strike";
     let Some(disk) = Disk::mount(test) else { return };
     let mut terminal = on(
         &disk,
@@ -248,8 +246,8 @@ fn an_unlock_that_cannot_be_recorded_moves_nothing_and_never_will() {
 }
 
 #[test]
-fn questions_are_answered_while_enrolments_wait_for_the_disk() {
-    let test = "questions_are_answered_while_enrolments_wait_for_the_disk";
+fn queries_are_answered_while_enrolments_wait_for_the_disk() {
+    let test = "queries_are_answered_while_enrolments_wait_for_the_disk";
     let Some(disk) = Disk::mount(test) else { return };
     let mut terminal = with_a_resident(&disk, "");
     terminal.run();
@@ -266,7 +264,7 @@ fn questions_are_answered_while_enrolments_wait_for_the_disk() {
     until(&terminal, "grant while an enrolment hangs", || granted(&terminal) > before);
     let listed = terminal.json(&["gallery", "list"]);
     assert_eq!(listed["subjects"][0]["subject_id"], "obama", "{listed}");
-    // More than the control socket answers at a time.
+    // More than the control socket handles at the same time.
     for _ in 0..9 {
         let mut command = terminal.command();
         command.args(["gallery", "update", "obama", "--groups", "family"]);
@@ -297,8 +295,8 @@ fn questions_are_answered_while_enrolments_wait_for_the_disk() {
 }
 
 #[test]
-fn a_stop_takes_five_seconds_although_the_disk_hangs() {
-    let Some(disk) = Disk::mount("a_stop_takes_five_seconds_although_the_disk_hangs") else {
+fn stop_takes_five_seconds_on_a_hung_disk() {
+    let Some(disk) = Disk::mount("stop_takes_five_seconds_on_a_hung_disk") else {
         return;
     };
     let mut terminal = with_a_resident(&disk, "");
@@ -316,8 +314,8 @@ fn a_stop_takes_five_seconds_although_the_disk_hangs() {
 }
 
 #[test]
-fn a_start_that_hangs_on_the_disk_ends_when_it_is_told_to() {
-    let Some(disk) = Disk::mount("a_start_that_hangs_on_the_disk_ends_when_it_is_told_to") else {
+fn start_that_hangs_on_the_disk_ends_on_a_signal() {
+    let Some(disk) = Disk::mount("start_that_hangs_on_the_disk_ends_on_a_signal") else {
         return;
     };
     let mut terminal = with_a_resident(&disk, "");

@@ -1,9 +1,8 @@
-//! Are the living let through and prints and screens stopped, by the shipped weights as they are
-//! built in?
+//! Tests that the built-in liveness weights accept live faces and reject prints and screens.
 //!
-//! Error rates stand in `models/liveness.toml`, from models that had not seen the face. The shipped
-//! one has seen these; what this test holds is that nothing between picture and answer breaks: a
-//! channel order, a crop, a model fitted to other features.
+//! The error rates are in `models/liveness.toml`, from models that had not seen the tested face.
+//! The shipped model was trained on these faces. This test detects faults between picture and
+//! answer: a channel order, a crop, a model fitted to other features.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -40,14 +39,14 @@ fn portraits_are_live() {
 }
 
 #[test]
-fn prints_and_screens_are_told_from_people() {
-    let name = "prints_and_screens_are_told_from_people";
+fn prints_and_screens_are_rejected_and_live_faces_accepted() {
+    let name = "prints_and_screens_are_rejected_and_live_faces_accepted";
     let Some(data) = terminal::data(name) else { return };
     let analyzer = Analyzer::load().unwrap();
     for (set, step) in [("liveness_nuaa", 8), ("liveness_replay", 2)] {
         let mut labels = csv::Reader::from_path(data.join(set).join("labels.csv")).unwrap();
         let rows: Vec<Labelled> = labels.deserialize().map(|row| row.unwrap()).collect();
-        // Live and refused, attacks and passed; a face that is not found is refused.
+        // Counts: live, refused, attacks, passed. A picture without a detected face is refused.
         let (mut live, mut refused, mut attacks, mut passed) = (0, 0, 0, 0);
         for row in rows.iter().step_by(step).filter(|row| known(&row.attack_type)) {
             let liveness = judge(&analyzer, &data.join(set).join(&row.path));
@@ -62,12 +61,12 @@ fn prints_and_screens_are_told_from_people() {
         }
         println!("{set}: {refused} of {live} live refused, {passed} of {attacks} attacks passed");
         assert!(live >= 25 && attacks >= 20, "{set}");
-        // Three times the measured rate has room for the chance of a small sample.
+        // Three times the measured rate allows for the chance in a small sample.
         assert!(refused * 20 <= live && passed <= 1, "{set}: {refused} of {live}, {passed}");
     }
 }
 
-/// Paper masks and replays of masked faces pass; `docs/liveness.md` says so.
+/// Known gaps: paper masks and replays of masked faces pass, see `docs/liveness.md`.
 fn known(species: &str) -> bool {
     !species.contains("paper") && species != "replay (mask worn)"
 }

@@ -1,8 +1,7 @@
-//! The weights in `models/` are those of the manifest, or those of the report that their training
-//! wrote beside them.
+//! Tests that the weights in `models/` match the manifest, or the report of their training.
 //!
 //! A file that was changed, truncated by a merge or left behind by an older `cargo xtask models`
-//! would run and give plausible, wrong faces. Nothing else would notice.
+//! would run and give plausible, wrong results. No other test detects this.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::fs;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// What a package may carry for its models.
+/// Size limit of all models in a package, in bytes.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 fn models() -> PathBuf {
@@ -21,7 +20,7 @@ fn manifest() -> toml::Table {
     fs::read_to_string(models().join("manifest.toml")).unwrap().parse().unwrap()
 }
 
-/// The reports of the models that are fitted here, by name: of each its table `file`.
+/// Returns the table `file` of the report of each model that is trained here, by name.
 fn reports() -> Vec<(String, toml::Value)> {
     let paths = fs::read_dir(models()).unwrap().map(|entry| entry.unwrap().path());
     let of_a_model = |path: &PathBuf| {
@@ -48,7 +47,7 @@ fn each_file_has_the_hash_and_size_of_the_manifest() {
         let bytes = fs::read(models().join(text(&entry, file))).unwrap();
         let hash = Sha256::digest(&bytes);
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, text(&entry, "sha256"), "{name}: make it anew, see models/{name}.md");
+        assert_eq!(hash, text(&entry, "sha256"), "{name}: build it again, see models/{name}.md");
         assert_eq!(Some(bytes.len() as i64), entry["bytes"].as_integer(), "{name}");
         total += bytes.len();
     }

@@ -1,5 +1,5 @@
-//! The connection itself, against a real mosquitto: logins, TLS, access lists, a broker that dies
-//! and returns, and what `availability` says through all of it.
+//! Tests the connection to a real mosquitto: logins, TLS, access lists, a broker that crashes and
+//! returns, and the `availability` topic during all of these.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -87,7 +87,7 @@ const TERMINAL: (&str, &str) = Mosquitto::LOGINS[0];
 const DESK: (&str, &str) = Mosquitto::LOGINS[1];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_right_login_and_the_wrong_one() {
+async fn right_login_is_accepted_and_wrong_one_refused() {
     let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
     let session = start(login(settings(&broker), TERMINAL)).await;
     let answer = call(&login(settings(&broker), DESK), request()).await.unwrap();
@@ -103,13 +103,13 @@ async fn the_right_login_and_the_wrong_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_list_of_the_documents_fits() {
+async fn documented_access_list_works() {
     let broker = Mosquitto::start(Wanted { logins: true, tls: true, ..Wanted::default() });
     let terminal = tls(login(settings(&broker), TERMINAL), &broker, false);
     let desk = tls(login(settings(&broker), DESK), &broker, false);
     let session = start(terminal.clone()).await;
     assert_eq!(call(&desk, request()).await.unwrap()["status"], 200);
-    // The terminal's own login may not command it.
+    // The terminal's own login may not send commands to it.
     let error = call(&terminal, request()).await.unwrap_err();
     assert!(matches!(error, CallError::Forbidden(_)), "{error}");
     session.stop().await;
@@ -120,14 +120,14 @@ async fn tls_verifies_the_broker() {
     let broker = Mosquitto::start(Wanted { tls: true, ..Wanted::default() });
     assert_eq!(
         call(&tls(settings(&broker), &broker, false), request()).await.unwrap_err().to_string(),
-        "nobody listens on doorward/front/cmd/health: is the daemon running, and device_id the same?"
+        "no daemon listens on doorward/front/cmd/health: is the daemon running, and device_id the same?"
     );
-    // Signed by somebody else.
+    // Signed by another authority.
     let stranger = Mosquitto::start(Wanted { tls: true, ..Wanted::default() });
     let mut wrong = tls(settings(&broker), &stranger, false);
     let error = call(&wrong, request()).await.unwrap_err();
     assert!(error.to_string().contains("mqtt.ca_file"), "{error}");
-    // Another name than the certificate's.
+    // A host name that is not in the certificate.
     wrong = tls(settings(&broker), &broker, false);
     wrong.host = Some("127.0.0.2".into());
     assert!(call(&wrong, request()).await.is_err());
@@ -149,7 +149,7 @@ async fn mutual_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_cannot_be_used_are_named_at_start() {
+async fn unusable_files_are_named_at_start() {
     let broker = Mosquitto::start(Wanted { tls: true, ..Wanted::default() });
     let mut wrong = tls(settings(&broker), &broker, false);
     for (file, text) in [("nothing.pem", None), ("empty.pem", Some("")), ("key.pem", Some("x"))] {
@@ -163,7 +163,7 @@ async fn files_that_cannot_be_used_are_named_at_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_dies_and_returns_hears_us_again() {
+async fn session_reconnects_to_a_restarted_broker() {
     let mut broker = Mosquitto::start(Wanted::default());
     let session = start(settings(&broker)).await;
     assert_eq!(call(&settings(&broker), request()).await.unwrap()["status"], 200);
@@ -171,19 +171,19 @@ async fn a_broker_that_dies_and_returns_hears_us_again() {
     while session.publisher().is_connected() {
         sleep(Duration::from_millis(5)).await;
     }
-    // Away long enough for a failed attempt.
+    // Long enough for at least one failed attempt.
     sleep(Duration::from_millis(1500)).await;
     broker.revive();
     assert!(connected(&session, Duration::from_secs(10)).await);
     assert_eq!(call(&settings(&broker), request()).await.unwrap()["status"], 200);
-    // The broker forgot everything; the session said it again.
+    // The broker forgot everything; the session published it again.
     let mut watcher = Asker::connect(broker.port(), "w", &["doorward/front/#"]).await;
     assert!(watcher.wait_for("availability", "online").await.retain);
     session.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn availability_tells_a_stop_from_a_death() {
+async fn availability_distinguishes_stop_from_crash() {
     let broker = Mosquitto::start(Wanted::default());
     let mut watcher = Asker::connect(broker.port(), "w", &["doorward/front/#"]).await;
     let session = start(settings(&broker)).await;
@@ -197,14 +197,14 @@ async fn availability_tells_a_stop_from_a_death() {
     drop(session);
     watcher.wait_for("availability", "offline").await;
 
-    // All of it is retained.
+    // Both messages are retained.
     let mut late = Asker::connect(broker.port(), "late", &["doorward/front/#"]).await;
     assert!(late.wait_for("availability", "offline").await.retain);
     assert!(late.wait_for("state/health", r#"{"status":"up"}"#).await.retain);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_replaces_a_dead_one_stays_online() {
+async fn daemon_that_replaces_a_dead_one_stays_online() {
     // A new connection with the same identifier makes the broker end the old one and publish its
     // last will at once; `online` comes after it.
     let broker = Mosquitto::start(Wanted::default());
@@ -218,7 +218,7 @@ async fn a_daemon_that_replaces_a_dead_one_stays_online() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_published_again_and_again() {
+async fn health_is_published_periodically() {
     let broker = Mosquitto::start(Wanted::default());
     let mut watcher = Asker::connect(broker.port(), "w", &["doorward/front/state/#"]).await;
     let session =
@@ -233,7 +233,7 @@ async fn health_is_published_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_without_a_broker_returns() {
+async fn stop_without_a_broker_returns() {
     let mut broker = Mosquitto::start(Wanted::default());
     let session = start(settings(&broker)).await;
     broker.kill();
@@ -241,11 +241,11 @@ async fn a_stop_without_a_broker_returns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insecure_broker_changes_nothing() {
-    // Off-loopback cannot be had here: an address of this machine that is not loopback stands for
-    // it, and where the machine has none the unit tests of the judgement must do.
+async fn changes_over_an_insecure_broker_are_refused() {
+    // A remote broker is not available here: a non-loopback address of this machine replaces it. On
+    // a machine without one, only the unit tests cover this.
     let Some(address) = own_address() else {
-        eprintln!("no address beside loopback: skipped");
+        eprintln!("no address besides loopback: skipped");
         return;
     };
     let Some(broker) = Mosquitto::start_on(address, Wanted::default()) else {
@@ -271,7 +271,7 @@ async fn an_insecure_broker_changes_nothing() {
     accepted.stop().await;
 }
 
-/// The address this machine would send from; nothing is sent.
+/// Returns the address this machine would send from; sends nothing.
 fn own_address() -> Option<std::net::IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
@@ -280,8 +280,8 @@ fn own_address() -> Option<std::net::IpAddr> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_daemons_with_one_name_do_not_spin() {
-    // Each throws the other out; the back-off keeps it from becoming a storm.
+async fn two_daemons_with_one_name_back_off() {
+    // Each disconnects the other; the back-off prevents a reconnect storm.
     let broker = Mosquitto::start(Wanted::default());
     let one = start(settings(&broker)).await;
     let two = start(settings(&broker)).await;

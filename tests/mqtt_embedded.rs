@@ -1,6 +1,6 @@
-//! The embedded broker: what a lone terminal runs on. It must want a login, keep from each what is not
-//! its own, carry whole pictures, say what to do when its port is taken, and keep its login over
-//! restarts.
+//! Tests the embedded broker of a standalone terminal. It must require a login, restrict each
+//! client to its own topics, carry whole pictures, report a taken port with a remedy, and keep its
+//! login over restarts.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward::contract::{Answer, Body, Credentials, Request, Sender};
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Answers with the size of what it was sent.
+/// Answers with the size of the request.
 async fn measure(request: Request) -> Option<Answer> {
     let size = match &request.body {
         Body::Json(bytes) => bytes.len(),
@@ -91,7 +91,7 @@ impl Terminal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_answered() {
+async fn request_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(dir.path()).await;
     assert_eq!(*terminal.session.exposure().borrow(), Exposure::Closed);
@@ -114,13 +114,13 @@ async fn eight_mebibytes_pass() {
     let answer =
         call(&terminal.settings, request("enroll", Body::Image { bytes, fields })).await.unwrap();
     assert_eq!(answer["size"], 8 * 1024 * 1024);
-    // The user property that this broker adds is no field.
+    // The user property that this broker adds does not count as a field.
     assert_eq!(answer["fields"], 2);
     terminal.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_a_packet_is_refused_before_it_is_sent() {
+async fn oversized_request_is_refused_before_it_is_sent() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(dir.path()).await;
     let body = Body::Json(vec![b' '; 10 * 1024 * 1024]);
@@ -130,7 +130,7 @@ async fn more_than_a_packet_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_gets_in_without_the_login() {
+async fn connections_without_the_login_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(dir.path()).await;
     let wrong = |username: Option<&str>, password: Option<&str>| Settings {
@@ -148,13 +148,13 @@ async fn nobody_gets_in_without_the_login() {
             call(&settings, request("health", Body::Json(b"{}".to_vec()))).await.unwrap_err();
         assert!(error.to_string().contains("mqtt.username"), "{error}");
     }
-    // Those who knocked in vain did not lock out the one who knows the login.
+    // Failed logins do not lock out the client with the right login.
     let answer = call(&terminal.settings, request("health", Body::Json(b"{}".to_vec()))).await;
     assert_eq!(answer.unwrap()["status"], 200);
     terminal.stop().await;
 }
 
-/// A client of the broker, and what it hears.
+/// A client of the broker, and the messages it received.
 struct Client {
     client: AsyncClient,
     events: EventLoop,
@@ -182,7 +182,7 @@ impl Client {
         }
     }
 
-    /// The next packet that is no message; messages are kept.
+    /// Returns the next packet that is not a message; keeps messages.
     async fn next(&mut self) -> Packet {
         loop {
             match self.events.poll().await.unwrap() {
@@ -219,7 +219,7 @@ impl Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_reads_its_own_answers_and_no_keys() {
+async fn application_reads_only_its_own_answers_and_no_keys() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(dir.path()).await;
     let login = terminal.broker.login().clone();
@@ -242,7 +242,7 @@ async fn an_application_reads_its_own_answers_and_no_keys() {
     assert!(office.may_read(&own(OFFICE)).await && office.may_read("doorward/door/state/#").await);
     assert!(kiosk.may_read(&own(KIOSK)).await);
 
-    // A client identifier leads to nobody else's session.
+    // A client identifier does not give access to another client's session.
     for (id, who) in [(KIOSK.0, OFFICE), (KIOSK.0, operator), ("doorward-door", operator)] {
         let refused = Client::login(&terminal, id, who).await.err();
         assert_eq!(refused, Some(ConnectReturnCode::ClientIdentifierNotValid), "{id}");
@@ -266,7 +266,7 @@ async fn an_application_reads_its_own_answers_and_no_keys() {
     }
     let answer: Value = serde_json::from_slice(&kiosk.heard[0].payload).unwrap();
     assert_eq!(answer["operation"], "search");
-    // Whatever else came to the others, it is no command and no answer of the kiosk's.
+    // The others received no command and no answer of the kiosk.
     for spy in [&mut office, &mut shell] {
         assert!(spy.may_read("doorward/door/availability").await);
         let state = |it: &Publish| it.topic.starts_with(b"doorward/door/state/");
@@ -277,7 +277,7 @@ async fn an_application_reads_its_own_answers_and_no_keys() {
     terminal.stop().await;
 }
 
-/// Knows who asks by the key alone.
+/// Identifies the client only by its key.
 struct ByKey;
 
 impl Handler for ByKey {
@@ -294,7 +294,7 @@ impl Handler for ByKey {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_application_has_an_answer_put_before_another() {
+async fn application_cannot_send_an_answer_to_another() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start_with(dir.path(), ByKey).await;
     let inbox = |below: &str| format!("doorward/door/client/{}{below}", OFFICE.0);
@@ -308,7 +308,7 @@ async fn no_application_has_an_answer_put_before_another() {
         ..PublishProperties::default()
     };
     let search = "doorward/door/cmd/search";
-    // With a key of its own, and with none that is known.
+    // With its own key, and with an unknown key.
     for key in [KIOSK.1, "dwk_wrong"] {
         for below in ["", "/answers"] {
             assert!(kiosk.may_write(search, ask(inbox(below), key, "forged")).await);
@@ -330,7 +330,7 @@ async fn no_application_has_an_answer_put_before_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_taken_port_is_named_with_its_key() {
+async fn taken_port_error_names_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -340,7 +340,7 @@ async fn a_taken_port_is_named_with_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_keeps_login_and_port() {
+async fn restart_keeps_login_and_port() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(dir.path()).await;
     let (port, login) = (terminal.broker.port(), terminal.broker.login().clone());
@@ -351,7 +351,7 @@ async fn a_restart_keeps_login_and_port() {
     broker.stop().await;
 }
 
-/// Not a bar, a figure for the documents: printed with `--nocapture`.
+/// Prints a figure for the documents (`--nocapture`); there is no limit to meet.
 #[tokio::test(flavor = "multi_thread")]
 async fn round_trip_figures() {
     let dir = tempfile::tempdir().unwrap();
@@ -366,7 +366,7 @@ async fn round_trip_figures() {
             assert_eq!(answer["size"], size);
         }
         times.sort();
-        println!("{what}: connect, ask and be answered in {:?} (median)", times[rounds / 2]);
+        println!("{what}: connect, request and answer in {:?} (median)", times[rounds / 2]);
     }
     terminal.stop().await;
 }

@@ -1,6 +1,6 @@
-//! A broker that lets anybody in is open wherever it is: one on this machine may have a second
-//! listener that the whole network reaches. Real mosquittos on loopback; where a terminal is needed,
-//! the real binary.
+//! Tests the detection of open brokers. An anonymous broker counts as open also on loopback: it may
+//! have a second listener that the whole network reaches. Uses real mosquittos on loopback and,
+//! where a terminal is needed, the real binary.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/mosquitto.rs"]
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 const CHANGES: [&str; 5] = ["enroll", "enroll_mode", "subject/update", "subject/delete", "unlock"];
 
-/// With a login of its own: an anonymous broker takes any.
+/// Settings with a login: an anonymous broker accepts any.
 fn settings(port: u16) -> Settings {
     let (name, password) = Mosquitto::LOGINS[0];
     Settings {
@@ -58,11 +58,11 @@ async fn ask(asker: &Settings, operation: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_anonymous_broker_on_loopback_changes_nothing() {
+async fn changes_over_an_anonymous_loopback_broker_are_refused() {
     let broker = Mosquitto::start(Wanted::default());
     let settings = settings(broker.port());
     let session = start(settings.clone()).await;
-    // From the first command on: who comes before the answer is known waits for it.
+    // From the first command on: commands wait until the result of the check is known.
     while !session.publisher().is_connected() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -89,7 +89,7 @@ async fn an_anonymous_broker_on_loopback_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_with_logins_is_closed() {
+async fn broker_with_logins_is_closed() {
     let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
     let session = start(settings(broker.port())).await;
     assert_eq!(settled(&session).await, Exposure::Closed);
@@ -106,7 +106,7 @@ async fn a_broker_with_logins_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_asks_for_a_certificate_is_closed_and_one_that_does_not_is_open() {
+async fn broker_is_closed_only_if_it_requires_a_certificate() {
     for (client_certificates, expected) in [(true, Exposure::Closed), (false, Exposure::Anonymous)]
     {
         let broker =
@@ -129,7 +129,7 @@ async fn a_broker_that_asks_for_a_certificate_is_closed_and_one_that_does_not_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_network_refuses_is_no_answer() {
+async fn network_failure_does_not_prove_a_closed_broker() {
     let broker = Mosquitto::start(Wanted::default());
     let network = Network::to(broker.port());
     network.stall(true);
@@ -141,10 +141,10 @@ async fn what_a_network_refuses_is_no_answer() {
     session.stop().await;
 }
 
-/// As a full broker does, and a proxy whose broker has not started: whoever fills it while the terminal
-/// asks would else make an open broker a closed one.
+/// A full broker does this, and a proxy whose broker has not started. An attacker could fill an
+/// open broker during the check; it must not count as closed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_hangs_up_on_everybody_has_refused_nobody() {
+async fn dropped_connection_does_not_prove_a_closed_broker() {
     let broker = Mosquitto::start(Wanted::default());
     let network = Network::to(broker.port());
     for login in [true, false] {
@@ -162,7 +162,7 @@ async fn a_broker_that_hangs_up_on_everybody_has_refused_nobody() {
 }
 
 #[test]
-fn the_strike_is_not_armed_on_an_anonymous_broker() {
+fn strike_is_not_armed_on_an_anonymous_broker() {
     let broker = Mosquitto::start(Wanted::default());
     let frames = tempfile::tempdir().unwrap();
     fs::copy(portrait("obama"), frames.path().join("1.jpg")).unwrap();

@@ -1,5 +1,5 @@
-//! A flood of pictures must not keep anybody out: an unlock has a place of its own, with the broker,
-//! on the network and in the daemon, and each is answered.
+//! Tests unlocks during a flood of pictures: an unlock has its own place in the broker, on the
+//! network and in the daemon, and every unlock is answered.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -23,13 +23,13 @@ use tokio::time::sleep;
 const DOOR: &str = "permissions = [\"search\", \"unlock\"]\n\
                     [door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true";
 const UNLOCKS: usize = 5;
-/// Of each of three clients.
+/// Pictures in transit for each of three clients.
 const AT_A_TIME: usize = 20;
 const MOST_PICTURES: usize = 400;
 const PICTURE: usize = 4 << 20;
 
-/// Floods the terminal with pictures, and asks for five unlocks meanwhile.
-async fn flooded(port: u16, login: (&str, &str)) {
+/// Floods the terminal with pictures, and requests five unlocks meanwhile.
+async fn check_unlocks_during_a_flood(port: u16, login: (&str, &str)) {
     let connect = async |name: &str, filters: &[&str]| {
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
         options.set_credentials(login.0, login.1);
@@ -39,7 +39,7 @@ async fn flooded(port: u16, login: (&str, &str)) {
     let mut house = connect("house", &[MINE, "doorward/front/availability"]).await;
     house.wait_for("availability", "online").await;
     let goes_on = Arc::new(AtomicBool::new(true));
-    // What follows a JPEG's end is no part of it.
+    // Bytes after the end of a JPEG are not part of it.
     let mut photo = fs::read(portrait("obama")).unwrap();
     photo.resize(PICTURE, 0);
     let mut floods = Vec::new();
@@ -50,7 +50,7 @@ async fn flooded(port: u16, login: (&str, &str)) {
         floods.push(tokio::spawn(async move {
             let (mut asked, mut answered, mut busy) = (0, 0, 0);
             loop {
-                // As many on their way all the time: more than the terminal holds.
+                // Keeps this many in transit: more than the terminal holds.
                 let more = goes_on.load(Ordering::SeqCst) && asked < MOST_PICTURES;
                 while more && asked - answered < AT_A_TIME {
                     let properties = reply_to(&topic, &asked.to_string());
@@ -75,7 +75,7 @@ async fn flooded(port: u16, login: (&str, &str)) {
         let answer = house.next_json().await;
         assert_eq!(answer["status"], 200, "{answer}");
         slowest = slowest.max(began.elapsed());
-        // Until it has locked again.
+        // Waits until the door has locked again.
         sleep(Duration::from_millis(600)).await;
     }
     goes_on.store(false, Ordering::SeqCst);
@@ -85,22 +85,22 @@ async fn flooded(port: u16, login: (&str, &str)) {
         pictures = (pictures.0 + asked, pictures.1 + busy);
     }
     let (asked, busy) = pictures;
-    println!("beside {asked} pictures, {busy} of them BUSY, an unlock took {slowest:?} at most");
+    println!("during {asked} pictures, {busy} of them BUSY, an unlock took at most {slowest:?}");
     assert!(busy > 0, "no flood");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_unlock_beside_a_flood_of_pictures_is_done() {
+async fn every_unlock_during_a_picture_flood_is_done() {
     let broker = Mosquitto::start(Wanted::default());
     let port = broker.port();
     let keys = format!("host = \"127.0.0.1\"\nport = {port}\nallow_insecure = true\n{DOOR}");
     let _terminal = Terminal::start(&keys);
-    flooded(port, ("any", "any")).await;
+    check_unlocks_during_a_flood(port, ("any", "any")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn and_on_the_embedded_broker() {
+async fn every_unlock_during_a_flood_is_done_with_the_embedded_broker() {
     let terminal = Terminal::start(DOOR);
     let login = Login::read(&terminal.data_dir()).unwrap();
-    flooded(terminal.port(), (&login.username, login.password.reveal())).await;
+    check_unlocks_during_a_flood(terminal.port(), (&login.username, login.password.reveal())).await;
 }

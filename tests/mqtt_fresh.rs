@@ -1,5 +1,5 @@
-//! An unlock that a network held back moves the strike when nobody looks at the door any more. The
-//! real binary, a simulated board, a real mosquitto, and a network between them that stalls.
+//! Tests that an unlock delayed by the network does not move the strike. Uses the real binary, a
+//! simulated board, a real mosquitto, and a network between them that stalls.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 const CLIENT: &str = "doorward/front/client/desk";
 
-struct House {
+struct Site {
     network: Network,
     terminal: Terminal,
     desk: Asker,
@@ -30,8 +30,8 @@ struct House {
     _broker: Mosquitto,
 }
 
-impl House {
-    /// A terminal behind a network, and a client that is not.
+impl Site {
+    /// Starts a terminal behind a network, and a client directly at the broker.
     async fn start(more: &str) -> Self {
         let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
         let network = Network::to(broker.port());
@@ -56,7 +56,7 @@ impl House {
         self.desk.send("unlock", body.to_string().as_bytes(), properties).await;
     }
 
-    /// Status and code of the answer to an unlock.
+    /// Returns status and code of the answer to an unlock.
     async fn answer(&mut self) -> (u64, String) {
         let answer = self.desk.next_json().await;
         let code = answer["error_code"].as_str().unwrap_or("").to_owned();
@@ -68,7 +68,7 @@ impl House {
         self.answer().await
     }
 
-    /// How often the strike has moved.
+    /// Counts the movements of the strike.
     fn pulses(&self) -> usize {
         let lines = String::from_utf8(self.terminal.cli(&["audit", "list"]).stdout).unwrap();
         let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -88,76 +88,76 @@ fn not_fresh() -> (u64, String) {
     (403, "COMMAND_NOT_FRESH".into())
 }
 
-async fn a_stall(both: bool) {
-    let mut house = House::start("").await;
+async fn check_stalled_unlocks(both: bool) {
+    let mut site = Site::start("").await;
     let plain = json!({ "reason": "a parcel" });
-    assert_eq!(house.unlock(&plain).await, done());
+    assert_eq!(site.unlock(&plain).await, done());
     sleep(Duration::from_millis(500)).await;
 
-    house.network.stall(both);
-    // Long before the end of the stall, and so close to it that echoes of its time follow it.
-    house.send(&plain).await;
+    site.network.stall(both);
+    // One unlock long before the end of the stall, one so close to it that later echoes cover it.
+    site.send(&plain).await;
     sleep(Duration::from_millis(3500)).await;
-    house.send(&plain).await;
+    site.send(&plain).await;
     sleep(Duration::from_millis(3500)).await;
-    house.network.resume();
-    assert_eq!(house.answer().await, not_fresh());
-    assert_eq!(house.answer().await, not_fresh());
-    assert_eq!(house.pulses(), 1);
+    site.network.resume();
+    assert_eq!(site.answer().await, not_fresh());
+    assert_eq!(site.answer().await, not_fresh());
+    assert_eq!(site.pulses(), 1);
 
-    // A link that has come back to life carries commands again.
+    // A recovered link carries commands again.
     sleep(Duration::from_millis(1500)).await;
-    assert_eq!(house.unlock(&plain).await, done());
+    assert_eq!(site.unlock(&plain).await, done());
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(house.pulses(), 2);
+    assert_eq!(site.pulses(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlock_that_stalled_on_its_way_here_does_not_move_the_strike() {
-    a_stall(false).await;
+async fn unlock_delayed_by_a_one_way_stall_does_not_move_the_strike() {
+    check_stalled_unlocks(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_does_one_of_a_network_that_stalled_both_ways() {
-    a_stall(true).await;
+async fn unlock_delayed_by_a_two_way_stall_does_not_move_the_strike() {
+    check_stalled_unlocks(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlock_counts_by_its_time_where_the_clock_is_synchronised() {
-    let mut house = House::start("[schedules]\ntrust_clock = true").await;
+async fn issue_time_decides_with_a_synchronised_clock() {
+    let mut site = Site::start("[schedules]\ntrust_clock = true").await;
     let issued = |age: f64| json!({ "reason": "a parcel", "issued_at": unix_time() - age });
     for (age, answer) in [(0.0, done()), (9.0, done()), (11.0, not_fresh()), (-20.0, not_fresh())] {
-        assert_eq!(house.unlock(&issued(age)).await, answer, "{age}");
-        // Until it has locked again.
+        assert_eq!(site.unlock(&issued(age)).await, answer, "{age}");
+        // Waits until the door has locked again.
         sleep(Duration::from_millis(600)).await;
     }
     let wrong = json!({ "reason": "a parcel", "issued_at": "now" });
-    assert_eq!(house.unlock(&wrong).await, (400, "INVALID_PAYLOAD".into()));
+    assert_eq!(site.unlock(&wrong).await, (400, "INVALID_PAYLOAD".into()));
 
-    // Late, and still within its time; late, and beyond it.
-    house.network.stall(false);
-    house.send(&issued(0.0)).await;
-    house.send(&issued(6.0)).await;
+    // Late but still fresh; late and expired.
+    site.network.stall(false);
+    site.send(&issued(0.0)).await;
+    site.send(&issued(6.0)).await;
     sleep(Duration::from_millis(5000)).await;
-    house.network.resume();
-    let mut answers = [house.answer().await, house.answer().await];
+    site.network.resume();
+    let mut answers = [site.answer().await, site.answer().await];
     answers.sort();
     assert_eq!(answers, [done(), not_fresh()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_says_nothing_to_a_clock_that_is_not_synchronised() {
-    let mut house = House::start("").await;
+async fn issue_time_is_ignored_without_a_synchronised_clock() {
+    let mut site = Site::start("").await;
     let issued = |age: f64| json!({ "reason": "a parcel", "issued_at": unix_time() - age });
-    if house.terminal.log().contains("the clock is synchronised") {
+    if site.terminal.log().contains("the clock is synchronised") {
         eprintln!("SKIPPED: this machine's clock is synchronised");
         return;
     }
-    // The link decides.
-    assert_eq!(house.unlock(&issued(3600.0)).await, done());
-    house.network.stall(false);
-    house.send(&issued(0.0)).await;
+    // Only the state of the link decides.
+    assert_eq!(site.unlock(&issued(3600.0)).await, done());
+    site.network.stall(false);
+    site.send(&issued(0.0)).await;
     sleep(Duration::from_millis(5000)).await;
-    house.network.resume();
-    assert_eq!(house.answer().await, not_fresh());
+    site.network.resume();
+    assert_eq!(site.answer().await, not_fresh());
 }

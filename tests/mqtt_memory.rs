@@ -1,6 +1,6 @@
-//! A flood of pictures must not make the daemon grow: what it takes in is bounded by
-//! `queue_bytes`, what it refuses is let go at once. A program of its own, since it reads the
-//! memory of its process; the flood comes from other processes.
+//! Tests that a flood of pictures does not grow the daemon: `queue_bytes` bounds accepted pictures,
+//! and refused ones are released at once. This is a separate program because it reads the memory of
+//! its process; the flood comes from other processes.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/mosquitto.rs"]
@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 const MIB: usize = 1024 * 1024;
 
-/// A field of /proc/self/status, in MiB.
+/// Reads a field of /proc/self/status, in MiB.
 fn memory(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
 }
 
-/// Slow, so that the flood is faster.
+/// Answers slower than the flood.
 async fn slow(request: Request) -> Option<Answer> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(request);
@@ -31,7 +31,7 @@ async fn slow(request: Request) -> Option<Answer> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_pictures() {
+async fn picture_flood_keeps_memory_bounded() {
     let broker = Mosquitto::start(Wanted::default());
     let settings = Settings {
         device_id: "front".into(),
@@ -71,8 +71,8 @@ async fn a_flood_of_pictures() {
     println!("before {before} MiB, highest {highest} MiB, peak {} MiB", memory("VmHWM"));
     println!("{counts:?} in {:?}", start.elapsed());
     assert!(counts.commands > 40, "{counts:?}");
-    // The pictures in work, each once more while it is copied out of its packet, and what the
-    // library reads at a time (9 packets).
+    // The pictures being processed, each twice while it is copied out of its packet, and the read
+    // buffer of the library (9 packets).
     let allowed = before + bound + 9 * 9 + 60;
     assert!(memory("VmHWM") < allowed, "{} MiB, more than {allowed}", memory("VmHWM"));
     assert!(session.publisher().is_connected());

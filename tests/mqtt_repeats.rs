@@ -1,6 +1,6 @@
-//! An id that is used again must not bring another request's answer: a client that sends
-//! `"request_id": "visit-7"` with every picture would take a stranger for a resident. What changes
-//! something is done once; what asks is asked again. The service is a function that counts.
+//! Tests reused ids. A reused id must not return the answer of another request: a client that sends
+//! `"request_id": "visit-7"` with every picture would take a stranger for a resident. A repeated
+//! change is done once; a repeated query is executed again. The service is a function that counts.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 const CLIENT: &str = "doorward/front/client/a";
 
-/// A terminal whose service answers with the number of the request.
+/// Starts a terminal whose service answers with the number of the request.
 async fn start(broker: &Mosquitto) -> Session {
     let settings = Settings {
         device_id: "front".into(),
@@ -46,14 +46,14 @@ async fn start(broker: &Mosquitto) -> Session {
     session
 }
 
-/// The number of the request that a body's answer is from.
+/// Sends a body and returns the number of the request whose answer comes back.
 async fn number(asker: &mut Asker, operation: &str, body: &str, how: &PublishProperties) -> u64 {
     asker.send(operation, body.as_bytes(), how.clone()).await;
     asker.next_json().await["number"].as_u64().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_is_asked_again_each_time() {
+async fn queries_are_executed_each_time() {
     let broker = Mosquitto::start(Wanted::default());
     let session = start(&broker).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -69,7 +69,7 @@ async fn a_question_is_asked_again_each_time() {
         "stats",
         "health",
     ] {
-        // The same body is another person where it says `camera:`, or a URL.
+        // With `camera:` or a URL, the same body can mean another person.
         let body = r#"{"image": "camera:", "request_id": "visit-7"}"#;
         for body in [body, body, r#"{"image": "AAAA", "request_id": "visit-7"}"#] {
             assert_eq!(number(&mut asker, operation, body, &same).await, expected, "{operation}");
@@ -81,7 +81,7 @@ async fn a_question_is_asked_again_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_made_once_and_another_one_under_its_id_is_made_too() {
+async fn repeated_change_is_done_once_and_a_different_one_with_its_id_too() {
     let broker = Mosquitto::start(Wanted::default());
     let session = start(&broker).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -91,7 +91,7 @@ async fn a_change_is_made_once_and_another_one_under_its_id_is_made_too() {
         let body = r#"{"image": "camera:", "request_id": "visit-7"}"#;
         assert_eq!(number(&mut asker, operation, body, &same).await, expected, "{operation}");
         assert_eq!(number(&mut asker, operation, body, &same).await, expected, "{operation}");
-        // By either of its ids.
+        // Either of its ids identifies the repeat.
         let other = reply_to(CLIENT, operation);
         assert_eq!(number(&mut asker, operation, body, &other).await, expected, "{operation}");
         // Another body, other properties.
@@ -106,7 +106,7 @@ async fn a_change_is_made_once_and_another_one_under_its_id_is_made_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_id_is_none_and_what_was_not_done_is_tried_again() {
+async fn empty_id_is_ignored_and_failed_requests_are_retried() {
     let broker = Mosquitto::start(Wanted::default());
     let session = start(&broker).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -115,7 +115,7 @@ async fn an_empty_id_is_none_and_what_was_not_done_is_tried_again() {
         let body = r#"{"request_id": ""}"#;
         assert_eq!(number(&mut asker, "enroll", body, &empty).await, expected);
     }
-    // A face that was refused: thirteen bytes, of which this service takes none.
+    // A refused face: this service refuses this body of thirteen bytes.
     let refused = reply_to(CLIENT, "r");
     for expected in 3..6 {
         assert_eq!(number(&mut asker, "enroll", r#"{"image": ""}"#, &refused).await, expected);
@@ -124,7 +124,7 @@ async fn an_empty_id_is_none_and_what_was_not_done_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlock_is_remembered_for_ten_seconds() {
+async fn unlock_is_remembered_for_ten_seconds() {
     let broker = Mosquitto::start(Wanted::default());
     let session = start(&broker).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;

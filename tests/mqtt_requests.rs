@@ -1,5 +1,5 @@
-//! Commands over a real mosquitto: what is done, what is refused, what is dropped, and that each
-//! asker gets its own answer once. The service is a function that counts and echoes.
+//! Tests commands over a real mosquitto: which are done, refused or dropped, and that each client
+//! gets its own answer once. The service is a function that counts and echoes.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/asker.rs"]
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 #[derive(Clone)]
 struct Echo {
     done: Arc<AtomicUsize>,
-    /// A request is answered when there is a permit, and uses it up.
+    /// Each answer takes one permit.
     gate: Arc<Semaphore>,
 }
 
@@ -32,7 +32,7 @@ impl Echo {
         Self { done: Arc::default(), gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
     }
 
-    /// One that answers only when the test lets it.
+    /// Creates a service that answers only when the test adds permits.
     fn held() -> Self {
         Self { done: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
     }
@@ -82,7 +82,7 @@ fn settings(broker: &Mosquitto) -> Settings {
         device_id: "front".into(),
         host: Some("localhost".into()),
         port: Some(broker.port()),
-        // The broker of these tests lets anybody in.
+        // The broker of these tests is anonymous.
         allow_insecure: true,
         ..Settings::default()
     }
@@ -103,7 +103,7 @@ const CLIENT: &str = "doorward/front/client/a";
 const RESPONSES: &str = "doorward/front/response/#";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_answered_where_it_asks() {
+async fn request_is_answered_on_its_response_topic() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT, RESPONSES]).await;
@@ -159,7 +159,7 @@ async fn five_mebibytes_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_too_large_for_the_broker_does_not_cost_the_connection() {
+async fn answer_too_large_for_the_broker_keeps_the_connection() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -173,7 +173,7 @@ async fn an_answer_too_large_for_the_broker_does_not_cost_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_content_type_that_is_not_known() {
+async fn unknown_content_type_is_refused() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -189,7 +189,7 @@ async fn a_content_type_that_is_not_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_topic_that_is_a_command_is_refused() {
+async fn response_topic_that_is_a_command_is_refused() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &["#"]).await;
@@ -215,7 +215,8 @@ async fn a_response_topic_that_is_a_command_is_refused() {
                 assert_eq!(correlation.as_deref(), Some(topic.as_bytes()));
                 break;
             }
-            // Our own command, what was retained, and what a session says by itself.
+            // The test's own command, retained messages, and messages that a session sends by
+            // itself.
             assert!(
                 message.retain
                     || message.topic == "doorward/front/cmd/enroll"
@@ -229,12 +230,12 @@ async fn a_response_topic_that_is_a_command_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_the_broker_does_not_take_is_not_remembered() {
+async fn answer_refused_by_the_broker_is_not_remembered() {
     let wanted = Wanted { largest_packet: Some(20_000), ..Wanted::default() };
     let (broker, echo) = (Mosquitto::start(wanted), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
-    // The command fits, and its answer with all of it does not.
+    // The command fits into a packet; the answer that echoes it does not.
     for done in 1..=2 {
         asker.send("mirror", &[0xFF; 19_800], reply_to(CLIENT, "same")).await;
         let message = asker.next().await;
@@ -243,14 +244,14 @@ async fn an_answer_that_the_broker_does_not_take_is_not_remembered() {
         assert_eq!(message.properties.unwrap().user_properties, []);
         assert_eq!(echo.done(), done);
     }
-    // The connection outlives it.
+    // The connection stays open.
     asker.send("mirror", &[0xFF; 100], reply_to(CLIENT, "small")).await;
     assert_eq!(asker.next_json().await["status"], 200);
     session.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_is_answered_again_and_done_once() {
+async fn repeat_is_answered_again_and_done_once() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT, RESPONSES]).await;
@@ -264,7 +265,7 @@ async fn a_repeat_is_answered_again_and_done_once() {
     assert_eq!(properties.user_properties, [("x-repeated".into(), "true".into())]);
     assert_eq!(echo.done(), 1);
 
-    // By request_id, where there is no Correlation Data.
+    // Without Correlation Data, `request_id` identifies the repeat.
     for _ in 0..2 {
         asker.send("enroll", b"{\"request_id\": \"7\"}", PublishProperties::default()).await;
         assert_eq!(asker.next_json().await["number"], 1);
@@ -281,7 +282,7 @@ async fn a_repeat_is_answered_again_and_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_of_what_is_in_work_waits_for_its_answer() {
+async fn repeat_of_a_running_request_waits_for_its_answer() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::held());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -337,7 +338,7 @@ async fn two_clients_with_the_same_counter_get_their_own_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_answers_busy() {
+async fn full_queue_answers_busy() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::held());
     let session = start(Settings { queue: 3, ..settings(&broker) }, &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -358,7 +359,7 @@ async fn a_full_queue_answers_busy() {
     for _ in 0..3 {
         assert_eq!(asker.next_json().await["status"], 200);
     }
-    // BUSY was not remembered: the same request is done when there is a place.
+    // BUSY is not remembered: the same request is done when the queue has a place.
     echo.gate.add_permits(1);
     asker.send("search", b"{}", reply_to(CLIENT, "49")).await;
     assert_eq!(asker.next_json().await["status"], 200);
@@ -367,7 +368,7 @@ async fn a_full_queue_answers_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pictures_in_work_are_bounded_by_bytes() {
+async fn queued_pictures_are_bounded_by_bytes() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::held());
     let small = Settings { queue: 100, queue_bytes: 9 * 1024 * 1024, ..settings(&broker) };
     let session = start(small, &echo).await;
@@ -385,13 +386,13 @@ async fn pictures_in_work_are_bounded_by_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_without_acknowledgements_neither_stops_nor_grows_it() {
+async fn flood_without_acknowledgements_neither_stops_nor_grows_the_session() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
     for n in 0..5000 {
         let topic = "doorward/front/cmd/search";
-        let properties = reply_to("doorward/front/client/nobody", &n.to_string());
+        let properties = reply_to("doorward/front/client/unread", &n.to_string());
         asker
             .client
             .publish_with_properties(topic, QoS::AtMostOnce, false, "{}", properties)
@@ -414,7 +415,7 @@ async fn a_flood_without_acknowledgements_neither_stops_nor_grows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retained_command_is_never_done() {
+async fn retained_command_is_never_done() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
     let retain = async || {
@@ -422,7 +423,7 @@ async fn a_retained_command_is_never_done() {
         asker.client.publish(topic, QoS::AtLeastOnce, true, "{}").await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
-    // Lying there when the daemon comes, and published while it listens.
+    // Retained before the daemon starts, and published while it listens.
     retain().await;
     let session = start(settings(&broker), &echo).await;
     retain().await;
@@ -432,9 +433,9 @@ async fn a_retained_command_is_never_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_sent_while_the_daemon_is_away_is_not_done() {
+async fn command_sent_while_the_daemon_is_away_is_not_done() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
-    // Its own commands as well: what it hears of them, the broker has.
+    // Subscribes to the commands too: when one arrives here, the broker has it.
     let asked = [CLIENT, "doorward/front/availability", "doorward/front/cmd/unlock"];
     let mut asker = Asker::connect(broker.port(), "a", &asked).await;
     let session = start(settings(&broker), &echo).await;
@@ -442,7 +443,7 @@ async fn a_command_sent_while_the_daemon_is_away_is_not_done() {
     asker.wait_for("availability", "stopped").await;
     asker.send("unlock", b"{}", reply_to(CLIENT, "1")).await;
     asker.wait_for("cmd/unlock", "{}").await;
-    // Once more with a daemon that died instead of stopping.
+    // The same with a daemon that crashed instead of stopping.
     drop(start(settings(&broker), &echo).await);
     asker.wait_for("availability", "offline").await;
     asker.send("unlock", b"{}", reply_to(CLIENT, "2")).await;
@@ -455,7 +456,7 @@ async fn a_command_sent_while_the_daemon_is_away_is_not_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expiry_reaches_the_service_and_silence_stays_silence() {
+async fn expired_request_gets_no_answer_and_is_not_remembered() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::held());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -464,7 +465,7 @@ async fn expiry_reaches_the_service_and_silence_stays_silence() {
     tokio::time::sleep(Duration::from_millis(1200)).await;
     echo.gate.add_permits(1);
     assert!(asker.hears_nothing().await);
-    // An expired one is not remembered: asked again in time, it is done.
+    // An expired request is not remembered: sent again in time, it is done.
     echo.gate.add_permits(1);
     asker.send("unlock", b"{}", reply_to(CLIENT, "short")).await;
     assert_eq!(asker.next_json().await["number"], 1);
@@ -472,7 +473,7 @@ async fn expiry_reaches_the_service_and_silence_stays_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_the_service_is_one_answer() {
+async fn panic_in_the_service_is_answered_as_an_error() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -484,7 +485,7 @@ async fn a_panic_in_the_service_is_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_what_is_in_work() {
+async fn stop_finishes_running_requests() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::held());
     let session = start(settings(&broker), &echo).await;
     let mut asker = Asker::connect(broker.port(), "a", &[CLIENT]).await;
@@ -501,7 +502,7 @@ async fn a_stop_finishes_what_is_in_work() {
     assert_eq!(asker.next_json().await["status"], 200);
 }
 
-/// Not a bar, a figure for the documents: printed with `--nocapture`.
+/// Prints a figure for the documents (`--nocapture`); there is no limit to meet.
 #[tokio::test(flavor = "multi_thread")]
 async fn round_trip_figures() {
     let (broker, echo) = (Mosquitto::start(Wanted::default()), Echo::new());
@@ -517,7 +518,7 @@ async fn round_trip_figures() {
             times.push(start.elapsed());
         }
         times.sort();
-        println!("{what}: asked and answered in {:?} (median)", times[15]);
+        println!("{what}: request and answer in {:?} (median)", times[15]);
     }
     session.stop().await;
 }

@@ -1,9 +1,9 @@
-//! Do our networks compute what OpenCV and onnxruntime compute from the authors' files, and do the
-//! 8-bit weights what the f32 ones do?
+//! Tests that our networks compute the same as OpenCV and onnxruntime with the authors' files, and
+//! that the 8-bit weights compute nearly the same as the f32 ones.
 //!
-//! The numbers come from `cargo xtask reference`. Those of the portraits are committed; those of a
-//! hundred people of the development photographs are made anew where these are. The f32 path needs
-//! the unquantized weights, which `cargo xtask models` leaves in `target/models-f32`.
+//! The reference numbers come from `cargo xtask reference`. Those of the portraits are committed;
+//! those of a hundred people are computed where the development photographs exist. The f32 path
+//! needs the unquantized weights, which `cargo xtask models` leaves in `target/models-f32`.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -21,7 +21,7 @@ struct Reference {
     pictures: Vec<Seen>,
 }
 
-/// One picture as OpenCV saw it, brought to `run_width` × `run_height` first.
+/// OpenCV's result for one picture, which was resized to `run_width` × `run_height` first.
 #[derive(Deserialize)]
 struct Seen {
     path: String,
@@ -67,14 +67,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The unquantized weights; required where the development photographs are, since CI makes them.
+/// Loads the unquantized weights; required where the development photographs are: CI makes them.
 fn f32_networks(test: &str) -> Option<Networks> {
     let folder = root().join("target/models-f32");
     if folder.join("sface.gguf").exists() {
         return Some(Networks::load(&folder));
     }
     assert!(std::env::var_os("DOORWARD_DATA").is_none(), "run `cargo xtask models` first");
-    eprintln!("SKIPPED {test}: target/models-f32 is not there; `cargo xtask models` makes it");
+    eprintln!("SKIPPED {test}: target/models-f32 does not exist; `cargo xtask models` makes it");
     None
 }
 
@@ -102,8 +102,8 @@ fn open(folder: &Path, seen: &Seen) -> Picture {
     picture.resized(seen.run_width, seen.run_height)
 }
 
-/// Each face of the reference is found, and the cell that sees it best has its box and landmarks
-/// within `tolerance` pixels: OpenCV takes that cell alone.
+/// Checks that each reference face is found, and that its best cell has box and landmarks within
+/// `tolerance` pixels: OpenCV uses only that cell.
 fn same_faces(networks: &Networks, folder: &Path, reference: &Reference, tolerance: f32) {
     let mut worst = 0f32;
     for seen in &reference.pictures {
@@ -130,8 +130,8 @@ fn furthest(a: &Detection, b: &Detection) -> f32 {
     a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Cosine of our embedding of each chosen face, aligned by the reference's landmarks, to the
-/// reference's; worst first.
+/// Returns the cosines between our embedding and the reference's of each chosen face, aligned by
+/// the reference's landmarks; worst first.
 fn cosines(networks: &Networks, folder: &Path, reference: &Reference) -> Vec<f32> {
     let mut cosines: Vec<f32> = reference
         .pictures
@@ -152,11 +152,11 @@ fn cosines(networks: &Networks, folder: &Path, reference: &Reference) -> Vec<f32
 }
 
 #[test]
-fn f32_finds_the_faces_that_opencv_finds() {
-    let name = "f32_finds_the_faces_that_opencv_finds";
+fn f32_finds_the_same_faces_as_opencv() {
+    let name = "f32_finds_the_same_faces_as_opencv";
     let Some(networks) = f32_networks(name) else { return };
-    // OpenCV shrinks the portraits by area, we by a triangle filter, so these may differ a little
-    // more than pictures that both see as they are.
+    // OpenCV shrinks the portraits by area, we by a triangle filter: they differ slightly more than
+    // pictures that neither resizes.
     let (folder, reference) = portraits();
     same_faces(&networks, &folder, &reference, 2.0);
     if let Some((folder, reference)) = people(name) {
@@ -165,8 +165,8 @@ fn f32_finds_the_faces_that_opencv_finds() {
 }
 
 #[test]
-fn f32_embeds_as_onnxruntime_does() {
-    let name = "f32_embeds_as_onnxruntime_does";
+fn f32_embeddings_equal_onnxruntime() {
+    let name = "f32_embeddings_equal_onnxruntime";
     let Some(networks) = f32_networks(name) else { return };
     let (folder, reference) = portraits();
     let worst = cosines(&networks, &folder, &reference)[0];
@@ -179,9 +179,9 @@ fn f32_embeds_as_onnxruntime_does() {
 }
 
 #[test]
-fn quantized_embeds_nearly_as_onnxruntime_does() {
+fn quantized_embeddings_are_close_to_onnxruntime() {
     let networks = Networks::load(&root().join("models"));
-    let people = people("quantized_embeds_nearly_as_onnxruntime_does");
+    let people = people("quantized_embeddings_are_close_to_onnxruntime");
     for (folder, reference) in [Some(portraits()), people].iter().flatten() {
         let cosines = cosines(&networks, folder, reference);
         let (worst, median) = (cosines[0], cosines[cosines.len() / 2]);
@@ -191,7 +191,7 @@ fn quantized_embeds_nearly_as_onnxruntime_does() {
 }
 
 #[test]
-fn quantized_finds_the_faces_that_opencv_finds() {
+fn quantized_finds_the_same_faces_as_opencv() {
     let networks = Networks::load(&root().join("models"));
     let (folder, reference) = portraits();
     for seen in &reference.pictures {
@@ -202,7 +202,7 @@ fn quantized_finds_the_faces_that_opencv_finds() {
     }
 }
 
-/// Softmax of the logits, the class live.
+/// Returns the softmax of the logits for the class live.
 fn live(network: &MiniFasNet, picture: &Picture, face: &Detection) -> f32 {
     let logits = network.logits(&network.crop(picture, face).unwrap()).unwrap();
     let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
@@ -210,8 +210,8 @@ fn live(network: &MiniFasNet, picture: &Picture, face: &Detection) -> f32 {
 }
 
 #[test]
-fn quantized_liveness_is_nearly_that_of_f32() {
-    let name = "quantized_liveness_is_nearly_that_of_f32";
+fn quantized_liveness_is_close_to_f32() {
+    let name = "quantized_liveness_is_close_to_f32";
     if f32_networks(name).is_none() {
         return;
     }

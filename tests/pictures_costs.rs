@@ -1,8 +1,10 @@
-//! What a picture from a stranger costs at most: the worst files of every format, against the 150 MB and the
-//! 2 s of one core that a request may take. A file of 4,937 bytes once took a gigabyte and half a minute.
+//! Tests the highest cost of a hostile picture: the worst files of every format, against the limits
+//! of a request, 150 MB and 2 s of one core. Without limits a file of 4,937 bytes took a gigabyte
+//! and half a minute.
 //!
-//! `cargo test --release --test pictures_costs -- --nocapture` prints the table of `docs/pictures.md`. A
-//! program of its own, since it reads the memory of its process; one test, so that nothing runs beside it.
+//! `cargo test --release --test pictures_costs -- --nocapture` prints the table of
+//! `docs/pictures.md`. This is a separate program because it reads the memory of its process, with
+//! a single test because no other test may run at the same time.
 
 #![allow(clippy::unwrap_used, reason = "all of it is test code")]
 
@@ -16,13 +18,14 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Most memory above what the process has when idle, in MB, also after the pictures before.
+/// Limit of the memory above the idle process, in MB, including the memory kept by earlier
+/// pictures.
 const MEMORY: f64 = 150.0;
-/// Most time of the processor. 2 s on an idle machine of the kind that the documentation names; what runs
-/// beside the test slows it, and may slow it this much.
+/// Limit of the CPU time: 2 s on an idle machine of the documented kind, plus a margin for other
+/// programs that slow the test.
 const SECONDS: f64 = 4.0;
 
-/// What the file is, how it is made, and what becomes of it.
+/// Description of the file, its contents, and the expected result.
 struct Case {
     format: &'static str,
     trick: &'static str,
@@ -39,14 +42,14 @@ fn case(
     Case { format, trick, file: Box::new(file), right }
 }
 
-/// A field of /proc/self/status, in MB.
+/// Reads a field of /proc/self/status, in MB.
 fn memory(field: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
 }
 
-/// Seconds that this thread has had of the processor.
+/// Returns the CPU time of this thread in seconds.
 fn seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -68,7 +71,7 @@ fn damaged(result: &Result<Picture, DecodeError>) -> bool {
     matches!(result, Err(DecodeError::Damaged(_)))
 }
 
-/// Many segments that no pixel needs.
+/// Many segments without image data.
 fn profiles() -> Vec<u8> {
     let mut segments = Vec::new();
     (0..60).for_each(|_| push(&mut segments, 0xE2, &[b"ICC_PROFILE\0", &[7; 65_000][..]].concat()));
@@ -207,7 +210,7 @@ fn pngs() -> Vec<Case> {
     ]
 }
 
-/// A portrait on its side, enlarged.
+/// Returns an enlarged portrait, turned by 90 degrees.
 fn portrait(megapixels: f64) -> Vec<u8> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits");
     let portrait = imageops::rotate90(&image::open(folder.join("obama.jpg")).unwrap().to_rgb8());
@@ -227,7 +230,7 @@ fn faces() -> Vec<Case> {
     ]
 }
 
-/// What a request does with a picture.
+/// Processes a picture as a request does; returns the number of faces.
 fn judged(analyzer: &Analyzer, picture: &Picture) -> usize {
     let found = analyzer.detect(picture).unwrap();
     if let Some(face) = found.faces.first() {
@@ -242,7 +245,7 @@ fn judged(analyzer: &Analyzer, picture: &Picture) -> usize {
 }
 
 #[test]
-fn no_picture_costs_more_than_a_request_may() {
+fn no_picture_exceeds_the_cost_limits() {
     doorward::nn::give_back_large_buffers();
     let analyzer = Analyzer::load().unwrap();
     let ordinary = Picture::new(640, 480, vec![90; 640 * 480 * 3]).unwrap();
@@ -250,13 +253,13 @@ fn no_picture_costs_more_than_a_request_may() {
     let idle = memory("VmRSS");
     let mut excesses = Vec::new();
     println!("| format | trick | bytes | decoding | in all | memory |\n|---|---|---|---|---|---|");
-    // Twice: what the allocator keeps of one picture must leave room for the next.
+    // Two rounds: the memory that the allocator keeps must leave room for the next picture.
     for case in [jpegs, pngs, faces, jpegs, pngs, faces].into_iter().flat_map(|cases| cases()) {
         let Case { format, trick, file, right } = case;
         let bytes = file();
         let name = format!("{format}, {trick}, {} bytes", bytes.len());
         assert!(bytes.len() <= Limits::default().max_bytes, "{name}");
-        // Starts the peak again.
+        // Resets the peak.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let start = seconds();
         let result = decode(&bytes, &Limits::default());

@@ -1,6 +1,7 @@
-//! Pictures that break decoders: a collection of files that did, files cut and flipped at random, and files
-//! that lie about their size. Each must decode or be refused for what it is; none may panic, take long, or
-//! come out larger than the limits. What Pillow makes of the collection's files is the yardstick.
+//! Tests pictures that break decoders: a collection of such files, randomly truncated and flipped
+//! files, and files with a false size. Each must decode or be refused with the right error. None
+//! may panic, take long, or decode to more than the limits. The reference for the collection is
+//! Pillow.
 
 #![allow(clippy::unwrap_used, reason = "all of it is test code")]
 
@@ -10,18 +11,18 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Generous, since tests share the machine; a decoder that hangs exceeds it all the same.
+/// Generous, because tests share the machine; a decoder that hangs still exceeds it.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Files that Pillow decodes and doorward refuses, and why that is meant.
+/// Files that Pillow decodes and doorward refuses, with the reason.
 const STRICTER_THAN_PILLOW: [(&str, &str); 2] = [
     (
         "image-png/pngsuite/xcsn0g01.png",
-        "the checksum of its image data is wrong; PngSuite wants it refused",
+        "the checksum of its image data is wrong; PngSuite expects a refusal",
     ),
     (
         "jpeg-decoder/crashtest/images/imagetestsuite/5482a54657765056f1a94116a8dbffe7.jpg",
-        "its data are corrupt: a stray segment within them reaches beyond the file",
+        "its data are corrupt: they contain a segment that reaches beyond the file",
     ),
 ];
 
@@ -35,7 +36,7 @@ fn data() -> Option<PathBuf> {
     folder
 }
 
-/// Decodes within the time and the limits.
+/// Decodes and checks the time and the limits.
 fn try_decode(bytes: &[u8], name: &str) -> Result<Picture, DecodeError> {
     let start = Instant::now();
     let result = decode(bytes, &Limits::default());
@@ -47,14 +48,14 @@ fn try_decode(bytes: &[u8], name: &str) -> Result<Picture, DecodeError> {
     result
 }
 
-/// The rows of a manifest, without its header. No field of these manifests that is used holds a comma.
+/// Reads the rows of a manifest, without its header. No used field contains a comma.
 fn rows(folder: &Path) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(folder.join("labels.csv")).unwrap();
     text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
 }
 
 #[test]
-fn tricky_files_decode_as_pillow_decodes_them() {
+fn tricky_files_decode_as_with_pillow() {
     let Some(folder) = data().map(|data| data.join("tricky")) else { return };
     let (mut decoded, mut refused) = (0, 0);
     for row in rows(&folder) {
@@ -65,7 +66,7 @@ fn tricky_files_decode_as_pillow_decodes_them() {
         let ours = bytes.starts_with(b"\xFF\xD8\xFF") || bytes.starts_with(b"\x89PNG\r\n\x1a\n");
         match try_decode(&bytes, path) {
             Err(DecodeError::NotJpegOrPng(_)) => assert!(!ours, "{path}"),
-            // 1000 x 1 and the like, which no camera makes.
+            // Shapes such as 1000 x 1, which no camera makes.
             Err(DecodeError::TooLong { width, height }) => {
                 let (short, long) = (width.min(height), width.max(height));
                 assert!(long > MAX_SIDE || long > MAX_RATIO * short, "{path}");
@@ -91,7 +92,7 @@ fn tricky_files_decode_as_pillow_decodes_them() {
 }
 
 #[test]
-fn variants_of_a_portrait() {
+fn portrait_variants_decode_as_labelled() {
     let Some(folder) = data().map(|data| data.join("tricky_faces")) else { return };
     let read = |name: &str| try_decode(&std::fs::read(folder.join(name)).unwrap(), name);
     for row in rows(&folder) {
@@ -105,7 +106,7 @@ fn variants_of_a_portrait() {
             (_, Err(error)) => panic!("{name}: {error}"),
         }
     }
-    // All four orientations show the same portrait.
+    // All four orientations decode to the same portrait.
     let upright = read("exif_2.jpg").unwrap();
     for name in ["exif_5.jpg", "exif_7.jpg", "exif_8.jpg"] {
         let other = read(name).unwrap();
@@ -117,7 +118,7 @@ fn variants_of_a_portrait() {
     }
 }
 
-/// A picture with some structure, so that files of it have some length.
+/// Returns a picture with some structure, so that its files are not tiny.
 fn sample() -> Picture {
     let rgb = (0..96_u32 * 80).flat_map(|i| {
         let (x, y) = (i % 96, i / 96);
@@ -141,7 +142,7 @@ fn sample_png() -> Vec<u8> {
 }
 
 #[test]
-fn a_file_that_is_cut_is_refused() {
+fn truncated_file_is_refused() {
     for (name, whole) in [("jpeg", sample_jpeg()), ("png", sample_png())] {
         assert!(try_decode(&whole, name).is_ok());
         for sixteenth in 0..16 {
@@ -153,7 +154,7 @@ fn a_file_that_is_cut_is_refused() {
 }
 
 #[test]
-fn bytes_behind_the_end_do_not_matter() {
+fn bytes_after_the_end_are_ignored() {
     for mut bytes in [sample_jpeg(), sample_png()] {
         let before = decode(&bytes, &Limits::default());
         bytes.extend_from_slice(&[0xFF; 1000]);
@@ -163,7 +164,7 @@ fn bytes_behind_the_end_do_not_matter() {
 
 #[test]
 fn flipped_bits_never_panic() {
-    // A linear congruential generator (Knuth's MMIX constants): the same flips at every run.
+    // A linear congruential generator (Knuth's MMIX constants): the same flips in every run.
     let mut state = 20_260_101_u64;
     let mut random = |below: usize| {
         state =
@@ -174,7 +175,7 @@ fn flipped_bits_never_panic() {
         for _ in 0..1000 {
             let mut bytes = whole.clone();
             for _ in 0..=random(8) {
-                // Every other flip hits the headers, where structure is.
+                // Every other flip hits the headers.
                 let range = if random(2) == 0 { bytes.len() } else { 700 };
                 bytes[random(range)] ^= 1 << random(8);
             }
@@ -184,8 +185,8 @@ fn flipped_bits_never_panic() {
 }
 
 #[test]
-fn a_stated_size_is_believed_before_anything_is_allocated() {
-    // The size lies at a fixed place in PNG, and behind the frame marker in JPEG.
+fn stated_size_is_checked_before_allocation() {
+    // The size is at a fixed place in PNG, and after the frame marker in JPEG.
     let mut lying_png = sample_png();
     lying_png[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
     let mut lying_jpeg = sample_jpeg();
@@ -199,9 +200,9 @@ fn a_stated_size_is_believed_before_anything_is_allocated() {
     }
 }
 
-/// zune-jpeg 0.5.15 adds 7 to the width of gray pictures with subsampling in 16 bits, which overflows.
+/// zune-jpeg 0.5.15 adds 7 in 16 bits to the width of subsampled gray pictures: it overflows.
 #[test]
-fn a_gray_jpeg_at_the_end_of_the_number_range() {
+fn gray_jpeg_near_the_16_bit_limit_does_not_overflow() {
     let mut bytes = Vec::new();
     let encoder = image::codecs::jpeg::JpegEncoder::new(&mut bytes);
     encoder.write_image(&[0; 64], 8, 8, ExtendedColorType::L8).unwrap();

@@ -1,5 +1,5 @@
-//! What blur, darkness and lack of colour are called on real photographs: a resident in good light
-//! must never be sent away as dark for the colour of the skin, nor for the camera's resolution.
+//! Tests blur, darkness and lack of colour on real photographs: a resident in good light must never
+//! be refused as dark because of skin colour or the camera's resolution.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "support/terminal.rs"]
@@ -17,7 +17,7 @@ fn read(path: &Path) -> Picture {
     picture::decode(&fs::read(path).unwrap(), &Limits::default()).unwrap()
 }
 
-/// Of the largest face; `None` without one.
+/// Returns the quality of the largest face; `None` without a face.
 fn quality(picture: &Picture) -> Option<Quality> {
     let faces = ANALYZER.detect(picture).unwrap();
     let upright = faces.turned.as_ref().unwrap_or(picture);
@@ -25,7 +25,7 @@ fn quality(picture: &Picture) -> Option<Quality> {
     Some(ANALYZER.portrait(upright, face).unwrap().quality())
 }
 
-/// The photographs whose second column is `label`.
+/// Returns the photographs whose second column is `label`.
 fn labelled(folder: &Path, manifest: &str, label: &str) -> Vec<PathBuf> {
     let mut rows = csv::Reader::from_path(folder.join(manifest)).unwrap();
     let rows = rows.records().map(|row| row.unwrap());
@@ -35,13 +35,13 @@ fn labelled(folder: &Path, manifest: &str, label: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// How many of the photographs are as asked, and how many there are.
+/// Counts the photographs for which `asked` is true, and all of them.
 fn count(photographs: &[PathBuf], asked: impl Fn(&Quality) -> bool) -> (usize, usize) {
     let found = photographs.iter().filter(|path| quality(&read(path)).is_some_and(|q| asked(&q)));
     (found.count(), photographs.len())
 }
 
-/// Blurred by a Gaussian of that standard deviation in pixels.
+/// Blurs with a Gaussian of this standard deviation in pixels.
 fn blurred(picture: &Picture, sigma: f32) -> Picture {
     let image =
         image::RgbImage::from_raw(picture.width(), picture.height(), picture.rgb().to_vec());
@@ -50,7 +50,7 @@ fn blurred(picture: &Picture, sigma: f32) -> Picture {
 }
 
 #[test]
-fn official_portraits_have_nothing_to_complain_about() {
+fn official_portraits_have_no_quality_fault() {
     for name in ["obama", "obama2", "obama3", "biden"] {
         let seen = quality(&read(&terminal::portrait(name))).unwrap();
         assert!(!(seen.blur || seen.dark || seen.grayscale), "{name}: {seen:?}");
@@ -58,7 +58,7 @@ fn official_portraits_have_nothing_to_complain_about() {
 }
 
 #[test]
-fn however_strong_a_blur_is_it_is_one() {
+fn blur_of_any_strength_is_reported() {
     let portrait = read(&terminal::portrait("obama"));
     let portrait = portrait.resized(400, 500);
     let faces = ANALYZER.detect(&portrait).unwrap();
@@ -69,14 +69,14 @@ fn however_strong_a_blur_is_it_is_one() {
     }
 }
 
-/// A face that the picture cuts is judged by what is there, not by the nothing beyond the border.
+/// A face cut by the border is judged by its visible part, not by the area outside the picture.
 #[test]
-fn a_face_at_the_border_is_as_bright_and_as_sharp() {
+fn face_at_the_border_keeps_brightness_and_sharpness() {
     let portrait = read(&terminal::portrait("obama"));
     let faces = ANALYZER.detect(&portrait).unwrap();
     let face = faces.faces[0];
     let whole = ANALYZER.portrait(&portrait, &face).unwrap().quality();
-    // From a fifth of the face's height on: the forehead is gone.
+    // Cut at a fifth of the face's height: the forehead is missing.
     let top = face.y + 0.2 * face.height;
     let (width, height) = (i64::from(portrait.width()), i64::from(portrait.height()));
     let cut = portrait.cropped(0, top as i64, width, height).unwrap();
@@ -88,7 +88,7 @@ fn a_face_at_the_border_is_as_bright_and_as_sharp() {
 }
 
 #[test]
-fn a_portrait_of_other_resolution_is_as_sharp_and_as_bright() {
+fn resolution_changes_neither_sharpness_nor_brightness() {
     let portrait = read(&terminal::portrait("obama"));
     let at = |factor: f32| {
         let side = |length: u32| (length as f32 * factor) as u32;
@@ -117,7 +117,7 @@ fn dark_rooms_are_dark_and_dark_skin_is_not() {
 }
 
 #[test]
-fn photographs_without_colour_are_found_and_no_others() {
+fn only_photographs_without_colour_are_grayscale() {
     let Some(data) = terminal::data("grayscale photographs") else { return };
     let gray = labelled(&data.join("lfw"), "quality.csv", "grayscale");
     let (found, all) = count(&gray, |quality| quality.grayscale);
@@ -127,14 +127,14 @@ fn photographs_without_colour_are_found_and_no_others() {
     assert_eq!(bad.0, 0, "of {} good photographs", bad.1);
 }
 
-/// The more a photograph is blurred the less sharp it is, step by step, until it is called blurred.
+/// Each step of blur lowers the sharpness, until the photograph is reported as blurred.
 #[test]
-fn blur_ladders_are_in_order() {
+fn sharpness_falls_with_each_step_of_blur() {
     let Some(data) = terminal::data("blur ladders") else { return };
     let good = labelled(&data.join("lfw"), "quality.csv", "good");
     for path in &good {
         let photograph = read(path);
-        // The same face in each step: what is measured is the sharpness, not the detector.
+        // Uses the same face in each step: this measures the sharpness, not the detector.
         let faces = ANALYZER.detect(&photograph).unwrap();
         let sharpness =
             |picture: &Picture| ANALYZER.portrait(picture, &faces.faces[0]).unwrap().quality();

@@ -1,6 +1,6 @@
-//! The terminal as a whole: frames from a replay, the judgement, a simulated door, events over a real
-//! broker. What can fail: somebody is let in who must not be, a resident is left outside, the way out
-//! depends on something, an event says other than what happened.
+//! Tests the whole terminal: frames from a replay, the judge, a simulated door, events over a real
+//! broker. Failures: a person is admitted without permission, a resident is not admitted, the exit
+//! depends on another part, an event does not match what happened.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -21,7 +21,7 @@ use terminal::{Terminal, portrait};
 /// A loaded machine judges slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The keys of a terminal whose camera shows a folder of one portrait, and what else is said.
+/// Returns the keys of a terminal whose camera shows a folder of one portrait, and adds `more`.
 fn keys(more: &str) -> String {
     format!(
         "[camera]\nsource = \"replay:FRAMES\"\nfps = 10\n\
@@ -30,7 +30,7 @@ fn keys(more: &str) -> String {
     )
 }
 
-/// A terminal, not yet running, before whose camera `face` stands; obama is enrolled in `groups`.
+/// Prepares a terminal, not yet running, whose camera shows `face`; obama is enrolled in `groups`.
 fn prepared(face: &str, groups: &str, more: &str) -> Terminal {
     let terminal = Terminal::prepare(&keys(more));
     let frames = terminal.file("frames");
@@ -47,7 +47,7 @@ fn prepared(face: &str, groups: &str, more: &str) -> Terminal {
     terminal
 }
 
-/// What happens to the inputs of the simulated board, and `SCRIPT` in the configuration as its file.
+/// Writes the input script of the simulated board; `SCRIPT` in the configuration becomes its path.
 fn script(terminal: &Terminal, script: &str) {
     let file = terminal.file("script");
     fs::write(&file, script).unwrap();
@@ -56,13 +56,13 @@ fn script(terminal: &Terminal, script: &str) {
     fs::write(&config, text.replace("SCRIPT", file.to_str().unwrap())).unwrap();
 }
 
-/// Every line of the audit log.
+/// Returns every line of the audit log.
 fn record(terminal: &Terminal) -> Vec<Value> {
     let lines = String::from_utf8(terminal.cli(&["audit", "list"]).stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Waits for a line of the audit log that is as wanted.
+/// Waits for a line of the audit log for which `wanted` is true.
 fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
@@ -80,9 +80,9 @@ fn outcome(kind: &str, outcome: &str) -> impl Fn(&Value) -> bool {
     move |line| line["action"] == kind && line["outcome"] == outcome
 }
 
-/// Lets the replay go on until so many decisions have been made, each as wanted, and ends it: the
-/// strike has not moved from the first frame to the last.
-fn stays_shut(terminal: &mut Terminal, kind: &str, name: &str) {
+/// Runs the replay until enough decisions have been made, each with this outcome, and stops it.
+/// Checks that the strike has not moved from the first frame to the last.
+fn stays_locked(terminal: &mut Terminal, kind: &str, name: &str) {
     const DECISIONS: usize = 4;
     let decisions = |record: &[Value]| -> Vec<Value> {
         let of = |line: &&Value| line["action"] == "access" || line["action"] == "spoof";
@@ -101,14 +101,14 @@ fn stays_shut(terminal: &mut Terminal, kind: &str, name: &str) {
     assert!(!terminal.log().contains("Unlocked"), "{}", terminal.log());
 }
 
-/// What listens in the house. Nothing that it heard is lost by waiting for something else.
-struct House {
+/// A client that listens to events. It keeps the messages that arrive while it waits for another.
+struct Listener {
     asker: Asker,
     kept: Vec<(String, Value)>,
 }
 
-impl House {
-    /// The first message on a topic that ends so and is as wanted.
+impl Listener {
+    /// Returns the first message whose topic ends with `topic` and for which `wanted` is true.
     async fn heard(&mut self, topic: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         let is = |(name, value): &(String, Value)| name.ends_with(topic) && wanted(value);
@@ -124,61 +124,61 @@ impl House {
     }
 }
 
-async fn listener(terminal: &Terminal) -> House {
+async fn listener(terminal: &Terminal) -> Listener {
     let login = Login::read(&terminal.data_dir()).unwrap();
     let mut options = MqttOptions::new("house", "127.0.0.1", terminal.port());
     options.set_credentials(login.username, login.password.reveal());
     let topics = ["doorward/front/event/#", "doorward/front/state/#"];
-    House { asker: Asker::connect_with(options, &topics).await, kept: Vec::new() }
+    Listener { asker: Asker::connect_with(options, &topics).await, kept: Vec::new() }
 }
 
 const LIVENESS_OFF: &str = "[liveness]\npolicy = \"off-for-this-test\"";
 
 #[tokio::test]
-async fn a_resident_is_let_in_and_the_house_hears_of_it() {
+async fn resident_is_granted_and_clients_receive_the_events() {
     let mut terminal = prepared("obama", "family", LIVENESS_OFF);
     terminal.run();
-    let mut house = listener(&terminal).await;
-    let granted = house.heard("event/access", |event| event["outcome"] == "granted").await;
+    let mut listener = listener(&terminal).await;
+    let granted = listener.heard("event/access", |event| event["outcome"] == "granted").await;
     assert_eq!(granted["subject_id"], "obama");
     assert!(granted["similarity"].as_f64().unwrap() >= 82.0, "{granted}");
     assert_eq!(granted["door"], "unlocked", "{granted}");
     assert!(granted["reason"].as_str().unwrap().contains("LIVENESS IS OFF"), "{granted}");
     assert!(granted["timings_ms"]["embed"].as_f64().unwrap() > 0.0, "{granted}");
-    house.heard("event/door", |event| event["outcome"] == "unlocked").await;
-    house.heard("state/door", |state| state["lock"] == "UNLOCKED").await;
-    house.heard("event/door", |event| event["outcome"] == "locked").await;
-    // No picture, no template, in any event: they are small.
+    listener.heard("event/door", |event| event["outcome"] == "unlocked").await;
+    listener.heard("state/door", |state| state["lock"] == "UNLOCKED").await;
+    listener.heard("event/door", |event| event["outcome"] == "locked").await;
+    // Events are small: they contain no picture and no template.
     assert!(granted.to_string().len() < 2000, "{granted}");
 }
 
 #[test]
-fn a_frozen_portrait_is_a_spoof_once_liveness_is_on() {
+fn frozen_portrait_is_a_spoof_with_liveness_on() {
     let mut terminal = prepared("obama", "family", "");
     terminal.run();
     let refused = recorded(&terminal, outcome("spoof", "spoof"));
     assert!(refused["reason"].as_str().unwrap().contains("does not move"), "{refused}");
     assert_eq!(refused.get("subject_id"), None);
-    stays_shut(&mut terminal, "spoof", "spoof");
+    stays_locked(&mut terminal, "spoof", "spoof");
 }
 
 #[test]
-fn a_stranger_is_nobody_and_the_door_stays_shut() {
+fn stranger_is_unknown_and_the_door_stays_locked() {
     let mut terminal = prepared("biden", "family", LIVENESS_OFF);
     terminal.run();
     let refused = recorded(&terminal, outcome("access", "unknown"));
     assert_eq!(refused.get("subject_id"), None);
-    stays_shut(&mut terminal, "access", "unknown");
+    stays_locked(&mut terminal, "access", "unknown");
 }
 
 #[test]
-fn to_be_enrolled_is_not_to_be_let_in() {
+fn enrolled_subject_without_access_is_denied() {
     let mut terminal = prepared("obama", "cleaners", LIVENESS_OFF);
     terminal.run();
     let denied = recorded(&terminal, outcome("access", "denied"));
     assert_eq!(denied["subject_id"], "obama");
     assert!(denied["reason"].as_str().unwrap().contains("cleaners"), "{denied}");
-    stays_shut(&mut terminal, "access", "denied");
+    stays_locked(&mut terminal, "access", "denied");
 }
 
 /// Enrols a portrait under a second id, without groups.
@@ -189,9 +189,9 @@ fn enrol_as(terminal: &Terminal, id: &str, face: &str) {
 }
 
 #[test]
-fn a_second_id_for_the_same_face_does_not_lock_the_resident_out() {
+fn second_id_for_the_same_face_does_not_deny_the_resident() {
     let mut terminal = prepared("obama", "family", LIVENESS_OFF);
-    // The picture that was enrolled, and the very one that the camera sees.
+    // The picture that was enrolled, and the same picture as the camera shows.
     enrol_as(&terminal, "guest-17", "obama2");
     enrol_as(&terminal, "guest-18", "obama");
     terminal.run();
@@ -199,14 +199,14 @@ fn a_second_id_for_the_same_face_does_not_lock_the_resident_out() {
     assert_eq!((&decided["outcome"], &decided["subject_id"]), (&json!("granted"), &json!("obama")));
     assert_eq!(decided["also_enrolled_as"], json!(["guest-18", "guest-17"]), "{decided}");
     assert!(terminal.stop());
-    let told = terminal.log().matches("one person is enrolled under two ids").count();
-    assert_eq!(told, 2, "{}", terminal.log());
+    let warnings = terminal.log().matches("one person is enrolled under two ids").count();
+    assert_eq!(warnings, 2, "{}", terminal.log());
     let enrolled = |line: &Value| line["action"] == "enroll" && line["duplicate_of"] == "obama";
     assert!(record(&terminal).iter().any(enrolled));
 }
 
 #[test]
-fn a_disabled_id_of_the_same_person_denies() {
+fn disabled_id_of_the_same_person_denies() {
     let mut terminal = prepared("obama", "family", LIVENESS_OFF);
     enrol_as(&terminal, "dismissed", "obama3");
     let disabled = terminal.json(&["gallery", "update", "dismissed", "--field", "enabled=false"]);
@@ -214,11 +214,11 @@ fn a_disabled_id_of_the_same_person_denies() {
     terminal.run();
     let denied = recorded(&terminal, outcome("access", "denied"));
     assert!(denied["reason"].as_str().unwrap().contains("dismissed"), "{denied}");
-    stays_shut(&mut terminal, "access", "denied");
+    stays_locked(&mut terminal, "access", "denied");
 }
 
 #[test]
-fn a_planted_face_is_told_of_before_it_opens_the_door() {
+fn planted_face_is_reported_before_it_opens_the_door() {
     let mut terminal = prepared("biden", "cleaners", LIVENESS_OFF);
     let cleared = terminal.json(&["gallery", "update", "obama", "--groups", ""]);
     assert_eq!(cleared["status"], 200, "{cleared}");
@@ -234,11 +234,11 @@ fn a_planted_face_is_told_of_before_it_opens_the_door() {
         (&json!(409), &json!("FACES_DISAGREE"))
     );
     terminal.run();
-    stays_shut(&mut terminal, "access", "denied");
+    stays_locked(&mut terminal, "access", "denied");
 }
 
 #[test]
-fn duplicates_are_refused_where_that_is_configured() {
+fn duplicates_are_refused_if_configured() {
     let more = format!("{LIVENESS_OFF}\n[gallery]\nrefuse_duplicates = true");
     let mut terminal = prepared("biden", "family", &more);
     let config = terminal.file("doorward.toml");
@@ -252,14 +252,14 @@ fn duplicates_are_refused_where_that_is_configured() {
         assert_eq!(answer["status"], status, "{answer}");
         if status == 409 {
             assert_eq!(answer["error_code"], "FACE_ALREADY_ENROLLED");
-            assert!(!answer.to_string().contains("obama"), "who may not search learns nobody's id");
+            assert!(!answer.to_string().contains("obama"), "an id without search permission");
         }
     }
     assert!(terminal.stop());
 }
 
 #[test]
-fn a_reload_takes_what_can_stand_and_keeps_the_rest() {
+fn reload_applies_a_valid_configuration_and_keeps_the_old_one_otherwise() {
     let mut terminal = prepared("obama", "cleaners", LIVENESS_OFF);
     terminal.run();
     recorded(&terminal, outcome("access", "denied"));
@@ -279,7 +279,7 @@ fn a_reload_takes_what_can_stand_and_keeps_the_rest() {
 }
 
 #[test]
-fn a_reload_is_no_way_out_of_a_lock_out() {
+fn reload_does_not_end_a_lock_out() {
     let mut terminal = prepared("biden", "family", LIVENESS_OFF);
     let config = terminal.file("doorward.toml");
     let text = fs::read_to_string(&config).unwrap();
@@ -289,7 +289,7 @@ fn a_reload_is_no_way_out_of_a_lock_out() {
     let of = |name: &str| record(&terminal).into_iter().filter(outcome("access", name)).count();
     recorded(&terminal, outcome("access", "locked_out"));
     terminal.signal("HUP");
-    // Told anew by the next judge, which judges nobody.
+    // The next judge reports the lock-out again and judges no one.
     let started = Instant::now();
     while of("locked_out") < 2 {
         assert!(started.elapsed() < PATIENCE, "{}", terminal.log());
@@ -300,7 +300,7 @@ fn a_reload_is_no_way_out_of_a_lock_out() {
 }
 
 #[test]
-fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
+fn exit_works_without_gallery_camera_and_broker() {
     let mut terminal = Terminal::prepare(
         "[camera]\nsource = \"replay:/nowhere\"\n\
          [door]\nboard = \"pc\"\npulse_ms = 300\nscript = \"SCRIPT\"",
@@ -315,7 +315,7 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
     wait_for(&terminal, "Unlocked { by: Exit }");
     wait_for(&terminal, "Relocked");
     assert!(terminal.stop());
-    // It is on record all the same, for when the gallery works again.
+    // The events are recorded although the gallery does not work.
     fs::remove_file(terminal.data_dir().join("gallery.redb")).unwrap();
     let record = record(&terminal);
     assert!(record.iter().any(outcome("door", "exit_pressed")), "{record:#?}");
@@ -323,13 +323,13 @@ fn the_way_out_needs_neither_gallery_nor_camera_nor_broker() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nobody_at_the_door() {
+fn unread_log_does_not_block_the_door() {
     let mut terminal = Terminal::prepare(
         "[door]\nboard = \"pc\"\npulse_ms = 300\nremote_unlock = true\nscript = \"SCRIPT\"\n\
          [log]\nlevel = \"trace\"",
     );
     script(&terminal, "3s request_to_exit low\n3200ms request_to_exit high\n");
-    // Full before the daemon writes its first line.
+    // The pipe is full before the daemon writes its first line.
     let (unread, full) = std::io::pipe().unwrap();
     let mut stuffing = full.try_clone().unwrap();
     std::thread::spawn(move || stuffing.write_all(&[b'.'; 1 << 20]));
@@ -351,7 +351,7 @@ fn a_log_that_nobody_reads_holds_nobody_at_the_door() {
 }
 
 #[test]
-fn a_start_that_failed_is_tried_again_until_it_works() {
+fn failed_start_is_retried_until_it_works() {
     let mut terminal = Terminal::prepare("[door]\nboard = \"pc\"");
     let taken = std::net::TcpListener::bind(("127.0.0.1", terminal.port())).unwrap();
     let log = terminal.file("log");
@@ -363,7 +363,7 @@ fn a_start_that_failed_is_tried_again_until_it_works() {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("the taken port is not told of");
+        panic!("the taken port is not reported");
     });
     // Returns when the daemon is ready.
     terminal.run();
@@ -372,7 +372,7 @@ fn a_start_that_failed_is_tried_again_until_it_works() {
 }
 
 #[test]
-fn while_the_other_door_is_open_no_face_and_no_command_opens_this_one() {
+fn interlock_blocks_faces_and_commands_while_the_other_door_is_open() {
     let more = "remote_unlock = true\ninterlock = true\nscript = \"SCRIPT\"";
     let mut terminal = prepared("obama", "family", &format!("{more}\n{LIVENESS_OFF}"));
     script(&terminal, "0s interlock high\n3s request_to_exit low\n");
@@ -400,10 +400,10 @@ fn door_says(line: &Value, by: &str) -> bool {
 }
 
 #[test]
-fn a_stop_in_the_middle_of_a_pulse_locks_and_is_on_record_without_any_broker() {
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = nobody.local_addr().unwrap().port();
-    drop(nobody);
+fn stop_during_a_pulse_locks_and_is_recorded_without_a_broker() {
+    let unused = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = unused.local_addr().unwrap().port();
+    drop(unused);
     let mut terminal = Terminal::start(&format!(
         "host = \"127.0.0.1\"\nport = {port}\n\
          [door]\nboard = \"pc\"\npulse_ms = 30000\nremote_unlock = true"
@@ -420,9 +420,9 @@ fn a_stop_in_the_middle_of_a_pulse_locks_and_is_on_record_without_any_broker() {
     assert!(Some(unlocked) < locked && locked < stopped, "{record:#?}");
 }
 
-/// A success, on record, and a pulse from then on: who asked second has the time to pull the handle.
+/// The second unlock succeeds, is recorded, and starts a full pulse from its own time.
 #[test]
-fn unlock_during_a_pulse_extends_it_to_a_pulse_from_then() {
+fn unlock_during_a_pulse_starts_a_full_pulse() {
     let terminal = Terminal::start("[door]\nboard = \"pc\"\npulse_ms = 3000\nremote_unlock = true");
     assert_eq!(terminal.json(&["unlock", "a parcel"])["status"], 200);
     std::thread::sleep(Duration::from_millis(1500));
@@ -447,7 +447,7 @@ fn unlock_during_a_pulse_extends_it_to_a_pulse_from_then() {
 }
 
 #[test]
-fn remote_unlock_is_obeyed_where_it_is_configured_and_nowhere_else() {
+fn remote_unlock_works_only_if_configured() {
     let permitted = "permissions = [\"unlock\"]\n";
     let body = json!({"reason": "a parcel"});
 

@@ -1,8 +1,7 @@
-//! A network that has run before allocates nothing but its result, gives the same bits for the same
-//! picture whatever it saw in between and on whichever thread, and nearly the same on every level of
-//! instructions.
+//! Tests networks that have run before: they allocate only their result, give the same bits for the
+//! same picture after any other picture and on any thread, and nearly the same on every CPU level.
 //!
-//! Memory is counted by thread: the tests may run side by side.
+//! Memory is counted per thread, so the tests may run in parallel.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
@@ -21,10 +20,10 @@ thread_local! {
     static ALLOCATED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-// SAFETY: hands everything to the system's allocator as it came.
+// SAFETY: passes every call unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
+        // A thread that is ending has no counter.
         let _ = ALLOCATED.try_with(|counter| {
             let (count, bytes) = counter.get();
             counter.set((count + 1, bytes + layout.size()));
@@ -42,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations and bytes of some work on this thread, and its result.
+/// Counts allocations and bytes of `work` on this thread; also returns its result.
 fn allocated<T>(work: impl FnOnce() -> T) -> ((usize, usize), T) {
     let before = ALLOCATED.get();
     let result = work();
@@ -71,7 +70,7 @@ impl Networks {
         Self::load(Level::detect().unwrap())
     }
 
-    /// Everything the networks say about a picture, as numbers.
+    /// Returns all outputs of the networks for a picture, as numbers.
     fn all(&self, picture: &Picture) -> Vec<f32> {
         let face = self.detector.detect(picture, 0.6).unwrap()[0];
         let mut said = vec![face.x, face.y, face.width, face.height, face.score];
@@ -101,7 +100,7 @@ fn grey(width: u32, height: u32) -> Picture {
 }
 
 #[test]
-fn two_cores_give_the_bits_of_one() {
+fn two_cores_give_the_same_bits_as_one() {
     let [one, two] = [Cores::One, Cores::Two].map(|cores| Analyzer::load().unwrap().on(cores));
     for name in ["obama.jpg", "obama2.jpg", "biden.jpg"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits").join(name);
@@ -117,10 +116,10 @@ fn two_cores_give_the_bits_of_one() {
 }
 
 #[test]
-fn a_warm_detector_allocates_nothing() {
+fn warm_detector_allocates_nothing() {
     let networks = Networks::best();
-    // No face, no result: whatever is allocated is the pass's own. Sizes by turns, as a camera's
-    // frame and the faces in it are looked at.
+    // Without a face there is no result: every allocation is from the pass itself. The sizes
+    // alternate, as with a camera's frame and the faces in it.
     let pictures = [grey(320, 240), grey(96, 160), grey(101, 33)];
     for picture in &pictures {
         networks.detector.detect(picture, 0.6).unwrap();
@@ -145,7 +144,7 @@ fn warm_liveness_networks_allocate_nothing() {
 }
 
 #[test]
-fn a_warm_embedder_allocates_its_result() {
+fn warm_embedder_allocates_only_its_result() {
     let networks = Networks::best();
     let crop = grey(112, 112);
     let trunk = || networks.embedder.trunk(&crop).unwrap();
@@ -165,7 +164,7 @@ fn the_same_picture_gives_the_same_bits() {
     };
     let (one, other) = (portrait("obama.jpg"), portrait("biden.jpg"));
     let first = bits(&one);
-    // What another picture, of another size, left in the maps must not be seen.
+    // The contents that another picture of another size left in the maps must have no effect.
     networks.all(&other.resized(288, 384));
     assert_eq!(bits(&one), first);
     std::thread::scope(|scope| {
@@ -177,7 +176,7 @@ fn the_same_picture_gives_the_same_bits() {
 }
 
 #[test]
-fn every_level_says_the_same() {
+fn every_cpu_level_gives_nearly_the_same_numbers() {
     let picture = portrait("obama2.jpg");
     let expected = Networks::load("portable".parse().unwrap()).all(&picture);
     for level in Level::available() {

@@ -1,8 +1,9 @@
-"""Whether what was timed is the same work: the outputs of each against those of onnxruntime in f32, of a
-search against the definition. Who does not agree is listed with its time, and nobody's ratio is to it.
+"""Checks that all engines did the same work: compares the outputs with those of onnxruntime in f32,
+and those of a search with the definition. An engine that does not agree is listed with its time,
+but no ratio is computed against it.
 
-`judge` returns, for each who answered, how far off it is (`figure`, in the unit of `unit`) and whether
-that is near enough.
+`judge` returns for each engine its difference (`figure`, in the unit of `unit`) and whether that is
+small enough (`agrees`).
 """
 
 import numpy as np
@@ -12,8 +13,8 @@ import pictures
 REFERENCE = "onnxruntime"
 STRIDES = [8, 16, 32]
 SIDE = 320
-# How far off one may be; in fewer bits networks say somewhat else, and are still of use. What doorward
-# ships may be in either.
+# The allowed difference; with fewer bits networks give slightly different results and are still
+# useful. doorward's shipped networks may be in either group.
 COARSE = {"doorward", "onnxruntime-int8", "ncnn-bf16", "faiss-sq8"}
 PIXELS, PIXELS_COARSE = 0.5, 8.0
 COSINE, COSINE_COARSE = 0.9999, 0.9
@@ -51,7 +52,7 @@ def boxes(outputs):
 
 
 def decoded(outputs):
-    """Rows of box, landmarks (in the viewer's order as they come) and score, best first."""
+    """Rows of box, landmarks (in the viewer's order) and score, best first."""
     arrays = [np.array(output, np.float32) for output in outputs]
     arrays = [array.reshape(-1, array.shape[-1]) for array in arrays]
     rows = []
@@ -89,7 +90,7 @@ def embeddings(outputs):
 
 
 def chances(outputs):
-    """By the chance of live, the mean of both networks as the authors take it."""
+    """By the probability of live, the mean of both networks, as the authors compute it."""
 
     def live(output):
         logits = np.array(output, np.float64).reshape(2, 3)
@@ -105,7 +106,7 @@ def chances(outputs):
 
 
 def decisions(outputs):
-    """Of one person's two photographs: both say the same, by nearly the same cosine."""
+    """For two photographs of one person: the same decision, with nearly the same cosine."""
     expected = outputs["python"]["cosine"]
     judged = {}
     for name, output in outputs.items():
@@ -115,13 +116,13 @@ def decisions(outputs):
 
 
 def searches(outputs, truth):
-    """Recall at 10: doorward finds subjects, by their best templates; the others find templates."""
+    """Recall at 10: doorward finds subjects, by their best template; the peers find templates."""
     judged = {}
     for name, found in outputs.items():
         expected = truth["subjects" if name.startswith("doorward") else "templates"]
         hits = [len(set(a) & set(b)) / len(b) for a, b in zip(found, expected, strict=True)]
         recall = np.mean(hits)
-        # doorward's scan is in 8 bits, its result is not.
+        # doorward's scan is in 8 bits, its result is exact.
         near = recall >= (RECALL if name == "doorward" else bound(name, RECALL, RECALL_COARSE))
         judged[name] = result(recall, "recall@10", near)
     return judged

@@ -1,11 +1,13 @@
-"""doorward beside onnxruntime, OpenCV, ncnn, faiss and usearch: the same work, by turns, on one core.
+"""Compares doorward with onnxruntime, OpenCV, ncnn, faiss and usearch: the same work, in turns, on
+one core.
 
 usage: compare.py --worker PROGRAM --twins DIR --yunet ONNX --sface ONNX --portraits DIR
                   --work DIR --out JSON [--quick]
 
-Everybody is a process of one thread, all bound to the same core; the one that was told to works, the
-others wait. A round gives each its turn, so that whatever else the machine does meets all alike. Time
-is the process's own. What each puts out is checked first. `cargo xtask bench peers` runs it.
+Each engine is a process of one thread, all bound to the same core; one works, the others wait. A
+round gives each its turn, so that other load on the machine affects all of them equally. Times are
+the process's CPU time. The outputs of each are checked first. `cargo xtask bench peers` runs this
+script.
 """
 
 import argparse
@@ -31,16 +33,16 @@ NETWORKS = {
     work: [OURS, OURS_F32, *engines.ENGINES] for work in ["yunet", "sface", "minifasnet"]
 }
 WORKS = NETWORKS | {"verify": [OURS, OURS_F32, "python"], "search": [OURS, *search.PEERS]}
-# The peers whose best is the bar: what their makers switch on.
+# The peers whose best result is the bar: the configuration that their makers enable.
 AS_THEY_ARE = [name for name in engines.ENGINES if name != "ncnn-bf16"]
-# Passes a turn, and turns: quickly and in earnest.
+# Passes per turn, and turns: quick and full.
 PASSES = {"yunet": 15, "sface": 9, "minifasnet": 15, "verify": 7, "search": 10}
 ROUNDS, ROUNDS_QUICK = 21, 7
 PACKAGES = ["onnxruntime", "opencv-python-headless", "ncnn", "faiss-cpu", "usearch", "numpy"]
 
 
 class Process:
-    """Somebody who does what a line says and answers with one."""
+    """A process that runs the command of a line and answers with one line."""
 
     def __init__(self, command):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -65,7 +67,7 @@ class Process:
 
 
 def processes(work, arguments):
-    """Each in a process of its own, as nobody's threads or memory are to disturb another's."""
+    """Each in a process of its own, so that no threads or memory disturb another's."""
     for name in WORKS[work]:
         if name == OURS:
             yield name, Process([arguments.worker, arguments.work])
@@ -77,7 +79,7 @@ def processes(work, arguments):
 
 
 def measured(work, arguments):
-    """Times and agreement of everybody who can do the work."""
+    """Times and agreement of every process that can do the work."""
     people = dict(processes(work, arguments))
     try:
         outputs, left_out = {}, {}
@@ -113,7 +115,7 @@ def measured(work, arguments):
 
 
 def ratio(rows, ours, peers, time):
-    """Our time by that of the fastest of the peers; `None` where there is none."""
+    """Our time divided by that of the fastest peer; `None` without peers."""
     times = [rows[peer][time] for peer in peers if rows.get(peer, {}).get("agrees")]
     return round(rows[ours][time] / min(times), 4) if times else None
 
@@ -166,7 +168,7 @@ def main():
 
     core = max(os.sched_getaffinity(0))
     prepare(arguments)
-    # Who is started from here on stays there too.
+    # Child processes inherit this core.
     os.sched_setaffinity(0, {core})
     works = {}
     for work in WORKS:
@@ -174,7 +176,7 @@ def main():
         works[work] = measured(work, arguments)
     found = ratios(works, "median_ms")
     found["recall_at_10"] = round(works["search"][OURS]["figure"], 6)
-    # Where others use the machine, medians favour whoever needs less of the caches; fastest passes do not.
+    # On a shared machine, medians favour the process that needs less cache; fastest passes do not.
     found["by_fastest_pass"] = ratios(works, "fastest_ms")
     report = {"machine": machine(core, arguments), "works": works, "ratios": found}
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")

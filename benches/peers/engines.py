@@ -1,7 +1,7 @@
 """Engines that run networks, each on one thread, behind one interface.
 
-An engine is made for one network; `run(blob)` is the forward pass alone, on an input that is ready,
-and returns the outputs in the order of the ONNX file. Nothing of an engine is switched off.
+An engine is made for one network; `run(blob)` is only the forward pass, on a prepared input, and
+returns the outputs in the order of the ONNX file. No feature of an engine is disabled.
 """
 
 import networks
@@ -61,12 +61,12 @@ class Ncnn:
         extractor = self.network.create_extractor()
         extractor.input("in0", self.ncnn.Mat(blob[0]))
         found = [extractor.extract(name) for name in self.outputs]
-        # Views into memory of the extractor, which ends here.
+        # Views into memory of the extractor, which is freed here.
         return [output.numpy().copy() for _, output in found]
 
 
 class NcnnInBf16(Ncnn):
-    """With half the bits of a weight and of a product, which ncnn does only when it is told to."""
+    """With half the bits per weight and product, which ncnn does only on request."""
 
     bf16 = True
 
@@ -89,8 +89,8 @@ ENGINES = {
 
 
 class Networks:
-    """What is measured of one engine: `pass_of(what)` gives a function of no arguments whose time
-    counts; its result is what the parts of `what` put out, part after part."""
+    """The measured work of one engine: `pass_of(what)` returns a function without arguments
+    whose time counts; its result is the outputs of the parts of `what`, part after part."""
 
     def __init__(self, engine, folder, pictures):
         self.engine, self.folder, self.pictures = ENGINES[engine], folder, pictures

@@ -1,10 +1,10 @@
 """The networks as the peers read them: ONNX, ONNX in 8 bits, ncnn.
 
-What is compared is the speed of engines, so all of them get the same weights in the form that suits
-them: batch-norm folded in, no scaling of the input, and shapes fixed. YuNet is its authors' ONNX file
-at another input size (its exporter has folded already); SFace and the MiniFASNets are built from the
-f32 twins of the project's own models, which come from the authors' files with batch-norm folded and
-nothing else changed.
+The comparison is about the speed of engines, so all of them get the same weights in a form that
+suits them: batch-norm folded in, no scaling of the input, and shapes fixed. YuNet is its authors'
+ONNX file at another input size (its exporter has already folded batch-norm); SFace and the
+MiniFASNets are built from the f32 twins of the project's own models, which come from the authors'
+files with batch-norm folded and nothing else changed.
 
 The input is NCHW f32: YuNet and MiniFASNet read B, G, R of 0-255, SFace (R, G, B - 127.5) / 128.
 """
@@ -20,9 +20,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 13
-# Input channels are three everywhere.
+# All have three input channels.
 SIDES = {"yunet": 320, "sface": 112, "minifasnet-v2": 80, "minifasnet-v1se": 80}
-# What a peer is asked for by one name: the liveness networks run as a pair.
+# The networks that a peer runs under one name: the liveness networks run as a pair.
 PARTS = {"yunet": ["yunet"], "sface": ["sface"], "minifasnet": ["minifasnet-v2", "minifasnet-v1se"]}
 SFACE_BLOCKS = 13
 SFACE_HALVES = {3, 5, 7, 13}
@@ -30,7 +30,7 @@ MINIFASNET_STAGES = [("conv_23", "conv_3", 4), ("conv_34", "conv_4", 6), ("conv_
 
 
 def blob(rgb, name):
-    """What a network reads, from pixels [height, width, 3] of R, G, B."""
+    """The input of a network, from pixels [height, width, 3] of R, G, B."""
     if name == "sface":
         planes = (rgb.astype(np.float32) - 127.5) / 128.0
     else:
@@ -39,7 +39,7 @@ def blob(rgb, name):
 
 
 class Graph:
-    """An ONNX graph that grows at its end, by the layers of a GGUF file."""
+    """An ONNX graph to which layers of a GGUF file are appended."""
 
     def __init__(self, twin):
         self.tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(twin).tensors}
@@ -62,7 +62,7 @@ class Graph:
             self.node("PRelu", [self.last, self.constant(f"{layer}.slope", slope)])
 
     def convolution(self, layer, inputs, side=1, stride=1, padding=0):
-        """`inputs` 1: depthwise. Rows of the file run over (y, x, input), each filled up with zeros."""
+        """`inputs` 1: depthwise. Rows of the file run over (y, x, input), each zero-padded."""
         rows = self.tensors[f"{layer}.weight"][:, : side * side * inputs]
         kernel = rows.reshape(-1, side, side, inputs).transpose(0, 3, 1, 2)
         names = [
@@ -152,7 +152,7 @@ def block(graph, name, channels, stride):
 
 
 def excite(graph, name, channels):
-    """Weighs the channels by their means, where the network has weights for that."""
+    """Weighs the channels by their means, if the network has weights for that."""
     if f"{name}.fc1.weight" not in graph.tensors:
         return
     values = graph.last
@@ -164,7 +164,7 @@ def excite(graph, name, channels):
 
 
 def in_bytes(model, out, crops):
-    """onnxruntime's own static quantization: QDQ, per channel, ranges by those crops."""
+    """onnxruntime's own static quantization: QDQ, per channel, ranges from those crops."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -193,11 +193,11 @@ def in_bytes(model, out, crops):
 
 def to_ncnn(model, side):
     """ncnn's own converter; its passes fold and fuse what they can. Weights stay f32."""
-    # The package's own entry point imports torch, which the program itself does without.
+    # The package's own entry point imports torch, which the program itself does not need.
     program = pathlib.Path(importlib.util.find_spec("pnnx").origin).parent / "pnnx"
     files = [f"ncnn{part}={model.with_suffix(f'.ncnn.{part}')}" for part in ["param", "bin"]]
     with tempfile.TemporaryDirectory() as folder:
-        # Whatever else it makes, it puts beside the model.
+        # pnnx writes its other files next to the model.
         source = pathlib.Path(folder, model.name)
         source.symlink_to(model)
         command = [program, source, f"inputshape=[1,3,{side},{side}]f32", "fp16=0", *files]

@@ -1,4 +1,4 @@
-"""A peer of doorward's worker, told what to do in the same words; see src/main.rs.
+"""A peer of doorward's worker, with the same commands; see src/main.rs.
 
 usage: peer.py PEER FOLDER
 """
@@ -18,7 +18,7 @@ WARM = 3
 
 
 class Work:
-    """Functions of a pass and of what it comes to."""
+    """Functions of a pass and of its outputs."""
 
     def __init__(self, run, outputs):
         self.run, self.outputs = run, outputs
@@ -58,13 +58,13 @@ def answer(line, works, peer, folder):
 def main():
     peer, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     works = {}
-    # Libraries print what they like to standard output: answers go out by a file of their own.
+    # Libraries print to standard output: answers go through a separate file.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         try:
             said = answer(line, works, peer, folder)
-        except Exception as error:  # The driver says whose it was, and leaves the peer out.
+        except Exception as error:  # The driver reports it with the peer's name and skips the peer.
             said = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(said), file=out, flush=True)
 

@@ -1,7 +1,7 @@
-"""The pictures of the comparison, made of the portraits that the project ships.
+"""Makes the pictures of the comparison from the portraits that the project ships.
 
-Nothing else is read, so that whoever has the project has the very same pictures. What a network reads
-lies as raw R, G, B in `{network}.rgb`, what a whole verify reads as JPEG files of 640x480.
+No other picture is read, so every copy of the project makes the same pictures. The input of a
+network is raw R, G, B in `{network}.rgb`; the inputs of a whole verify are JPEG files of 640x480.
 """
 
 import cv2
@@ -10,18 +10,18 @@ import numpy as np
 import networks
 
 PORTRAITS = ["obama", "obama2", "obama3", "biden", "replayed"]
-# Whom the networks look at; who is enrolled and who comes to be verified.
+# The portrait that the networks see; the enrolled one and the one to be verified.
 SUBJECT, ENROLLED, PROBE = "obama2", "obama", "obama2"
 FRAME = (640, 480)
-# Of a face's box, as the authors of the liveness networks cut it.
+# Scales of a face's box, as in the authors' code of the liveness networks.
 CROP_SCALES = {"minifasnet-v2": 2.7, "minifasnet-v1se": 4.0}
-# byte * gain + offset: the lights that ranges in 8 bits are chosen by, with the mirrored pictures.
+# byte * gain + offset: the lights by which 8-bit ranges are chosen, with the mirrored pictures.
 LIGHTS = [(1.0, 0.0), (0.5, 0.0), (1.4, 0.0), (0.7, 70.0)]
 SCORE, NMS, CANDIDATES = 0.6, 0.3, 5000
 
 
 class Finder:
-    """Faces by OpenCV, and what the networks are shown of them. Pictures are B, G, R."""
+    """Faces found by OpenCV, and the networks' crops of them. Pictures are B, G, R."""
 
     def __init__(self, yunet, sface):
         self.detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE, NMS, CANDIDATES)
@@ -35,7 +35,7 @@ class Finder:
         return max(faces, key=lambda face: face[2] * face[3])
 
     def shown(self, picture):
-        """What each network is shown of the largest face: R, G, B."""
+        """Each network's crop of the largest face: R, G, B."""
         face = self.largest(picture)
         crops = {"yunet": square(picture, face), "sface": self.recognizer.alignCrop(picture, face)}
         crops |= {name: surroundings(picture, face, scale) for name, scale in CROP_SCALES.items()}
@@ -43,7 +43,7 @@ class Finder:
 
 
 def surroundings(picture, face, scale):
-    """The box enlarged about its centre, less where the picture is too small, and shifted inside."""
+    """The box enlarged about its centre, less if the picture is too small, and shifted inside."""
     height, width = picture.shape[:2]
     x, y, w, h = face[:4]
     scale = min(scale, (height - 1) / h, (width - 1) / w)
@@ -58,7 +58,7 @@ def surroundings(picture, face, scale):
 
 
 def square(picture, face):
-    """The whole width about the face's height, as small as the detector reads it."""
+    """The whole width around the face's height, resized to the detector's input."""
     height, width = picture.shape[:2]
     side = min(height, width)
     middle = int(face[1] + face[3] / 2)
@@ -68,7 +68,7 @@ def square(picture, face):
 
 
 def frame(picture, face):
-    """As a camera would have taken it: the width as wide as the frame, the face in the middle."""
+    """Like a camera's frame: the full width of the picture, with the face in the middle."""
     width, height = FRAME
     scale = width / picture.shape[1]
     tall = (width, max(height, round(picture.shape[0] * scale)))
@@ -85,7 +85,7 @@ def make(portraits, yunet, sface, folder):
     for name in PORTRAITS:
         picture = cv2.imread(str(portraits / f"{name}.jpg"), cv2.IMREAD_COLOR)
         if picture is None:
-            raise RuntimeError(f"{portraits / name}.jpg is not to be read")
+            raise RuntimeError(f"{portraits / name}.jpg cannot be read")
         shown = finder.shown(picture)
         for network, crop in shown.items():
             crops[network] += [light for view in (crop, crop[:, ::-1]) for light in lit(view)]
@@ -103,6 +103,6 @@ def lit(crop):
 
 
 def read(folder):
-    """What `make` wrote, by network."""
+    """The pictures that `make` wrote, by network."""
     raw = {name: np.fromfile(folder / f"{name}.rgb", np.uint8) for name in networks.SIDES}
     return {name: raw[name].reshape(side, side, 3) for name, side in networks.SIDES.items()}

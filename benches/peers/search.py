@@ -1,4 +1,4 @@
-"""Exact 1:N searches by faiss and usearch over the vectors that doorward's gallery holds."""
+"""Exact 1:N searches by faiss and usearch over the vectors of doorward's gallery."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ DIMENSIONS = 128
 TEMPLATES = 1_000_000
 PROBES = 100
 LIMIT = 10
-# Templates of one subject, one after the other.
+# Templates per subject, stored one after the other.
 PER_SUBJECT = 50
 
 
 def make(folder):
-    """Unit vectors: subjects, their templates about them, and probes, of which half are of somebody."""
+    """Unit vectors: subjects, templates around them, and probes; half of these are of a subject."""
     if (folder / "probes.f32").exists():
         return
     random = np.random.default_rng(20260101)
@@ -35,7 +35,7 @@ def rows(folder, name):
 
 
 def truth(folder):
-    """By the definition: of each probe the best templates, and the best subjects by their best one."""
+    """By definition: for each probe the best templates, and the subjects with the best template."""
     cosines = rows(folder, "probes.f32") @ rows(folder, "templates.f32").T
     subjects = cosines.reshape(len(cosines), -1, PER_SUBJECT).max(axis=2)
     return {"templates": best(cosines), "subjects": best(subjects)}
@@ -87,7 +87,7 @@ PEERS = {
 
 
 class Search:
-    """A pass is the search for one probe, the next at each."""
+    """A pass is the search for one probe; each pass takes the next probe."""
 
     def __init__(self, peer, folder):
         self.index = PEERS[peer](folder)

@@ -1,8 +1,8 @@
-"""A whole verify as one would write it in Python: OpenCV's FaceDetectorYN and FaceRecognizerSF,
+"""A whole verify as usually written in Python: OpenCV's FaceDetectorYN and FaceRecognizerSF, and
 onnxruntime for the two liveness networks.
 
-One detection at the picture's own size, one look of each liveness network, one comparison: less than
-doorward does, which looks at two scales and at two widths of the box, and judges quality and attributes.
+One detection at the picture's own size, one pass of each liveness network, one comparison. doorward
+does more: it uses two scales and two widths of the box, and judges quality and attributes.
 """
 
 import cv2

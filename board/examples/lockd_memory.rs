@@ -1,6 +1,7 @@
-//! What the lock controller's loop costs: the same server as in `doorward-lockd`, on pins that are bits
-//! in memory, for a minute of presses, orders and heartbeats. Prints resident memory and processor time
-//! every ten seconds: `cargo run --release -p doorward-board --example lockd_memory`.
+//! Measures the lock controller's loop: the server of `doorward-lockd` runs for a minute of
+//! presses, orders and heartbeats, on pins that are bits in memory. Prints resident memory and
+//! processor time every ten seconds:
+//! `cargo run --release -p doorward-board --example lockd_memory`.
 
 use doorward_board::controller::{
     Cause, Command, Controller, End, Kept, Keys, Link, Report, Server,
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Levels on the wire, by the function's number. The button is up, the leaf closed.
+/// Levels on the wire, by the function's number. The button is released, the leaf closed.
 static LEVELS: [AtomicBool; Function::ALL.len()] = [const { AtomicBool::new(false) }; 13];
 
 struct Board;
@@ -83,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let end = server.serve(
         || {
             let ran = monotonic().saturating_sub(start);
-            // Two presses a second, and what keeps the contact busy.
+            // Two presses a second, and changes of the contact.
             let phase = ran.as_millis() % 500;
             LEVELS[Function::RequestToExit as usize].store(phase > 200, Ordering::Relaxed);
             LEVELS[Function::Contact as usize].store(phase > 250, Ordering::Relaxed);
@@ -113,7 +114,7 @@ fn show(ran: Duration) {
     println!("{:>2} s  {resident:?}  ticks {ticks:?}", ran.as_secs());
 }
 
-/// A daemon's share: heartbeats, an order four times a second, events taken.
+/// Plays the daemon: sends heartbeats and an order four times a second, and takes events.
 fn command(socket: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
     let socket = socket.to_owned();
     let mut link = Link::new(move || doorward_board::controller::connect(&socket));

@@ -1,4 +1,4 @@
-//! The buzzer: patterns are tables of on and off times, played step by step.
+//! The buzzer. Patterns are tables of on and off times, played step by step.
 
 use core::time::Duration;
 use embedded_hal::digital::{OutputPin, PinState};
@@ -6,23 +6,23 @@ use embedded_hal::digital::{OutputPin, PinState};
 /// A pattern: pairs of milliseconds on and off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// One after the other; no time is 0.
+    /// Played one after another; no time is 0.
     pub beats: &'static [(u16, u16)],
-    /// From the start again until another pattern or silence.
+    /// True if the pattern repeats until another pattern or silence.
     pub repeats: bool,
 }
 
 impl Pattern {
-    /// Come in.
+    /// A grant.
     pub const GRANTED: Self = Self { beats: &[(120, 80)], repeats: false };
-    /// Not you, not now.
+    /// A refusal.
     pub const REFUSED: Self = Self { beats: &[(120, 80), (120, 80), (120, 80)], repeats: false };
-    /// Close the door, please.
+    /// The door is held open.
     pub const HELD_OPEN: Self = Self { beats: &[(200, 1800)], repeats: true };
-    /// The door was forced or the housing opened: cannot be overheard.
+    /// The door was forced or the housing opened: must not be missed.
     pub const ALARM: Self = Self { beats: &[(400, 100)], repeats: true };
 
-    /// Whether it sounds `since` its start, `None` once it is over.
+    /// Returns whether the buzzer sounds at `since` its start; `None` after the end.
     fn sounds(&self, since: Duration) -> Option<bool> {
         let length: u128 =
             self.beats.iter().map(|&(on, off)| u128::from(on) + u128::from(off)).sum();
@@ -41,7 +41,7 @@ impl Pattern {
     }
 }
 
-/// A buzzer with its own tone; the pin only turns it on.
+/// A buzzer with its own tone. The pin only turns it on.
 #[derive(Debug)]
 pub struct Buzzer<Pin: OutputPin> {
     pin: Pin,
@@ -50,31 +50,30 @@ pub struct Buzzer<Pin: OutputPin> {
 }
 
 impl<Pin: OutputPin> Buzzer<Pin> {
-    /// Takes a logical pin: high sounds. The first [`Buzzer::step`] silences it, and so does
-    /// dropping.
+    /// Takes a logical pin: high sounds. The first [`Buzzer::step`] and dropping silence it.
     pub fn new(pin: Pin) -> Self {
         Self { pin, playing: None, sounding: None }
     }
 
-    /// Plays a pattern from `now` on, in place of any other. One that repeats and is being played
-    /// goes on undisturbed.
+    /// Plays a pattern from `now` on, instead of any other. A repeating pattern that is already
+    /// playing continues undisturbed.
     pub fn play(&mut self, now: Duration, pattern: Pattern) {
         if !self.playing.is_some_and(|(playing, _)| playing.repeats && playing == pattern) {
             self.playing = Some((pattern, now));
         }
     }
 
-    /// Ends a pattern that repeats; one that does not is left to end by itself.
+    /// Ends a repeating pattern; any other pattern ends by itself.
     pub fn silence(&mut self) {
         if self.playing.is_some_and(|(playing, _)| playing.repeats) {
             self.playing = None;
         }
     }
 
-    /// Turns the buzzer on or off as the pattern says; writes to the pin only on a change.
+    /// Turns the buzzer on or off according to the pattern; writes to the pin only on a change.
     ///
     /// # Errors
-    /// The pin's; the next step tries again.
+    /// The pin's error; the next step tries again.
     pub fn step(&mut self, now: Duration) -> Result<(), Pin::Error> {
         let sounds =
             self.playing.and_then(|(pattern, start)| pattern.sounds(now.saturating_sub(start)));
@@ -90,7 +89,7 @@ impl<Pin: OutputPin> Buzzer<Pin> {
         Ok(())
     }
 
-    /// Whether a pattern is being played.
+    /// Checks whether a pattern is playing.
     pub fn is_playing(&self) -> bool {
         self.playing.is_some()
     }
@@ -98,7 +97,7 @@ impl<Pin: OutputPin> Buzzer<Pin> {
 
 impl<Pin: OutputPin> Drop for Buzzer<Pin> {
     fn drop(&mut self) {
-        // A freed line may stay driven. Should this fail, nobody is left to tell.
+        // A freed line may stay driven. A failure here cannot be reported to anyone.
         let _ = self.pin.set_low();
     }
 }
@@ -112,7 +111,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Steps every 10 ms up to `end`: the pin must turn over at these times in ms, and at no other.
+    /// Steps every 10 ms up to `end` and checks that the pin changes only at these times in ms.
     fn check(pattern: Pattern, edges: &[u64], end: u64) {
         let mut pin = Mock::new(&[Transaction::set(State::Low)]);
         let mut buzzer = Buzzer::new(pin.clone());
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_keep_their_table() {
+    fn patterns_follow_their_table() {
         check(Pattern::GRANTED, &[0, 120], 1000);
         check(Pattern::REFUSED, &[0, 120, 200, 320, 400, 520], 1000);
         check(Pattern::HELD_OPEN, &[0, 200, 2000, 2200, 4000, 4200], 5000);
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_what_repeats_and_the_same_alarm_is_not_started_anew() {
+    fn silence_ends_a_repeating_pattern_and_an_alarm_is_not_restarted() {
         let mut pin = Mock::new(&[
             Transaction::set(State::High),
             Transaction::set(State::Low),
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_without_beats_is_silent() {
+    fn pattern_without_beats_is_silent() {
         let mut pin = Mock::new(&[Transaction::set(State::Low), Transaction::set(State::Low)]);
         let mut buzzer = Buzzer::new(pin.clone());
         buzzer.play(ms(0), Pattern { beats: &[], repeats: true });

@@ -1,5 +1,5 @@
-//! The door contact: is the leaf open, was it forced, is it held. It knows nothing of people; that
-//! an opening is allowed is told to it.
+//! The door contact: reports whether the leaf is open, forced or held open. It knows nothing of
+//! people: its caller tells it when an opening is allowed.
 
 use crate::Debounced;
 use core::time::Duration;
@@ -8,9 +8,9 @@ use embedded_hal::digital::InputPin;
 /// When an open door is an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContactLimits {
-    /// Open for longer is held open.
+    /// An open leaf is held open after this time.
     pub held_open_after: Duration,
-    /// An opening this long after the strike relocked is still its doing: the contact settles
+    /// An opening within this time after the strike relocked is still allowed: the contact settles
     /// later than the door moves.
     pub grace: Duration,
 }
@@ -22,16 +22,16 @@ impl Default for ContactLimits {
     }
 }
 
-/// What the contact says.
+/// The events of a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContactEvent {
-    /// Opened, as was allowed; or found open at the start.
+    /// The leaf opened and was allowed to, or was open at the start.
     Opened,
-    /// Opened without a grant or an exit.
+    /// The leaf opened without a grant or an exit.
     ForcedOpen,
-    /// Open for too long, once an opening.
+    /// The leaf is open for too long; reported once per opening.
     HeldOpen,
-    /// Closed, which ends both alarms; or found closed at the start.
+    /// The leaf closed, which ends both alarms, or was closed at the start.
     Closed,
 }
 
@@ -46,16 +46,16 @@ pub struct Contact<Pin> {
 }
 
 impl<Pin: InputPin> Contact<Pin> {
-    /// A contact on a logical pin: high is open.
+    /// Creates a contact on a logical pin: high is open.
     pub fn new(pin: Pin, limits: ContactLimits) -> Self {
         let switch = Debounced::new(pin);
         Self { switch, limits, allowed_until: None, opened: None, held: false }
     }
 
-    /// Reads the contact; `engaged` says whether the strike lets people pass.
+    /// Reads the contact. `engaged` is true if the strike lets people pass.
     ///
     /// # Errors
-    /// The pin's; an alarm that was due is raised by a later step.
+    /// The pin's error; an alarm that was due is raised by a later step.
     pub fn step(
         &mut self,
         now: Duration,
@@ -80,7 +80,7 @@ impl<Pin: InputPin> Contact<Pin> {
         }
     }
 
-    /// Whether the leaf is open; `None` before the contact has settled.
+    /// Returns whether the leaf is open; `None` before the contact has settled.
     pub fn is_open(&self) -> Option<bool> {
         self.switch.level()
     }
@@ -102,7 +102,7 @@ mod tests {
     use State::{High, Low};
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
 
-    /// Rows of time in ms, level, engaged, event.
+    /// Rows: time in ms, level, engaged, event.
     fn check(table: &[(u64, State, bool, Option<ContactEvent>)]) {
         let reads: Vec<_> = table.iter().map(|(_, level, ..)| Transaction::get(*level)).collect();
         let mut pin = Mock::new(&reads);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_while_engaged_is_allowed_and_within_the_grace_as_well() {
+    fn opening_while_engaged_or_within_the_grace_is_allowed() {
         check(&[
             (0, Low, false, None),
             (50, Low, false, Some(Closed)),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_after_the_grace_is_forced() {
+    fn opening_after_the_grace_is_forced() {
         check(&[
             (0, Low, false, None),
             (50, Low, true, Some(Closed)),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_door_open_at_the_start_is_not_forced_but_may_be_held() {
+    fn door_open_at_the_start_is_not_forced_but_may_be_held() {
         check(&[
             (0, High, false, None),
             (50, High, false, Some(Opened)),

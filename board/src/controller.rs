@@ -1,5 +1,5 @@
-//! The lock controller: what lets people out while the daemon is dead, hung, being replaced or not
-//! started. It alone owns the strike, request-to-exit, the fire input and the contact.
+//! The lock controller: lets people out while the daemon is dead, hung, being replaced or not
+//! started. Only this module owns the strike, request-to-exit, the fire input and the contact.
 //!
 //! | event | `fail_secure` | `fail_safe` |
 //! |---|---|---|
@@ -9,15 +9,17 @@
 //! | button or fire input unreadable | no current, a fault | no current: open, a fault |
 //!
 //! Principles:
-//! 1. Button and fire are never checked against anything and never ended by a commander's silence.
-//! 2. What a commander asked for ends by its own time, by its word, or by its silence.
-//! 3. An outcome is what the line was read back at, not what was written to it.
-//! 4. Nothing here waits: no disk, no network, no commander. Time is handed in.
+//! 1. Button and fire are never checked against anything and never end because a commander is
+//!    silent.
+//! 2. A commander's release ends after its time, by a command, or when the commander is silent.
+//! 3. An outcome is the level read back from the line, not the level written to it.
+//! 4. Nothing here waits: no disk, no network, no commander. The caller passes the time.
 //!
 //! Terms. The *commander* is the one daemon that is connected. The strike is *released* while it
-//! lets people pass. A *pulse* is a release of fixed length; a *lease* is a release that its
-//! commander renews. A coil *rests* after [`Pulse::MAX`] of current, unless it is rated for
-//! continuous duty: a commander's orders are refused for [`REST`], button and fire wait for [`BREAK`].
+//! lets people pass. A *pulse* is a release of fixed length. A *lease* is a release that its
+//! commander renews. A coil that is not rated for continuous duty is in *cooldown* after
+//! [`Pulse::MAX`] of current: a commander's orders are refused for [`COOLDOWN`], and button and
+//! fire wait for [`BREAK`].
 
 mod events;
 #[cfg(target_os = "linux")]
@@ -43,48 +45,49 @@ use crate::strike::{Lock, Pulse, Strike};
 use core::time::Duration;
 use embedded_hal::digital::{InputPin, StatefulOutputPin};
 
-/// A command older than this was queued while something hung: the person it was for has gone.
+/// A command older than this was queued while something hung: the person it was for has left.
 pub const FRESH: Duration = Duration::from_secs(2);
-/// How long a coil that is not rated for continuous duty refuses a commander's orders after
-/// [`Pulse::MAX`] of current.
-const REST: Duration = Duration::from_secs(5);
-/// How long such a coil is without current for button and fire as well. Short: a press opens within
-/// half a second, also behind a crowd, and people's way out counts more than a coil.
+/// Cooldown for commanders: how long orders are refused after [`Pulse::MAX`] of current, if the
+/// coil is not rated for continuous duty.
+const COOLDOWN: Duration = Duration::from_secs(5);
+/// Cooldown for button and fire: how long such a coil has no current. It is short: a press opens
+/// within half a second, even behind a crowd, since the way out matters more than a coil.
 const BREAK: Duration = Duration::from_millis(400);
-/// How often the level is driven again while it does not change: another driver of the line, or a
-/// line that failed, is noticed before a person stands at the door.
+/// How often the level is driven again without a change. This finds another driver of the line, or
+/// a failed line, before a person stands at the door.
 const REASSERT: Duration = Duration::from_secs(1);
-/// An input that fails for so long counts as unreadable; one failed read is no reason to open.
+/// An input that fails for this long counts as unreadable. One failed read must not open.
 const UNREADABLE: Duration = Duration::from_millis(200);
-/// How long reads must be good for a press to be one.
+/// A press counts only if reads succeed for this long.
 const SETTLING: Duration = Debounced::<()>::SETTLING;
-/// Nor can an input be read on which no press would have been one for so long: a loose wire.
+/// An input also counts as unreadable after this long without [`SETTLING`] of good reads: a loose
+/// wire.
 const UNSETTLED: Duration = Duration::from_millis(300);
-/// An input counts as readable again after reading well for so long, so that a loose wire does not
-/// make the lock rattle.
+/// An input counts as readable again after reads succeed for this long, so that a loose wire does
+/// not make the lock rattle.
 const READABLE: Duration = Duration::from_secs(1);
 
-/// The inputs of the controller; what a board lacks is `None`.
+/// The inputs of the controller; `None` for an input that the board lacks.
 #[derive(Debug)]
 pub struct Inputs<Pin> {
     /// Request-to-exit.
     pub exit: Option<RequestToExit<Pin>>,
-    /// The fire alarm's contact; high is alarm.
+    /// The fire alarm's contact; high means alarm.
     pub fire: Option<Debounced<Pin>>,
     /// The door contact.
     pub contact: Option<Contact<Pin>>,
 }
 
-/// Whether an input that people's lives hang on can be read.
+/// Tracks whether an input needed for the way out can be read.
 #[derive(Debug, Default)]
 struct Readability {
     /// `None` before the first read.
     is_readable: Option<bool>,
-    /// Since when every read was good.
+    /// Start of the present run of good reads.
     good_since: Option<Duration>,
-    /// Since when every read failed.
+    /// Start of the present run of failed reads.
     bad_since: Option<Duration>,
-    /// When reads were last good for so long that a press would have been one.
+    /// Last time at which reads were good for long enough to detect a press.
     settled: Duration,
 }
 
@@ -113,26 +116,26 @@ impl Readability {
     }
 }
 
-/// A release that a commander asked for.
+/// A release requested by a commander.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     by: Cause,
-    /// When the strike was first released for it.
+    /// Time of the first release for it.
     first: Duration,
     until: Duration,
-    /// Whether it was told that the strike is released for it.
-    told: bool,
+    /// True if its release was reported.
+    reported: bool,
 }
 
 /// A press of the button.
 #[derive(Clone, Copy, Debug)]
 struct Press {
     at: Duration,
-    /// Its release ends then.
+    /// End of its release.
     until: Duration,
 }
 
-/// The state machine. Its owner steps it every [`crate::STEP`] and hands it commands in between.
+/// The state machine. Its owner steps it every [`crate::STEP`] and passes commands in between.
 #[derive(Debug)]
 pub struct Controller<Line: StatefulOutputPin, Input> {
     strike: Strike<Line>,
@@ -144,20 +147,20 @@ pub struct Controller<Line: StatefulOutputPin, Input> {
     fire: bool,
     pressed: Option<Press>,
     asked: Option<Asked>,
-    /// Why the strike is released, and since when.
+    /// Cause and start of the present release.
     released: Option<(Cause, Duration)>,
-    /// No commander's order is followed until then.
-    rests_until: Option<Duration>,
-    /// The coil is without current until then.
-    breaks_until: Option<Duration>,
-    /// When the level was last driven with success; `None` after a failure.
+    /// End of the cooldown for a commander's orders.
+    cooldown_until: Option<Duration>,
+    /// End of the time without current for button and fire.
+    break_until: Option<Duration>,
+    /// When the level was last driven successfully; `None` after a failure.
     driven: Option<Duration>,
     failing: [bool; Part::COUNT],
     events: Vec<Event>,
 }
 
 impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
-    /// A controller whose strike is driven from the first step on.
+    /// Creates a controller. The first step drives the strike.
     pub fn new(strike: Strike<Line>, inputs: Inputs<Input>, settings: &Settings) -> Self {
         Self {
             strike,
@@ -170,21 +173,21 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             pressed: None,
             asked: None,
             released: None,
-            rests_until: None,
-            breaks_until: None,
+            cooldown_until: None,
+            break_until: None,
             driven: None,
             failing: [false; Part::COUNT],
             events: Vec::with_capacity(16),
         }
     }
 
-    /// A part that is wired and whose line cannot be had: a fault that stays.
+    /// Notes a wired part whose line could not be opened: a permanent fault.
     pub fn goes_without(&mut self, part: Part) {
         self.note(part, true);
     }
 
-    /// Reads the inputs and drives the strike as is due at `now`; what happened since the last step.
-    /// Fails at nothing: a pin that fails is an event, and the other parts go on.
+    /// Reads the inputs, drives the strike as due at `now`, and returns the events since the last
+    /// step. Never fails: a pin that fails is an event, and the other parts continue.
     pub fn step(&mut self, now: Duration) -> std::vec::Drain<'_, Event> {
         self.read_contact(now);
         self.read_exit(now);
@@ -192,14 +195,14 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         if self.asked.is_some_and(|asked| now >= asked.until) {
             self.asked = None;
         }
-        self.rests_until = self.rests_until.filter(|until| now < *until);
-        self.breaks_until = self.breaks_until.filter(|until| now < *until);
+        self.cooldown_until = self.cooldown_until.filter(|until| now < *until);
+        self.break_until = self.break_until.filter(|until| now < *until);
         if let Some(press) = self.pressed {
-            // During the coil's break, or while the line fails, the pulse has not begun. A line that
-            // fails may have followed all the same: it is tried for as long as a pulse may be.
+            // During the coil's break, or while the line fails, the pulse has not begun. A failing
+            // line may have followed anyway, so it is tried for the longest possible pulse.
             let fails = self.released.is_none() && self.driven.is_none();
             let waits = fails && now.saturating_sub(press.at) < Pulse::MAX;
-            let until = match self.breaks(now) || waits {
+            let until = match self.is_in_break(now) || waits {
                 true => now.saturating_add(self.pulse.length()),
                 false if fails => now,
                 false => press.until,
@@ -210,12 +213,12 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         self.happened()
     }
 
-    /// What happened since the last step, by an order.
+    /// Returns the events since the last step, caused by an order.
     pub fn happened(&mut self) -> std::vec::Drain<'_, Event> {
         self.events.drain(..)
     }
 
-    /// Follows a commander's order; the outcome is read back from the line.
+    /// Follows a commander's order. The outcome is read back from the line.
     pub fn command(&mut self, now: Duration, command: &Command) -> Outcome {
         match *command {
             Command::Release { by, pulse, not_after } => {
@@ -233,7 +236,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
                 self.asked = None;
                 self.drive(now);
                 match self.is_released() {
-                    // Button or fire still hold it.
+                    // Button or fire still release it.
                     true => Outcome::Released,
                     false if self.driven.is_none() => Outcome::Line,
                     false => Outcome::Locked,
@@ -242,29 +245,30 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         }
     }
 
-    /// The commander is gone or silent: what it asked for is over.
+    /// Ends the commander's release, because the commander is gone or silent.
     pub fn commander_lost(&mut self, now: Duration) {
         self.asked = None;
         self.drive(now);
     }
 
-    /// Whether another process may take over: no release is on its way or waits for the coil, but for
-    /// that of an input that cannot be read, which another version or profile may be the cure of.
+    /// Checks whether another process may take over: no release is active or waits for the coil. A
+    /// release for an unreadable input does not count, because another version or profile may fix
+    /// it.
     pub fn is_idle(&self) -> bool {
         let released = self.released.map(|(by, _)| by);
         let exit = self.inputs.exit.as_ref().filter(|_| !self.exit_readable.is_lost());
         self.pressed.is_none()
             && exit.is_none_or(RequestToExit::is_settled)
-            && self.rests_until.is_none()
+            && self.cooldown_until.is_none()
             && matches!(released, None | Some(Cause::Unreadable))
     }
 
-    /// Whether people can pass.
+    /// Checks whether people can pass.
     pub fn is_released(&self) -> bool {
         self.released.is_some()
     }
 
-    /// How it is.
+    /// Returns the present status.
     pub fn status(&self) -> Status {
         Status {
             released: self.released.map(|(by, _)| by),
@@ -284,15 +288,15 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         if now > not_after || not_after > now.saturating_add(FRESH) {
             return Outcome::Stale;
         }
-        if self.rests(now) {
+        if self.is_in_cooldown(now) {
             return Outcome::Resting;
         }
         let before = self.asked;
         let first = before.map_or(now, |asked| asked.first);
         let until = until(first).max(before.map_or(Duration::ZERO, |asked| asked.until));
-        let told = before.is_some_and(|asked| asked.by == by && asked.told);
-        self.asked = Some(Asked { by, first, until, told });
-        // Driven again also where it is released: the outcome is of this moment.
+        let reported = before.is_some_and(|asked| asked.by == by && asked.reported);
+        self.asked = Some(Asked { by, first, until, reported });
+        // The level is driven again even during a release, so that the outcome is current.
         self.driven = None;
         self.drive(now);
         if self.driven.is_some() {
@@ -308,8 +312,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         let seen = contact.step(now, self.released.is_some());
         let failed = seen.is_err();
         if let Ok(Some(event)) = seen {
-            if event == ContactEvent::Opened && self.breaks(now) {
-                // The press that waits for the coil was for this opening.
+            if event == ContactEvent::Opened && self.is_in_break(now) {
+                // The waiting press was for this opening.
                 self.pressed = None;
             }
             self.events.push(Event::Contact(event));
@@ -342,7 +346,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         self.note(Part::Fire, self.fire_readable.is_lost());
     }
 
-    /// A fault and its end are told once each.
+    /// Reports a fault and its end once each.
     fn note(&mut self, part: Part, fails: bool) {
         let known = &mut self.failing[part as usize];
         if *known != fails {
@@ -351,15 +355,15 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         }
     }
 
-    fn rests(&self, now: Duration) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
+    fn is_in_cooldown(&self, now: Duration) -> bool {
+        self.cooldown_until.is_some_and(|until| now < until)
     }
 
-    fn breaks(&self, now: Duration) -> bool {
-        self.breaks_until.is_some_and(|until| now < until)
+    fn is_in_break(&self, now: Duration) -> bool {
+        self.break_until.is_some_and(|until| now < until)
     }
 
-    /// Why the strike is to be released, if it is.
+    /// Returns the cause for which the strike is to be released, if any.
     fn wanted(&self) -> Option<Cause> {
         let unreadable = self.strike.lock() == Lock::FailSafe
             && (self.inputs.exit.is_none()
@@ -373,18 +377,18 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
         }
     }
 
-    /// Brings the line to the level that is due, and tells when that changes.
+    /// Drives the line to the required level and reports changes.
     fn drive(&mut self, now: Duration) {
         let mut wanted = self.wanted();
-        let coil_tires = self.strike.lock() == Lock::FailSecure && !self.continuous;
-        if coil_tires && wanted.is_some() {
+        let coil_is_limited = self.strike.lock() == Lock::FailSecure && !self.continuous;
+        if coil_is_limited && wanted.is_some() {
             let since = self.released.map(|(_, since)| since);
             if since.is_some_and(|since| now.saturating_sub(since) >= Pulse::MAX) {
-                self.rests_until = Some(now.saturating_add(REST));
-                self.breaks_until = Some(now.saturating_add(BREAK));
+                self.cooldown_until = Some(now.saturating_add(COOLDOWN));
+                self.break_until = Some(now.saturating_add(BREAK));
                 self.asked = None;
             }
-            if self.breaks(now) {
+            if self.is_in_break(now) {
                 wanted = None;
             }
         }
@@ -397,18 +401,19 @@ impl<Line: StatefulOutputPin, Input: InputPin> Controller<Line, Input> {
             self.driven = set.is_ok().then_some(now);
             self.note(Part::Strike, failed);
             if failed && changed {
-                // Still as it was, as far as is known: tried again at the next step.
+                // The level is unchanged as far as is known: the next step tries again.
                 return;
             }
         }
         match (self.released, wanted) {
             (before, Some(by)) if before.is_none_or(|(before, _)| before != by) => {
                 self.released = Some((by, before.map_or(now, |(_, since)| since)));
-                // What remains after a stronger cause has ended was told when it began, but for an
-                // order that came in between.
+                // A cause that remains after a stronger one has ended was reported at its start. An
+                // order given in between was not.
                 let asked = self.asked.as_mut().filter(|asked| asked.by == by);
-                let was_told = asked.is_none_or(|asked| core::mem::replace(&mut asked.told, true));
-                if before.is_none_or(|(before, _)| by.rank() >= before.rank()) || !was_told {
+                let was_reported =
+                    asked.is_none_or(|asked| core::mem::replace(&mut asked.reported, true));
+                if before.is_none_or(|(before, _)| by.rank() >= before.rank()) || !was_reported {
                     self.events.push(Event::Released(by));
                 }
             }

@@ -1,4 +1,4 @@
-//! A switch without its bouncing: a level counts once it has stood still for the settling time.
+//! Debounces a switch: a level counts once it is stable for the settling time.
 
 use core::time::Duration;
 use embedded_hal::digital::InputPin;
@@ -8,7 +8,7 @@ use embedded_hal::digital::InputPin;
 pub struct Debounced<Pin> {
     pin: Pin,
     settling: Duration,
-    /// The level read last, and since when it has been that.
+    /// The last level read, and the time since which it is stable.
     candidate: Option<(bool, Duration)>,
     settled: Option<bool>,
 }
@@ -19,16 +19,16 @@ impl<Pin> Debounced<Pin> {
 }
 
 impl<Pin: InputPin> Debounced<Pin> {
-    /// An input whose level counts after [`Debounced::SETTLING`].
+    /// Creates an input whose level counts after [`Debounced::SETTLING`].
     pub fn new(pin: Pin) -> Self {
         Self { pin, settling: Self::SETTLING, candidate: None, settled: None }
     }
 
-    /// Reads the pin; the level when it has just settled at another one than before, `true` for
-    /// active. The first level to settle is reported as well.
+    /// Reads the pin and returns a level that has just settled and differs from the settled level
+    /// before; `true` is active. The first settled level is returned as well.
     ///
     /// # Errors
-    /// The pin's; what was settled stays, and settling starts anew.
+    /// The pin's error; the settled level stays, and settling starts again.
     pub fn step(&mut self, now: Duration) -> Result<Option<bool>, Pin::Error> {
         let level = match self.pin.is_high() {
             Ok(level) => level,
@@ -51,12 +51,12 @@ impl<Pin: InputPin> Debounced<Pin> {
         Ok(Some(level))
     }
 
-    /// Whether the level read last is the settled one.
+    /// Checks whether the last level read is the settled level.
     pub fn is_settled(&self) -> bool {
         self.candidate.is_some_and(|(level, _)| self.settled == Some(level))
     }
 
-    /// The settled level, `None` before there is one.
+    /// Returns the settled level; `None` before the first one.
     pub fn level(&self) -> Option<bool> {
         self.settled
     }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_counts_after_it_stood_still() {
+    fn level_counts_after_the_settling_time() {
         let table = [
             (0, State::Low, None),
             (49, State::Low, None),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_fails_starts_settling_anew() {
+    fn failed_read_restarts_settling() {
         let failure = MockError::Io(ErrorKind::NotConnected);
         let mut pin = Mock::new(&[
             Transaction::get(State::High),

@@ -1,12 +1,12 @@
-//! A door as the daemon has it: lamps, buzzer, interlock, tamper switch and motion sensor, and what the
-//! lock controller reports, as one state machine. It is told who was granted and never decides it; it
-//! never acts on an order that has gone stale, and never shows green before the controller has read
-//! back that people can pass.
+//! The daemon's side of a door: lamps, buzzer, interlock, tamper switch, motion sensor and the lock
+//! controller's reports, as one state machine. Its caller passes grants; it never decides them. It
+//! never acts on a stale order, and never shows green before the controller has read back that
+//! people can pass.
 //!
 //! The way out is not here: the controller lets people out by itself.
 //!
-//! A grant waits for the interlock: while the other door is open none is sent to the controller, and
-//! a release that a grant began is ended when it opens.
+//! A grant depends on the interlock: while the other door is open no grant is sent to the
+//! controller, and when the other door opens, the release of a grant is ended.
 
 use crate::buzzer::{Buzzer, Pattern};
 use crate::contact::ContactEvent;
@@ -22,25 +22,25 @@ use std::fmt::Debug;
 
 /// How long red stays lit after a refusal.
 const REFUSED: Duration = Duration::from_millis(1500);
-/// An order is followed within this or never: a controller takes a step of 10 ms.
+/// An order is followed within this time or never: a step of the controller takes 10 ms.
 const FOLLOWED_WITHIN: Duration = Duration::from_millis(500);
-/// How much longer its outcome is waited for. Nothing opens after that: the controller refuses what
-/// is older than [`FOLLOWED_WITHIN`].
+/// How much longer the outcome is waited for. Nothing opens after that: the controller refuses
+/// orders older than [`FOLLOWED_WITHIN`].
 const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
 
-/// What the judgement wants of the door.
+/// An order of the judgement to the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Let somebody pass.
+    /// Lets a person pass.
     Unlock {
-        /// By which its [`Reply`] is known.
+        /// Number that the [`Reply`] carries.
         id: u32,
-        /// On whose behalf: a face or a command.
+        /// Cause: a face or a command.
         by: Cause,
-        /// When it was decided, by the same clock as `now`.
+        /// Time of the decision, by the clock of `now`.
         issued: Duration,
     },
-    /// Show that somebody was refused.
+    /// Shows that a person was refused.
     Refuse,
 }
 
@@ -49,22 +49,22 @@ pub enum Order {
 pub enum OrderError {
     /// Another door of the interlock is open, or not known to be closed.
     Interlock,
-    /// The order is older than [`FRESH`], or of the future.
+    /// The order is older than [`FRESH`], or from the future.
     Stale,
-    /// The strike's coil rests.
+    /// The strike's coil is in cooldown.
     Resting,
     /// The strike's line did not move.
     Line,
-    /// The lock controller is not there, or does not answer.
+    /// The lock controller is not connected or does not answer.
     Controller,
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The order's.
+    /// Number of the order.
     pub id: u32,
-    /// Whether people could pass, as it was read back.
+    /// `Ok` if people could pass, by the level that was read back.
     pub outcome: Result<(), OrderError>,
 }
 
@@ -95,9 +95,9 @@ pub enum Part {
 }
 
 impl Part {
-    /// How many there are.
+    /// Number of parts.
     pub const COUNT: usize = 10;
-    /// Each at its number.
+    /// Every part, at the index of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Strike,
         Self::Exit,
@@ -111,7 +111,7 @@ impl Part {
         Self::Controller,
     ];
 
-    /// As states and records have it.
+    /// Returns the name in states and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Strike => "strike",
@@ -128,19 +128,19 @@ impl Part {
     }
 }
 
-/// What happened.
+/// An event of the door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// People can pass.
     Unlocked {
-        /// On whose behalf.
+        /// Cause of the release.
         by: Cause,
     },
     /// An order was not followed.
     NotUnlocked {
-        /// Whose.
+        /// Cause of the order.
         by: Cause,
-        /// Why not.
+        /// Reason.
         why: OrderError,
     },
     /// The strike is locked again.
@@ -149,42 +149,43 @@ pub enum Event {
     ExitPressed,
     /// The fire alarm began or ended.
     Fire(bool),
-    /// The contact's.
+    /// An event of the contact.
     Contact(ContactEvent),
-    /// The other door's.
+    /// An event of the other door's contact.
     Interlock(InterlockEvent),
-    /// The tamper switch's.
+    /// An event of the tamper switch.
     Tamper(TamperEvent),
-    /// The PIR sensor's.
+    /// An event of the PIR sensor.
     Motion(MotionEvent),
-    /// A part fails; said once until it has recovered.
+    /// A part fails; reported once until it recovers.
     Fault {
-        /// Which.
+        /// The part.
         part: Part,
         /// The pin's error.
         error: String,
     },
     /// A part that failed works again.
     Recovered {
-        /// Which.
+        /// The part.
         part: Part,
     },
-    /// The lock controller had no room for so many events while no daemon took them.
+    /// The lock controller lost this many events, because no daemon took them and it had no more
+    /// room.
     Missed(u32),
 }
 
-/// What a step found.
+/// The result of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Step {
-    /// What happened, and when if that was before this step.
+    /// Events, each with its time if that was before this step.
     pub events: Vec<(Event, Option<Duration>)>,
-    /// What became of orders.
+    /// Outcomes of orders.
     pub replies: Vec<Reply>,
-    /// Events of the controller up to this number are among `events`.
+    /// Number of the controller's last event in `events`.
     pub taken: Option<u32>,
 }
 
-/// The daemon's own parts of a door; what a board lacks is `None`.
+/// The daemon's own parts of a door; `None` for a part that the board lacks.
 #[derive(Debug)]
 pub struct Parts<Output: OutputPin, Input> {
     /// Red, green, white.
@@ -204,7 +205,7 @@ pub struct Parts<Output: OutputPin, Input> {
 struct Pending {
     id: u32,
     by: Cause,
-    /// The command's number on the link.
+    /// Number of the command on the link.
     number: u32,
     until: Duration,
 }
@@ -217,11 +218,11 @@ pub struct Door<Output: OutputPin, Input> {
     found: Step,
     failing: [bool; Part::COUNT],
     pending: Vec<Pending>,
-    /// Whether the controller is connected.
+    /// True if the controller is connected.
     is_up: bool,
-    /// Why people can pass, if they can, as the controller says.
+    /// Cause if people can pass, according to the controller.
     released: Option<Cause>,
-    /// What it said last of itself.
+    /// Last status of the controller.
     status: Option<controller::Status>,
     forced: bool,
     held: bool,
@@ -229,7 +230,7 @@ pub struct Door<Output: OutputPin, Input> {
 }
 
 impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
-    /// A door of whose lock nothing is known yet; a grant releases it for `pulse`.
+    /// Creates a door whose lock state is unknown. A grant releases the lock for `pulse`.
     pub fn new(parts: Parts<Output, Input>, pulse: Pulse) -> Self {
         Self {
             parts,
@@ -246,10 +247,10 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         }
     }
 
-    /// Does what is due at `now` (`CLOCK_MONOTONIC`, as the controller's), every [`crate::STEP`] or so:
-    /// takes the controller's reports, then follows the orders, in the order in which they were
-    /// decided. `send` sends a command to the controller and gives its number. Fails at nothing: a pin
-    /// that fails is an event, and the other parts go on.
+    /// Does what is due at `now` (`CLOCK_MONOTONIC`, the controller's clock), about every
+    /// [`crate::STEP`]: takes the controller's reports, then follows the orders in the order of
+    /// their decisions. `send` sends a command to the controller and returns its number. Never
+    /// fails: a pin that fails is an event, and the other parts continue.
     pub fn step(
         &mut self,
         now: Duration,
@@ -259,7 +260,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
     ) -> Step {
         self.watch(now);
         for report in reports {
-            self.hear(now, report);
+            self.take_report(now, report);
         }
         let granted = matches!(self.released, Some(Cause::Face | Cause::Remote | Cause::Hours));
         if granted && self.interlock_is_open() {
@@ -279,17 +280,17 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         core::mem::take(&mut self.found)
     }
 
-    /// Why people can pass, if they can.
+    /// Returns the cause if people can pass, else `None`.
     pub fn released(&self) -> Option<Cause> {
         self.released
     }
 
-    /// What the controller said last of itself; `None` while it is not connected.
+    /// Returns the last status of the controller; `None` while it is not connected.
     pub fn status(&self) -> Option<controller::Status> {
         self.status.filter(|_| self.is_up)
     }
 
-    /// The parts that fail.
+    /// Returns the parts that fail.
     pub fn failing(&self) -> impl Iterator<Item = Part> {
         Part::ALL.into_iter().filter(|part| self.failing[*part as usize])
     }
@@ -298,7 +299,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         self.found.events.push((event, None));
     }
 
-    /// The value, or `None` and a fault, which is told once.
+    /// Returns the value, or `None` and a fault event. A fault is reported once.
     fn check<T, E: Debug>(&mut self, part: Part, outcome: Result<T, E>) -> Option<T> {
         match outcome {
             Ok(value) => {
@@ -321,11 +322,11 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         }
     }
 
-    fn hear(&mut self, now: Duration, report: Report) {
+    fn take_report(&mut self, now: Duration, report: Report) {
         match report {
             Report::Up(_) => {
                 (self.is_up, self.status) = (true, None);
-                // A connection that is made again has forgotten what was asked on the one before.
+                // A new connection does not know the orders of the previous one.
                 for Pending { id, by, .. } in core::mem::take(&mut self.pending) {
                     self.not_unlocked(now, id, by, OrderError::Controller);
                 }
@@ -353,7 +354,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                 };
                 let Pending { id, by, .. } = self.pending.remove(place);
                 let why = match outcome {
-                    // It opened meanwhile: the release is ended.
+                    // The interlock opened in the meantime: the release is ended.
                     Outcome::Released if self.interlock_is_open() => {
                         self.released = Some(by);
                         OrderError::Interlock
@@ -365,26 +366,26 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                 };
                 self.not_unlocked(now, id, by, why);
             }
-            Report::Event(numbered) => self.reported(now, numbered),
+            Report::Event(numbered) => self.take_event(now, numbered),
         }
     }
 
-    /// What happened since the controller spoke of itself.
-    fn knows(&mut self, change: impl FnOnce(&mut controller::Status)) {
+    /// Applies a change since the controller's last status.
+    fn update(&mut self, change: impl FnOnce(&mut controller::Status)) {
         if let Some(status) = &mut self.status {
             change(status);
         }
     }
 
-    /// Takes up what the controller tells, also of the time before this daemon: lamps and state follow
-    /// what happens, and of the past the controller's own word.
-    fn reported(&mut self, now: Duration, Numbered { number, at, event }: Numbered) {
+    /// Takes over a controller's event, even from before this daemon started. A recent event
+    /// changes lamps and state. For older events the controller's status counts.
+    fn take_event(&mut self, now: Duration, Numbered { number, at, event }: Numbered) {
         self.found.taken = Some(number);
         let is_fresh = now.saturating_sub(at) <= FRESH;
         let event = match event {
             controller::Event::Released(by) => {
                 if is_fresh {
-                    self.knows(|status| status.released = Some(by));
+                    self.update(|status| status.released = Some(by));
                     self.released = Some(by);
                     if matches!(by, Cause::Exit | Cause::Fire) {
                         self.granted(now);
@@ -394,7 +395,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
             }
             controller::Event::Locked => {
                 if is_fresh {
-                    self.knows(|status| status.released = None);
+                    self.update(|status| status.released = None);
                     self.released = None;
                 }
                 Event::Relocked
@@ -402,7 +403,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
             controller::Event::ExitPressed => Event::ExitPressed,
             controller::Event::Fire(alarm) => {
                 if is_fresh {
-                    self.knows(|status| status.fire = Some(alarm));
+                    self.update(|status| status.fire = Some(alarm));
                 }
                 Event::Fire(alarm)
             }
@@ -414,7 +415,7 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
                     ContactEvent::Closed => (self.forced, self.held) = (false, false),
                 }
                 if is_fresh {
-                    self.knows(|status| status.open = Some(contact != ContactEvent::Closed));
+                    self.update(|status| status.open = Some(contact != ContactEvent::Closed));
                 }
                 Event::Contact(contact)
             }

@@ -1,16 +1,16 @@
-//! The interlock: the contact of another door, which must be closed before this one is unlocked for
-//! anybody who wants in. What is not known counts as open; the way out never asks.
+//! The interlock: the contact of another door. That door must be closed before this one is unlocked
+//! for entry. An unknown state counts as open. The way out never depends on the interlock.
 
 use crate::Debounced;
 use core::time::Duration;
 use embedded_hal::digital::InputPin;
 
-/// What the other door does.
+/// An event of the other door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterlockEvent {
-    /// It opened, or was found open at the start.
+    /// The other door opened, or was open at the start.
     Opened,
-    /// It closed, or was found closed at the start.
+    /// The other door closed, or was closed at the start.
     Closed,
 }
 
@@ -22,12 +22,12 @@ pub struct Interlock<Pin> {
 }
 
 impl<Pin: InputPin> Interlock<Pin> {
-    /// A contact on a logical pin: high is open.
+    /// Creates an interlock on a logical pin: high is open.
     pub fn new(pin: Pin) -> Self {
         Self { contact: Some(Debounced::new(pin)), readable: true }
     }
 
-    /// One whose line cannot be had: the other door counts as open for good.
+    /// Creates an interlock whose line cannot be opened: the other door always counts as open.
     pub fn lost() -> Self {
         Self { contact: None, readable: false }
     }
@@ -35,7 +35,7 @@ impl<Pin: InputPin> Interlock<Pin> {
     /// Reads the contact.
     ///
     /// # Errors
-    /// The pin's; the other door counts as open until it can be read again.
+    /// The pin's error; the other door counts as open until its contact can be read again.
     pub fn step(&mut self, now: Duration) -> Result<Option<InterlockEvent>, Pin::Error> {
         let Some(contact) = &mut self.contact else { return Ok(None) };
         let settled = contact.step(now);
@@ -46,7 +46,7 @@ impl<Pin: InputPin> Interlock<Pin> {
         }))
     }
 
-    /// Whether the other door is open, or may be.
+    /// Checks whether the other door is open, or may be.
     pub fn is_open(&self) -> bool {
         let closed = self.contact.as_ref().and_then(Debounced::level) == Some(false);
         !(self.readable && closed)
@@ -61,7 +61,7 @@ mod tests {
     use std::io::ErrorKind;
 
     #[test]
-    fn the_other_door_is_open_until_it_is_known_to_be_closed() {
+    fn other_door_counts_as_open_until_known_to_be_closed() {
         use InterlockEvent::{Closed, Opened};
         let failure = MockError::Io(ErrorKind::NotConnected);
         let table = [

@@ -1,39 +1,40 @@
-//! Red, green and white: what the person at the door sees. A lamp that fails darkens nothing else.
+//! Red, green and white lamps for the person at the door. A failed lamp does not affect the others.
 
 use embedded_hal::digital::{OutputPin, PinState};
 
 /// Which lamps are lit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lit {
-    /// Refused, or an alarm.
+    /// A refusal or an alarm.
     pub red: bool,
-    /// Come in: the strike is engaged.
+    /// The strike is released: the person can enter.
     pub green: bool,
-    /// Light on the face, while somebody is near.
+    /// Light on the face while a person is near.
     pub white: bool,
 }
 
-/// Up to three lamps; one that a board lacks is `None`.
+/// Up to three lamps; `None` for a lamp that the board lacks.
 #[derive(Debug)]
 pub struct Lamps<Pin: OutputPin> {
     red: Option<Pin>,
     green: Option<Pin>,
     white: Option<Pin>,
-    /// What the pins show, as far as is known.
+    /// The lamps that the pins show, as far as is known.
     lit: Option<Lit>,
 }
 
 impl<Pin: OutputPin> Lamps<Pin> {
-    /// Takes logical pins: high is lit. The first [`Lamps::show`] writes them all; dropping turns
+    /// Takes logical pins: high is lit. The first [`Lamps::show`] writes all pins, dropping turns
     /// them off.
     pub fn new(red: Option<Pin>, green: Option<Pin>, white: Option<Pin>) -> Self {
         Self { red, green, white, lit: None }
     }
 
-    /// Lights these lamps and no others; writes to the pins only when that changes something.
+    /// Lights only these lamps. Writes to the pins only on a change.
     ///
     /// # Errors
-    /// The first pin's that failed, after all were tried; the next call writes them all again.
+    /// The error of the first pin that failed, after all pins were tried; the next call writes all
+    /// pins again.
     pub fn show(&mut self, lit: Lit) -> Result<(), Pin::Error> {
         if self.lit == Some(lit) {
             return Ok(());
@@ -58,7 +59,7 @@ impl<Pin: OutputPin> Lamps<Pin> {
 
 impl<Pin: OutputPin> Drop for Lamps<Pin> {
     fn drop(&mut self) {
-        // A freed line may stay driven. Should this fail, nobody is left to tell.
+        // A freed line may stay driven. A failure here cannot be reported to anyone.
         for pin in [&mut self.red, &mut self.green, &mut self.white].into_iter().flatten() {
             let _ = pin.set_low();
         }
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_lamp_darkens_nothing_else_and_is_tried_again() {
+    fn broken_lamp_does_not_affect_the_others_and_is_tried_again() {
         let failure = MockError::Io(ErrorKind::NotConnected);
         let mut red = Mock::new(&[
             Transaction::set(State::Low).with_error(failure),

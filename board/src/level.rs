@@ -1,4 +1,4 @@
-//! Which level on the wire is active: the one place that knows, so that no driver does.
+//! Maps logical levels to levels on the wire, so that no driver needs to know the active level.
 
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin, PinState, StatefulOutputPin};
 use serde::Deserialize;
@@ -7,14 +7,15 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActiveLevel {
-    /// 3.3 V is active: a transistor, a relay board with high-level trigger.
+    /// 3.3 V is active: a transistor, or a relay board with high-level trigger.
     High,
-    /// 0 V is active: a contact to ground with a pull-up, most cheap relay boards.
+    /// 0 V is active: a contact to ground with a pull-up, or most cheap relay boards.
     Low,
 }
 
 impl ActiveLevel {
-    /// The level on the wire for a logical one, and, as it is its own inverse, the other way round.
+    /// Returns the level on the wire for a logical level. The function is its own inverse, so it
+    /// also maps the other way.
     pub fn on_the_wire(self, logical: PinState) -> PinState {
         match self {
             Self::High => logical,
@@ -23,7 +24,7 @@ impl ActiveLevel {
     }
 }
 
-/// A pin seen by its function: high is active, whatever that is on the wire.
+/// A pin with logical levels: high is active, whatever the level on the wire.
 #[derive(Debug)]
 pub struct Active<Pin> {
     pin: Pin,
@@ -31,7 +32,7 @@ pub struct Active<Pin> {
 }
 
 impl<Pin> Active<Pin> {
-    /// Takes a pin whose function is active at the given level. Changes nothing on the wire.
+    /// Takes a pin and its active level. Changes nothing on the wire.
     pub fn new(pin: Pin, active: ActiveLevel) -> Self {
         Self { pin, active }
     }
@@ -77,7 +78,7 @@ mod tests {
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
 
     #[test]
-    fn active_low_turns_what_is_written_and_what_is_read() {
+    fn active_low_inverts_writes_and_reads() {
         let mut pin = Mock::new(&[
             Transaction::set(State::Low),
             Transaction::set(State::High),

@@ -1,19 +1,19 @@
-//! What doorward does to the world, behind [`embedded_hal`] traits. Drivers know pins and times,
-//! never boards, and decide nothing: who may pass is said to them.
+//! Drives and reads the hardware of a door through [`embedded_hal`] traits. Drivers know pins and
+//! times, never boards, and decide nothing: their caller tells them who may pass.
 //!
 //! Principles:
 //! 1. Every driver works with *logical* levels: high is active (current flows, lamp lit, button
-//!    pressed). What that is on the wire is [`Active`]'s business alone.
-//! 2. Nothing sleeps but [`wiegand`]: drivers are stepped with `now`, the time since start by a
-//!    monotonic clock, so that one loop serves a whole door. Every [`STEP`] is often enough.
-//! 3. A pin that fails is reported and tried again; it never keeps the other parts from working.
-//! 4. People get out whatever else has failed: see [`controller`], which is a process of its own.
+//!    pressed). Only [`Active`] knows the levels on the wire.
+//! 2. Only [`wiegand`] sleeps: the other drivers are stepped with `now`, the time since start by a
+//!    monotonic clock, so that one loop serves a whole door. A step every [`STEP`] is enough.
+//! 3. A pin that fails is reported and tried again; it never stops the other parts.
+//! 4. People get out whatever else has failed: see [`controller`], which runs as its own process.
 //!
-//! Terms. The *strike* is the electric lock; it is *released* while it lets people pass, for one
-//! *pulse* at most. *Request-to-exit* is the button inside. The *contact* tells whether the door leaf
-//! is open: *forced* open is open without a grant or an exit, *held* open is open for too long. The
-//! *lock controller* is the process that owns the strike and the way out. An *interlock* keeps two
-//! doors (a mantrap) from being open at once: each reads the contact of the other.
+//! Terms. The *strike* is the electric lock. It is *released* while it lets people pass, for at
+//! most one *pulse*. *Request-to-exit* is the button inside. The *contact* tells whether the door
+//! leaf is open: *forced* open is open without a grant or an exit, *held* open is open for too
+//! long. The *lock controller* is the process that owns the strike and the way out. An *interlock*
+//! keeps two doors (a mantrap) from being open at once: each reads the contact of the other.
 
 #![forbid(unsafe_code)]
 
@@ -50,5 +50,5 @@ pub use tamper::{Tamper, TamperEvent};
 
 use core::time::Duration;
 
-/// How often a door wants to be stepped: a fifth of the time a contact needs to settle.
+/// How often a door is stepped: a fifth of the settling time of a contact.
 pub const STEP: Duration = Duration::from_millis(10);

@@ -1,8 +1,8 @@
-//! The lines of a Linux board, by the GPIO character device's second interface.
+//! Opens the lines of a Linux board through the GPIO character device's second interface.
 //!
-//! A line's direction, pull and first level are one request to the kernel: there is no moment at
-//! which a strike's line is driven at any but the level asked for. Closing the last handle frees the
-//! line, and what it does then is the board's matter: see `docs/board.md`.
+//! One request to the kernel sets a line's direction, pull and first level: a strike's line is
+//! never driven at another level than the requested one. Closing the last handle frees the line.
+//! What a freed line does depends on the board: see `docs/board.md`.
 
 use crate::profile::{Bias, Function, Line, Lines, Profile, Wiring};
 use core::time::Duration;
@@ -19,13 +19,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Shown by `gpioinfo` beside the lines.
+/// Shown by `gpioinfo` next to the lines.
 const CONSUMER: &str = "doorward";
 
 /// Why a line cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GpioError {
-    /// No GPIO chip at all.
+    /// There is no GPIO chip.
     #[error(
         "there is no GPIO chip (/dev/gpiochip*) on this machine: on a PC use the board profile `pc`"
     )]
@@ -35,13 +35,13 @@ pub enum GpioError {
         "no GPIO chip is labelled {label:?}, there are: {found}; choose the profile of this board, or write the label into a profile of your own"
     )]
     Label {
-        /// The profile's.
+        /// The profile's label.
         label: String,
-        /// What there is.
+        /// The labels that exist.
         found: String,
     },
     /// The device may not be opened.
-    #[error("{} may not be opened: add the user to the group gpio (`usermod -aG gpio USER`) and log in anew", .0.display())]
+    #[error("{} may not be opened: add the user to the group gpio (`usermod -aG gpio USER`) and log in again", .0.display())]
     Permission(PathBuf),
     /// The chip has no such line.
     #[error("chip {chip} has no line {line}, which is to be {}; `gpioinfo` lists those it has", .function.name())]
@@ -50,7 +50,7 @@ pub enum GpioError {
         chip: String,
         /// The profile's line.
         line: Line,
-        /// What for.
+        /// The line's function.
         function: Function,
     },
     /// The kernel refuses the line.
@@ -58,12 +58,12 @@ pub enum GpioError {
     Request {
         /// The profile's line.
         line: Line,
-        /// What for.
+        /// The line's function.
         function: Function,
-        /// The kernel's reason.
+        /// The kernel's error.
         source: gpiocdev::Error,
     },
-    /// Reading what chips there are failed.
+    /// The list of chips cannot be read.
     #[error("the GPIO chips cannot be read: {0}")]
     Chips(#[from] gpiocdev::Error),
 }
@@ -79,7 +79,7 @@ impl Gpio {
     /// Opens the chip of a profile.
     ///
     /// # Errors
-    /// No chip, none of this label, no permission.
+    /// There is no chip, no chip with this label, or no permission.
     pub fn open(profile: &Profile) -> Result<Self, GpioError> {
         let mut found = Vec::new();
         let mut forbidden = None;
@@ -104,12 +104,12 @@ impl Gpio {
         }
     }
 
-    /// The device of the chip.
+    /// Returns the path of the chip's device.
     pub fn path(&self) -> &Path {
         self.chip.path()
     }
 
-    /// A request for a line, its direction still to be said.
+    /// Starts a request for a line, without a direction.
     fn request(&self, function: Function, wiring: &Wiring) -> Result<Builder, GpioError> {
         let no_line =
             || GpioError::NoLine { chip: self.label.clone(), line: wiring.line.clone(), function };
@@ -124,18 +124,18 @@ impl Gpio {
     }
 }
 
-/// A line of a GPIO chip that is held until it is dropped, by its descriptor. Its levels are those
-/// on the wire.
+/// A line of a GPIO chip, held through its descriptor until it is dropped. Its levels are those on
+/// the wire.
 #[derive(Debug)]
 pub struct GpioLine(File);
 
 impl GpioLine {
-    /// A line that another process held and has handed over.
+    /// Takes over a line that another process has handed over.
     pub fn adopted(descriptor: OwnedFd) -> Self {
         Self(File::from(descriptor))
     }
 
-    /// Its descriptor, to be handed over.
+    /// Duplicates its descriptor for a handover.
     pub fn descriptor(&self) -> std::io::Result<OwnedFd> {
         self.0.try_clone().map(OwnedFd::from)
     }
@@ -178,7 +178,7 @@ impl OutputPin for GpioLine {
 }
 
 impl StatefulOutputPin for GpioLine {
-    /// As the hardware reads it.
+    /// Reads the level from the hardware.
     fn is_set_high(&mut self) -> Result<bool, LineFailed> {
         self.read()
     }
@@ -198,9 +198,10 @@ impl InputPin for GpioLine {
     }
 }
 
-/// Sends a request and makes a line of it.
+/// Sends a request and creates the line.
 fn line(function: Function, wiring: &Wiring, request: &mut Builder) -> Result<GpioLine, GpioError> {
-    // After the direction: choosing that resets nothing, but a pull needs a direction to apply to.
+    // Set after the direction: choosing the direction resets nothing, but a pull needs a direction
+    // to apply to.
     let bias = wiring.bias.map(|bias| match bias {
         Bias::PullUp => LineBias::PullUp,
         Bias::PullDown => LineBias::PullDown,
@@ -208,7 +209,7 @@ fn line(function: Function, wiring: &Wiring, request: &mut Builder) -> Result<Gp
     });
     let refused = |source| GpioError::Request { line: wiring.line.clone(), function, source };
     let request = request.with_bias(bias).request().map_err(refused)?;
-    // The request's own handle goes, the line stays held by this one.
+    // The request's own handle closes, and this one keeps the line.
     let descriptor = request.as_fd().try_clone_to_owned();
     let descriptor = descriptor.map_err(|error| refused(gpiocdev::Error::Os((&error).into())))?;
     Ok(GpioLine::adopted(descriptor))
@@ -237,7 +238,7 @@ impl Lines for Gpio {
     }
 }
 
-/// `CLOCK_MONOTONIC`, which every process of this machine shares, in whole milliseconds.
+/// Returns `CLOCK_MONOTONIC` in whole milliseconds, which all processes of this machine share.
 pub fn monotonic() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -245,14 +246,14 @@ pub fn monotonic() -> Duration {
     Duration::from_millis(seconds * 1000 + milliseconds)
 }
 
-/// Waits as exactly as Linux lets one: sleeps all but the last moment and spins through that,
-/// since a sleep of 50 µs takes more than 100. For Wiegand.
+/// Waits as exactly as Linux allows: it sleeps until shortly before the end and then spins, since a
+/// sleep of 50 µs takes more than 100 µs. For Wiegand.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delay;
 
 impl DelayNs for Delay {
     fn delay_ns(&mut self, ns: u32) {
-        /// By how much a sleep may be late on a quiet machine.
+        /// How late a sleep may end on a quiet machine.
         const LATE: Duration = Duration::from_micros(200);
         let wanted = Duration::from_nanos(u64::from(ns));
         let start = Instant::now();
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_board_that_is_not_this_one_is_refused_with_what_to_do() {
+    fn profile_of_another_board_is_refused_with_advice() {
         let mut profile = Profile::shipped("raspberry-pi-5").unwrap();
         profile.chip = "a chip that no machine has".into();
         let error = Gpio::open(&profile).unwrap_err();
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_is_never_short() {
+    fn delay_is_never_too_short() {
         for us in [50, 2000] {
             let start = Instant::now();
             Delay.delay_us(us);

@@ -1,15 +1,15 @@
-//! The passive infrared sensor (PIR): somebody is near, so wake up. It saves power and light; no
-//! decision may depend on it.
+//! The passive infrared sensor (PIR): wakes the terminal when a person is near. It saves power and
+//! light. No decision may depend on it.
 
 use core::time::Duration;
 use embedded_hal::digital::InputPin;
 
-/// What the sensor says.
+/// An event of the sensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MotionEvent {
-    /// Somebody came near.
+    /// A person came near.
     Awake,
-    /// Nobody moved for the quiet time.
+    /// No motion for the quiet time.
     Asleep,
 }
 
@@ -22,10 +22,11 @@ pub struct Motion<Pin> {
 }
 
 impl<Pin: InputPin> Motion<Pin> {
-    /// Somebody who reads the screen moves at least this often.
+    /// A person who reads the screen moves at least this often.
     pub const QUIET: Duration = Duration::from_secs(20);
 
-    /// A sensor on a logical pin: high is motion. Not debounced: a PIR holds its level for seconds.
+    /// Creates a sensor on a logical pin: high is motion. It is not debounced, because a PIR holds
+    /// its level for seconds.
     pub fn new(pin: Pin) -> Self {
         Self { pin, quiet: Self::QUIET, seen: None }
     }
@@ -33,7 +34,7 @@ impl<Pin: InputPin> Motion<Pin> {
     /// Reads the sensor.
     ///
     /// # Errors
-    /// The pin's.
+    /// The pin's error.
     pub fn step(&mut self, now: Duration) -> Result<Option<MotionEvent>, Pin::Error> {
         if self.pin.is_high()? {
             let asleep = self.seen.is_none();
@@ -47,7 +48,7 @@ impl<Pin: InputPin> Motion<Pin> {
         Ok(None)
     }
 
-    /// Whether somebody is near.
+    /// Checks whether a person is near.
     pub fn is_awake(&self) -> bool {
         self.seen.is_some()
     }
@@ -59,7 +60,7 @@ mod tests {
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
 
     #[test]
-    fn it_wakes_at_once_and_sleeps_after_the_quiet_time() {
+    fn motion_wakes_at_once_and_sleeps_after_the_quiet_time() {
         let table = [
             (0, State::Low, None),
             (10, State::High, Some(MotionEvent::Awake)),

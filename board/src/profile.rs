@@ -1,7 +1,7 @@
-//! Profiles: which line of which chip does what on a board, at what level, with what pull. One
-//! TOML file a board in `board/profiles/`; the four shipped ones are part of the program.
+//! Board profiles: the chip, line, active level and pull of each function. Each board has one TOML
+//! file in `board/profiles/`; the program contains the four shipped ones.
 //!
-//! A profile says where things are, never how the door behaves.
+//! A profile describes the wiring, never how the door behaves.
 
 use crate::buzzer::Buzzer;
 use crate::contact::{Contact, ContactLimits};
@@ -21,7 +21,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a line is for.
+/// The function of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Function {
@@ -54,7 +54,7 @@ pub enum Function {
 }
 
 impl Function {
-    /// Every function, in the order of the tables.
+    /// Every function, in the order of the documentation's tables.
     pub const ALL: [Self; 13] = [
         Self::Strike,
         Self::Red,
@@ -71,7 +71,7 @@ impl Function {
         Self::WiegandD1,
     ];
 
-    /// As profiles and scripts write it.
+    /// Returns the name in profiles and scripts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Strike => "strike",
@@ -97,7 +97,7 @@ impl Function {
 pub enum Line {
     /// By its offset within the chip.
     Offset(u32),
-    /// By the name that the kernel gives it (`gpioinfo` prints them).
+    /// By the name that the kernel gives it (see `gpioinfo`).
     Name(String),
 }
 
@@ -118,21 +118,21 @@ pub enum Bias {
     PullUp,
     /// To ground.
     PullDown,
-    /// Neither.
+    /// No pull.
     Disabled,
 }
 
-/// How a function is wired.
+/// The wiring of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wiring {
-    /// Its line.
+    /// The line.
     pub line: Line,
-    /// The level on the wire at which it is active.
+    /// The active level on the wire.
     pub active: ActiveLevel,
-    /// The pull; none given leaves it as the board has it.
+    /// The pull; `None` keeps the board's setting.
     pub bias: Option<Bias>,
-    /// The pin of the board's 40-pin header, for people.
+    /// Pin number on the board's 40-pin header, for information only.
     pub header: Option<u8>,
 }
 
@@ -140,7 +140,7 @@ pub struct Wiring {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// What board it is.
+    /// Name of the board.
     pub board: String,
     /// The chip's label (`gpiodetect` prints it in brackets), or `simulated`. Never a number: the
     /// kernel has renumbered chips more than once.
@@ -151,31 +151,31 @@ pub struct Profile {
     pub lines: BTreeMap<Function, Wiring>,
 }
 
-/// Why a profile is of no use.
+/// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// Not TOML, or not of this form.
+    /// Not TOML, or with unknown or missing keys.
     #[error("the board profile cannot be read: {0}")]
     Form(#[from] toml::de::Error),
-    /// Two functions on one line.
+    /// Two functions share a line.
     #[error("{} and {} are both on line {line}: give each a line of its own", .first.name(), .second.name())]
     SameLine {
         /// The line.
         line: Line,
-        /// The one function.
+        /// One function.
         first: Function,
-        /// The other.
+        /// The other function.
         second: Function,
     },
-    /// One of the two Wiegand lines.
+    /// Only one of the two Wiegand lines.
     #[error("Wiegand needs both wiegand_d0 and wiegand_d1: add the other or remove both")]
     HalfWiegand,
-    /// A chip that would move with the kernel.
+    /// A chip by its device number, which may change with the kernel.
     #[error(
         "chip {0:?} is a device, whose number changes: write the label that `gpiodetect` prints in brackets"
     )]
     Device(String),
-    /// No profile of this name is shipped.
+    /// No shipped profile has this name.
     #[error(
         "there is no board profile {0:?}: choose raspberry-pi-4, raspberry-pi-5, jetson-orin-nano or pc, or give a file"
     )]
@@ -189,19 +189,19 @@ const SHIPPED: [(&str, &str); 4] = [
     ("pc", include_str!("../profiles/pc.toml")),
 ];
 
-/// Where lines come from: a GPIO chip, or a simulated board.
+/// A source of lines: a GPIO chip, or a simulated board.
 pub trait Lines {
-    /// A line that is driven. Its high and low are those on the wire.
+    /// An output line. Its high and low are levels on the wire.
     type Output: StatefulOutputPin;
-    /// A line that is read. Its high and low are those on the wire.
+    /// An input line. Its high and low are levels on the wire.
     type Input: InputPin;
-    /// Why there is no such line.
+    /// Why a line cannot be opened.
     type Error;
 
-    /// Takes a line as an output that is at `level` on the wire from the start.
+    /// Opens a line as an output that is at `level` on the wire from the start.
     ///
     /// # Errors
-    /// The source's.
+    /// The source's error.
     fn output(
         &mut self,
         function: Function,
@@ -209,20 +209,20 @@ pub trait Lines {
         level: PinState,
     ) -> Result<Self::Output, Self::Error>;
 
-    /// Takes a line as an input.
+    /// Opens a line as an input.
     ///
     /// # Errors
-    /// The source's.
+    /// The source's error.
     fn input(&mut self, function: Function, wiring: &Wiring) -> Result<Self::Input, Self::Error>;
 }
 
-/// An output of a source, seen by its function.
+/// An output of a source with logical levels.
 pub type Output<L> = Active<<L as Lines>::Output>;
-/// An input of a source, seen by its function.
+/// An input of a source with logical levels.
 pub type Input<L> = Active<<L as Lines>::Input>;
 
 impl Profile {
-    /// The profile of a TOML text.
+    /// Parses a profile from TOML.
     ///
     /// # Errors
     /// Unknown or missing keys, two functions on one line, half a Wiegand output.
@@ -244,38 +244,38 @@ impl Profile {
         Ok(profile)
     }
 
-    /// A shipped profile.
+    /// Returns a shipped profile.
     ///
     /// # Errors
-    /// None of this name is shipped.
+    /// No shipped profile has this name.
     pub fn shipped(name: &str) -> Result<Self, ProfileError> {
         let found = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
         Self::parse(found.ok_or_else(|| ProfileError::Unknown(name.to_owned()))?.1)
     }
 
-    /// The names of the shipped profiles.
+    /// Returns the names of the shipped profiles.
     pub fn names() -> impl Iterator<Item = &'static str> {
         SHIPPED.iter().map(|(name, _)| *name)
     }
 
-    /// Whether the board is simulated.
+    /// Checks whether the board is simulated.
     pub fn is_simulated(&self) -> bool {
         self.chip == "simulated"
     }
 
-    /// The strike's pin, requested without current; `None` where there is no strike.
+    /// Opens the strike's line without current; `None` if the profile has no strike.
     ///
     /// # Errors
-    /// The source's.
+    /// The source's error.
     pub fn strike<L: Lines>(&self, lines: &mut L) -> Result<Option<Output<L>>, L::Error> {
         self.output(lines, Function::Strike, NO_CURRENT)
     }
 
-    /// The inputs of the lock controller. A contact whose line cannot be had is told to `lost` and
-    /// left out: people must get out without it.
+    /// Opens the inputs of the lock controller. A contact whose line cannot be opened is reported
+    /// to `lost` and left out: people must get out without it.
     ///
     /// # Errors
-    /// The source's, for the button and the fire input.
+    /// The source's error, for the button and the fire input.
     pub fn inputs<L: Lines>(
         &self,
         lines: &mut L,
@@ -291,9 +291,9 @@ impl Profile {
         Ok(Inputs { exit, fire, contact: contact.map(|pin| Contact::new(pin, limits)) })
     }
 
-    /// What the daemon itself has of a door. A lamp, a buzzer, a switch whose line cannot be had is
-    /// told to `lost` and left out. An interlock is told as well and not left out: without its line
-    /// the other door counts as open.
+    /// Opens the daemon's own parts of a door. A lamp, buzzer or switch whose line cannot be opened
+    /// is reported to `lost` and left out. An interlock is reported too but not left out: without
+    /// its line the other door counts as open.
     pub fn parts<L: Lines>(
         &self,
         lines: &mut L,
@@ -327,10 +327,10 @@ impl Profile {
         }
     }
 
-    /// The Wiegand output, idle; `None` where there is none.
+    /// Opens the Wiegand output, idle; `None` if the profile has none.
     ///
     /// # Errors
-    /// The source's.
+    /// The source's error.
     pub fn wiegand<L: Lines>(&self, lines: &mut L) -> Result<Option<Wiegand<Output<L>>>, L::Error> {
         let d0 = self.output(lines, Function::WiegandD0, PinState::Low)?;
         let d1 = self.output(lines, Function::WiegandD1, PinState::Low)?;

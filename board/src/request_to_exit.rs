@@ -1,5 +1,5 @@
-//! The button inside. It must work with everything else dead: it needs its pin and the time, and
-//! a press is never checked against anything.
+//! The button inside. It must work when everything else has failed: it needs only its pin and the
+//! time, and a press is never checked against anything.
 
 use crate::Debounced;
 use core::time::Duration;
@@ -12,21 +12,21 @@ pub struct RequestToExit<Pin> {
 }
 
 impl<Pin: InputPin> RequestToExit<Pin> {
-    /// A button on a logical pin: high is pressed.
+    /// Creates a button on a logical pin: high is pressed.
     pub fn new(pin: Pin) -> Self {
         Self { button: Debounced::new(pin) }
     }
 
-    /// True when the button has just been pressed, once a press. A button that is down at the
-    /// start is pressed: whoever waits behind the door while the daemon restarts gets out.
+    /// Returns true when the button has just been pressed, once per press. A button that is down at
+    /// the start counts as pressed: a person who waits behind the door during a restart gets out.
     ///
     /// # Errors
-    /// The pin's.
+    /// The pin's error.
     pub fn step(&mut self, now: Duration) -> Result<bool, Pin::Error> {
         Ok(self.button.step(now)? == Some(true))
     }
 
-    /// Whether no press, and no end of one, is on its way.
+    /// Checks that no press or release is settling.
     pub fn is_settled(&self) -> bool {
         self.button.is_settled()
     }
@@ -38,7 +38,7 @@ mod tests {
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
 
     #[test]
-    fn a_press_counts_once_after_50_ms_also_when_down_at_the_start() {
+    fn press_counts_once_after_50_ms_even_at_the_start() {
         let table = [
             (0, State::High, false),
             (50, State::High, true),

@@ -1,5 +1,5 @@
-//! A board of air: pins that record, print, follow a script, and can be made to fail. Nothing
-//! about it is special to tests; a demonstration runs a whole door on it.
+//! A simulated board: its pins record and print changes, follow a script, and can be made to fail.
+//! It is not only for tests; a demonstration runs a whole door on it.
 
 use crate::level::ActiveLevel;
 use crate::profile::{Function, Lines, Wiring};
@@ -14,19 +14,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// One change of a pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// When, by the board's clock.
+    /// Time of the change, by the board's clock.
     pub at: Duration,
-    /// Which pin.
+    /// Name of the pin.
     pub pin: String,
-    /// To what level on the wire.
+    /// New level on the wire.
     pub level: PinState,
 }
 
-/// What happens to the inputs, and when.
+/// Timed changes of the inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script(Vec<Change>);
 
-/// A line of a script that says nothing.
+/// An invalid line of a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "line {line} of the script, {text:?}: write TIME PIN LEVEL, such as `1500ms contact high`, times ascending"
@@ -39,8 +39,8 @@ pub struct ScriptError {
 impl FromStr for Script {
     type Err = ScriptError;
 
-    /// One change a line: time from the start in `ms` or `s` (whole numbers), pin, `high` or `low`
-    /// on the wire. `#` begins a comment.
+    /// Parses one change per line: time from the start in `ms` or `s` (whole numbers), pin, and
+    /// `high` or `low` on the wire. `#` begins a comment.
     fn from_str(text: &str) -> Result<Self, ScriptError> {
         let mut changes: Vec<Change> = Vec::new();
         for (index, text) in text.lines().enumerate() {
@@ -96,26 +96,26 @@ impl State {
     }
 }
 
-/// The board; clones are the same board.
+/// The simulated board. Clones are the same board.
 #[derive(Clone, Debug, Default)]
 pub struct Simulated {
     state: Arc<Mutex<State>>,
 }
 
 impl Simulated {
-    /// A board whose inputs follow a script.
+    /// Creates a board whose inputs follow a script.
     pub fn new(script: Script) -> Self {
         let board = Self::default();
         board.state().script = script.0;
         board
     }
 
-    /// Prints every change from here on to standard output.
+    /// Prints every change from this moment on to standard output.
     pub fn print(&self) {
         self.state().prints = true;
     }
 
-    /// Sets the clock, after what the script has up to then.
+    /// Sets the clock, after the script's changes up to that time.
     pub fn run_to(&self, now: Duration) {
         let mut state = self.state();
         let later = state.script.iter().position(|change| change.at > now);
@@ -127,40 +127,41 @@ impl Simulated {
         state.now = now;
     }
 
-    /// Puts a pin at a level, as a hand on the button would.
+    /// Sets the level of a pin, like a hand on the button.
     pub fn set(&self, pin: &str, level: PinState) {
         let mut state = self.state();
         let now = state.now;
         state.set(now, pin, level);
     }
 
-    /// A pin's level on the wire, `None` before anybody set it.
+    /// Returns a pin's level on the wire; `None` before it was set.
     pub fn level(&self, pin: &str) -> Option<PinState> {
         self.state().levels.get(pin).map(|&high| PinState::from(high))
     }
 
-    /// From here on every access to the pin fails, until it is mended.
+    /// Makes every access to the pin fail until it is mended.
     pub fn break_pin(&self, pin: &str) {
         self.state().broken.insert(pin.to_owned());
     }
 
-    /// The pin works again.
+    /// Makes the pin work again.
     pub fn mend_pin(&self, pin: &str) {
         self.state().broken.remove(pin);
     }
 
-    /// Every change so far, in order.
+    /// Returns every change so far, in order.
     pub fn log(&self) -> Vec<Change> {
         self.state().log.clone()
     }
 
-    /// A pin of the board, by the name the script uses.
+    /// Returns a pin of the board by its name in scripts.
     pub fn pin(&self, name: &str) -> SimulatedPin {
         SimulatedPin { board: self.clone(), name: name.to_owned() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panicking test or driver leaves the levels as they were: that is what is looked at.
+        // After a panic of a test or driver the levels are still valid, and they are what a test
+        // checks.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,7 +177,7 @@ impl digital::Error for Broken {
     }
 }
 
-/// A pin of the simulated board; low until somebody sets it.
+/// A pin of the simulated board; low until it is set.
 #[derive(Clone, Debug)]
 pub struct SimulatedPin {
     board: Simulated,
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_moves_the_inputs_at_its_times() {
+    fn script_changes_the_inputs_at_its_times() {
         let script = "# somebody leaves\n1s exit low\n1200ms exit high # let go\n\n2s contact high";
         let board = Simulated::new(script.parse().unwrap());
         let mut exit = board.pin("exit");
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_says_nothing_is_refused_with_its_line() {
+    fn invalid_script_is_refused_with_its_line_number() {
         for (script, line) in
             [("1s exit", 1), ("#\n1 exit low", 2), ("2s a low\n1s a high", 2), ("1s a up", 1)]
         {
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pin_fails_until_it_is_mended() {
+    fn broken_pin_fails_until_it_is_mended() {
         let board = Simulated::default();
         let mut pin = board.pin("lamp");
         pin.set_high().unwrap();

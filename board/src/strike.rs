@@ -1,26 +1,26 @@
-//! The strike: the electric lock and the line that switches its current. It never keeps current
-//! when its owner goes, and never reports a level that the line was not read back at.
+//! The strike: the electric lock and the line that switches its current. It never leaves current on
+//! when its owner is dropped, and never reports a level that was not read back.
 
 use core::time::Duration;
 use embedded_hal::digital::{PinState, StatefulOutputPin};
 use serde::Deserialize;
 
-/// The logical level of a line without current. Whoever is in doubt drives this one: a fail-secure
-/// strike is then locked by its mechanics (and opens by handle or key), a fail-safe lock is open.
+/// The logical level of a line without current, to be used in doubt: a fail-secure strike is then
+/// locked by its mechanics (and opens by handle or key), a fail-safe lock is open.
 pub const NO_CURRENT: PinState = PinState::Low;
 
-/// What the lock does without current.
+/// How the lock behaves without current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lock {
     /// Locked without current; current releases it.
     FailSecure,
-    /// Open without current (an escape route's magnet); current holds it locked.
+    /// Open without current (the magnet of an escape route); current holds it locked.
     FailSafe,
 }
 
 impl Lock {
-    /// As configurations write it.
+    /// Returns the name in configurations.
     pub fn name(self) -> &'static str {
         match self {
             Self::FailSecure => "fail_secure",
@@ -28,7 +28,7 @@ impl Lock {
         }
     }
 
-    /// The logical level (high is current) of a lock that people may pass (`released`) or may not.
+    /// Returns the logical level (high is current) at which people can pass (`released`) or cannot.
     pub fn level(self, released: bool) -> PinState {
         PinState::from(released == (self == Self::FailSecure))
     }
@@ -38,21 +38,22 @@ impl Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pulse(Duration);
 
-/// A pulse that no door has.
+/// A pulse out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a strike pulse of {0:?} is out of range: choose {min:?} to {max:?}", min = Pulse::MIN, max = Pulse::MAX)]
 pub struct PulseError(pub Duration);
 
 impl Pulse {
-    /// Shorter, and a solenoid does not move.
+    /// A solenoid does not move in less time.
     pub const MIN: Duration = Duration::from_millis(100);
-    /// Longer is a door that stands unlocked, and more than most coils are rated for.
+    /// A longer pulse leaves the door unlocked, and exceeds the rating of most coils.
     pub const MAX: Duration = Duration::from_secs(30);
 
-    /// A pulse between [`Pulse::MIN`] and [`Pulse::MAX`]; the controller keeps its whole milliseconds.
+    /// Creates a pulse between [`Pulse::MIN`] and [`Pulse::MAX`]. The controller keeps only whole
+    /// milliseconds.
     ///
     /// # Errors
-    /// Outside of that range.
+    /// The length is out of this range.
     pub fn new(length: Duration) -> Result<Self, PulseError> {
         if !(Self::MIN..=Self::MAX).contains(&length) {
             return Err(PulseError(length));
@@ -60,7 +61,7 @@ impl Pulse {
         Ok(Self(length))
     }
 
-    /// Its length.
+    /// Returns the length.
     pub fn length(self) -> Duration {
         self.0
     }
@@ -73,21 +74,21 @@ impl Default for Pulse {
     }
 }
 
-/// Why the line is not at the level that was asked for.
+/// Why the line is not at the requested level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError<E> {
-    /// The driver refused.
+    /// The driver failed.
     #[error("the strike's line could not be driven: {0:?}")]
     Pin(E),
-    /// The driver agreed, and the line says otherwise.
+    /// The driver succeeded, but the line reads another level.
     #[error(
         "the strike's line reads back {read:?} after {driven:?} was driven: check the wiring for a \
          short, and whether the GPIO driver reads outputs back"
     )]
     ReadBack {
-        /// What was driven.
+        /// The driven level.
         driven: PinState,
-        /// What was read.
+        /// The level that was read.
         read: PinState,
     },
 }
@@ -100,20 +101,20 @@ pub struct Strike<Pin: StatefulOutputPin> {
 }
 
 impl<Pin: StatefulOutputPin> Strike<Pin> {
-    /// Takes the pin as it is.
+    /// Takes the pin without changing it.
     pub fn new(pin: Pin, lock: Lock) -> Self {
         Self { pin, lock }
     }
 
-    /// What kind of lock it is.
+    /// Returns the kind of lock.
     pub fn lock(&self) -> Lock {
         self.lock
     }
 
-    /// Lets people pass, or locks; success is what was read back from the line.
+    /// Releases or locks the strike. `Ok` means that the level was read back from the line.
     ///
     /// # Errors
-    /// The pin's; a line that does not follow.
+    /// The pin's error, or a line that does not follow.
     pub fn set(&mut self, released: bool) -> Result<(), LineError<Pin::Error>> {
         let driven = self.lock.level(released);
         self.pin.set_state(driven).map_err(LineError::Pin)?;
@@ -124,7 +125,7 @@ impl<Pin: StatefulOutputPin> Strike<Pin> {
 
 impl<Pin: StatefulOutputPin> Drop for Strike<Pin> {
     fn drop(&mut self) {
-        // The owner ends or panics: no reader of the button is left, and so no current may be.
+        // The owner ends or panics: nothing reads the button any more, so there must be no current.
         let _ = self.pin.set_state(NO_CURRENT);
     }
 }
@@ -137,7 +138,7 @@ mod tests {
     use std::io::ErrorKind;
 
     #[test]
-    fn current_releases_a_fail_secure_strike_and_holds_a_fail_safe_one() {
+    fn current_releases_a_fail_secure_and_locks_a_fail_safe_strike() {
         let table = [
             (Lock::FailSecure, true, State::High),
             (Lock::FailSecure, false, State::Low),
@@ -148,7 +149,7 @@ mod tests {
             let mut pin = Mock::new(&[
                 Transaction::set(level),
                 Transaction::get_state(level),
-                // Dropped: no current, whichever lock it is.
+                // Dropped: no current for either lock.
                 Transaction::set(State::Low),
             ]);
             let mut strike = Strike::new(pin.clone(), lock);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_follow_is_an_error() {
+    fn line_that_does_not_follow_is_an_error() {
         let failure = MockError::Io(ErrorKind::NotConnected);
         let mut pin = Mock::new(&[
             Transaction::set(State::High),

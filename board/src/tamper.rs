@@ -1,15 +1,15 @@
-//! The tamper switch: the housing was opened, or the terminal taken off the wall.
+//! The tamper switch: reports that the housing was opened or the terminal taken off the wall.
 
 use crate::Debounced;
 use core::time::Duration;
 use embedded_hal::digital::InputPin;
 
-/// What the tamper switch says.
+/// An event of the tamper switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TamperEvent {
-    /// The housing is open, or was found open at the start.
+    /// The housing is open, or was open at the start.
     Raised,
-    /// It is closed again.
+    /// The housing is closed again.
     Cleared,
 }
 
@@ -20,15 +20,15 @@ pub struct Tamper<Pin> {
 }
 
 impl<Pin: InputPin> Tamper<Pin> {
-    /// A switch on a logical pin: high is tampered with.
+    /// Creates a switch on a logical pin: high is tampered with.
     pub fn new(pin: Pin) -> Self {
         Self { switch: Debounced::new(pin) }
     }
 
-    /// Reads the switch. A housing closed at the start is no news.
+    /// Reads the switch. A housing closed at the start is not reported.
     ///
     /// # Errors
-    /// The pin's.
+    /// The pin's error.
     pub fn step(&mut self, now: Duration) -> Result<Option<TamperEvent>, Pin::Error> {
         let first = self.switch.level().is_none();
         Ok(match self.switch.step(now)? {
@@ -38,7 +38,7 @@ impl<Pin: InputPin> Tamper<Pin> {
         })
     }
 
-    /// Whether the housing is open.
+    /// Checks whether the housing is open.
     pub fn is_raised(&self) -> bool {
         self.switch.level() == Some(true)
     }
@@ -50,7 +50,7 @@ mod tests {
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
 
     #[test]
-    fn opening_and_closing_are_reported_after_50_ms_but_not_a_closed_start() {
+    fn opening_and_closing_are_reported_but_not_a_closed_start() {
         let table = [
             (0, State::Low, None),
             (50, State::Low, None),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_housing_open_at_the_start_is_tampered_with() {
+    fn housing_open_at_the_start_is_reported() {
         let mut pin = Mock::new(&[Transaction::get(State::High), Transaction::get(State::High)]);
         let mut tamper = Tamper::new(pin.clone());
         assert_eq!(tamper.step(Duration::ZERO).unwrap(), None);

@@ -1,9 +1,9 @@
-//! Wiegand output: a card number for an access controller that expects a card reader here. Two
-//! lines idle; a pulse on D0 is a 0, on D1 a 1, most significant bit first.
+//! Wiegand output: sends a card number to an access controller that expects a card reader. Two
+//! lines are idle; a pulse on D0 is a 0, a pulse on D1 is a 1, most significant bit first.
 //!
 //! A frame is one bit of even parity over the first half, facility code and card number, and one
-//! bit of odd parity over the second half: 8 + 16 bits between the parities in the 26-bit format
-//! (SIA AC-01, HID's H10301), 16 + 16 in the 34-bit one.
+//! bit of odd parity over the second half. Between the parities there are 8 + 16 bits in the 26-bit
+//! format (SIA AC-01, HID's H10301) and 16 + 16 bits in the 34-bit format.
 
 use core::str::FromStr;
 use embedded_hal::delay::DelayNs;
@@ -15,7 +15,7 @@ pub const PULSE_US: u32 = 50;
 /// From the end of a pulse to the start of the next: SIA AC-01 allows 0.2 to 20 ms.
 pub const INTERVAL_US: u32 = 2_000;
 
-/// How many bits a frame has.
+/// The number of bits of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Format {
     /// Facility code 0–255.
@@ -26,12 +26,12 @@ pub enum Format {
     Bits34,
 }
 
-/// What a card says: `FACILITY:NUMBER`, both decimal, as in `17:40321`.
+/// A card: `FACILITY:NUMBER`, both decimal, as in `17:40321`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Card {
     /// Facility or site code.
     pub facility: u16,
-    /// Number of the card within it.
+    /// Card number within the facility.
     pub number: u16,
 }
 
@@ -39,7 +39,7 @@ pub struct Card {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CardError {
     /// Not `FACILITY:NUMBER`.
-    #[error("{0:?} is no card: write FACILITY:NUMBER, both 0 to 65535, such as 17:40321")]
+    #[error("{0:?} is not a card: write FACILITY:NUMBER, both 0 to 65535, such as 17:40321")]
     Form(String),
     /// The facility code does not fit into 8 bits.
     #[error("facility code {0} does not fit 26 bits: use one up to 255, or the 34-bit format")]
@@ -63,7 +63,7 @@ impl FromStr for Card {
     }
 }
 
-/// The bits of one transmission, parities included.
+/// The bits of one transmission, including parity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     bits: u64,
@@ -71,7 +71,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A card in a format.
+    /// Encodes a card in a format.
     ///
     /// # Errors
     /// A facility code too large for the format.
@@ -90,13 +90,13 @@ impl Frame {
         Ok(Self { bits: even << (width + 1) | payload << 1 | odd, length: width + 2 })
     }
 
-    /// In the order of transmission.
+    /// Returns the bits in the order of transmission.
     pub fn bits(self) -> impl Iterator<Item = bool> {
         (0..self.length).rev().map(move |at| self.bits >> at & 1 == 1)
     }
 }
 
-/// The two lines, logical: high is the pulse, which on the wire is 0 V.
+/// The two lines with logical levels: high is the pulse, which is 0 V on the wire.
 #[derive(Debug)]
 pub struct Wiegand<Pin> {
     d0: Pin,
@@ -104,15 +104,16 @@ pub struct Wiegand<Pin> {
 }
 
 impl<Pin: OutputPin> Wiegand<Pin> {
-    /// Takes lines that idle, as a profile requests them.
+    /// Takes two idle lines, as a profile opens them.
     pub fn new(d0: Pin, d1: Pin) -> Self {
         Self { d0, d1 }
     }
 
-    /// Sends a frame, which takes 53 or 70 ms: not in the loop that steps a door.
+    /// Sends a frame, which takes 53 or 70 ms: never call it in the loop that steps a door.
     ///
     /// # Errors
-    /// The pins'; the controller then sees a short frame and drops it. Both lines idle again.
+    /// The pins' errors. The controller then sees a short frame and drops it, and both lines are
+    /// idle again.
     pub fn send(&mut self, delay: &mut impl DelayNs, frame: Frame) -> Result<(), Pin::Error> {
         for bit in frame.bits() {
             pulse(if bit { &mut self.d1 } else { &mut self.d0 }, delay)?;
@@ -145,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn frames_have_even_parity_before_and_odd_parity_behind() {
-        // Parities by hand: 12 and 12 bits, 16 and 16 bits.
+    fn frames_begin_with_even_and_end_with_odd_parity() {
+        // Parities calculated by hand: 12 and 12 bits, 16 and 16 bits.
         assert_eq!(text(Format::Bits26, "0:0"), "0 00000000 0000000000000000 1".replace(' ', ""));
         assert_eq!(text(Format::Bits26, "1:1"), "1 00000001 0000000000000001 0".replace(' ', ""));
         // 11111111 1111 | 000000000001: 12 ones, 1 one.
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_is_a_pulse_of_50_us_and_a_pause_of_2_ms_on_its_line() {
+    fn bit_is_a_pulse_of_50_us_and_a_pause_of_2_ms_on_its_line() {
         let frame = Frame::new(Format::Bits26, Card { facility: 17, number: 40321 }).unwrap();
         let pulses = |ones: bool| -> Vec<Transaction> {
             let bits = frame.bits().filter(|&bit| bit == ones);
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_fails_ends_the_frame_and_idles() {
+    fn failed_line_ends_the_frame_and_becomes_idle() {
         let failure = MockError::Io(ErrorKind::NotConnected);
         let mut d0 = Mock::new(&[
             Transaction::set(State::High).with_error(failure),
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_card_is_refused_with_the_form() {
+    fn invalid_cards_are_refused_with_the_expected_form() {
         for text in ["", ":", "1", "1:", ":1", "1:65536", "+1:2", "1:2:3", " 1:2", "a:b"] {
             assert_eq!(text.parse::<Card>(), Err(CardError::Form(text.to_owned())));
         }

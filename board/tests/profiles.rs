@@ -1,5 +1,5 @@
-//! The shipped profiles are whole and agree with the documentation; what is wrong with a profile
-//! of one's own is said.
+//! Tests that the shipped profiles are complete and match the documentation, and that a wrong
+//! profile is refused with a reason.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward_board::Profile;
@@ -26,9 +26,9 @@ fn every_shipped_profile_wires_every_function() {
     assert_eq!(files, names, "a profile in the folder that is not shipped");
 }
 
-/// One wiring serves every board: the functions are on the same pins of the header.
+/// One wiring fits every board: the functions are on the same header pins.
 #[test]
-fn the_header_pins_are_the_same_on_every_board_and_in_the_documentation() {
+fn header_pins_are_the_same_on_every_board_and_in_the_documentation() {
     let [pi4, pi5, jetson] = ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano"]
         .map(|n| Profile::shipped(n).unwrap());
     assert_eq!(pi4.lines, pi5.lines);
@@ -52,13 +52,13 @@ fn the_header_pins_are_the_same_on_every_board_and_in_the_documentation() {
 }
 
 #[test]
-fn the_documentation_shows_a_profile_that_is_one() {
+fn documentation_shows_a_valid_profile() {
     let shown = DOCS.split("```toml").nth(1).unwrap().split("```").next().unwrap();
     Profile::parse(shown).unwrap();
 }
 
 #[test]
-fn a_wrong_profile_is_refused_with_the_reason() {
+fn wrong_profile_is_refused_with_the_reason() {
     let profile = |chip: &str, lines: &str| {
         format!("board = \"x\"\nchip = \"{chip}\"\ntested = \"no\"\n{lines}\n")
     };

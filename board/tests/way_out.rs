@@ -1,6 +1,6 @@
-//! The lock controller and its commander over a real socket: the commander is silent, stopped, gone,
-//! talks nonsense, does not read; the button opens all the while, for both kinds of lock, and what the
-//! commander asked for ends.
+//! Tests the lock controller with a commander over a real socket. The commander is silent, stopped,
+//! gone, sends invalid frames or does not read. The button must open in every case, for both kinds
+//! of lock, and the commander's release must end.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use doorward_board::controller::{
@@ -18,12 +18,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A button on a busy machine.
+/// Limit for the button on a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(500);
-/// After the commander's last word: its silence of 2 s, and a busy machine.
+/// Limit after the commander's last message: its silence of 2 s, plus time for a busy machine.
 const SILENT: Duration = Duration::from_millis(3000);
 
-/// A controller at work on a simulated board.
+/// A running controller on a simulated board.
 struct Bench {
     board: Simulated,
     lock: Lock,
@@ -37,7 +37,7 @@ impl Bench {
         Self::keeping(lock, Kept::default())
     }
 
-    /// One that has kept events for its first commander.
+    /// Starts a controller that has kept events for its first commander.
     fn keeping(lock: &str, kept: Kept) -> Self {
         let keys =
             Keys { board: "pc".into(), lock: lock.into(), pulse_ms: 1000, ..Keys::default() };
@@ -73,10 +73,10 @@ impl Bench {
         ours
     }
 
-    /// A connection into which the controller can write little before it is read.
+    /// Connects with a small send buffer on the controller's side.
     fn connect_narrow(&self) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        // Twice as much is given, as much as 160 KiB give on a board: 200 frames.
+        // Linux doubles this to 160 KiB, the size on a board: room for 200 frames.
         rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 80 * 1024).unwrap();
         self.commanders.send(theirs).unwrap();
         ours
@@ -86,7 +86,7 @@ impl Bench {
         self.board.level("strike") == Some(self.lock.level(true))
     }
 
-    /// Waits until people can pass, or cannot; how long that took.
+    /// Waits until people can pass, or cannot; returns how long that took.
     fn wait(&self, released: bool, limit: Duration) -> Duration {
         let start = Instant::now();
         while self.is_released() != released || self.board.level("strike").is_none() {
@@ -101,7 +101,7 @@ impl Bench {
         start.elapsed()
     }
 
-    /// The button opens within half a second, and for its pulse.
+    /// Checks that the button opens within half a second, for its pulse.
     fn button_opens(&self) {
         self.board.set("request_to_exit", PinState::Low);
         self.wait(true, AT_ONCE);
@@ -148,7 +148,7 @@ fn outcome(stream: &mut UnixStream, number: u32) -> Outcome {
 const LOCKS: [&str; 2] = ["fail_secure", "fail_safe"];
 
 #[test]
-fn silent_commander_loses_its_release_and_the_button_goes_on() {
+fn silent_commander_loses_its_release_and_the_button_still_works() {
     for lock in LOCKS {
         let bench = Bench::new(lock);
         let mut commander = bench.connect();
@@ -175,7 +175,7 @@ fn commander_that_goes_loses_its_release_at_once() {
 }
 
 #[test]
-fn nonsense_ends_the_connection_and_its_release() {
+fn invalid_frame_ends_the_connection_and_its_release() {
     let mut almost = Message::Command(2, release(1000)).to_bytes();
     almost[28] ^= 1;
     let controllers_own = Message::Busy.to_bytes();
@@ -189,7 +189,7 @@ fn nonsense_ends_the_connection_and_its_release() {
         commander.write_all(&bytes).unwrap();
         bench.wait(false, AT_ONCE);
         bench.button_opens();
-        // And the next one is welcome.
+        // The next commander is accepted.
         let mut next = bench.connect();
         say(&mut next, Message::Command(1, release(500)));
         assert_eq!(outcome(&mut next, 1), Outcome::Released);
@@ -197,7 +197,7 @@ fn nonsense_ends_the_connection_and_its_release() {
 }
 
 #[test]
-fn half_a_frame_is_waited_for_without_waiting() {
+fn half_a_frame_never_blocks_the_button() {
     let bench = Bench::new("fail_safe");
     let mut commander = bench.connect();
     commander.write_all(&Message::Command(1, release(1000)).to_bytes()[..20]).unwrap();
@@ -205,7 +205,7 @@ fn half_a_frame_is_waited_for_without_waiting() {
 }
 
 #[test]
-fn commander_that_floods_and_never_reads_does_not_stop_the_button() {
+fn flooding_commander_never_blocks_the_button() {
     let bench = Bench::new("fail_secure");
     let mut commander = bench.connect();
     commander.set_nonblocking(true).unwrap();
@@ -224,7 +224,7 @@ fn commander_that_floods_and_never_reads_does_not_stop_the_button() {
 }
 
 #[test]
-fn second_commander_is_refused_while_the_first_lives_and_welcome_after_it() {
+fn second_commander_is_refused_until_the_first_is_gone() {
     let bench = Bench::new("fail_secure");
     let first = bench.connect();
     let mut second = bench.connect();
@@ -240,9 +240,9 @@ fn second_commander_is_refused_while_the_first_lives_and_welcome_after_it() {
     assert_eq!(outcome(&mut third, 1), Outcome::Released);
 }
 
-/// Presses while no daemon listens come to the next one with their time, until it has taken them.
+/// Presses without a daemon reach the next daemon with their time, until it has taken them.
 #[test]
-fn presses_of_an_absent_daemon_are_kept_until_they_are_taken() {
+fn presses_without_a_daemon_are_kept_until_they_are_taken() {
     let bench = Bench::new("fail_secure");
     let pressed = monotonic();
     bench.button_opens();
@@ -280,7 +280,7 @@ fn presses_of_an_absent_daemon_are_kept_until_they_are_taken() {
     assert!(!seen.iter().any(|message| matches!(message, Message::Event(_))), "{seen:?}");
 }
 
-/// As many events as a controller keeps.
+/// Returns as many events as a controller keeps.
 fn full() -> Kept {
     let mut kept = Kept::default();
     for _ in 0..Kept::MOST {
@@ -290,7 +290,7 @@ fn full() -> Kept {
 }
 
 #[test]
-fn commander_that_never_reads_a_night_of_events_does_not_stop_the_button() {
+fn commander_that_never_reads_kept_events_never_blocks_the_button() {
     let bench = Bench::keeping("fail_secure", full());
     for _ in 0..5 {
         bench.board.set("request_to_exit", PinState::Low);
@@ -305,7 +305,7 @@ fn commander_that_never_reads_a_night_of_events_does_not_stop_the_button() {
 }
 
 #[test]
-fn night_of_events_comes_through_a_narrow_socket_to_a_slow_commander() {
+fn kept_events_reach_a_slow_commander_through_a_small_buffer() {
     let bench = Bench::keeping("fail_secure", full());
     let mut source = Some(bench.connect_narrow());
     let mut link = Link::new(move || source.take().ok_or(std::io::ErrorKind::NotFound.into()));
@@ -313,7 +313,7 @@ fn night_of_events_comes_through_a_narrow_socket_to_a_slow_commander() {
     let mut numbers = Vec::new();
     while numbers.len() < Kept::MOST {
         assert!(start.elapsed() < Duration::from_secs(10), "only {}", numbers.len());
-        // As slow as a machine at its limit.
+        // As slow as an overloaded machine.
         std::thread::sleep(Duration::from_millis(300));
         for report in link.step(monotonic()) {
             match report {

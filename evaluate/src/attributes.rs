@@ -1,4 +1,4 @@
-//! Attributes: is what covers a face said to, and nothing else?
+//! Measures attributes: are coverings of a face reported, and only those?
 
 use super::manifest::rows;
 use super::photographs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// One of these columns is needed.
 const COLUMNS: &[&str] = &["sunglasses", "mask", "veil", "hat", "class", "eyewear", "headwear"];
-/// Marks of rows nobody may count on.
+/// Marks of rows with uncertain labels.
 const LEFT_OUT: [&str; 2] = ["unchecked", "tinted"];
 
 #[derive(Default, Deserialize)]
@@ -31,7 +31,7 @@ struct Labelled {
 }
 
 impl Labelled {
-    /// What the row says about each of [`Attributes::NAMES`]; nothing where it is silent.
+    /// Returns the row's label for each of [`Attributes::NAMES`]; `None` where it has none.
     fn says(&self) -> [Option<bool>; 4] {
         fn text(column: &Option<String>) -> &str {
             column.as_deref().map_or("", str::trim)
@@ -41,7 +41,7 @@ impl Labelled {
         if LEFT_OUT.iter().any(|mark| [class, eyewear, headwear].contains(mark)) {
             return [None; 4];
         }
-        // A class is one of veil, alone or with what its name adds.
+        // A class is a kind of veil, alone or with the additions in its name.
         const CLASSES: [&str; 4] = ["hijab", "niqab", "hijab_mask", "niqab_sunglasses"];
         let veiled = CLASSES.contains(&class);
         let of_class = |name: &str| veiled.then(|| class.ends_with(name));
@@ -72,12 +72,12 @@ impl Labelled {
 /// `labels` has `path` and any of `sunglasses`, `mask`, `veil`, `hat` (0 or 1), `class` (`hijab`,
 /// `niqab`, `hijab_mask`, `niqab_sunglasses`), `eyewear` (`sunglasses`; `eyeglasses` and `none` are
 /// negatives) and `headwear` (`hat`; `none` is a negative, and both are negatives of veil;
-/// `headcloth` is neither). Rows marked `unchecked` or `tinted` are left out; what a row is silent
-/// about is not judged.
+/// `headcloth` is neither). Rows marked `unchecked` or `tinted` are left out; attributes without a
+/// label are not judged.
 ///
 /// `{NAME: {"positives", "negatives", "tpr", "fpr", "auc", "hits", "false_alarms", "no_face",
-/// "tpr_95", "fpr_95"}, …, "no_face"}` for those of sunglasses, mask, veil and hat that the labels
-/// tell.
+/// "tpr_95", "fpr_95"}, …, "no_face"}` for those of sunglasses, mask, veil and hat that have
+/// labels.
 pub fn attributes(
     analyzer: &Analyzer,
     root: &Path,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_of_veil_tell_mask_and_sunglasses_too() {
+    fn veil_classes_also_label_mask_and_sunglasses() {
         let (yes, no) = (Some(true), Some(false));
         assert_eq!(says(class("hijab")), [no, no, yes, None]);
         assert_eq!(says(class("niqab")), [no, no, yes, None]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_their_own_win_and_silence_is_silence() {
+    fn own_columns_win_and_missing_labels_stay_missing() {
         let mask = Labelled { mask: Some(0), ..Labelled::default() };
         assert_eq!(says(mask), [None, Some(false), None, None]);
         assert_eq!(says(Labelled::default()), [None; 4]);

@@ -1,4 +1,4 @@
-//! Detection: are all faces found, and nothing else?
+//! Measures detection: are all faces found, and nothing else?
 
 use super::manifest::rows;
 use super::rates::Rate;
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 #[derive(Deserialize)]
 struct Labelled {
     path: String,
-    /// None where nobody has counted.
+    /// `None` where no one has counted.
     n_faces: Option<usize>,
 }
 
 /// `labels` has columns `path, n_faces`; rows without a number are left out.
 ///
-/// `{"images", "faces", "found", "false", "nface_right", "no_face", "nface_right_95", "uncounted"}`:
-/// `images` with a number, `faces` in them, how many of those were `found` and how many more
-/// (`false`): by their number in each picture, since no label says where a face is. `nface_right`
-/// counts pictures with the right number, `no_face` those with none found, `uncounted` the rows left
-/// out.
+/// `{"images", "faces", "found", "false", "nface_right", "no_face", "nface_right_95",
+/// "uncounted"}`: `images` with a number, `faces` in them, how many of those were `found` and how
+/// many were too many (`false`): by their number in each picture, because no label has the place of
+/// a face. `nface_right` counts pictures with the right number, `no_face` those with none found,
+/// `uncounted` the rows left out.
 pub fn detection(analyzer: &Analyzer, root: &Path, labels: &Path) -> Result<Value, EvaluateError> {
     let all: Vec<Labelled> = rows(labels)?;
     let counted: Vec<(PathBuf, usize)> =

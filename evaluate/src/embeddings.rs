@@ -1,15 +1,15 @@
-//! The faces of many photographs by path, each embedded once.
+//! Embeds the faces of many photographs, each once, and stores them by path.
 
 use super::{EvaluateError, FaceChoice, photographs};
 use doorward_face::{Analyzer, Embedding, FaceError, Portrait};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// One face, both as it is enrolled and as it comes to be recognised.
+/// One face, both as enrolled and as a probe.
 pub struct Embedded {
-    /// What `enroll` stores.
+    /// The embedding that `enroll` stores.
     pub template: Embedding,
-    /// What is compared with it.
+    /// The embedding that is compared with it.
     pub probe: Embedding,
 }
 
@@ -19,7 +19,7 @@ impl Embedded {
         Ok(Self { template: portrait.template()?, probe: portrait.embedding()? })
     }
 
-    /// Cosine of this face, enrolled, and another that comes.
+    /// Returns the cosine of this face, enrolled, and another probe.
     pub fn cosine(&self, probe: &Self) -> f32 {
         self.template.cosine(&probe.probe)
     }
@@ -31,7 +31,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// Embeds every photograph named, on all cores, with progress on standard error.
+    /// Embeds every named photograph, on all cores, with progress on standard error.
     pub fn compute<'a>(
         analyzer: &Analyzer,
         root: &Path,
@@ -46,12 +46,12 @@ impl Embeddings {
         Ok(Self { by_path })
     }
 
-    /// The face of a photograph; `None` when it shows none.
+    /// Returns the face of a photograph; `None` when it shows none.
     pub fn get(&self, path: &str) -> Option<&Embedded> {
         self.by_path.get(path)?.as_ref()
     }
 
-    /// The cosine of one photograph, enrolled, and another, 0 when one shows no face.
+    /// Returns the cosine of one photograph, enrolled, and another, 0 when one shows no face.
     pub fn cosine(&self, enrolled: &str, probe: &str) -> f32 {
         match (self.get(enrolled), self.get(probe)) {
             (Some(enrolled), Some(probe)) => enrolled.cosine(probe),
@@ -59,7 +59,7 @@ impl Embeddings {
         }
     }
 
-    /// How many photographs show no face.
+    /// Returns how many photographs show no face.
     pub fn without_face(&self) -> usize {
         self.by_path.values().filter(|embedding| embedding.is_none()).count()
     }

@@ -1,6 +1,6 @@
-//! A folder of photographs: `DIR/anna/1.jpg`, `DIR/anna/2.jpg`, one folder a person; `DIR/bob.jpg`, one
-//! file a person. Both may stand side by side. Whatever is neither folder nor JPEG or PNG by name is left
-//! alone.
+//! A folder of photographs: `DIR/anna/1.jpg`, `DIR/anna/2.jpg`, one folder per person;
+//! `DIR/bob.jpg`, one file per person. Both may be mixed. Entries that are neither folders nor JPEG
+//! or PNG files by name are ignored.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,15 +14,15 @@ pub enum FolderError {
     Unreadable {
         /// Folder or file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// No photographs.
+    /// There are no photographs.
     #[error("{0} holds no JPEG or PNG photographs, nor folders of them")]
     Empty(PathBuf),
 }
 
-/// The photographs by person, both in the order of their names.
+/// Returns the photographs by person, both in the order of their names.
 pub fn photographs(dir: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, FolderError> {
     let mut people: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for entry in entries(dir)? {

@@ -3,19 +3,19 @@
 //!
 //! Terms. A *genuine* pair shows one person, an *impostor* pair two. *FMR* is the share of impostor
 //! pairs at or above a threshold, *TAR* that of genuine pairs. A *mated* probe's person is in the
-//! gallery. *FPIR* is the share of non-mated probes with any candidate above a threshold, *FNIR* that
-//! of mated probes whose mate is not the best candidate or lies below it. *BPCER* is the share of
-//! live faces that are refused, *APCER* that of presentation attacks (spoofs) that are accepted; a
-//! *species* is one kind of attack (ISO/IEC 30107-3). *TPR* is the share of faces that wear or have
-//! something and are said to, *FPR* that of those that do not and are said to, *EER* the error where
-//! the two kinds are equal.
+//! gallery. *FPIR* is the share of non-mated probes with any candidate above a threshold, *FNIR*
+//! that of mated probes whose mate is not the best candidate or is below the threshold. *BPCER* is
+//! the share of live faces that are refused, *APCER* that of presentation attacks (spoofs) that are
+//! accepted; a *species* is one kind of attack (ISO/IEC 30107-3). *TPR* is the share of faces with
+//! a property for which it is reported, *FPR* the share of faces without the property for which it
+//! is reported, *EER* the error where the two kinds are equal.
 //!
-//! A photograph without a face is an error wherever a face should have been: its cosine to anything
-//! counts as 0, a live person is refused, what is worn is missed. Only a spoof without a face is
-//! stopped. `no_face` counts them apart in every result. Names that end in `_95` are 95 % confidence
-//! intervals.
+//! A photograph without a detected face is an error wherever a face should have been found: its
+//! cosine to anything counts as 0, a live person is refused, a covering is missed. Only a spoof
+//! without a face counts as stopped. `no_face` counts them separately in every result. Names that
+//! end in `_95` are 95 % confidence intervals.
 
-// What must be unsafe is in `doorward-nn`.
+// All unsafe code is in `doorward-nn`.
 #![forbid(unsafe_code)]
 
 mod attributes;

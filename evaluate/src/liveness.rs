@@ -1,4 +1,4 @@
-//! Liveness: are live people let in and presentation attacks stopped?
+//! Measures liveness: are live people accepted and presentation attacks stopped?
 
 use super::manifest::rows;
 use super::rates::{Balance, Rate, rounded};
@@ -27,16 +27,16 @@ impl Labelled {
     }
 }
 
-/// Where live begins.
+/// The threshold of live.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LivenessThreshold {
-    /// Lowest probability that is live, 0–100.
+    /// Lowest probability that counts as live, 0–100.
     pub probability: f32,
     /// The camera's operating point in log-odds, 0 as shipped.
     pub operating_point: f32,
 }
 
-/// Live or not, how it was judged, and the score: −∞ without a face.
+/// The label, the decision, and the score: −∞ without a face.
 struct Judged<'a> {
     row: &'a Labelled,
     log_odds: f32,
@@ -47,10 +47,10 @@ struct Judged<'a> {
 /// and `subject` or `source_group`.
 ///
 /// `{"live", "spoof", "no_face", "threshold", "bpcer", "apcer", "eer", "species": {NAME: {"n",
-/// "apcer"}}, "groups": {NAME: {"live", "spoof", "bpcer", "apcer"}}}` with the numbers `refused` and
-/// `accepted` and intervals beside the rates, and the `operating_point`. A live photograph without a
-/// face is refused, a spoof without one is stopped. `apcer` is over all spoofs; ISO/IEC 30107-3 goes
-/// by the worst species. `eer` is `null` unless both classes have a face.
+/// "apcer"}}, "groups": {NAME: {"live", "spoof", "bpcer", "apcer"}}}` with the numbers `refused`
+/// and `accepted` and intervals next to the rates, and the `operating_point`. A live photograph
+/// without a face is refused, a spoof without one is stopped. `apcer` is over all spoofs; ISO/IEC
+/// 30107-3 uses the worst species. `eer` is `null` unless both classes have a face.
 pub fn liveness(
     analyzer: &Analyzer,
     root: &Path,
@@ -137,7 +137,7 @@ pub fn liveness(
     Ok(Value::Object(figures))
 }
 
-/// Live refused, spoofs accepted.
+/// Counts live refused and spoofs accepted.
 fn errors(judged: &[&Judged]) -> (Rate, Rate) {
     let of = |live: bool| {
         let of = judged.iter().filter(|judged| (judged.row.live != 0) == live);

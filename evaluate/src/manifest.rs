@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
-/// Why an evaluation could not be made.
+/// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     /// The labels are not as expected.
@@ -12,13 +12,13 @@ pub enum EvaluateError {
     Labels {
         /// The CSV file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: csv::Error,
     },
-    /// Nothing to measure.
+    /// There are no rows to measure.
     #[error("{0} has no rows to measure")]
     Empty(PathBuf),
-    /// None of the columns that the evaluation is about.
+    /// None of the needed columns exists.
     #[error("the labels {path} have none of the columns {}", .wanted.join(", "))]
     Columns {
         /// The CSV file.
@@ -31,7 +31,7 @@ pub enum EvaluateError {
     Photograph {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// A network failed.
@@ -39,16 +39,16 @@ pub enum EvaluateError {
     Face(#[from] doorward_face::FaceError),
 }
 
-/// Columns `path, identity`: whose face a photograph shows.
+/// Columns `path, identity`: the person that a photograph shows.
 #[derive(Deserialize)]
 pub struct Identified {
     /// The photograph.
     pub path: String,
-    /// Whom it shows.
+    /// The person it shows.
     pub identity: String,
 }
 
-/// All rows of a CSV file with a header line.
+/// Reads all rows of a CSV file with a header line.
 pub fn rows<Row: DeserializeOwned>(path: &Path) -> Result<Vec<Row>, EvaluateError> {
     let labels = |reason| EvaluateError::Labels { path: path.to_owned(), reason };
     let rows: Vec<Row> = csv::Reader::from_path(path)

@@ -1,4 +1,4 @@
-//! Many photographs, each looked at once, on all cores, with progress on standard error.
+//! Processes many photographs, each once, on all cores, with progress on standard error.
 
 use super::EvaluateError;
 use doorward_face::{Analyzer, Detection, FaceError, Portrait};
@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Which of several faces in a photograph is meant.
+/// Selects one of several faces in a photograph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FaceChoice {
-    /// The one that minimises |Δx| + |Δy| from the photograph's middle − 0.3 · its width: for
+    /// The face that minimises |Δx| + |Δy| from the photograph's middle − 0.3 · its width: for
     /// labelled photographs with bystanders.
     Centre,
     /// The largest: the rule of the service.
@@ -19,7 +19,7 @@ pub enum FaceChoice {
 }
 
 impl FaceChoice {
-    /// The one that is meant; `faces` are largest first.
+    /// Returns the selected face; `faces` are largest first.
     pub fn pick<'a>(self, faces: &'a [Detection], picture: &Picture) -> Option<&'a Detection> {
         let distance = |face: &Detection| {
             let [x, y] = face.centre();
@@ -32,7 +32,7 @@ impl FaceChoice {
         }
     }
 
-    /// Judges the face that is meant; `None` when the picture shows no face.
+    /// Judges the selected face; `None` when the picture shows no face.
     pub fn judge<Seen>(
         self,
         analyzer: &Analyzer,
@@ -47,7 +47,8 @@ impl FaceChoice {
     }
 }
 
-/// What `look` sees in each file, in the order of the files. The first that cannot be read ends it.
+/// Returns the result of `look` for each file, in the order of the files. The first unreadable file
+/// is an error.
 pub fn each<File: AsRef<Path> + Sync, Seen: Send>(
     files: &[File],
     look: impl Fn(&Picture) -> Result<Seen, FaceError> + Sync,
@@ -83,7 +84,7 @@ pub fn each<File: AsRef<Path> + Sync, Seen: Send>(
     Ok(all.into_iter().map(|(_, seen)| seen).collect())
 }
 
-/// The picture in a file, decoded as the daemon does.
+/// Decodes a picture file like the daemon.
 pub fn read(file: &Path) -> Result<Picture, EvaluateError> {
     let unreadable = |reason: String| EvaluateError::Photograph { path: file.to_owned(), reason };
     let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Quality: is what is blurred, dark or without colour said to be, and nothing else?
+//! Measures quality: are blurred, dark and colourless faces reported, and only those?
 
 use super::manifest::rows;
 use super::photographs;
@@ -25,7 +25,7 @@ struct Labelled {
 }
 
 impl Labelled {
-    /// What the row says about blur, dark and grayscale; nothing where it is silent.
+    /// Returns the row's labels for blur, dark and grayscale; `None` where it has none.
     fn says(&self) -> [Option<bool>; 3] {
         let named = |name: &str| self.names().any(|label| label == name);
         let said = |column: Option<u8>, yes: bool, no: bool| {
@@ -47,12 +47,12 @@ impl Labelled {
 
 /// `labels` has `path` and `quality`, or any of `blur`, `dark` and `grayscale` (0 or 1).
 ///
-/// Of the names in `quality`, `good` is none of the three, `low_luma_but_lit` is not dark, and the
-/// others are what they say; `soft_blur` is mild blur. What a row is silent about is not judged.
+/// Of the names in `quality`, `good` means none of the three, `low_luma_but_lit` is not dark, and
+/// the others are literal; `soft_blur` is mild blur. Properties without a label are not judged.
 ///
-/// `{"blur", "dark", "grayscale", "no_face", "labels"}`: the first three as far as the labels tell
-/// them, each as in [`super::attributes()`], the AUC by sharpness, brightness and chroma;
-/// `labels` counts what was said by each name in `quality`.
+/// `{"blur", "dark", "grayscale", "no_face", "labels"}`: the first three if they have labels, each
+/// as in [`super::attributes()`], the AUC by sharpness, brightness and chroma; `labels` counts the
+/// results for each name in `quality`.
 pub fn quality(
     analyzer: &Analyzer,
     root: &Path,
@@ -72,7 +72,7 @@ pub fn quality(
         .map(|(name, index)| (name, index, Recognised::default()));
     let mut by_label: BTreeMap<&str, Vec<Option<Quality>>> = BTreeMap::new();
     for (row, quality) in rows.iter().zip(&seen) {
-        // Less of each measure is more of the fault.
+        // A lower measure means more of the fault.
         let judged = quality
             .map(|q| [(-q.sharpness, q.blur), (-q.brightness, q.dark), (-q.chroma, q.grayscale)]);
         for (_, index, recognised) in &mut all {
@@ -99,7 +99,7 @@ pub fn quality(
     Ok(Value::Object(figures))
 }
 
-/// How many were called what.
+/// Counts the results of each kind.
 fn said_of(seen: &[Option<Quality>]) -> Value {
     let count = |said: fn(&Quality) -> bool| {
         Rate::of(seen.iter().map(|quality| quality.as_ref().is_some_and(said))).k
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_say_what_their_names_mean_and_no_more() {
+    fn a_quality_name_labels_only_its_own_properties() {
         let says = |quality: &str| {
             let quality = Some(quality.to_owned());
             Labelled { path: String::new(), quality, blur: None, dark: None, grayscale: None }

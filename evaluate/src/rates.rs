@@ -1,4 +1,4 @@
-//! Errors as counts and shares, with what so few samples can say about the rest.
+//! Errors as counts and shares, with confidence intervals for small samples.
 
 use serde_json::{Value, json};
 
@@ -8,9 +8,9 @@ const Z: f64 = 1.959_964;
 /// `k` of `n`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
-    /// How many it happened to.
+    /// The number of cases.
     pub k: usize,
-    /// Of how many.
+    /// The number of samples.
     pub n: usize,
 }
 
@@ -23,14 +23,14 @@ impl Rate {
         })
     }
 
-    /// 0–1; `None` of nothing.
+    /// Returns 0–1; `None` without samples.
     pub fn share(self) -> Option<f64> {
         (self.n > 0).then(|| self.k as f64 / self.n as f64)
     }
 
-    /// The 95 % confidence interval of the true share (E. B. Wilson, "Probable inference, the law of
-    /// succession, and statistical inference", 1927). It holds for independent samples: frames of
-    /// one clip are fewer than they look.
+    /// Returns the 95 % confidence interval of the true share (E. B. Wilson, "Probable inference,
+    /// the law of succession, and statistical inference", 1927). It holds for independent samples:
+    /// the frames of one clip are worth fewer samples than their number.
     pub fn interval(self) -> Option<[f64; 2]> {
         let (share, n) = (self.share()?, self.n as f64);
         let middle = share + Z * Z / (2.0 * n);
@@ -39,24 +39,24 @@ impl Rate {
         Some([bound(middle - spread), bound(middle + spread)])
     }
 
-    /// The share as it is printed, `null` of nothing.
+    /// Returns the share as printed, `null` without samples.
     pub fn to_json(self) -> Value {
         json!(self.share().map(rounded))
     }
 
-    /// The interval as it is printed, `null` of nothing.
+    /// Returns the interval as printed, `null` without samples.
     pub fn interval_to_json(self) -> Value {
         json!(self.interval().map(|bounds| bounds.map(rounded)))
     }
 }
 
-/// Four decimals: what a few thousand samples can carry.
+/// Rounds to four decimals: the precision of a few thousand samples.
 pub fn rounded(share: f64) -> f64 {
     (share * 1e4).round() / 1e4
 }
 
-/// The score above which the share `rate` of the scores lies, and no more: of `n` scores, the
-/// ⌊rate · n⌋-th best, not counting it. `None` when there are none.
+/// Returns the score that at most the share `rate` of the scores exceeds: of `n` scores, the ⌊rate
+/// · n⌋-th best, not counting it. `None` when there are none.
 pub fn threshold_at(scores: &mut [f32], rate: f64) -> Option<f32> {
     let allowed = (rate * scores.len() as f64).floor() as usize;
     let rank = allowed.min(scores.len().checked_sub(1)?);
@@ -64,15 +64,15 @@ pub fn threshold_at(scores: &mut [f32], rate: f64) -> Option<f32> {
     Some(*threshold)
 }
 
-/// The share of the scores above the threshold.
+/// Returns the share of the scores above the threshold.
 pub fn share_above(scores: &[f32], threshold: f32) -> f64 {
     scores.iter().filter(|score| **score > threshold).count() as f64 / scores.len().max(1) as f64
 }
 
-/// Where the two errors of a score are nearest to each other.
+/// The point where the two errors of a score are closest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Balance {
-    /// Accepted is what scores this or more: the middle between two neighbouring scores.
+    /// Scores at or above this are accepted: the middle between two neighbouring scores.
     pub threshold: f32,
     /// Positives refused.
     pub refused: Rate,
@@ -81,9 +81,9 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// The threshold at which the larger error is least; of several, the middle of the widest gap
-    /// between neighbouring scores. A score of −∞ is refused at every threshold. `None` unless each
-    /// class has a finite score.
+    /// Finds the threshold at which the larger error is least; of several, the middle of the widest
+    /// gap between neighbouring scores. A score of −∞ is refused at every threshold. `None` unless
+    /// each class has a finite score.
     pub fn of(positives: &[f32], negatives: &[f32]) -> Option<Self> {
         let finite = |scores: &[f32]| scores.iter().any(|score| score.is_finite());
         if !finite(positives) || !finite(negatives) {
@@ -101,7 +101,7 @@ impl Balance {
         let mut below = f32::NEG_INFINITY;
         for (score, positive) in scores {
             if score > below && score.is_finite() {
-                // Nothing below: the score itself.
+                // No score below: the score itself.
                 let (threshold, gap) = match below.is_finite() {
                     true => (below + (score - below) / 2.0, score - below),
                     false => (score, 0.0),
@@ -123,8 +123,8 @@ impl Balance {
         best.map(|(balance, _)| balance)
     }
 
-    /// The equal error rate: the larger of the two errors where it is least. A finite number of
-    /// samples rarely makes the two equal.
+    /// Returns the equal error rate: the larger of the two errors at its minimum. In a finite
+    /// sample the two are rarely equal.
     pub fn equal_error_rate(&self) -> f64 {
         larger(self.refused, self.accepted)
     }
@@ -134,8 +134,8 @@ fn larger(a: Rate, b: Rate) -> f64 {
     a.share().unwrap_or(0.0).max(b.share().unwrap_or(0.0))
 }
 
-/// Area under the ROC: the chance that a positive scores higher than a negative, equal scores
-/// counting half. `None` without both.
+/// Returns the area under the ROC: the probability that a positive scores higher than a negative,
+/// equal scores counting half. `None` without both.
 pub fn area_under_roc(positives: &[f32], negatives: &[f32]) -> Option<f64> {
     let mut negatives = negatives.to_vec();
     negatives.sort_by(f32::total_cmp);
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_lets_no_more_than_the_rate_above_it() {
+    fn at_most_the_rate_is_above_the_threshold() {
         let mut scores: Vec<f32> = (0..1000).map(|i| i as f32 / 1000.0).collect();
         let threshold = threshold_at(&mut scores, 0.01).unwrap();
         assert_eq!(threshold, 0.989);
@@ -167,8 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn wilsons_interval_of_a_textbook() {
-        // 0 of 10 and 10 of 100, as R's prop.test(correct = FALSE) has them.
+    fn wilson_intervals_match_published_values() {
+        // 0 of 10 and 10 of 100, as in R's prop.test(correct = FALSE).
         let [low, high] = Rate { k: 0, n: 10 }.interval().unwrap();
         assert!(low == 0.0 && (high - 0.2775).abs() < 1e-4, "{high}");
         let [low, high] = Rate { k: 10, n: 100 }.interval().unwrap();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn separable_classes_are_parted_in_the_middle_of_the_gap() {
+    fn separable_classes_are_split_in_the_middle_of_the_gap() {
         let balance = Balance::of(&[3.0, 5.0, 4.0], &[-3.0, -1.0]).unwrap();
         assert_eq!(balance.threshold, 1.0);
         assert_eq!(balance.equal_error_rate(), 0.0);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_score_is_refused_at_every_threshold() {
+    fn a_missing_score_is_refused_at_every_threshold() {
         let none = f32::NEG_INFINITY;
         let balance = Balance::of(&[none, 2.0], &[none, 1.0]).unwrap();
         assert_eq!(balance.threshold, 1.5);

@@ -64,7 +64,7 @@ pub fn search(
     }))
 }
 
-/// The best candidate and its cosine; nobody and 0 when the probe shows no face.
+/// Returns the best candidate and its cosine; no candidate and 0 when the probe shows no face.
 fn best<'a>(
     probe: Option<&Embedded>,
     templates: &[(&'a str, Option<&Embedded>)],

@@ -19,9 +19,9 @@ struct Pair {
     same: u8,
 }
 
-/// `pairs` has columns `path_a, path_b, same`: of each pair, here and wherever pairs are counted, the
-/// first is enrolled and the second compared with it. `labels`, if given, `path, identity`, and then TAR is
-/// over all of its pairs, else over `pairs`.
+/// `pairs` has columns `path_a, path_b, same`; in every pair the first is enrolled and the second
+/// is compared with it. If `labels` (`path, identity`) is given, TAR is over all of its pairs, else
+/// over `pairs`.
 pub fn verification(
     analyzer: &Analyzer,
     root: &Path,
@@ -74,9 +74,9 @@ pub fn verification(
     }))
 }
 
-/// The cosines that belong to the anchors of the similarity scale, measured on all impostor pairs of
-/// `labels` (`path, identity`): FMR 1e-3 and 1e-4 measured, 1e-6 on the straight line of
-/// log10 FMR over cosine through 1e-3, 1e-4 and 1e-5 (least squares).
+/// Measures the cosines of the similarity scale's anchors on all impostor pairs of `labels` (`path,
+/// identity`): FMR 1e-3 and 1e-4 measured, 1e-6 on the straight line of log10 FMR over cosine
+/// through 1e-3, 1e-4 and 1e-5 (least squares).
 pub fn anchors(
     analyzer: &Analyzer,
     root: &Path,
@@ -109,7 +109,7 @@ pub fn anchors(
     }))
 }
 
-/// Slope and offset of the least-squares line through points (x, y).
+/// Returns slope and offset of the least-squares line through points (x, y).
 fn line_through(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     let n = points.len() as f64;
     let (mean_x, mean_y) =

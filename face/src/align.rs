@@ -1,4 +1,4 @@
-//! Five landmarks to the similarity transform that brings a face to the embedder's template.
+//! Computes the similarity transform that maps five landmarks to the embedder's template.
 //!
 //! S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
 //! 1991. In the plane and without reflection the least-squares similarity has the closed form below.
@@ -9,42 +9,44 @@ use crate::{Border, Picture};
 /// Side of the aligned crop in pixels.
 pub const CROP: u32 = 112;
 
-/// Which part of the template's plane a square crop shows.
+/// The part of the template's plane that a square crop shows.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// Pixels of the crop's side.
     pub side: u32,
-    /// Template pixels a crop pixel.
+    /// Template pixels per crop pixel.
     pub scale: f32,
-    /// Where the crop's first pixel lies in the template; x, y.
+    /// The position of the crop's first pixel in the template; x, y.
     pub origin: [f32; 2],
 }
 
-/// The template itself, from the brows to the chin: what the embedder was trained on.
+/// The template itself, from the brows to the chin: the embedder's training crop.
 pub const FACE: View = View { side: CROP, scale: 1.0, origin: [0.0, 0.0] };
 
-/// Beyond this many picture pixels a crop pixel, the picture is shrunk before it is sampled, else
-/// fine structure would alias into the crop. Below it the embedder gets what it was trained on.
+/// Above this many picture pixels per crop pixel, the picture is shrunk before it is sampled;
+/// otherwise fine structure would alias into the crop. Below it the embedder gets crops like those
+/// it was trained on.
 const MOST_SKIP: f32 = 2.0;
 
-/// The face turned, scaled and shifted to the template: 112×112 pixels, black where the picture
-/// ends. `None` when the landmarks are one point.
+/// Returns the face rotated, scaled and shifted to the template: 112×112 pixels, black beyond the
+/// picture's border. `None` when all landmarks are the same point.
 pub fn aligned_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
     crop(picture, face, FACE, MOST_SKIP, Border::Black)
 }
 
-/// Like [`aligned_crop`], with more or less of what surrounds the face.
+/// Like [`aligned_crop`], with more or less of the face's surroundings.
 pub fn aligned_view(picture: &Picture, face: &Detection, view: View) -> Option<Picture> {
     crop(picture, face, view, MOST_SKIP, Border::Black)
 }
 
-/// The same as [`aligned_crop`], never aliased and without black: its sharpness and brightness are
+/// Like [`aligned_crop`], but never aliased and without black: its sharpness and brightness are
 /// those of the face, whatever the resolution and wherever the picture ends.
 pub(super) fn smooth_crop(picture: &Picture, face: &Detection) -> Option<Picture> {
     crop(picture, face, FACE, 1.0, Border::Repeated)
 }
 
-/// Which pixels of the aligned crop show the picture and not what lies beyond its border, row by row.
+/// Returns for each pixel of the aligned crop, row by row, whether it lies within the picture's
+/// border.
 pub(super) fn shown(picture: &Picture, face: &Detection) -> Option<Vec<bool>> {
     let [m0, m1, m2, m3, m4, m5] = template_to_picture(&face.landmarks)?;
     let (width, height) = (picture.width() as f32, picture.height() as f32);
@@ -68,7 +70,7 @@ fn crop(
     if scale <= most_skip {
         return Some(picture.warped(&matrix, view.side, view.side, border));
     }
-    // Only the surroundings of the face are shrunk: the corners of the crop bound them.
+    // Only the surroundings of the face are shrunk; the corners of the crop bound them.
     let side = (view.side - 1) as f32;
     let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|[x, y]| {
         [matrix[0] * x + matrix[1] * y + matrix[2], matrix[3] * x + matrix[4] * y + matrix[5]]
@@ -76,7 +78,7 @@ fn crop(
     let outermost = |axis: usize, pick: fn(f32, f32) -> f32, margin: f32| {
         (corners.iter().map(|c| c[axis]).reduce(pick).unwrap_or(0.0) + margin) as i64
     };
-    // A pixel of the shrunk picture more than is sampled, and one for the rounding.
+    // One pixel of the shrunk picture more than is sampled, and one for rounding.
     let margin = 2.0 * scale + 1.0;
     let (left, top) =
         (outermost(0, f32::min, -margin).max(0), outermost(1, f32::min, -margin).max(0));
@@ -90,7 +92,7 @@ fn crop(
         small.width() as f32 / around.width() as f32,
         small.height() as f32 / around.height() as f32,
     );
-    // Pixel centres lie at whole numbers, so a shrunk picture is shifted by half a pixel.
+    // Pixel centres are at whole numbers, so a shrunk picture is shifted by half a pixel.
     let shift = |at: f32, origin: i64, factor: f32| (at - origin as f32 + 0.5) * factor - 0.5;
     let matrix = [
         matrix[0] * fx,
@@ -103,7 +105,7 @@ fn crop(
     Some(small.warped(&matrix, view.side, view.side, border))
 }
 
-/// Where the landmarks of an aligned face lie in the crop (ArcFace's template), in the order of
+/// The positions of an aligned face's landmarks in the crop (ArcFace's template), in the order of
 /// [`super::Detection::landmarks`].
 const TEMPLATE: [[f32; 2]; 5] = [
     [38.2946, 51.6963],
@@ -113,8 +115,9 @@ const TEMPLATE: [[f32; 2]; 5] = [
     [70.7299, 92.2041],
 ];
 
-/// The matrix that maps a pixel of the template, which is one of the aligned crop, to a point of the picture:
-/// x' = m0·x + m1·y + m2, y' = m3·x + m4·y + m5. `None` when the landmarks are one point.
+/// Returns the matrix that maps a pixel of the template, which is a pixel of the aligned crop, to a
+/// point of the picture: x' = m0·x + m1·y + m2, y' = m3·x + m4·y + m5. `None` when all landmarks
+/// are the same point.
 pub fn template_to_picture(landmarks: &[[f32; 2]; 5]) -> Option<[f32; 6]> {
     // The least-squares similarity from picture to crop, [a −b; b a] and a shift, inverted.
     let (from, to) = (centre(landmarks), centre(&TEMPLATE));
@@ -135,7 +138,7 @@ pub fn template_to_picture(landmarks: &[[f32; 2]; 5]) -> Option<[f32; 6]> {
     matrix.iter().all(|value| value.is_finite()).then_some(matrix)
 }
 
-/// The matrix that maps a pixel of the view to a point of the picture.
+/// Returns the matrix that maps a pixel of the view to a point of the picture.
 fn seen_through(view: View, [m0, m1, m2, m3, m4, m5]: [f32; 6]) -> [f32; 6] {
     let (scale, [x, y]) = (view.scale, view.origin);
     [m0 * scale, m1 * scale, m0 * x + m1 * y + m2, m3 * scale, m4 * scale, m3 * x + m4 * y + m5]
@@ -150,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_face_already_in_place_stays() {
+    fn an_aligned_face_is_unchanged() {
         let matrix = template_to_picture(&TEMPLATE).unwrap();
         for (value, identity) in matrix.iter().zip([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]) {
             assert!((value - identity).abs() < 1e-4, "{matrix:?}");
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turned_enlarged_shifted_face_is_brought_back() {
+    fn a_rotated_scaled_shifted_face_is_aligned() {
         let (sin, cos) = 0.7f32.sin_cos();
         let place = |[x, y]: [f32; 2]| {
             [3.0 * (cos * x - sin * y) + 200.0, 3.0 * (sin * x + cos * y) - 50.0]
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shrunk_crop_has_no_border_of_its_own() {
+    fn shrinking_adds_no_border() {
         let even = Picture::new(400, 400, vec![200; 400 * 400 * 3]).unwrap();
         for scale in [1.01, 1.2, 1.5, 1.99, 2.3, 3.0] {
             // Within the picture, and over its border on two sides.
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn landmarks_in_one_point_are_no_face() {
+    fn landmarks_in_one_point_are_refused() {
         assert_eq!(template_to_picture(&[[5.0, 5.0]; 5]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! All networks, loaded, and how a face is looked for in a picture.
+//! All networks, loaded, and the search for faces in a picture.
 
 use super::attributes::AttributeHeads;
 use super::cores::Cores;
@@ -10,30 +10,30 @@ use std::borrow::Cow;
 
 /// Detections below this score are not faces.
 const MIN_SCORE: f32 = 0.6;
-/// From this score on a face stands upright and the picture is not turned. Faces on their side or on
-/// their head, taken for upright ones, reach 0.87; of upright ones (LFW) 99 % reach it.
+/// From this score a face counts as upright and the picture is not rotated. Faces that are sideways
+/// or upside down reach 0.87 as upright ones; of upright faces (LFW) 99 % reach it.
 const SURELY_UPRIGHT: f32 = 0.9;
-/// A face in a turned picture is believed from this score on where none is found upright: upright
-/// faces seen upside down reach 0.77. Where one is found, the turned one must surely stand upright
-/// (a masked face that fills the picture reached 0.87 upside down) …
+/// A face in a rotated picture counts from this score if no upright face is found: upright faces
+/// seen upside down reach 0.77. If one is found, the rotated one must surely be upright (a masked
+/// face that fills the picture reached 0.87 upside down) …
 const MIN_SCORE_TURNED: f32 = 0.8;
-/// … and be ahead of it by this much.
+/// … and have a score higher by this much.
 const TURNED_AHEAD: f32 = 0.05;
-/// Long sides in pixels the detector sees a picture at. The first finds faces that fill the picture,
-/// the second small ones.
+/// The picture's long sides in pixels that the detector is run at. The first finds faces that fill
+/// the picture, the second finds small ones.
 const SCALES: [u32; 2] = [320, 640];
 /// The last resort for a face larger than the picture …
 const SMALLEST_SCALE: u32 = 160;
-/// … and for a small one in a picture smaller than these: enlarged, it may be found (of 19 thumbnails
-/// of veiled faces and sunglasses without a detection, 9 then had one).
+/// … and for a small face in a picture smaller than these, which is enlarged (of 19 thumbnails of
+/// veiled faces and sunglasses without a detection, 9 then had one).
 const ENLARGED_SCALES: [u32; 2] = [320, 480];
-/// The very last resort in a picture smaller than the enlarged ones: a face of which little is seen
-/// (all but the eyes veiled) that is found at both of these scales …
+/// The very last resort in a picture smaller than the enlarged ones: a face that is mostly covered
+/// (veiled except for the eyes) and is found at both of these scales …
 const CONFIRMING_SCALES: [u32; 2] = [800, 1024];
 /// … in boxes that overlap by this much, at scores whose mean is [`MIN_SCORE`] or more …
 const CONFIRMING_OVERLAP: f32 = 0.5;
-/// … and whose sides are at least this share of the picture's long side: specks of grain look like
-/// anything, enlarged.
+/// … and whose sides are at least this share of the picture's long side: enlarged specks of grain
+/// resemble anything.
 const CONFIRMED_SIDE: f32 = 0.1;
 
 /// The bytes of the networks' GGUF files.
@@ -48,7 +48,7 @@ pub struct ModelFiles<'a> {
     pub minifasnet_v1se: &'a [u8],
     /// Heads of the attributes.
     pub attributes: &'a [u8],
-    /// Liveness, what the two networks are worth.
+    /// Liveness: the weights of the two networks' results.
     pub liveness: &'a [u8],
     /// Id of the embedder and its quantization.
     pub model_id: &'a str,
@@ -79,18 +79,18 @@ pub static SHIPPED: ModelFiles<'static> = ModelFiles {
     model_id: "sface-2021dec-i8",
 };
 
-/// What the detector saw in one picture.
+/// The faces that the detector found in one picture.
 #[derive(Clone, Debug)]
 pub struct Faces {
-    /// Clockwise turn in degrees (0, 90, 180, 270) that brings the picture upright.
+    /// Clockwise rotation in degrees (0, 90, 180, 270) that makes the picture upright.
     pub rotation: u16,
-    /// The picture turned by `rotation`, when that is not 0; `faces` are in its pixels.
+    /// The picture rotated by `rotation`, unless that is 0; `faces` are in its pixels.
     pub turned: Option<Picture>,
     /// Largest first.
     pub faces: Vec<Detection>,
 }
 
-/// All networks, loaded; may be shared by threads.
+/// All networks, loaded; can be shared by threads.
 pub struct Analyzer {
     detector: Detector,
     embedder: Embedder,
@@ -101,7 +101,7 @@ pub struct Analyzer {
 }
 
 impl Analyzer {
-    /// Loads the networks that are part of the program.
+    /// Loads the networks built into the program.
     pub fn load() -> Result<Self, FaceError> {
         Self::from_files(&SHIPPED)
     }
@@ -122,23 +122,23 @@ impl Analyzer {
         })
     }
 
-    /// With so many cores for one face: the same results, sooner.
+    /// Sets the number of cores per face: the same results, sooner.
     pub fn on(self, cores: Cores) -> Self {
         Self { cores, ..self }
     }
 
-    /// The id of the embedding network and its quantization: templates of different ids are never
-    /// compared.
+    /// Returns the id of the embedding network and its quantization: templates of different ids are
+    /// never compared.
     pub fn model_id(&self) -> &str {
         &self.model_id
     }
 
-    /// Finds faces; turns the picture by 90, 180 and 270 degrees unless one surely stands upright.
+    /// Finds faces; rotates the picture by 90, 180 and 270 degrees unless a face is surely upright.
     pub fn detect(&self, picture: &Picture) -> Result<Faces, FaceError> {
         let faces = self.detect_upright(picture)?;
         let upright_score = best_score(&faces);
         let mut best = Faces { rotation: 0, turned: None, faces };
-        // One turned picture at a time: a large one takes much memory.
+        // One rotated picture at a time: a large one takes much memory.
         if upright_score >= SURELY_UPRIGHT {
             return Ok(best);
         }
@@ -165,14 +165,14 @@ impl Analyzer {
         Ok(best)
     }
 
-    /// Finds the faces in a frame of a camera, largest first: upright ones, of at least a twentieth
-    /// of the frame's long side. For every frame of a video, where [`Analyzer::detect`] takes its
-    /// time to find a face in whatever was sent.
+    /// Finds the faces in a camera frame, largest first: upright ones, of at least a twentieth of
+    /// the frame's long side. Fast enough for every frame of a video; [`Analyzer::detect`] takes
+    /// longer to find a face in any picture.
     pub fn faces_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {
         let seen = shrunk(frame, SCALES[0]);
         let mut faces = self.detect_in(&seen, frame, MIN_SCORE)?;
         if faces.is_empty() {
-            // Before the lens a face may be larger than the frame. Shrinking a large frame again
+            // A face close to the lens may be larger than the frame. Shrinking a large frame again
             // would cost more than the network.
             faces = self.detect_in(&shrunk(&seen, SMALLEST_SCALE), frame, MIN_SCORE)?;
         }
@@ -180,14 +180,14 @@ impl Analyzer {
         Ok(faces)
     }
 
-    /// The face of a small picture that is hardly seen at any one scale, by two of them.
+    /// Finds the face of a small picture that no single scale shows well, at two scales.
     fn detect_confirmed(&self, picture: &Picture) -> Result<Option<Detection>, FaceError> {
         let long_side = picture.width().max(picture.height());
         if ENLARGED_SCALES.iter().all(|scale| long_side >= *scale) {
             return Ok(None);
         }
         let [first, second] = CONFIRMING_SCALES;
-        // Of two scores with that mean, none is lower.
+        // If two scores have that mean, neither is lower.
         let least = 2.0 * MIN_SCORE - 1.0;
         let seen = self.detect_resized(picture, first, least)?;
         if seen.is_empty() {
@@ -203,7 +203,7 @@ impl Analyzer {
         Ok(confirmed.max_by(|a, b| a.score.total_cmp(&b.score)))
     }
 
-    /// Finds faces that stand upright in the picture, largest first.
+    /// Finds upright faces in the picture, largest first.
     fn detect_upright(&self, picture: &Picture) -> Result<Vec<Detection>, FaceError> {
         let long_side = picture.width().max(picture.height());
         let seen_at = |scale| move || self.detect_at(picture, scale);
@@ -227,12 +227,12 @@ impl Analyzer {
         Ok(faces)
     }
 
-    /// Faces seen with the picture's long side brought down to `long_side`.
+    /// Finds faces with the picture's long side reduced to `long_side`.
     fn detect_at(&self, picture: &Picture, long_side: u32) -> Result<Vec<Detection>, FaceError> {
         self.detect_in(&shrunk(picture, long_side), picture, MIN_SCORE)
     }
 
-    /// Faces of at least that score seen with the picture's long side brought down or up to
+    /// Finds faces of at least that score with the picture's long side reduced or enlarged to
     /// `long_side`.
     fn detect_resized(
         &self,
@@ -243,7 +243,8 @@ impl Analyzer {
         self.detect_in(&resized(picture, long_side), picture, min_score)
     }
 
-    /// Faces of at least that score seen in a picture at another size, in the picture's own pixels.
+    /// Finds faces of at least that score in a resized picture; returns them in the original
+    /// picture's pixels.
     fn detect_in(
         &self,
         seen: &Picture,
@@ -258,7 +259,7 @@ impl Analyzer {
         Ok(found.iter().map(|face| face.scaled(horizontal, vertical)).collect())
     }
 
-    /// One detection of this picture, to be judged and embedded.
+    /// Returns one detection of this picture, to be judged and embedded.
     pub fn portrait<'a>(
         &'a self,
         picture: &'a Picture,
@@ -284,7 +285,7 @@ impl Analyzer {
     }
 }
 
-/// The picture with its long side brought down to `long_side`; itself when it is no longer.
+/// Returns the picture with its long side reduced to `long_side`, or unchanged if it is not longer.
 fn shrunk(picture: &Picture, long_side: u32) -> Cow<'_, Picture> {
     match picture.width().max(picture.height()) <= long_side {
         true => Cow::Borrowed(picture),
@@ -292,7 +293,7 @@ fn shrunk(picture: &Picture, long_side: u32) -> Cow<'_, Picture> {
     }
 }
 
-/// The picture with its long side brought down or up to `long_side`.
+/// Returns the picture with its long side resized to `long_side`.
 fn resized(picture: &Picture, long_side: u32) -> Picture {
     let present = picture.width().max(picture.height());
     let scaled = |side: u32| {
@@ -302,7 +303,7 @@ fn resized(picture: &Picture, long_side: u32) -> Picture {
     picture.resized(scaled(picture.width()), scaled(picture.height()))
 }
 
-/// 0 of none.
+/// 0 without faces.
 fn best_score(faces: &[Detection]) -> f32 {
     faces.iter().map(|face| face.score).fold(0.0, f32::max)
 }

@@ -1,10 +1,11 @@
-//! What covers a face: sunglasses, mask, veil, hat. Four linear heads read the middle of the
-//! embedder's network, which knows edges and textures there and not yet persons: on the aligned crop
-//! for what lies on the face, on a wider and coarser one for what lies around it.
+//! Detects what covers a face: sunglasses, mask, veil, hat. Four linear heads read the middle of
+//! the embedder's network, which responds there to edges and textures and not yet to persons. They
+//! read the aligned crop for coverings on the face, and a wider and coarser crop for those around
+//! it.
 //!
-//! Terms. A *map* is what a block of the network puts out, `[height, width, channels]`. Heads
-//! read the means of *regions* of a map: what is worn on the eyes is looked for at the eyes. The
-//! *head view* is the crop from above the crown to below the chin.
+//! Terms. A *map* is the output of a block of the network, `[height, width, channels]`. Heads read
+//! the means of *regions* of a map: a covering of the eyes is searched at the eyes. The *head view*
+//! is the crop from above the crown to below the chin.
 
 use super::align::{View, aligned_view};
 use super::embedder::{LAST_CHANNELS, MIDDLE_CHANNELS, Trunk};
@@ -13,7 +14,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::Module;
 use doorward_nn::{Linear, Weights, WeightsError, with_values};
 
-/// From above a hat to below the chin, at little less than half the face's own resolution.
+/// From above a hat to below the chin, at slightly less than half the face's own resolution.
 const HEAD: View = View { side: 96, scale: 2.1, origin: [-45.0, -64.0] };
 
 /// In the face's middle map of 14×14: from the brows to the middle of the nose …
@@ -22,8 +23,8 @@ const EYES: Region = Region { rows: (4, 8), columns: (2, 12) };
 const AROUND_EYES: Region = Region { rows: (2, 5), columns: (1, 6) };
 /// … and from the middle of the nose to the chin, in the middle map again.
 const MOUTH: Region = Region { rows: (7, 14), columns: (0, 14) };
-/// In the head's map of 12×12: above the hair line, the face, below the mouth. Beside them there is
-/// background, which says where a picture was taken and not what is worn.
+/// In the head's map of 12×12: above the hair line, the face, below the mouth. The background on
+/// both sides is left out, because it shows where a picture was taken and not what is worn.
 const HEAD_REGIONS: [Region; 3] = [
     Region { rows: (0, 4), columns: (3, 9) },
     Region { rows: (4, 8), columns: (3, 9) },
@@ -33,14 +34,14 @@ const HEAD_REGIONS: [Region; 3] = [
 /// In the face's last map of 7×7: all of it.
 const FACE: Region = Region { rows: (0, 7), columns: (0, 7) };
 
-/// Cells of a map, each side from the first up to, not including, the second.
+/// Cells of a map; each range excludes its second number.
 struct Region {
     rows: (usize, usize),
     columns: (usize, usize),
 }
 
 impl Region {
-    /// The mean of a map over the region: `[1, channels]`.
+    /// Returns the mean of a map over the region: `[1, channels]`.
     fn mean(&self, map: &Tensor) -> Result<Tensor> {
         let ((top, bottom), (left, right)) = (self.rows, self.columns);
         let (_, width, channels) = map.dims3()?;
@@ -59,10 +60,10 @@ impl Region {
     }
 }
 
-/// What covers a face: probabilities 0–1, calibrated so that 0.5 is the shipped operating point.
+/// Coverings of a face: probabilities 0–1, calibrated so that 0.5 is the shipped operating point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attributes {
-    /// Dark or mirrored glasses; plain spectacles are none.
+    /// Dark or mirrored glasses; plain spectacles do not count.
     pub sunglasses: f32,
     /// A cloth or respirator over mouth and nose.
     pub mask: f32,
@@ -73,27 +74,27 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// From this probability on it is worn.
+    /// From this probability the item counts as worn.
     pub const WORN: f32 = 0.5;
     /// The names of the heads in `attributes.gguf`, in the order of the fields.
     pub const NAMES: [&str; 4] = ["sunglasses", "mask", "veil", "hat"];
 }
 
-/// What lies on a face and hides who it is: of the [`Attributes`] those that need no look at the head
-/// around it, which costs as much as the embedding.
+/// Coverings that lie on a face and hide who it is: the [`Attributes`] that do not need the head
+/// view, which costs as much as the embedding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coverings {
-    /// As [`Attributes::sunglasses`].
+    /// Same as [`Attributes::sunglasses`].
     pub sunglasses: f32,
-    /// As [`Attributes::mask`].
+    /// Same as [`Attributes::mask`].
     pub mask: f32,
 }
 
-/// What the heads read, one vector a head; the training program fits on the same.
+/// The inputs of the heads, one vector per head; the training program fits on the same.
 pub struct AttributeFeatures([Tensor; 4]);
 
 impl AttributeFeatures {
-    /// The features of the head of that place in [`Attributes::NAMES`].
+    /// Returns the features of the head at that place in [`Attributes::NAMES`].
     pub fn of(&self, head: usize) -> std::result::Result<Vec<f32>, FaceError> {
         self.0[head].flatten_all().and_then(|row| row.to_vec1()).map_err(FaceError::Network)
     }
@@ -116,7 +117,7 @@ impl AttributeHeads {
         ]))
     }
 
-    /// What the head of that place in [`Attributes::NAMES`] says.
+    /// Returns the probability from the head at that place in [`Attributes::NAMES`].
     fn probability(&self, head: usize, features: &Tensor) -> Result<f32> {
         let log_odds = self.0[head].forward(features)?.flatten_all()?.to_vec1::<f32>()?;
         Ok(log_odds.iter().map(|x| 1.0 / (1.0 + (-x).exp())).sum())
@@ -139,19 +140,19 @@ impl AttributeHeads {
 }
 
 impl Portrait<'_> {
-    /// What covers the face.
+    /// Returns the coverings of the face and the head.
     pub fn attributes(&self) -> std::result::Result<Attributes, FaceError> {
         let features = self.attribute_features()?;
         self.analyzer().attribute_heads().judge(&features).map_err(FaceError::Network)
     }
 
-    /// What covers the face itself; the same values as [`Portrait::attributes`].
+    /// Returns the coverings on the face itself; the same values as [`Portrait::attributes`].
     pub fn coverings(&self) -> std::result::Result<Coverings, FaceError> {
         let heads = self.analyzer().attribute_heads();
         heads.judge_face(self.trunk()?).map_err(FaceError::Network)
     }
 
-    /// What [`Portrait::attributes`] is judged by.
+    /// Returns the features that [`Portrait::attributes`] is judged by.
     pub fn attribute_features(&self) -> std::result::Result<AttributeFeatures, FaceError> {
         let (analyzer, picture, face) = (self.analyzer(), self.picture(), self.face());
         let head = || {
@@ -163,7 +164,7 @@ impl Portrait<'_> {
     }
 }
 
-/// What the heads for sunglasses and masks read.
+/// Returns the features of the heads for sunglasses and masks.
 fn on_face(face: &Trunk) -> Result<[Tensor; 2]> {
     let eyes = [EYES.mean(face.middle())?, AROUND_EYES.mean(face.last_map())?];
     Ok([Tensor::cat(&eyes, 1)?, MOUTH.mean(face.middle())?])

@@ -1,5 +1,5 @@
-//! Steps of one judgement that need nothing of each other, one after the other or side by side. Either
-//! way each computes what it computes alone, to the last bit.
+//! Runs two independent steps of one judgement, one after the other or in parallel. Either way each
+//! result is bit-identical.
 
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
@@ -8,15 +8,15 @@ use std::thread::{self, Builder};
 /// How many cores work on one face.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cores {
-    /// Step after step.
+    /// One step after the other.
     #[default]
     One,
-    /// Two steps at a time, one of them on a thread of its own.
+    /// Two steps at a time, one of them in a thread of its own.
     Two,
 }
 
 impl Cores {
-    /// What both steps come to.
+    /// Returns the results of both steps.
     pub(super) fn both<A, B: Send>(
         self,
         here: impl FnOnce() -> A,
@@ -25,7 +25,7 @@ impl Cores {
         if self == Self::One {
             return (here(), beside());
         }
-        // Whoever takes the step does it: this thread, if the system has no other to give.
+        // The step runs wherever it is taken: here if the system cannot start another thread.
         let step = Mutex::new(Some(beside));
         let take = || step.lock().unwrap_or_else(PoisonError::into_inner).take().map(|step| step());
         thread::scope(|scope| {
@@ -35,7 +35,7 @@ impl Cores {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
                 Err(_) => take(),
             };
-            // Taken once: by the thread, or here because there was none.
+            // Taken once: by the thread, or here if there was no thread.
             (here, beside.unwrap_or_else(|| unreachable!("a step taken twice")))
         })
     }
@@ -47,7 +47,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
-    fn both_steps_are_done_where_they_should_be() {
+    fn both_steps_run_on_the_expected_threads() {
         let here = thread::current().id();
         for (cores, alone) in [(Cores::One, true), (Cores::Two, false)] {
             let text = String::from("b");
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_either_is_a_panic_of_both() {
+    fn a_panic_in_either_step_propagates() {
         for cores in [Cores::One, Cores::Two] {
             let first = AssertUnwindSafe(|| cores.both(|| panic!("first"), || ()));
             assert!(catch_unwind(first).is_err());

@@ -1,6 +1,6 @@
 //! One face found by the detector.
 
-/// A face in pixels of the picture it was found in. The box may reach over the picture's border.
+/// A face in pixels of the picture it was found in. The box may extend beyond the picture's border.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
     /// Left edge.
@@ -18,17 +18,17 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Area of the box in square pixels.
+    /// Returns the area of the box in square pixels.
     pub fn area(&self) -> f32 {
         self.width * self.height
     }
 
-    /// Middle of the box; x, y.
+    /// Returns the middle of the box; x, y.
     pub fn centre(&self) -> [f32; 2] {
         [self.x + self.width / 2.0, self.y + self.height / 2.0]
     }
 
-    /// Intersection over union of the two boxes, 0–1.
+    /// Returns the intersection over union of the two boxes, 0–1.
     pub fn overlap(&self, other: &Self) -> f32 {
         let span = |a: f32, a_len: f32, b: f32, b_len: f32| {
             ((a + a_len).min(b + b_len) - a.max(b)).max(0.0)
@@ -38,7 +38,7 @@ impl Detection {
         shared / (self.area() + other.area() - shared)
     }
 
-    /// This face where these, weighted by their scores, see it in the mean.
+    /// Returns this face with the mean place of these faces, weighted by their scores.
     pub(super) fn at_mean_of<'a>(&self, faces: impl Iterator<Item = &'a Self>) -> Self {
         let (mut sum, mut weight) = ([0.0; 14], 0.0);
         for face in faces {
@@ -58,7 +58,7 @@ impl Detection {
         corner_and_size.into_iter().chain(self.landmarks.into_iter().flatten())
     }
 
-    /// The same face in a picture larger by these factors.
+    /// Returns the same face in a picture larger by these factors.
     pub fn scaled(&self, horizontal: f32, vertical: f32) -> Self {
         Self {
             x: self.x * horizontal,
@@ -70,13 +70,14 @@ impl Detection {
         }
     }
 
-    /// The same face in a box wider by this factor about its middle.
+    /// Returns the same face in a box wider by this factor about its middle.
     pub fn widened(&self, times: f32) -> Self {
         let width = self.width * times;
         Self { x: self.x - (width - self.width) / 2.0, width, ..*self }
     }
 
-    /// Whether every number is one: a network fed with anything must not let NaN or ∞ out.
+    /// Returns true if every number is finite: whatever the input, a network must not return NaN or
+    /// ∞.
     pub(super) fn is_finite(&self) -> bool {
         self.place().chain([self.score]).all(f32::is_finite)
     }

@@ -1,7 +1,7 @@
-//! YuNet: faces and their five landmarks at one scale.
+//! YuNet: detects faces and their five landmarks at one scale.
 //!
 //! W. Wu, H. Peng, S. Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023. Decoding follows
-//! OpenCV's `FaceDetectorYN`, whose numbers the parity tests hold.
+//! OpenCV's `FaceDetectorYN`; the parity tests check its numbers.
 
 use super::{Detection, FaceError};
 use crate::Picture;
@@ -13,15 +13,15 @@ use doorward_nn::{
 
 /// Candidates kept before overlapping ones are removed, best first.
 const MOST_CANDIDATES: usize = 2000;
-/// Boxes whose intersection over union is larger are of one face.
+/// Boxes with a larger intersection over union belong to one face.
 const ONE_FACE: f32 = 0.3;
-/// From this overlap with the best box of a face on, what a cell sees is of the same extent and counts
-/// in the mean. With 0.5 and 0.7 the error rates on LFW are the same to 0.0001.
+/// From this overlap with the best box of a face, a cell's box has the same extent and counts in
+/// the mean. With 0.5 and 0.7 the error rates on LFW are the same to 0.0001.
 const SAME_EXTENT: f32 = 0.6;
 /// B, G, R, 0–255, padded with black to multiples of the coarsest stride.
 const FORMAT: PixelFormat = PixelFormat { bgr: true, scale: 1.0, offset: 0.0, multiple: 32 };
 
-/// A pointwise convolution followed by a depthwise one: YuNet is made of them.
+/// A pointwise convolution followed by a depthwise one: the building block of YuNet.
 struct Unit {
     pointwise: Pointwise,
     depthwise: Depthwise,
@@ -43,14 +43,14 @@ impl Unit {
         })
     }
 
-    /// `x` becomes the unit's output.
+    /// Replaces `x` by the unit's output.
     fn update(&self, x: &mut Map, between: &mut Map) -> Result<()> {
         self.pointwise.forward(x, between)?;
         self.depthwise.forward(between, x)
     }
 }
 
-/// What is predicted at every cell of one stride, in the order of the channels.
+/// The predictions at every cell of one stride, in the order of the channels.
 const HEAD: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)];
 /// Channels of a head.
 const HEAD_LEN: usize = 16;
@@ -74,7 +74,7 @@ impl Head {
         })
     }
 
-    /// Faces with at least that score, in pixels of the network's input.
+    /// Returns faces with at least that score, in pixels of the network's input.
     fn decode(
         &self,
         x: &Map,
@@ -85,7 +85,7 @@ impl Head {
         self.pointwise.forward(x, between)?;
         self.depthwise.forward(between, y)?;
         let (_, columns, _) = y.shape();
-        // As many channels as a plane holds: the map is one plane, cell after cell.
+        // A plane holds exactly these channels: the map is one plane, cell after cell.
         y.read(|y| {
             let cells = y.chunks_exact(HEAD_LEN).enumerate();
             found.extend(cells.filter_map(|(cell, values)| {
@@ -121,10 +121,10 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// What a forward pass works in.
+/// The working memory of a forward pass.
 struct Maps {
     pixels: Bordered,
-    /// The layers' outputs by turns.
+    /// The layers' outputs, alternating.
     flow: [Map; 2],
     /// Of strides 8, 16, 32: from the backbone, then from the neck.
     levels: [Map; 3],
@@ -178,7 +178,8 @@ impl Detector {
         Ok(Self { stem, shallow, deep, neck, heads, resampler, maps: Pool::new(Maps::new) })
     }
 
-    /// Faces of at least that score in the picture at its own size, best first, in its pixels.
+    /// Returns faces of at least that score in the picture at its own size, best first, in its
+    /// pixels.
     pub fn detect(
         &self,
         picture: &Picture,
@@ -187,8 +188,8 @@ impl Detector {
         Ok(blended(self.cells(picture, min_score)?))
     }
 
-    /// What each cell of the network's maps sees, of at least that score, in no order: many a face,
-    /// before [`Detector::detect`] makes one of them.
+    /// Returns the predictions of all cells with at least that score, in no order: several per
+    /// face, before [`Detector::detect`] merges them.
     pub fn cells(
         &self,
         picture: &Picture,
@@ -207,7 +208,7 @@ impl Detector {
         let Maps { pixels, flow, levels } = maps;
         self.stem.forward(picture.into(), pixels, &mut flow[0])?;
         let [x, between] = flow;
-        // A map is halved after stages 0, 2, 3 and 4; the last three maps go to the neck.
+        // The map is halved after stages 0, 2, 3 and 4; the last three maps go to the neck.
         for (stage, units) in self.shallow.iter().enumerate() {
             for unit in units {
                 unit.update(x, between)?;
@@ -240,10 +241,10 @@ impl Detector {
     }
 }
 
-/// One detection a face, best first: greedy non-maximum suppression, and in place of the best box the
-/// mean of those that agree with it, weighted by score (blending; V. Bazarevsky et al., "BlazeFace:
-/// Sub-millisecond Neural Face Detection on Mobile GPUs", 2019). Which of several neighbouring cells is
-/// best changes with a picture's noise, their mean hardly does.
+/// Returns one detection per face, best first: greedy non-maximum suppression, but instead of the
+/// best box the mean of those that agree with it, weighted by score (blending; V. Bazarevsky et
+/// al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019). Which of several
+/// neighbouring cells is best changes with a picture's noise; their mean hardly does.
 pub(super) fn blended(mut found: Vec<Detection>) -> Vec<Detection> {
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     found.truncate(MOST_CANDIDATES);
@@ -255,7 +256,7 @@ pub(super) fn blended(mut found: Vec<Detection>) -> Vec<Detection> {
     }
     let agreeing = |best: &Detection| {
         let mean = best.at_mean_of(found.iter().filter(|face| best.overlap(face) >= SAME_EXTENT));
-        // A box so large or so small that it does not even overlap itself in numbers stays as it is.
+        // A box so large or so small that its overlap with itself is not finite is kept unchanged.
         if mean.is_finite() { mean } else { *best }
     };
     best.into_iter().map(agreeing).collect()
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_that_agree_are_one_face_at_their_weighted_mean() {
+    fn overlapping_cells_merge_into_their_weighted_mean() {
         let (best, near, other) =
             (seen(0.0, 100.0, 0.9), seen(9.0, 100.0, 0.6), seen(300.0, 80.0, 0.7));
         let faces = blended(vec![near, other, best]);
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_beyond_all_measure_stay_numbers() {
+    fn extreme_boxes_stay_finite() {
         for width in [0.0, f32::MAX / 2.0] {
             let faces = blended(vec![seen(0.0, width, 0.9), seen(0.0, width, 0.8)]);
             assert!(!faces.is_empty() && faces.iter().all(Detection::is_finite), "{faces:?}");
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_of_half_the_face_is_dropped_and_not_averaged() {
+    fn a_box_of_half_the_face_is_dropped_not_averaged() {
         let faces = blended(vec![seen(0.0, 50.0, 0.8), seen(0.0, 100.0, 0.9)]);
         assert_eq!(faces.len(), 1);
         assert!((faces[0].width - 100.0).abs() < 1e-3, "{faces:?}");

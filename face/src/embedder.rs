@@ -1,4 +1,4 @@
-//! SFace: an aligned crop to a 128-d embedding.
+//! SFace: turns an aligned crop into a 128-d embedding.
 //!
 //! Y. Zhong, W. Deng, J. Hu, D. Zhao, X. Li, D. Wen, "SFace: Sigmoid-Constrained Hypersphere Loss
 //! for Robust Face Recognition", 2021, in the wide MobileNet of OpenCV Zoo.
@@ -14,7 +14,7 @@ use doorward_nn::{
 const FORMAT: PixelFormat =
     PixelFormat { bgr: false, scale: 1.0 / 128.0, offset: -127.5 / 128.0, multiple: 1 };
 
-/// Input and output channels and stride of the thirteen depthwise-separable blocks, `conv_2` on.
+/// Input and output channels and stride of the thirteen depthwise-separable blocks, from `conv_2`.
 const BLOCKS: [(usize, usize, usize); 13] = [
     (32, 64, 1),
     (64, 128, 2),
@@ -34,14 +34,15 @@ const BLOCKS: [(usize, usize, usize); 13] = [
 /// Values of the last activation map, 7×7×1024.
 const LAST_MAP: usize = 7 * 7 * 1024;
 
-/// Blocks up to the middle of the network: `conv_12` is the last that knows forms better than persons.
+/// Blocks up to the middle of the network: `conv_12` is the last that represents shapes better than
+/// persons.
 const MIDDLE: usize = 11;
 /// Channels of the map after the middle.
 pub(super) const MIDDLE_CHANNELS: usize = BLOCKS[MIDDLE - 1].1;
 /// Channels of the last map.
 pub(super) const LAST_CHANNELS: usize = BLOCKS[BLOCKS.len() - 1].1;
 
-/// What the network has seen before its last matrix reduces it to a person.
+/// The network's activations before its last matrix reduces them to a person.
 pub struct Trunk {
     /// `[14, 14, 512]`, after the middle.
     middle: Tensor,
@@ -50,18 +51,18 @@ pub struct Trunk {
 }
 
 impl Trunk {
-    /// The map after the middle, `[14, 14, 512]`.
+    /// Returns the map after the middle, `[14, 14, 512]`.
     pub(super) fn middle(&self) -> &Tensor {
         &self.middle
     }
 
-    /// The last map, `[7, 7, 1024]`.
+    /// Returns the last map, `[7, 7, 1024]`.
     pub(super) fn last_map(&self) -> &Tensor {
         &self.last_map
     }
 }
 
-/// What a forward pass works in.
+/// The working memory of a forward pass.
 struct Maps {
     pixels: Bordered,
     x: Map,
@@ -120,7 +121,7 @@ impl Embedder {
         Ok(Self { stem, blocks, last, maps: Pool::new(Maps::new) })
     }
 
-    /// Runs all but the last matrix on a 112×112 crop aligned by [`crate::aligned_crop`].
+    /// Runs all layers except the last matrix on a 112×112 crop aligned by [`crate::aligned_crop`].
     pub fn trunk(&self, crop: &Picture) -> std::result::Result<Trunk, FaceError> {
         let trunk = self.maps.lend(|maps| {
             self.up_to_middle(crop, maps)?;
@@ -140,7 +141,7 @@ impl Embedder {
         middle.map_err(FaceError::Network)
     }
 
-    /// The embedding of a crop, from what [`Embedder::trunk`] made of it.
+    /// Returns the embedding of a crop from the result of [`Embedder::trunk`].
     pub fn embed(&self, trunk: &Trunk) -> std::result::Result<Embedding, FaceError> {
         let values = self.last.forward(&trunk.last_map).map_err(FaceError::Network)?;
         Embedding::normalized(values).ok_or(FaceError::NoDirection)

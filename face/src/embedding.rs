@@ -1,11 +1,11 @@
-//! The vector that stands for a person's face.
+//! The vector that represents a person's face.
 
 /// Length of an embedding.
 pub const EMBEDDING_LEN: usize = 128;
 
 /// A vector of unit length: the dot product of two is their cosine. Networks make it with
-/// [`Embedding::normalized`]; whoever fills it from elsewhere, such as the gallery from its file,
-/// answers for the length.
+/// [`Embedding::normalized`]; code that fills it from another source, such as the gallery from its
+/// file, must ensure the length.
 #[derive(Clone, PartialEq)]
 pub struct Embedding(pub [f32; EMBEDDING_LEN]);
 
@@ -22,7 +22,7 @@ impl Embedding {
         Some(Self(values))
     }
 
-    /// The direction between these; `None` where there is none.
+    /// Returns the direction of the mean; `None` if it has none.
     pub fn mean(embeddings: &[Self]) -> Option<Self> {
         let mut sum = [0.0; EMBEDDING_LEN];
         for Self(values) in embeddings {
@@ -31,12 +31,12 @@ impl Embedding {
         Self::normalized(sum)
     }
 
-    /// The values.
+    /// Returns the values.
     pub fn values(&self) -> &[f32; EMBEDDING_LEN] {
         &self.0
     }
 
-    /// Cosine of the angle to another embedding of the same model, −1 to 1.
+    /// Returns the cosine of the angle to another embedding of the same model, −1 to 1.
     pub fn cosine(&self, other: &Self) -> f32 {
         let dot: f32 = self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum();
         dot.clamp(-1.0, 1.0)
@@ -44,7 +44,7 @@ impl Embedding {
 }
 
 impl std::fmt::Debug for Embedding {
-    /// No values: a template does not belong in logs.
+    /// Prints no values: a template does not belong in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Embedding")
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_real_directions_become_embeddings() {
+    fn zero_and_non_finite_vectors_are_refused() {
         assert!(Embedding::normalized([0.0; EMBEDDING_LEN]).is_none());
         assert!(Embedding::normalized([f32::NAN; EMBEDDING_LEN]).is_none());
         assert!(Embedding::normalized([f32::INFINITY; EMBEDDING_LEN]).is_none());
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_lies_between_and_opposites_have_none() {
+    fn the_mean_lies_between_and_opposites_have_no_mean() {
         let [mut a, mut b] = [[0.0; EMBEDDING_LEN]; 2];
         (a[0], b[1]) = (1.0, 1.0);
         let mean = Embedding::mean(&[Embedding(a), Embedding(b)]).unwrap();

@@ -1,12 +1,13 @@
-//! Pixels in, meaning out: detection, alignment, embedding and its similarity scale, liveness, attributes,
-//! quality. Knows pixels and vectors; never requests, files, topics or the clock: the same picture gives
-//! the same result.
+//! Face analysis on pixels: detection, alignment, embedding and its similarity scale, liveness,
+//! attributes, quality. Knows pixels and vectors; never requests, files, topics or the clock: the
+//! same picture gives the same result.
 //!
 //! Terms. A *detection* is one face found; its *landmarks* are eyes, nose tip and mouth corners. An
-//! *aligned crop* is the face turned, scaled and shifted to a fixed template of 112×112 pixels. An
-//! *embedding* is the unit vector that stands for a person's face; the cosine of two says how alike.
+//! *aligned crop* is the face rotated, scaled and shifted to a fixed template of 112×112 pixels. An
+//! *embedding* is the unit vector that represents a person's face; the cosine of two is their
+//! likeness.
 
-// What must be unsafe is in `doorward-nn`.
+// All unsafe code is in `doorward-nn`.
 #![forbid(unsafe_code)]
 
 mod align;
@@ -40,7 +41,7 @@ pub use picture::{Border, Picture};
 pub use portrait::Portrait;
 pub use quality::Quality;
 
-/// A network failed, which is a bug or a damaged model file; or the face is none that can be judged.
+/// A network failed, which is a bug or a damaged model file; or the face cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum FaceError {
     /// The landmarks do not span a plane.
@@ -52,7 +53,7 @@ pub enum FaceError {
     /// All values are 0, or one is not finite.
     #[error("the embedding has no direction")]
     NoDirection,
-    /// A tensor operation.
+    /// A tensor operation failed.
     #[error("a network failed: {0}")]
     Network(#[source] candle_core::Error),
     /// The weights are not those of the network.

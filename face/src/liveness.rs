@@ -1,7 +1,7 @@
-//! Is this a living face, or a picture of one? Two networks look at the face with its surroundings,
-//! and a small model fitted on photographs of both weighs what they say.
+//! Judges whether a face is live or a picture of one. Two networks look at the face with its
+//! surroundings, and a small model fitted on photographs of both kinds weighs their results.
 //!
-//! What the answer is worth against which attack is measured in `docs/liveness.md`. A *margin* is a
+//! `docs/liveness.md` measures how reliable the result is against each attack. A *margin* is a
 //! network's log-odds of live against all attacks, bounded.
 
 use super::cores::Cores;
@@ -11,45 +11,45 @@ use crate::Picture;
 use doorward_nn::{Weights, WeightsError};
 use std::ops::RangeInclusive;
 
-/// How live a face looks.
+/// The liveness of a face.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Liveness {
-    /// Log-odds of "live" by the fitted model; 0 is the shipped operating point. Of several frames
+    /// Log-odds of "live" by the fitted model; 0 is the shipped operating point. For several frames
     /// of one face the mean counts.
     pub log_odds: f32,
     /// Mean of the two networks' softmax for "live", 0–1: the authors' raw score, of the detector's
-    /// box as it is.
+    /// unchanged box.
     pub raw: f32,
-    /// Margin of MiniFASNetV2, which sees the face nearer; −6 to 6.
+    /// Margin of MiniFASNetV2, which sees a closer crop; −6 to 6.
     pub near: f32,
     /// Margin of MiniFASNetV1SE, which sees more of the surroundings; −6 to 6.
     pub far: f32,
 }
 
 impl Liveness {
-    /// 100 · σ(log_odds − operating_point): 50 is where live begins. `operating_point` is the
-    /// camera's own, 0 as shipped.
+    /// Returns 100 · σ(log_odds − operating_point): a face counts as live from 50.
+    /// `operating_point` is the camera's own, 0 as shipped.
     pub fn probability(&self, operating_point: f32) -> f32 {
         100.0 / (1.0 + (operating_point - self.log_odds).exp())
     }
 }
 
-/// Operating points in log-odds that make sense: below, faces that the model holds for spoofs at 50:1
-/// would pass; above, hardly any face.
+/// The useful operating points in log-odds. Below them, faces that the model considers spoofs at
+/// 50:1 would pass; above them, hardly any face would.
 pub const OPERATING_POINTS: RangeInclusive<f64> = -4.0..=8.0;
 
 /// The networks were trained on crops around the boxes of another detector, and near the picture's
-/// border only the box's proportions decide what a crop shows. Two widths of the box, judged apart,
-/// separate live from attack better than either, and hide how much boxes tremble.
+/// border only the box's proportions decide what a crop shows. Two box widths, judged separately,
+/// separate live from attack better than either, and reduce the effect of unsteady boxes.
 const BOX_WIDTHS: [f32; 2] = [1.0, 1.2];
-/// Beyond it a margin says no more than "sure": prints reach −30, and would drown the screens.
+/// Beyond this a margin only means "sure": prints reach −30, and would dominate the screens.
 const MOST_MARGIN: f32 = 6.0;
 
 /// The networks and the fitted model, loaded.
 pub struct LivenessModel {
     near: MiniFasNet,
     far: MiniFasNet,
-    /// Of the margins near and far.
+    /// Weights of the margins near and far.
     weights: [f32; 2],
     bias: f32,
 }
@@ -89,7 +89,8 @@ impl LivenessModel {
     }
 }
 
-/// The network's margin, mean over the widths of the box, and its share of live in the box as it is.
+/// Returns the network's margin, the mean over the box widths, and its softmax of live for the
+/// unchanged box.
 fn look(
     network: &MiniFasNet,
     picture: &Picture,
@@ -104,8 +105,8 @@ fn look(
     Ok((margin / odds.len() as f32, 1.0 / (1.0 + (-odds[0]).exp())))
 }
 
-/// Log-odds of one class against all others: ln(softmax / (1 − softmax)), exact where a softmax
-/// would round to 0 or 1.
+/// Returns the log-odds of one class against all others: ln(softmax / (1 − softmax)), exact where a
+/// softmax would round to 0 or 1.
 fn log_odds(logits: [f32; CLASSES], class: usize) -> f32 {
     let others = || logits.iter().enumerate().filter(|(other, _)| *other != class).map(|(_, l)| *l);
     let largest = others().fold(f32::NEG_INFINITY, f32::max);
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fifty_is_where_live_begins() {
+    fn live_begins_at_probability_fifty() {
         let liveness = Liveness { log_odds: 1.5, raw: 0.9, near: 3.0, far: 3.0 };
         assert_eq!(liveness.probability(1.5), 50.0);
         assert!(liveness.probability(0.0) > 81.0 && liveness.probability(3.0) < 19.0);

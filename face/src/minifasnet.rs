@@ -1,9 +1,9 @@
-//! MiniFASNet: a crop of a face with its surroundings to the logits of three classes, of which one
+//! MiniFASNet: turns a crop of a face with its surroundings into the logits of three classes; one
 //! is live and the others are attacks.
 //!
-//! Minivision, Silent-Face-Anti-Spoofing, 2020. Two networks of one plan, of which the second weighs
+//! Minivision, Silent-Face-Anti-Spoofing, 2020. Two networks of one design; the second weighs
 //! channels (squeeze and excite) and sees more of the surroundings. Widths, scale and the live
-//! class stand in the weights' file.
+//! class are in the weights' file.
 
 use super::{Detection, FaceError};
 use crate::Picture;
@@ -15,7 +15,7 @@ use doorward_nn::{
 
 /// Side of the crop in pixels.
 const CROP: u32 = 80;
-/// Classes told apart.
+/// Number of classes.
 pub const CLASSES: usize = 3;
 /// B, G, R, 0–255.
 const FORMAT: PixelFormat = PixelFormat { bgr: true, scale: 1.0, offset: 0.0, multiple: 1 };
@@ -31,7 +31,7 @@ const LAST_CHANNELS: usize = 512;
 /// Values between the last map and the logits.
 const FEATURES: usize = 128;
 
-/// Widen (1×1), look around (depthwise 3×3), narrow (1×1).
+/// Widen (1×1), filter (depthwise 3×3), narrow (1×1).
 struct Block {
     widen: Pointwise,
     depthwise: Depthwise,
@@ -56,7 +56,7 @@ impl Block {
         })
     }
 
-    /// Widens `x` and looks around; `wide[1]` is what is left to be narrowed.
+    /// Widens and filters `x`; `wide[1]` is the part to be narrowed.
     fn look(&self, x: &Map, wide: &mut [Map; 2]) -> Result<()> {
         self.widen.forward(x, &mut wide[0])?;
         let [from, to] = wide;
@@ -72,7 +72,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `maps.x` becomes the stage's output.
+    /// Replaces `maps.x` by the stage's output.
     fn update(&self, Maps { x, next, wide, squeezed, .. }: &mut Maps) -> Result<()> {
         self.reduction.look(x, wide)?;
         self.reduction.narrow.forward(&wide[1], x)?;
@@ -92,11 +92,11 @@ impl Stage {
     }
 }
 
-/// What a forward pass works in.
+/// The working memory of a forward pass.
 struct Maps {
     pixels: Bordered,
     x: Map,
-    /// What `x` becomes.
+    /// The next value of `x`.
     next: Map,
     wide: [Map; 2],
     squeezed: Squeezed,
@@ -176,12 +176,12 @@ impl MiniFasNet {
         })
     }
 
-    /// Index of the class live.
+    /// Returns the index of the class live.
     pub fn live_class(&self) -> usize {
         self.live_class
     }
 
-    /// The face with its surroundings, as this network was trained to see it.
+    /// Returns the face with its surroundings, as this network was trained to see it.
     pub fn crop(
         &self,
         picture: &Picture,
@@ -192,7 +192,7 @@ impl MiniFasNet {
             .ok_or(FaceError::NoPixel)
     }
 
-    /// Logits of the three classes, from a crop of 80×80.
+    /// Returns the logits of the three classes, from a crop of 80×80.
     pub fn logits(&self, crop: &Picture) -> std::result::Result<[f32; CLASSES], FaceError> {
         let logits = self.maps.lend(|maps| {
             self.forward(crop, maps)?;
@@ -215,9 +215,9 @@ impl MiniFasNet {
     }
 }
 
-/// Left, top, width and height of the box enlarged `scale` times about its centre, less where the
-/// picture is too small for that, and shifted, not cut, to lie inside it. As the authors cut it:
-/// corners are rounded down, and both belong to the crop.
+/// Returns left, top, width and height of the box enlarged `scale` times about its centre. The box
+/// is enlarged less if the picture is too small, and shifted, not cut, to lie inside the picture.
+/// Same crop as the authors': corners are rounded down, and both belong to the crop.
 fn surroundings(picture: &Picture, face: &Detection, scale: f32) -> [u32; 4] {
     let (width, height) = ((picture.width() - 1) as f32, (picture.height() - 1) as f32);
     let scale = scale.min(height / face.height).min(width / face.width);

@@ -1,11 +1,11 @@
-//! Who is told which stage of the work on a picture runs. That is how stages are timed although
-//! nothing here reads a clock: the observer that a caller passes in does.
+//! Observes which stage of the work on a picture runs. Stages are timed by the observer that a
+//! caller passes in, because nothing here reads a clock.
 
-/// Is told of stages: decode, detect, quality, liveness, embed and so on. One runs at a time.
+/// Receives the stages: decode, detect, quality, liveness, embed and so on. One runs at a time.
 pub trait Observer {
     /// The stage begins.
     fn began(&mut self, stage: &'static str);
-    /// The stage that began last has ended, however it ended.
+    /// The last begun stage has ended, with or without an error.
     fn ended(&mut self, stage: &'static str);
 }
 

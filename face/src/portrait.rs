@@ -1,5 +1,5 @@
-//! One face of a picture, and what the networks make of it. Each step runs when it is first asked
-//! for and only once: a check that nobody asked for costs nothing.
+//! One face of a picture, and the networks' results for it. Each step runs when its result is first
+//! requested, and only once: a check that is not requested costs nothing.
 
 use super::align::{shown, smooth_crop};
 use super::embedder::Trunk;
@@ -12,7 +12,7 @@ pub struct Portrait<'a> {
     analyzer: &'a Analyzer,
     picture: &'a Picture,
     face: &'a Detection,
-    /// Aligned.
+    /// The aligned crop.
     crop: Picture,
     trunk: OnceCell<Trunk>,
 }
@@ -27,7 +27,7 @@ impl<'a> Portrait<'a> {
         Ok(Self { analyzer, picture, face, crop, trunk: OnceCell::new() })
     }
 
-    /// Sharpness, brightness and colour.
+    /// Returns sharpness, brightness and colour.
     pub fn quality(&self) -> Quality {
         let shown = shown(self.picture, self.face).unwrap_or_default();
         match smooth_crop(self.picture, self.face) {
@@ -36,31 +36,31 @@ impl<'a> Portrait<'a> {
         }
     }
 
-    /// A living face, or a picture of one?
+    /// Returns the liveness: is this a living face, or a picture of one?
     pub fn liveness(&self) -> Result<Liveness, FaceError> {
         self.analyzer.liveness().judge(self.picture, self.face, self.analyzer.cores())
     }
 
-    /// Whose face it is.
+    /// Returns the embedding of the face.
     pub fn embedding(&self) -> Result<Embedding, FaceError> {
         self.analyzer.embedder().embed(self.trunk()?)
     }
 
-    /// Whose face it is, to be stored: the mean of the embeddings of the face and of its mirror image,
-    /// in which what the network makes of one side alone is averaged out. Compared with an embedding
-    /// of one image it knows more faces at the same false-match rate (docs/accuracy.md).
+    /// Returns the embedding to be stored: the mean of the embeddings of the face and of its mirror
+    /// image, which averages out what the network sees on one side only. Compared with an embedding
+    /// of one image it recognises more faces at the same false-match rate (docs/accuracy.md).
     pub fn template(&self) -> Result<Embedding, FaceError> {
         let embedder = self.analyzer.embedder();
         let mirrored = embedder.embed(&embedder.trunk(&self.crop.mirrored())?)?;
         Embedding::mean(&[self.embedding()?, mirrored]).ok_or(FaceError::NoDirection)
     }
 
-    /// The same face with its aligned crop seen in a mirror: another embedding of the same person.
+    /// Returns the same face with its aligned crop mirrored: another embedding of the same person.
     pub fn mirrored(self) -> Self {
         Self { crop: self.crop.mirrored(), trunk: OnceCell::new(), ..self }
     }
 
-    /// Everything of the embedder but its last matrix; the attributes read it too.
+    /// Returns everything of the embedder except its last matrix; the attributes read it too.
     pub(super) fn trunk(&self) -> Result<&Trunk, FaceError> {
         if let Some(trunk) = self.trunk.get() {
             return Ok(trunk);
@@ -69,17 +69,17 @@ impl<'a> Portrait<'a> {
         Ok(self.trunk.get_or_init(|| trunk))
     }
 
-    /// The networks.
+    /// Returns the networks.
     pub(super) fn analyzer(&self) -> &'a Analyzer {
         self.analyzer
     }
 
-    /// The upright picture.
+    /// Returns the upright picture.
     pub(super) fn picture(&self) -> &'a Picture {
         self.picture
     }
 
-    /// Where the face is in it.
+    /// Returns the face's detection.
     pub(super) fn face(&self) -> &'a Detection {
         self.face
     }

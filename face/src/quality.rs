@@ -1,5 +1,5 @@
-//! Is the face sharp, lit and in colour? Classical measures on the aligned crop, so that they do not
-//! depend on the picture's resolution or on its background.
+//! Judges whether the face is sharp, lit and in colour. Classical measures on the aligned crop, so
+//! that they do not depend on the picture's resolution or on its background.
 
 use super::align::CROP;
 use crate::Picture;
@@ -7,21 +7,21 @@ use std::ops::Range;
 
 /// A face is blurred when it is below this sharpness …
 const BLUR_BELOW: f32 = 45.0;
-/// … and below this fineness, which spares skin and light of little contrast. Sharp photographs of
-/// LFW have at least 72 and 0.47; of mildly soft ones nine in ten are below both, of all photographs
-/// one in ten, dark skin or light.
+/// … and below this fineness, so that skin and light of little contrast do not count as blurred.
+/// Sharp photographs of LFW have at least 72 and 0.47. Of mildly soft ones nine in ten are below
+/// both; of all photographs one in ten, whether dark or light skin.
 const COARSE_BELOW: f32 = 0.45;
 /// Below this sharpness alone a face is blurred: so little structure is left that rounding to whole
 /// gray levels counts as fine. Lit dark skin starts at 8.9 in LFW.
 const STRUCTURELESS_BELOW: f32 = 8.0;
-/// Below this brightness a face is dark. Well-lit dark skin starts at 52 in LFW; faces in dark rooms
-/// before a webcam end at 43.
+/// Below this brightness a face is dark. Well-lit dark skin starts at 52 in LFW; faces in dark
+/// rooms in front of a webcam end at 43.
 const DARK_BELOW: f32 = 47.0;
-/// Below this chroma a face has no colour. Grayscale photographs of LFW reach 4.2 by the noise of
-/// JPEG, colour ones start at 18.
+/// Below this chroma a face has no colour. Grayscale photographs of LFW reach 4.2 through the noise
+/// of JPEG; colour ones start at 18.
 const GRAYSCALE_BELOW: f32 = 8.0;
 
-/// Columns and rows of the aligned crop from brow to mouth: skin, whatever hair and background are.
+/// Columns and rows of the aligned crop from brow to mouth: only skin, without hair and background.
 const SKIN: (Range<usize>, Range<usize>) = (29..84, 36..100);
 /// Standard deviation in pixels of the blur that [`Quality::fineness`] compares with.
 const COARSE_SIGMA: f32 = 3.0;
@@ -37,25 +37,25 @@ pub struct Quality {
     pub grayscale: bool,
     /// Variance of the Laplacian of the luma: higher is sharper.
     pub sharpness: f32,
-    /// The same over the variance of what a Gaussian of 3 pixels takes away: which share of the
-    /// face's structure is fine. Does not change with brightness or contrast.
+    /// The same divided by the variance of what a Gaussian of 3 pixels removes: the fine share of
+    /// the face's structure. Does not change with brightness or contrast.
     pub fineness: f32,
-    /// Lightness of the skin, 0–255: the cube root of the brightest channel, averaged and cubed. The
-    /// brightest channel, since skin of every tone reflects red; the cube root, as the eye averages
-    /// a face lit from one side.
+    /// Lightness of the skin, 0–255: the cube root of the brightest channel, averaged and cubed.
+    /// The brightest channel, because skin of every tone reflects red; the cube root, because the
+    /// eye averages a face lit from one side in this way.
     pub brightness: f32,
     /// Mean of the largest minus the smallest channel, 0–255: 0 is gray.
     pub chroma: f32,
 }
 
 impl Quality {
-    /// Measures an aligned crop; `shown` says which of its pixels are of the picture.
+    /// Measures an aligned crop; `shown` marks the pixels that belong to the picture.
     pub(super) fn of_crop(crop: &Picture, shown: &[bool]) -> Self {
         let luma: Vec<f32> = crop.rgb().chunks_exact(3).map(luma).collect();
         let coarse = blurred(&luma);
         let fine: Vec<f32> = luma.iter().zip(&coarse).map(|(a, b)| a - b).collect();
         let sharpness = variance(&laplacian(&luma));
-        // One gray level of noise is no structure.
+        // One gray level of noise does not count as structure.
         let fineness = sharpness / variance(&fine).max(1.0);
         let (brightness, chroma) = (brightness(crop, shown), chroma(crop));
         Self {
@@ -85,7 +85,7 @@ fn brightness(crop: &Picture, shown: &[bool]) -> f32 {
         .map(|at| &crop.rgb()[3 * at..3 * at + 3])
         .map(|rgb| f32::from(rgb.iter().copied().max().unwrap_or(0)).cbrt())
         .collect();
-    // A picture that shows nothing of the skin shows nothing lit.
+    // Without visible skin the face counts as dark.
     (lightness.iter().sum::<f32>() / lightness.len().max(1) as f32).powi(3)
 }
 
@@ -101,7 +101,7 @@ fn chroma(crop: &Picture) -> f32 {
 
 const SIDE: usize = CROP as usize;
 
-/// The 4-neighbour Laplacian of all but the border's pixels.
+/// The 4-neighbour Laplacian of all pixels except the border's.
 fn laplacian(luma: &[f32]) -> Vec<f32> {
     let inner = 1..SIDE - 1;
     inner
@@ -114,13 +114,13 @@ fn laplacian(luma: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Blurred by a Gaussian; beyond the border its pixels repeat.
+/// Applies a Gaussian blur; the border's pixels repeat beyond it.
 fn blurred(luma: &[f32]) -> Vec<f32> {
     let radius = (3.0 * COARSE_SIGMA) as usize;
     let away = |tap: usize| (tap as f32 - radius as f32) / COARSE_SIGMA;
     let weights: Vec<f32> = (0..=2 * radius).map(|tap| (-0.5 * away(tap).powi(2)).exp()).collect();
     let total: f32 = weights.iter().sum();
-    // Along the columns, which come out as rows.
+    // Along the columns; the result is transposed.
     let pass = |from: &[f32]| -> Vec<f32> {
         let mut sums = vec![0.0; SIDE * SIDE];
         for (column, sums) in sums.chunks_exact_mut(SIDE).enumerate() {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn brightness_of_an_even_face_is_its_brightest_channel_whatever_surrounds_it() {
+    fn brightness_is_the_brightest_channel_and_ignores_the_surroundings() {
         let (columns, rows) = SKIN;
         for around in [0, 255] {
             let face = crop(|x, y| match columns.contains(&x) && rows.contains(&y) {

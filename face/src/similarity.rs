@@ -1,8 +1,8 @@
-//! The similarity scale of the embedder: from the cosine of two embeddings to 0–100, a monotone map
-//! whose marks stand for false-match rates (FMR). It belongs to one embedding network and must change
-//! with it.
+//! The similarity scale of the embedder: a monotone map from the cosine of two embeddings to 0–100,
+//! whose marks correspond to false-match rates (FMR). It belongs to one embedding network and must
+//! change with it.
 
-/// Cosine and similarity of each mark; straight lines between.
+/// Cosine and similarity of each mark; linear in between.
 ///
 /// The inner three are measured for the shipped embedding network (`sface-2021dec-i8`) over the
 /// 14.2 million impostor pairs of the development half of LFW, a template and an embedding each: FMR 1e-3 at 75, 1e-4 at 82, and 1e-6
@@ -12,32 +12,35 @@
 const ANCHORS: [(f64, f64); 5] =
     [(-1.0, 0.0), (0.3666, 75.0), (0.4223, 82.0), (0.5243, 90.0), (1.0, 100.0)];
 
-/// log10 of the false-match rate at each cosine, on the straight line between two, for 1:N at the
-/// door: 1e-3 to 1e-5 measured, 1e-6 extrapolated, as above. Rarer false matches are unknown: the
-/// labels' own errors hide them.
+/// log10 of the false-match rate at each cosine, linear in between, for 1:N at the door: 1e-3 to
+/// 1e-5 measured, 1e-6 extrapolated, as above. Rarer false matches are unknown: label errors hide
+/// them.
 const FMR: [(f64, f64); 4] = [(0.3666, -3.0), (0.4223, -4.0), (0.4708, -5.0), (0.5243, -6.0)];
 
-/// The lowest threshold of 1:N at the door, however small the gallery.
+/// The lowest threshold of 1:N at the door, even for the smallest gallery.
 const LOWEST_AT_DOOR: Level = Level::Moderate;
 
-/// What 1:N at the door asks for.
+/// The threshold of 1:N at the door.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DoorThreshold {
     /// The lowest similarity that passes.
     pub similarity: f64,
-    /// The chance that a stranger passes: templates × FMR at that similarity, 0 of an empty gallery.
+    /// The probability that a stranger passes: templates × FMR at that similarity, 0 for an empty
+    /// gallery.
     pub fpir: f64,
-    /// False when even the end of the table of false-match rates does not reach the target: then the
-    /// end is the threshold, `fpir` is above the target, and whoever is responsible must be warned.
+    /// False when even the last entry of the table of false-match rates does not reach the target.
+    /// Then the last entry is the threshold, `fpir` is above the target, and the operator must be
+    /// warned.
     pub reaches_target: bool,
 }
 
-/// The threshold of 1:N at the door in a gallery of `templates`: the higher of 82 and the lowest
-/// similarity with templates × FMR ≤ `target_fpir`, as far as the false-match rates are known.
+/// Returns the threshold of 1:N at the door in a gallery of `templates`: the higher of 82 and the
+/// lowest similarity with templates × FMR ≤ `target_fpir`, as far as the false-match rates are
+/// known.
 pub fn at_door(templates: usize, target_fpir: f64) -> DoorThreshold {
     let wanted = (target_fpir / templates.max(1) as f64).log10();
     let lowest = cosine(LOWEST_AT_DOOR.similarity());
-    // From rate to cosine the table runs downwards: both sides change their sign.
+    // By rate the cosines descend: both sides change their sign.
     let by_rate = FMR.map(|(cosine, log_rate)| (-log_rate, cosine));
     let threshold = interpolate(-wanted, by_rate).max(lowest);
     let fpir = templates as f64 * 10f64.powf(interpolate(threshold, FMR));
@@ -48,7 +51,7 @@ pub fn at_door(templates: usize, target_fpir: f64) -> DoorThreshold {
     }
 }
 
-/// How sure a 1:1 comparison must be.
+/// The required certainty of a 1:1 comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// FMR 1e-3.
@@ -60,7 +63,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The lowest similarity that passes.
+    /// Returns the lowest similarity that passes.
     pub fn similarity(self) -> f64 {
         match self {
             Level::Basic => 75.0,
@@ -70,18 +73,19 @@ impl Level {
     }
 }
 
-/// Similarity 0–100 of a cosine; what rounding puts outside −1 to 1 counts as −1 or 1.
+/// Returns the similarity 0–100 of a cosine; values that rounding puts outside −1 to 1 count as −1
+/// or 1.
 pub fn similarity(cosine: f32) -> f64 {
     interpolate(f64::from(cosine), ANCHORS)
 }
 
-/// The cosine whose [`similarity`] this is.
+/// Returns the cosine of a [`similarity`].
 pub fn cosine(similarity: f64) -> f64 {
     interpolate(similarity, ANCHORS.map(|(cosine, similarity)| (similarity, cosine)))
 }
 
-/// The straight line between the two anchors around `x`; beyond the ends, the end. A number that is
-/// none gives the lowest.
+/// Interpolates linearly between the two anchors around `x`; beyond the ends, returns the end. NaN
+/// gives the lowest value.
 fn interpolate<const N: usize>(x: f64, anchors: [(f64, f64); N]) -> f64 {
     let mut low = anchors[0];
     if x.is_nan() || x <= low.0 {
@@ -114,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn rises_everywhere_and_never_leaves_its_range() {
+    fn similarity_rises_and_stays_in_range() {
         let mut last = -1.0;
         for step in -1000..=1000 {
             let value = similarity(step as f32 / 1000.0);
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_door_asks_for_more_as_the_gallery_grows() {
+    fn the_door_threshold_rises_with_the_gallery() {
         for (templates, similarity, fpir) in [
             (0, 82.0, 0.0),
             (1, 82.0, 1e-4),
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_table_its_end_stands_and_says_so() {
+    fn beyond_the_table_its_end_is_used_and_reported() {
         let door = at_door(10_000, 0.001);
         assert_eq!((door.similarity, door.reaches_target), (90.0, false));
         assert!((door.fpir - 0.01).abs() < 1e-9);

@@ -1,10 +1,11 @@
-"""The numbers that doorward's networks are held to, made by OpenCV and onnxruntime.
+"""Makes the reference numbers for doorward's networks with OpenCV and onnxruntime.
 
 usage: reference.py DETECTOR.onnx EMBEDDER.onnx FOLDER OUT.json [--labels CSV --people N]
 
 Reads the JPEG files of FOLDER (or, with --labels, the first photo of each of the first N people),
 finds every face with OpenCV's YuNet, aligns and embeds it with OpenCV's SFace, and writes one JSON
-file; with --labels also each picture as run, as a PNG beside it in pictures/. `cargo xtask reference` runs it. No number is written on which OpenCV and onnxruntime differ.
+file; with --labels also each picture as run, as a PNG beside it in pictures/. `cargo xtask
+reference` runs it. No number is written on which OpenCV and onnxruntime differ.
 
 All coordinates are pixels of the picture as run (`run_width`, `run_height`): a picture whose long
 side exceeds 640 is first brought to that by cv2.resize with INTER_AREA. The detector pads with
@@ -26,7 +27,7 @@ SCORE_THRESHOLD = 0.6
 NMS_THRESHOLD = 0.3
 TOP_K = 5000
 CROP = 112
-# Where the five landmarks go in the crop: the ArcFace template.
+# The positions of the five landmarks in the crop: the ArcFace template.
 TEMPLATE = np.array(
     [
         [38.2946, 51.6963],
@@ -99,7 +100,7 @@ def fit(image):
 
 
 def chosen(faces, width, height):
-    """The index of the face that a photo of one person is about: central and large."""
+    """The index of the main face in a photo of one person: central and large."""
 
     def distance(face):
         x, y, w, h = face[:4]
@@ -109,7 +110,7 @@ def chosen(faces, width, height):
 
 
 def similarity(landmarks):
-    """The 2x3 matrix, source to crop, of least squares without shear or reflection (Umeyama)."""
+    """The least-squares 2x3 matrix, source to crop, without shear or reflection (Umeyama)."""
     source_mean, target_mean = landmarks.mean(0), TEMPLATE.mean(0)
     source, target = landmarks - source_mean, TEMPLATE - target_mean
     left, singular, right = np.linalg.svd(target.T @ source / len(source))
@@ -155,8 +156,8 @@ def main():
     pictures = []
     for name in names:
         if arguments.labels:
-            # JPEG decoders differ by a level here and there, which is enough to make another cell of
-            # nearly equal score win: what is compared is the network, on the very same pixels.
+            # JPEG decoders differ by one level in places, which is enough to select another cell of
+            # nearly equal score. The networks are compared on identical pixels.
             lossless = pathlib.Path("pictures", pathlib.Path(name).stem + ".png")
             out = pathlib.Path(arguments.out).parent
             picture = reference.picture(folder / name, str(lossless), out / lossless)
@@ -173,7 +174,7 @@ def main():
         "nms_threshold": NMS_THRESHOLD,
         "top_k": TOP_K,
     }
-    # One picture a line: numbers that changed are found by picture.
+    # One picture per line, so that a diff shows which picture's numbers changed.
     lines = ",\n".join(json.dumps(picture) for picture in pictures)
     text = f'{{"made_by": {json.dumps(made_by)}, "pictures": [\n{lines}\n]}}\n'
     pathlib.Path(arguments.out).write_text(text)

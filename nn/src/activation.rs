@@ -1,11 +1,11 @@
-//! What follows a layer's sum.
+//! The function after a layer's sum.
 
 use super::lanes::BLOCK;
 
-/// A function of one value, the same or another for each channel.
+/// A function of one value, for all channels or per channel.
 #[derive(Clone, Debug)]
 pub enum Activation {
-    /// Nothing.
+    /// The value itself.
     Identity,
     /// max(x, 0).
     Relu,
@@ -14,7 +14,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Filled up to whole blocks of channels.
+    /// Pads to whole blocks of channels.
     pub(super) fn padded(self, channels: usize) -> Self {
         match self {
             Self::PRelu(mut slopes) => {
@@ -26,7 +26,7 @@ impl Activation {
         }
     }
 
-    /// The slopes of a block, if each channel has its own.
+    /// Returns the slopes of a block, if each channel has its own.
     pub(super) fn slopes(&self, block: usize) -> Option<&[f32]> {
         match self {
             Self::PRelu(slopes) => Some(&slopes[block * BLOCK..][..BLOCK]),

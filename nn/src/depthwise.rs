@@ -6,8 +6,8 @@ use super::spans::Watch;
 use super::{Activation, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
-/// One 3×3 filter a channel, a border of one zero pixel. Its file says whether it computes in f32 or
-/// in bytes.
+/// One 3×3 filter per channel, with a border of one zero pixel. Its file determines whether it
+/// computes in f32 or in bytes.
 pub struct Depthwise {
     arithmetic: Arithmetic,
     channels: usize,
@@ -48,7 +48,7 @@ impl Depthwise {
         Ok(Self { arithmetic, channels, stride, level, watch })
     }
 
-    /// Several layers side by side as one over all their channels, stride 1, no activation.
+    /// Reads several layers side by side as one over all their channels, stride 1, no activation.
     pub fn load_side_by_side(
         weights: &Weights<'_>,
         layers: &[(String, usize)],
@@ -66,7 +66,8 @@ impl Depthwise {
         Ok(Self { arithmetic, channels, stride: 1, level, watch })
     }
 
-    /// `y` becomes the filtered `x`, its sides those of `x` divided by the stride, rounded up.
+    /// Writes the filtered `x` to `y`, whose sides are those of `x` divided by the stride, rounded
+    /// up.
     pub fn forward(&self, x: &Map, y: &mut Map) -> Result<()> {
         let (height, width, channels) = x.shape();
         if channels != self.channels {

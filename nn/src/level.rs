@@ -1,4 +1,4 @@
-//! Which of a processor's instructions the kernels use. Chosen once, when weights are read.
+//! Selects the processor's instructions that the kernels use, once, when weights are read.
 #![allow(unsafe_code, reason = "entering code compiled for one processor level")]
 
 use super::lanes::{Lanes, Portable};
@@ -29,7 +29,7 @@ enum Instructions {
     NeonDot,
 }
 
-/// The wish in `DOORWARD_CPU` cannot be granted.
+/// The level in `DOORWARD_CPU` is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "DOORWARD_CPU={wanted} is not one of this processor's levels; unset it or choose of: {available}"
@@ -40,7 +40,7 @@ pub struct LevelError {
 }
 
 impl Level {
-    /// The best level of this processor, or the one that `DOORWARD_CPU` names.
+    /// Returns the best level of this processor, or the one that `DOORWARD_CPU` names.
     pub fn detect() -> Result<Self, LevelError> {
         match std::env::var(VARIABLE) {
             Ok(wanted) if !wanted.is_empty() => wanted.parse(),
@@ -48,12 +48,12 @@ impl Level {
         }
     }
 
-    /// The best level of this processor.
+    /// Returns the best level of this processor.
     fn best() -> Self {
         Self::available().last().unwrap_or(Self(Instructions::Portable))
     }
 
-    /// All levels of this processor, the best last.
+    /// Returns all levels of this processor, the best last.
     pub fn available() -> impl Iterator<Item = Self> {
         let levels = [
             (Instructions::Portable, true),
@@ -83,13 +83,13 @@ impl Level {
     /// Runs a kernel with the level's instructions.
     pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            // SAFETY: any processor will do.
+            // SAFETY: every processor has this level.
             Instructions::Portable => unsafe { kernel.run::<Portable>() },
             // SAFETY: `available` made this level, so the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2(kernel) },
-            // SAFETY: `available` made this level, so the processor has AVX-512 F, BW and VNNI; of F,
-            // AVX2 and FMA are a part.
+            // SAFETY: `available` made this level, so the processor has AVX-512 F, BW and VNNI; F
+            // includes AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => unsafe { avx512(kernel) },
             // SAFETY: `available` made this level, so the processor has NEON.
@@ -102,8 +102,8 @@ impl Level {
     }
 }
 
-/// Work written in [`Lanes`]. Its `run` is `#[inline(always)]`, so that it is compiled with the
-/// instructions of the level it is entered through.
+/// Work written with [`Lanes`]. Its `run` is `#[inline(always)]`, so that it is compiled with the
+/// instructions of the level that calls it.
 pub(super) trait Kernel {
     type Output;
     /// # Safety
@@ -114,21 +114,21 @@ pub(super) trait Kernel {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function is entered with AVX2 and FMA only.
+    // SAFETY: this function is only entered with AVX2 and FMA.
     unsafe { kernel.run::<super::lanes::Avx2>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function is entered with AVX-512 F, BW and VNNI only.
+    // SAFETY: this function is only entered with AVX-512 F, BW and VNNI.
     unsafe { kernel.run::<super::lanes::Avx512>() }
 }
 
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
 fn neon<const DOT: bool, K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function is entered with NEON only, and with `DOT` where there is `sdot`.
+    // SAFETY: this function is only entered with NEON, and with `DOT` only if there is `sdot`.
     unsafe { kernel.run::<super::lanes::Neon<DOT>>() }
 }
 
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_of_another_processor_is_refused_with_what_there_is() {
+    fn an_unavailable_level_is_refused_with_the_available_ones() {
         let error = "pentium".parse::<Level>().unwrap_err().to_string();
         assert!(error.contains("pentium") && error.contains("portable"), "{error}");
     }

@@ -1,16 +1,17 @@
 //! Weights from GGUF and the operators of our networks, on candle tensors. Knows tensors, not faces.
 //!
-//! Terms. An *activation map* ([`Map`]) is `[height, width, channels]` of one picture, kept as planes
-//! of sixteen channels. A *pointwise* convolution is 1×1, a *depthwise* one has one 3×3 filter a
-//! channel, the *stem* is the first, ordinary 3×3 over the picture's pixels. A *level* is what a
-//! processor can do at once.
+//! Terms. An *activation map* ([`Map`]) is `[height, width, channels]` of one picture, stored as
+//! planes of sixteen channels. A *pointwise* convolution is 1×1; a *depthwise* one has one 3×3
+//! filter per channel; the *stem* is the first layer, an ordinary 3×3 convolution over the
+//! picture's pixels. A *level* is a set of vector instructions of a processor.
 //!
-//! A forward pass is a row of in-place operators between maps that were made by an earlier one
-//! ([`Pool`]): warm, it allocates nothing, and the same picture gives the same bits. Operators are
-//! our own because candle's grouped convolution is split, convolved and joined group by group, and
-//! its matrix product asks for pixels in another order than a depthwise filter likes them.
+//! A forward pass is a sequence of in-place operators between maps of an earlier pass ([`Pool`]):
+//! once warm, it allocates nothing, and the same picture gives the same bits. The operators are our
+//! own for two reasons: candle's grouped convolution is split, convolved and joined group by group,
+//! and its matrix product needs another pixel order than an efficient depthwise filter.
 //!
-//! [`Rows`] are apart from networks: vectors that are found by their product with another.
+//! [`Rows`] are separate from networks: vectors that are searched by their product with another
+//! vector.
 
 mod activation;
 mod depthwise;

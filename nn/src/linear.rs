@@ -1,4 +1,4 @@
-//! Linear layers over vectors that are no maps.
+//! Linear layers over vectors instead of maps.
 
 use super::kernel::{BytesTimes, Q8_0};
 use super::level::Level;
@@ -35,7 +35,7 @@ impl Module for Linear {
     }
 }
 
-/// Gives the values of a tensor that lies in memory in one piece.
+/// Passes on the values of a tensor that is contiguous in memory.
 pub fn with_values<T>(x: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let (storage, layout) = x.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
@@ -46,8 +46,8 @@ pub fn with_values<T>(x: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Res
     }
 }
 
-/// A linear layer of one long vector, its weights kept as the file has them: in 8 bits they are a
-/// quarter of what memory must give.
+/// A linear layer of one long vector. Its weights are kept in the file's form: in 8 bits they need
+/// a quarter of the memory bandwidth.
 pub struct Projection {
     weights: Stored,
     bias: Vec<f32>,
@@ -74,7 +74,7 @@ impl Projection {
         Ok(Self { weights: stored, bias: weights.bias(layer, outputs)?, level: weights.level() })
     }
 
-    /// The outputs for the values of `x`, which has any shape.
+    /// Returns the outputs for the values of `x`, which has any shape.
     pub fn forward(&self, x: &Tensor) -> Result<Vec<f32>> {
         match &self.weights {
             Stored::Values(linear) => {

@@ -1,4 +1,4 @@
-//! Activation maps, in candle tensors that are used again and again.
+//! Activation maps, in reused candle tensors.
 
 use super::kernel::{Cell, Range};
 use super::lanes::BLOCK;
@@ -11,24 +11,24 @@ use std::marker::PhantomData;
 /// Height, width, channels.
 pub type Shape = (usize, usize, usize);
 
-/// One activation map of one picture: planes `[⌈channels / 16⌉, height, width, 16]`, channels beyond
-/// the last stand for zeros. Cells are f32, or bytes that stand for values by a range. Written by
-/// operators in place; its memory grows to the largest map that it has held and is not given back,
-/// so that a forward pass of known shapes allocates nothing.
+/// One activation map of one picture: planes `[⌈channels / 16⌉, height, width, 16]`; channels
+/// beyond the last are zeros. Cells are f32, or bytes that represent values by a range. Operators
+/// write it in place; its memory grows to the largest map that it has held and is not freed, so
+/// that a forward pass of known shapes allocates nothing.
 pub struct Map {
     values: Memory,
     bytes: Memory,
     shape: Shape,
-    /// Of the bytes; without one the map is its values.
+    /// The range of the bytes; without one the cells are values.
     range: Option<Range>,
 }
 
 /// Cells that a map may use.
 struct Memory {
-    /// One dimension; the map is its beginning.
+    /// One dimension; the map is at its beginning.
     all: Tensor,
-    /// The first cell, through which operators reach the memory: candle lists the axes of what is
-    /// written in place on the heap each time, and a single cell has none.
+    /// The first cell, through which operators reach the memory: candle allocates the list of axes
+    /// of a tensor written in place on the heap each time, and a single cell has no axes.
     handle: Tensor,
 }
 
@@ -39,7 +39,7 @@ impl Memory {
     }
 }
 
-/// A type of cells, and where a map keeps them.
+/// A type of cells, and its memory in a map.
 pub(super) trait Element: Cell + WithDType {
     fn memory(map: &Map) -> &Tensor;
     fn reserve(map: &mut Map, len: usize) -> Result<()>;
@@ -74,28 +74,28 @@ element!(f32, values, F32);
 element!(u8, bytes, U8);
 
 impl Map {
-    /// A map without pixels.
+    /// Makes a map without pixels.
     pub fn new() -> Result<Self> {
         let (values, bytes) = (Memory::of::<f32>(0)?, Memory::of::<u8>(0)?);
         Ok(Self { values, bytes, shape: (0, 0, 0), range: None })
     }
 
-    /// Height, width, channels.
+    /// Returns height, width, channels.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// What its bytes stand for; `None` of values.
+    /// Returns the range of its bytes; `None` for values.
     pub(super) fn range(&self) -> Option<Range> {
         self.range
     }
 
-    /// Its bytes, changed in place, stand for something else.
+    /// Gives its bytes, which were changed in place, another range.
     pub(super) fn reinterpret(&mut self, range: Range) {
         self.range = Some(range);
     }
 
-    /// Refuses a map in another form than a layer was made for.
+    /// Refuses a map whose range is not the one the layer was made for.
     pub(super) fn expect_range(&self, range: Option<Range>) -> Result<()> {
         if self.range != range {
             bail!("a layer made for {range:?} on a map of {:?}", self.range);
@@ -103,7 +103,7 @@ impl Map {
         Ok(())
     }
 
-    /// Blocks of sixteen channels.
+    /// Returns the number of blocks of sixteen channels.
     pub(super) fn blocks(&self) -> usize {
         self.shape.2.div_ceil(BLOCK)
     }
@@ -112,7 +112,7 @@ impl Map {
         self.shape.0 * self.shape.1 * self.blocks() * BLOCK
     }
 
-    /// Takes a shape, and memory for it where it has too little.
+    /// Sets the shape, and grows the memory if it is too small.
     fn shaped<Y: Element>(&mut self, shape: Shape, range: Option<Range>) -> Result<usize> {
         (self.shape, self.range) = (shape, range);
         let len = self.len();
@@ -120,15 +120,15 @@ impl Map {
         Ok(len)
     }
 
-    /// The map becomes the values that `fill` writes; every one is to be written.
+    /// Replaces the map by the values that `fill` writes; `fill` must write every value.
     pub(super) fn fill(&mut self, shape: Shape, fill: impl Fn(&mut [f32])) -> Result<()> {
         let len = self.shaped::<f32>(shape, None)?;
         let op = Fill::<_, (f32,)>::new(|y: &mut [f32]| fill(&mut y[..len]));
         self.values.handle.inplace_op1(&op)
     }
 
-    /// The map becomes what `fill` makes of `x`; every cell is to be written. With a range the cells
-    /// are bytes.
+    /// Replaces the map by what `fill` computes from `x`; `fill` must write every cell. With a
+    /// range the cells are bytes.
     pub(super) fn fill_from<Y: Element, X: Element>(
         &mut self,
         shape: Shape,
@@ -140,7 +140,7 @@ impl Map {
         self.update_by(x, fill)
     }
 
-    /// The map becomes what `fill` makes of `a` and `b`; every cell is to be written.
+    /// Replaces the map by what `fill` computes from `a` and `b`; `fill` must write every cell.
     pub(super) fn fill_from_two<Y: Element, A: Element, B: Element>(
         &mut self,
         shape: Shape,
@@ -157,7 +157,7 @@ impl Map {
         Y::memory(self).inplace_op3(A::memory(a), B::memory(b), &op)
     }
 
-    /// Changes the map in place, by `x`.
+    /// Changes the map in place, from `x`.
     pub(super) fn update_by<Y: Element, X: Element>(
         &mut self,
         x: &Self,
@@ -168,7 +168,7 @@ impl Map {
         Y::memory(self).inplace_op2(X::memory(x), &Fill::<_, (Y, X)>::new(change))
     }
 
-    /// The map becomes a plain run of `len` values, of which every one is to be written.
+    /// Replaces the map by a flat run of `len` values; `fill` must write every value.
     pub(super) fn fill_flat(&mut self, len: usize, fill: impl Fn(&mut [f32])) -> Result<()> {
         self.fill((1, len.div_ceil(BLOCK), BLOCK), |values| {
             let (run, rest) = values.split_at_mut(len);
@@ -177,13 +177,13 @@ impl Map {
         })
     }
 
-    /// Gives the planes of a map of values to read.
+    /// Passes the planes of a map of values to `read`.
     pub fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
         self.expect_range(None)?;
         self.cells(|values| read(&values[..self.len()]))
     }
 
-    /// A copy of the values as a tensor `[height, width, channels]`.
+    /// Returns a copy of the values as a tensor `[height, width, channels]`.
     pub fn to_tensor(&self) -> Result<Tensor> {
         let values = match self.range {
             None => self.pixels::<f32>(|value| value)?,
@@ -195,7 +195,7 @@ impl Map {
         Tensor::from_vec(values, self.shape, &Device::Cpu)
     }
 
-    /// What its cells stand for, pixel after pixel, without what fills up the last plane.
+    /// Returns the values of its cells, pixel after pixel, without the padding of the last plane.
     fn pixels<T: Element>(&self, value: impl Fn(T) -> f32) -> Result<Vec<f32>> {
         let (height, width, channels) = self.shape;
         let mut values = vec![0.0; height * width * channels];
@@ -215,7 +215,7 @@ impl Map {
         Ok(values)
     }
 
-    /// Gives the cells to read, whatever they stand for.
+    /// Passes the cells to `read`, without applying a range.
     fn cells<T: Element, R>(&self, read: impl FnOnce(&[T]) -> R) -> Result<R> {
         let (storage, _) = T::memory(self).storage_and_layout();
         match &*storage {
@@ -225,11 +225,11 @@ impl Map {
     }
 }
 
-/// The pixels of a picture as values, with a border: what the first layer reads.
+/// The pixels of a picture as values, with a border: the input of the first layer.
 pub struct Bordered(pub(super) Map);
 
 impl Bordered {
-    /// Empty.
+    /// Makes an empty one.
     pub fn new() -> Result<Self> {
         Ok(Self(Map::new()?))
     }

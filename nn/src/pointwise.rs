@@ -1,4 +1,4 @@
-//! A 1×1 convolution: the same matrix at every pixel; at a map of one pixel, a linear layer.
+//! A 1×1 convolution: the same matrix at every pixel; on a map of one pixel, a linear layer.
 
 use super::kernel::{ByteMatrix, ByteMultiply, Matrix, Multiply, Range, Residual, Rounding, Taps};
 use super::lanes::BLOCK;
@@ -8,7 +8,7 @@ use super::spans::Watch;
 use super::{Activation, Map, Weights, WeightsError};
 use candle_core::{Result, bail};
 
-/// The layer. Its file says whether it computes in f32 or in bytes.
+/// The layer. Its file determines whether it computes in f32 or in bytes.
 pub struct Pointwise {
     arithmetic: Arithmetic,
     inputs: usize,
@@ -34,8 +34,8 @@ impl Pointwise {
         Self::load_rows(weights, inputs, &[(layer, outputs)], activation)
     }
 
-    /// Several layers over the same input as one, their outputs in the order given. None of them
-    /// has an activation; in bytes, their output is values.
+    /// Reads several layers over the same input as one, their outputs in the order given. None of
+    /// them has an activation; in bytes, their output is values.
     pub fn load_side_by_side(
         weights: &Weights<'_>,
         inputs: usize,
@@ -86,7 +86,7 @@ impl Pointwise {
         Ok(Self { arithmetic, inputs, outputs, level, watch })
     }
 
-    /// What the bytes of the map it reads stand for; `None` if it reads values.
+    /// Returns the range of the bytes it reads; `None` if it reads values.
     pub fn input(&self) -> Option<Range> {
         match self.arithmetic {
             Arithmetic::Values(_) => None,
@@ -94,7 +94,7 @@ impl Pointwise {
         }
     }
 
-    /// `y` becomes the layer's outputs at every pixel of `x`.
+    /// Writes the layer's outputs at every pixel of `x` to `y`.
     pub fn forward(&self, x: &Map, y: &mut Map) -> Result<()> {
         let shape = self.shape(x)?;
         let pixels = shape.0 * shape.1;
@@ -117,8 +117,8 @@ impl Pointwise {
         self.watch.see(Some(x), y)
     }
 
-    /// The same plus `residual`, which has the shape of the result; in f32 before the activation, in
-    /// bytes of a layer that has none.
+    /// The same plus `residual`, which has the shape of the result: in f32 added before the
+    /// activation, in bytes only for a layer without activation.
     pub fn forward_plus(&self, x: &Map, residual: &Map, y: &mut Map) -> Result<()> {
         let shape = self.shape(x)?;
         let pixels = shape.0 * shape.1;

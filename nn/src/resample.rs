@@ -6,11 +6,11 @@ use super::level::Level;
 use super::map::Element;
 use candle_core::{Result, bail};
 
-/// 2×2 maximum, stride 2, and its counterpart.
+/// 2×2 maximum with stride 2, and doubling by repetition.
 pub struct Resampler(pub Level);
 
 impl Resampler {
-    /// `y` becomes the maxima of 2×2 pixels of `x`, whose sides must be even. Bytes stay bytes.
+    /// Writes the maxima of 2×2 pixels of `x`, whose sides must be even, to `y`. Bytes stay bytes.
     pub fn halve(&self, x: &Map, y: &mut Map) -> Result<()> {
         match x.range() {
             None => self.halve_cells::<f32>(x, y),
@@ -30,8 +30,8 @@ impl Resampler {
         })
     }
 
-    /// Adds to `fine` the map of half its sides, doubled by repetition. The sum of bytes is in `range`;
-    /// both maps are in bytes if there is one.
+    /// Adds to `fine` the map of half its sides, doubled by repetition. The sum of bytes is in
+    /// `range`; if there is a range, both maps are in bytes.
     pub fn add_doubled(&self, coarse: &Map, fine: &mut Map, range: Option<Range>) -> Result<()> {
         match (coarse.range(), fine.range(), range) {
             (None, None, None) => self.add_cells::<f32>(coarse, fine, [1.0, 1.0, 0.0]),

@@ -1,48 +1,49 @@
-//! Rows of f32 that are found by their product with a vector: read in bytes, answered in f32.
+//! Searches rows of f32 by their product with a vector: scans in bytes, returns exact products in
+//! f32.
 //!
-//! Beside the rows stand their bytes. A search reads the bytes alone, a quarter of the memory, and
-//! multiplies in f32 only the rows whose product in bytes comes so near to what is sought that
-//! rounding might have kept them below. It is exact: what it leaves out is below by proof
+//! Next to the rows are their bytes. A search reads only the bytes, a quarter of the memory, and
+//! multiplies in f32 only the rows whose byte product is close enough to the floor that rounding
+//! may have lowered it. The search is exact: rows it skips are below the floor by proof
 //! (`kernel/byte_scan.rs`), not by experience.
 
 use super::kernel::{ByteScan, ByteVector, GROUP, Group, QUAD, Quads, ZERO};
 use super::level::Level;
 
-/// The greatest byte of a row and of the vector: −128 would have no counterpart.
+/// The greatest byte of a row and of the vector: −128 has no positive counterpart.
 const GREATEST: f32 = 127.0;
 
-/// Rows of `COLUMNS` values, which are a multiple of 16, each row about a unit long (norm 1/2 to 2).
+/// Rows of `COLUMNS` values, which are a multiple of 16; each row has a norm of about 1 (1/2 to 2).
 #[derive(Clone, Debug)]
 pub struct Rows<const COLUMNS: usize> {
     level: Level,
     rows: Vec<[f32; COLUMNS]>,
-    /// `[groups, COLUMNS / 4]`; rows that fill up the last group are 0.
+    /// `[groups, COLUMNS / 4]`; rows that pad the last group are 0.
     bytes: Vec<Quads>,
     groups: Vec<Group>,
 }
 
 impl<const COLUMNS: usize> Rows<COLUMNS> {
-    /// None yet.
+    /// Makes an empty table.
     pub fn new(level: Level) -> Self {
         Self { level, rows: Vec::new(), bytes: Vec::new(), groups: Vec::new() }
     }
 
-    /// How many there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// A row as it was pushed.
+    /// Returns a row as it was pushed.
     pub fn row(&self, row: usize) -> &[f32; COLUMNS] {
         &self.rows[row]
     }
 
-    /// Adds a row behind the last.
+    /// Adds a row after the last.
     pub fn push(&mut self, row: &[f32; COLUMNS]) {
         let (group, lane) = (self.rows.len() / GROUP, self.rows.len() % GROUP);
         self.rows.push(*row);
@@ -63,7 +64,7 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         let groups = self.rows.len().div_ceil(GROUP);
         self.groups.truncate(groups);
         self.bytes.truncate(groups * COLUMNS / QUAD);
-        // The group that got the last row, and the one that lost it.
+        // The group that received the last row, and the group that lost it.
         for group in [Some(row / GROUP), groups.checked_sub(1)].into_iter().flatten() {
             if group < groups {
                 self.write_all(group);
@@ -71,9 +72,9 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         }
     }
 
-    /// Calls `visit` with rows and their products ([`dot`]) with a vector about a unit long. It
-    /// answers the floor: what a product must have to matter. Visited is, in the order of the rows,
-    /// at least every row whose product is not below the floor, which is −∞ at first.
+    /// Calls `visit` with rows and their products ([`dot`]) with a vector of norm about 1. `visit`
+    /// returns the floor: the lowest product of interest, at first −∞. It is called, in the order
+    /// of the rows, at least for every row whose product is not below the floor.
     pub fn search(&self, vector: &[f32; COLUMNS], mut visit: impl FnMut(usize, f32) -> f32) {
         let mut floor = f32::NEG_INFINITY;
         self.level.run(ByteScan {
@@ -94,7 +95,7 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         });
     }
 
-    /// A group's bytes anew.
+    /// Rewrites a group's bytes.
     fn write_all(&mut self, group: usize) {
         let count = GROUP.min(self.rows.len() - group * GROUP);
         let rows = &self.rows[group * GROUP..][..count];
@@ -106,7 +107,7 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         }
     }
 
-    /// One row's bytes in a group whose scale suits it.
+    /// Writes one row's bytes into a group whose scale fits the row.
     fn write(&mut self, group: usize, lane: usize) {
         let row = &self.rows[group * GROUP + lane];
         let quads = &mut self.bytes[group * COLUMNS / QUAD..][..COLUMNS / QUAD];
@@ -121,9 +122,9 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
     }
 }
 
-/// The dot product of vectors whose length is a multiple of 8. Eight independent sums, so that the
-/// compiler may use vector registers: the order of a float sum is part of its result, and one
-/// running sum cannot be split. The same bits on every level.
+/// Returns the dot product of vectors whose length is a multiple of 8. It keeps eight independent
+/// sums, so that the compiler may use vector registers: the order of a float sum is part of its
+/// result, and one running sum cannot be split. The same bits on every level.
 pub fn dot<const COLUMNS: usize>(a: &[f32; COLUMNS], b: &[f32; COLUMNS]) -> f32 {
     const { assert!(COLUMNS.is_multiple_of(8)) }
     let mut sums = [0.0f32; 8];
@@ -135,7 +136,7 @@ pub fn dot<const COLUMNS: usize>(a: &[f32; COLUMNS], b: &[f32; COLUMNS]) -> f32 
     sums.iter().sum()
 }
 
-/// The scale at which a row's greatest element is the greatest byte.
+/// Returns the scale at which a row's greatest element is the greatest byte.
 fn scale_of<const COLUMNS: usize>(row: &[f32; COLUMNS]) -> f32 {
     let mut greatest = [0.0f32; 8];
     for eight in row.as_chunks::<8>().0 {
@@ -150,16 +151,17 @@ fn scale_of<const COLUMNS: usize>(row: &[f32; COLUMNS]) -> f32 {
 /// A row in bytes.
 struct Rounded<const COLUMNS: usize> {
     bytes: [i8; COLUMNS],
-    /// Norm of what the bytes stand for.
+    /// Norm of the row that the bytes represent.
     norm: f32,
-    /// Norm of what they do not.
+    /// Norm of the rounding error.
     lost: f32,
 }
 
 impl<const COLUMNS: usize> Rounded<COLUMNS> {
-    /// The scale is at least the row's own.
+    /// Rounds a row. The scale is at least the row's own.
     fn of(row: &[f32; COLUMNS], scale: f32) -> Self {
-        /// 2²³ + 2²²: a number added to it is rounded to a whole one, whose low byte it then ends in.
+        /// 2²³ + 2²²: adding it rounds a number to an integer, whose low byte is then the lowest
+        /// byte of the sum.
         const ROUNDING: f32 = 12_582_912.0;
         let steps = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         let bytes = row.map(|value| (value * steps + ROUNDING).to_bits() as i8);
@@ -182,8 +184,9 @@ fn byte_vector<const COLUMNS: usize>(vector: &[f32; COLUMNS]) -> ByteVector<COLU
         scale,
         norm: norm(vector),
         lost: rounded.lost,
-        // A sum of n products rounds by at most n/2 · ε of the norms' product, and `dot` sums fewer
-        // than COLUMNS / 8 + 8 at a time; twice COLUMNS covers it, the norms and the bound as well.
+        // A sum of n products has a rounding error of at most n/2 · ε of the norms' product, and
+        // `dot` sums fewer than COLUMNS / 8 + 8 at a time; twice COLUMNS covers it, the norms and
+        // the bound as well.
         slack: COLUMNS as f32 * f32::EPSILON,
     }
 }

@@ -1,4 +1,4 @@
-//! What the maps of a network hold: seen while it runs, to choose what bytes may stand for.
+//! Records the value ranges of a network's maps while it runs, to choose the ranges of bytes.
 
 use super::Map;
 use super::lanes::BLOCK;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Spans(Arc<Mutex<BTreeMap<String, Vec<[f32; 2]>>>>);
 
 impl Spans {
-    /// By name, one a channel.
+    /// Returns the spans by name, one per channel.
     pub fn all(&self) -> BTreeMap<String, Vec<[f32; 2]>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -35,7 +35,7 @@ impl Spans {
     }
 }
 
-/// The eye on one layer, or on several that run as one; blind unless the weights are watched.
+/// Watches one layer, or several that run as one; does nothing unless the weights are watched.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
     spans: Option<Spans>,
@@ -53,7 +53,7 @@ impl Watch {
         }
     }
 
-    /// Remembers what a layer has read and written, as far as those are values.
+    /// Records what a layer has read and written, if those are values.
     pub fn see(&self, input: Option<&Map>, output: &Map) -> Result<()> {
         let Some(spans) = &self.spans else { return Ok(()) };
         for layer in &self.layers {

@@ -12,7 +12,7 @@ const COLOURS: usize = 3;
 /// Values of a filter.
 const FILTER: usize = 9 * COLOURS;
 
-/// How a network wants its pixels: value = byte · scale + offset.
+/// The pixel format of a network: value = byte · scale + offset.
 #[derive(Clone, Copy, Debug)]
 pub struct PixelFormat {
     /// Blue comes first.
@@ -21,7 +21,7 @@ pub struct PixelFormat {
     pub scale: f32,
     /// Added after that.
     pub offset: f32,
-    /// Sides are filled up to multiples of it, right and below, with zeros.
+    /// Sides are padded to multiples of it, right and below, with zeros.
     pub multiple: usize,
 }
 
@@ -42,7 +42,7 @@ pub struct Stem {
     outputs: usize,
     stride: usize,
     format: PixelFormat,
-    /// What it writes, if that is bytes; the matrix is in its steps then.
+    /// The range of its output, if that is bytes; then the matrix is in its steps.
     output: Option<Range>,
     level: Level,
     watch: Watch,
@@ -61,7 +61,7 @@ impl Stem {
         assert!(matches!(stride, 1 | 2), "a stride of {stride}");
         let mut rows = weights.rows(layer, outputs, FILTER)?;
         if format.bgr {
-            // Pictures are R, G, B: the weights are turned once, not every pixel.
+            // Pictures are R, G, B: the weights are swapped once, not every pixel.
             rows.chunks_exact_mut(COLOURS).for_each(|weights| weights.swap(0, 2));
         }
         let mut bias = weights.bias(layer, outputs)?;
@@ -74,12 +74,12 @@ impl Stem {
         Ok(Self { matrix, outputs, stride, format, output, level, watch })
     }
 
-    /// Convolves; `between` is overwritten. The result's sides are the picture's, filled up, divided
-    /// by the stride, rounded up.
+    /// Convolves; `between` is overwritten. The result's sides are the padded picture's, divided by
+    /// the stride, rounded up.
     pub fn forward(&self, picture: Pixels<'_>, between: &mut Bordered, y: &mut Map) -> Result<()> {
         let Pixels { rgb, height, width } = picture;
         if rgb.len() != height * width * COLOURS {
-            bail!("{} bytes are no {width}x{height} pixels", rgb.len());
+            bail!("{} bytes are not {width}x{height} pixels", rgb.len());
         }
         let filled = |side: usize| side.next_multiple_of(self.format.multiple);
         let (rows, columns) = (filled(height), filled(width));

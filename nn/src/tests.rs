@@ -1,4 +1,4 @@
-//! Layers as their files state them: the same network in f32 and in bytes.
+//! Compares the same network in f32 and in bytes, with layers read from a file.
 
 use super::*;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor, gguf_file};
@@ -14,7 +14,7 @@ fn values(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
-/// A matrix of Q8_0 with the scale 2⁻⁸ in every row; `uneven` changes one block's.
+/// A Q8_0 matrix with the scale 2⁻⁸ in every row; `uneven` changes one block's scale.
 fn stored(rows: usize, columns: usize, seed: usize, uneven: bool) -> QTensor {
     let padded = columns.next_multiple_of(32);
     let mut data = Vec::new();
@@ -95,7 +95,7 @@ fn run(file: &[u8], level: Level) -> (Map, Map, Vec<f32>) {
 }
 
 #[test]
-fn layers_in_bytes_say_nearly_what_they_say_in_f32() {
+fn byte_layers_agree_closely_with_f32() {
     for level in Level::available() {
         let (stem, look, exact) = run(&file(None, false), level);
         let ranges = [range(span(&stem)), range(span(&look))];
@@ -109,7 +109,7 @@ fn layers_in_bytes_say_nearly_what_they_say_in_f32() {
 }
 
 #[test]
-fn a_map_in_another_form_is_refused() {
+fn a_map_with_another_range_is_refused() {
     let level = Level::detect().unwrap();
     let (exact, _, _) = run(&file(None, false), level);
     let in_bytes = file(Some([[0.01, 3.0], [0.02, 0.0]]), false);

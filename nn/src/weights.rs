@@ -1,13 +1,13 @@
 //! One network's GGUF file, read through candle.
 //!
 //! Layout of the files, made by `cargo xtask models`: `{layer}.weight` is a matrix `[outputs, K]`
-//! whose K index runs (row, column, input channel), input channel fastest, each row padded with
-//! zeros to a multiple of 32 so that Q8_0's blocks fit; a depthwise weight is `[channels, 9]`
+//! whose K index runs (row, column, input channel), input channel fastest. Each row is padded with
+//! zeros to a multiple of 32 so that Q8_0's blocks fit; a depthwise weight is `[channels, 9]`,
 //! padded the same way. `{layer}.bias` and `{layer}.slope` (PReLU) are f32 vectors.
 //!
-//! A layer that computes in bytes states in `{layer}.input` the range of the map it reads, as the
-//! vector (scale, zero), and all blocks of a row of its weights share one scale. A layer that writes
-//! a map in bytes states its range in `{layer}.output`.
+//! A layer that computes in bytes has the range of its input map in `{layer}.input`, as the vector
+//! (scale, zero), and all blocks of a row of its weights share one scale. A layer that writes a map
+//! in bytes has its range in `{layer}.output`.
 
 use super::kernel::{Q8_0, Range};
 use super::spans::{Spans, Watch};
@@ -21,7 +21,7 @@ use std::io::Cursor;
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// Not a GGUF file, or a damaged one.
-    #[error("the weights cannot be read ({0}); install doorward's models anew")]
+    #[error("the weights cannot be read ({0}); install doorward's models again")]
     Unreadable(#[from] candle_core::Error),
     /// The file lacks a layer or has it in another shape.
     #[error(
@@ -30,15 +30,15 @@ pub enum WeightsError {
     Shape {
         /// Name of the tensor.
         layer: String,
-        /// What the file has.
+        /// The shape in the file.
         found: String,
-        /// What the network needs.
+        /// The shape that the network needs.
         expected: String,
     },
-    /// The file does not say something about its network.
-    #[error("the weights do not tell {0}; models and program do not belong together")]
+    /// The file lacks an entry about its network.
+    #[error("the weights lack {0}; models and program do not belong together")]
     Metadata(String),
-    /// The instructions that were asked for are not those of this processor.
+    /// The requested instructions are not available on this processor.
     #[error(transparent)]
     Level(#[from] LevelError),
 }
@@ -58,14 +58,14 @@ impl<'a> Weights<'a> {
         Self::read_for(file, Level::detect()?)
     }
 
-    /// The same for instructions chosen by the caller.
+    /// The same with instructions chosen by the caller.
     pub fn read_for(file: &'a [u8], level: Level) -> Result<Self, WeightsError> {
         let content = Content::read(&mut Cursor::new(file))?;
         Ok(Self { content, file, level, spans: None })
     }
 
-    /// The layers loaded from here on add to `spans` what they read and write. For networks that
-    /// compute in f32.
+    /// Makes layers loaded from here on record in `spans` what they read and write. For networks
+    /// that compute in f32.
     pub fn watched(self, spans: &Spans) -> Self {
         Self { spans: Some(spans.clone()), ..self }
     }
@@ -74,7 +74,7 @@ impl<'a> Weights<'a> {
         Watch::new(self.spans.as_ref(), layers)
     }
 
-    /// The instructions that the network is to use.
+    /// Returns the instructions that the network is to use.
     pub fn level(&self) -> Level {
         self.level
     }
@@ -84,7 +84,7 @@ impl<'a> Weights<'a> {
         Ok(tensor.dequantize(&Device::Cpu)?)
     }
 
-    /// `{layer}.weight` as `[outputs, inputs]`, without its padding.
+    /// Returns `{layer}.weight` as `[outputs, inputs]`, without its padding.
     pub fn matrix(
         &self,
         layer: &str,
@@ -97,7 +97,7 @@ impl<'a> Weights<'a> {
         Ok(tensor.narrow(1, 0, inputs)?.contiguous()?)
     }
 
-    /// `{layer}.weight` row after row, without its padding.
+    /// Returns `{layer}.weight` row after row, without its padding.
     pub(super) fn rows(
         &self,
         layer: &str,
@@ -107,7 +107,8 @@ impl<'a> Weights<'a> {
         Ok(self.matrix(layer, outputs, inputs)?.flatten_all()?.to_vec1()?)
     }
 
-    /// `{layer}.weight` in its 8 bits, if the file has it so; `inputs` is a multiple of 32.
+    /// Returns `{layer}.weight` in 8 bits, if the file has it in 8 bits; `inputs` is a multiple of
+    /// 32.
     pub(super) fn bytes(
         &self,
         layer: &str,
@@ -133,7 +134,7 @@ impl<'a> Weights<'a> {
         Ok(Some(Q8_0 { weights, scales, columns: inputs }))
     }
 
-    /// Outputs of a layer, for networks whose widths only their file knows.
+    /// Returns the number of a layer's outputs, for networks whose widths only their file knows.
     pub fn outputs(&self, layer: &str) -> Result<usize, WeightsError> {
         let name = format!("{layer}.bias");
         match self.content.tensor_infos.get(&name).map(|info| info.shape.dims()) {
@@ -146,23 +147,23 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// An entry of the file's metadata.
+    /// Returns an entry of the file's metadata.
     pub fn metadata(&self, key: &str) -> Result<&Value, WeightsError> {
         self.content.metadata.get(key).ok_or_else(|| WeightsError::Metadata(key.to_owned()))
     }
 
-    /// `{layer}.bias`, one value an output.
+    /// Returns `{layer}.bias`, one value per output.
     pub fn bias(&self, layer: &str, outputs: usize) -> Result<Vec<f32>, WeightsError> {
         self.vector(format!("{layer}.bias"), outputs)
     }
 
-    /// `{layer}.slope` as the activation of a layer with that many channels.
+    /// Returns `{layer}.slope` as the activation of a layer with that many channels.
     pub fn prelu(&self, layer: &str, channels: usize) -> Result<Activation, WeightsError> {
         Ok(Activation::PRelu(self.vector(format!("{layer}.slope"), channels)?))
     }
 
-    /// What the bytes of a layer's input (`{layer}.input`) or output (`{layer}.output`) stand for;
-    /// `None` where it reads or writes values.
+    /// Returns the range of the bytes of a layer's input (`{layer}.input`) or output
+    /// (`{layer}.output`); `None` where it reads or writes values.
     pub(super) fn range(&self, name: &str) -> Result<Option<Range>, WeightsError> {
         if !self.content.tensor_infos.contains_key(name) {
             return Ok(None);
@@ -177,8 +178,8 @@ impl<'a> Weights<'a> {
         Ok(Some(Range { scale, zero: zero as u8 }))
     }
 
-    /// What the bytes stand for that layers over the same input read and, if they do, write: `None`
-    /// where they compute in f32.
+    /// Returns the ranges of layers over the same input: of the bytes they read and, if they write
+    /// bytes, of those too. `None` where they compute in f32.
     pub(super) fn ranges<'b>(
         &self,
         layers: impl IntoIterator<Item = &'b str>,
@@ -196,8 +197,8 @@ impl<'a> Weights<'a> {
         Ok(found.and_then(|[input, output]| Some((input?, output))))
     }
 
-    /// The weights of a layer that computes in bytes: the first `columns` of each row, and a scale a
-    /// row.
+    /// Returns the weights of a layer that computes in bytes: the first `columns` of each row, and
+    /// one scale per row.
     pub(super) fn byte_rows(
         &self,
         layer: &str,

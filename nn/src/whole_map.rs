@@ -1,5 +1,5 @@
-//! Operators that see a whole activation map at once: its weighted sum, and weights a channel that
-//! the map gives itself.
+//! Operators over a whole activation map: its weighted sum, and channel weights computed from the
+//! map itself.
 
 use super::kernel::{Range, Weigh, WholeMap};
 use super::lanes::BLOCK;
@@ -9,7 +9,7 @@ use super::spans::Watch;
 use super::{Activation, Map, Pointwise, Weights, WeightsError};
 use candle_core::{Result, bail};
 
-/// A depthwise convolution whose filters are as large as the map: one number a channel.
+/// A depthwise convolution whose filters are as large as the map: one number per channel.
 pub struct WholeDepthwise {
     /// `[blocks, side, side, 16]`.
     taps: Vec<f32>,
@@ -42,7 +42,7 @@ impl WholeDepthwise {
         Ok(Self { taps, bias, channels, side, level: weights.level() })
     }
 
-    /// `x` is `[side, side, channels]`; `y` becomes `[1, 1, channels]`.
+    /// `x` is `[side, side, channels]`; writes `[1, 1, channels]` to `y`.
     pub fn forward(&self, x: &Map, y: &mut Map) -> Result<()> {
         let Self { channels, side, .. } = *self;
         if x.shape() != (side, side, channels) {
@@ -56,24 +56,24 @@ impl WholeDepthwise {
     }
 }
 
-/// Squeeze and excite: two linear layers make a weight 0–1 a channel of the channels' means.
+/// Squeeze and excite: two linear layers compute a weight 0–1 per channel from the channels' means.
 ///
 /// J. Hu, L. Shen, G. Sun, "Squeeze-and-Excitation Networks", 2018.
 pub struct SqueezeExcite {
     mean: WholeDepthwise,
     squeeze: Pointwise,
     excite: Pointwise,
-    /// What the bytes of its result stand for, if those are bytes.
+    /// The range of its result, if that is bytes.
     output: Option<Range>,
     level: Level,
     watch: Watch,
 }
 
-/// What lies between a map and its weights.
+/// The maps between a map and its weights.
 pub struct Squeezed([Map; 3]);
 
 impl Squeezed {
-    /// Empty.
+    /// Makes an empty one.
     pub fn new() -> Result<Self> {
         Ok(Self([Map::new()?, Map::new()?, Map::new()?]))
     }
@@ -108,8 +108,8 @@ impl SqueezeExcite {
         })
     }
 
-    /// `y` becomes `x`, its channels weighed, plus `residual`, which has its shape. `x` is in values,
-    /// the other two are in values or in bytes.
+    /// Writes `x` with weighted channels, plus `residual`, which has the same shape, to `y`. `x` is
+    /// in values, the other two are in values or in bytes.
     pub fn forward_plus(
         &self,
         x: &Map,

@@ -1,14 +1,15 @@
-//! Untrusted bytes in, upright RGB pixels out.
+//! Decodes untrusted bytes to upright RGB pixels.
 //!
-//! JPEG and PNG, told apart by their first bytes. The container is walked by `jpeg` or
-//! `png`; sizes are held to the table of [`limits`] before anything is allocated; only then `raster` decodes
-//! the pixels. Whatever a file holds, [`decode`] returns: it does not panic, and is bounded in memory and time.
+//! Formats are JPEG and PNG, detected by their first bytes. `jpeg` or `png` walks the container;
+//! sizes are checked against the table of [`limits`] before anything is allocated; only then
+//! `raster` decodes the pixels. Whatever a file holds, [`decode`] returns: it does not panic, and
+//! is bounded in memory and time.
 //!
-//! What comes out is what Pillow's `exif_transpose(image).convert("RGB")` gives, but for 16-bit gray,
-//! which is scaled to 8 bits here and clipped there. So: transparency is ignored and the colours are taken
-//! as stored; colour profiles and gamma are ignored; CMYK is inverted as Adobe writes it; of an animation
-//! the still picture is seen. A JPEG that ends before its end marker is refused, since decoders fill the
-//! missing part with gray; bit errors within the data pass as in every viewer.
+//! The result equals Pillow's `exif_transpose(image).convert("RGB")`, except for 16-bit gray, which
+//! is scaled to 8 bits here and clipped there. So transparency is ignored and the colours are used
+//! as stored; colour profiles and gamma are ignored; CMYK is inverted as Adobe writes it; an
+//! animation shows its still picture. A JPEG that ends before its end marker is refused, because
+//! decoders fill the missing part with gray; bit errors within the data pass as in every viewer.
 
 use super::limits::{self, Bound, Limits, NoMemory};
 use super::{Picture, jpeg, png, raster};
@@ -16,7 +17,7 @@ use image::ImageFormat;
 use image::metadata::Orientation;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Why bytes did not become a picture. The message is meant for whoever sent them.
+/// Why bytes could not be decoded. The message is for the client that sent them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The file is larger than [`Limits::max_bytes`].
@@ -29,7 +30,7 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
-    /// The picture has more pixels than its format may have, or would not fit into the memory they take.
+    /// The picture has more pixels than its format may have, or than the available memory can hold.
     #[error(
         "the picture has {width} x {height} pixels, a {} may have {} megapixels: {}",
         bound.format, bound.megapixels, bound.instead
@@ -42,7 +43,8 @@ pub enum DecodeError {
         /// The limits of its format.
         bound: &'static Bound,
     },
-    /// A side is longer than [`limits::MAX_SIDE`], or than the other [`limits::MAX_RATIO`] times.
+    /// A side is longer than [`limits::MAX_SIDE`], or more than [`limits::MAX_RATIO`] times the
+    /// other.
     #[error(
         "the picture has {width} x {height} pixels, a side may have {} and be {} times as long as the other: \
          crop it, or scale it down",
@@ -58,11 +60,11 @@ pub enum DecodeError {
     /// The system has no memory for the picture.
     #[error("the terminal has no memory for the picture: send it again later, or smaller")]
     NoMemory,
-    /// The first bytes are those of another format, or of none.
+    /// The first bytes are those of another format, or of no known format.
     #[error("the picture is neither JPEG nor PNG but {0}: convert it to JPEG")]
     NotJpegOrPng(&'static str),
-    /// The file is cut off, contradicts itself, or uses a coding that cameras do not.
-    #[error("the picture cannot be decoded, {0}: send it again or save it anew as JPEG")]
+    /// The file is cut off, contradicts itself, or uses a coding that cameras do not use.
+    #[error("the picture cannot be decoded, {0}: send it again or save it again as JPEG")]
     Damaged(String),
 }
 
@@ -72,18 +74,18 @@ impl From<NoMemory> for DecodeError {
     }
 }
 
-/// The part of a file that its pixels need, and what was learned on the way to it.
+/// The part of a file that its pixels need, and the data read on the way.
 pub(super) struct ImageData {
     pub(super) format: ImageFormat,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) orientation: Option<Orientation>,
     pub(super) bytes: Vec<u8>,
-    /// What a file of its kind may hold.
+    /// The bounds of this kind of file.
     pub(super) bound: &'static Bound,
 }
 
-/// Decodes a JPEG or PNG file and turns it upright as its EXIF says.
+/// Decodes a JPEG or PNG file and rotates it upright according to its EXIF orientation.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     if bytes.len() > limits.max_bytes {
         return Err(DecodeError::TooManyBytes { bytes: bytes.len(), limit: limits.max_bytes });
@@ -102,13 +104,13 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     if u64::from(width) * u64::from(height) > bound.pixels() {
         return Err(DecodeError::TooManyPixels { width, height, bound });
     }
-    // The decoders are foreign code that is fed by strangers, and overflow checks are on: an assertion
-    // that fails in there is a damaged file, not the end of a worker.
+    // The decoders are foreign code with untrusted input, and overflow checks are enabled: a failed
+    // assertion in them means a damaged file, and must not end the worker.
     catch_unwind(AssertUnwindSafe(|| raster::picture(&data)))
         .unwrap_or_else(|_| Err(DecodeError::Damaged("its data contradict each other".to_owned())))
 }
 
-/// What the bytes seem to be, for the message.
+/// Names the likely format of the bytes, for the message.
 fn likely_format(bytes: &[u8]) -> &'static str {
     match bytes {
         [] => "empty",

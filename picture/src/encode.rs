@@ -1,9 +1,9 @@
-//! Pixels to a file.
+//! Encodes pixels as a file.
 
 use crate::Picture;
 
-/// The picture as a JPEG file of `quality` 1–100, without metadata. `None` beyond the 65,535 pixels a
-/// side that JPEG can state.
+/// Returns the picture as a JPEG file of `quality` 1–100, without metadata. `None` above the 65,535
+/// pixels per side that JPEG can state.
 pub fn to_jpeg(picture: &Picture, quality: u8) -> Option<Vec<u8>> {
     let mut file = Vec::new();
     let colour = image::ExtendedColorType::Rgb8;

@@ -1,12 +1,13 @@
-//! What the pixels of a JPEG file need, and nothing else.
+//! Extracts from a JPEG file only what its pixels need.
 //!
-//! The file is walked once, before any decoder sees it: the size and the orientation are read, and the
-//! segments that carry pixels are copied. What is dropped (profiles, XMP, comments, previews, whatever
-//! follows the end marker) is what hostile files hide in, and what harmless files are most often damaged in.
-//! What is kept is regular: no filler between segments, one frame header, a bounded number of scans.
+//! The file is walked once, before any decoder sees it: the size and the orientation are read, and
+//! the segments that carry pixels are copied. The dropped parts (profiles, XMP, comments, previews,
+//! bytes after the end marker) are where hostile files hide attacks and where harmless files are
+//! most often damaged. The kept parts are regular: no filler between segments, one frame header, a
+//! bounded number of scans.
 //!
-//! Terms: a *segment* is `FF`, a marker, a two-byte length and a body; a *scan* is an SOS segment and the
-//! entropy-coded bytes behind it; a *component* is a colour channel.
+//! Terms: a *segment* is `FF`, a marker, a two-byte length and a body; a *scan* is an SOS segment
+//! and the entropy-coded bytes after it; a *component* is a colour channel.
 
 use super::decode::{DecodeError, ImageData};
 use super::exif;
@@ -27,19 +28,19 @@ const APP0: u8 = 0xE0;
 const APP1: u8 = 0xE1;
 const APP14: u8 = 0xEE;
 
-/// Encoders write about ten scans; every further one costs a pass over the whole picture while it may
+/// Encoders write about ten scans. Each further one costs a pass over the whole picture but may
 /// occupy only a few bytes of the file.
 const MAX_SCANS: usize = 32;
 
-/// The names that make the decoder take three components for R, G and B as they are.
+/// The component ids that make the decoder read three components as R, G and B.
 const RGB_IDS: [u8; 3] = *b"RGB";
 
-/// The largest JPEG body of one segment.
+/// The largest body of one JPEG segment.
 const MAX_BODY: usize = 0xFFFF - 2;
 
 pub(super) const MAGIC: &[u8] = &[0xFF, SOI, 0xFF];
 
-/// Copies what the pixels need. `bytes` starts with [`MAGIC`].
+/// Copies the parts that the pixels need. `bytes` starts with [`MAGIC`].
 pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     let mut walk = Walk::new(bytes.len());
     let mut at = 2;
@@ -68,10 +69,11 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     }
 }
 
-/// How many bytes the JPEG file takes that `bytes` start with, its end marker included; what follows does
-/// not count, nor do the end markers of previews within its segments. `None` if it is none, or is cut off.
+/// Returns the length of the JPEG file at the start of `bytes`, its end marker included; later
+/// bytes do not count, nor do the end markers of previews within its segments. `None` if it is not
+/// a JPEG file, or is cut off.
 ///
-/// Cameras state lengths of frames that are too large; files of many frames have none at all.
+/// Cameras state frame lengths that are too large; files of many frames state none.
 pub fn length(bytes: &[u8]) -> Option<usize> {
     if !bytes.starts_with(MAGIC) {
         return None;
@@ -92,8 +94,8 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The next marker at or behind `at`, and where its body starts. Stray bytes are stepped over, as every
-/// viewer does: `FF 00` and `FF FF` are no markers.
+/// Returns the next marker at or after `at`, and the start of its body. Stray bytes are skipped, as
+/// every viewer does: `FF 00` and `FF FF` are not markers.
 fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
     loop {
         at += bytes.get(at..)?.iter().position(|&b| b == 0xFF)?;
@@ -105,8 +107,8 @@ fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
     }
 }
 
-/// Where the entropy-coded bytes from `at` end: at the marker of a segment or at EOI. Restart markers and
-/// reserved codes belong to the scan.
+/// Returns where the entropy-coded bytes from `at` end: at the marker of a segment or at EOI.
+/// Restart markers and reserved codes belong to the scan.
 fn scan_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at += bytes.get(at..)?.iter().position(|&b| b == 0xFF)?;
@@ -118,14 +120,14 @@ fn scan_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// What has been learned and copied so far.
+/// The data read and copied so far.
 struct Walk {
     out: Vec<u8>,
     frame: Option<Frame>,
     scans: usize,
     orientation: Option<image::metadata::Orientation>,
     jfif: bool,
-    /// The colour transform that an Adobe segment names: 0 none, 1 YCbCr, 2 YCCK.
+    /// The colour transform in an Adobe segment: 0 none, 1 YCbCr, 2 YCCK.
     adobe: Option<u8>,
 }
 
@@ -133,7 +135,7 @@ struct Frame {
     width: u32,
     height: u32,
     components: u8,
-    /// Whether the decoder must keep coefficients until the last scan has come.
+    /// True if the decoder must keep coefficients until the last scan has come.
     in_scans: bool,
     /// Ids of the components in their order, if they are R, G and B under other names.
     rgb: Option<[u8; 3]>,
@@ -153,7 +155,7 @@ impl Walk {
     fn new(capacity: usize) -> Self {
         let mut out = Vec::with_capacity(capacity + 64);
         out.extend_from_slice(&[0xFF, SOI]);
-        // USB cameras leave the standard Huffman tables out; with this segment the decoder fills in those
+        // USB cameras omit the standard Huffman tables; with this segment the decoder adds those
         // that are missing.
         push(&mut out, APP0, b"AVI1\0\0\0\0\0\0\0\0\0\0");
         Self { out, frame: None, scans: 0, orientation: None, jfif: false, adobe: None }
@@ -171,7 +173,7 @@ impl Walk {
             DHT | DQT | DRI => push(&mut self.out, marker, body),
             SOF0..=SOF2 => self.frame(marker, body)?,
             SOS => self.scan(body)?,
-            // Not DHT, JPG or DAC, which lie in the same range.
+            // Not DHT, JPG or DAC, which are in the same range.
             0xC3..=0xCF if marker != 0xC8 && marker != DAC => {
                 return Err(damaged(
                     "it is coded lossless, hierarchical or arithmetic, which no camera does",
@@ -193,7 +195,7 @@ impl Walk {
         let mut body = body.to_vec();
         let mut rgb = None;
         if count == 4 {
-            // Adobe programs alone write four components; an unknown transform is read as YCCK.
+            // Only Adobe programs write four components; an unknown transform is read as YCCK.
             if let Some(transform) = self.adobe {
                 push(&mut self.out, APP14, &adobe_body(if transform == 0 { 0 } else { 2 }));
             }
@@ -254,7 +256,7 @@ impl Walk {
     }
 }
 
-/// Writes one segment; `body` came out of a segment or is shorter than one.
+/// Writes one segment; `body` is from a segment or shorter than one.
 fn push(out: &mut Vec<u8>, marker: u8, body: &[u8]) {
     debug_assert!(body.len() <= MAX_BODY);
     let length = (body.len() + 2) as u16;
@@ -359,7 +361,7 @@ mod tests {
         for cut in 0..one.len() {
             assert_eq!(length(&one[..cut]), None, "{cut}");
         }
-        // A segment that states no length of its own moves on nevertheless.
+        // A segment that states a length of 0 still advances the walk.
         assert_eq!(length(&[0xFF, SOI, 0xFF, APP0, 0, 0, 0xFF, EOI]), Some(8));
     }
 

@@ -1,11 +1,11 @@
-//! Untrusted image bytes in, bounded RGB pixels out.
+//! Decodes untrusted image bytes to bounded RGB pixels.
 //!
-//! [`source`] tells what the `image` field of a request stands for, [`mod@decode`] makes pixels of a file as
-//! far as [`limits`] allow, [`yuv`] of a camera's raw frames, and [`to_jpeg`] writes a file. Nothing here
-//! trusts what comes from outside, looks for faces, or asks the network or the disk; and no pixel is ever
-//! written to a log.
+//! [`source`] parses the `image` field of a request, [`mod@decode`] decodes files within
+//! [`limits`], [`yuv`] converts a camera's raw frames, and [`to_jpeg`] writes a file. This crate
+//! trusts no input, does not look for faces, and does not access the network or the disk; it must
+//! never write a pixel to a log.
 
-// What must be unsafe is in `doorward-nn`.
+// All unsafe code is in `doorward-nn`.
 #![forbid(unsafe_code)]
 
 pub mod decode;
@@ -19,7 +19,7 @@ pub mod source;
 pub mod yuv;
 
 pub use decode::{DecodeError, decode};
-/// What bytes become.
+/// The decoded picture.
 pub use doorward_face::Picture;
 pub use encode::to_jpeg;
 pub use jpeg::length as jpeg_length;

@@ -1,14 +1,15 @@
-//! What a picture from a stranger may cost: every limit there is, in one table.
+//! The limits on the cost of an untrusted picture, all in one table.
 //!
-//! A file of a few kilobytes can stand for gigabytes of pixels. So its sides, their ratio and its pixels are
-//! held to these limits before anything is allocated for them; how many pixels, depends on what decoding one
-//! takes in that format. What comes out of the decoder has at most [`FULL`] pixels: larger pictures are
-//! brought to half their sides, and every later step works on that.
+//! A file of a few kilobytes can contain gigabytes of pixels. So its sides, their ratio and its
+//! pixels are checked against these limits before anything is allocated for them; the limit on
+//! pixels depends on the memory that decoding takes in that format. The decoder returns at most
+//! [`FULL`] pixels: larger pictures are reduced to half their sides, and every later step works on
+//! that.
 //!
-//! Error messages are made of this table, `docs/pictures.md` is tested against it, and
+//! Error messages are built from this table, `docs/pictures.md` is tested against it, and
 //! `tests/pictures_costs.rs` measures the worst file of each row.
 
-/// How large a picture's file may be.
+/// The limit on a picture's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most bytes of the file.
@@ -22,26 +23,27 @@ impl Default for Limits {
     }
 }
 
-/// Most pixels of a side. The decoders keep rows, and the resizer a list of them.
+/// Most pixels per side. The decoders keep rows, and the resizer keeps a list of them.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// How many times as long as the other a side may be. No camera exceeds 4; panoramas reach 10.
+/// The longest side divided by the shortest may be at most this. No camera exceeds 4; panoramas
+/// reach 10.
 pub const MAX_RATIO: u32 = 16;
 
-/// Most pixels of a decoded picture: it is held twice while a face is looked for in its turns. The
-/// pictures of 12 and 16 megapixels that cameras make stay as they are.
+/// Most pixels of a decoded picture: it is held twice while faces are searched in its rotations.
+/// The pictures of 12 and 16 megapixels that cameras make are not reduced.
 pub const FULL: u64 = 17_000_000;
 
-/// What one kind of file may hold.
+/// The bounds of one kind of file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The kind, as users are told.
+    /// The kind, as named to users.
     pub format: &'static str,
     /// Most pixels, in millions.
     pub megapixels: u64,
-    /// Bytes a pixel that the decoder takes beside the three of the result.
+    /// Bytes per pixel that the decoder takes besides the three of the result.
     pub scratch: u64,
-    /// What to do with a picture that has more.
+    /// What the user should do with a larger picture.
     pub instead: &'static str,
 }
 
@@ -49,7 +51,7 @@ pub struct Bound {
 pub const JPEG_BASELINE: Bound =
     Bound { format: "baseline JPEG", megapixels: 40, scratch: 0, instead: "save it smaller" };
 
-/// Several scans: the decoder keeps two bytes a pixel and component until the last has come.
+/// Several scans: the decoder keeps two bytes per pixel and component until the last scan has come.
 pub const JPEG_SCANS: Bound = Bound {
     format: "progressive JPEG",
     megapixels: 13,
@@ -65,7 +67,7 @@ pub const JPEG_SCANS_CMYK: Bound = Bound {
     instead: "save it as baseline JPEG, or smaller",
 };
 
-/// Up to eight bits a channel, row after row.
+/// Up to eight bits per channel, row after row.
 pub const PNG: Bound = Bound {
     format: "PNG",
     megapixels: 40,
@@ -81,27 +83,27 @@ pub const PNG_DEEP: Bound = Bound {
     instead: "save it as baseline JPEG, or smaller",
 };
 
-/// Every kind there is.
+/// All kinds.
 pub const BOUNDS: [&Bound; 5] = [&JPEG_BASELINE, &JPEG_SCANS, &JPEG_SCANS_CMYK, &PNG, &PNG_DEEP];
 
 impl Bound {
-    /// Most pixels.
+    /// Returns the most pixels.
     pub fn pixels(&self) -> u64 {
         self.megapixels * 1_000_000
     }
 }
 
-/// Whether both sides, and how they are to each other, are within the limits.
+/// Returns true if both sides and their ratio are within the limits.
 pub(super) fn sides_allowed(width: u32, height: u32) -> bool {
     let (short, long) = (width.min(height), width.max(height));
     long <= MAX_SIDE && u64::from(long) <= u64::from(short) * u64::from(MAX_RATIO)
 }
 
-/// There is no memory for so many bytes.
+/// There is not enough memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoMemory;
 
-/// So many zeros, or an error where an allocation would end the program.
+/// Returns this many zeros, or an error where an allocation would end the program.
 pub(super) fn zeros(length: usize) -> Result<Vec<u8>, NoMemory> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).map_err(|_| NoMemory)?;
@@ -109,7 +111,8 @@ pub(super) fn zeros(length: usize) -> Result<Vec<u8>, NoMemory> {
     Ok(bytes)
 }
 
-/// Whether so many bytes could be had: asked before code that cannot be told that there are none.
+/// Checks that this many bytes could be allocated: used before code that cannot report a failed
+/// allocation.
 pub(super) fn room_for(length: u64) -> Result<(), NoMemory> {
     let length = usize::try_from(length).map_err(|_| NoMemory)?;
     Vec::<u8>::new().try_reserve_exact(length).map_err(|_| NoMemory)
@@ -126,19 +129,20 @@ mod tests {
         );
         assert!(!sides_allowed(MAX_RATIO + 1, 1) && !sides_allowed(MAX_SIDE + 1, 4000));
         assert!(!sides_allowed(40_000_000, 1) && !sides_allowed(u32::MAX, u32::MAX));
-        // An empty picture is refused for that it has no pixels, by the decoder or here.
+        // An empty picture is refused because it has no pixels, by the decoder or here.
         assert!(!sides_allowed(0, 5) && !sides_allowed(5, 0));
     }
 
     #[test]
-    fn memory_that_cannot_be_had_is_an_error() {
+    fn an_impossible_allocation_is_an_error() {
         assert_eq!(zeros(usize::MAX), Err(NoMemory));
         assert_eq!(room_for(u64::MAX), Err(NoMemory));
         assert_eq!(zeros(3), Ok(vec![0; 3]));
         assert_eq!(room_for(3), Ok(()));
     }
 
-    /// Result, scratch and three copies of the largest file: the decoder's, and two on the way to it.
+    /// Result, scratch and three copies of the largest file: the decoder's, and two on the way to
+    /// it.
     #[test]
     fn no_row_of_the_table_takes_more_than_150_megabytes() {
         let files = 3 * Limits::default().max_bytes as u64;

@@ -1,9 +1,10 @@
-//! What the pixels of a PNG file need, and nothing else.
+//! Extracts from a PNG file only what its pixels need.
 //!
-//! The chunks are walked once, before any decoder sees them: the size and the orientation are read, and the
-//! header, the palette and the image data are copied. Compressed texts and profiles, the places for
-//! decompression bombs, never reach a decoder; nor do the later frames of an animation, so that its still
-//! picture is what is seen; nor does transparency, so that the colours are taken as stored.
+//! The chunks are walked once, before any decoder sees them: the size and the orientation are read,
+//! and the header, the palette and the image data are copied. Compressed texts and profiles, where
+//! decompression bombs hide, never reach a decoder. Nor do the later frames of an animation, so
+//! that its still picture is decoded; nor does transparency, so that the colours are used as
+//! stored.
 //!
 //! A *chunk* is a length, a four-letter type, a body and a checksum.
 
@@ -14,7 +15,7 @@ pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 const IEND: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
 
-/// Copies what the pixels need. `bytes` starts with [`MAGIC`].
+/// Copies the parts that the pixels need. `bytes` starts with [`MAGIC`].
 pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     let mut out = Vec::with_capacity(bytes.len() + IEND.len());
     out.extend_from_slice(MAGIC);
@@ -48,8 +49,8 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
             _ => {}
         }
     }
-    // A file that is cut off behind its image data has lost nothing that is needed; one that is cut off
-    // within it fails when the decoder misses pixels.
+    // A file that is cut off after its image data has lost nothing that is needed. One that is cut
+    // off within them fails when the decoder misses pixels.
     if data == Data::Ahead {
         return Err(cut_off());
     }
@@ -57,7 +58,7 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     Ok(ImageData { format: image::ImageFormat::Png, width, height, orientation, bytes: out, bound })
 }
 
-/// Where the walk stands: the image data are one run of IDAT chunks.
+/// The state of the walk: the image data are one run of IDAT chunks.
 #[derive(PartialEq)]
 enum Data {
     Ahead,
@@ -72,7 +73,7 @@ struct Chunk<'a> {
     whole: &'a [u8],
 }
 
-/// Takes the next chunk off `rest`; `None` if no whole one is left.
+/// Takes the next chunk from `rest`; `None` if no whole one is left.
 fn next_chunk<'a>(rest: &mut &'a [u8]) -> Option<Chunk<'a>> {
     let &[l3, l2, l1, l0, a, b, c, d, ..] = *rest else {
         return None;
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_pixels_need_is_kept() {
+    fn only_chunks_needed_for_pixels_are_kept() {
         let exif = b"II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0";
         let bytes = file(&[
             header(),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_file_is_a_cut() {
+    fn a_length_beyond_the_file_means_cut_off() {
         let mut bytes = file(&[header(), chunk(b"IDAT", b"data")]);
         let length_at = MAGIC.len() + header().len();
         bytes[length_at] = 0xFF;

@@ -1,8 +1,8 @@
-//! From a file that has been walked and held to its limits to upright RGB pixels, in memory that is known
-//! beforehand: three bytes a pixel, and what the table says the decoder takes.
+//! Decodes a file that has been walked and checked against its limits to upright RGB pixels, in
+//! memory that is known in advance: three bytes per pixel, and the decoder's memory from the table.
 //!
-//! PNG comes row by row, so that sixteen bits and an alpha channel never exist for the whole picture. What
-//! has more than [`limits::FULL`] pixels is halved where it lies.
+//! PNG is decoded row by row, so that sixteen bits and an alpha channel never exist for the whole
+//! picture. A picture with more than [`limits::FULL`] pixels is halved in place.
 
 use super::Picture;
 use super::decode::{DecodeError, ImageData};
@@ -16,10 +16,10 @@ use std::io::Cursor;
 const RGB: usize = 3;
 /// Bits of an RGB pixel.
 const RGB_BITS: u8 = 24;
-/// What the PNG decoder may allocate: a few rows of the longest side, and its window.
+/// Most bytes that the PNG decoder may allocate: a few rows of the longest side, and its window.
 const PNG_ROWS: usize = 4 << 20;
 
-/// Decodes the pixels, halves them if they are many, and turns them upright.
+/// Decodes the pixels, halves them if they are many, and rotates them upright.
 pub(super) fn picture(data: &ImageData) -> Result<Picture, DecodeError> {
     let mut raster = match data.format {
         ImageFormat::Png => png(data)?,
@@ -29,7 +29,7 @@ pub(super) fn picture(data: &ImageData) -> Result<Picture, DecodeError> {
     let reduction = if many { raster.halve() } else { 1 };
     let mut image = raster.into_image()?;
     let upright = data.orientation.unwrap_or(Orientation::NoTransforms);
-    // The picture beside itself: here, and when a face is looked for in its turns.
+    // The picture exists twice: here, and when faces are searched in its rotations.
     limits::room_for(image.as_raw().len() as u64)?;
     if upright != Orientation::NoTransforms {
         let mut turned = DynamicImage::ImageRgb8(image);
@@ -51,8 +51,9 @@ struct Raster {
 }
 
 impl Raster {
-    /// Makes each 2 × 2 pixels their mean, where they lie, and gives the memory back; a last row or column
-    /// without a neighbour is left out. Returns by how much the sides have shrunk.
+    /// Replaces each 2 × 2 pixels by their mean, in place, and frees the remaining memory; a last
+    /// row or column without a neighbour is left out. Returns the factor by which the sides have
+    /// shrunk.
     fn halve(&mut self) -> u32 {
         let (width, height) = (self.width / 2, self.height / 2);
         let stride = self.width * self.channels;
@@ -63,7 +64,7 @@ impl Raster {
                 1 => means::<1>(&mut row, upper, lower),
                 _ => means::<RGB>(&mut row, upper, lower),
             }
-            // Behind what has been read: rows are written half as far as they are read.
+            // Writes behind the read position: half as far as it reads.
             self.bytes[y * row.len()..][..row.len()].copy_from_slice(&row);
         }
         (self.width, self.height) = (width, height);
@@ -75,7 +76,7 @@ impl Raster {
     fn into_image(self) -> Result<RgbImage, DecodeError> {
         let Self { width, height, channels, mut bytes } = self;
         if channels == 1 {
-            // From the end, since pixels grow to where others lie.
+            // From the end, because pixels grow into the place of others.
             for at in (0..width * height).rev() {
                 let value = bytes[at];
                 bytes[at * RGB..][..RGB].fill(value);
@@ -86,7 +87,7 @@ impl Raster {
     }
 }
 
-/// The means of each two pixels of two rows.
+/// Writes the means of each two pixels of two rows.
 fn means<const CHANNELS: usize>(to: &mut [u8], upper: &[u8], lower: &[u8]) {
     let pairs = |row| <[u8]>::chunks_exact(row, 2 * CHANNELS);
     let pixels = to.chunks_exact_mut(CHANNELS).zip(pairs(upper)).zip(pairs(lower));
@@ -130,7 +131,8 @@ fn png(data: &ImageData) -> Result<Raster, DecodeError> {
     let damaged = |error: png::DecodingError| DecodeError::Damaged(error.to_string());
     let limits = png::Limits { bytes: PNG_ROWS };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(&data.bytes), limits);
-    // Palettes and less than eight bits become eight; sixteen stay, since this rounds them.
+    // Palettes and fewer than eight bits become eight; sixteen bits stay, because this module
+    // rounds them.
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(damaged)?;
     if reader.info().size() != (data.width, data.height) {
@@ -193,7 +195,7 @@ fn each<const N: usize>(row: &[u8], to: &mut [u8], rgb: impl Fn([u8; N]) -> [u8;
     pixels.len().min(to.len()) * RGB
 }
 
-/// Sixteen bits in eight, rounded.
+/// Rounds sixteen bits to eight.
 fn eight(value: [u8; 2]) -> u8 {
     ((u32::from(u16::from_be_bytes(value)) + 128) / 257) as u8
 }
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn halving_keeps_the_channels_apart() {
+    fn halving_averages_each_channel_separately() {
         let bytes = [[10, 0, 200], [20, 4, 100], [30, 0, 200], [40, 4, 100]].concat();
         let mut raster = Raster { width: 2, height: 2, channels: 3, bytes };
         raster.halve();

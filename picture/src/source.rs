@@ -1,13 +1,13 @@
-//! The `image` field of a request: what kind of picture its text stands for.
+//! Parses the `image` field of a request: base64, a URL or the camera.
 //!
-//! Reading the kind allocates nothing and fetches nothing, so that a request can be refused for its form
-//! before anything is spent on it; [`Base64::decode`] does the spending.
+//! Parsing allocates nothing and fetches nothing, so that a malformed request is refused before it
+//! costs anything; only [`Base64::decode`] allocates.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Clients pad or do not, and some leave stray bits in the last character.
+/// Some clients pad and some do not, and some leave stray bits in the last character.
 const ENGINE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -26,10 +26,10 @@ pub enum Source<'a> {
     Camera,
 }
 
-/// Why a text stands for no picture.
+/// Why a text is not a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Nothing but white space, or a `data:` prefix with nothing behind it.
+    /// Only white space, or a `data:` prefix without content.
     #[error("the image is empty: send base64, an http(s):// URL or camera:")]
     Empty,
     /// Neither base64 nor a known scheme.
@@ -52,9 +52,9 @@ pub struct TooLarge {
 }
 
 impl<'a> Source<'a> {
-    /// Tells what `text` is. White space around it does not count, nor does any within base64, where mail
-    /// programs and `base64(1)` break lines. The media type of a `data:` prefix is not looked at: what a
-    /// picture is, its content says.
+    /// Parses `text`. White space around it is ignored, and so is white space within base64, where
+    /// mail programs and `base64(1)` break lines. The media type of a `data:` prefix is ignored:
+    /// the content determines the kind of picture.
     pub fn parse(text: &'a str) -> Result<Self, SourceError> {
         let text = text.trim();
         if text == "camera:" {
@@ -81,7 +81,7 @@ fn has_prefix(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Text that was seen to be base64.
+/// Text that was checked to be base64.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Base64<'a> {
     text: &'a str,
@@ -112,12 +112,12 @@ impl<'a> Base64<'a> {
         }
     }
 
-    /// Length after decoding, known without decoding.
+    /// Returns the length after decoding, without decoding.
     pub fn decoded_len(&self) -> usize {
         self.digits / 4 * 3 + (self.digits % 4).saturating_sub(1)
     }
 
-    /// The bytes, if they are at most `limit`; nothing is allocated for more.
+    /// Returns the bytes, if they are at most `limit`; allocates nothing for more.
     pub fn decode(&self, limit: usize) -> Result<Vec<u8>, TooLarge> {
         let bytes = self.decoded_len();
         if bytes > limit {
@@ -129,15 +129,15 @@ impl<'a> Base64<'a> {
         } else {
             ENGINE.decode(self.text)
         };
-        // `parse` has seen every character, so there is nothing left to fail; if it did, no bytes are the
-        // truth, and the decoder of pictures refuses them.
+        // `parse` has checked every character, so decoding cannot fail. If it did, the result is
+        // empty, and the picture decoder refuses it.
         debug_assert!(decoded.is_ok());
         Ok(decoded.unwrap_or_default())
     }
 }
 
 impl std::fmt::Debug for Base64<'_> {
-    /// The length alone: pictures of faces do not belong in logs.
+    /// Prints only the length: pictures of faces do not belong in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Base64({} bytes)", self.decoded_len())
     }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_refused() {
+    fn invalid_base64_is_refused() {
         for text in [
             "not base64!",
             "Zm9vY",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_from_nonsense() {
+    fn empty_text_has_its_own_error() {
         for text in ["", " \n", "data:image/png;base64,", "data:;base64, \n"] {
             assert_eq!(Source::parse(text), Err(SourceError::Empty), "{text:?}");
         }

@@ -1,35 +1,37 @@
-//! What cameras send uncompressed to RGB pixels: YUYV, NV12 and grey.
+//! Converts uncompressed camera formats to RGB pixels: YUYV, NV12 and grey.
 //!
-//! *Stride* is the distance between the starts of two rows in bytes; drivers pad rows, and say so. Luma Y
-//! runs from 16 (black) to 235 (white) and chroma U, V from 16 to 240 around 128: the limited range of
-//! ITU-R BT.601, which is what V4L2 means by these formats unless a driver says otherwise. Grey is luma
-//! alone over the full range 0–255.
+//! *Stride* is the distance between the starts of two rows in bytes; drivers pad rows, and report
+//! it. Luma Y is from 16 (black) to 235 (white) and chroma U, V from 16 to 240 around 128: the
+//! limited range of ITU-R BT.601, which V4L2 means by these formats unless a driver says otherwise.
+//! Grey is luma alone over the full range 0–255.
 //!
-//! Every function gives `None` where the bytes are fewer than the size needs; none reads beyond them.
+//! Every function returns `None` if there are fewer bytes than the size needs; none reads beyond
+//! them.
 
 use super::Picture;
 use super::limits::zeros;
 
-/// How many bytes a YUYV picture needs: Y0 U Y1 V for two pixels. The last row may lack its padding.
+/// Returns the bytes of a YUYV picture: Y0 U Y1 V for two pixels. The last row may lack its
+/// padding.
 pub fn yuyv_bytes(width: u32, height: u32, stride: u32) -> Option<usize> {
     plane(width.div_ceil(2).checked_mul(4)?, height, stride)
 }
 
-/// How many bytes an NV12 picture needs: a plane of Y, behind it one of half its height with U and V in
-/// turns, of the same stride.
+/// Returns the bytes of an NV12 picture: a plane of Y, then one of half its height with alternating
+/// U and V, of the same stride.
 pub fn nv12_bytes(width: u32, height: u32, stride: u32) -> Option<usize> {
     let luma = (stride as usize).checked_mul(height as usize)?;
     let chroma = plane(width.div_ceil(2).checked_mul(2)?, height.div_ceil(2), stride)?;
     if stride < width { None } else { luma.checked_add(chroma) }
 }
 
-/// How many bytes a grey picture needs: one a pixel.
+/// Returns the bytes of a grey picture: one per pixel.
 pub fn grey_bytes(width: u32, height: u32, stride: u32) -> Option<usize> {
     plane(width, height, stride)
 }
 
-/// Bytes of `rows` rows, the last without padding; `None` if a row is longer than the stride or there is
-/// none.
+/// Returns the bytes of `rows` rows, the last without padding; `None` if a row is longer than the
+/// stride or there are no rows.
 fn plane(row: u32, rows: u32, stride: u32) -> Option<usize> {
     if row == 0 || row > stride {
         return None;
@@ -37,7 +39,7 @@ fn plane(row: u32, rows: u32, stride: u32) -> Option<usize> {
     (stride as usize).checked_mul(rows.checked_sub(1)? as usize)?.checked_add(row as usize)
 }
 
-/// A YUYV picture in RGB.
+/// Converts a YUYV picture to RGB.
 pub fn yuyv(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Picture> {
     let bytes = bytes.get(..yuyv_bytes(width, height, stride)?)?;
     let mut rgb = room(width, height)?;
@@ -52,7 +54,7 @@ pub fn yuyv(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Pictur
     Picture::new(width, height, rgb)
 }
 
-/// An NV12 picture in RGB.
+/// Converts an NV12 picture to RGB.
 pub fn nv12(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Picture> {
     let bytes = bytes.get(..nv12_bytes(width, height, stride)?)?;
     let mut rgb = room(width, height)?;
@@ -63,7 +65,7 @@ pub fn nv12(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Pictur
         let pieces = luma.chunks(2 * GROUPS).zip(chroma.chunks(2 * GROUPS));
         for (to, (luma, chroma)) in to.chunks_mut(6 * GROUPS).zip(pieces) {
             let mut groups = [[0; 4]; GROUPS];
-            // The stride holds whole pairs, so a last pixel without a second has U and V as well.
+            // The stride holds whole pairs, so a last pixel without a second also has U and V.
             let halves = groups.as_flattened_mut().as_chunks_mut::<2>().0;
             for (half, (&y, &c)) in halves.iter_mut().zip(luma.iter().zip(chroma)) {
                 *half = [y, c];
@@ -74,7 +76,7 @@ pub fn nv12(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Pictur
     Picture::new(width, height, rgb)
 }
 
-/// A grey picture in RGB.
+/// Converts a grey picture to RGB.
 pub fn grey(width: u32, height: u32, stride: u32, bytes: &[u8]) -> Option<Picture> {
     let bytes = bytes.get(..grey_bytes(width, height, stride)?)?;
     let mut rgb = room(width, height)?;
@@ -95,11 +97,11 @@ fn room(width: u32, height: u32) -> Option<Vec<u8>> {
 /// Two neighbouring pixels, which share their chroma: Y0 U Y1 V.
 type Group = [u8; 4];
 
-/// So many groups are converted side by side, each channel in a row of its own: the compiler makes SIMD
-/// instructions of that, of every processor, and four times as fast as of one pixel after the other.
+/// The number of groups converted at once, each channel in an array of its own: the compiler makes
+/// SIMD instructions of that on every processor, four times as fast as one pixel after the other.
 const GROUPS: usize = 16;
 
-/// Writes the colours of the groups, as many of their pixels as there is room for.
+/// Writes the colours of the groups, as many pixels as there is room for.
 fn put(to: &mut [u8], groups: &[Group; GROUPS]) {
     if let Ok(to) = to.try_into() {
         return convert(groups, to);
@@ -130,7 +132,7 @@ fn convert(groups: &[Group; GROUPS], rgb: &mut [u8; 6 * GROUPS]) {
 /// R = 1.164 (Y − 16) + 1.596 (V − 128), G = 1.164 (Y − 16) − 0.391 (U − 128) − 0.813 (V − 128),
 /// B = 1.164 (Y − 16) + 2.018 (U − 128).
 ///
-/// Sums that wrap, though none does: those that are checked are not done side by side.
+/// Wrapping sums, though none overflows: checked sums are not vectorised.
 #[inline]
 fn colour(y: u8, u: u8, v: u8) -> [u8; 3] {
     let luma = (i32::from(y) - 16).wrapping_mul(298).wrapping_add(128);
@@ -145,7 +147,7 @@ fn colour(y: u8, u: u8, v: u8) -> [u8; 3] {
 mod tests {
     use super::*;
 
-    /// Y, U, V of the colour bars of BT.601 at full intensity, and the RGB they stand for.
+    /// Y, U, V of the colour bars of BT.601 at full intensity, and their RGB.
     const BARS: [([u8; 3], [u8; 3]); 8] = [
         ([235, 128, 128], [255, 255, 255]),
         ([16, 128, 128], [0, 0, 0]),
@@ -167,7 +169,7 @@ mod tests {
             let seen = colour(y, u, v);
             assert!(near(&seen, expected), "{y} {u} {v}: {seen:?}");
         }
-        // Beyond the range of a well-behaved camera, both ways.
+        // Beyond the valid range, at both ends.
         assert_eq!(colour(255, 128, 128), [255; 3]);
         assert_eq!(colour(0, 128, 128), [0; 3]);
     }
@@ -192,7 +194,8 @@ mod tests {
 
     #[test]
     fn odd_sides() {
-        // 3 x 3: the last pixel of a row uses the first half of a group, the last row a chroma row alone.
+        // 3 x 3: the last pixel of a row uses the first half of a group, the last row uses a chroma
+        // row alone.
         let row = [126, 128, 126, 128, 126, 128, 16, 128];
         let picture = yuyv(3, 3, 8, &row.repeat(3)).unwrap();
         assert!(picture.rgb().iter().all(|&value| value.abs_diff(128) <= 1));

@@ -1,5 +1,5 @@
-//! Looks to a verdict. Several looks must agree before anybody passes; nobody is turned away for one
-//! bad frame.
+//! Turns looks into a verdict. Several looks must agree before a grant; one bad frame never causes
+//! a denial.
 
 use super::decision::{Outcome, Reason};
 use super::look::{FacePixels, Look, PreviousLooks, Usable};
@@ -11,16 +11,18 @@ use crate::gallery::Candidate;
 use crate::picture::Picture;
 use std::time::Duration;
 
-/// Usable looks after which the attempt is over, whatever they say.
+/// The attempt ends after this number of usable looks, whatever they say.
 const MOST_LOOKS: usize = 12;
-/// From 50 on a face is live.
+/// A face is live from this probability on.
 const LIVE: f64 = 50.0;
-/// Consecutive frames of a living face before a camera differ by more than this in the mean of all
-/// its pixels (0–255); those of a still picture fed into the video do not differ at all.
+/// Consecutive frames of a living face in front of a camera differ by more than this, as the mean
+/// over all pixels of the face (0–255). Frames of a still picture fed into the video do not differ
+/// at all.
 const STILL_BELOW: f32 = 0.1;
 
-/// Looks at one person lie within this cosine of their mean. Those of several people who each resemble
-/// somebody enrolled a little would resemble them much in the mean; so near, they gain a ninth at most.
+/// Looks at one person lie within this cosine of their mean. Several people who each resemble a
+/// subject a little could resemble it strongly in the mean. With this limit, the mean gains a ninth
+/// at most.
 const ONE_PERSON: f32 = 0.9;
 
 /// The looks at one track.
@@ -28,42 +30,42 @@ pub(super) struct Attempt {
     started: Duration,
     first_usable: Option<Duration>,
     looks: Vec<Usable>,
-    /// The pixels of the last of them.
+    /// Pixels of the last usable look.
     pixels: Option<FacePixels>,
-    /// Of each look, whether the face has moved since the one before.
+    /// For each look: true if the face has moved since the look before.
     moved: Vec<bool>,
-    /// Why the last frame that was not usable was not.
+    /// Why the last unusable frame was unusable.
     poor: Option<Reason>,
     /// Frames in a row with more than one person.
     crowded: usize,
-    /// Measures what the stages take.
+    /// Measures the stages.
     pub times: Box<dyn Stopwatch>,
 }
 
-/// What the looks come to.
+/// The result of the looks so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// More looks are needed.
     Undecided,
-    /// Somebody who is enrolled, live and uncovered, if [`Attempt::claim`] stands for one person.
+    /// An enrolled person, live and uncovered, if [`Attempt::claim`] stands for one person.
     Recognised,
-    /// Nobody passes.
+    /// No grant.
     Failed(Outcome, Reason),
 }
 
-/// One of the coverings.
+/// Reads one of the coverings.
 type Share = fn(&Coverings) -> f32;
 
-/// What the last looks say of who it is.
+/// The identity that the last looks claim.
 pub(super) struct Claim<'a> {
-    /// Of one person, each with the subject that it names by itself.
+    /// Looks at one person, each with the subject that it finds by itself.
     pub looks: &'a [Usable],
-    /// The subjects that resemble the mean of their embeddings, best first.
+    /// The subjects that resemble the mean of the looks' embeddings, best first.
     pub together: &'a [Candidate],
 }
 
 impl Attempt {
-    /// Nothing seen yet.
+    /// Starts an attempt without looks.
     pub fn new(now: Duration, times: Box<dyn Stopwatch>) -> Self {
         Self {
             started: now,
@@ -77,7 +79,7 @@ impl Attempt {
         }
     }
 
-    /// Adds a look at a face of a frame with so many people at the door.
+    /// Adds a look at a face. `people` is the number of people at the door in this frame.
     pub fn add(
         &mut self,
         look: Look,
@@ -99,28 +101,30 @@ impl Attempt {
         }
     }
 
-    /// What the next look is judged with, when the door asks for this similarity.
+    /// Returns what the next look needs from the looks before. `threshold` is the door's
+    /// similarity.
     pub fn before(&self, settings: &Settings, threshold: f64) -> PreviousLooks {
         let first = (self.looks.len() + 1).saturating_sub(settings.agreement).min(self.looks.len());
         let embeddings = self.looks[first..].iter().map(|look| look.embedding.clone()).collect();
-        // Of a subject that just suffices, whoever is less than the margin behind is a rival.
+        // For a subject exactly at the threshold, any subject less than the margin behind is a
+        // rival.
         let least = cosine(threshold) as f32 - settings.margin;
         PreviousLooks { looks: self.looks.len(), embeddings, least }
     }
 
-    /// How many usable looks there are.
+    /// Returns the number of usable looks.
     pub fn looks(&self) -> usize {
         self.looks.len()
     }
 
-    /// From the first usable look to `now`.
+    /// Returns the time from the first usable look to `now`.
     pub fn took(&self, now: Duration) -> Duration {
         self.first_usable.map_or(Duration::ZERO, |first| now.saturating_sub(first))
     }
 
-    /// Probability of "live", 0–100, by the mean of all looks or of the last ones, whichever is
-    /// lower: who shows a living face first and then a picture is judged by the picture. None when
-    /// liveness is off.
+    /// Returns the probability of "live", 0–100: by the mean of all looks or of the last looks,
+    /// whichever is lower. A person who shows a living face first and then a picture is judged by
+    /// the picture. `None` when liveness is off.
     pub fn liveness(&self, settings: &Settings) -> Option<f64> {
         let mean = |looks: &[Usable]| -> Option<f64> {
             let odds: Option<Vec<f32>> =
@@ -129,18 +133,18 @@ impl Attempt {
             Some(odds.iter().map(|odds| f64::from(*odds)).sum::<f64>() / odds.len() as f64)
         };
         let (all, last) = (mean(&self.looks)?, mean(self.last(settings))?);
-        // What is no number stays none, where `min` would drop it.
+        // NaN stays NaN; `min` would drop it.
         let mean = if all.is_nan() || all < last { all } else { last };
         Some(100.0 / (1.0 + (f64::from(settings.operating_point) - mean).exp()))
     }
 
-    /// The looks that must agree, or as many as there are.
+    /// Returns the looks that must agree, or all looks if there are fewer.
     fn last(&self, settings: &Settings) -> &[Usable] {
         &self.looks[self.looks.len().saturating_sub(settings.agreement)..]
     }
 
-    /// Similarity of the best subject: by the last looks together where they agree, else the best of
-    /// all.
+    /// Returns the similarity of the best subject: by the mean of the last looks if they agree,
+    /// else the best of all looks.
     pub fn similarity(&self, settings: &Settings) -> Option<f64> {
         let agreed = self.claim(settings).and_then(|claim| {
             let best = claim.together.first()?;
@@ -152,8 +156,9 @@ impl Attempt {
         agreed.or_else(|| self.best()).map(similarity)
     }
 
-    /// The faces that were shown, in the order in which they were: each by as many looks in a row as
-    /// must agree and are of one person, else all of the looks together. Neighbours may be of one person.
+    /// Returns the faces that were shown, in the order shown. Each face is the mean of consecutive
+    /// looks at one person, as many as must agree. Without such a run, the mean of all looks is the
+    /// only face. Adjacent faces may be of the same person.
     pub fn shown(&self, settings: &Settings) -> Vec<Embedding> {
         let shown: Vec<Embedding> =
             self.looks.windows(settings.agreement.max(1)).filter_map(of_one_person).collect();
@@ -163,7 +168,7 @@ impl Attempt {
         }
     }
 
-    /// Whether nothing that is seen from here on changes a thing.
+    /// Checks whether the attempt is over: further frames change nothing.
     pub fn is_over(&self, settings: &Settings, now: Duration) -> bool {
         now.saturating_sub(self.started) >= settings.patience || self.looks.len() >= MOST_LOOKS
     }
@@ -173,8 +178,8 @@ impl Attempt {
         found.max_by(f32::total_cmp)
     }
 
-    /// What the looks come to at `now`, when the door asks for this similarity and the frame had so
-    /// many people before the door.
+    /// Returns the verdict at `now`. `threshold` is the door's similarity, `people` the number of
+    /// people at the door in this frame.
     pub fn verdict(
         &self,
         settings: &Settings,
@@ -187,7 +192,7 @@ impl Attempt {
             return Verdict::Failed(Outcome::SeveralPeople, Reason::People(people));
         }
         if self.looks.len() < settings.agreement {
-            // Poor frames alone, or too few good ones: the last reason is as good as any.
+            // Only poor frames, or too few good ones: report the last reason.
             return match (&self.poor, over) {
                 (Some(reason), true) => Verdict::Failed(Outcome::PoorPicture, reason.clone()),
                 _ => Verdict::Undecided,
@@ -208,7 +213,8 @@ impl Attempt {
         }
     }
 
-    /// Covered in each of the last looks; once it is over, in the mean of all.
+    /// Returns the covering that is worn in each of the last looks or, once the attempt is over, in
+    /// the mean of all looks.
     fn covered(&self, settings: &Settings, over: bool) -> Option<&'static str> {
         let parts: [(&str, Share); 2] =
             [("sunglasses", |worn| worn.sunglasses), ("mask", |worn| worn.mask)];
@@ -216,7 +222,7 @@ impl Attempt {
         let is_worn = |part: Share| {
             let mean = self.looks.iter().map(|look| part(&look.worn)).sum::<f32>()
                 / self.looks.len() as f32;
-            // In doubt it is: what a number that is none says must not open the door.
+            // In doubt it counts as worn: NaN must not open the door.
             let each = last.iter().all(|look| !is_bare(part(&look.worn)));
             each || (over && !is_bare(mean))
         };
@@ -231,13 +237,14 @@ impl Attempt {
         if !self.moved.iter().rev().take(between).any(|moved| *moved) {
             return Err(Reason::Frozen);
         }
-        // Asked for and not judged is not passed.
+        // Liveness that is required and was not judged does not pass.
         let probability = self.liveness(settings).unwrap_or(0.0);
         if probability >= LIVE { Ok(()) } else { Err(Reason::NotLive { probability }) }
     }
 
-    /// What the last looks say, if they are of one person, so that no mixture of a living stranger and a
-    /// picture of somebody else makes a mean, and each resembles somebody at the level basic at least.
+    /// Returns the claim of the last looks if they are of one person, and each of them resembles an
+    /// enrolled subject at level basic or better. A mean must never mix a living stranger with a
+    /// picture of another person.
     pub fn claim(&self, settings: &Settings) -> Option<Claim<'_>> {
         let looks = self.last(settings);
         of_one_person(looks)?;
@@ -249,12 +256,12 @@ impl Attempt {
         looks.iter().all(resembles).then_some(Claim { looks, together })
     }
 
-    /// Whether the last looks resemble somebody enrolled so much that the door might open.
+    /// Checks whether the last looks resemble an enrolled subject closely enough for a grant.
     pub fn is_recognised(&self, settings: &Settings, threshold: f64) -> bool {
         self.looks.len() >= settings.agreement && self.recognised(settings, threshold).is_ok()
     }
 
-    /// Whether somebody enrolled may be recognised by the last looks.
+    /// Checks whether the last looks reach the threshold for an enrolled subject.
     fn recognised(&self, settings: &Settings, threshold: f64) -> Result<(), Reason> {
         let best = self.claim(settings).and_then(|claim| claim.together.first());
         let Some(best) = best else {
@@ -275,18 +282,18 @@ fn embeddings(looks: &[Usable]) -> Vec<Embedding> {
     looks.iter().map(|look| look.embedding.clone()).collect()
 }
 
-/// The mean of the looks, if they are of one person.
+/// Returns the mean of the looks, if they are of one person.
 fn of_one_person(looks: &[Usable]) -> Option<Embedding> {
     let mean = Embedding::mean(&embeddings(looks))?;
     looks.iter().all(|look| look.embedding.cosine(&mean) >= ONE_PERSON).then_some(mean)
 }
 
-/// Surely not worn: what is no number is not.
+/// True if the covering is certainly not worn. NaN is false.
 fn is_bare(worn: f32) -> bool {
     worn < Attributes::WORN
 }
 
-/// What is no number reaches nothing.
+/// NaN never passes.
 fn reaches(value: f64, least: f64) -> bool {
     value >= least
 }
@@ -299,7 +306,7 @@ mod tests {
 
     const BARE: Coverings = Coverings { sunglasses: 0.1, mask: 0.1 };
 
-    /// A face unlike those of the other axes.
+    /// A face that resembles no face of another axis.
     fn axis(axis: usize) -> Embedding {
         Embedding(std::array::from_fn(|i| if i == axis { 1.0 } else { 0.0 }))
     }
@@ -316,7 +323,7 @@ mod tests {
         }
     }
 
-    /// A frame of one shade.
+    /// A frame with one grey level.
     fn frame(shade: u8) -> Picture {
         Picture::new(4, 4, vec![shade; 48]).unwrap()
     }
@@ -325,13 +332,13 @@ mod tests {
         Detection { x: 0.0, y: 0.0, width: 4.0, height: 4.0, landmarks: [[0.0; 2]; 5], score: 0.9 };
 
     const ADA: &[(&str, f32)] = &[("ada", 0.7), ("bob", 0.2)];
-    const NOBODY: &[(&str, f32)] = &[("ada", 0.2), ("bob", 0.1)];
+    const STRANGER: &[(&str, f32)] = &[("ada", 0.2), ("bob", 0.1)];
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
-    /// The verdict after these looks, one every 100 ms, before a camera that sees movement.
+    /// Returns the verdict after these looks, one every 100 ms, with movement between frames.
     fn after(looks: Vec<Usable>, settings: &Settings) -> Verdict {
         let mut attempt = Attempt::new(ms(0), Box::new(()));
         let mut verdict = Verdict::Undecided;
@@ -362,15 +369,15 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_frame_turns_nobody_away() {
+    fn one_bad_frame_never_denies() {
         let settings = Settings::default();
         let mut looks = vec![look(ADA, 2.0); 4];
-        looks.insert(1, look(NOBODY, 2.0));
+        looks.insert(1, look(STRANGER, 2.0));
         assert_eq!(after(looks, &settings), Verdict::Recognised);
     }
 
     #[test]
-    fn several_people_who_resemble_one_are_nobody() {
+    fn looks_at_several_people_never_agree() {
         let other = |at: usize| Usable { embedding: axis(at % 2), ..look(ADA, 2.0) };
         assert_eq!(
             after((0..MOST_LOOKS).map(other).collect(), &Settings::default()),
@@ -379,8 +386,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_nobody() {
-        let stranger = after(vec![look(NOBODY, 2.0); MOST_LOOKS], &Settings::default());
+    fn stranger_is_unknown() {
+        let stranger = after(vec![look(STRANGER, 2.0); MOST_LOOKS], &Settings::default());
         let Verdict::Failed(Outcome::Unknown, Reason::BelowThreshold { best, threshold }) =
             stranger
         else {
@@ -390,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_gallery_and_numbers_that_are_none_let_nobody_in() {
+    fn empty_gallery_and_nan_scores_never_grant() {
         for found in [&[][..], &[("ada", f32::NAN)]] {
             let verdict = after(vec![look(found, 2.0); MOST_LOOKS], &Settings::default());
             assert_eq!(outcome(verdict), Some(Outcome::Unknown), "{found:?}");
@@ -401,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spoof_is_refused_at_the_end_and_a_doubtful_frame_is_outweighed() {
+    fn spoof_is_refused_and_one_doubtful_frame_is_not() {
         let spoof = after(vec![look(ADA, -1.0); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(spoof), Some(Outcome::Spoof));
         let live = [2.0, -1.0, 2.0].map(|odds| look(ADA, odds)).to_vec();
@@ -409,14 +416,14 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_held_up_after_a_living_face_is_judged_as_a_picture() {
-        let mut looks = vec![look(NOBODY, 6.0); 5];
+    fn picture_shown_after_a_living_face_is_a_spoof() {
+        let mut looks = vec![look(STRANGER, 6.0); 5];
         looks.extend(vec![look(ADA, -2.0); 7]);
         assert_eq!(outcome(after(looks, &Settings::default())), Some(Outcome::Spoof));
     }
 
     #[test]
-    fn liveness_not_judged_is_not_passed_unless_it_is_off() {
+    fn missing_liveness_never_grants_unless_liveness_is_off() {
         let blind = Usable { liveness: None, ..look(ADA, 0.0) };
         let verdict = after(vec![blind.clone(); MOST_LOOKS], &Settings::default());
         assert_eq!(outcome(verdict), Some(Outcome::Spoof));
@@ -425,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_face_that_does_not_move_at_all_is_a_picture() {
+    fn face_without_any_movement_is_a_spoof() {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0), Box::new(()));
         for step in 0..12 {
@@ -436,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn sunglasses_and_masks_are_refused_where_that_is_asked_for() {
+    fn sunglasses_and_masks_are_refused_if_configured() {
         let settings = Settings::default();
         let wearing = |worn| vec![Usable { worn, ..look(ADA, 2.0) }; 3];
         for (worn, what) in [
@@ -452,12 +459,12 @@ mod tests {
     }
 
     #[test]
-    fn the_faces_that_were_shown_are_those_of_looks_in_a_row() {
+    fn shown_faces_need_consecutive_looks() {
         let settings = Settings::default();
         let shown = |axes: &[usize]| {
             let mut attempt = Attempt::new(ms(0), Box::new(()));
             for (step, at) in axes.iter().enumerate() {
-                let look = Usable { embedding: axis(*at), ..look(NOBODY, 2.0) };
+                let look = Usable { embedding: axis(*at), ..look(STRANGER, 2.0) };
                 let seen = (&frame(step as u8), &FACE);
                 attempt.add(Look::Usable(Box::new(look)), seen, 1, ms(step as u64));
             }
@@ -466,12 +473,12 @@ mod tests {
         assert_eq!(shown(&[]), 0);
         assert_eq!(shown(&[0, 0]), 1);
         assert_eq!(shown(&[0, 0, 0, 1, 1, 1]), 2);
-        // None for long enough to pass: all of it counts once.
+        // No face was shown for long enough to pass: all looks count as one face.
         assert_eq!(shown(&[0, 1, 0, 1, 0, 1]), 1);
     }
 
     #[test]
-    fn darkness_and_blur_end_with_patience() {
+    fn dark_and_blurred_frames_fail_when_patience_ends() {
         let settings = Settings::default();
         let mut attempt = Attempt::new(ms(0), Box::new(()));
         attempt.add(Look::Dark, (&frame(0), &FACE), 1, ms(0));
@@ -485,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_person_counts_where_one_at_a_time_may_pass() {
+    fn second_person_is_refused_only_with_one_person() {
         let one = Settings { one_person: true, ..Settings::default() };
         let mut attempt = Attempt::new(ms(0), Box::new(()));
         for (step, people) in [1, 1, 2].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What an attempt came to. One decision is one event and one line of the log.
+//! The result of an attempt. Each decision is one event and one line of the log.
 
 use serde_json::Value;
 use std::time::Duration;
@@ -8,32 +8,32 @@ use strum::IntoStaticStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// May pass.
+    /// The subject may pass.
     Granted,
-    /// Known, and may not pass here and now.
+    /// The subject is known and may not pass here at this time.
     Denied,
-    /// Nobody who is enrolled.
+    /// No enrolled subject matches.
     Unknown,
     /// Not a living face.
     Spoof,
     /// Sunglasses or a mask.
     Obscured,
-    /// Too dark or not sharp for too long.
+    /// Too dark or too blurred for too long.
     PoorPicture,
-    /// Several people where one at a time may pass.
+    /// Several people, although only one may pass at a time.
     SeveralPeople,
-    /// Not judged: too many failed attempts just before.
+    /// Not judged, because of too many failed attempts.
     LockedOut,
 }
 
 impl Outcome {
-    /// As events and metrics have it.
+    /// Returns the name used in events and metrics.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// Why. The message is for whoever reads the log.
+/// The reason for an outcome. The message is written for people who read the log.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Reason {
     /// Granted.
@@ -42,15 +42,15 @@ pub enum Reason {
         /// The group that lets the subject in.
         group: String,
     },
-    /// Best of the gallery, and not similar enough.
-    #[error("nobody enrolled is similar enough: {best:.2} of {threshold:.2}")]
+    /// The best match of the gallery is not similar enough.
+    #[error("no enrolled subject is similar enough: {best:.2} of {threshold:.2}")]
     BelowThreshold {
-        /// Similarity of the best.
+        /// Similarity of the best match.
         best: f64,
-        /// What the door asks for.
+        /// Similarity that the door requires.
         threshold: f64,
     },
-    /// Two subjects are about as similar.
+    /// Two subjects are about equally similar.
     #[error("two subjects are about as similar (margin {margin:.3}): is one enrolled twice?")]
     Ambiguous {
         /// By how much the best is ahead, in cosine.
@@ -59,13 +59,13 @@ pub enum Reason {
     /// The looks name different subjects.
     #[error("the frames do not agree on one subject")]
     NoAgreement,
-    /// The liveness model.
+    /// The liveness network judged the face as not live.
     #[error("not a living face: {probability:.1} of 50")]
     NotLive {
         /// Mean of the looks, 0–100.
         probability: f64,
     },
-    /// No camera makes two such frames of somebody who lives.
+    /// Two frames of a living face in front of a camera are never this alike.
     #[error("the face does not move at all: a still picture, or a frozen camera")]
     Frozen,
     /// What covers the face.
@@ -80,13 +80,13 @@ pub enum Reason {
     /// More than one face.
     #[error("{0} people before the door: one at a time")]
     People(usize),
-    /// Lock-out.
-    #[error("too many failed attempts: nobody is judged for another {} s", .0.as_secs())]
+    /// The lock-out is active.
+    #[error("too many failed attempts: no one is judged for another {} s", .0.as_secs())]
     LockOut(Duration),
-    /// To be enrolled is not to be let in.
+    /// Enrolment alone does not permit a subject to pass.
     #[error("has no group")]
     NoGroup,
-    /// Groups of which the configuration knows none.
+    /// The configuration knows none of the subject's groups.
     #[error("no group of this subject is in access.groups: {0}")]
     UnknownGroups(String),
     /// Outside the hours of every group.
@@ -107,51 +107,51 @@ pub enum Reason {
     /// The strike must not be armed.
     #[error("the strike is not armed: {0}")]
     Unarmed(super::Unarmed),
-    /// The gallery could not be asked.
+    /// The gallery could not be read.
     #[error("the gallery failed: {0}")]
     Gallery(String),
 }
 
-/// What an attempt came to.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// How it ended.
+    /// How the attempt ended.
     pub outcome: Outcome,
     /// Why.
     pub reason: Reason,
-    /// Who was recognised, also where that was refused; never of an [`Outcome::Unknown`] or a
+    /// The recognised subject, for denials too; never set for an [`Outcome::Unknown`] or an
     /// [`Outcome::Spoof`].
     pub subject_id: Option<String>,
-    /// Further ids that the person is enrolled under.
+    /// Other ids under which the person is enrolled.
     pub also_enrolled_as: Vec<String>,
     /// Mean similarity of the subject, or of the best one, 0–100.
     pub similarity: Option<f64>,
-    /// Mean probability of "live", 0–100; none when liveness is off.
+    /// Mean probability of "live", 0–100; `None` when liveness is off.
     pub liveness: Option<f64>,
-    /// What the Wiegand output sends for the subject, of a grant alone.
+    /// Card number that the Wiegand output sends for the subject; only for a grant.
     pub card: Option<String>,
-    /// Whether liveness was judged at all.
+    /// True if liveness was not judged.
     pub liveness_off: bool,
-    /// How many looks it took.
+    /// Number of looks.
     pub looks: usize,
-    /// From the first usable look to here, by the frames' own times.
+    /// Time from the first usable look to the decision, by the frames' times.
     pub took: Duration,
-    /// What the stages took in all looks together, and all of it, in milliseconds.
+    /// Duration of each stage, summed over all looks, and the total, in milliseconds.
     pub timings: Value,
 }
 
 impl Decision {
-    /// Whether the door is to open.
+    /// Checks whether the door opens.
     pub fn is_grant(&self) -> bool {
         self.outcome == Outcome::Granted
     }
 
-    /// Whether it counts towards a lock-out.
+    /// Checks whether the attempt counts towards a lock-out.
     pub(super) fn is_failed_attempt(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown | Outcome::Spoof)
     }
 
-    /// The reason in words, with what must be repeated in every line.
+    /// Returns the reason as text, with the warning that every line must repeat.
     pub fn words(&self) -> String {
         match self.liveness_off {
             true => format!("{}; LIVENESS IS OFF (liveness.policy)", self.reason),

@@ -1,4 +1,4 @@
-//! Frame after frame: who is to be judged, what the attempt has come to, what follows from it.
+//! Judges frame after frame: selects the face, continues its attempt and makes the decision.
 
 use super::Now;
 use super::attempt::{Attempt, Verdict};
@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::warn;
 
-/// Pairs of ids of which it is logged that they are one person's: anybody who may enrol can make more.
-const MOST_TOLD: usize = 256;
+/// Most pairs of ids that are logged as one person's. A client that may enrol can create more.
+const MOST_PAIRS: usize = 256;
 
 /// Judges the frames of one camera.
 pub struct Judge {
@@ -30,17 +30,17 @@ pub struct Judge {
     settings: Settings,
     selection: Selection,
     attempt: Option<(TrackId, Attempt)>,
-    /// Starts what measures the stages of an attempt.
+    /// Starts the stopwatch of an attempt.
     stopwatch: StartStopwatch,
-    /// Whether it was said that the threshold cannot reach its target.
+    /// True if the log says that the threshold cannot reach its target.
     warned: bool,
-    /// Of which ids it was said that they are one person's.
-    told: BTreeSet<(String, String)>,
+    /// Pairs of ids that the log reported as one person's.
+    reported: BTreeSet<(String, String)>,
 }
 
 impl Judge {
-    /// With nothing seen so far; what was tried before is in `lockout`, and `stopwatch` measures each
-    /// attempt.
+    /// Creates a judge that has seen no frame. `lockout` holds earlier failed attempts, `stopwatch`
+    /// measures each attempt.
     pub fn new(
         analyzer: Arc<Analyzer>,
         gallery: Arc<Gallery>,
@@ -49,7 +49,7 @@ impl Judge {
         stopwatch: StartStopwatch,
     ) -> Self {
         let selection = Selection::new(settings.clone(), lockout);
-        let told = BTreeSet::new();
+        let reported = BTreeSet::new();
         Self {
             analyzer,
             gallery,
@@ -58,14 +58,14 @@ impl Judge {
             attempt: None,
             stopwatch,
             warned: false,
-            told,
+            reported,
         }
     }
 
-    /// Judges a frame. `unarmed` says why the strike must not be armed, if it must not.
+    /// Judges a frame. `unarmed` is the reason why the strike must not be armed, if there is one.
     ///
     /// # Errors
-    /// The networks fail; the frame is lost, and nobody passes by it.
+    /// The networks fail. The frame is lost and never leads to a grant.
     pub fn judge(
         &mut self,
         frame: &Picture,
@@ -78,12 +78,12 @@ impl Judge {
         let judged = self.attempt.as_ref().map(|(id, _)| *id);
         let threshold = self.threshold();
         let Some(track) = self.selection.next(&scene, judged) else {
-            // Looked away for a moment, or gone: an attempt ends with its track.
+            // The person looked away briefly or left: the attempt ends when its track ends.
             if let Some((_, left)) = self.attempt.take_if(|(id, _)| !self.selection.has(*id)) {
                 self.abandoned(&left, threshold, now.monotonic);
             }
             if self.attempt.is_none() {
-                self.glance(frame, &scene, now.monotonic)?;
+                self.recheck(frame, &scene, now.monotonic)?;
             }
             return Ok(None);
         };
@@ -111,7 +111,7 @@ impl Judge {
         let shown = attempt.shown(&self.settings);
         if is_known_by_now
             && let Some(face) = shown.last()
-            && self.selection.still_rests(track.id, face, now.monotonic)
+            && self.selection.is_in_cooldown(track.id, face, now.monotonic)
         {
             return Ok(None);
         }
@@ -129,7 +129,7 @@ impl Judge {
                     if std::iter::once(&person.id).chain(&person.also).any(repeats) {
                         return Ok(None);
                     }
-                    self.tell(&person);
+                    self.report_same_person(&person);
                     Some(self.recognised(&attempt, person, now))
                 }
                 Err(reason) if attempt.is_over(&self.settings, now.monotonic) => {
@@ -153,24 +153,24 @@ impl Judge {
         }
     }
 
-    /// Looks whether somebody else stands where a face rests.
-    fn glance(&mut self, frame: &Picture, scene: &Scene, now: Duration) -> Result<(), FaceError> {
-        if let Some(track) = self.selection.to_glance_at(scene) {
-            let seen = self.context().glance(frame, &track.face)?;
-            self.selection.glanced(track.id, seen.as_ref(), now);
+    /// Checks whether another person stands where a face is in cooldown.
+    fn recheck(&mut self, frame: &Picture, scene: &Scene, now: Duration) -> Result<(), FaceError> {
+        if let Some(track) = self.selection.to_recheck(scene) {
+            let seen = self.context().embedding(frame, &track.face)?;
+            self.selection.rechecked(track.id, seen.as_ref(), now);
         }
         Ok(())
     }
 
-    /// An attempt ended without a decision: a picture of somebody enrolled that was taken away before it
-    /// was refused counts as if it had been. Others pass by.
+    /// Handles an attempt that ended without a decision. A picture of an enrolled person that was
+    /// removed before it was refused counts as refused. Other faces do not count.
     fn abandoned(&mut self, attempt: &Attempt, threshold: f64, now: Duration) {
         if attempt.is_recognised(&self.settings, threshold) {
             self.selection.refused(&attempt.shown(&self.settings), now);
         }
     }
 
-    /// Who it is, by the looks so far.
+    /// Identifies the person by the looks so far.
     fn person(
         &self,
         attempt: &Attempt,
@@ -184,30 +184,31 @@ impl Judge {
         Identification { gallery, settings, threshold }.identify(&claim, permit)
     }
 
-    /// Says once that two ids are one person's.
-    fn tell(&mut self, person: &Person) {
+    /// Logs once per pair that two ids belong to one person.
+    fn report_same_person(&mut self, person: &Person) {
         for other in &person.also {
             let pair = (person.id.clone(), other.clone());
-            if self.told.len() < MOST_TOLD && self.told.insert(pair) {
+            if self.reported.len() < MOST_PAIRS && self.reported.insert(pair) {
                 let (subject_id, also_enrolled_as) = (&person.id, other);
                 warn!(subject_id, also_enrolled_as, "one person is enrolled under two ids");
             }
         }
     }
 
-    /// The strike did not move for the subject just granted: whoever stands there is judged again
-    /// soon, as if nothing had been.
+    /// Handles a grant for which the strike did not move: the face is judged again soon, as if
+    /// there had been no grant.
     pub fn not_opened(&mut self, subject: &str, now: Duration) {
         self.selection.not_opened(subject, now);
     }
 
-    /// Whether somebody is under judgement.
+    /// Checks whether an attempt is in progress.
     pub fn is_looking(&self) -> bool {
         self.attempt.is_some()
     }
 
-    /// What the door asks for at the present size of the gallery. Templates without a group let no
-    /// stranger in, so they raise nothing: a client that enrols many locks no resident out.
+    /// Returns the similarity that the door requires at the present size of the gallery. Templates
+    /// without a group never lead to a grant, so they do not raise it: a client that enrols many
+    /// subjects locks no resident out.
     fn threshold(&mut self) -> f64 {
         let templates = self.gallery.grouped_templates();
         let door = at_door(templates, self.settings.target_fpir);
@@ -217,8 +218,8 @@ impl Judge {
                 target_fpir = self.settings.target_fpir,
                 fpir = door.fpir,
                 threshold = door.similarity,
-                "the false-match rates are not known far enough for so many templates: the chance \
-                 that a stranger is taken for somebody is above search.target_fpir"
+                "the false-match rates are not known for this many templates: the chance that a \
+                 stranger matches a subject is above search.target_fpir"
             );
         }
         self.warned = !door.reaches_target;

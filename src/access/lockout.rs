@@ -1,37 +1,38 @@
-//! Failed attempts: after too many, nobody is judged for a while that grows. It slows down whoever
-//! tries one picture after another; a grant forgives all, and every minute one.
+//! Counts failed attempts. After too many of them no face is judged for a time that doubles. This
+//! slows down a person who tries one picture after another. A grant clears all failed attempts, and
+//! each minute clears one.
 //!
-//! What counts is the faces that were shown, not where: one that stays, or hangs on the wall, counts once.
-//! It outlives the judge: neither a panic nor another configuration is a way to start over.
+//! Faces count, not places: a face that stays or hangs on the wall counts once. The count outlives
+//! the judge, so neither a panic nor another configuration resets it.
 
 use super::refused::RefusedFaces;
 use super::settings::Settings;
 use crate::face::Embedding;
 use std::time::Duration;
 
-/// In such a time without another, one failed attempt is forgotten: passers-by must not add up to a
-/// door that nobody can use.
+/// One failed attempt is forgotten after this time without another. Failed attempts of people who
+/// walk past must not add up to a lock-out.
 const FORGIVES_ONE: Duration = Duration::from_secs(60);
 
-/// What was tried at this door, by the clock of [`super::Now::monotonic`].
+/// Failed attempts at this door, by the clock of [`super::Now::monotonic`].
 #[derive(Debug, Default)]
 pub struct Lockout {
     failed: u32,
     last: Duration,
     until: Duration,
-    /// Whose failed attempts were counted: a poster is one however often it is found.
+    /// Faces whose failed attempts were counted: a poster counts once, however often it is seen.
     faces: RefusedFaces,
 }
 
 impl Lockout {
-    /// How long nobody is judged from `now` on; `None`: everybody is.
+    /// Returns how long the lock-out lasts from `now` on; `None` without a lock-out.
     pub(super) fn remains(&self, settings: &Settings, now: Duration) -> Option<Duration> {
         let left = self.until.checked_sub(now).filter(|left| !left.is_zero());
         left.filter(|_| settings.lockout_after > 0)
     }
 
-    /// An attempt failed with these faces, in the order in which they were shown. Each that was not
-    /// refused lately counts. Until when they rest.
+    /// Notes a failed attempt with these faces, in the order shown. Each face that was not refused
+    /// lately counts. Returns the end of their cooldown.
     pub(super) fn refused(
         &mut self,
         settings: &Settings,
@@ -39,7 +40,7 @@ impl Lockout {
         now: Duration,
     ) -> Duration {
         let refusal = self.faces.refuse(faces, settings, now);
-        // What cannot be told from others is another each time.
+        // Without an embedding, each attempt counts as a different face.
         let counted = if faces.is_empty() { 1 } else { refusal.new };
         for _ in 0..counted {
             self.count(settings, now);
@@ -47,9 +48,9 @@ impl Lockout {
         refusal.until
     }
 
-    /// Until when a face that was refused rests, if it does.
-    pub(super) fn rests(&self, face: &Embedding, now: Duration) -> Option<Duration> {
-        self.faces.rests(face, now)
+    /// Returns the end of a refused face's cooldown, if it is in cooldown.
+    pub(super) fn cooldown_until(&self, face: &Embedding, now: Duration) -> Option<Duration> {
+        self.faces.cooldown_until(face, now)
     }
 
     fn count(&mut self, settings: &Settings, now: Duration) {
@@ -65,7 +66,7 @@ impl Lockout {
         }
     }
 
-    /// Somebody was let in, with this face.
+    /// Notes a grant for this face.
     pub(super) fn granted(&mut self, face: Option<&Embedding>) {
         self.failed = 0;
         if let Some(face) = face {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_begins_late_doubles_and_ends_at_its_longest() {
+    fn delay_starts_after_the_limit_and_doubles_up_to_the_maximum() {
         let (mut lockout, settings) = (Lockout::default(), settings(3));
         let mut now = s(100);
         let mut delays = Vec::new();
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_and_time_forgive() {
+    fn grant_and_time_clear_failed_attempts() {
         let (mut lockout, settings) = (Lockout::default(), settings(2));
         lockout.count(&settings, s(1));
         lockout.granted(None);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_who_pass_now_and_then_lock_nobody_out() {
+    fn one_stranger_a_minute_never_causes_a_lock_out() {
         let (mut lockout, settings) = (Lockout::default(), settings(3));
         for minute in 1..100 {
             lockout.count(&settings, s(61 * minute));
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_never_locks_out_and_many_do_not_overflow() {
+    fn limit_of_zero_never_locks_out_and_counts_do_not_overflow() {
         let (mut never, mut always) = (Lockout::default(), Lockout::default());
         for _ in 0..200 {
             never.count(&settings(0), s(1));
@@ -137,12 +138,12 @@ mod tests {
         }
         assert_eq!(never.remains(&settings(0), s(1)), None);
         assert_eq!(always.remains(&settings(1), s(1)), Some(s(60)));
-        // Switched off by another configuration.
+        // Disabled by another configuration.
         assert_eq!(always.remains(&settings(0), s(1)), None);
     }
 
     #[test]
-    fn each_face_counts_once_in_ten_minutes_and_what_is_no_face_each_time() {
+    fn face_counts_once_in_ten_minutes_and_no_face_every_time() {
         let of = |person| Embedding(std::array::from_fn(|axis| f32::from(axis == person)));
         let settings = settings(0);
         let mut lockout = Lockout::default();
@@ -151,12 +152,12 @@ mod tests {
             assert_eq!(lockout.failed, 1);
         }
         lockout.refused(&settings, &[of(0), of(1), of(2)], s(881));
-        // The first is forgiven by then.
+        // The first failed attempt is forgotten by then.
         assert_eq!(lockout.failed, 2);
         lockout.refused(&settings, &[], s(882));
         lockout.refused(&settings, &[], s(883));
         assert_eq!(lockout.failed, 4);
-        // Seen last ten minutes ago: another one again, and all but that is forgiven.
+        // Seen last ten minutes ago: it counts as new, and the other attempts are forgotten.
         lockout.refused(&settings, &[of(0)], s(881 + 600));
         assert_eq!(lockout.failed, 1);
     }

@@ -1,48 +1,48 @@
-//! One look: what the networks say of one face in one frame, each stage observed. A frame whose face is
-//! blurred or dark is not worth the networks.
+//! Runs the networks on one face of one frame, with each stage observed. A blurred or dark face is
+//! not worth the networks.
 
 use crate::face::{Analyzer, Coverings, Detection, Embedding, FaceError, Liveness, Observer};
 use crate::gallery::{Candidate, Gallery};
 use crate::picture::Picture;
 
-/// What a face looks like in one frame.
+/// The result for a face in one frame.
 #[derive(Clone, Debug)]
 pub(super) enum Look {
     /// Not sharp.
     Blurred,
-    /// Not lit.
+    /// Too dark.
     Dark,
     /// Good enough to be judged.
     Usable(Box<Usable>),
 }
 
-/// What the networks say.
+/// The results of the networks.
 #[derive(Clone, Debug)]
 pub(super) struct Usable {
-    /// What covers it.
+    /// Sunglasses and mask.
     pub worn: Coverings,
-    /// How live it looks; none when liveness is off.
+    /// Liveness; `None` when liveness is off.
     pub liveness: Option<Liveness>,
-    /// Whose face it is.
+    /// The embedding, mirrored in every second look.
     pub embedding: Embedding,
-    /// The subject that is best by this look alone.
+    /// The best subject by this look alone.
     pub found: Option<Candidate>,
-    /// By the mean of this look's embedding and those before it: every subject that resembles it so much
-    /// that the door opens or must not open for it, best first; where there is none, the best.
+    /// Subjects by the mean of this look's embedding and those before it, best first: every subject
+    /// similar enough to open the door or to prevent that. Without one, the best subject.
     pub found_together: Vec<Candidate>,
 }
 
-/// What was seen of the face before.
+/// Results of the looks before.
 pub(super) struct PreviousLooks {
-    /// Usable looks so far.
+    /// Number of usable looks so far.
     pub looks: usize,
-    /// Embeddings of the last of them, to be judged together with the next.
+    /// Embeddings of the last looks, to be averaged with the next.
     pub embeddings: Vec<Embedding>,
-    /// The least cosine of a subject that matters beside the best one.
+    /// The lowest cosine at which another subject matters.
     pub least: f32,
 }
 
-/// The face as it is in the frame: for telling whether it moves.
+/// The pixels of a face in a frame, to detect movement.
 #[derive(Clone, Debug)]
 pub(super) struct FacePixels {
     /// Left, top, right, bottom in the frame.
@@ -51,7 +51,7 @@ pub(super) struct FacePixels {
 }
 
 impl FacePixels {
-    /// Of a face in a frame.
+    /// Copies the pixels of a face from a frame.
     pub fn of(frame: &Picture, face: &Detection) -> Self {
         let region = [face.x, face.y, face.x + face.width, face.y + face.height];
         Self::at(frame, region.map(|edge| edge.round() as i64))
@@ -63,8 +63,8 @@ impl FacePixels {
         Self { region, rgb: crop.map(|crop| crop.rgb().to_vec()).unwrap_or_default() }
     }
 
-    /// Mean absolute difference of the same pixels in another frame, 0–255; none when that frame
-    /// does not have them.
+    /// Returns the mean absolute difference to the same pixels of another frame, 0–255; `None` if
+    /// that frame does not have them.
     pub fn change(&self, frame: &Picture) -> Option<f32> {
         let other = Self::at(frame, self.region);
         if self.rgb.is_empty() || other.rgb.len() != self.rgb.len() {
@@ -80,13 +80,13 @@ impl FacePixels {
 pub(super) struct LookContext<'a> {
     pub analyzer: &'a Analyzer,
     pub gallery: &'a Gallery,
-    /// Whether to judge liveness.
+    /// True if liveness is judged.
     pub liveness: bool,
 }
 
 impl LookContext<'_> {
-    /// Looks at one face of a frame; every second time as in a mirror, since embeddings of both kinds
-    /// together tell people apart better than as many of one.
+    /// Looks at one face of a frame. Every second look is mirrored: a mean of both kinds separates
+    /// people better than a mean of one kind.
     pub fn look(
         &self,
         frame: &Picture,
@@ -94,7 +94,7 @@ impl LookContext<'_> {
         before: PreviousLooks,
         observer: &mut dyn Observer,
     ) -> Result<Look, FaceError> {
-        // Landmarks that fall together: no face to judge, and no reason to stop.
+        // Landmarks that coincide: this face cannot be judged, which is not an error.
         let Ok(portrait) = self.analyzer.portrait(frame, face) else { return Ok(Look::Blurred) };
         let quality = observer.stage("quality", || portrait.quality());
         if quality.dark {
@@ -128,8 +128,9 @@ impl LookContext<'_> {
         Ok(Look::Usable(Box::new(usable)))
     }
 
-    /// Whose face it is, without a judgement; none where it is not worth the networks.
-    pub fn glance(
+    /// Returns the embedding of a face without judging it; `None` if the face is too dark or
+    /// blurred.
+    pub fn embedding(
         &self,
         frame: &Picture,
         face: &Detection,

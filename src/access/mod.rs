@@ -1,39 +1,41 @@
-//! The door's judgement: who stands there, may they pass, and why not.
+//! Decides for each face at the door whether the person may pass, and gives the reason.
 //!
-//! It decides and never acts: what a [`Decision`] does to the strike is the board's matter. It
+//! This module decides and never acts: the board turns a [`Decision`] into a released strike. It
 //! reads no clock and no configuration file: the time comes with each frame ([`Now`]), the rules
-//! as [`Settings`], what the stages take from a [`Stopwatch`] of the caller. In doubt nobody passes.
+//! come as [`Settings`], and the caller's [`Stopwatch`] measures the stages. In doubt there is no
+//! grant.
 //!
-//! Terms, in the order in which a face meets them:
+//! Terms, in the order in which they apply to a face:
 //!
-//! | term | what it is |
+//! | term | meaning |
 //! |---|---|
 //! | track | one face followed over frames |
-//! | look | what the networks say of one face in one frame |
+//! | look | the networks' results for one face in one frame |
 //! | attempt | the looks at one track, from the first until a decision |
 //! | agreement | how many looks in a row name the same subject |
 //! | margin | by how much the best subject must be ahead of another person, in cosine |
 //! | person | one subject, or several whose templates are of one face |
-//! | frozen | looks so equal that no camera before a living face made them |
-//! | decision | what an attempt came to: an [`Outcome`], whose, and the reason |
-//! | rest | a face that has had its decision is not judged for a while |
-//! | lock-out | after too many failed attempts nobody is judged for a while |
-//! | repeat interval | a subject that was let in is not let in again so soon |
+//! | frozen | looks so alike that they cannot come from a camera in front of a living face |
+//! | decision | the result of an attempt: an [`Outcome`], the subject and the reason |
+//! | cooldown | the time after a decision in which the same face is not judged again |
+//! | recheck | one embedding of a face in cooldown, to notice another person in its place |
+//! | lock-out | after too many failed attempts no face is judged for seconds that double |
+//! | repeat interval | the time after a grant in which the same subject is not granted again |
 //!
-//! | file | idea |
+//! | file | content |
 //! |---|---|
-//! | `track.rs` | faces of one frame to faces of the last |
-//! | `look.rs` | the networks, once a frame, on one face |
-//! | `attempt.rs` | looks to a verdict |
-//! | `person.rs` | which subject a recognised face is |
-//! | `rules.rs` | may this subject pass at this time |
+//! | `track.rs` | matches the faces of a frame to those of the last frame |
+//! | `look.rs` | runs the networks on one face of one frame |
+//! | `attempt.rs` | turns looks into a verdict |
+//! | `person.rs` | finds the subject of a recognised face |
+//! | `rules.rs` | checks whether a subject may pass at this time |
 //! | `schedule.rs` | groups and their weekly hours |
-//! | `lockout.rs` | failed attempts, over every restart of the judge |
-//! | `refused.rs` | faces that were refused, known again by what they look like |
-//! | `selection.rs` | who is judged next, and when again |
-//! | `judge.rs` | all of it in order, frame after frame |
-//! | `stopwatch.rs` | what the stages took, by a clock of the caller |
-//! | `decision.rs` | what comes out |
+//! | `lockout.rs` | counts failed attempts, across restarts of the judge |
+//! | `refused.rs` | recognises refused faces by their embeddings |
+//! | `selection.rs` | selects which face is judged next, and when it is judged again |
+//! | `judge.rs` | runs all of it in order, for each frame |
+//! | `stopwatch.rs` | measures the stages with the caller's clock |
+//! | `decision.rs` | the result |
 
 mod attempt;
 mod decision;
@@ -61,10 +63,10 @@ use std::time::Duration;
 /// The time of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// Since the start, by a clock that nobody sets.
+    /// Time since the start, by the monotonic clock.
     pub monotonic: Duration,
     /// Unix seconds, UTC.
     pub unix: f64,
-    /// Whether `unix` has been synchronised since boot, or is trusted by configuration.
+    /// True if `unix` has been synchronised since boot, or is trusted by configuration.
     pub synchronised: bool,
 }

@@ -1,15 +1,18 @@
-//! Who a recognised face is: one subject, or one person who is enrolled under several ids.
+//! Identifies the person of a recognised face: one subject, or one person enrolled under several
+//! ids.
 //!
-//! Anybody who may `enroll` can store a resident's photograph under another id. Such an id must not keep
-//! the resident out, and must not let anybody in. So of every id that looks like the face:
+//! A client that may `enroll` can store a resident's photograph under another id. Such an id must
+//! neither keep the resident out nor admit another person. These rules apply to the ids that
+//! resemble the face:
 //!
 //! - The id that opens the door has a group, and reaches the door's threshold by its own templates.
-//! - Another id as similar as that, within the margin, is a rival, unless it is the same person's: the
-//!   template by which it was found matches one of the id that opens the door at [`SAME_PERSON`].
-//! - An id that is ahead by the margin is who stands there, and its own groups decide. One without groups
-//!   decides nothing where it is the same person's: nobody has decided anything about it.
-//! - An id of the same person that an administrator disabled speaks against all of them. One that a
-//!   client without the permission `admin` disabled, whose time is over, or that has no group, does not.
+//! - Another id within the margin is a rival, unless it belongs to the same person: the template by
+//!   which it was found matches a template of the id that opens the door at [`SAME_PERSON`].
+//! - An id ahead by the margin is the person at the door, and its own groups decide. If it has no
+//!   groups and belongs to the same person, it decides nothing: no one has configured it.
+//! - An id of the same person that an administrator disabled denies all ids of that person. An id
+//!   denies nothing if a client without the permission `admin` disabled it, if its validity is
+//!   over, or if it has no group.
 
 use super::attempt::Claim;
 use super::decision::Reason;
@@ -18,27 +21,27 @@ use crate::face::Embedding;
 use crate::face::similarity::{Level, cosine, similarity};
 use crate::gallery::{Candidate, Gallery, GalleryError, Subject, TemplateId};
 
-/// Two templates at least so similar are of one person: FMR 1e-6.
+/// Two templates at least this similar belong to one person: FMR 1e-6.
 const SAME_PERSON: Level = Level::High;
-/// Further ids of a person that a decision names; there may be any number.
+/// Most further ids of a person that a decision names; their number is not limited.
 const MOST_NAMED: usize = 8;
 
-/// Who was recognised.
+/// A recognised person.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Person {
-    /// The id that opens the door, or that comes nearest to it.
+    /// The id that opens the door, or the id closest to it.
     pub id: String,
-    /// By that id's own templates.
+    /// Similarity by that id's own templates.
     pub cosine: f32,
-    /// What a Wiegand output sends for it.
+    /// Card number that a Wiegand output sends for the id.
     pub card: Option<String>,
-    /// The group that lets it in, or why none does.
+    /// The group that permits the id, or the reason for a denial.
     pub permitted: Result<String, Reason>,
-    /// Further ids of the same person.
+    /// Other ids of the same person.
     pub also: Vec<String>,
 }
 
-/// A subject that looks like the face.
+/// A subject that resembles the face.
 struct Lookalike<'a> {
     subject: Subject,
     candidate: &'a Candidate,
@@ -58,7 +61,7 @@ impl Lookalike<'_> {
         !self.subject.groups.is_empty()
     }
 
-    /// Whether one of this subject's templates is of the same person as this template.
+    /// Checks whether one of this subject's templates and this template belong to the same person.
     fn matches(&self, template: &Embedding) -> bool {
         let same =
             |face: &Embedding| reaches(face.cosine(template), cosine(SAME_PERSON.similarity()));
@@ -66,16 +69,16 @@ impl Lookalike<'_> {
     }
 }
 
-/// What the door asks for.
+/// What the door requires.
 pub(super) struct Identification<'a> {
     pub gallery: &'a Gallery,
     pub settings: &'a Settings,
-    /// Similarity.
+    /// Similarity that the door requires.
     pub threshold: f64,
 }
 
 impl Identification<'_> {
-    /// Who it is, permitted or not; or why it is nobody, as far as the looks say so far.
+    /// Returns the person, permitted or not, or the reason why the looks so far identify no one.
     pub fn identify(
         &self,
         claim: &Claim<'_>,
@@ -88,7 +91,7 @@ impl Identification<'_> {
         let mut refused = None;
         let mut why = None;
         for id in known.iter().filter(|id| id.has_groups() && self.suffices(id)) {
-            if let Err(reason) = self.is_nobody_else(id, &known, claim) {
+            if let Err(reason) = self.confirm_identity(id, &known, claim) {
                 why.get_or_insert(reason);
             } else if !self.is_outranked(id, &known) {
                 let permitted = match self.barred(id, &known) {
@@ -105,9 +108,9 @@ impl Identification<'_> {
         if let Some(person) = refused {
             return Ok(person);
         }
-        // No id that could open the door is theirs: it is the most similar one all the same.
+        // No id that could open the door matches: return the most similar id.
         match known.first().filter(|best| self.suffices(best)) {
-            Some(best) => match self.is_nobody_else(best, &known, claim) {
+            Some(best) => match self.confirm_identity(best, &known, claim) {
                 Ok(()) => Ok(self.person(best, &known, permit(&best.subject))),
                 Err(reason) => Err(why.unwrap_or(reason)),
             },
@@ -115,7 +118,7 @@ impl Identification<'_> {
         }
     }
 
-    /// The subjects as they are on record; who was deleted since the look is not among them.
+    /// Reads the subjects' records. Subjects deleted since the look are left out.
     fn known<'a>(
         &self,
         found: &'a [Candidate],
@@ -138,20 +141,20 @@ impl Identification<'_> {
         reaches(id.cosine(), cosine(self.threshold))
     }
 
-    /// By how much an id is ahead of another suffices to tell them apart.
+    /// Checks whether one id is far enough ahead of another to tell them apart.
     fn is_clear(&self, ahead: &Lookalike<'_>, of: &Lookalike<'_>) -> bool {
         reaches(ahead.cosine() - of.cosine(), self.settings.margin.into())
     }
 
-    /// Whether a candidate's id is of the same person, by the template that it was found by.
+    /// Checks whether a candidate's id belongs to the same person, by the template that was found.
     fn is_same(&self, id: &Lookalike<'_>, candidate: &Candidate) -> bool {
         let faces = self.gallery.faces(&candidate.subject_id);
         let template = faces.iter().find(|(template, _)| *template == candidate.template);
         template.is_some_and(|(_, face)| id.matches(face))
     }
 
-    /// An error, if the face may as well be another person's, or the looks do not each name this one.
-    fn is_nobody_else(
+    /// Returns an error if the face may be another person's, or if a look names another id.
+    fn confirm_identity(
         &self,
         id: &Lookalike<'_>,
         known: &[Lookalike<'_>],
@@ -176,8 +179,8 @@ impl Identification<'_> {
         }
     }
 
-    /// Whether an id that is clearly ahead decides: one that somebody gave a group, or any, where this id is
-    /// not surely the face's own.
+    /// Checks whether an id that is clearly ahead decides: an id with a group, or any id if this id
+    /// does not match the face at [`SAME_PERSON`].
     fn is_outranked(&self, id: &Lookalike<'_>, known: &[Lookalike<'_>]) -> bool {
         let surely = reaches(id.cosine(), cosine(SAME_PERSON.similarity()));
         known.iter().any(|other| {
@@ -187,8 +190,8 @@ impl Identification<'_> {
         })
     }
 
-    /// An id of the same person that an administrator disabled, by which the face would be recognised
-    /// too.
+    /// Returns an id of the same person that an administrator disabled and that would also be
+    /// recognised.
     fn barred<'a, 'b>(
         &self,
         id: &Lookalike<'_>,
@@ -232,7 +235,7 @@ fn unreadable(candidate: &Candidate, error: &GalleryError) -> Person {
     }
 }
 
-/// What is no number reaches nothing.
+/// NaN never passes.
 fn reaches(value: f32, least: f64) -> bool {
     f64::from(value) >= least
 }

@@ -1,8 +1,9 @@
-//! Faces that were refused: which of them waits for how long, and which was not seen before.
+//! Remembers refused faces: the cooldown of each face, and which faces are new.
 //!
-//! A face is known again by its embedding, wherever it is shown. So somebody who stays, comes back or hangs
-//! on the wall is one, and pictures that are shown one after another in one place are many. It must never
-//! keep more than [`MOST`] faces, nor any of them longer than [`REMEMBERED`] after it was seen last.
+//! A face is recognised by its embedding, wherever it is shown. So a person who stays, comes back
+//! or hangs on the wall is one face, and pictures shown one after another in one place are many. It
+//! must never keep more than [`MOST`] faces, or a face for longer than [`REMEMBERED`] after it was
+//! last seen.
 
 use super::selection::doubled;
 use super::settings::Settings;
@@ -10,44 +11,44 @@ use crate::face::Embedding;
 use crate::face::similarity::{Level, similarity};
 use std::time::Duration;
 
-/// Two faces so similar are one: FMR 1e-4.
+/// Two faces at least this similar are the same face: FMR 1e-4.
 const SAME: Level = Level::Moderate;
-/// A view of a face whose cosine with another is above this says nothing that the other does not.
+/// A view is not stored if its cosine with a stored view is at least this.
 const ANOTHER_VIEW: f32 = 0.9;
-/// Views of one face that are kept: looking ahead, to both sides, down.
+/// Most stored views of one face: looking ahead, to both sides, down.
 const VIEWS: usize = 4;
-/// Faces that are kept; the one refused longest ago goes.
+/// Most faces that are kept. The face refused longest ago is removed first.
 const MOST: usize = 64;
-/// How long a face is kept that is not refused again.
+/// How long a face is kept after its last refusal.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// In such a time after its rest one refusal of a face is forgotten.
+/// One refusal of a face is forgotten each time this passes after its cooldown.
 const FORGIVES_ONE: Duration = Duration::from_secs(60);
-/// Refusals from which on the rest does not grow.
+/// The cooldown does not grow after this number of refusals.
 const LONGEST_AFTER: u32 = 4;
 
-/// What a refusal comes to.
+/// The result of a refusal.
 #[derive(Debug, PartialEq)]
 pub(super) struct Refusal {
-    /// Faces in it that were not refused lately.
+    /// Number of its faces that were not refused lately.
     pub new: u32,
-    /// Until when none of them is judged.
+    /// End of the cooldown of all its faces.
     pub until: Duration,
 }
 
-/// The faces refused lately.
+/// Faces that were refused lately.
 #[derive(Debug, Default)]
 pub(super) struct RefusedFaces(Vec<Refused>);
 
 #[derive(Debug)]
 struct Refused {
-    /// The newest last.
+    /// Oldest first.
     views: Vec<Embedding>,
     refusals: u32,
     at: Duration,
     until: Duration,
 }
 
-/// Whether these are views of one face.
+/// Checks whether these are views of one face.
 pub(super) fn is_same(a: &Embedding, b: &Embedding) -> bool {
     similarity(a.cosine(b)) >= SAME.similarity()
 }
@@ -70,15 +71,15 @@ impl Refused {
         let forgiven = now.saturating_sub(self.until).as_secs() / FORGIVES_ONE.as_secs();
         let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
         let before = self.refusals.saturating_sub(forgiven);
-        let rest = doubled(settings.retry, before, settings.retry.saturating_mul(8));
+        let cooldown = doubled(settings.retry, before, settings.retry.saturating_mul(8));
         self.refusals = (before + 1).min(LONGEST_AFTER);
-        (self.at, self.until) = (now, now.saturating_add(rest));
+        (self.at, self.until) = (now, now.saturating_add(cooldown));
     }
 }
 
 impl RefusedFaces {
-    /// Notes the faces of an attempt that failed, in the order in which they were shown. One that turns
-    /// from one look to the next is the same.
+    /// Notes the faces of a failed attempt, in the order shown. A face that turns from one look to
+    /// the next stays the same face.
     pub fn refuse(&mut self, faces: &[Embedding], settings: &Settings, now: Duration) -> Refusal {
         self.0.retain(|refused| now.saturating_sub(refused.at) < REMEMBERED);
         let mut refusal = Refusal { new: 0, until: now.saturating_add(settings.retry) };
@@ -108,13 +109,13 @@ impl RefusedFaces {
         refusal
     }
 
-    /// Until when this face is not judged, if it waits.
-    pub fn rests(&self, face: &Embedding, now: Duration) -> Option<Duration> {
-        let resting = self.0.iter().filter(|refused| refused.until > now && refused.is(face));
-        resting.map(|refused| refused.until).max()
+    /// Returns the end of this face's cooldown, if it is in cooldown.
+    pub fn cooldown_until(&self, face: &Embedding, now: Duration) -> Option<Duration> {
+        let waiting = self.0.iter().filter(|refused| refused.until > now && refused.is(face));
+        waiting.map(|refused| refused.until).max()
     }
 
-    /// Forgets what this face was refused.
+    /// Forgets the refusals of this face.
     pub fn forgive(&mut self, face: &Embedding) {
         self.0.retain(|refused| !refused.is(face));
     }
@@ -129,7 +130,7 @@ mod tests {
         Duration::from_secs(s)
     }
 
-    /// A unit vector at an angle, in degrees, from the `axis`-th axis towards the next.
+    /// Returns a unit vector at an angle, in degrees, from the `axis`-th axis towards the next.
     fn face(axis: usize, degrees: f32) -> Embedding {
         let mut values = [0.0; EMBEDDING_LEN];
         let radians = degrees.to_radians();
@@ -138,32 +139,32 @@ mod tests {
     }
 
     #[test]
-    fn a_face_is_one_wherever_it_is_and_waits_longer_each_time() {
+    fn face_is_one_in_every_place_and_its_cooldown_doubles() {
         let (mut faces, settings) = (RefusedFaces::default(), Settings::default());
         let mut now = s(100);
-        let mut rests = Vec::new();
+        let mut cooldowns = Vec::new();
         for time in 0..6 {
             let refusal = faces.refuse(&[face(0, 0.0)], &settings, now);
             assert_eq!(refusal.new, u32::from(time == 0));
-            assert_eq!(faces.rests(&face(0, 20.0), now), Some(refusal.until));
-            assert_eq!(faces.rests(&face(4, 0.0), now), None);
-            rests.push((refusal.until - now).as_secs());
+            assert_eq!(faces.cooldown_until(&face(0, 20.0), now), Some(refusal.until));
+            assert_eq!(faces.cooldown_until(&face(4, 0.0), now), None);
+            cooldowns.push((refusal.until - now).as_secs());
             now = refusal.until;
-            assert_eq!(faces.rests(&face(0, 0.0), now), None);
+            assert_eq!(faces.cooldown_until(&face(0, 0.0), now), None);
         }
-        assert_eq!(rests, [2, 4, 8, 16, 16, 16]);
-        // A minute forgives one, ten minutes all of it.
+        assert_eq!(cooldowns, [2, 4, 8, 16, 16, 16]);
+        // A minute clears one refusal, ten minutes clear all.
         let later = faces.refuse(&[face(0, 0.0)], &settings, now + s(120));
         assert_eq!(later.until - now - s(120), s(8));
         assert_eq!(faces.refuse(&[face(0, 0.0)], &settings, now + s(1000)).new, 1);
     }
 
     #[test]
-    fn a_face_that_turns_is_one_and_pictures_in_turn_are_many() {
+    fn turning_face_is_one_and_successive_pictures_are_many() {
         let (mut faces, settings) = (RefusedFaces::default(), Settings::default());
         let turning: Vec<_> = (0..4).map(|step| face(0, 30.0 * step as f32)).collect();
         assert_eq!(faces.refuse(&turning, &settings, s(1)).new, 1);
-        // Known by each of its sides.
+        // The face is recognised from each of its sides.
         assert_eq!(faces.refuse(&turning[3..], &settings, s(9)).new, 0);
         let pictures: Vec<_> = (1..5).map(|picture| face(2 * picture, 0.0)).collect();
         assert_eq!(faces.refuse(&pictures, &settings, s(20)).new, 4);
@@ -171,17 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_forgives_the_face_and_no_other() {
+    fn grant_clears_only_its_own_face() {
         let (mut faces, settings) = (RefusedFaces::default(), Settings::default());
         faces.refuse(&[face(0, 0.0)], &settings, s(1));
         faces.refuse(&[face(4, 0.0)], &settings, s(1));
         faces.forgive(&face(0, 10.0));
-        assert_eq!(faces.rests(&face(0, 0.0), s(1)), None);
-        assert!(faces.rests(&face(4, 0.0), s(1)).is_some());
+        assert_eq!(faces.cooldown_until(&face(0, 0.0), s(1)), None);
+        assert!(faces.cooldown_until(&face(4, 0.0), s(1)).is_some());
     }
 
     #[test]
-    fn memory_is_bounded_and_the_oldest_face_goes() {
+    fn memory_is_bounded_and_the_oldest_face_is_removed() {
         let (mut faces, settings) = (RefusedFaces::default(), Settings::default());
         for index in 0..EMBEDDING_LEN - 1 {
             faces.refuse(&[face(index, 0.0)], &settings, s(index as u64));

@@ -1,11 +1,12 @@
-//! May this subject pass at this time? The default is no: no group, no hours, no clock, no entry.
+//! Checks whether a subject may pass at a time. The default is no: without a group, hours or a
+//! clock there is no grant.
 
 use super::decision::Reason;
 use super::schedule::Groups;
 use super::{Now, Unarmed};
 use crate::gallery::Subject;
 
-/// The group that lets the subject in, or why none does.
+/// Returns the group that permits the subject, or the reason for a denial.
 pub(super) fn permit(
     groups: &Groups,
     subject: &Subject,
@@ -22,7 +23,7 @@ pub(super) fn permit(
     if has_dates && !now.synchronised {
         return Err(Reason::Clock);
     }
-    // A comparison with a number that is none is false, and false is no.
+    // A comparison with NaN is false, and false means denied.
     let valid = subject.valid_from.is_none_or(|from| now.unix >= from)
         && subject.valid_until.is_none_or(|until| now.unix <= until);
     if !valid {
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_group_nobody_passes() {
+    fn subject_without_a_group_is_denied() {
         assert_eq!(ask(&subject(&[]), NOON), Err(Reason::NoGroup));
         let other = ask(&subject(&["cleaners"]), NOON);
         assert_eq!(other, Err(Reason::UnknownGroups("cleaners".into())));
@@ -93,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn hours_and_the_best_of_several_groups() {
+    fn hours_are_kept_and_any_open_group_permits() {
         assert_eq!(ask(&subject(&["staff"]), NOON), Ok("staff".into()));
         assert_eq!(ask(&subject(&["staff"]), EVENING), Err(Reason::Hours("staff".into())));
         assert_eq!(ask(&subject(&["cleaners", "staff", "family"]), EVENING), Ok("family".into()));
     }
 
     #[test]
-    fn an_unsynchronised_clock_opens_nothing_that_needs_one() {
+    fn unsynchronised_clock_denies_rules_that_need_a_clock() {
         assert_eq!(ask(&subject(&["staff"]), UNSYNCHRONISED), Err(Reason::Clock));
         assert_eq!(ask(&subject(&["family"]), UNSYNCHRONISED), Ok("family".into()));
         let dated = Subject { valid_until: Some(f64::MAX), ..subject(&["family"]) };
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn disabled_early_and_late_are_refused() {
+    fn disabled_not_yet_valid_and_expired_subjects_are_denied() {
         let family = subject(&["family"]);
         assert_eq!(ask(&Subject { enabled: false, ..family.clone() }, NOON), Err(Reason::Disabled));
         for (from, until, valid) in [
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unarmed_strike_lets_nobody_in_and_says_why() {
+    fn unarmed_strike_denies_and_says_why() {
         let why = permit(&groups(), &subject(&["family"]), NOON, Some(Unarmed::Exposed));
         assert_eq!(why, Err(Reason::Unarmed(Unarmed::Exposed)));
     }

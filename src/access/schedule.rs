@@ -1,8 +1,8 @@
-//! Groups and their weekly hours, each in its time zone.
+//! Defines groups and their weekly hours, each in its time zone.
 //!
-//! `staff: Mon-Fri 07:00-19:00, Sat 09:00-13:00 in Europe/Berlin` and `family: always`. Hours that
-//! end before they begin (`22:00-06:00`) reach over midnight and belong to the day on which they
-//! begin.
+//! Examples: `staff: Mon-Fri 07:00-19:00, Sat 09:00-13:00 in Europe/Berlin` and `family: always`.
+//! Hours that end before they begin (`22:00-06:00`) run past midnight and belong to the day on
+//! which they begin.
 
 use jiff::Timestamp;
 use jiff::civil::Weekday;
@@ -25,7 +25,7 @@ const DAY: u16 = 24 * 60;
 /// When a group may pass.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// `None`: at any time, whatever the clock says.
+    /// `None`: always, whatever the clock says.
     hours: Option<Weekly>,
 }
 
@@ -35,7 +35,7 @@ struct Weekly {
     zone: TimeZone,
 }
 
-/// Minutes from midnight, on the days that are true, Monday first.
+/// Minutes from midnight, on the days that are true. Monday is first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hours {
     days: [bool; 7],
@@ -43,23 +43,23 @@ struct Hours {
     to: u16,
 }
 
-/// A line that is no group.
+/// A line that does not define a group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
-    /// No name and hours.
+    /// The line has no name or no hours.
     #[error(
         "`{0}` is not `NAME: always` or `NAME: DAYS FROM-TO, …`, such as \
          `staff: Mon-Fri 07:00-19:00, Sat 09:00-13:00 in Europe/Berlin`"
     )]
     Form(String),
-    /// Days or times.
+    /// Wrong days or times.
     #[error("`{0}` is not DAYS FROM-TO, such as `Mon-Fri 07:00-19:00` or `Sat,Sun 22:00-06:00`")]
     Hours(String),
-    /// No such zone.
-    #[error("`{0}` is no time zone; they are named like Europe/Berlin or Asia/Jakarta, or UTC")]
+    /// The time zone does not exist.
+    #[error("`{0}` is not a time zone: use a name such as Europe/Berlin or Asia/Jakarta, or UTC")]
     Zone(String),
-    /// Twice the same name.
-    #[error("the group {0} is there twice: write all its hours in one line")]
+    /// The same name twice.
+    #[error("the group {0} is defined twice: write all its hours in one line")]
     Twice(String),
 }
 
@@ -68,7 +68,7 @@ pub enum GroupError {
 pub struct Groups(BTreeMap<String, Group>);
 
 impl Groups {
-    /// The groups of the configuration's lines; hours without a zone are the system's.
+    /// Parses the configuration's lines. Hours without a zone use the system's zone.
     pub fn parse(lines: &[String]) -> Result<Self, GroupError> {
         let mut groups = BTreeMap::new();
         for line in lines {
@@ -85,12 +85,12 @@ impl Groups {
         Ok(Self(groups))
     }
 
-    /// The group of this name.
+    /// Returns the group of this name.
     pub fn get(&self, name: &str) -> Option<&Group> {
         self.0.get(name)
     }
 
-    /// Whether no group may open this door.
+    /// Checks whether no group may open this door.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -109,7 +109,7 @@ impl Group {
             }
             None => (text, TimeZone::system()),
         };
-        // A comma between days has no space behind the time before it: split where a time ends.
+        // A comma between days follows no time: split only where a time ends.
         let mut parts: Vec<String> = Vec::new();
         for piece in hours.split(',').map(str::trim) {
             match parts.last_mut() {
@@ -121,12 +121,12 @@ impl Group {
         Ok(Self { hours: Some(Weekly { hours, zone }) })
     }
 
-    /// Whether this group's hours need a clock.
+    /// Checks whether this group's hours need a clock.
     pub fn needs_clock(&self) -> bool {
         self.hours.is_some()
     }
 
-    /// Whether the group may pass at this time, Unix seconds UTC. A time that is none is never.
+    /// Checks whether the group may pass at this time, Unix seconds UTC. NaN is outside all hours.
     pub fn is_open(&self, unix: f64) -> bool {
         let Some(Weekly { hours, zone }) = &self.hours else { return true };
         if !unix.is_finite() {
@@ -173,13 +173,13 @@ impl Hours {
     }
 }
 
-/// 0 is Monday.
+/// Returns the number of the day; 0 is Monday.
 fn day(name: &str) -> Option<usize> {
     let name = name.trim().to_ascii_lowercase();
     DAYS.iter().position(|(short, _)| *short == name)
 }
 
-/// `HH:MM`, up to `24:00`.
+/// Parses `HH:MM`, up to `24:00`.
 fn minutes(text: &str) -> Option<u16> {
     let (hours, minutes) = text.trim().split_once(':')?;
     let digits = |text: &str| (text.len() == 2).then(|| text.parse::<u16>().ok()).flatten();
@@ -196,7 +196,7 @@ mod tests {
         Group::parse(hours).unwrap()
     }
 
-    /// Unix seconds of a time in UTC.
+    /// Returns the Unix seconds of a time in UTC.
     fn at(text: &str) -> f64 {
         text.parse::<Timestamp>().unwrap().as_second() as f64
     }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_moves_the_hours_and_summer_time_with_them() {
+    fn hours_follow_the_zone_and_its_summer_time() {
         let staff = group("Mon-Sun 07:00-19:00 in Europe/Berlin");
         assert!(!staff.is_open(at("2026-01-15T05:59:00Z")));
         assert!(staff.is_open(at("2026-01-15T06:00:00Z")));
@@ -228,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn the_hour_that_the_spring_leaves_out_and_the_one_that_autumn_repeats() {
-        // 02:00–03:00 does not exist on 2026-03-29 in Berlin, and is there twice on 2026-10-25.
+    fn hours_handle_the_skipped_and_the_repeated_hour() {
+        // In Berlin, 02:00–03:00 does not exist on 2026-03-29 and occurs twice on 2026-10-25.
         let night = group("Sun 02:00-03:00 in Europe/Berlin");
         let open = |from: &str| {
             let from = at(from);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_night_belongs_to_the_evening_on_which_it_begins() {
+    fn hours_past_midnight_belong_to_the_day_on_which_they_begin() {
         let guards = group("Fri,Sat 22:00-06:00 in UTC");
         for (time, open) in [
             ("2026-11-20T05:00:00Z", false),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn days_go_round_the_week_and_a_day_has_24_hours() {
+    fn day_ranges_wrap_around_the_week_and_24_00_ends_a_day() {
         let weekend = group("Sat-Mon 00:00-24:00 in UTC");
         assert!(weekend.is_open(at("2026-11-23T23:59:59Z")));
         assert!(!weekend.is_open(at("2026-11-24T00:00:00Z")));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_group_is_refused() {
+    fn invalid_group_lines_are_refused() {
         let parse = |line: &str| Groups::parse(&[line.to_owned()]).map(|_| ());
         for line in ["staff", ": always", "staff:"] {
             assert_eq!(parse(line), Err(GroupError::Form(line.into())));

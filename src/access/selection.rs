@@ -1,9 +1,10 @@
-//! Whose turn it is: which of the faces in view is judged next, and what a decision means for the
-//! ones to come: rests, the repeat interval, the lock-out. It knows boxes, embeddings and decisions, no
-//! pictures and no networks.
+//! Selects which face in view is judged next, and applies each decision to later attempts:
+//! cooldowns, the repeat interval and the lock-out. It knows boxes, embeddings and decisions, but
+//! no pictures and no networks.
 //!
-//! A rest belongs to a face, not to the place where it was seen: a face that rests is glanced at now and
-//! then, and another one in its place is judged at once. The repeat interval belongs to a subject.
+//! A cooldown belongs to a face, not to the place where the face was seen. A face in cooldown is
+//! rechecked every [`RECHECK_EVERY`], and another face in its place is judged at once. The repeat
+//! interval belongs to a subject.
 
 use super::decision::Decision;
 use super::lockout::Lockout;
@@ -15,127 +16,127 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The face under judgement stays so until another is more than this many times its area: two who
-/// stand side by side do not take turns.
+/// The face being judged keeps its turn until another face has more than this many times its area:
+/// two people side by side do not alternate.
 const MUCH_LARGER: f32 = 2.0;
-/// A face at least this wide beside the judged one, as a share of its width, is a second person at
-/// the door; a smaller one is somebody in the street.
+/// A face at least this wide next to the judged face, as a share of its width, is a second person
+/// at the door. A smaller face belongs to a person in the street.
 const BESIDE: f32 = 0.6;
-/// The longest while after which somebody who stays is let in again: they did not get through, or
-/// they chat before a door that must not stay unlocked for it.
+/// Longest repeat interval for a person who stays. Either they did not get through the door, or
+/// they stand in front of a door that must not stay unlocked for that.
 const LONGEST_REPEAT: Duration = Duration::from_secs(60);
-/// In such a time after a grant one doubling of the repeat interval is forgotten.
+/// One doubling of the repeat interval is forgotten each time this passes after a grant.
 const FORGIVES_ONE: Duration = LONGEST_REPEAT;
-/// Doublings of the repeat interval that are counted.
+/// Most doublings of the repeat interval that are counted.
 const MOST_DOUBLINGS: u32 = 16;
-/// How often a face that rests is glanced at: one embedding.
-const GLANCE_EVERY: Duration = Duration::from_millis(500);
-/// Glances in a row that see another face: one may be an error.
-const STRANGE_GLANCES: u32 = 2;
+/// How often a face in cooldown is rechecked, at the cost of one embedding.
+const RECHECK_EVERY: Duration = Duration::from_millis(500);
+/// Consecutive rechecks that must find another face, since one may be an error.
+const MISMATCHES: u32 = 2;
 
-/// Who was seen, judged and let in.
+/// Tracks, cooldowns and grants.
 pub(super) struct Selection {
     settings: Settings,
     tracks: Tracks,
-    rests: BTreeMap<TrackId, Cooldown>,
-    /// Who was let in lately.
+    cooldowns: BTreeMap<TrackId, Cooldown>,
+    /// Subjects granted lately.
     granted: BTreeMap<String, Granted>,
     lockout: Arc<Mutex<Lockout>>,
-    /// Whether somebody was told of the present lock-out.
-    told: bool,
+    /// True if the present lock-out was reported.
+    reported: bool,
 }
 
-/// A track that is not judged for a while.
+/// A track in cooldown.
 #[derive(Clone, Debug, Default)]
 struct Cooldown {
     until: Duration,
-    /// Whose rest it is, where that is known.
+    /// The face in cooldown, if known.
     face: Option<Embedding>,
-    /// When it is glanced at next.
-    glance: Duration,
-    /// Glances in a row that saw another face.
-    strange: u32,
-    /// Whether it rests because it was let in.
+    /// Time of the next recheck.
+    recheck: Duration,
+    /// Consecutive rechecks that found another face.
+    mismatches: u32,
+    /// True if the cooldown follows a grant.
     granted: bool,
 }
 
-/// A subject that was let in.
+/// A subject that was granted.
 #[derive(Clone, Copy, Debug)]
 struct Granted {
     at: Duration,
-    /// Until when it is not let in again.
+    /// End of the repeat interval.
     until: Duration,
-    /// Grants that each double the next interval.
+    /// Number of grants; each doubles the next interval.
     times: u32,
 }
 
 impl Granted {
-    /// How many grants still count at `now`.
+    /// Returns how many grants still count at `now`.
     fn times(&self, now: Duration) -> u32 {
         let forgiven = now.saturating_sub(self.at).as_secs() / FORGIVES_ONE.as_secs();
         self.times.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
     }
 }
 
-/// The faces of one frame of this size.
+/// The faces of one frame, and the size of the frame.
 pub(super) struct Scene {
     here: Vec<Track>,
     size: (u32, u32),
 }
 
-/// Nobody is judged.
+/// A lock-out: no face is judged.
 #[derive(Debug, PartialEq)]
 pub(super) struct LockedOut {
-    /// For so long.
+    /// Remaining time.
     pub left: Duration,
-    /// Which is to be told, once a lock-out.
+    /// True if the lock-out must be reported: once per lock-out.
     pub is_news: bool,
 }
 
-/// A while, doubled so many times, up to the longest.
-pub(super) fn doubled(rest: Duration, times: u32, longest: Duration) -> Duration {
+/// Returns a time doubled `times` times, at most `longest`.
+pub(super) fn doubled(time: Duration, times: u32, longest: Duration) -> Duration {
     let factor = 1u32.checked_shl(times).unwrap_or(u32::MAX);
-    rest.saturating_mul(factor).min(longest.max(rest))
+    time.saturating_mul(factor).min(longest.max(time))
 }
 
 impl Selection {
-    /// Nobody seen yet; what was tried before is in the lock-out.
+    /// Creates a selection that has seen no face. `lockout` holds earlier failed attempts.
     pub fn new(settings: Settings, lockout: Arc<Mutex<Lockout>>) -> Self {
         Self {
             settings,
             tracks: Tracks::default(),
-            rests: BTreeMap::new(),
+            cooldowns: BTreeMap::new(),
             granted: BTreeMap::new(),
             lockout,
-            told: false,
+            reported: false,
         }
     }
 
     fn lockout(&self) -> MutexGuard<'_, Lockout> {
-        // Counts that a panic left are counts.
+        // Counts are valid after a panic too.
         self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows the faces of the next frame, largest first.
     pub fn follow(&mut self, faces: &[Detection], size: (u32, u32), now: Duration) -> Scene {
         let here = self.tracks.follow(faces, now);
-        self.rests.retain(|id, _| self.tracks.has(*id));
+        self.cooldowns.retain(|id, _| self.tracks.has(*id));
         self.granted.retain(|_, granted| granted.until > now || granted.times(now) > 0);
         Scene { here, size }
     }
 
-    /// Whether this face has not left yet.
+    /// Checks whether this track still exists.
     pub fn has(&self, id: TrackId) -> bool {
         self.tracks.has(id)
     }
 
-    /// The largest well-placed face that does not rest, or the one under judgement; nobody while
-    /// that one is out of sight for a moment.
+    /// Returns the largest well-placed face that is not in cooldown, or the face being judged.
+    /// `None` while the face being judged is briefly out of view.
     pub fn next(&self, scene: &Scene, judged: Option<TrackId>) -> Option<Track> {
         let here = &scene.here;
         let eligible = |track: &&Track| {
             self.is_well_placed(track, scene)
-                && self.rests.get(&track.id).is_none_or(|rest| rest.until <= track.seen)
+                && self.cooldowns.get(&track.id).is_none_or(|cooldown| cooldown.until <= track.seen)
         };
         let largest =
             here.iter().filter(eligible).max_by(|a, b| a.face.area().total_cmp(&b.face.area()))?;
@@ -157,49 +158,58 @@ impl Selection {
             && self.settings.zone.holds(&track.face, scene.size.0, scene.size.1)
     }
 
-    /// The largest well-placed face that rests and is to be glanced at: somebody else may stand there.
-    pub fn to_glance_at(&self, scene: &Scene) -> Option<Track> {
+    /// Returns the largest well-placed face in cooldown that is due for a recheck.
+    pub fn to_recheck(&self, scene: &Scene) -> Option<Track> {
         let due = |track: &&Track| {
-            let rest = self.rests.get(&track.id);
-            let due = rest.is_some_and(|rest| rest.face.is_some() && rest.glance <= track.seen);
+            let cooldown = self.cooldowns.get(&track.id);
+            let due = cooldown
+                .is_some_and(|cooldown| cooldown.face.is_some() && cooldown.recheck <= track.seen);
             due && self.is_well_placed(track, scene)
         };
         let largest = scene.here.iter().filter(due);
         largest.max_by(|a, b| a.face.area().total_cmp(&b.face.area())).cloned()
     }
 
-    /// Takes note of a glance at a track that rests: another face there does not.
-    pub fn glanced(&mut self, id: TrackId, seen: Option<&Embedding>, now: Duration) {
-        let Some(rest) = self.rests.get_mut(&id) else { return };
-        let another = match (&rest.face, seen) {
+    /// Notes the result of a recheck. The cooldown ends if another face is there.
+    pub fn rechecked(&mut self, id: TrackId, seen: Option<&Embedding>, now: Duration) {
+        let Some(cooldown) = self.cooldowns.get_mut(&id) else { return };
+        let another = match (&cooldown.face, seen) {
             (Some(face), Some(seen)) => !is_same(face, seen),
             _ => false,
         };
-        (rest.strange, rest.glance) = match another {
-            true => (rest.strange + 1, now),
-            false => (0, now.saturating_add(GLANCE_EVERY)),
+        (cooldown.mismatches, cooldown.recheck) = match another {
+            true => (cooldown.mismatches + 1, now),
+            false => (0, now.saturating_add(RECHECK_EVERY)),
         };
-        if rest.strange >= STRANGE_GLANCES {
-            self.rests.remove(&id);
+        if cooldown.mismatches >= MISMATCHES {
+            self.cooldowns.remove(&id);
         }
     }
 
-    fn rest(&mut self, id: TrackId, until: Duration, face: Option<&Embedding>, now: Duration) {
-        let glance = now.saturating_add(GLANCE_EVERY);
-        let rest = Cooldown { until, face: face.cloned(), glance, strange: 0, granted: false };
-        self.rests.insert(id, rest);
+    fn start_cooldown(
+        &mut self,
+        id: TrackId,
+        until: Duration,
+        face: Option<&Embedding>,
+        now: Duration,
+    ) {
+        let recheck = now.saturating_add(RECHECK_EVERY);
+        let cooldown =
+            Cooldown { until, face: face.cloned(), recheck, mismatches: 0, granted: false };
+        self.cooldowns.insert(id, cooldown);
     }
 
-    /// Whether this face was refused a short while ago, here or elsewhere; the track then rests.
-    pub fn still_rests(&mut self, id: TrackId, face: &Embedding, now: Duration) -> bool {
-        let until = self.lockout().rests(face, now);
+    /// Checks whether this face is in cooldown, here or elsewhere, and then starts the track's
+    /// cooldown.
+    pub fn is_in_cooldown(&mut self, id: TrackId, face: &Embedding, now: Duration) -> bool {
+        let until = self.lockout().cooldown_until(face, now);
         if let Some(until) = until {
-            self.rest(id, until, Some(face), now);
+            self.start_cooldown(id, until, Some(face), now);
         }
         until.is_some()
     }
 
-    /// How many people stand at the door, this face's included.
+    /// Returns how many people stand at the door, including this face.
     pub fn people(&self, Scene { here, size }: &Scene, judged: &Track) -> usize {
         let beside = |other: &&Track| {
             other.face.width >= BESIDE * judged.face.width
@@ -208,14 +218,15 @@ impl Selection {
         here.iter().filter(beside).count()
     }
 
-    /// Whether nobody is judged at `now`, somebody being there.
+    /// Returns the lock-out at `now`, when a face is in view.
     pub fn locked_out(&mut self, now: Duration) -> Option<LockedOut> {
         let remains = self.lockout().remains(&self.settings, now);
-        let told = std::mem::replace(&mut self.told, remains.is_some());
-        remains.map(|left| LockedOut { left, is_news: !told })
+        let reported = std::mem::replace(&mut self.reported, remains.is_some());
+        remains.map(|left| LockedOut { left, is_news: !reported })
     }
 
-    /// Whether this subject was let in too short a while ago; the face that is theirs then rests.
+    /// Checks whether this subject is within its repeat interval, and then starts the face's
+    /// cooldown.
     pub fn repeats(
         &mut self,
         id: TrackId,
@@ -225,14 +236,14 @@ impl Selection {
     ) -> bool {
         let again = self.granted.get(subject).map(|granted| granted.until);
         let Some(again) = again.filter(|again| *again > now) else { return false };
-        self.rest(id, again, face, now);
+        self.start_cooldown(id, again, face, now);
         true
     }
 
-    /// Takes note of a decision on these faces, in the order in which they were shown. A face that is
-    /// refused is judged again after a while that doubles, and counts towards a lock-out once: neither a
-    /// poster in view nor somebody who lingers locks out those who come. Whoever was refused for something
-    /// that may change in a moment waits no longer each time.
+    /// Notes a decision on these faces, in the order shown. A refused face is judged again after a
+    /// cooldown that doubles, and counts once towards a lock-out: neither a poster in view nor a
+    /// person who lingers locks out others. After a refusal for a temporary reason the cooldown
+    /// does not double.
     pub fn settle(&mut self, id: TrackId, decision: &Decision, faces: &[Embedding], now: Duration) {
         let last = faces.last();
         let until = if decision.is_grant() {
@@ -243,18 +254,18 @@ impl Selection {
         } else {
             now.saturating_add(self.settings.retry)
         };
-        self.rest(id, until, last, now);
-        if let Some(rest) = self.rests.get_mut(&id) {
-            rest.granted = decision.is_grant();
+        self.start_cooldown(id, until, last, now);
+        if let Some(cooldown) = self.cooldowns.get_mut(&id) {
+            cooldown.granted = decision.is_grant();
         }
     }
 
-    /// Takes note of faces that were not let in; until when they rest.
+    /// Notes refused faces and returns the end of their cooldown.
     pub fn refused(&mut self, faces: &[Embedding], now: Duration) -> Duration {
         self.lockout().refused(&self.settings, faces, now)
     }
 
-    /// Until when the subject that is let in is not let in again.
+    /// Returns the end of the subject's repeat interval.
     fn grant(&mut self, subject: &str, now: Duration) -> Duration {
         let before = self.granted.get(subject).map_or(0, |granted| granted.times(now));
         let until = now.saturating_add(doubled(self.settings.repeat, before, LONGEST_REPEAT));
@@ -263,16 +274,16 @@ impl Selection {
         until
     }
 
-    /// The strike did not move for the subject just granted: whoever stands there is judged again
-    /// soon, as if nothing had been.
+    /// Handles a grant for which the strike did not move: the face is judged again soon, as if
+    /// there had been no grant.
     pub fn not_opened(&mut self, subject: &str, now: Duration) {
         if let Some(granted) = self.granted.get_mut(subject) {
             granted.until = now;
             granted.times = granted.times.saturating_sub(1);
         }
         let soon = now.saturating_add(self.settings.retry);
-        for rest in self.rests.values_mut().filter(|rest| rest.granted) {
-            rest.until = rest.until.min(soon);
+        for cooldown in self.cooldowns.values_mut().filter(|cooldown| cooldown.granted) {
+            cooldown.until = cooldown.until.min(soon);
         }
     }
 }
@@ -288,7 +299,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A square face, so far to the right, so wide.
+    /// Returns a square face at horizontal position `x`.
     fn face(x: f32, width: f32) -> Detection {
         let landmarks = [[0.0; 2]; 5];
         Detection { x, y: 0.0, width, height: width, landmarks, score: 0.9 }
@@ -314,13 +325,13 @@ mod tests {
         Selection::new(settings, Arc::default())
     }
 
-    /// Somebody's face, unlike that of every other number.
+    /// Returns the face of a person, unlike that of every other number.
     fn of(person: usize) -> Embedding {
         Embedding(std::array::from_fn(|axis| if axis == person { 1.0 } else { 0.0 }))
     }
 
-    /// One face stays from `from` on, seen every 100 ms up to a minute and a half; each time it is its
-    /// turn it has this decision. The times of the decisions.
+    /// Shows one face every 100 ms for 90 s, starting at `from`. Each time it is selected it gets
+    /// this decision. Returns the times of the decisions.
     fn decided(
         selection: &mut Selection,
         from: u64,
@@ -340,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_face_that_is_large_enough_and_in_the_zone_is_next() {
+    fn largest_face_that_is_large_enough_and_in_the_zone_is_next() {
         let zone: Zone = "0.5 0 1 1".parse().unwrap();
         let mut selection = selection(Settings { zone, ..Settings::default() });
         let (outside, small) = (face(0.0, 200.0), face(500.0, 63.0));
@@ -352,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_under_judgement_stays_so_until_another_is_much_larger() {
+    fn face_being_judged_keeps_its_turn_until_another_is_much_larger() {
         let mut selection = selection(Settings::default());
         let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(0));
         let judged = selection.next(&scene, None).unwrap().id;
@@ -360,7 +371,7 @@ mod tests {
         assert_eq!(selection.next(&scene, Some(judged)).unwrap().id, judged);
         let scene = selection.follow(&[face(0.0, 100.0), face(300.0, 150.0)], SIZE, ms(80));
         assert_ne!(selection.next(&scene, Some(judged)).unwrap().id, judged);
-        // Out of sight for a moment: nobody takes the place, until the track is gone.
+        // Briefly out of view: no other face takes the turn until the track ends.
         let scene = selection.follow(&[face(300.0, 140.0)], SIZE, ms(120));
         assert!(selection.next(&scene, Some(judged)).is_none());
         let scene = selection.follow(&[face(300.0, 140.0)], SIZE, ms(2000));
@@ -368,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_the_faces_about_as_large() {
+    fn people_are_counted_by_faces_of_similar_size() {
         let mut selection = selection(Settings::default());
         let faces = [face(0.0, 100.0), face(200.0, 61.0), face(400.0, 59.0)];
         let scene = selection.follow(&faces, SIZE, ms(0));
@@ -377,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_who_stays_rests_longer_each_time_and_counts_once() {
+    fn cooldown_of_a_lingering_stranger_doubles_and_counts_once() {
         let settings = Settings { lockout_after: 2, ..Settings::default() };
         let mut selection = selection(settings);
         let times = decided(&mut selection, 0, Outcome::Unknown, None);
@@ -385,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_refused_for_what_may_change_is_judged_every_two_seconds() {
+    fn temporary_refusals_are_judged_again_every_two_seconds() {
         for outcome in [Outcome::Denied, Outcome::Obscured, Outcome::PoorPicture] {
             let mut selection = selection(Settings { lockout_after: 1, ..Settings::default() });
             let times = decided(&mut selection, 0, outcome, None);
@@ -398,14 +409,14 @@ mod tests {
     }
 
     #[test]
-    fn who_was_let_in_and_stays_is_let_in_again_ever_later() {
+    fn repeat_interval_grows_for_a_subject_who_stays() {
         let mut selection = selection(Settings::default());
         let times = decided(&mut selection, 0, Outcome::Granted, Some("ada"));
         assert_eq!(times, [0, 5000, 15_000, 35_000, 75_000]);
     }
 
     #[test]
-    fn a_subject_is_not_let_in_twice_at_once_whichever_face_it_is_seen_by() {
+    fn subject_is_not_granted_twice_by_two_tracks() {
         let mut selection = selection(Settings::default());
         let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(0));
         let first = selection.next(&scene, None).unwrap();
@@ -415,7 +426,7 @@ mod tests {
         let second = selection.next(&scene, None).unwrap();
         assert!(!selection.repeats(second.id, "bob", None, ms(1000)));
         assert!(selection.repeats(second.id, "ada", None, ms(1000)));
-        // It rests until the interval is over.
+        // The track stays in cooldown until the interval is over.
         let scene = selection.follow(&[face(300.0, 100.0)], SIZE, ms(4999));
         assert!(selection.next(&scene, None).is_none());
         let scene = selection.follow(&[face(300.0, 100.0)], SIZE, ms(5000));
@@ -424,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_did_not_open_is_no_grant() {
+    fn grant_that_did_not_open_does_not_count() {
         let mut selection = selection(Settings { repeat: ms(30_000), ..Settings::default() });
         let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(0));
         let track = selection.next(&scene, None).unwrap();
@@ -437,7 +448,7 @@ mod tests {
         assert!(!selection.repeats(track.id, "ada", None, ms(2000)));
     }
 
-    /// A stranger at each of these seconds, each another one.
+    /// Shows another stranger at each of these seconds.
     fn strangers(selection: &mut Selection, seconds: std::ops::Range<u64>) {
         for second in seconds {
             let now = ms(1000 * second);
@@ -453,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_out_is_told_once_and_a_grant_before_it_forgives() {
+    fn lock_out_is_reported_once_and_a_grant_resets_the_count() {
         let settings = Settings { lockout_after: 3, ..Settings::default() };
         let mut selection = selection(settings);
         strangers(&mut selection, 0..2);
@@ -474,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_out_outlives_the_judge_also_one_that_panicked() {
+    fn lock_out_outlives_a_judge_that_panicked() {
         let settings = Settings { lockout_after: 3, ..Settings::default() };
         let lockout = Arc::default();
         strangers(&mut Selection::new(settings.clone(), Arc::clone(&lockout)), 0..2);
@@ -493,7 +504,7 @@ mod tests {
         assert_eq!(left, Some(LockedOut { left: ms(5000), is_news: true }));
     }
 
-    /// Shows a face at a place every 100 ms; when each time it was judged, each time a stranger.
+    /// Shows a face every 100 ms, a stranger each time. Returns the times at which it was judged.
     fn shown(
         selection: &mut Selection,
         times: std::ops::Range<u64>,
@@ -504,13 +515,13 @@ mod tests {
             let (x, person) = show(at);
             let scene = selection.follow(&[face(x, 100.0)], SIZE, ms(at));
             let Some(track) = selection.next(&scene, None) else {
-                if let Some(resting) = selection.to_glance_at(&scene) {
-                    selection.glanced(resting.id, Some(&of(person)), ms(at));
+                if let Some(waiting) = selection.to_recheck(&scene) {
+                    selection.rechecked(waiting.id, Some(&of(person)), ms(at));
                 }
                 continue;
             };
             let is_out = selection.locked_out(ms(at)).is_some();
-            if !is_out && !selection.still_rests(track.id, &of(person), ms(at)) {
+            if !is_out && !selection.is_in_cooldown(track.id, &of(person), ms(at)) {
                 selection.settle(
                     track.id,
                     &decision(Outcome::Unknown, None),
@@ -524,21 +535,21 @@ mod tests {
     }
 
     #[test]
-    fn pictures_in_turn_are_locked_out_in_one_place_as_in_many() {
+    fn successive_pictures_cause_a_lock_out_in_one_place_or_many() {
         for apart in [0.0, 40.0, 200.0] {
             let settings = Settings { lockout_after: 5, ..Settings::default() };
             let mut selection = selection(settings);
-            // A picture every two seconds.
+            // A new picture every two seconds.
             let show = |at: u64| ((at / 2000 % 3) as f32 * apart, (at / 2000) as usize);
             let judged = shown(&mut selection, 0..24_000, show);
-            // Five, then a lock-out of 5 s, one, and one of 10 s.
+            // Five attempts, then a lock-out of 5 s, one attempt, and a lock-out of 10 s.
             assert!((5..=7).contains(&judged.len()), "{apart}: {judged:?}");
             assert!(judged[5..].iter().all(|at| *at >= 13_000), "{apart}: {judged:?}");
         }
     }
 
     #[test]
-    fn one_picture_shown_all_over_waits_longer_each_time() {
+    fn cooldown_of_one_picture_doubles_in_every_place() {
         let mut selection = selection(Settings { lockout_after: 2, ..Settings::default() });
         let judged = shown(&mut selection, 0..40_000, |at| ((at / 1000 % 5) as f32 * 130.0, 1));
         assert!(judged.len() <= 5, "{judged:?}");
@@ -548,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn who_steps_where_a_stranger_was_refused_does_not_wait() {
+    fn person_in_the_place_of_a_refused_stranger_does_not_wait() {
         let mut selection = selection(Settings::default());
         let show = |at: u64| (0.0, usize::from(at >= 20_000));
         let judged = shown(&mut selection, 0..21_000, show);
@@ -558,10 +569,10 @@ mod tests {
     }
 
     #[test]
-    fn the_repeat_interval_is_the_subjects_and_doubles_whatever_track_it_is_seen_by() {
+    fn repeat_interval_belongs_to_the_subject_and_doubles_over_tracks() {
         let mut selection = selection(Settings::default());
         let mut grants = Vec::new();
-        // 2 s in view, 1.1 s out.
+        // 2 s in view, 1.1 s out of view.
         for at in (0..240_000).step_by(100).filter(|at| at % 3100 < 2000) {
             let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(at));
             let Some(track) = selection.next(&scene, None) else { continue };
@@ -575,7 +586,7 @@ mod tests {
         assert!(grants.len() <= 7, "{grants:?}");
         let least = [5000, 10_000, 20_000, 40_000, 60_000, 60_000];
         assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least), "{grants:?}");
-        // Who comes back after minutes is let in as ever.
+        // A subject who returns after minutes is granted with the first interval again.
         let scene = selection.follow(&[face(0.0, 100.0)], SIZE, ms(1_000_000));
         let track = selection.next(&scene, None).unwrap();
         selection.settle(

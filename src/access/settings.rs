@@ -1,4 +1,4 @@
-//! What the configuration decides about the judgement.
+//! Settings of the judgement, from the configuration.
 
 use super::schedule::Groups;
 use crate::face::Detection;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use strum::EnumString;
 
-/// Whether a face must be a living one.
+/// Whether a face must be live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
 #[strum(
     serialize_all = "snake_case",
@@ -15,16 +15,16 @@ use strum::EnumString;
     parse_err_fn = UnknownPolicy::named
 )]
 pub enum LivenessPolicy {
-    /// It must.
+    /// The face must be live.
     #[default]
     Required,
-    /// It need not: a photograph opens the door. Every decision says so, and so does the name, so
-    /// that it is not chosen by a slip of the pen.
+    /// Liveness is not judged: a photograph opens the door. Every decision says so. The value is
+    /// long so that no one sets it by mistake.
     #[strum(serialize = "off-for-this-test")]
     Off,
 }
 
-/// No policy has this name.
+/// The name does not belong to a policy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither required nor off-for-this-test")]
 pub struct UnknownPolicy(String);
@@ -35,20 +35,20 @@ impl UnknownPolicy {
     }
 }
 
-/// Why the strike must not be armed, whoever stands there.
+/// Why the strike must not be armed for anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unarmed {
-    /// Strangers could reach the broker, and enrol themselves.
+    /// Strangers could reach the broker and enrol themselves.
     #[error("strangers could reach the broker: see mqtt.allow_insecure")]
     Exposed,
 }
 
-/// The part of the frame in which a face is judged, in shares of width and height: left, top,
+/// The part of the frame in which a face is judged, as shares of width and height: left, top,
 /// right, bottom.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Zone([f32; 4]);
 
-/// Numbers that are no zone.
+/// Numbers that do not describe a zone.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a zone is LEFT, TOP, RIGHT, BOTTOM in shares of the picture, such as 0.2 0 0.8 1")]
 pub struct ZoneError;
@@ -90,7 +90,7 @@ impl fmt::Display for Zone {
 }
 
 impl Zone {
-    /// Whether the middle of the face is in it, in a frame of this size.
+    /// Checks whether the middle of the face is in the zone, for a frame of this size.
     pub(super) fn holds(&self, face: &Detection, width: u32, height: u32) -> bool {
         let [x, y] = face.centre();
         let (x, y) = (x / width as f32, y / height as f32);
@@ -99,40 +99,40 @@ impl Zone {
     }
 }
 
-/// How the door judges.
+/// Settings of the judgement.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who may pass when.
+    /// Groups and their hours.
     pub groups: Groups,
-    /// Whether a face must be a living one.
+    /// Whether a face must be live.
     pub liveness: LivenessPolicy,
-    /// Log-odds of "live" from which on a face is live at this camera.
+    /// Log-odds of "live" from which on a face counts as live at this camera.
     pub operating_point: f32,
-    /// Accepted chance that a stranger is taken for somebody enrolled.
+    /// Accepted chance that a search returns a subject for a stranger.
     pub target_fpir: f64,
-    /// Looks in a row that must name the same subject, and over which liveness is judged.
+    /// Consecutive looks that must name the same subject, and over which liveness is judged.
     pub agreement: usize,
-    /// By how much the best subject must be ahead of the next, in cosine.
+    /// How far the best subject must be ahead of the next, in cosine.
     pub margin: f32,
-    /// Width of a face in pixels of the frame from which on it is judged.
+    /// Least width of a face that is judged, in pixels of the frame.
     pub smallest_face: u32,
-    /// Where a face is judged.
+    /// Zone in which a face is judged.
     pub zone: Zone,
     /// Refuse when a second person stands at the door.
     pub one_person: bool,
     /// Refuse sunglasses and masks.
     pub refuse_covered: bool,
-    /// How long somebody is looked at before the attempt has failed.
+    /// How long a person is looked at before the attempt fails.
     pub patience: Duration,
-    /// How long after a refusal the same face is judged again.
+    /// Cooldown of a face after its first refusal.
     pub retry: Duration,
-    /// How long after a grant the same subject is not granted again.
+    /// Repeat interval of a subject after its first grant.
     pub repeat: Duration,
-    /// Failed attempts in a row after which nobody is judged for a while; 0: never.
+    /// Consecutive failed attempts that start a lock-out; 0: never.
     pub lockout_after: u32,
-    /// The first of these whiles; each further failed attempt doubles it …
+    /// Length of the first lock-out. Each further failed attempt doubles it.
     pub lockout_first: Duration,
-    /// … up to this.
+    /// Length of the longest lock-out.
     pub lockout_longest: Duration,
 }
 
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_is_four_shares_or_nothing() {
+    fn zone_is_four_shares_or_empty() {
         assert_eq!("".parse(), Ok(Zone::default()));
         assert_eq!("0.1, 0, 0.9, 1".parse(), Ok(Zone([0.1, 0.0, 0.9, 1.0])));
         for text in ["0 0 1", "0 0 1 1 1", "0.5 0 0.5 1", "0 0 2 1", "a b c d", "0 0 nan 1"] {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn liveness_is_switched_off_in_words_alone() {
+    fn liveness_is_off_only_with_the_exact_value() {
         assert_eq!("required".parse(), Ok(LivenessPolicy::Required));
         assert_eq!("off-for-this-test".parse(), Ok(LivenessPolicy::Off));
         for name in ["off", "false", "", "no"] {

@@ -1,11 +1,12 @@
-//! What the stages of an attempt took, measured by a clock that is not read here.
+//! Measures the stages of an attempt with a clock that the caller reads.
 
 use crate::face::Observer;
 use serde_json::{Map, Value};
 
-/// Observes the stages of one attempt and measures them; runs from its start.
+/// Observes and measures the stages of one attempt, from its start.
 pub trait Stopwatch: Observer + Send {
-    /// What each stage took in all, and `total` since the start, in milliseconds.
+    /// Returns the duration of each stage over all looks, and `total` since the start, in
+    /// milliseconds.
     fn milliseconds(&self) -> Map<String, Value>;
 }
 

@@ -1,38 +1,39 @@
-//! Faces followed over frames: the same face in the next frame is the one whose box overlaps most.
+//! Follows faces over frames: a face continues the track whose box overlaps it most.
 //!
-//! A track says "this is still the same box", never "this is still the same person": that is for
-//! the looks to agree on.
+//! A track means "this is still the same box", never "this is still the same person": the looks
+//! must agree on the person.
 
 use crate::face::Detection;
 use std::time::Duration;
 
-/// Boxes that overlap less are of different faces (intersection over union).
+/// Boxes that overlap less than this belong to different faces (intersection over union).
 const SAME: f32 = 0.3;
-/// After a gap the box must be much the same: who steps in where somebody has just left is another.
+/// After a gap the box must overlap at least this much: a person who steps into the place of
+/// another is a new face.
 const SAME_AFTER_GAP: f32 = 0.6;
-/// A face not seen for this long, in one frame at least, has left: a turned head, a hand before the
-/// face come back sooner.
+/// A face that is missing for this long and in at least one frame has left. A face behind a turned
+/// head or a hand comes back sooner.
 const LOST_AFTER: Duration = Duration::from_millis(800);
-/// More faces than stand before any door; the smallest are not followed.
+/// Most faces that are followed, more than fit in front of a door. The smallest are not followed.
 const MOST: usize = 16;
 
-/// Names a track; never given twice.
+/// Id of a track, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TrackId(u64);
 
-/// One face followed.
+/// A face that is followed.
 #[derive(Clone, Debug)]
 pub(super) struct Track {
     pub id: TrackId,
-    /// Where it was seen last.
+    /// Box of the face when it was last seen.
     pub face: Detection,
-    /// When.
+    /// When it was last seen.
     pub seen: Duration,
-    /// In which frame.
+    /// Frame in which it was last seen.
     frame: u64,
 }
 
-/// All faces followed.
+/// All faces that are followed.
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
     tracks: Vec<Track>,
@@ -41,8 +42,8 @@ pub(super) struct Tracks {
 }
 
 impl Tracks {
-    /// Follows the faces of a frame, largest first, and forgets who has left. Returns those of this
-    /// frame, in the same order.
+    /// Follows the faces of a frame, largest first, and removes the tracks of faces that left.
+    /// Returns the tracks of this frame, in the same order.
     pub fn follow(&mut self, faces: &[Detection], now: Duration) -> Vec<Track> {
         let (last, frame) = (self.frames, self.frames + 1);
         self.frames = frame;
@@ -74,7 +75,7 @@ impl Tracks {
         here
     }
 
-    /// Whether this face has not left yet.
+    /// Checks whether this track still exists.
     pub fn has(&self, id: TrackId) -> bool {
         self.tracks.iter().any(|track| track.id == id)
     }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_face_that_moves_a_little_is_the_same_and_one_elsewhere_is_not() {
+    fn small_movement_keeps_the_track_and_a_jump_does_not() {
         let mut tracks = Tracks::default();
         let first = tracks.follow(&[face(0.0, 100.0), face(300.0, 80.0)], ms(0));
         let second = tracks.follow(&[face(310.0, 90.0), face(30.0, 100.0)], ms(40));
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn two_faces_are_never_one_track() {
+    fn two_faces_never_share_a_track() {
         let mut tracks = Tracks::default();
         tracks.follow(&[face(0.0, 100.0)], ms(0));
         let both = tracks.follow(&[face(0.0, 100.0), face(10.0, 100.0)], ms(40));
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_for_a_moment_is_the_same_and_who_left_is_not() {
+    fn track_survives_a_gap_of_800_ms_and_no_longer_one() {
         let mut tracks = Tracks::default();
         let id = tracks.follow(&[face(0.0, 100.0)], ms(0))[0].id;
         assert!(tracks.follow(&[], ms(700)).is_empty());
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn who_steps_in_where_somebody_left_is_another() {
+    fn person_in_the_place_of_another_gets_a_new_track() {
         let mut tracks = Tracks::default();
         let id = tracks.follow(&[face(0.0, 100.0)], ms(0))[0].id;
         tracks.follow(&[], ms(40));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_camera_loses_nobody() {
+    fn slow_camera_keeps_tracks() {
         let mut tracks = Tracks::default();
         let id = tracks.follow(&[face(0.0, 100.0)], ms(0))[0].id;
         assert_eq!(tracks.follow(&[face(0.0, 100.0)], ms(5000))[0].id, id);

@@ -1,4 +1,4 @@
-//! What can go wrong with applications, and what the user can do about it.
+//! Errors of the applications, and what the user can do about them.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,17 +6,17 @@ use std::path::PathBuf;
 /// Why applications cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplicationsError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("the applications {path} cannot be opened: {source}; check its owner and the disk")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file is none of ours, not whole, or of a newer doorward.
+    /// The file is not a file of applications, is incomplete, or was written by a newer doorward.
     #[error(
-        "the applications {path} cannot be read: {what}; put back a copy, or move the file away and \
+        "the applications {path} cannot be read: {what}; restore a copy, or move the file away and \
          make the applications again"
     )]
     Open {
@@ -25,37 +25,37 @@ pub enum ApplicationsError {
         /// What is wrong.
         what: String,
     },
-    /// A record that would not have been written.
+    /// The file contains a record that doorward would not have written.
     #[error("the file of the applications is damaged: {0}")]
     Damaged(String),
-    /// The disk or redb refused.
+    /// The disk or redb returned an error.
     #[error("the file of the applications cannot be written: {0}; check the disk")]
     Storage(#[source] Box<redb::Error>),
-    /// The file failed, or is not to be written.
+    /// The file failed or is read-only.
     #[error(
         "the file of the applications is not written: {0}; nothing was changed, try again when it is"
     )]
     NotWritten(String),
-    /// A key was revoked, which counts, and the disk did not take it.
+    /// A key was revoked in memory, but the disk refused it.
     #[error(
-        "application {name} is revoked from here on, and that is not on disk: {why}; it is written as \
-         soon as the file can be, and a restart before that forgets it"
+        "application {name} is revoked, but that is not on disk: {why}; it is written as soon as \
+         the file can be, and a restart before that loses it"
     )]
     NotOnDisk {
         /// Its id.
         id: String,
         /// Its name.
         name: String,
-        /// Why not.
+        /// Why the write failed.
         why: String,
     },
-    /// No randomness for a key.
+    /// The system provided no random numbers for a key.
     #[error("the operating system gave no random numbers: {0}")]
     Random(#[from] getrandom::Error),
     /// Another application has the name.
     #[error("there is an application {0} already; choose another name, or revoke that one")]
     Taken(String),
-    /// Neither name nor id of an application.
+    /// No application has this name or id.
     #[error("there is no application {0}; `doorward app list` shows them")]
     Unknown(String),
 }

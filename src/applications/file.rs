@@ -1,14 +1,15 @@
-//! `applications.redb`: who may ask, and what they have used up.
+//! `applications.redb`: the applications and their usage.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `schema` | 1 |
-//! | `applications` | app id | [`Record`] as JSON: written when an application is made or its key changed |
+//! | `applications` | app id | [`Record`] as JSON: written when an application is made or its key changes |
 //! | `usage` | app id | [`Usage`] as JSON: written up to once a second |
 //!
-//! A file of its own beside the gallery's: counts change with every request, faces do not, and a
-//! gallery can be copied, put back or scrubbed without giving spent quota back or reviving a revoked
-//! key. Who opens it holds the gallery's lock; redb refuses a second one besides.
+//! This file is separate from the gallery's. Counts change with every request, faces do not. A
+//! gallery can be copied, restored or scrubbed without returning used quota or reviving a revoked
+//! key. The process that opens this file holds the gallery's lock; redb also refuses a second
+//! process.
 
 use super::ApplicationsError::{self, NotWritten};
 use super::key::KeyHash;
@@ -22,27 +23,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const SCHEMA: u64 = 1;
-/// A few hundred applications of some hundred bytes each.
+/// Enough for a few hundred applications of several hundred bytes each.
 const CACHE_BYTES: usize = 1 << 20;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const APPLICATIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("applications");
 const USAGE: TableDefinition<&str, &[u8]> = TableDefinition::new("usage");
 
-/// What is decided about an application. An unknown field is damage, as in the gallery.
+/// The settings of an application. An unknown field is damage, as in the gallery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
     pub name: String,
     pub key: KeyHash,
-    /// In testing mode; none in live mode.
+    /// Only in testing mode; `None` in live mode.
     pub quota: Option<Amounts>,
     pub allow: BTreeSet<Permission>,
     /// Unix seconds.
     pub created: u64,
 }
 
-/// What changes as an application asks.
+/// The usage of an application.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Usage {
@@ -61,18 +62,18 @@ pub(super) struct ApplicationsFile {
 }
 
 impl ApplicationsFile {
-    /// Opens the file, or makes it in a folder that exists, and reads all of it.
+    /// Opens the file, or creates it in an existing folder, and reads all of it.
     pub fn open(path: &Path) -> Result<(Self, Loaded), ApplicationsError> {
         let (handle, loaded) = opened(path)?;
         Ok((Self { handle, path: path.to_owned() }, loaded))
     }
 
-    /// A file that cannot be opened, to be tried again.
+    /// Makes a file that could not be opened, to be tried again.
     pub fn failed(path: &Path, why: String) -> Self {
         Self { handle: Handle::failed(why), path: path.to_owned() }
     }
 
-    /// Opens a file that failed, once it has rested; what it holds then.
+    /// Opens a failed file after its cooldown; returns its content.
     pub fn reopen(&mut self) -> Result<Option<Loaded>, ApplicationsError> {
         if !self.handle.is_due(&self.path) {
             return Ok(None);
@@ -89,12 +90,12 @@ impl ApplicationsFile {
         }
     }
 
-    /// Why it cannot be read, or be written.
+    /// Returns why it cannot be read or written.
     pub fn fault(&self) -> Option<String> {
         self.handle.writable().err().map(str::to_owned)
     }
 
-    /// Stores what is decided about an application; on disk when this returns.
+    /// Stores the settings of an application; on disk when this returns.
     pub fn put(
         &mut self,
         revoked: &BTreeSet<String>,
@@ -107,7 +108,7 @@ impl ApplicationsFile {
         })
     }
 
-    /// Stores what applications have used up.
+    /// Stores the usage of applications.
     pub fn put_usage(
         &mut self,
         revoked: &BTreeSet<String>,
@@ -127,7 +128,7 @@ impl ApplicationsFile {
         self.write(revoked, |_| Ok(()))
     }
 
-    /// Whatever is written, what was revoked goes with it. A file that fails is closed.
+    /// Every write also removes the revoked applications. A file that fails is closed.
     fn write(
         &mut self,
         revoked: &BTreeSet<String>,
@@ -146,7 +147,7 @@ impl ApplicationsFile {
         let error = match outcome {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
-            // On a damaged file redb may panic where it would better return an error.
+            // redb may panic on a damaged file instead of returning an error.
             Err(panic) => damaged(panic),
         };
         drop(self.handle.fail(error.to_string()));

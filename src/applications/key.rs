@@ -1,8 +1,8 @@
-//! API keys: how one is made, and what is kept of it.
+//! API keys: generating and hashing them.
 //!
-//! A key is 192 random bits, so one round of SHA-256 over a salt and the key is enough: there is
-//! nothing to guess that a slow hash would have to protect. The salt makes equal keys, should a
-//! copy of the file hold any, look different.
+//! A key is 192 random bits, so one round of SHA-256 over a salt and the key is enough: a slow hash
+//! protects only keys that can be guessed. The salt makes equal keys look different if a copy of
+//! the file contains any.
 
 use crate::secret::Secret;
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What every key begins with, so that people and secret scanners know one when they see it.
+/// Prefix of every key, so that people and secret scanners recognise one.
 const PREFIX: &str = "dwk_";
 const KEY_BYTES: usize = 24;
 const SALT_BYTES: usize = 16;
@@ -22,21 +22,21 @@ const HASH_BYTES: usize = 32;
 pub(crate) struct ApiKey(Secret);
 
 impl ApiKey {
-    /// A new one from the operating system's generator: `dwk_` and 32 characters of A–Z, a–z, 0–9,
-    /// `-` and `_`.
+    /// Generates a key with the operating system's generator: `dwk_` and 32 characters of A–Z, a–z,
+    /// 0–9, `-` and `_`.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes)?;
         Ok(Self(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
     }
 
-    /// The key, for the one who asked for it.
+    /// Returns the key, to be shown to the client that requested it.
     pub fn reveal(&self) -> &str {
         self.0.reveal()
     }
 }
 
-/// What is kept of a key: a salt, and SHA-256 of salt and key. In the file as base64 of both.
+/// The stored form of a key: a salt, and SHA-256 of salt and key. In the file as base64 of both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(super) struct KeyHash {
@@ -45,19 +45,19 @@ pub(super) struct KeyHash {
 }
 
 impl KeyHash {
-    /// The hash of no key: what the key of an unknown application is compared with, so that it takes
-    /// as long as a wrong key of a known one.
-    pub const NOBODY: Self = Self { salt: [0; SALT_BYTES], hash: [0; HASH_BYTES] };
+    /// A hash that no key has. The key of an unknown application is compared with it, so that it
+    /// takes as long as a wrong key of a known one.
+    pub const NO_KEY: Self = Self { salt: [0; SALT_BYTES], hash: [0; HASH_BYTES] };
 
-    /// Of a key, with a salt of its own.
+    /// Hashes a key with a new salt.
     pub fn of(key: &ApiKey) -> Result<Self, getrandom::Error> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt)?;
         Ok(Self { salt, hash: digest(&salt, key.reveal()) })
     }
 
-    /// Whether this is the hash of `key`; takes the same time whatever the answer.
-    pub fn is_of(&self, key: &str) -> bool {
+    /// Checks in constant time whether this is the hash of `key`.
+    pub fn matches(&self, key: &str) -> bool {
         digest(&self.salt, key).ct_eq(&self.hash).into()
     }
 }
@@ -91,16 +91,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_known_by_its_hash_and_no_other_is() {
+    fn only_the_right_key_matches_its_hash() {
         let (key, other) = (ApiKey::random().unwrap(), ApiKey::random().unwrap());
         assert_ne!(key, other);
         assert!(key.reveal().starts_with(PREFIX) && key.reveal().len() == 36, "{}", key.reveal());
         let hash = KeyHash::of(&key).unwrap();
-        assert!(hash.is_of(key.reveal()));
+        assert!(hash.matches(key.reveal()));
         for wrong in [other.reveal(), "", &key.reveal()[1..], &format!("{}x", key.reveal())] {
-            assert!(!hash.is_of(wrong), "{wrong}");
+            assert!(!hash.matches(wrong), "{wrong}");
         }
-        assert!(!KeyHash::NOBODY.is_of(key.reveal()) && !KeyHash::NOBODY.is_of(""));
+        assert!(!KeyHash::NO_KEY.matches(key.reveal()) && !KeyHash::NO_KEY.matches(""));
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_show_itself() {
+    fn debug_output_does_not_show_the_key() {
         let key = ApiKey::random().unwrap();
         assert!(!format!("{key:?}").contains(&key.reveal()[PREFIX.len()..]));
     }

@@ -1,17 +1,18 @@
-//! Applications: who may ask under `service.auth = "app-key"`, for what, and how much of it.
+//! Applications: the clients that may send requests under `service.auth = "app-key"`, with their
+//! permissions and quotas.
 //!
-//! Terms: an *application* is a program with an App-ID, an API-Key and permissions; it is *live*, or
-//! *testing* with a quota for each kind of request. A *reservation* is quota taken before a request
-//! is done and given back unless it is kept.
+//! Terms: an *application* is a program with an App-ID, an API-Key and permissions; it is *live*,
+//! or *testing* with a quota for each kind of request. A *reservation* is quota taken before a
+//! request is done; it is returned unless it is kept.
 //!
-//! Never keeps or logs a key. What is decided (made, revoked, rotated) is on disk when the call
-//! returns and counts for the next request. What is used up is counted in memory at once and written
-//! at most once a second, without the reservations that are open: a crash gives those back, and
-//! beside them the last second at most. A key that is revoked is worth nothing from the moment on,
-//! whether the disk takes it or not; a file that fails is closed and opened again.
+//! Keys are never stored or logged. A creation, revocation or rotation is on disk when the call
+//! returns and applies to the next request. Usage is counted in memory at once and written at most
+//! once a second, without open reservations: a crash returns those, and besides them at most the
+//! last second. A revoked key is invalid immediately, even if the disk refuses the change. A file
+//! that fails is closed and opened again.
 //!
-//! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never held
-//! while the disk is written.
+//! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never
+//! held while the disk is written.
 
 mod error;
 mod file;
@@ -37,34 +38,34 @@ use writer::Shared;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// An application as it is listed.
+/// An application in its listed form.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Listed {
     pub id: String,
     pub name: String,
-    /// In testing mode.
+    /// Only in testing mode.
     pub quota: Option<Amounts>,
     pub used: Amounts,
     pub allow: BTreeSet<Permission>,
     /// Unix seconds.
     pub created: u64,
-    /// The beginning of the day, UTC, in Unix seconds.
+    /// Start of the day, UTC, in Unix seconds.
     pub last_used: Option<u64>,
 }
 
-/// Who has shown the right key.
+/// An authenticated application.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Known {
     pub id: String,
     pub allow: BTreeSet<Permission>,
 }
 
-/// Why nothing is reserved.
+/// Why no quota was reserved.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotReserved {
-    /// Nothing of this kind is left.
+    /// No quota of this kind is left.
     Short(QuotaKind),
-    /// It was revoked a moment ago.
+    /// The application was revoked a moment ago.
     Revoked,
 }
 
@@ -75,15 +76,15 @@ pub struct Applications {
 }
 
 impl Applications {
-    /// Opens the file, or makes it in a folder that exists, and starts the thread that writes what
-    /// is used up.
+    /// Opens the file, or creates it in an existing folder, and starts the thread that writes the
+    /// usage.
     pub fn open(path: &Path) -> Result<Self, ApplicationsError> {
         let (file, loaded) = ApplicationsFile::open(path)?;
         Self::start(path, file, loaded)
     }
 
-    /// The same with a file that cannot be opened: no key is good until it can be, which is tried
-    /// again and again.
+    /// Starts with a file that cannot be opened: no key is valid until it can be opened, which is
+    /// tried again and again.
     pub fn without_file(path: &Path, why: String) -> Result<Self, ApplicationsError> {
         Self::start(path, ApplicationsFile::failed(path, why), Loaded::new())
     }
@@ -103,13 +104,14 @@ impl Applications {
         Ok(Self { shared, writer: Some(writer) })
     }
 
-    /// Why the file is not written, if it is not; and how many keys are revoked here and not on disk.
+    /// Returns why the file cannot be written, if so, and how many keys are revoked in memory but
+    /// not on disk.
     pub(crate) fn health(&self) -> (Option<String>, usize) {
         let state = self.shared.state();
         (state.fault.clone(), state.revoked.len())
     }
 
-    /// Makes an application and returns it with its key, which is shown here and nowhere else.
+    /// Makes an application and returns it with its key, which is shown only here.
     pub(crate) fn create(&self, creation: Creation) -> Result<(Listed, ApiKey), ApplicationsError> {
         let Creation { name, quota, allow } = creation;
         let quota = quota.as_ref().map(Amounts::from);
@@ -128,7 +130,7 @@ impl Applications {
         Ok((listed, key))
     }
 
-    /// All of them by name.
+    /// Returns all applications, sorted by name.
     pub(crate) fn list(&self) -> Result<Vec<Listed>, ApplicationsError> {
         let state = self.shared.state();
         if let Some(refused) = state.refused() {
@@ -139,8 +141,8 @@ impl Applications {
         Ok(all)
     }
 
-    /// Removes an application, named by id or name; its key is worth nothing from here on, also if
-    /// the disk does not take it: [`ApplicationsError::NotOnDisk`].
+    /// Removes an application by id or name. Its key is invalid from here on, even if the disk
+    /// refuses the removal: [`ApplicationsError::NotOnDisk`].
     pub(crate) fn revoke(&self, id_or_name: &str) -> Result<Listed, ApplicationsError> {
         let (id, listed) = {
             let mut state = self.shared.state();
@@ -164,8 +166,8 @@ impl Applications {
         }
     }
 
-    /// Gives an application, named by id or name, another key; the old one is worth nothing from
-    /// here on. What it has used up stays.
+    /// Gives an application, selected by id or name, another key; the old key is invalid from here
+    /// on. Its usage stays.
     pub(crate) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
         let key = ApiKey::random()?;
         let hash = KeyHash::of(&key)?;
@@ -184,13 +186,13 @@ impl Applications {
         Ok((application.listed(&id), key))
     }
 
-    /// Who has this id and this key. An unknown id takes as long as a wrong key.
+    /// Returns the application with this id and key. An unknown id takes as long as a wrong key.
     pub(crate) fn authenticate(&self, id: &str, key: &str) -> Option<Known> {
         let hash = {
             let state = self.shared.state();
-            state.applications.get(id).map_or(KeyHash::NOBODY, |it| it.record.key.clone())
+            state.applications.get(id).map_or(KeyHash::NO_KEY, |it| it.record.key.clone())
         };
-        if !hash.is_of(key) {
+        if !hash.matches(key) {
             return None;
         }
         let today = unix_seconds() / DAY;
@@ -204,7 +206,7 @@ impl Applications {
         Some(known)
     }
 
-    /// Takes one of each of `kinds` from an application's quota; nothing in live mode.
+    /// Takes one of each of `kinds` from an application's quota; does nothing in live mode.
     pub(crate) fn reserve(
         &self,
         id: &str,
@@ -225,19 +227,19 @@ impl Applications {
 }
 
 impl Drop for Applications {
-    /// Writes what is used up.
+    /// Writes the usage.
     fn drop(&mut self) {
         self.shared.state().stopping = true;
         self.shared.work.notify_all();
         if let Some(writer) = self.writer.take() {
-            // It holds every panic; should one pass, it was reported, and no thread is left to write.
+            // It catches every panic; if one escapes, it was reported, and no thread is left to
+            // write.
             let _ = writer.join();
         }
     }
 }
 
-/// Quota that was taken; given back when it is dropped, so that a request that fails, expires or
-/// panics spends nothing.
+/// Reserved quota; returned on drop, so that a request that fails, expires or panics uses none.
 #[must_use = "dropped, it gives the quota back"]
 pub(crate) struct Reservation {
     shared: Arc<Shared>,
@@ -247,7 +249,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// The request was done: what was taken stays taken.
+    /// Keeps the quota: the request was done.
     pub fn keep(mut self) {
         let kinds = std::mem::take(&mut self.kinds);
         let mut state = self.shared.state();
@@ -264,7 +266,7 @@ impl Drop for Reservation {
             return;
         }
         let mut state = self.shared.state();
-        // The file never heard of it.
+        // The file does not contain the reservation.
         if let Some(application) = state.applications.get_mut(&self.id) {
             application.usage.used.give_back(&self.kinds);
             application.open.give_back(&self.kinds);

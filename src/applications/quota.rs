@@ -1,4 +1,4 @@
-//! What an application in testing mode may use up, and has used up: a number of requests of each kind.
+//! Quota and usage of an application in testing mode: a number of requests of each kind.
 
 use crate::contract::{Quota, QuotaKind};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub(crate) struct Amounts {
 }
 
 impl From<&Quota> for Amounts {
-    /// A kind that is not named gets nothing.
+    /// A kind that is not named gets 0.
     fn from(quota: &Quota) -> Self {
         let mut amounts = Self::default();
         for &(kind, number) in quota {
@@ -25,7 +25,7 @@ impl From<&Quota> for Amounts {
 }
 
 impl Amounts {
-    /// The number of one kind.
+    /// Returns the number of one kind.
     pub fn of(&self, kind: QuotaKind) -> u64 {
         match kind {
             QuotaKind::Enroll => self.enroll,
@@ -44,7 +44,8 @@ impl Amounts {
         }
     }
 
-    /// Adds one of each of `kinds`, or nothing and tells the first of which `quota` has none left.
+    /// Adds one of each of `kinds`; if `quota` has none left of some kind, adds nothing and returns
+    /// the first such kind.
     pub fn spend(&mut self, kinds: &[QuotaKind], quota: &Amounts) -> Result<(), QuotaKind> {
         if let Some(short) = kinds.iter().find(|&&kind| self.of(kind) >= quota.of(kind)) {
             return Err(*short);
@@ -60,7 +61,7 @@ impl Amounts {
         }
     }
 
-    /// These less `others`, none below 0.
+    /// Subtracts `others`, never below 0.
     pub fn without(mut self, others: &Amounts) -> Self {
         for &kind in QuotaKind::ALL {
             let left = self.of(kind).saturating_sub(others.of(kind));
@@ -69,7 +70,7 @@ impl Amounts {
         self
     }
 
-    /// Takes one of each of `kinds` back.
+    /// Subtracts one of each of `kinds`.
     pub fn give_back(&mut self, kinds: &[QuotaKind]) {
         for &kind in kinds {
             let used = self.of_mut(kind);
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_that_is_not_named_gets_nothing() {
+    fn a_kind_that_is_not_named_has_quota_zero() {
         let quota = Amounts::from(&vec![(QuotaKind::Search, 100), (QuotaKind::Verify, 0)]);
         let amounts: Vec<_> = QuotaKind::ALL.iter().map(|&kind| quota.of(kind)).collect();
         assert_eq!(amounts, [0, 0, 100, 0]);
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(used.spend(&both, &quota), Err(QuotaKind::Liveness));
         assert_eq!((used.of(QuotaKind::Search), used.of(QuotaKind::Liveness)), (1, 1));
         assert_eq!(used.spend(&[QuotaKind::Search], &quota), Ok(()));
-        // The one that the request is named after is told first.
+        // The kind that the request is named after is reported first.
         assert_eq!(used.spend(&both, &quota), Err(QuotaKind::Search));
         used.give_back(&both);
         assert_eq!(used.spend(&both, &quota), Ok(()));

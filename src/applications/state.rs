@@ -1,16 +1,16 @@
-//! The applications in memory: what is decided, what is counted, and what of it is not on disk yet.
+//! The applications in memory: settings, usage, and the changes that are not on disk yet.
 
 use super::file::{Loaded, Record, Usage};
 use super::quota::Amounts;
 use super::{ApplicationsError, DAY, Listed};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An application as it is in memory.
+/// An application in memory.
 pub(super) struct Application {
     pub record: Record,
-    /// With what is reserved.
+    /// Includes reservations.
     pub usage: Usage,
-    /// What of it is reserved, and may be given back.
+    /// The reserved part of the usage; it may be returned.
     pub open: Amounts,
 }
 
@@ -19,7 +19,7 @@ impl Application {
         Self { record, usage, open: Amounts::default() }
     }
 
-    /// What a crash is to leave.
+    /// Returns the usage to write to disk: without open reservations.
     pub fn kept(&self) -> Usage {
         Usage { used: self.usage.used.without(&self.open), ..self.usage.clone() }
     }
@@ -38,22 +38,22 @@ impl Application {
     }
 }
 
-/// All applications as they are in memory.
+/// All applications in memory.
 #[derive(Default)]
 pub(super) struct State {
     /// By id.
     pub applications: BTreeMap<String, Application>,
-    /// Whose usage is not on disk as it is here.
+    /// Ids of applications whose usage on disk is out of date.
     pub dirty: BTreeSet<String>,
-    /// Who is gone here and not on disk yet.
+    /// Ids of applications that are removed in memory but not on disk.
     pub revoked: BTreeSet<String>,
-    /// Why the file is not written, if it is not.
+    /// Why the file cannot be written, if so.
     pub fault: Option<String>,
     pub stopping: bool,
 }
 
 impl State {
-    /// Takes what a file holds that was opened again. What is counted here is newer.
+    /// Takes the content of a file that was opened again. The usage in memory is newer.
     pub fn reload(&mut self, mut loaded: Loaded) {
         loaded.retain(|id, _| !self.revoked.contains(id));
         self.applications.retain(|id, _| loaded.contains_key(id));
@@ -65,18 +65,18 @@ impl State {
         }
     }
 
-    /// Why an application may be unknown although it was made: the file could not be read.
+    /// Returns why an existing application may be unknown: the file could not be read.
     pub fn refused(&self) -> Option<ApplicationsError> {
         let fault = self.fault.as_ref().filter(|_| self.applications.is_empty());
         fault.map(|why| ApplicationsError::NotWritten(why.clone()))
     }
 
-    /// Nothing is left to be written.
+    /// Checks that nothing is left to write.
     pub fn is_written(&self) -> bool {
         self.dirty.is_empty() && self.revoked.is_empty()
     }
 
-    /// The id of the application that has this id or name.
+    /// Returns the id of the application with this id or name.
     pub fn find(&self, id_or_name: &str) -> Option<String> {
         let named = || {
             let mut all = self.applications.iter();

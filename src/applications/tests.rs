@@ -1,4 +1,4 @@
-//! The registry over a real file: keys, quotas, and what is on disk when.
+//! Tests the registry with a real file: keys, quotas, and what is on disk when.
 
 use super::writer::COMMIT_EVERY;
 use super::*;
@@ -29,7 +29,7 @@ impl Fixture {
         Self { applications: Applications::open(&path).unwrap(), folder }
     }
 
-    /// Makes an application; in testing mode, if it may search a number of times.
+    /// Makes an application; in testing mode if `searches` is set.
     fn create(&self, name: &str, searches: Option<u32>) -> (String, ApiKey) {
         let quota = searches.map(|number| vec![(QuotaKind::Search, number)]);
         let allow = [Permission::Search].into();
@@ -42,8 +42,8 @@ impl Fixture {
         self.applications.list().unwrap()[0].used.of(kind)
     }
 
-    /// What a power cut leaves is a copy of the file at that moment. The machine that tests may be
-    /// slow, and a copy made during a write may be none.
+    /// Waits until a copy of the file, which is what a power cut would leave, has this usage. The
+    /// test machine may be slow, and a copy made during a write may not open.
     fn wait_until_a_power_cut_leaves(&self, used: u64) {
         let copy = self.folder.path().join("copy.redb");
         let left = || {
@@ -70,10 +70,10 @@ fn only_the_right_key_of_a_known_application_counts() {
         (id.as_str(), other_key.reveal()),
         (id.as_str(), ""),
         (other.as_str(), key.reveal()),
-        // The name is for people.
+        // The name is not a valid App-ID.
         ("kiosk", key.reveal()),
         ("", key.reveal()),
-        ("nobody", ""),
+        ("unknown", ""),
     ] {
         assert_eq!(fixture.applications.authenticate(id, key), None, "{id}");
     }
@@ -93,12 +93,12 @@ fn an_unknown_application_takes_as_long_as_a_wrong_key() {
         }
         started.elapsed().as_secs_f64()
     };
-    // The quickest of several rounds: what else the machine does is in the others.
+    // The quickest of several rounds: other load on the machine slows the others.
     let quickest = |id: &str| (0..15).map(|_| ask(id)).fold(f64::INFINITY, f64::min);
     let unknown = uuid::Uuid::new_v4().to_string();
-    let (wrong, nobody) = (quickest(&id), quickest(&unknown));
-    let ratio = wrong / nobody;
-    println!("wrong key {:.0} ns, unknown {:.0} ns", wrong / 2e-6, nobody / 2e-6);
+    let (wrong, unknown) = (quickest(&id), quickest(&unknown));
+    let ratio = wrong / unknown;
+    println!("wrong key {:.0} ns, unknown {:.0} ns", wrong / 2e-6, unknown / 2e-6);
     assert!((0.5..2.0).contains(&ratio), "{ratio}");
 }
 
@@ -138,7 +138,7 @@ fn a_rotated_key_replaces_the_old_one_over_restarts() {
 }
 
 #[test]
-fn what_is_not_kept_is_given_back() {
+fn quota_that_is_not_kept_is_returned() {
     let fixture = Fixture::new();
     let (id, _) = fixture.create("kiosk", Some(2));
     let reserve = || fixture.applications.reserve(&id, vec![QuotaKind::Search]);
@@ -162,7 +162,7 @@ fn what_is_not_kept_is_given_back() {
 }
 
 #[test]
-fn counts_are_on_disk_within_a_second_or_so() {
+fn usage_is_on_disk_within_about_a_second() {
     let fixture = Fixture::new();
     let (id, _) = fixture.create("kiosk", Some(100));
     for _ in 0..50 {
@@ -172,7 +172,7 @@ fn counts_are_on_disk_within_a_second_or_so() {
 }
 
 #[test]
-fn what_was_open_in_a_crash_is_given_back() {
+fn open_reservations_are_returned_after_a_crash() {
     let fixture = Fixture::new();
     let (id, _) = fixture.create("kiosk", Some(100));
     let reserve = || fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap();
@@ -185,11 +185,11 @@ fn what_was_open_in_a_crash_is_given_back() {
 }
 
 #[test]
-fn counts_that_could_not_be_written_are_written_the_next_time() {
+fn usage_is_written_again_after_a_failed_write() {
     let fixture = Fixture::new();
     let (id, _) = fixture.create("kiosk", Some(100));
     let shared = Arc::clone(&fixture.applications.shared);
-    // The keeper cannot write meanwhile.
+    // The writer thread cannot write while the file is locked.
     let file = shared.file();
     fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap().keep();
     let panicked = shared.hand_over(|_| panic!("a bug of the database"));
@@ -249,7 +249,7 @@ fn the_file_is_private_and_holds_no_key() {
 }
 
 #[test]
-fn a_file_that_is_none_is_refused_and_left_alone() {
+fn an_invalid_file_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.redb");
     for content in [&b""[..], b"not a database", &[7; 9000]] {

@@ -1,5 +1,5 @@
-//! Memory and file together, and the thread that writes what is used up. Never holds the lock of the
-//! memory while the disk is written.
+//! Connects memory and file, and runs the thread that writes the usage. The lock of the memory is
+//! never held while the disk is written.
 
 use super::ApplicationsError;
 use super::file::{ApplicationsFile, Loaded, Usage};
@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Between two commits of what was used up.
+/// Time between two commits of the usage.
 pub(super) const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// What the callers and the writing thread share.
+/// State shared by the callers and the writing thread.
 pub(super) struct Shared {
     file: Mutex<ApplicationsFile>,
     state: Mutex<State>,
-    /// Told when there is something to write, and at the end.
+    /// Notified when there is something to write, and at shutdown.
     pub work: Condvar,
 }
 
@@ -27,15 +27,16 @@ impl Shared {
         Self { file: Mutex::new(file), state: Mutex::new(state), work: Condvar::new() }
     }
 
-    /// The memory. A panic under the lock leaves no change half done: every change is one call.
+    /// Locks the memory. A panic under the lock leaves no change half done: every change is one
+    /// call.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file; one that failed is opened again, once it has rested.
+    /// Locks the file; a failed file is opened again after its cooldown.
     pub fn file(&self) -> MutexGuard<'_, ApplicationsFile> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // What it says is its fault from here on.
+        // An error here becomes the file's fault below.
         if let Ok(Some(loaded)) = file.reopen() {
             tracing::info!("the file of the applications was opened again");
             self.state().reload(loaded);
@@ -44,7 +45,7 @@ impl Shared {
         file
     }
 
-    /// Has `write` write the file, and what was revoked.
+    /// Runs `write` on the file with the ids of the revoked applications.
     pub fn write(
         &self,
         file: &mut ApplicationsFile,
@@ -71,7 +72,8 @@ impl Shared {
         self.work.notify_all();
     }
 
-    /// The writer's loop: writes as soon as there is something, then rests for [`COMMIT_EVERY`].
+    /// Runs the writer's loop: writes as soon as there is something to write, then waits
+    /// [`COMMIT_EVERY`].
     pub fn write_until_stopped(&self) {
         let mut well = true;
         loop {
@@ -82,13 +84,13 @@ impl Shared {
             if let Err(error) = &written
                 && well
             {
-                tracing::error!(%error, "what applications have used up is not on disk");
+                tracing::error!(%error, "the usage of applications is not on disk");
             }
             well = written.is_ok();
-            let resting = |state: &mut State| !state.stopping;
-            drop(self.work.wait_timeout_while(self.state(), COMMIT_EVERY, resting));
+            let waiting = |state: &mut State| !state.stopping;
+            drop(self.work.wait_timeout_while(self.state(), COMMIT_EVERY, waiting));
             let state = self.state();
-            // At the end once more; what the disk does not take then is lost.
+            // At shutdown it writes once more; if the disk refuses, the data is lost.
             if state.stopping && (state.is_written() || !well) {
                 return;
             }
@@ -101,7 +103,7 @@ impl Shared {
         if nothing_used {
             let nothing_revoked = self.state().revoked.is_empty();
             return match nothing_revoked {
-                // Only the file was looked at.
+                // Only the file was checked.
                 true => file.fault().map_or(Ok(()), |why| Err(ApplicationsError::NotWritten(why))),
                 false => self.write(&mut file, |file, revoked| file.remove(revoked)),
             };
@@ -111,8 +113,9 @@ impl Shared {
         })
     }
 
-    /// Has `write` write what is not on disk; what it does not, by an error or a panic, is for the
-    /// next time. Only under the lock of the file, or an older count could follow a newer one.
+    /// Runs `write` on the usage that is not on disk; if it fails or panics, the usage is kept for
+    /// the next attempt. Call it only under the lock of the file: otherwise an older count could
+    /// overwrite a newer one.
     pub fn hand_over(
         &self,
         write: impl FnOnce(&[(String, Usage)]) -> Result<(), ApplicationsError>,
@@ -129,7 +132,7 @@ impl Shared {
         if usages.is_empty() {
             return Ok(());
         }
-        // On a damaged file redb may panic where it would better return an error.
+        // redb may panic on a damaged file instead of returning an error.
         let panicked = || ApplicationsError::Damaged("a panic while writing it".to_owned());
         guarded(|| write(&usages)).unwrap_or_else(|_| Err(panicked())).inspect_err(|_| {
             let ids = usages.iter().map(|(id, _)| id.clone());

@@ -1,8 +1,9 @@
-//! The life of the capture thread: open, warm up, hand out frames; after any fault close fully, wait, open
-//! again. It knows no device; what it does is the same for cameras, replays and the scripts of its tests.
+//! Runs the capture thread: it opens the device, lets it warm up and hands out frames. After any
+//! fault it closes the device fully, waits and opens it again. It knows no device, so cameras,
+//! replays and test scripts behave the same.
 //!
-//! It never waits unboundedly, never hands out a frame that is not whole, and never ends but when its last
-//! handle is gone: a camera that comes back after a week is taken up again.
+//! It never waits without a limit, never hands out a frame that is not whole, and ends only when
+//! its last handle is dropped: it also uses a camera that comes back after a week.
 
 use super::device::{Device, Fault, Next, Open, Raw};
 use super::frame::Frame;
@@ -12,33 +13,35 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest step: how late a stop is noticed, and how often progress shows.
+/// The longest step: bounds how late a stop is noticed, and how often progress shows.
 const STEP: Duration = Duration::from_millis(200);
-/// The first wait before a device is opened again; a camera that was replugged takes about a second to
-/// come up.
+/// The first wait before a device is opened again. A replugged camera takes about a second to
+/// start.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest: somebody stands at the door and waits for the camera that was just plugged in.
+/// The longest wait before a device is opened again. It is short because a person at the door waits
+/// for a camera that was just plugged in.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A device that gave frames for so long was a good one: the next loss starts from [`FIRST_WAIT`] again.
+/// After this time of streaming, the next loss starts from [`FIRST_WAIT`] again.
 const STABLE: Duration = Duration::from_secs(10);
-/// So many damaged frames in a row are no accident. Cameras start with one or two.
+/// This many damaged frames in a row are a fault. Cameras start with one or two.
 const DAMAGED: u32 = 10;
-/// A frame that is older than this does not show who is there.
+/// An older frame does not show who is at the door.
 const OLDEST: Duration = Duration::from_secs(10);
-/// So many in a row are more than the buffers that a machine which stood still left full.
+/// This many old frames in a row are a fault: more than the buffers that a suspended machine left
+/// full.
 const MOST_OLD: u32 = 8;
-/// Share of the newest interval in the average that the frame rate is told from.
+/// Weight of the newest interval in the average behind the frame rate.
 const NEWEST: f64 = 1.0 / 16.0;
 
-/// Why a session with an open device is over, if it is no fault.
+/// Why a session ended without a fault.
 enum Over {
-    /// The last handle is gone.
+    /// The last handle was dropped.
     Stopped,
     /// A replay has ended.
     Ended,
 }
 
-/// The capture thread, until the last handle is gone.
+/// Runs the capture thread until the last handle is dropped.
 pub(super) fn run(shared: &Shared, mut opener: Box<dyn Open>, settings: &Settings) {
     let mut wait = FIRST_WAIT;
     let mut sequence = 0;
@@ -77,7 +80,7 @@ pub(super) fn run(shared: &Shared, mut opener: Box<dyn Open>, settings: &Setting
     shared.readers.close();
 }
 
-/// Opens the device, stays with it to its end and closes it.
+/// Opens the device, runs one session with it and closes it.
 fn attempt(
     shared: &Shared,
     opener: &mut dyn Open,
@@ -88,8 +91,8 @@ fn attempt(
         return Ok(Over::Stopped);
     }
     shared.moved();
-    // The crate that talks to V4L2 panics at answers it does not expect; what it shares with the next
-    // attempt is closed by then.
+    // The V4L2 crate panics on unexpected answers. By then, all state shared with the next attempt
+    // is closed.
     let session = AssertUnwindSafe(|| {
         let mut device = opener.open(settings)?;
         Session::new(shared, settings, device.as_ref(), sequence).run(device.as_mut())
@@ -114,20 +117,20 @@ fn pause(shared: &Shared, wait: Duration) {
     }
 }
 
-/// The time with one open device.
+/// The session with one open device.
 struct Session<'a> {
     shared: &'a Shared,
     settings: &'a Settings,
     sequence: &'a mut u64,
-    /// Until when frames are thrown away; starts with the first frame.
+    /// End of the warm-up, in which frames are dropped; set by the first frame.
     warm: Option<Instant>,
     warm_up: Duration,
-    /// When the newest whole frame came.
+    /// Arrival of the newest whole frame.
     last: Instant,
     /// The device's own number of the newest frame.
     number: Option<u32>,
     damaged: u32,
-    /// Frames in a row that were too old.
+    /// Consecutive frames that were too old.
     old: u32,
 }
 
@@ -180,7 +183,7 @@ impl<'a> Session<'a> {
             };
             self.damaged = 0;
             let came = Instant::now();
-            // A clock that is ahead of ours would make frames of the future.
+            // A driver's clock ahead of ours would give frames from the future.
             let taken = raw.taken.unwrap_or(came).min(came);
             if came.duration_since(taken) > OLDEST {
                 self.too_old()?;
@@ -196,7 +199,7 @@ impl<'a> Session<'a> {
                 tracing::info!(camera = %self.settings.source, format = layout.format.name(), "frames");
                 self.shared.set(State::Streaming);
             }
-            // Copying is most of what this thread does, and at night there is no reader.
+            // Copying is most of this thread's work, and at night there is no reader.
             if self.shared.readers.any() {
                 let frame = Frame {
                     taken,
@@ -211,7 +214,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Numbers a frame. Some drivers count those they lose, some never count.
+    /// Numbers a frame. Some drivers count the frames they lose, some count nothing.
     fn count(&mut self, raw: &Raw) {
         let step = match (self.number, raw.number) {
             (Some(before), Some(now)) if now > before => u64::from(now - before),
@@ -228,7 +231,7 @@ impl<'a> Session<'a> {
         let mut counts = self.shared.counts();
         counts.frames += 1;
         counts.newest = Some((taken, came));
-        // The first frame comes after whatever opening took.
+        // The first frame includes the time that opening took.
         if self.warm.is_some() {
             let average = counts.interval.unwrap_or(interval);
             counts.interval = Some(average + (interval - average) * NEWEST);
@@ -241,19 +244,20 @@ impl<'a> Session<'a> {
         if self.damaged >= DAMAGED { Err(Fault::Damaged(self.damaged)) } else { self.patient() }
     }
 
-    /// Throws a frame away that is too old; a fault, once nothing else comes.
+    /// Drops a frame that is too old. Returns a fault once only old frames come.
     fn too_old(&mut self) -> Result<(), Fault> {
         self.shared.counts().dropped += 1;
         self.old += 1;
         if self.old > MOST_OLD { Err(Fault::Old) } else { Ok(()) }
     }
 
-    /// A fault, once no whole frame has come for too long.
+    /// Returns a fault once no whole frame has come for too long.
     fn patient(&self) -> Result<(), Fault> {
-        // A replay that is slower than the timeout is no fault of anybody.
+        // A replay slower than the timeout is not a fault.
         let slowest = Duration::from_secs(2) / self.settings.fps.max(1);
         let timeout = self.settings.timeout.max(slowest);
-        // Told by the limit and not by what passed: the same fault again is no change of state.
+        // The message states the limit, not the elapsed time: a repeated fault must not look like a
+        // new state.
         if self.last.elapsed() < timeout { Ok(()) } else { Err(Fault::Silent(timeout.as_millis())) }
     }
 }

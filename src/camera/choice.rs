@@ -1,7 +1,7 @@
-//! Which of the formats and sizes that a camera offers is asked for.
+//! Chooses which of a camera's formats and sizes to request.
 //!
-//! The size that was wished for comes first, then its rate, then the pixel format: a wrong size costs every
-//! frame, a better format only the time to decode it.
+//! The requested size comes first, then the rate, then the pixel format: a wrong size costs every
+//! frame, a worse format only decoding time.
 
 use super::frame::PixelFormat;
 use super::settings::Settings;
@@ -14,7 +14,7 @@ pub(super) struct Offer {
     pub format: PixelFormat,
     pub width: u32,
     pub height: u32,
-    /// The most frames a second, if the camera says so.
+    /// Most frames a second, if the camera states it.
     pub fps: Option<f64>,
 }
 
@@ -34,7 +34,7 @@ impl Serialize for Offer {
     }
 }
 
-/// Sizes that a camera scales to: from, to, in steps of.
+/// Sizes that a camera scales to, from `from` to `to` in steps of `step`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub from: u32,
@@ -43,7 +43,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// The value that can be had nearest to the wished one.
+    /// Returns the available value nearest to the requested one.
     pub fn nearest(&self, wish: u32) -> u32 {
         let wish = wish.clamp(self.from, self.to.max(self.from));
         let step = self.step.max(1);
@@ -51,8 +51,8 @@ impl Range {
     }
 }
 
-/// What to ask for, best first: every format at its best size. Drivers that list nothing are asked for
-/// every format at the wished size.
+/// Returns what to request, best first: every format at its best size. If a driver lists nothing,
+/// returns every format at the requested size.
 pub(super) fn candidates(offers: &[Offer], settings: &Settings) -> Vec<Offer> {
     let wanted = |format: &PixelFormat| settings.format.is_none_or(|only| only == *format);
     let formats = PixelFormat::OF_CAMERAS.into_iter().filter(wanted);
@@ -64,19 +64,19 @@ pub(super) fn candidates(offers: &[Offer], settings: &Settings) -> Vec<Offer> {
         let nearer = |a: &Offer, b: &Offer| cost(a, settings).total_cmp(&cost(b, settings));
         formats.filter_map(|format| of(format).min_by(nearer)).collect()
     };
-    // Stable: among equals the better format stays first.
+    // A stable sort: among equals the better format stays first.
     best.sort_by(|a, b| cost(a, settings).total_cmp(&cost(b, settings)));
     best
 }
 
-/// How far an offer is from what was wished for: sizes by their ratio, and a rate that falls short by half
-/// as much as a side that does. Grey costs as if it were a little off in size.
+/// Returns the distance of an offer from the request: sizes by their ratio, and a rate that is too
+/// low by half as much as a side that is too short. Grey costs as much as a slightly wrong size.
 fn cost(offer: &Offer, settings: &Settings) -> f64 {
     let off = |is: u32, wish: u32| (f64::from(is.max(1)) / f64::from(wish.max(1))).ln().abs();
     let size = off(offer.width, settings.width) + off(offer.height, settings.height);
     let wish = f64::from(settings.fps);
     let slow = match offer.fps {
-        // 29.97 is 30.
+        // 29.97 counts as 30.
         Some(fps) if fps < 0.95 * wish => (wish / fps.max(0.1)).ln() / 2.0,
         _ => 0.0,
     };
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usual_usb_camera() {
+    fn typical_usb_camera() {
         let offers = [
             offer(Mjpg, 1280, 720, 30.0),
             offer(Mjpg, 640, 480, 30.0),
@@ -108,16 +108,16 @@ mod tests {
             offer(Yuyv, 1280, 720, 5.0),
             offer(Grey, 640, 480, 60.0),
         ];
-        // Uncompressed where the bus bears it, compressed where it does not.
+        // Uncompressed if the bus is fast enough, else compressed.
         assert_eq!(first(&offers, 640, 480, 30), (Yuyv, 640, 480));
         assert_eq!(first(&offers, 1280, 720, 30), (Mjpg, 1280, 720));
-        // The nearest there is.
+        // The nearest available size.
         assert_eq!(first(&offers, 1920, 1080, 30), (Mjpg, 1280, 720));
         assert_eq!(first(&offers, 320, 240, 15), (Yuyv, 640, 480));
     }
 
     #[test]
-    fn one_format_alone() {
+    fn camera_with_one_format() {
         let offers = [offer(Nv12, 640, 480, 30.0), offer(Grey, 640, 480, 30.0)];
         let settings = Settings { format: Some(Grey), ..Settings::default() };
         let formats: Vec<_> =
@@ -128,20 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_lists_nothing_is_asked_for_everything() {
+    fn driver_without_a_list_is_asked_for_every_format() {
         let formats: Vec<_> =
             candidates(&[], &Settings::default()).iter().map(|offer| offer.format).collect();
         assert_eq!(formats, [Nv12, Yuyv, Mjpg, Grey]);
     }
 
     #[test]
-    fn a_range_of_sizes() {
+    fn range_returns_the_nearest_size() {
         let range = Range { from: 32, to: 1920, step: 16 };
         assert_eq!(
             [0, 32, 640, 650, 5000].map(|wish| range.nearest(wish)),
             [32, 32, 640, 640, 1920]
         );
-        // What a driver may say that has nothing to say.
+        // An empty range, as some drivers report.
         assert_eq!(Range { from: 0, to: 0, step: 0 }.nearest(640), 0);
         assert_eq!(Range { from: 9, to: 3, step: 1 }.nearest(640), 9);
     }

@@ -1,4 +1,4 @@
-//! `doorward camera`: which cameras there are, whether the configured one works, and what it sees.
+//! The command `doorward camera`: lists cameras, checks the configured one and saves its picture.
 
 use super::choice::Offer;
 use super::device::Fault;
@@ -9,38 +9,38 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a probe watches the frames that come, for their rate.
+/// How long a probe measures the frame rate.
 const WATCHED: Duration = Duration::from_secs(2);
-/// How long a command waits for a camera that has not given a frame.
+/// How long a command waits for a first frame.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// JPEG quality of a snapshot.
 const QUALITY: u8 = 92;
 
-/// The camera at the door: which there are, whether it works, what it sees.
+/// Lists cameras, checks the configured one, or saves its picture.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Lists the V4L2 devices with the names to put into camera.source, and what they offer.
+    /// Lists the V4L2 devices, with what they offer and the names for camera.source.
     List,
-    /// Opens the camera as the daemon would and says what comes of it. A running daemon keeps its
-    /// camera to itself: stop it first.
+    /// Opens the camera as the daemon would and reports the result. A running daemon holds its
+    /// camera: stop it first.
     Probe {
-        /// Another source than camera.source.
+        /// Use this source instead of camera.source.
         source: Option<String>,
     },
-    /// Takes one picture, to see whether the camera stands right.
+    /// Takes one picture, to check the camera's position.
     Snapshot {
         /// JPEG file to write.
         file: PathBuf,
-        /// Another source than camera.source.
+        /// Use this source instead of camera.source.
         #[arg(long)]
         source: Option<String>,
     },
 }
 
-/// Why a command about the camera did not come to its end.
+/// Why a camera command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// Nothing is configured.
+    /// No camera is configured.
     #[error("camera.source is empty: set it, or name a source on the command line")]
     NoCamera,
     /// A setting that cannot be used.
@@ -49,27 +49,27 @@ pub enum CommandError {
     /// The camera did not start.
     #[error(transparent)]
     Start(#[from] CameraError),
-    /// It gives no frames.
+    /// The camera gives no frames.
     #[error("{0}")]
     NoFrames(String),
-    /// A frame without a picture.
+    /// The frame has no picture.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A picture that no file can hold.
+    /// The picture does not fit into the file format.
     #[error("the picture is too large for a JPEG; set camera.width and camera.height")]
     TooLarge,
-    /// The file.
+    /// The file cannot be written.
     #[error("cannot write {path}: {reason}")]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
 }
 
 impl Command {
-    /// Does it; the result is for standard output.
+    /// Runs the command and returns its result for standard output.
     pub fn run(self, config: &config::Camera) -> Result<Value, CommandError> {
         let settings = |source: Option<String>| {
             let source = source.unwrap_or_else(|| config.source.clone());
@@ -84,7 +84,7 @@ impl Command {
     }
 }
 
-/// Every device, also those that are no cameras, with the reason.
+/// Lists every device. A device that is not a camera comes with the reason.
 fn list(config: &config::Camera) -> Value {
     let settings = Settings::new(config).ok().flatten().unwrap_or_default();
     let mut nodes = entries("/sys/class/video4linux");
@@ -103,7 +103,7 @@ fn list(config: &config::Camera) -> Value {
     json!({ "devices": devices.collect::<Vec<_>>() })
 }
 
-/// The names of a device that stay the same over restarts.
+/// Returns the names of a device that stay the same over restarts.
 fn links_to(device: &Path) -> Vec<PathBuf> {
     let is_ours = |link: &PathBuf| link.canonicalize().is_ok_and(|target| target == device);
     let links = ["/dev/v4l/by-id", "/dev/v4l/by-path"].into_iter().flat_map(entries);
@@ -157,7 +157,7 @@ fn snapshot(settings: Settings, file: &Path) -> Result<Value, CommandError> {
     Ok(json!({ "file": file, "size": size, "status": camera.status() }))
 }
 
-/// The first frame that comes.
+/// Returns the first frame that comes.
 fn taken(camera: &Camera) -> Result<Picture, CommandError> {
     let mut frames = camera.frames();
     let until = Instant::now() + PATIENCE;

@@ -1,34 +1,34 @@
-//! JPEGs out of one file: an AVI of MJPEG, or JPEGs one behind the other.
+//! Reads JPEGs from one file: an AVI of MJPEG, or a sequence of JPEGs.
 //!
-//! Files are read a frame at a time and never as a whole; a length that a file states is a claim, bounded
-//! before anything is allocated. Nothing here decodes.
+//! Files are read one frame at a time, never as a whole. A length that a file states is checked
+//! against a limit before anything is allocated. Nothing here decodes.
 //!
-//! An AVI is made of *chunks*: four letters, a length of 4 bytes, so many bytes, padded to an even number.
-//! `RIFF` and `LIST` chunks hold a type of four letters and further chunks. A frame of video stream 0 is a
-//! chunk `00dc`.
+//! An AVI consists of *chunks*: four letters, a length in 4 bytes, and that many bytes, padded to
+//! an even number. `RIFF` and `LIST` chunks hold a type of four letters and further chunks. A frame
+//! of video stream 0 is a chunk `00dc`.
 
 use crate::picture::jpeg_length;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The largest frame: what pictures may have at most, and some more for its container.
+/// The largest frame: the limit for pictures, and some more for the container.
 const MAX_FRAME: usize = 8 << 20;
-/// How much is read at a time while a frame's end is looked for.
+/// How much is read at a time while the end of a frame is searched.
 const STEP: usize = 64 << 10;
-/// How every JPEG starts.
+/// The first bytes of every JPEG.
 const SOI: &[u8] = &[0xFF, 0xD8, 0xFF];
 
 /// A file of frames, read from its start to its end.
 pub(super) enum Container {
     /// An AVI.
     Avi(Avi),
-    /// JPEGs one behind the other, with whatever between them.
+    /// A sequence of JPEGs, possibly with other bytes between them.
     Stream(JpegStream),
 }
 
 impl Container {
-    /// Opens a file; which kind it is, its first bytes say.
+    /// Opens a file. Its first bytes decide which kind it is.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = BufReader::new(File::open(path)?);
         let mut head = Vec::new();
@@ -46,7 +46,7 @@ impl Container {
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
-    /// The bytes of the next frame; `None` at the end of the file.
+    /// Returns the bytes of the next frame; `None` at the end of the file.
     pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self {
             Self::Avi(avi) => avi.next(),
@@ -55,10 +55,10 @@ impl Container {
     }
 }
 
-/// An AVI that is being read.
+/// An open AVI.
 pub(super) struct Avi {
     file: BufReader<File>,
-    /// The number of the video stream, as its chunks are named: that of the first frame.
+    /// Number of the video stream in the names of its chunks, taken from the first frame.
     stream: Option<[u8; 2]>,
 }
 
@@ -71,7 +71,7 @@ impl Avi {
         loop {
             let Some([a, b, c, d, l0, l1, l2, l3]) = self.header()? else { return Ok(None) };
             let length = u32::from_le_bytes([l0, l1, l2, l3]);
-            // What a list holds comes right behind its type; every step goes on by 8 bytes at least.
+            // The content of a list follows its type. Every step advances by at least 8 bytes.
             if matches!(&[a, b, c, d], b"RIFF" | b"LIST") {
                 self.file.seek_relative(4)?;
                 continue;
@@ -90,7 +90,8 @@ impl Avi {
         }
     }
 
-    /// The next chunk's name and length; `None` at the end of the file, or within the last header.
+    /// Returns the next chunk's name and length; `None` at the end of the file, or within the last
+    /// header.
     fn header(&mut self) -> io::Result<Option<[u8; 8]>> {
         let mut header = [0; 8];
         match self.file.read_exact(&mut header) {
@@ -101,10 +102,10 @@ impl Avi {
     }
 }
 
-/// A file of JPEGs one behind the other that is being read.
+/// An open file with a sequence of JPEGs.
 pub(super) struct JpegStream {
     file: BufReader<File>,
-    /// What has been read and not given out.
+    /// Bytes that were read and not returned yet.
     held: Vec<u8>,
 }
 
@@ -113,7 +114,7 @@ impl JpegStream {
         let mut step = STEP;
         loop {
             let start = self.held.windows(SOI.len()).position(|window| window == SOI);
-            // Without a start, its first two bytes may stand at the end.
+            // Without a start marker, its first two bytes may be at the end.
             let filler = start.unwrap_or(self.held.len().saturating_sub(SOI.len() - 1));
             self.held.drain(..filler);
             if start.is_some()
@@ -123,7 +124,7 @@ impl JpegStream {
                 return Ok(Some(std::mem::replace(&mut self.held, rest)));
             }
             if self.held.len() > MAX_FRAME {
-                // Not a frame, or one without an end: the next may be better.
+                // Not a frame, or a frame without an end: the next may be valid.
                 self.held.drain(..SOI.len());
                 continue;
             }
@@ -131,7 +132,7 @@ impl JpegStream {
             if read == 0 {
                 return Ok(None);
             }
-            // Each time twice as much, for the frame is walked from its start again.
+            // Doubles each time, because the frame is scanned from its start again.
             step = (step * 2).min(MAX_FRAME);
         }
     }
@@ -166,7 +167,7 @@ mod tests {
         chunk(name, &[kind.to_vec(), chunks.concat()].concat())
     }
 
-    /// The smallest thing with the markers of a JPEG; `mark` tells one from the other.
+    /// Returns the shortest bytes with the markers of a JPEG. `mark` distinguishes frames.
     fn jpeg(mark: u8, length: usize) -> Vec<u8> {
         let mut out = vec![0xFF, 0xD8, 0xFF, 0xDA, 0, 3, 1];
         out.resize(length.max(10) - 2, mark);
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_avi_with_sound_padding_lists_and_a_second_part() {
+    fn avi_with_sound_padding_lists_and_a_second_part() {
         let (odd, even) = (jpeg(1, 21), jpeg(2, 30));
         let mut bytes = avi(&[
             chunk(b"00dc", &odd),
@@ -195,9 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_claims() {
+    fn wrong_lengths_never_invent_frames() {
         let whole = avi(&[chunk(b"00dc", &jpeg(1, 30)), chunk(b"00dc", &jpeg(2, 30))]);
-        // Cut off anywhere: what is there is given out, what is not is not made up.
+        // A file cut off anywhere gives the frames that are there, and no others.
         for length in 12..whole.len() {
             let bytes: usize = frames(&whole[..length]).iter().map(Vec::len).sum();
             assert!(bytes <= length);
@@ -211,9 +212,9 @@ mod tests {
     }
 
     #[test]
-    fn jpegs_one_behind_the_other() {
+    fn sequence_of_jpegs_gives_every_frame() {
         let (small, large) = (jpeg(1, 20), jpeg(2, 3 * STEP));
-        // A preview within a segment has a start and an end of its own.
+        // A preview within a segment has its own start and end.
         let mut with_preview = vec![0xFF, 0xD8, 0xFF, 0xE1, 0, 22];
         with_preview.extend(jpeg(3, 20));
         with_preview.extend_from_slice(&small[2..]);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_without_an_end_is_stepped_over_in_bounded_memory() {
+    fn start_without_an_end_is_skipped_in_bounded_memory() {
         let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xDA, 0, 3, 1];
         bytes.resize(MAX_FRAME + 3 * STEP, 5);
         bytes.extend(jpeg(1, 20));
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_video() {
+    fn files_without_video_are_refused() {
         for bytes in [&b""[..], b"RIFF\0\0\0\0WAVE", b"\x89PNG\r\n", b"hello"] {
             let error = Container::open(file(bytes).path()).err().unwrap();
             assert!(error.to_string().contains("ffmpeg"), "{error}");

@@ -1,52 +1,52 @@
-//! What capture asks of whatever gives frames: a camera, a replay, a script in a test.
+//! The interface between capture and a source of frames: a camera, a replay or a test script.
 
 use super::frame::Layout;
 use super::settings::Settings;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Opens devices; lives as long as the capture thread, over every loss.
+/// Opens devices. Lives as long as the capture thread, over every loss.
 pub(super) trait Open: Send {
-    /// Opens the device again, up to where frames can be asked for.
+    /// Opens the device, until it is ready for requests for frames.
     fn open(&mut self, settings: &Settings) -> Result<Box<dyn Device>, Fault>;
 }
 
 /// An open device. Dropping it closes it fully.
 pub(super) trait Device {
-    /// What it is, for people: the name of the camera, or the file.
+    /// Returns the name for people: of the camera or of the file.
     fn name(&self) -> &str;
-    /// How its frames lie.
+    /// Returns the memory layout of its frames.
     fn layout(&self) -> Layout;
-    /// Whether its first frames are badly exposed.
+    /// Checks whether its first frames are badly exposed.
     fn warms_up(&self) -> bool;
-    /// The next frame, waited for no longer than about `wait`; the first may take as long as the
-    /// settings' timeout.
+    /// Returns the next frame and waits about `wait` at most. The first frame may take as long as
+    /// the settings' timeout.
     fn next(&mut self, wait: Duration) -> Result<Next<'_>, Fault>;
 }
 
-/// What a device gives.
+/// The result of a request for a frame.
 pub(super) enum Next<'a> {
     /// A frame.
     Frame(Raw<'a>),
-    /// None in that time.
+    /// No frame came in that time.
     Nothing,
-    /// None ever again: a replay is over.
+    /// No frame will ever come: a replay has ended.
     End,
 }
 
-/// A frame where the device keeps it.
+/// A frame in the device's memory.
 pub(super) struct Raw<'a> {
-    /// As many bytes as the device says were filled.
+    /// The bytes that the device reports as filled.
     pub bytes: &'a [u8],
-    /// When it was exposed, if the device knows.
+    /// Time of exposure, if the device knows it.
     pub taken: Option<Instant>,
-    /// The device's own number of the frame, if it counts.
+    /// The device's own number of the frame, if it counts frames.
     pub number: Option<u32>,
-    /// The device itself says that it is damaged.
+    /// True if the device reports the frame as damaged.
     pub damaged: bool,
 }
 
-/// Why there are no frames. The message says what to do; it is what `state/camera` shows.
+/// Why there are no frames. The message says what to do, and `state/camera` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     #[error(

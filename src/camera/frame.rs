@@ -1,6 +1,6 @@
-//! One frame as a camera gave it, and how its bytes lie.
+//! One frame from a camera, and the memory layout of its bytes.
 //!
-//! A frame is decoded when its pixels are wanted and not before: most frames of a day show no person.
+//! A frame is decoded only when its pixels are needed: most frames of a day show no person.
 
 use crate::picture::{self, DecodeError, Limits, Picture, yuv};
 use std::fmt;
@@ -12,13 +12,13 @@ use strum::IntoStaticStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum PixelFormat {
-    /// A plane of luma, a plane of chroma at half the resolution.
+    /// A plane of luma and a plane of chroma at half the resolution.
     Nv12,
-    /// Luma and chroma in turns, chroma at half the width.
+    /// Luma and chroma interleaved, chroma at half the width.
     Yuyv,
-    /// A JPEG a frame, often without Huffman tables.
+    /// One JPEG per frame, often without Huffman tables.
     Mjpg,
-    /// Luma alone. Faces lose what tells skin from a print.
+    /// Only luma. The face lacks the colour that distinguishes skin from a print.
     Grey,
     /// A JPEG or PNG file of a replay.
     #[strum(serialize = "file")]
@@ -26,30 +26,31 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
-    /// What cameras are asked for, best first: uncompressed costs the least to decode and has no artefacts.
+    /// Formats that are requested from cameras, best first: an uncompressed format is the cheapest
+    /// to decode and has no artefacts.
     pub const OF_CAMERAS: [PixelFormat; 4] = [Self::Nv12, Self::Yuyv, Self::Mjpg, Self::Grey];
 
-    /// The name in the configuration, which is V4L2's code of four characters.
+    /// Returns the name in the configuration, which is V4L2's code of four characters.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// How the bytes of a frame lie.
+/// The memory layout of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub format: PixelFormat,
-    /// Pixels; 0 where only the frame itself knows.
+    /// Width in pixels; 0 if only the frame itself states it.
     pub width: u32,
     pub height: u32,
-    /// Bytes from one row to the next, at least a row; nothing for compressed frames.
+    /// Bytes from one row to the next, at least one row; unused for compressed frames.
     pub stride: u32,
 }
 
 impl Layout {
-    /// The part of `bytes` that is the frame; `None` if it is not whole.
+    /// Returns the part of `bytes` that is the frame; `None` if the frame is not whole.
     ///
-    /// A compressed frame ends at its own end marker: drivers are seen to state the whole buffer as used.
+    /// A compressed frame ends at its own end marker: some drivers report the whole buffer as used.
     pub fn whole<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let Self { format, width, height, stride } = *self;
         let length = match format {
@@ -79,24 +80,24 @@ impl Layout {
 /// Why a frame has no picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A compressed frame that cannot be decoded.
+    /// The compressed frame cannot be decoded.
     #[error(
         "a frame cannot be decoded ({0}); if this goes on, check the cable or set camera.format"
     )]
     Damaged(#[from] DecodeError),
-    /// Fewer bytes than its size needs.
+    /// The frame has fewer bytes than its size needs.
     #[error("a frame of {width}x{height} has only {bytes} bytes; check the cable")]
     Short {
-        /// Bytes that came.
+        /// Number of bytes.
         bytes: usize,
-        /// Pixels a row.
+        /// Width in pixels.
         width: u32,
-        /// Rows.
+        /// Height in pixels.
         height: u32,
     },
 }
 
-/// One frame as the camera gave it; decoded when asked for. Cloning it copies no pixels.
+/// One frame from the camera, decoded on request. Cloning it copies no pixels.
 #[derive(Clone)]
 pub struct Frame {
     pub(super) taken: Instant,
@@ -107,18 +108,20 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// When it was exposed, by the monotonic clock; when it arrived, if the driver does not say.
+    /// Returns the time of exposure by the monotonic clock, or of arrival if the driver does not
+    /// state it.
     pub fn taken(&self) -> Instant {
         self.taken
     }
 
-    /// Rises by one a frame since the start of the daemon; a gap is as many frames that were lost: damaged,
-    /// dropped by the driver or by a reader that was too slow.
+    /// Returns the number of the frame, which rises by one since the start of the daemon. A gap
+    /// counts the lost frames: damaged, or dropped by the driver or by a slow reader.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Its pixels in RGB, turned as `camera.rotate` says. Takes milliseconds, each time.
+    /// Decodes its pixels to RGB, rotated as `camera.rotate` says. Takes milliseconds on every
+    /// call.
     pub fn picture(&self) -> Result<Picture, FrameError> {
         let picture = self.layout.picture(&self.bytes)?;
         Ok(if self.rotate == 0 { picture } else { picture.turned(self.rotate) })
@@ -126,7 +129,7 @@ impl Frame {
 }
 
 impl fmt::Debug for Frame {
-    /// Number and size: pictures of faces do not belong in logs.
+    /// Prints only number and size: pictures of faces do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({}, {} bytes)", self.sequence, self.bytes.len())
     }
@@ -145,7 +148,7 @@ mod tests {
         Frame { taken: Instant::now(), sequence: 0, layout, rotate, bytes: bytes.into() }
     }
 
-    /// The file without its Huffman tables, as USB cameras send it.
+    /// Returns the file without its Huffman tables, as USB cameras send it.
     fn without_tables(jpeg: &[u8]) -> Vec<u8> {
         let (mut out, mut at) = (jpeg[..2].to_vec(), 2);
         while jpeg[at + 1] != 0xDA {
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cameras_jpeg_has_no_tables_and_a_buffer_behind_its_end() {
+    fn camera_jpeg_without_tables_and_with_trailing_bytes_is_read() {
         let layout = Layout { format: PixelFormat::Mjpg, width: 32, height: 16, stride: 0 };
         let bare = without_tables(&jpeg(32, 16));
         assert!(bare.len() + 400 < jpeg(32, 16).len(), "the encoder wrote no tables");
@@ -170,14 +173,14 @@ mod tests {
         let picture = frame(layout, 90, whole).picture().unwrap();
         assert_eq!((picture.width(), picture.height()), (16, 32));
         assert!(picture.rgb().iter().all(|&value| value.abs_diff(90) <= 2));
-        // Cut off, or not there at all.
+        // Truncated, or missing.
         assert_eq!(layout.whole(&buffer[..bare.len() - 1]), None);
         assert_eq!(layout.whole(&[0; 500]), None);
         assert_eq!(layout.whole(&[]), None);
     }
 
     #[test]
-    fn raw_frames_need_their_bytes_and_no_more() {
+    fn raw_frames_need_their_bytes_and_ignore_padding() {
         let whole = |format, bytes: usize| {
             let layout = Layout { format, width: 4, height: 2, stride: 12 };
             layout.whole(&vec![0; bytes]).map(<[u8]>::len)
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_lies_about_itself_has_no_picture() {
+    fn inconsistent_frames_have_no_picture() {
         let layout = Layout { format: PixelFormat::Yuyv, width: 4, height: 2, stride: 8 };
         assert!(matches!(frame(layout, 0, &[0; 15]).picture(), Err(FrameError::Short { .. })));
         let layout = Layout { format: PixelFormat::File, width: 0, height: 0, stride: 0 };

@@ -1,14 +1,14 @@
-//! From the one thread that takes frames to the many that look at them.
+//! Hands frames from the capture thread to all readers.
 //!
-//! Every reader has a queue of two: the frame it is about to look at and the next. Who is slower than the
-//! camera loses the oldest, so that no reader looks at what was seconds ago.
+//! Every reader has a queue of two frames: the next to read and the one after. A reader slower than
+//! the camera loses the oldest frame, so no reader works on frames that are seconds old.
 
 use super::frame::Frame;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// How many frames wait for a reader.
+/// Most frames that wait for a reader.
 const WAITING: usize = 2;
 
 /// A subscription to the camera's frames.
@@ -26,7 +26,7 @@ struct Queue {
 struct Held {
     frames: VecDeque<Frame>,
     dropped: u64,
-    /// Nothing will come any more.
+    /// True if no frame will come any more.
     closed: bool,
 }
 
@@ -37,9 +37,10 @@ impl Queue {
 }
 
 impl Frames {
-    /// The oldest frame that waits, at most two behind the camera; waits up to `patience` for one.
+    /// Returns the oldest waiting frame, at most two behind the camera. Waits up to `patience` for
+    /// one.
     ///
-    /// `None`: none came, or the camera's last handle is gone.
+    /// Returns `None` if no frame came, or if the camera's last handle was dropped.
     pub fn next(&mut self, patience: Duration) -> Option<Frame> {
         let until = Instant::now().checked_add(patience);
         let mut held = self.queue.held();
@@ -56,34 +57,34 @@ impl Frames {
         }
     }
 
-    /// How many frames this subscription lost because its reader was too slow.
+    /// Returns how many frames this subscription lost because its reader was too slow.
     pub fn dropped(&self) -> u64 {
         self.queue.held().dropped
     }
 }
 
-/// Where frames are handed to all subscriptions.
+/// Hands frames to all subscriptions.
 #[derive(Default)]
 pub(super) struct Readers {
     queues: Mutex<Vec<Weak<Queue>>>,
 }
 
 impl Readers {
-    /// A new subscription, to the frames from this moment on.
+    /// Subscribes to the frames from this moment on.
     pub fn subscribe(&self) -> Frames {
         let queue = Arc::default();
         self.queues().push(Arc::downgrade(&queue));
         Frames { queue }
     }
 
-    /// Whether anybody would look at a frame.
+    /// Checks whether any subscription exists.
     pub fn any(&self) -> bool {
         let mut queues = self.queues();
         queues.retain(|queue| queue.strong_count() > 0);
         !queues.is_empty()
     }
 
-    /// Hands a frame to everybody; how many older ones it pushed out.
+    /// Hands a frame to every reader. Returns how many older frames were dropped for it.
     pub fn hand_out(&self, frame: &Frame) -> u64 {
         let mut dropped = 0;
         for queue in self.queues().iter().filter_map(Weak::upgrade) {
@@ -99,7 +100,7 @@ impl Readers {
         dropped
     }
 
-    /// Nothing will come any more.
+    /// Tells all readers that no frame will come any more.
     pub fn close(&self) {
         for queue in self.queues().iter().filter_map(Weak::upgrade) {
             queue.held().closed = true;
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_loses_the_oldest_and_a_quick_one_nothing() {
+    fn slow_reader_loses_the_oldest_frames_and_a_fast_one_none() {
         let readers = Readers::default();
         let (mut slow, mut quick) = (readers.subscribe(), readers.subscribe());
         let mut pushed_out = 0;
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_a_frame_with_patience_or_with_the_camera() {
+    fn wait_ends_with_a_frame_the_patience_or_the_camera() {
         let readers = Arc::new(Readers::default());
         let mut frames = readers.subscribe();
         let asked = Instant::now();
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_is_forgotten() {
+    fn dropped_readers_are_removed() {
         let readers = Readers::default();
         assert!(!readers.any());
         let frames = readers.subscribe();

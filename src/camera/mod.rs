@@ -1,15 +1,15 @@
-//! Frames from the camera at the door, or from files in its place.
+//! Reads frames from the camera at the door, or from files instead.
 //!
-//! One thread ([`capture`]) owns the device. It opens it, hands each whole frame to every subscription
-//! ([`Frames`]), and after any fault closes it fully and opens it again, with growing pauses, for ever. What
-//! it does is the same for the two devices there are: a V4L2 camera ([`v4l2`], which format and size to ask
-//! for in [`choice`]) and a replay of files ([`replay`], [`container`]).
+//! One thread ([`capture`]) owns the device. It opens it and hands each whole frame to every
+//! subscription ([`Frames`]). After any fault it closes the device fully and opens it again, with
+//! growing pauses, for ever. It treats both kinds of devices alike: a V4L2 camera ([`v4l2`];
+//! [`choice`] chooses format and size) and a replay of files ([`replay`], [`container`]).
 //!
-//! It never decodes a frame unasked, never looks for faces, never keeps more than two frames for a reader
-//! and never writes one to disk.
+//! It decodes a frame only on request, never looks for faces, never keeps more than two frames for
+//! a reader and never writes a frame to disk.
 //!
-//! A *short* or damaged frame has fewer bytes than its format needs, or no end marker. *Warm-up* is the time
-//! after opening in which a camera finds its exposure.
+//! A *short* or damaged frame has fewer bytes than its format needs, or no end marker. *Warm-up* is
+//! the time after opening in which a camera finds its exposure.
 
 mod capture;
 mod choice;
@@ -37,12 +37,12 @@ use tokio::sync::watch;
 /// The camera could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum CameraError {
-    /// The operating system gives no thread.
+    /// The operating system did not start a thread.
     #[error("no thread could be started: {0}; raise the limit on processes (`ulimit -u`)")]
     Thread(#[from] std::io::Error),
 }
 
-/// A handle on the capture thread, which ends with the last one.
+/// A handle on the capture thread, which ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Camera {
     running: Arc<Running>,
@@ -59,7 +59,7 @@ impl Drop for Running {
 }
 
 impl Camera {
-    /// Starts the capture thread and returns at once; whether there are frames, [`Camera::status`] says.
+    /// Starts the capture thread and returns at once. [`Camera::status`] tells whether frames come.
     pub fn start(settings: Settings) -> Result<Self, CameraError> {
         let opener: Box<dyn Open> = match &settings.source {
             Source::Device(path) => Box::new(v4l2::Opener::new(path)),
@@ -77,22 +77,24 @@ impl Camera {
         Ok(Self { running })
     }
 
-    /// A subscription to the frames from this moment on: it holds at most two and drops the oldest.
+    /// Subscribes to the frames from this moment on. A subscription holds at most two frames and
+    /// drops the oldest.
     pub fn frames(&self) -> Frames {
         self.running.shared.readers.subscribe()
     }
 
-    /// State, counts and times at this moment.
+    /// Returns state, counts and times at this moment.
     pub fn status(&self) -> Status {
         self.running.shared.status()
     }
 
-    /// The changes of state.
+    /// Returns the changes of state.
     pub fn states(&self) -> watch::Receiver<State> {
         self.running.shared.state.subscribe()
     }
 
-    /// Rises at least every [`Settings::timeout`] while the capture thread is alive, streaming or not.
+    /// Returns a counter that rises at least every [`Settings::timeout`] while the capture thread
+    /// is alive, with or without frames.
     pub fn progress(&self) -> u64 {
         self.running.shared.progress()
     }

@@ -1,5 +1,5 @@
-//! Pictures from files in place of a camera, at a set rate: for demonstrations, for tests, and to look
-//! again at what a camera saw.
+//! Replays pictures from files instead of a camera, at a set rate: for demonstrations, for tests,
+//! and to look again at recorded frames.
 
 use super::container::Container;
 use super::device::{Device, Fault, Next, Open, Raw};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The largest picture file that is read.
 const MAX_FILE: u64 = 8 << 20;
-/// The most files of a folder; two hours of frames.
+/// Most files of a folder: two hours of frames.
 const MAX_FILES: usize = 100_000;
 
 /// Opens a folder or a file.
@@ -81,14 +81,14 @@ impl Recorded {
         Ok(Self::Folder { files, at: 0 })
     }
 
-    /// The next frame's bytes, empty for a file that cannot be read; `None` behind the last.
+    /// Returns the next frame's bytes, empty for a file that cannot be read; `None` after the last.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self {
             Self::File(container) => container.next(),
             Self::Folder { files, at } => {
                 let Some(file) = files.get(*at) else { return Ok(None) };
                 *at += 1;
-                // One bad file is a bad frame, and the next may be good.
+                // One bad file is one bad frame; the next may be good.
                 Ok(Some(read(file).unwrap_or_default()))
             }
         }
@@ -101,16 +101,16 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// A replay that is running.
+/// A running replay.
 struct Replay {
     path: PathBuf,
     name: String,
     frames: Recorded,
     interval: Duration,
     again: bool,
-    /// When the next frame is to be given.
+    /// Time of the next frame.
     due: Instant,
-    /// Frames given since the last start from the first one.
+    /// Frames returned since the last start of the recording.
     given: u64,
     bytes: Vec<u8>,
 }
@@ -149,7 +149,7 @@ impl Device for Replay {
             return Ok(Next::Nothing);
         };
         self.given += 1;
-        // A machine that cannot keep up plays slower: bursts would be no camera's.
+        // A machine that cannot keep up plays slower: a camera gives no bursts.
         self.due = (self.due + self.interval).max(now);
         self.bytes = bytes;
         let damaged = self.bytes.is_empty();
@@ -174,7 +174,7 @@ mod tests {
         Opener::new(path).open(&settings)
     }
 
-    /// What is given next: a frame's bytes, `None` at the end.
+    /// Returns the next frame's bytes; `None` at the end.
     fn next(device: &mut dyn Device) -> Option<Vec<u8>> {
         loop {
             match device.next(Duration::from_millis(20)).unwrap() {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_the_order_of_its_names_and_a_bad_file_is_a_bad_frame() {
+    fn folder_is_played_by_name_and_a_bad_file_is_a_bad_frame() {
         let files: &[(&str, &[u8])] =
             &[("b.PNG", b"2"), ("a.jpg", b"1"), ("notes.txt", b"x"), ("d.jpeg", b"4")];
         let dir = folder(files);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_at_the_rate_that_was_set() {
+    fn frames_come_at_the_configured_rate() {
         let dir = folder(&[("a.jpg", b"1")]);
         let mut device = open(dir.path(), 50, true).unwrap();
         next(device.as_mut());
@@ -212,7 +212,7 @@ mod tests {
         (0..10).for_each(|_| drop(next(device.as_mut())));
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(190), "{took:?}");
-        // Who was away for long gets no burst.
+        // A reader that paused gets no burst.
         std::thread::sleep(Duration::from_millis(200));
         next(device.as_mut());
         let began = Instant::now();
@@ -221,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_played_says_so() {
+    fn unplayable_sources_say_why() {
         let said = |path: &Path| open(path, 10, true).err().unwrap().to_string();
         let dir = folder(&[("notes.txt", b"x")]);
         assert!(said(dir.path()).contains("no .jpg"), "{}", said(dir.path()));
         assert!(said(&dir.path().join("notes.txt")).contains("ffmpeg"));
         assert!(said(&dir.path().join("nowhere")).contains("No such file"));
-        // An AVI without a frame, over and over.
+        // An AVI without a frame, in a loop.
         let empty = dir.path().join("empty.avi");
         std::fs::write(&empty, b"RIFF\x04\0\0\0AVI ").unwrap();
         let mut device = open(&empty, 100, true).unwrap();

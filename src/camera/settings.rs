@@ -1,5 +1,5 @@
-//! What the camera is told. Plain values: the configuration fills them, [`Settings::new`] says what is
-//! wrong with them, nothing here acts.
+//! Settings of the camera. They are plain values: the configuration fills them, [`Settings::new`]
+//! checks them, and nothing here acts.
 
 use super::frame::PixelFormat;
 use crate::config;
@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a source of pictures that stand in files is called by.
+/// Prefix of a source that is a replay of files.
 const REPLAY: &str = "replay:";
 
 /// Where frames come from.
@@ -15,12 +15,12 @@ const REPLAY: &str = "replay:";
 pub enum Source {
     /// A V4L2 device, such as `/dev/v4l/by-id/usb-…-index0`.
     Device(PathBuf),
-    /// A folder of JPEG and PNG files, an `.avi` or a file of JPEGs one behind the other.
+    /// A folder of JPEG and PNG files, an `.avi` or a file with a sequence of JPEGs.
     Replay(PathBuf),
 }
 
 impl Source {
-    /// Reads `camera.source`; `None`: there is no camera.
+    /// Parses `camera.source`; `None` means no camera.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(REPLAY) {
             _ if text.is_empty() => None,
@@ -39,31 +39,31 @@ impl fmt::Display for Source {
     }
 }
 
-/// Everything the camera needs to know.
+/// All settings of the camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where frames come from.
     pub source: Source,
-    /// Wished width in pixels, before any turn; the camera's nearest is taken.
+    /// Requested width in pixels before any rotation; the camera's nearest width is used.
     pub width: u32,
-    /// Wished height in pixels.
+    /// Requested height in pixels.
     pub height: u32,
-    /// Wished frames a second; the rate of a replay.
+    /// Requested frames per second; the rate of a replay.
     pub fps: u32,
-    /// The one pixel format to take; absent: the best that the camera offers.
+    /// The only pixel format to use; `None`: the best that the camera offers.
     pub format: Option<PixelFormat>,
-    /// How long after opening a device its frames are thrown away, while it finds its exposure.
+    /// How long frames are dropped after opening a device, while it finds its exposure.
     pub warm_up: Duration,
-    /// How long without a frame until the device is closed and opened again.
+    /// How long no frame comes before the device is closed and opened again.
     pub timeout: Duration,
-    /// Degrees clockwise by which the frames are turned: 0, 90, 180 or 270.
+    /// Clockwise rotation of the frames in degrees: 0, 90, 180 or 270.
     pub rotate: u16,
-    /// Whether a replay starts again when it has ended.
+    /// True if a replay starts again when it has ended.
     pub replay_loop: bool,
 }
 
 impl Default for Settings {
-    /// `/dev/video0`, with everything else as an empty configuration has it.
+    /// `/dev/video0`, with the defaults of an empty configuration.
     fn default() -> Self {
         Self::unchecked(Source::Device("/dev/video0".into()), &config::Camera::default(), None)
     }
@@ -75,19 +75,19 @@ pub enum SettingsError {
     /// Values that the table of keys does not allow.
     #[error("{}", .0.join("; "))]
     Keys(Vec<String>),
-    /// Nothing to replay.
+    /// No file or folder to replay.
     #[error("camera.source: name a folder or a file behind `replay:`")]
     NoReplay,
 }
 
 impl Settings {
-    /// The section `camera`, checked; `None`: there is no camera.
+    /// Checks the section `camera`; `None` means no camera.
     pub fn new(camera: &config::Camera) -> Result<Option<Self>, SettingsError> {
         let problems = camera.problems();
         if !problems.is_empty() {
             return Err(SettingsError::Keys(problems));
         }
-        // `auto` is the name of none.
+        // `auto` is not the name of a format.
         let named = |format: &PixelFormat| format.name().eq_ignore_ascii_case(&camera.format);
         let format = PixelFormat::OF_CAMERAS.into_iter().find(named);
         match Source::parse(&camera.source) {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn sources() {
+    fn sources_are_parsed() {
         assert_eq!(read(|_| ()), Ok(Some(Settings::default())));
         assert_eq!(read(|camera| camera.source.clear()), Ok(None));
         let replay = read(|camera| camera.source = "replay:a b/c.avi".into()).unwrap().unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn formats() {
+    fn formats_are_checked() {
         let format = |name: &str| read(|camera| camera.format = name.into());
         assert_eq!(format("auto").unwrap().unwrap().format, None);
         assert_eq!(format("yuyv").unwrap().unwrap().format, Some(PixelFormat::Yuyv));
@@ -149,14 +149,14 @@ mod tests {
         }
     }
 
-    /// What is said of a value that its row does not allow.
+    /// Returns the error for a value that its row does not allow.
     fn wrong(name: &str, value: &str) -> SettingsError {
         let row = config::KEYS.iter().find(|key| (key.section, key.name) == ("camera", name));
         SettingsError::Keys(vec![format!("camera.{name}: {}, not {value}", row.unwrap().rule)])
     }
 
     #[test]
-    fn values_out_of_bounds_are_named() {
+    fn values_out_of_bounds_are_reported() {
         let read = |change: fn(&mut config::Camera)| read(change).unwrap_err();
         assert_eq!(read(|camera| camera.width = 159), wrong("width", "159"));
         assert_eq!(read(|camera| camera.height = 2161), wrong("height", "2161"));

@@ -1,4 +1,4 @@
-//! What the camera is doing, for everybody who asks: states, counts and times.
+//! The state of the camera: states, counts and times.
 
 use super::frames::Readers;
 use super::settings::Settings;
@@ -9,30 +9,30 @@ use std::time::Instant;
 use strum::IntoStaticStr;
 use tokio::sync::watch;
 
-/// What the camera is doing.
+/// The state of the camera.
 #[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum State {
-    /// It is opened for the first time, or finds its exposure.
+    /// Opening for the first time, or finding its exposure.
     Starting,
     /// Frames come.
     Streaming,
-    /// No frames come, and it is opened again and again.
+    /// No frames come; the device is opened again until they do.
     Lost {
         /// What is wrong and what to do about it.
         why: String,
     },
-    /// A replay is over; nothing will come any more.
+    /// A replay has ended; no frame will come any more.
     Ended,
 }
 
 impl State {
-    /// `starting`, `streaming`, `lost` or `ended`.
+    /// Returns `starting`, `streaming`, `lost` or `ended`.
     pub fn name(&self) -> &'static str {
         self.into()
     }
 
-    /// What is wrong and what to do about it, when it is lost.
+    /// Returns what is wrong and what to do about it, if the camera is lost.
     pub fn why(&self) -> Option<&str> {
         match self {
             Self::Lost { why } => Some(why),
@@ -41,7 +41,7 @@ impl State {
     }
 }
 
-/// Everything that is known of the camera at a moment.
+/// The camera's state, counts and times at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     /// [`State::name`].
@@ -51,24 +51,25 @@ pub struct Status {
     pub why: Option<String>,
     /// `camera.source`.
     pub device: String,
-    /// What the device calls itself, while it is open.
+    /// The device's own name, while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The pixel format, while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<&'static str>,
-    /// `640x480`, before any turn, while it is open; absent for a replay, whose pictures may differ.
+    /// `640x480`, before any rotation, while open; absent for a replay, whose pictures may differ
+    /// in size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// Frames a second, as they came lately.
+    /// Frames per second, measured lately.
     pub fps: f64,
     /// Whole frames since the start.
     pub frames: u64,
-    /// Frames since the start that the driver lost, or a reader was too slow for.
+    /// Frames since the start that were lost by the driver or dropped for a slow reader.
     pub dropped: u64,
     /// Damaged frames since the start.
     pub short: u64,
-    /// How often it was opened again.
+    /// How often the device was opened again.
     pub reopened: u64,
     /// Milliseconds since the exposure of the newest frame; absent until there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +79,7 @@ pub struct Status {
     pub delay_ms: Option<u64>,
 }
 
-/// What the capture thread writes and everybody reads.
+/// Data that the capture thread writes and others read.
 pub(super) struct Shared {
     pub readers: Readers,
     pub state: watch::Sender<State>,
@@ -87,7 +88,7 @@ pub(super) struct Shared {
     counts: Mutex<Counts>,
 }
 
-/// What the capture thread knows beside its state.
+/// What the capture thread publishes besides its state.
 #[derive(Default)]
 pub(super) struct Counts {
     pub device: String,
@@ -100,12 +101,12 @@ pub(super) struct Counts {
     pub dropped: u64,
     pub short: u64,
     pub reopened: u64,
-    /// Exposure and arrival of the newest frame.
+    /// Times of exposure and arrival of the newest frame.
     pub newest: Option<(Instant, Instant)>,
 }
 
 impl Shared {
-    /// Nothing has happened yet.
+    /// Creates the data before anything has happened.
     pub fn new(settings: &Settings) -> Self {
         let counts = Counts { device: settings.source.to_string(), ..Counts::default() };
         Self {
@@ -122,7 +123,7 @@ impl Shared {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many steps the capture thread has made.
+    /// Returns the number of steps of the capture thread.
     pub fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }
@@ -132,12 +133,12 @@ impl Shared {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked to.
+    /// Checks whether the capture thread was asked to end.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Publishes a state, if it is another one.
+    /// Publishes a state, if it changed.
     pub fn set(&self, state: State) {
         self.state.send_if_modified(|present| {
             let changed = *present != state;
@@ -148,12 +149,12 @@ impl Shared {
         });
     }
 
-    /// What was counted.
+    /// Returns the counts.
     pub fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything at this moment.
+    /// Returns state, counts and times at this moment.
     pub fn status(&self) -> Status {
         let state = self.state.borrow().clone();
         let counts = self.counts();

@@ -1,17 +1,18 @@
-//! A camera by Video4Linux 2: memory-mapped streaming, single-planar.
+//! Reads a camera with Video4Linux 2: memory-mapped streaming, single-planar.
 //!
-//! What drivers and the `v4l` crate are seen to do, and what is done about it:
+//! Behaviour of drivers and of the `v4l` crate, and how this module handles it:
 //!
-//! - a wait for a frame is endless unless a timeout is set, so every wait here has one;
-//! - after a wait that failed the crate would queue a buffer twice, so readiness is polled first, and any
-//!   error closes the device;
-//! - `set_format` reads the format back, which v4l2loopback refuses while no program writes to it: not ready,
-//!   and asked again later;
-//! - the size of a padded row is the driver's choice, so stride and size are asked for as 0 and obeyed;
-//! - the crate panics at names that are not UTF-8 and at numbers it does not know; the name is read from
-//!   sysfs, and the caller catches the rest;
-//! - the crate's stream panics when it cannot be switched off, which would end the process if it happened
-//!   during another panic: it is switched off by hand first.
+//! - A wait for a frame never ends without a timeout, so every wait here has one.
+//! - After a failed wait the crate would queue a buffer twice, so readiness is polled first, and
+//!   any error closes the device.
+//! - `set_format` reads the format back, which v4l2loopback refuses while no program writes to it:
+//!   the device counts as not ready and is tried again later.
+//! - The driver chooses the size of a padded row, so stride and size are requested as 0 and the
+//!   driver's values are used.
+//! - The crate panics on names that are not UTF-8 and on unknown numbers. The name is read from
+//!   sysfs, and the caller catches the other panics.
+//! - The crate's stream panics if it cannot be stopped, which would end the process during another
+//!   panic: it is stopped explicitly first.
 
 use super::choice::{Offer, Range, candidates};
 use super::device::{Device, Fault, Next, Open, Raw};
@@ -34,11 +35,11 @@ use v4l::video::Capture;
 use v4l::video::capture::Parameters;
 use v4l::{Format, FourCC};
 
-/// Buffers that the driver fills in turns: one is read, one waits, two are filled.
+/// Number of buffers that the driver fills in turn: one is read, one waits, two are filled.
 const BUFFERS: u32 = 4;
-/// The longest side that is believed.
+/// The longest side that is accepted.
 const MAX_SIDE: u32 = 16_384;
-/// Opens one device by its path, or by a link to it, which may lead elsewhere each time.
+/// Opens one device by its path, or by a link, which may point to another device each time.
 pub(super) struct Opener {
     path: PathBuf,
 }
@@ -54,7 +55,7 @@ impl Open for Opener {
         let path = &self.path;
         let device = opened(path)?;
         let layout = negotiated(path, &device, settings)?;
-        // A wish: who does not grant it comes at a rate of its own.
+        // Only a request: a driver that refuses it uses its own rate.
         let _ = device.set_params(&Parameters::with_fps(settings.fps));
         let mut stream = Stream::with_buffers(&device, Type::VideoCapture, BUFFERS)
             .map_err(|error| fault(path, "no buffers", &error))?;
@@ -71,7 +72,7 @@ impl Open for Opener {
     }
 }
 
-/// What a device is called, by its driver.
+/// Returns the name of a device according to its driver.
 pub(super) fn name_of(path: &Path) -> Option<String> {
     let node = path.canonicalize().ok()?;
     let name = Path::new("/sys/class/video4linux").join(node.file_name()?).join("name");
@@ -83,14 +84,16 @@ fn opened(path: &Path) -> Result<v4l::Device, Fault> {
     v4l::Device::with_path(path).map_err(|error| fault(path, "not opened", &error))
 }
 
-/// What a device offers of the formats that are understood here, each size with its best rate; of a range
-/// of sizes the one nearest to the wished. Empty for a driver that lists nothing.
+/// Returns what a device offers in the supported formats, each size with its best rate. For a range
+/// of sizes it returns the size nearest to the requested one. Empty for a driver that lists
+/// nothing.
 pub(super) fn offers(path: &Path, settings: &Settings) -> Result<Vec<Offer>, Fault> {
     Ok(offers_of(&opened(path)?, settings))
 }
 
 fn offers_of(device: &v4l::Device, settings: &Settings) -> Vec<Offer> {
-    // The crate panics at a description that is not UTF-8; the formats can be tried without.
+    // The crate panics on a description that is not UTF-8. The formats can be tried without the
+    // list.
     let listed = catch_unwind(AssertUnwindSafe(|| device.enum_formats()));
     let listed = listed.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
     let mut offers = Vec::new();
@@ -118,7 +121,7 @@ fn offers_of(device: &v4l::Device, settings: &Settings) -> Vec<Offer> {
     offers
 }
 
-/// The most frames a second at a size, if the driver says so.
+/// Returns the most frames per second at a size, if the driver states it.
 fn best_rate(device: &v4l::Device, fourcc: FourCC, width: u32, height: u32) -> Option<f64> {
     let intervals = device.enum_frameintervals(fourcc, width, height).ok()?;
     let rate = |interval: &FrameIntervalEnum| {
@@ -132,12 +135,12 @@ fn best_rate(device: &v4l::Device, fourcc: FourCC, width: u32, height: u32) -> O
     intervals.iter().filter_map(|interval| rate(&interval.interval)).max_by(f64::total_cmp)
 }
 
-/// Asks for one candidate after the other; drivers answer with what they can do.
+/// Requests one candidate after another; drivers answer with what they support.
 fn negotiated(path: &Path, device: &v4l::Device, settings: &Settings) -> Result<Layout, Fault> {
     let offers = offers_of(device, settings);
     let mut refused = None;
     for wish in candidates(&offers, settings) {
-        // Stride and size are 0: what is left in them from the last format would be taken for a wish.
+        // Stride and size are 0: drivers would take values of the last format for a request.
         let format = Format::new(wish.width, wish.height, fourcc_of(wish.format));
         match device.set_format(&format) {
             Ok(given) => {
@@ -157,7 +160,7 @@ fn negotiated(path: &Path, device: &v4l::Device, settings: &Settings) -> Result<
     Err(refused.unwrap_or(Fault::Format { path: path.to_owned(), offers }))
 }
 
-/// How frames of a format lie; `None` for one that cannot be understood or believed.
+/// Returns the layout of a format; `None` if it is unsupported or implausible.
 fn layout_of(given: &Format) -> Option<Layout> {
     let (width, height) = (given.width, given.height);
     if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
@@ -170,13 +173,13 @@ fn layout_of(given: &Format) -> Option<Layout> {
         PixelFormat::Grey => width,
         PixelFormat::Mjpg | PixelFormat::File => 0,
     };
-    // Drivers that say nothing of the stride have none but the row.
+    // A driver that reports no stride has no padding.
     let stride = if row == 0 || given.stride == 0 { row } else { given.stride };
     (stride >= row && stride <= 8 * MAX_SIDE).then_some(Layout { format, width, height, stride })
 }
 
 fn format_of(fourcc: FourCC) -> Option<PixelFormat> {
-    // JPEG is what a few drivers call MJPG.
+    // A few drivers call MJPG JPEG.
     if &fourcc.repr == b"JPEG" {
         return Some(PixelFormat::Mjpg);
     }
@@ -192,7 +195,7 @@ fn fourcc_of(format: PixelFormat) -> FourCC {
     })
 }
 
-/// What an error of the system means at a door.
+/// Converts a system error to a fault.
 fn fault(path: &Path, what: &str, error: &io::Error) -> Fault {
     let path = path.to_owned();
     match error.raw_os_error() {
@@ -204,7 +207,7 @@ fn fault(path: &Path, what: &str, error: &io::Error) -> Fault {
     }
 }
 
-/// A device that streams, or will with the first frame that is asked for.
+/// A device that streams, or that will stream from the first requested frame on.
 struct Streaming {
     path: PathBuf,
     name: String,
@@ -212,7 +215,7 @@ struct Streaming {
     timeout: Duration,
     handle: Arc<Handle>,
     started: bool,
-    /// `None` only while dropping.
+    /// `None` only during drop.
     stream: Option<Stream<'static>>,
 }
 
@@ -231,13 +234,14 @@ impl Device for Streaming {
 
     fn next(&mut self, wait: Duration) -> Result<Next<'_>, Fault> {
         let path = &self.path;
-        // The first frame queues all buffers and starts the stream: there is nothing to poll before.
+        // The first frame queues all buffers and starts the stream: there is nothing to poll
+        // before.
         if self.started {
             let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
             match self.handle.poll(POLLIN, wait) {
                 Ok(0) => return Ok(Next::Nothing),
                 Ok(_) => {}
-                // A signal to the daemon.
+                // A signal interrupted the wait.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     return Ok(Next::Nothing);
                 }
@@ -261,7 +265,7 @@ impl Device for Streaming {
     }
 }
 
-/// When a frame was exposed, if the driver stamps frames by the monotonic clock.
+/// Returns the time of exposure, if the driver stamps frames with the monotonic clock.
 fn exposure(meta: &Metadata) -> Option<Instant> {
     if meta.flags & Flags::TIMESTAMP_MASK != Flags::TIMESTAMP_MONOTONIC {
         return None;
@@ -272,7 +276,7 @@ fn exposure(meta: &Metadata) -> Option<Instant> {
     Instant::now().checked_sub(age)
 }
 
-/// The clock that drivers stamp frames by, which is also that of [`Instant`].
+/// Returns the time of the clock that drivers stamp frames with, which is also that of [`Instant`].
 fn monotonic() -> Option<Duration> {
     let now = clock_gettime(ClockId::Monotonic);
     Some(Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?))
@@ -281,11 +285,12 @@ fn monotonic() -> Option<Duration> {
 impl Drop for Streaming {
     fn drop(&mut self) {
         let Some(mut stream) = self.stream.take() else { return };
-        // Switching off twice does no harm; the crate's own attempt would panic where this one fails.
+        // Stopping twice is harmless. If stopping fails here, the crate's own attempt would panic.
         match stream.stop() {
             Err(error) if error.raw_os_error() != Some(ENODEV) => {
                 tracing::error!(camera = %self.path.display(), %error, "the stream cannot be stopped");
-                // Its memory and descriptor stay until the process ends: better than to end it.
+                // Its memory and descriptor stay until the process ends, which is better than
+                // ending the process.
                 std::mem::forget(stream);
             }
             _ => {
@@ -303,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layouts_obey_the_driver_and_disbelieve_nonsense() {
+    fn layouts_follow_the_driver_and_reject_implausible_values() {
         let given = |fourcc: &[u8; 4], width, height, stride| {
             let format = Format { stride, ..Format::new(width, height, FourCC::new(fourcc)) };
             layout_of(&format).map(|layout| (layout.format, layout.stride))
@@ -325,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_system_say_what_to_do() {
+    fn system_errors_say_what_to_do() {
         let path = Path::new("/dev/video7");
         let said = |code| fault(path, "no frame", &io::Error::from_raw_os_error(code));
         assert_eq!(said(ENOENT), Fault::Missing(path.into()));
@@ -336,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_none() {
+    fn files_that_are_not_cameras_are_faults() {
         let settings = Settings::default();
         let open = |path: &Path| Opener::new(path).open(&settings).err();
         let path = Path::new("/dev/video-that-is-not-there");
@@ -345,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn exposure_by_the_monotonic_clock_alone() {
+    fn exposure_needs_the_monotonic_clock() {
         let now = monotonic().unwrap();
         let meta = |flags, age: Duration| Metadata {
             flags,
@@ -358,7 +363,7 @@ mod tests {
         assert!(seen >= age && seen < age + Duration::from_secs(1), "{seen:?}");
         assert_eq!(exposure(&meta(Flags::TIMESTAMP_UNKNOWN, age)), None);
         assert_eq!(exposure(&meta(Flags::TIMESTAMP_COPY, age)), None);
-        // However old, it is not new: one that lay in a buffer while the machine stood still.
+        // An old exposure stays old: the frame lay in a buffer while the machine was suspended.
         let old = Duration::from_secs(40).min(now);
         assert!(exposure(&meta(Flags::TIMESTAMP_MONOTONIC, old)).unwrap().elapsed() >= old);
     }

@@ -1,4 +1,4 @@
-//! The fields of a request, as the command line makes them.
+//! The fields of a request, as the command line builds them.
 
 use super::Failure;
 use doorward::import;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub struct Body(pub Map<String, Value>);
 
 impl Body {
-    /// The same with a field, if that was given.
+    /// Adds a field, if a value was given.
     pub fn with(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
             self.0.insert(name.to_owned(), value.into());
@@ -18,12 +18,12 @@ impl Body {
     }
 }
 
-/// A list of the command line, where a single empty entry stands for none.
+/// Returns a list argument; a single empty entry means an empty list.
 pub fn filled(entries: Vec<String>) -> Vec<String> {
     entries.into_iter().filter(|entry| !entry.is_empty()).collect()
 }
 
-/// URLs and `camera:` go as they are, files as base64.
+/// Returns URLs and `camera:` unchanged, files as base64.
 pub fn image_field(image: &str) -> Result<String, Failure> {
     if image.starts_with("http://") || image.starts_with("https://") || image == "camera:" {
         return Ok(image.to_owned());

@@ -1,4 +1,4 @@
-//! What went wrong, by its exit code.
+//! Failures of a command and their exit codes.
 
 use doorward::camera::CommandError;
 use doorward::config::{ConfigError, EditError};
@@ -50,7 +50,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 2: the command line or the configuration is wrong; 4: something broke or cannot be reached.
+    /// Returns the exit code. 2: the command line or the configuration is wrong; 4: something
+    /// failed or cannot be reached.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_)

@@ -1,4 +1,4 @@
-//! What a command prints on standard output, and what its exit code says.
+//! Prints a command's result on standard output and returns its exit code.
 
 use super::Failure;
 use doorward::contract::{Answer, Outcome};
@@ -8,19 +8,19 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Writes to standard output; a reader that has left is an error and no panic.
+/// Writes to standard output; a closed pipe is an error, not a panic.
 pub fn out(text: Arguments) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     Ok(out.write_fmt(text).and_then(|()| out.flush())?)
 }
 
-/// Prints a result, which is a success.
+/// Prints a result; the exit code is success.
 pub fn show(result: impl Display) -> Result<ExitCode, Failure> {
     out(format_args!("{result}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints an answer and says by the exit code what it is.
+/// Prints an answer; the exit code says what it is.
 pub fn print(answer: &Answer) -> Result<ExitCode, Failure> {
     out(format_args!("{:#}\n", answer.with_status()))?;
     Ok(match answer.outcome() {
@@ -31,7 +31,7 @@ pub fn print(answer: &Answer) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Success, or that some of it could not be done.
+/// Returns success, or the exit code for a partial result.
 pub fn complete_or_not(complete: bool) -> ExitCode {
     if complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

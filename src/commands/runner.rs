@@ -1,4 +1,4 @@
-//! The commands that take more than one call of the library.
+//! The commands that need more than one call of the library.
 
 use super::results::{complete_or_not, draw, out, print};
 use super::{Body, Call, Failure, image_field};
@@ -16,13 +16,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// What commands run with.
+/// The context of a command.
 pub struct Runner {
     /// `--config`.
     pub file: Option<PathBuf>,
-    /// What the file and the environment say.
+    /// The configuration from file and environment.
     pub config: Config,
-    /// Carries what waits for the network.
+    /// Runs the network tasks.
     pub runtime: Runtime,
 }
 
@@ -31,13 +31,13 @@ impl Runner {
     pub fn daemon(self) -> Result<ExitCode, Failure> {
         let Self { file, config, runtime } = self;
         runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
-        // A picture on its way from a URL may take 15 s, a disk that hangs does not end; nothing waits
-        // for them any more, and the end of this process ends their threads.
+        // Fetching a picture from a URL may take 15 s, and a hanging disk never ends. The results
+        // are not needed: the end of this process ends their threads.
         runtime.shutdown_timeout(Duration::from_millis(300));
         Ok(ExitCode::SUCCESS)
     }
 
-    /// One operation, by the running daemon or else by this process.
+    /// Executes one operation, in the running daemon or in this process.
     pub fn local(&self, operation: Operation, Body(body): Body) -> Result<ExitCode, Failure> {
         let answer = self
             .runtime
@@ -45,7 +45,7 @@ impl Runner {
         print(&answer)
     }
 
-    /// One operation, through the broker.
+    /// Executes one operation through the broker.
     pub fn call(&self, call: Call) -> Result<ExitCode, Failure> {
         let body: Map<String, Value> = serde_json::from_str(&call.body)
             .map_err(|error| Failure::Usage(format!("the body is no JSON object: {error}")))?;
@@ -109,19 +109,19 @@ impl Runner {
         })
     }
 
-    /// Embeds stored crops again, portion by portion, and prints what came of all of them.
+    /// Embeds stored crops again in batches, and prints the total result.
     pub fn reindex(&self, dry_run: bool) -> Result<ExitCode, Failure> {
         self.runtime.block_on(reindex(&self.config, dry_run))
     }
 
-    /// What the thresholds mean for the people in a folder.
+    /// Prints what the thresholds mean for the people in a folder.
     pub fn calibrate_people(
         &self,
         dir: Option<PathBuf>,
         plot: Option<PathBuf>,
     ) -> Result<ExitCode, Failure> {
         let dir = dir.ok_or_else(|| Failure::Usage("name a folder".into()))?;
-        // The gallery is let go of before the work begins.
+        // The gallery is released before the work begins.
         let stats = self.runtime.block_on(async {
             Local::connect(&self.config).await?.ask(Operation::Stats, Map::new()).await
         })?;
@@ -135,7 +135,7 @@ impl Runner {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Which operating point of liveness fits this camera.
+    /// Finds the operating point of liveness that fits this camera.
     pub fn calibrate_liveness(&self, part: calibrate::Part) -> Result<ExitCode, Failure> {
         let calibrate::Part::Liveness { live, spoof, plot, write } = part;
         let file = Config::file(self.file.as_deref());
@@ -144,21 +144,21 @@ impl Runner {
             return Err(Failure::Usage(why.into()));
         }
         let found = calibrate::liveness(&Analyzer::load()?, &live, &spoof)?;
-        // First what took minutes to find; a file may fail.
+        // Prints first what took minutes to find; writing the file may fail.
         out(format_args!("{:#}\n", found.to_json()))?;
         draw(plot.as_deref(), || found.to_svg())?;
         if let Some(file) = file.filter(|_| write) {
             let point = found.operating_point();
             config::set_in_file(file, "liveness", "operating_point", point)?;
-            eprintln!("written to {}: it counts from the daemon's next start", file.display());
+            eprintln!("written to {}: it takes effect at the daemon's next start", file.display());
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Says whether the configuration can stand.
+    /// Checks the configuration.
     pub fn check_config(&self) -> Result<ExitCode, Failure> {
         daemon::check(&self.config)?;
-        eprintln!("the configuration can stand");
+        eprintln!("the configuration is valid");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -182,7 +182,7 @@ async fn reindex(config: &Config, dry_run: bool) -> Result<ExitCode, Failure> {
     Ok(complete_or_not(complete))
 }
 
-/// What `gallery reindex` prints.
+/// The output of `gallery reindex`.
 #[derive(Serialize)]
 struct ReindexReport {
     dry_run: bool,

@@ -1,5 +1,5 @@
-//! One key changed in the configuration file, everything else left as it stands: comments, order,
-//! permissions. The file is replaced as a whole or not at all.
+//! Sets one key in the configuration file and keeps everything else: comments, order, permissions.
+//! The file is replaced as a whole or not at all.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -7,15 +7,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, TomlError};
 
-/// Why a key was not set; the file is as it was.
+/// Why a key was not set; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The file cannot be read, or not replaced.
-    #[error("cannot change the configuration {path}: {reason}; it is as it was")]
+    #[error("cannot change the configuration {path}: {reason}; it is unchanged")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
     /// The file is not TOML, or has something else in the section's place.
@@ -23,15 +23,15 @@ pub enum EditError {
     Text {
         /// The file.
         path: PathBuf,
-        /// What stands in the way.
+        /// Why the key cannot be set.
         reason: String,
         /// The setting.
         wanted: String,
     },
 }
 
-/// Sets `section.key` in a TOML file to a number, durably. A symbolic link stays one: the file behind
-/// it is replaced, with the same mode and owner.
+/// Sets `section.key` in a TOML file to a number, durably. A symbolic link stays a link: the file
+/// it points to is replaced, with the same mode and owner.
 pub fn set_in_file(file: &Path, section: &str, key: &str, value: f64) -> Result<(), EditError> {
     let failed = |reason| EditError::File { path: file.to_owned(), reason };
     let file = fs::canonicalize(file).map_err(failed)?;
@@ -60,8 +60,8 @@ fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, Strin
     Ok(document.to_string())
 }
 
-/// Writes a new file beside the old one and renames it over: a reader sees one or the other,
-/// also after a power cut.
+/// Writes a new file next to the old one and renames it over: a reader sees one or the other, also
+/// after a power cut.
 fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let before = fs::metadata(file)?;
     let dir = file.parent().unwrap_or(Path::new("/"));
@@ -69,7 +69,7 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!(".new-{}", std::process::id()));
     let new = dir.join(name);
     let written = (|| {
-        // Secrets may stand in it: no other user reads it before it has the old file's mode.
+        // It may hold secrets: no other user may read it before it has the old file's mode.
         let mut out = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
         out.write_all(bytes)?;
         let made = out.metadata()?;
@@ -81,7 +81,8 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::rename(&new, file)
     })();
     match written {
-        // The new file is in place; whether the folder's entry outlives a power cut is the disk's.
+        // The new file is in place; whether the folder's entry survives a power cut depends on the
+        // disk.
         Ok(()) => drop(File::open(dir).and_then(|dir| dir.sync_all())),
         Err(_) => drop(fs::remove_file(&new)),
     }
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_stands_there_is_replaced_and_nothing_else() {
+    fn only_the_existing_value_is_replaced() {
         let text = "# mine\n[liveness] # this camera\noperating_point = 0.5 # measured\n\n[log]\nlevel = \"info\"\n";
         assert_eq!(point(text, -1.25).unwrap(), text.replace("0.5", "-1.25"));
         let inline = "liveness = { operating_point = 1 }\n";
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_keeps_its_mode_and_a_link_stays_one() {
+    fn the_file_keeps_its_mode_and_a_link_stays_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
         fs::write(&file, "# mine\n").unwrap();

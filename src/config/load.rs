@@ -1,4 +1,4 @@
-//! File, environment and defaults to one checked [`Config`].
+//! Builds one checked [`Config`] from file, environment and defaults.
 
 use super::keys::{Config, KEYS};
 use crate::secret::Secret;
@@ -12,10 +12,10 @@ const PREFIX: &str = "DOORWARD__";
 /// Read when no file is named, if it exists.
 const DEFAULT_FILE: &str = "/etc/doorward/doorward.toml";
 
-/// Longest `device.data_dir`: the name of a socket has at most 107 bytes, `/control.sock` included.
+/// Longest `device.data_dir`: a socket's name has at most 107 bytes, `/control.sock` included.
 const MAX_DATA_DIR: usize = 94;
 
-/// Why there is no configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -23,7 +23,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
     /// Not TOML, an unknown key, or a value of the wrong type.
@@ -31,23 +31,23 @@ pub enum ConfigError {
     Invalid {
         /// File or variable.
         origin: String,
-        /// What is wrong there.
+        /// The fault.
         reason: String,
     },
-    /// Values that are each well-formed but cannot stand.
-    #[error("the configuration cannot stand:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
+    /// Well-formed values that are not allowed, or not together.
+    #[error("the configuration is invalid:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
     Refused(Vec<String>),
 }
 
 impl Config {
-    /// The file that is read: `named`, else the default file if there is one.
+    /// Returns the file that is read: `named`, else the default file if it exists.
     pub fn file(named: Option<&Path>) -> Option<&Path> {
         let default = Path::new(DEFAULT_FILE);
-        // A file that may not be looked at is an error where it is read, and not passed over.
+        // A file that may not be accessed is not skipped: reading it reports the error.
         named.or_else(|| default.try_exists().unwrap_or(true).then_some(default))
     }
 
-    /// Reads `file` (or the default file, if there is one), then the environment; checks the result.
+    /// Reads `file` (or the default file, if it exists), then the environment; checks the result.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let file = Self::file(file);
         let text = match file {
@@ -56,7 +56,7 @@ impl Config {
                 .map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?,
         };
         let origin = file.map_or("configuration".into(), |path| path.display().to_string());
-        // What is not UTF-8 is no key of ours, and none of our business.
+        // A variable that is not UTF-8 cannot be one of ours.
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
@@ -65,7 +65,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The text of a file and environment variables to a configuration, not yet checked.
+    /// Builds a configuration from a file's text and environment variables, without checking it.
     fn from_sources(
         origin: &str,
         text: &str,
@@ -97,7 +97,8 @@ impl Config {
             .map_err(|error| invalid(error.message().trim_end().to_owned()))
     }
 
-    /// Fills what is derived (names, folders, the password's file) and refuses what cannot stand.
+    /// Fills derived values (names, folders, the password from its file) and refuses an invalid
+    /// configuration.
     fn settle(&mut self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         if self.device.id.is_empty() {
@@ -147,7 +148,8 @@ impl Config {
     }
 }
 
-/// What the rows of the table say against the values of a section, such as `camera`: one line a key.
+/// Checks the values of a section, such as `camera`, against the rows of the table: one line per
+/// key.
 pub(super) fn problems_in(section: &str, values: &impl Serialize) -> Vec<String> {
     let values = match Table::try_from(values) {
         Ok(values) => values,
@@ -157,8 +159,8 @@ pub(super) fn problems_in(section: &str, values: &impl Serialize) -> Vec<String>
     keys.filter_map(|key| key.problem(values.get(key.name)?)).collect()
 }
 
-/// The message with its line and column. The line itself, which the library would quote, may hold a
-/// password.
+/// Returns the message with its line and column. The line itself, which the library would quote,
+/// may hold a password.
 fn located(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().trim_end();
     match error.span().and_then(|span| text.get(..span.start)) {
@@ -171,7 +173,7 @@ fn located(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-/// The host name cut to what a device id may hold; `doorward` when there is none.
+/// Returns the host name cut to what a device id may hold, or `doorward` when there is none.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name
@@ -185,7 +187,7 @@ fn host_name() -> String {
 
 fn default_data_dir() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    // Not by $HOME, which sudo may leave as it was.
+    // Not by $HOME, which sudo may leave unchanged.
     let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if root || home.is_none() {
         return Some(PathBuf::from("/var/lib/doorward"));
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_printed_file_reads_back_as_the_defaults() {
+    fn the_printed_defaults_read_back_as_the_defaults() {
         let defaults = from("", &[]).unwrap();
         let text = defaults.to_commented_toml().unwrap();
         for key in KEYS {
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_wrong_key() {
         let message =
             |text: &str, environment: &[_]| from(text, environment).unwrap_err().to_string();
         assert!(message("[mqtt]\nhots = 'a'", &[]).contains("hots"));
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_word_is_named_with_the_words_there_are() {
+    fn errors_list_the_allowed_words() {
         let message = |text: &str| from(text, &[]).unwrap_err().to_string();
         let said = message("[door]\nlock = 'shut'\nwiegand_bits = 30");
         assert!(said.contains("door.lock: fail_secure or fail_safe, not \"shut\""), "{said}");
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_may_be_whole_or_not() {
+    fn a_number_may_be_written_as_an_integer() {
         let config =
             from("[liveness]\noperating_point = 1", &[("DOORWARD__SEARCH__TARGET_FPIR", "0.01")])
                 .unwrap();
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_printed_nowhere() {
+    fn a_secret_is_never_printed() {
         let config = from("[mqtt]\nhost = 'a'\nusername='u'\npassword = 'hunter2'", &[]).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
         let text = config.to_commented_toml().unwrap();

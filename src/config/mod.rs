@@ -1,13 +1,14 @@
-//! The daemon's settings: one table of keys ([`KEYS`]), filled from defaults, then a TOML file, then
-//! the environment. One key can be changed in the file in place. It must never act on a value.
+//! The daemon's settings: one table of keys ([`KEYS`]), filled from defaults, then a TOML file,
+//! then the environment. One key can be changed in place in the file. This module must never act on
+//! a value.
 //!
-//! | file | what is there |
+//! | file | content |
 //! |---|---|
 //! | `keys.rs` | the table: type, default, bounds or words, help of each key |
-//! | `row.rs` | what a row can say |
-//! | `load.rs` | file and environment to a checked configuration |
-//! | `print.rs` | the table for people |
-//! | `edit.rs` | one key changed in the file |
+//! | `row.rs` | the type of a row |
+//! | `load.rs` | loads file and environment, checks the result |
+//! | `print.rs` | prints the table |
+//! | `edit.rs` | changes one key in the file |
 
 mod edit;
 mod keys;

@@ -1,16 +1,16 @@
-//! The table of keys for people: the commented file that `doorward config print` writes, and the
-//! tables of `docs/configuration.md`.
+//! Prints the table of keys: the commented file that `doorward config print` writes, and the tables
+//! of `docs/configuration.md`.
 
 use super::keys::{Config, KEYS, SECTIONS};
 use super::row::{Key, Rule};
 use crate::secret::MASK;
 use toml::{Table, Value};
 
-/// Between two columns, and as part of a cell.
+/// Separates columns; escaped inside a cell.
 const COLUMN: char = '|';
 
 impl Config {
-    /// The configuration as a commented TOML file with every key; secrets are masked.
+    /// Returns the configuration as a commented TOML file with every key; secrets are masked.
     pub fn to_commented_toml(&self) -> Result<String, toml::ser::Error> {
         let (present, defaults) = (Table::try_from(self)?, Table::try_from(Self::default())?);
         let mut text = String::new();
@@ -23,7 +23,7 @@ impl Config {
                 let default = value_of(&defaults, key);
                 text += &format!("# ({}; default {default})\n", values(key));
                 match value_of(&present, key) {
-                    // Printed empty, or the file could not be read back.
+                    // Printed empty, so that the mask is not read back as the secret.
                     value if value.as_str() == Some(MASK) => {
                         text += &format!("{} = \"\" # {MASK}\n", key.name);
                     }
@@ -35,7 +35,7 @@ impl Config {
         Ok(text)
     }
 
-    /// The keys as Markdown, a table a section.
+    /// Returns the keys as Markdown, one table per section.
     pub fn reference() -> Result<String, toml::ser::Error> {
         let defaults = Table::try_from(Self::default())?;
         let mut text = String::new();
@@ -68,7 +68,7 @@ fn value_of(table: &Table, key: &Key) -> Value {
     value.cloned().unwrap_or_else(|| Value::String(String::new()))
 }
 
-/// Which values a key takes.
+/// Describes the values that a key accepts.
 fn values(key: &Key) -> String {
     match &key.rule {
         Rule::Any => key.kind.to_string(),
@@ -87,7 +87,7 @@ mod tests {
 
     /// `DOORWARD_GOLDEN=write` writes the page.
     #[test]
-    fn the_reference_page_is_as_the_table_says() {
+    fn the_reference_page_matches_the_table() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
         let text = std::fs::read_to_string(&page).unwrap();
         let begin = text.find(BEGIN).unwrap() + BEGIN.len();

@@ -1,5 +1,5 @@
-//! What a row of the table of keys says beside its name: the type of the value, its bounds or words,
-//! and its help. Texts of the environment and values of any source are checked by these alone.
+//! A row of the table of keys: type of the value, bounds or words, and help. Environment texts and
+//! values from any source are checked only by these.
 
 use crate::secret::Secret;
 use std::fmt;
@@ -14,32 +14,32 @@ pub struct Key {
     pub section: &'static str,
     /// `host`
     pub name: &'static str,
-    /// What kind of value it takes.
+    /// The type of value it takes.
     pub kind: Kind,
-    /// Which of them.
+    /// The values it accepts.
     pub rule: Rule,
-    /// What it does, in one line or a few.
+    /// Its effect, in one line or a few.
     pub help: &'static str,
 }
 
 impl Key {
-    /// What is wrong with a value, if anything is.
+    /// Returns what is wrong with a value, if anything is.
     pub(super) fn problem(&self, value: &Value) -> Option<String> {
         let Self { section, name, rule, .. } = self;
         (!rule.allows(value)).then(|| format!("{section}.{name}: {rule}, not {value}"))
     }
 }
 
-/// What kind of value a key takes.
+/// The type of value that a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
-    /// A text that is printed nowhere.
+    /// A text that is never printed.
     Secret,
     /// A file or a folder.
     Path,
-    /// A switch.
+    /// true or false.
     Flag,
     /// A whole number, not below 0.
     Whole,
@@ -88,9 +88,9 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A type of the table.
+/// A Rust type that the table uses.
 pub(super) trait KeyType {
-    /// How its values are written.
+    /// Its type in the table.
     const KIND: Kind;
 }
 
@@ -114,23 +114,23 @@ kinds! {
     Vec<String>: Texts
 }
 
-/// Which values of its kind a key takes.
+/// The values that a key accepts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rule {
-    /// Every one; what else is asked of it, the part that uses it checks.
+    /// Every value; the part that uses it checks the rest.
     Any,
     /// Numbers within these bounds, both included.
     Within(RangeInclusive<f64>),
     /// One of these numbers.
     OneOf(&'static [i64]),
-    /// One of these words, letter by letter.
+    /// One of these words, case-sensitive.
     Words(&'static [&'static str]),
     /// One of these words, in upper or lower case.
     WordsInAnyCase(&'static [&'static str]),
 }
 
 impl Rule {
-    /// Whether a value is one of them.
+    /// Returns true if the rule allows the value.
     fn allows(&self, value: &Value) -> bool {
         let number = || match value {
             Value::Integer(number) => *number as f64,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_taken_letter_by_letter_unless_the_rule_says_otherwise() {
+    fn words_are_case_sensitive_unless_the_rule_says_otherwise() {
         let rule = Rule::Words(&["required", "off-for-this-test"]);
         assert!(rule.allows(&"required".into()));
         for wrong in ["Required", "off", ""] {

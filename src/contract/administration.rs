@@ -1,4 +1,5 @@
-//! What the operations on applications ask for: `app/create`, `app/list`, `app/revoke`, `app/rotate`.
+//! Requests of the operations on applications: `app/create`, `app/list`, `app/revoke`,
+//! `app/rotate`.
 
 use super::field;
 use super::id::{ID, is_id};
@@ -10,7 +11,7 @@ use super::raw::RawValue;
 use super::refusal::Refusal;
 use std::collections::BTreeSet;
 
-/// What is to be done.
+/// The requested operation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Administration {
     Create(Creation),
@@ -21,17 +22,17 @@ pub(crate) enum Administration {
     Rotate(String),
 }
 
-/// What a new application is to be.
+/// The properties of a new application.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Creation {
     pub name: String,
-    /// For testing mode; none for live mode.
+    /// For testing mode; `None` for live mode.
     pub quota: Option<Quota>,
     pub allow: BTreeSet<Permission>,
 }
 
 impl Payload<'_> {
-    /// What is asked for; a part of step 2.
+    /// Reads the request; part of step 2.
     pub fn administration(&self) -> Result<Administration, Refusal> {
         match self.operation {
             Operation::AppCreate => self.creation().map(Administration::Create),

@@ -1,5 +1,5 @@
-//! The codes of `meta.advice`, which tell the sender how the next picture would be better, and what an
-//! enrolment found. `docs/pictures.md` explains each; a code added here is added there.
+//! The codes of `meta.advice`. They tell the sender how to improve the next picture, or report
+//! findings of an enrolment. `docs/pictures.md` explains each; add new codes there too.
 
 pub(crate) const QUALITY_NOT_VALIDATED: &str = "quality_not_validated_with_liveness";
 pub(crate) const SEVERAL_FACES: &str = "several_faces";

@@ -1,35 +1,35 @@
-//! The answer as a transport sends it and as a caller reads it.
+//! The answer as a transport sends it and a client reads it.
 
 use super::field;
 use super::operation::Operation;
 use serde_json::{Map, Value};
 
-/// What the service answers.
+/// The answer of the service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
     pub status: u16,
-    /// The fields of the answer, without `status`; a transport that has no status line of its own
-    /// sends [`Answer::with_status`].
+    /// The fields of the answer, without `status`; a transport without a status line sends
+    /// [`Answer::with_status`].
     pub fields: Map<String, Value>,
 }
 
-/// What an answer comes to for the one who asked.
+/// The outcome of a request for its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was done, and the answer is yes.
     Done,
-    /// It was done as far as it went, and the answer is no: a check failed, the faces differ, the
-    /// face is not live, the audit log is broken.
+    /// It was processed, and the answer is no: a check failed, the faces differ, the face is not
+    /// live, the audit log is broken.
     No,
-    /// It was refused: the request has a fault, or its sender may not ask for it.
+    /// It was refused: the request is invalid, or its sender has no permission.
     Refused,
-    /// Something broke, or had no time for it.
+    /// The service failed or was busy.
     Failed,
 }
 
 impl Answer {
-    /// The answer as one JSON object whose first field is `status`.
+    /// Returns the answer as one JSON object whose first field is `status`.
     pub fn with_status(&self) -> Value {
         let mut object = Map::new();
         object.insert("status".into(), self.status.into());
@@ -37,24 +37,24 @@ impl Answer {
         Value::Object(object)
     }
 
-    /// What [`Answer::with_status`] made; `None` of anything else.
+    /// Reads the JSON of [`Answer::with_status`]; `None` for any other JSON.
     pub fn from_json(value: Value) -> Option<Self> {
         let Value::Object(mut fields) = value else { return None };
         let status = fields.shift_remove("status")?.as_u64()?;
         Some(Self { status: u16::try_from(status).ok()?, fields })
     }
 
-    /// The answer as a transport without a status line sends it.
+    /// Returns the payload for a transport without a status line.
     pub(crate) fn to_payload(&self) -> Vec<u8> {
         self.with_status().to_string().into_bytes()
     }
 
-    /// What [`Answer::to_payload`] made.
+    /// Reads the payload of [`Answer::to_payload`].
     pub(crate) fn from_payload(payload: &[u8]) -> Option<Self> {
         Self::from_json(serde_json::from_slice(payload).ok()?)
     }
 
-    /// Whether it was done, and whether the answer is yes.
+    /// Returns whether it was done, and whether the answer is yes.
     pub fn outcome(&self) -> Outcome {
         match self.status {
             200 if self.error_code().is_some() || self.is_spoof() => Outcome::No,
@@ -64,24 +64,24 @@ impl Answer {
         }
     }
 
-    /// A spoof is a success of the operation liveness, and a no.
+    /// Checks for a spoof: the operation liveness succeeded, and its answer is no.
     fn is_spoof(&self) -> bool {
         let code = self.fields.get("status_code").and_then(Value::as_str);
         let live = self.fields.get("liveness").and_then(|block| block.get("status"));
         code == Operation::Liveness.status_code() && live == Some(&Value::Bool(false))
     }
 
-    /// The `error_code`, if there is one.
+    /// Returns the `error_code`, if there is one.
     pub fn error_code(&self) -> Option<&str> {
         self.fields.get("error_code")?.as_str()
     }
 
-    /// Why a request was refused, where the code alone does not say it.
+    /// Returns why a request was refused, if the code alone does not say it.
     pub fn reason(&self) -> Option<&str> {
         self.fields.get("data")?.get("message")?.as_str()
     }
 
-    /// The `request_id` of the request.
+    /// Returns the `request_id` of the request.
     pub fn request_id(&self) -> Option<&str> {
         self.fields.get(field::REQUEST_ID)?.as_str()
     }
@@ -97,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn outcomes() {
+    fn statuses_and_codes_have_their_outcome() {
         let spoof =
             json!({"status": 200, "status_code": "FACE-401", "liveness": {"status": false}});
         let live = json!({"status": 200, "status_code": "FACE-401", "liveness": {"status": true}});
-        // Of another operation the block is told beside the result.
+        // In other operations the block accompanies the result.
         let beside =
             json!({"status": 200, "status_code": "FACE-201", "liveness": {"status": false}});
         for (value, outcome) in [

@@ -1,26 +1,26 @@
-//! What the operations on the audit log ask for: `audit/verify`, `audit/list`.
+//! Requests of the operations on the audit log: `audit/verify`, `audit/list`.
 
 use super::field;
 use super::operation::Operation;
 use super::payload::Payload;
 use super::refusal::Refusal;
 
-/// Most lines a page holds: some 200 KiB.
+/// Maximum number of lines per page: about 200 KiB.
 const MOST_LINES: f64 = 500.0;
-/// Beyond it a number of JSON is not exact.
+/// Above this, a JSON number is not exact.
 const LAST_LINE: f64 = 9_007_199_254_740_991.0;
 
-/// What is looked at.
+/// The requested operation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum AuditQuery {
-    /// Every line; and whether the line that was noted elsewhere has the hash that was.
+    /// Verify every line, and that the noted line has the noted hash.
     Verify { noted: Option<(u64, String)> },
     /// A page of lines from number `from` on, not older than `since`, Unix seconds.
     List { from: u64, since: f64, limit: usize },
 }
 
 impl Payload<'_> {
-    /// What is asked for; a part of step 2.
+    /// Reads the request; part of step 2.
     pub fn audit_query(&self) -> Result<AuditQuery, Refusal> {
         let line = self.number(field::LINE).filter(|line| line.fract() == 0.0);
         let line = line.filter(|line| (1.0..=LAST_LINE).contains(line)).map(|line| line as u64);

@@ -1,5 +1,5 @@
-//! What the answers hold, operation by operation, in the order of the contract. A field of an answer
-//! is added here.
+//! The fields of the answers, operation by operation, in the order of the contract. New fields of
+//! an answer belong here.
 
 use super::permission::Permission;
 use super::quota::QuotaKind;
@@ -7,18 +7,18 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What was seen of the probe.
+/// Geometry of the probe's face.
 #[derive(Debug, Serialize)]
 pub(crate) struct ProbeFace {
-    /// Clockwise turn in degrees that brought the face upright.
+    /// Clockwise turn in degrees that made the face upright.
     pub rotation: u16,
-    /// How many faces.
+    /// Number of faces.
     pub nface: usize,
     pub bounding_box: BoundingBox,
     pub face_landmark: Landmarks,
 }
 
-/// What was computed of the probe: no more than was asked for.
+/// The computed results: only those that were requested.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct CheckBlocks {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,13 +46,13 @@ pub(crate) struct Attributes {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct LivenessBlock {
-    /// Whether the face is live.
+    /// True if the face is live.
     pub status: bool,
     /// 0–100, with two decimals.
     pub probability: String,
 }
 
-/// A length in the image as sent, in hundredths of a pixel; shown as a decimal string. Whole numbers,
+/// A length in the image as sent, in hundredths of a pixel; shown as a decimal string. An integer,
 /// so that differences of shown values are exact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Hundredths(pub i64);
@@ -73,14 +73,14 @@ pub(crate) struct BoundingBox {
     pub top_left_y: Hundredths,
     pub bottom_right_x: Hundredths,
     pub bottom_right_y: Hundredths,
-    /// The difference of what is shown.
+    /// The difference of the shown values.
     pub width: Hundredths,
-    /// The difference of what is shown.
+    /// The difference of the shown values.
     pub height: Hundredths,
 }
 
-/// Left and right are the viewer's, of the face brought upright. A landmark may lie outside the image
-/// when the border cuts the face.
+/// Left and right are the viewer's, in the upright face. A landmark may be outside the image if the
+/// border cuts the face.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Landmarks {
@@ -96,13 +96,13 @@ pub(crate) struct Landmarks {
     pub mouth_right_y: Hundredths,
 }
 
-/// What the operations on images are for.
+/// Results of the operations on images.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Found {
     /// verify, compare: 0–100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f64>,
-    /// verify, compare: whether it is the same person.
+    /// verify, compare: true if it is the same person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub similarity_status: Option<bool>,
     /// enroll, verify.
@@ -118,12 +118,12 @@ pub(crate) struct Found {
 pub(crate) struct Match {
     pub subject_id: String,
     pub similarity: f64,
-    /// The stored crop, base64, if that was asked for.
+    /// The stored crop, base64, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
 
-/// What `enroll_mode` stored.
+/// Result of `enroll_mode`.
 #[derive(Debug, Serialize)]
 pub(crate) struct EnrolModeBlock {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,20 +132,20 @@ pub(crate) struct EnrolModeBlock {
     pub templates: usize,
 }
 
-/// The block `meta`: how the answer came about.
+/// The block `meta`: details of how the answer was made.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Meta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_id: Option<String>,
-    /// What each stage took.
+    /// Duration of each stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings_ms: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
     pub advice: Vec<&'static str>,
-    /// Who else is enrolled with the face.
+    /// The other subject that is enrolled with the face.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate_of: Option<DuplicateOf>,
 }
@@ -156,7 +156,7 @@ pub(crate) struct DuplicateOf {
     pub similarity: f64,
 }
 
-/// The raw scores behind what was judged, for those who tune.
+/// The raw scores, for tuning.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Scores {
     pub detection: f64,
@@ -192,7 +192,7 @@ pub(crate) struct LivenessScores {
     pub liveness_raw: f64,
 }
 
-/// A subject; what it does not have is absent. Times are Unix seconds.
+/// A subject; absent properties are omitted. Times are Unix seconds.
 #[derive(Debug, Serialize)]
 pub(crate) struct SubjectBlock {
     pub subject_id: String,
@@ -202,7 +202,7 @@ pub(crate) struct SubjectBlock {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<String>,
     pub enabled: bool,
-    /// Told only of a subject that an administrator disabled.
+    /// Present only for a subject that an administrator disabled.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub barred: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,12 +218,12 @@ pub(crate) struct SubjectBlock {
 #[derive(Debug, Serialize)]
 pub(crate) struct SubjectPage {
     pub subjects: Vec<SubjectBlock>,
-    /// Where the next page begins, if there is one.
+    /// Start of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// A subject that is gone.
+/// A deleted subject.
 #[derive(Debug, Serialize)]
 pub(crate) struct SubjectGone<'a> {
     pub subject_id: &'a str,
@@ -233,7 +233,7 @@ pub(crate) struct SubjectGone<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct ApplicationBlock<'a> {
     pub app_id: &'a str,
-    /// In the answer to `app/create` and `app/rotate` alone.
+    /// Only in the answers to `app/create` and `app/rotate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<&'a str>,
     pub name: &'a str,
@@ -248,13 +248,13 @@ pub(crate) struct ApplicationBlock<'a> {
 }
 
 impl ApplicationBlock<'_> {
-    /// The `mode` of an application with or without a quota.
+    /// Returns the `mode` of an application with or without a quota.
     pub fn mode(has_quota: bool) -> &'static str {
         if has_quota { "testing" } else { "live" }
     }
 }
 
-/// What of a quota is used up, kind by kind.
+/// The usage of a quota, kind by kind.
 #[derive(Debug)]
 pub(crate) struct QuotaBlock(pub Vec<(QuotaKind, Used)>);
 
@@ -277,14 +277,14 @@ pub(crate) struct ApplicationList<'a> {
     pub applications: Vec<ApplicationBlock<'a>>,
 }
 
-/// An application that is gone.
+/// A revoked application.
 #[derive(Debug, Serialize)]
 pub(crate) struct ApplicationGone<'a> {
     pub app_id: &'a str,
     pub name: &'a str,
 }
 
-/// An audit log that is as it was written.
+/// An unchanged audit log.
 #[derive(Debug, Serialize)]
 pub(crate) struct AuditWhole {
     pub lines: u64,
@@ -293,7 +293,7 @@ pub(crate) struct AuditWhole {
     pub head: String,
 }
 
-/// The first line of the audit log that is not as it was written.
+/// The first line of the audit log that was changed.
 #[derive(Debug, Serialize)]
 pub(crate) struct AuditBroken {
     error_code: &'static str,

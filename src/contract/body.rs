@@ -8,7 +8,7 @@ use std::fmt;
 /// The two forms of a payload.
 #[derive(Clone)]
 pub enum Body {
-    /// Bytes that claim to be a JSON object.
+    /// Bytes that should be a JSON object.
     Json(Vec<u8>),
     /// A picture's bytes, and the other fields as text (`true`, `82`, `basic`).
     Image {
@@ -20,12 +20,12 @@ pub enum Body {
 }
 
 impl Body {
-    /// Whether a field of an image's body is the `request_id`.
+    /// Checks whether a field of an image's body is the `request_id`.
     pub(crate) fn is_request_id(field: &str) -> bool {
         field == field::REQUEST_ID
     }
 
-    /// The `request_id` of a JSON body, looked up without building the rest of it.
+    /// Returns the `request_id` of a JSON body without building the rest of it.
     pub(crate) fn request_id_of_json(bytes: &[u8]) -> Option<String> {
         #[derive(Deserialize)]
         struct Identity<'a> {
@@ -38,7 +38,7 @@ impl Body {
 }
 
 impl fmt::Debug for Body {
-    /// Form and size: pictures and keys do not belong in logs.
+    /// Shows form and size: pictures and keys do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Body::Json(bytes) => write!(f, "Json({} bytes)", bytes.len()),

@@ -1,8 +1,8 @@
-//! What `subject/update` may change, and within which bounds.
+//! The changes of `subject/update` and their limits.
 //!
-//! As null is absent, a value is cleared by its empty one: `""` for `name` and `card` (one of them
-//! a request, since only one field may be empty), `[]` for `groups`, `0` for `valid_from` and
-//! `valid_until`. Times are Unix seconds.
+//! Because null means absent, an empty value clears a field: `""` for `name` and `card` (one of
+//! them per request, since only one field may be empty), `[]` for `groups`, `0` for `valid_from`
+//! and `valid_until`. Times are Unix seconds.
 
 use super::field;
 use super::id::{ID, is_id};
@@ -16,7 +16,7 @@ const LABEL: &str = "must be at most 128 characters, none of them a control char
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 const LAST_TIME: f64 = 253_402_300_799.0;
 
-/// What is to be changed of a subject. Outer `None`: left as it is; inner `None`: cleared.
+/// Changes to a subject. Outer `None`: unchanged; inner `None`: cleared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Change {
     pub name: Option<Option<String>>,
@@ -28,8 +28,8 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// The fields that may let a person in, and so need the permission `admin`. Disabling lets no
-    /// person in: a client that may delete a subject may do that.
+    /// Returns the fields that can admit a person and therefore need the permission `admin`.
+    /// Disabling admits no one: a client that may delete a subject may disable it.
     pub fn decides_entry(&self) -> Vec<&'static str> {
         [
             (self.groups.is_some(), field::GROUPS),
@@ -45,7 +45,7 @@ impl Change {
 }
 
 impl Payload<'_> {
-    /// The change that is asked for; a part of step 2.
+    /// Reads the requested change; part of step 2.
     pub fn change(&self) -> Result<Change, Refusal> {
         let change = Change {
             name: self.label(field::NAME)?,

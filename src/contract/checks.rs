@@ -1,22 +1,22 @@
-//! The `validate_*` checks and their sum: which failed, as the `n` of `FAIL_ON_n`.
+//! The `validate_*` checks and their sum: the failed ones are the `n` of `FAIL_ON_n`.
 
-/// Which checks failed, one bit each.
+/// The failed checks, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failed(u8);
 
 impl Failed {
-    /// No live person.
+    /// The face is not of a live person.
     pub const LIVENESS: Failed = Failed(1);
     /// Sunglasses or a mask.
     pub const ATTRIBUTE: Failed = Failed(2);
-    /// Blur or darkness, or no colour.
+    /// Blur, darkness or missing colour.
     pub const QUALITY: Failed = Failed(4);
     /// More than one face.
     pub const NFACE: Failed = Failed(8);
-    /// The faces are not the same person's; stands alone, for it is judged after the others.
+    /// The faces are of different people; always alone, because it is checked after the others.
     pub const SIMILARITY: Failed = Failed(16);
 
-    /// No check failed.
+    /// Checks that no check failed.
     pub fn none(self) -> bool {
         self.0 == 0
     }
@@ -27,21 +27,22 @@ impl Failed {
         if failed { Failed(self.0 | check.0) } else { self }
     }
 
-    /// `FAIL_ON_n`.
+    /// Returns `FAIL_ON_n`.
     pub fn code(self) -> String {
         format!("FAIL_ON_{}", self.0)
     }
 
-    /// The meaning in words.
+    /// Returns the meaning in words.
     pub fn message(self) -> &'static str {
         MESSAGES[usize::from(self.0)]
     }
 }
 
-/// By n = 1 liveness + 2 attribute + 4 quality + 8 nface; 16 similarity, alone.
+/// Indexed by n = 1 liveness + 2 attribute + 4 quality + 8 nface; 16 similarity, alone.
 ///
 /// The two examples that the contract quotes from the original order their words differently: a
-/// pair counts up the bits, three count down. Pairs here count up, three and four count down.
+/// pair in ascending order of the bits, three in descending order. Pairs here are ascending, three
+/// and four descending.
 const MESSAGES: [&str; 17] = [
     "fail on nothing",
     "fail on liveness",

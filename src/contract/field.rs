@@ -14,11 +14,11 @@ pub const IMAGE: &str = "image";
 pub const IMAGE_1: &str = "image_1";
 /// The probe of compare.
 pub const IMAGE_2: &str = "image_2";
-/// How long `camera:` may wait for a face.
+/// Maximum time for `camera:` to wait for a face.
 pub const CAPTURE_TIMEOUT_MS: &str = "capture_timeout_ms";
-/// How long `enroll_mode` may take.
+/// Maximum time of `enroll_mode`.
 pub const TIMEOUT_MS: &str = "timeout_ms";
-/// Who is meant.
+/// Id of the subject.
 pub const SUBJECT_ID: &str = "subject_id";
 /// Compute quality.
 pub const IS_QUALITY: &str = "is_quality";
@@ -34,39 +34,39 @@ pub const VALIDATE_ATTRIBUTE: &str = "validate_attribute";
 pub const VALIDATE_LIVENESS: &str = "validate_liveness";
 /// Refuse several faces.
 pub const VALIDATE_NFACE: &str = "validate_nface";
-/// What happens to the templates that a subject has.
+/// Replace or keep the subject's present templates.
 pub const MODE: &str = "mode";
 /// The lowest similarity, or its level.
 pub const THRESHOLD: &str = "threshold";
-/// Most entries of an answer.
+/// Maximum number of entries of an answer.
 pub const LIMIT: &str = "limit";
-/// Answer the stored crops too.
+/// Include the stored crops in the answer.
 pub const RETURN_IMAGE: &str = "return_image";
-/// Where the previous page ended.
+/// The end of the previous page.
 pub const CURSOR: &str = "cursor";
-/// What people call a subject or an application.
+/// Display name of a subject or an application.
 pub const NAME: &str = "name";
 /// All groups of a subject.
 pub const GROUPS: &str = "groups";
 /// The number of a card.
 pub const CARD: &str = "card";
-/// Whether a subject may enter at all.
+/// True if a subject may enter at all.
 pub const ENABLED: &str = "enabled";
 /// Unix seconds.
 pub const VALID_FROM: &str = "valid_from";
 /// Unix seconds.
 pub const VALID_UNTIL: &str = "valid_until";
-/// Give a group although the faces disagree.
+/// Add a group although the faces disagree.
 pub const ACCEPT_FACES: &str = "accept_faces";
 /// Why the door is unlocked.
 pub const REASON: &str = "reason";
-/// When a command was meant, Unix seconds.
+/// Time at which a command was issued, Unix seconds.
 pub const ISSUED_AT: &str = "issued_at";
-/// Whether an application has quotas.
+/// True for an application with quotas.
 pub const TESTING: &str = "testing";
-/// How many requests of each kind.
+/// Number of requests of each kind.
 pub const QUOTA: &str = "quota";
-/// What an application may ask for.
+/// Permissions of an application.
 pub const ALLOW: &str = "allow";
 /// Id or name of an application.
 pub const APP: &str = "app";
@@ -76,10 +76,10 @@ pub const LINE: &str = "line";
 pub const HASH: &str = "hash";
 /// Unix seconds.
 pub const SINCE: &str = "since";
-/// Do everything but the change.
+/// Do everything except the change.
 pub const DRY_RUN: &str = "dry_run";
 
-/// Which image field is meant; compare has two, and its codes carry their number.
+/// An image field; compare has two, and its codes carry their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImageField {
     /// The only image.
@@ -94,7 +94,7 @@ impl ImageField {
     /// Every image field.
     pub const ALL: [ImageField; 3] = [ImageField::Image, ImageField::Image1, ImageField::Image2];
 
-    /// The field's name.
+    /// Returns the field's name.
     pub fn name(self) -> &'static str {
         match self {
             ImageField::Image => IMAGE,

@@ -1,7 +1,7 @@
-//! The table of request fields: which operation knows which, of what type, with what default.
+//! The table of request fields: their operations, types and defaults.
 //!
-//! It feeds the reading of a request, the refusal of unknown fields and wrong types, and the
-//! conversion of the text fields that come beside an image's bytes.
+//! It is used to read a request, to refuse unknown fields and wrong types, and to convert the text
+//! properties sent with an image's bytes.
 
 use super::field;
 use super::mode::Mode;
@@ -13,11 +13,11 @@ pub(crate) struct Field {
     pub name: &'static str,
     /// Its type and default.
     pub kind: Kind,
-    /// The operations that know it so.
+    /// The operations that know it in this form.
     of: &'static [Operation],
 }
 
-/// The JSON type of a field, and what it is when absent.
+/// The JSON type of a field and its default.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// true or false.
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The type in words, as in "`limit` must be …".
+    /// Returns the type in words, as in "`limit` must be …".
     pub fn expected(self) -> &'static str {
         match self {
             Kind::Bool(_) => "true or false",
@@ -55,14 +55,14 @@ const TABLE: &[Field] = &[
     row(field::REQUEST_ID, Kind::Text(None), &Operation::ALL),
     row(field::APP_ID, Kind::Text(None), &Operation::ALL),
     row(field::API_KEY, Kind::Text(None), &Operation::ALL),
-    // What is asked about.
+    // The image and the subject.
     row(field::IMAGE, Kind::Text(None), ONE_IMAGE),
     row(field::IMAGE_1, Kind::Text(None), &[Compare]),
     row(field::IMAGE_2, Kind::Text(None), &[Compare]),
     row(field::CAPTURE_TIMEOUT_MS, Kind::Number(Some(5000.0)), CHECKED),
     row(field::TIMEOUT_MS, Kind::Number(Some(15_000.0)), &[EnrollMode]),
     row(field::SUBJECT_ID, Kind::Text(None), ABOUT_A_SUBJECT),
-    // What is computed and checked.
+    // Computation and checks.
     row(field::IS_QUALITY, Kind::Bool(Some(true)), CHECKED),
     row(field::IS_ATTRIBUTE, Kind::Bool(Some(true)), CHECKED),
     row(field::IS_LIVENESS, Kind::Bool(Some(true)), &[Search]),
@@ -71,13 +71,13 @@ const TABLE: &[Field] = &[
     row(field::VALIDATE_ATTRIBUTE, Kind::Bool(Some(false)), CHECKED),
     row(field::VALIDATE_LIVENESS, Kind::Bool(Some(false)), LIVENESS_CHOSEN),
     row(field::VALIDATE_NFACE, Kind::Bool(Some(false)), CHECKED),
-    // What is done with it.
+    // The task.
     row(field::MODE, Kind::Text(Some(Mode::Replace.name())), &[Enroll]),
     row(field::THRESHOLD, Kind::Text(Some("moderate")), LEVELLED),
     row(field::THRESHOLD, Kind::Number(Some(82.0)), &[Search]),
     row(field::LIMIT, Kind::Number(Some(1.0)), &[Search]),
     row(field::RETURN_IMAGE, Kind::Bool(Some(false)), &[Search]),
-    // Who is enrolled.
+    // Subjects.
     row(field::LIMIT, Kind::Number(Some(50.0)), &[SubjectList]),
     row(field::CURSOR, Kind::Text(None), &[SubjectList]),
     row(field::NAME, Kind::Text(None), &[SubjectUpdate, AppCreate]),
@@ -90,12 +90,12 @@ const TABLE: &[Field] = &[
     // The door.
     row(field::REASON, Kind::Text(None), &[Unlock]),
     row(field::ISSUED_AT, Kind::Number(None), &[Unlock]),
-    // Who may ask.
+    // Applications.
     row(field::TESTING, Kind::Bool(Some(false)), &[AppCreate]),
     row(field::QUOTA, Kind::Texts, &[AppCreate]),
     row(field::ALLOW, Kind::Texts, &[AppCreate]),
     row(field::APP, Kind::Text(None), &[AppRevoke, AppRotate]),
-    // What was done.
+    // The audit log.
     row(field::LINE, Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
     row(field::HASH, Kind::Text(None), &[AuditVerify]),
     row(field::SINCE, Kind::Number(Some(0.0)), &[AuditList]),
@@ -110,18 +110,18 @@ const fn row(name: &'static str, kind: Kind, of: &'static [Operation]) -> Field 
     Field { name, kind, of }
 }
 
-/// The fields that an operation knows, in the order of the table.
+/// Returns the fields that an operation knows, in the order of the table.
 pub(crate) fn of(operation: Operation) -> impl Iterator<Item = &'static Field> {
     TABLE.iter().filter(move |field| field.of.contains(&operation))
 }
 
-/// What an operation knows a field as.
+/// Returns the type of a field in an operation.
 pub(crate) fn kind(operation: Operation, name: &str) -> Option<Kind> {
     of(operation).find(|field| field.name == name).map(|field| field.kind)
 }
 
-/// The fields that say who asks and not what: a request of these alone asks for nothing, empty
-/// ones are not counted, and they are kept whatever else is too much.
+/// Checks for a field that identifies the sender. A request with only such fields requests nothing;
+/// empty ones are not counted, and they are kept even if there are too many fields.
 pub(crate) fn identifies(name: &str) -> bool {
     matches!(name, field::REQUEST_ID | field::APP_ID | field::API_KEY)
 }

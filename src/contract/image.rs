@@ -1,5 +1,5 @@
-//! Where a request says that its pictures are (step 3); nothing is copied or decoded before all
-//! steps have passed.
+//! The sources of a request's pictures (step 3); nothing is copied or decoded before all steps have
+//! passed.
 
 use super::field::ImageField;
 use super::payload::Payload;
@@ -9,28 +9,29 @@ use crate::picture::{self, Limits};
 use std::fmt;
 use std::time::Duration;
 
-/// Where an image's bytes are, and the field that says so.
+/// The source of an image's bytes, and its field.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Image {
     pub field: ImageField,
     pub source: Source,
 }
 
-/// Where an image's bytes are.
+/// The source of an image's bytes.
 #[derive(PartialEq)]
 pub(crate) enum Source {
-    /// They were sent.
+    /// The bytes were sent.
     Bytes(Vec<u8>),
-    /// They were sent and are too many: told in step 8, behind the faults of all other payload.
+    /// The bytes were sent and are too many: refused in step 8, after all other faults of the
+    /// payload.
     TooLarge(TooLarge),
-    /// They are to be fetched.
+    /// The bytes must be fetched from this URL.
     Url(String),
-    /// They are to be taken, within this time.
+    /// The camera must take the picture, within this time.
     Camera(Duration),
 }
 
 impl fmt::Debug for Source {
-    /// Kind and length: pictures of faces do not belong in logs, nor do the logins in URLs.
+    /// Shows kind and length: pictures of faces and logins in URLs do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
@@ -41,7 +42,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// An image as it stands in the payload.
+/// An image as sent in the payload.
 pub(crate) struct Sent<'r> {
     field: ImageField,
     form: Form<'r>,
@@ -55,7 +56,7 @@ enum Form<'r> {
 }
 
 impl Sent<'_> {
-    /// Takes the image out of the payload; more than the limit is not taken.
+    /// Takes the image out of the payload, unless it exceeds the limit.
     pub fn owned(self, limits: &Limits, patience: Duration) -> Image {
         let limit = limits.max_bytes;
         let source = match self.form {
@@ -75,7 +76,8 @@ impl Sent<'_> {
 }
 
 impl Payload<'_> {
-    /// Step 3: the form of an image; nothing is copied or decoded before all steps have passed.
+    /// Checks step 3: the form of an image. Nothing is copied or decoded before all steps have
+    /// passed.
     pub(super) fn image(&self, field: ImageField) -> Result<Sent<'_>, Refusal> {
         if let (ImageField::Image, Some(bytes)) = (field, self.raw.image) {
             return Ok(Sent { field, form: Form::Bytes(bytes) });

@@ -1,16 +1,17 @@
-//! The contract: what is said between a client and the service. Raw request → valid request;
-//! operations, codes, answers.
+//! The contract between a client and the service: raw request → valid request; operations, codes,
+//! answers.
 //!
 //! | step | where |
 //! |---|---|
-//! | read the fields as they were given | `raw` |
-//! | judge them, in the contract's order (steps 2 to 6) | `payload`, `valid`, `image`, `change`, `administration`, `audit`, by the table in `fields` |
-//! | name what went wrong | `refusal`, `checks` |
-//! | write the answer | `reply`, of the fields in `blocks` |
+//! | read the fields as sent | `raw` |
+//! | validate them, in the contract's order (steps 2 to 6) | `payload`, `valid`, `image`, `change`, `administration`, `audit`, by the table in `fields` |
+//! | name the error | `refusal`, `checks` |
+//! | write the answer | `reply`, from the fields in `blocks` |
 //! | read the answer | `answer`, `read` |
 //!
-//! It alone spells fields, codes and messages. It must never do anything: it knows no gallery, no
-//! network and no clock; what it needs of them is passed in (`World`, `Stamp`).
+//! Only this module spells fields, codes and messages. It must never have side effects: it has no
+//! access to gallery, network or clock; the caller passes in the data it needs (`Context`,
+//! `Stamp`).
 
 mod administration;
 pub(crate) mod advice;

@@ -1,6 +1,6 @@
-//! What happens to the templates that a subject has when another is enrolled.
+//! Says whether an enrolment replaces or keeps the subject's present templates.
 
-/// What happens to the templates that a subject has.
+/// Says whether an enrolment replaces or keeps the subject's present templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// They are removed.
@@ -10,7 +10,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Its name in a request; `const`, for the table of fields, where it is a default.
+    /// Returns its name in a request; `const`, because the table of fields uses it as a default.
     pub const fn name(self) -> &'static str {
         match self {
             Mode::Replace => "replace",
@@ -18,7 +18,7 @@ impl Mode {
         }
     }
 
-    /// The mode of this name.
+    /// Returns the mode of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         [Mode::Replace, Mode::Add].into_iter().find(|mode| mode.name() == name)
     }

@@ -1,47 +1,47 @@
-//! The operations: one row each, from which everything else follows.
+//! The operations: one row each, from which everything else is derived.
 
 use super::permission::Permission;
 use super::quota::QuotaKind;
 
-/// What the contract ties to an operation.
+/// Properties of an operation in the contract.
 #[derive(Clone, Copy)]
 struct Row {
-    /// What stands behind `cmd/` in the topic.
+    /// The part of the topic after `cmd/`.
     name: &'static str,
     /// The `status_code` of every 200; only the operations on images have one.
     status_code: Option<&'static str>,
-    /// What a client must be allowed to do to ask for it; `None`: every client may ask.
+    /// The permission that a client needs; `None`: every client may send it.
     permission: Option<Permission>,
-    /// What a request spends, beside `liveness` where that is computed.
+    /// The quota kind that a request uses, besides `liveness` if that is computed.
     quota: Option<QuotaKind>,
     topics: Topics,
     camera: Camera,
-    /// Whether it changes who may enter, or opens the door.
+    /// True if it changes who may enter, or opens the door.
     is_change: bool,
-    /// Whether `{}`, or no payload at all, is a complete request.
+    /// True if `{}`, or no payload at all, is a complete request.
     needs_nothing: bool,
 }
 
 /// The topics that carry an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Topics {
-    /// The topics for commands; the command line has it too.
+    /// The command topics; also available to the command line.
     Commands,
-    /// None: only the command line has it. Who may ask, who asked, and upkeep are the business of
-    /// the person who runs the door; for every client the operation does not exist.
+    /// None: only the command line has it. Access control, its log and maintenance are tasks of the
+    /// operator of the door; for clients the operation does not exist.
     None,
 }
 
-/// Whether an operation takes pictures with the terminal's camera.
+/// Use of the terminal's camera by an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Camera {
     Never,
-    /// For an image field that says `camera:`.
+    /// Only if an image field contains `camera:`.
     IfAsked,
     Always,
 }
 
-/// A question that takes no picture.
+/// A query without pictures.
 const QUESTION: Row = Row {
     name: "",
     status_code: None,
@@ -58,7 +58,7 @@ const COMMAND_LINE: Row = Row { topics: Topics::None, ..QUESTION };
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $row:expr;)*) => {
-        /// Something a client can ask for.
+        /// An operation that a client can request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Operation {
             $($(#[$doc])* $name,)*
@@ -103,7 +103,7 @@ operations! {
         quota: Some(QuotaKind::Search),
         ..ON_IMAGES
     };
-    /// Is this a live person.
+    /// Check whether the face is of a live person.
     Liveness = Row {
         name: "liveness",
         status_code: Some("FACE-401"),
@@ -119,7 +119,7 @@ operations! {
         quota: Some(QuotaKind::Verify),
         ..ON_IMAGES
     };
-    /// Store several poses of the person before the camera.
+    /// Store several poses of the person in front of the camera.
     EnrollMode = Row {
         name: "enroll_mode",
         permission: Some(Permission::Enroll),
@@ -129,7 +129,7 @@ operations! {
         needs_nothing: true,
         ..QUESTION
     };
-    /// Who is enrolled, a page at a time.
+    /// The enrolled subjects, one page at a time.
     SubjectList = Row { name: "subject/list", needs_nothing: true, ..ON_SUBJECTS };
     /// One subject.
     SubjectGet = Row { name: "subject/get", ..ON_SUBJECTS };
@@ -148,65 +148,65 @@ operations! {
     Stats = Row { name: "stats", needs_nothing: true, ..QUESTION };
     /// Versions and states.
     Health = Row { name: "health", needs_nothing: true, ..QUESTION };
-    /// Make an application.
+    /// Create an application.
     AppCreate = Row { name: "app/create", ..COMMAND_LINE };
-    /// The applications and what they have used up.
+    /// The applications and their usage.
     AppList = Row { name: "app/list", needs_nothing: true, ..COMMAND_LINE };
     /// Remove an application.
     AppRevoke = Row { name: "app/revoke", ..COMMAND_LINE };
     /// Give an application another key.
     AppRotate = Row { name: "app/rotate", ..COMMAND_LINE };
-    /// Whether the audit log is as it was written.
+    /// Verify that the audit log is unchanged.
     AuditVerify = Row { name: "audit/verify", needs_nothing: true, ..COMMAND_LINE };
     /// Lines of the audit log.
     AuditList = Row { name: "audit/list", needs_nothing: true, ..COMMAND_LINE };
-    /// Give templates of other models the present model's vector of their stored crop.
+    /// Embed the stored crops of templates of other models with the present model.
     GalleryReindex = Row { name: "gallery/reindex", needs_nothing: true, ..COMMAND_LINE };
 }
 
 impl Operation {
-    /// The name in the topic, behind `cmd/`.
+    /// Returns the name in the topic, after `cmd/`.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// The operation of this name.
+    /// Returns the operation of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 
-    /// The `status_code` of every 200 of the operations on images; the others have none.
+    /// Returns the `status_code` of every 200 of the operations on images; the others have none.
     pub(super) fn status_code(self) -> Option<&'static str> {
         self.row().status_code
     }
 
-    /// What a client must be allowed to do to ask for this; `None`: every client may ask.
+    /// Returns the permission that a client needs; `None`: every client may send it.
     pub(crate) fn permission(self) -> Option<Permission> {
         self.row().permission
     }
 
-    /// What a request spends, beside `liveness` where that is computed.
+    /// Returns the quota kind that a request uses, besides `liveness` if that is computed.
     pub(super) fn quota(self) -> Option<QuotaKind> {
         self.row().quota
     }
 
-    /// Whether it takes pictures with the terminal's camera.
+    /// Returns how it uses the terminal's camera.
     pub(super) fn camera(self) -> Camera {
         self.row().camera
     }
 
-    /// Whether it changes who may enter, or opens the door. Over a broker such an operation is done
-    /// once, and not at all where strangers could ask for it; the others are questions.
+    /// Checks whether it changes who may enter, or opens the door. Over a broker such an operation
+    /// is done only once, and refused if strangers could send it; all others are queries.
     pub fn is_change(self) -> bool {
         self.row().is_change
     }
 
-    /// Whether only the command line has this operation.
+    /// Checks whether only the command line has this operation.
     pub(crate) fn is_local(self) -> bool {
         self.row().topics == Topics::None
     }
 
-    /// Whether `{}`, or no payload at all, is a complete request.
+    /// Checks whether `{}`, or no payload at all, is a complete request.
     pub(super) fn needs_nothing(self) -> bool {
         self.row().needs_nothing
     }

@@ -1,5 +1,5 @@
-//! Step 2: a payload that is an object of fields the operation knows, each of its type. What it
-//! hands on answers by a field's name, with the default where nothing was given.
+//! Step 2: the payload must be an object of fields that the operation knows, each of the right
+//! type. The result returns values by field name, with the default if a field is absent.
 
 use super::field;
 use super::fields::{self, Kind};
@@ -9,7 +9,7 @@ use super::raw::{MAX_REQUEST_ID, Raw, RawValue, shortened};
 use super::refusal::Refusal;
 use std::time::Duration;
 
-/// Step 2: that the payload is an object of fields the operation knows, each of its type.
+/// Checks step 2: the payload is an object of known fields, each of the right type.
 pub(crate) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payload<'r>, Refusal> {
     if let Some(fault) = &raw.fault {
         return Err(Refusal::payload(fault.clone()));
@@ -53,7 +53,7 @@ pub(crate) fn payload<'r>(operation: Operation, raw: &'r Raw<'r>) -> Result<Payl
     Ok(payload)
 }
 
-/// Whether a value is of a field's type; null is absent and so of every type.
+/// Checks whether a value has a field's type; null means absent and fits every type.
 fn fits(kind: Kind, given: &RawValue) -> bool {
     matches!(
         (kind, given),
@@ -65,15 +65,16 @@ fn fits(kind: Kind, given: &RawValue) -> bool {
     )
 }
 
-/// The names an operation knows, for a message.
+/// Returns the field names of an operation, for a message.
 fn known(operation: Operation) -> String {
     fields::of(operation).map(|field| field.name).collect::<Vec<_>>().join(", ")
 }
 
-/// How long `camera:` may wait for a face.
+/// Allowed time for `camera:` to wait for a face.
 const CAPTURE_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 100.0..=15_000.0;
 
-/// How long `enroll_mode` may take: time to turn the head, and no door without its camera for long.
+/// Allowed time of `enroll_mode`: enough to turn the head, but the door must not lack its camera
+/// for long.
 const POSES_TIMEOUT_MS: std::ops::RangeInclusive<f64> = 1_000.0..=60_000.0;
 
 /// A raw request that has passed step 2.
@@ -83,7 +84,8 @@ pub(crate) struct Payload<'r> {
 }
 
 impl Payload<'_> {
-    /// The value given, or the default of this operation; what the operation does not have is off.
+    /// Returns the given value, or the default of this operation; false if the operation does not
+    /// have the field.
     pub fn bool(&self, name: &str) -> bool {
         self.maybe_bool(name).unwrap_or(false)
     }
@@ -111,17 +113,17 @@ impl Payload<'_> {
         }
     }
 
-    /// A number of milliseconds, within bounds or its default.
+    /// Returns a number of milliseconds, within its bounds, or its default.
     pub fn milliseconds(&self, name: &str) -> Duration {
         Duration::from_secs_f64(self.number(name).unwrap_or(0.0).max(0.0) / 1e3)
     }
 
-    /// A text that is not empty.
+    /// Returns a text that is not empty.
     pub fn filled(&self, name: &str) -> Option<String> {
         self.text(name).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// The end of step 2: values that no type holds back.
+    /// Checks the end of step 2: limits that types do not express.
     fn bounded(&self) -> Result<(), Refusal> {
         if self.text(field::REQUEST_ID).is_some() && self.raw.request_id().is_none() {
             let why = format!("`request_id` is longer than {MAX_REQUEST_ID} characters");
@@ -140,7 +142,7 @@ impl Payload<'_> {
         Ok(())
     }
 
-    /// What happens to the templates a subject has.
+    /// Returns what to do with the subject's present templates.
     pub fn mode(&self) -> Result<Mode, Refusal> {
         match self.text(field::MODE).map(Mode::named) {
             None => Ok(Mode::Replace),

@@ -1,10 +1,10 @@
-//! What a client may be allowed to ask for, by name.
+//! Permissions of clients, by name.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use strum::{IntoStaticStr, VariantArray};
 
-/// What a client may ask for; the local command line may do everything.
+/// A permission of a client; the local command line has all permissions.
 #[derive(
     Clone,
     Copy,
@@ -31,12 +31,13 @@ pub enum Permission {
     Liveness,
     /// `compare`.
     Compare,
-    /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name, or to disable.
+    /// `subject/list`, `subject/get`, `subject/delete`, and `subject/update` of the name, or to
+    /// disable.
     Subject,
     /// `unlock`, where remote unlock is configured.
     Unlock,
-    /// In addition to `subject` or `enroll`: change who is let in, which is the groups, card,
-    /// validity of a subject, enabling it, and the photo of one that has a group or is disabled.
+    /// In addition to `subject` or `enroll`: change who may enter. That is the groups, card and
+    /// validity of a subject, enabling it, and the face of one that has a group or is disabled.
     Admin,
 }
 
@@ -44,13 +45,13 @@ impl Permission {
     /// Every permission.
     pub const ALL: &[Permission] = Permission::VARIANTS;
 
-    /// The name in the configuration.
+    /// Returns the name in the configuration.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// The permissions of a client for which nothing is configured: all but those that move the
-    /// strike or change who may enter.
+    /// Returns the permissions of a client without configured permissions: all except those that
+    /// move the strike or change who may enter.
     pub fn granted_unasked() -> BTreeSet<Permission> {
         let asked = [Permission::Admin, Permission::Unlock];
         Self::ALL.iter().copied().filter(|permission| !asked.contains(permission)).collect()
@@ -62,7 +63,7 @@ impl Permission {
 #[error("`{0}` is no permission; there are {all}", all = all())]
 pub struct UnknownPermission(String);
 
-/// Every permission, for a message.
+/// Lists every permission, for a message.
 fn all() -> String {
     let names: Vec<_> = Permission::ALL.iter().map(|permission| permission.name()).collect();
     let (last, others) = names.split_last().unwrap_or((&"", &[]));

@@ -1,7 +1,7 @@
-//! The kinds of request that are counted for an application in testing mode, and a quota of them as
-//! the command line writes it.
+//! The kinds of request that are counted for an application in testing mode, and the quota syntax
+//! of the command line.
 //!
-//! | request | spends |
+//! | request | uses |
 //! |---|---|
 //! | enroll, enroll_mode | enroll |
 //! | verify, compare | verify |
@@ -25,16 +25,16 @@ impl QuotaKind {
     /// Every kind.
     pub const ALL: &[QuotaKind] = QuotaKind::VARIANTS;
 
-    /// The name on the command line and in answers.
+    /// Returns the name on the command line and in answers.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// A number of requests for each kind that is named.
+/// A number of requests for each named kind.
 pub(crate) type Quota = Vec<(QuotaKind, u32)>;
 
-/// A quota that cannot be read.
+/// An invalid quota.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadQuota {
     #[error("`{0}` is not KIND=NUMBER, as in search=100, with enroll, verify, search or liveness")]
@@ -43,7 +43,7 @@ pub(super) enum BadQuota {
     Twice(&'static str),
 }
 
-/// The quota of an application in testing mode for which none is given.
+/// Returns the default quota of an application in testing mode.
 pub(super) fn for_testing() -> Quota {
     QuotaKind::ALL.iter().map(|&kind| (kind, 100)).collect()
 }

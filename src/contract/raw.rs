@@ -1,7 +1,7 @@
-//! The raw request: the fields of a payload as they were given, all optional, nothing judged yet.
+//! The raw request: the fields of a payload as sent, all optional, not yet validated.
 //!
-//! It holds no more of a hostile payload than one scalar a field and a short list: what no
-//! operation takes (objects, long or mixed lists, superfluous fields) is read past, not kept.
+//! Of a hostile payload it keeps at most one scalar per field and a short list. Values that no
+//! operation accepts (objects, long or mixed lists, superfluous fields) are skipped, not kept.
 
 use super::body::Body;
 use super::field;
@@ -11,32 +11,32 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use std::borrow::Cow;
 use std::fmt;
 
-/// No operation has half as many fields.
+/// No operation has half this many fields.
 const MAX_FIELDS: usize = 64;
 /// Longest `request_id`, in characters; a longer one is refused and not echoed.
 pub const MAX_REQUEST_ID: usize = 128;
-/// Elements that are kept of a list; a longer one is recognised by having one more.
+/// Maximum number of elements kept of a list; a longer list keeps one more, as a mark.
 pub(crate) const MAX_LIST: usize = 64;
 
-/// A payload, read.
+/// A payload that was read.
 pub(crate) struct Raw<'a> {
     fields: Vec<(Cow<'a, str>, RawValue<'a>)>,
-    /// The picture that is the payload itself, with the other fields beside it.
+    /// The picture, if the payload itself is one; the other fields were sent in properties.
     pub image: Option<&'a [u8]>,
-    /// Why this is no request at all, whatever its fields say; the first reason.
+    /// Why the payload is not a request, whatever its fields are; the first reason.
     pub fault: Option<String>,
-    /// Whether all of it could be read as an object; it may have a fault all the same.
+    /// True if all of it was read as an object; it may have a fault anyway.
     pub is_object: bool,
 }
 
 impl fmt::Debug for Raw<'_> {
-    /// The names of the fields: pictures and keys do not belong in logs.
+    /// Shows only the names of the fields: pictures and keys do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.fields().map(|(name, _)| name)).finish()
     }
 }
 
-/// A field's value as it was given.
+/// A field's value as sent.
 #[derive(Debug, PartialEq)]
 pub(crate) enum RawValue<'a> {
     Null,
@@ -44,12 +44,12 @@ pub(crate) enum RawValue<'a> {
     Number(f64),
     Text(Cow<'a, str>),
     Texts(Vec<String>),
-    /// An object, or a list of something else; in words.
+    /// An object, or a list of other values; as text.
     Other(&'static str),
 }
 
 impl RawValue<'_> {
-    /// The type in words, as in "not …".
+    /// Returns the type in words, as in "not …".
     pub fn what(&self) -> &'static str {
         match self {
             RawValue::Null => "null",
@@ -63,8 +63,8 @@ impl RawValue<'_> {
 }
 
 impl<'a> Raw<'a> {
-    /// Reads a payload. Never fails: what cannot be read is a [`Raw::fault`], so that the fields
-    /// that could be read, `request_id` before all, are there for the answer.
+    /// Reads a payload. Never fails: an error becomes [`Raw::fault`], so that the fields read so
+    /// far, above all `request_id`, are available for the answer.
     pub fn read(operation: Option<Operation>, body: &'a Body) -> Self {
         match body {
             Body::Json(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Self::empty(),
@@ -73,7 +73,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// A payload of nothing.
+    /// Returns an empty payload.
     pub fn empty() -> Self {
         Self { fields: Vec::new(), image: None, fault: None, is_object: true }
     }
@@ -92,7 +92,7 @@ impl<'a> Raw<'a> {
         raw.is_object = read.is_ok();
         if let Err(error) = read {
             let why = if error.is_data() {
-                // The only thing the visitor itself objects to.
+                // The only error that the visitor itself returns.
                 "the payload is JSON but not an object".to_owned()
             } else {
                 format!("the payload is not JSON: {error}")
@@ -103,7 +103,7 @@ impl<'a> Raw<'a> {
     }
 
     fn image(operation: Option<Operation>, bytes: &'a [u8], texts: &'a [(String, String)]) -> Self {
-        // An empty payload carries no image: so `stats` can be asked without one.
+        // An empty payload carries no image: `stats` can be requested without one.
         let mut raw = Self { image: (!bytes.is_empty()).then_some(bytes), ..Self::empty() };
         for (name, text) in texts {
             let kind = operation.and_then(|operation| fields::kind(operation, name));
@@ -117,8 +117,8 @@ impl<'a> Raw<'a> {
         raw
     }
 
-    /// Keeps a field, or the reason why it cannot be kept. What says who asks is kept behind any
-    /// number of others: who shows a key is told what is wrong with the rest.
+    /// Keeps a field, or the reason why it cannot be kept. Fields that identify the sender are kept
+    /// even after too many others: an authenticated sender is told what is wrong with the rest.
     fn insert(&mut self, name: Cow<'a, str>, given: RawValue<'a>) {
         if self.get(&name).is_some() {
             let name = shortened(&name);
@@ -130,22 +130,22 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// What was given under this name.
+    /// Returns the value of the field with this name.
     pub fn get(&self, name: &str) -> Option<&RawValue<'a>> {
         self.fields.iter().find(|field| field.0 == name).map(|field| &field.1)
     }
 
-    /// All fields in the order of the payload; the payload that is an image is none of them.
+    /// Returns all fields in the order of the payload, without a payload that is an image.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &RawValue<'a>)> {
         self.fields.iter().map(|(name, given)| (name.as_ref(), given))
     }
 
-    /// The `request_id`, if it is one that is echoed.
+    /// Returns the `request_id`, if it is short enough to be echoed.
     pub fn request_id(&self) -> Option<&str> {
         self.text(field::REQUEST_ID).filter(|id| id.chars().count() <= MAX_REQUEST_ID)
     }
 
-    /// The text of a field, if it is one.
+    /// Returns the text of a field, if it is a text.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name) {
             Some(RawValue::Text(text)) => Some(text),
@@ -154,8 +154,8 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// A text property, as the type of its field has it; what does not convert stays text and is then
-/// of the wrong type.
+/// Converts a text property to the type of its field. A text that cannot be converted stays text
+/// and is then of the wrong type.
 fn from_text(kind: Option<Kind>, text: &str) -> RawValue<'_> {
     match (kind, text) {
         (Some(Kind::Bool(_)), "true") => RawValue::Bool(true),
@@ -168,13 +168,13 @@ fn from_text(kind: Option<Kind>, text: &str) -> RawValue<'_> {
     }
 }
 
-/// A number as JSON writes it: no `inf`, no `0x10`, no spaces.
+/// Parses a number as JSON writes it: no `inf`, no `0x10`, no spaces.
 fn decimal(text: &str) -> Option<f64> {
     let bare = !text.starts_with(char::is_whitespace) && !text.ends_with(char::is_whitespace);
     bare.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// A name from the wire, fit to be shown in an answer.
+/// Shortens a name from the wire so that an answer can show it.
 pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
     const SHOWN: usize = 64;
     match name.char_indices().nth(SHOWN) {
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
     }
 }
 
-/// A field's name, borrowed where the JSON has no escapes in it.
+/// A field's name, borrowed if the JSON has no escapes in it.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

@@ -1,4 +1,4 @@
-//! Answers of single operations as a caller reads them, and as the service writes some of them.
+//! Answers of some operations as a client reads them, and as the service writes some of them.
 
 use super::answer::Answer;
 use serde::de::DeserializeOwned;
@@ -10,33 +10,33 @@ use serde_json::Value;
 pub struct AuditPage {
     /// Lines of the audit log.
     pub lines: Vec<Value>,
-    /// The number of the line with which the next page begins, if there is one.
+    /// Number of the first line of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }
 
-/// What `gallery/reindex` did.
+/// Result of `gallery/reindex`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Reindexed {
-    /// Templates that have another vector.
+    /// Number of templates with a new vector.
     pub reembedded: u64,
-    /// Subjects with a template that has no crop.
+    /// Subjects with a template without a crop.
     pub without_crop: Vec<String>,
-    /// Crops that gave no vector.
+    /// Crops that could not be embedded.
     pub failed: Vec<NotEmbedded>,
-    /// Subjects that have no template that is compared.
+    /// Subjects without any comparable template.
     pub not_recognised: Vec<String>,
-    /// The subject after which the next portion begins, if there is one.
+    /// The subject after which the next portion starts, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// A crop that gave no vector.
+/// A crop that could not be embedded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NotEmbedded {
-    /// Whose crop it is.
+    /// The subject of the crop.
     pub subject_id: String,
-    /// Why.
+    /// The cause.
     pub reason: String,
 }
 
@@ -52,14 +52,14 @@ struct InGallery {
 }
 
 impl Templates {
-    /// Of every subject.
+    /// Returns the number of templates of all subjects.
     pub fn in_gallery(self) -> u64 {
         self.gallery.templates
     }
 }
 
 impl Reindexed {
-    /// Adds what the next portion did; its cursor replaces this one's.
+    /// Adds the result of the next portion; its cursor replaces this one's.
     pub fn add(&mut self, portion: Reindexed) {
         self.reembedded += portion.reembedded;
         self.without_crop.extend(portion.without_crop);
@@ -68,14 +68,14 @@ impl Reindexed {
         self.cursor = portion.cursor;
     }
 
-    /// Whether every template has a vector of the present model.
+    /// Checks whether every template has a vector of the present model.
     pub fn is_complete(&self) -> bool {
         self.without_crop.is_empty() && self.failed.is_empty() && self.not_recognised.is_empty()
     }
 }
 
 impl Answer {
-    /// The fields of an answer that did what was asked; `None` of any other.
+    /// Returns the fields of a successful answer; `None` for any other.
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
         let fields = (self.status == 200).then(|| self.fields.clone())?;
         serde_json::from_value(Value::Object(fields)).ok()

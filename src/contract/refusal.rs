@@ -1,5 +1,5 @@
-//! Why a request is answered with something other than 200: every code of the contract that is
-//! not a `FAIL_ON_n`, with its status, its `message` and what the sender can do about it.
+//! Refusals: every code of the contract other than `FAIL_ON_n`, with its status, its `message` and
+//! what the sender can do about it.
 
 use super::field;
 use super::field::ImageField;
@@ -9,7 +9,7 @@ use super::raw::shortened;
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// What logs and counts know a 401 by; the contract gives it no `error_code`.
+/// The code of a 401 in logs and statistics; the contract gives it no `error_code`.
 pub(crate) const UNAUTHORIZED: &str = "UNAUTHORIZED";
 
 /// A `validate_x` that needs its `is_x`.
@@ -25,15 +25,15 @@ pub(crate) enum Validation {
 }
 
 impl Validation {
-    /// The three, in the order in which they are looked at.
+    /// All three, in the order in which they are checked.
     pub const ALL: &[Validation] = Validation::VARIANTS;
 
-    /// What is validated, as in the field names.
+    /// Returns the validated property, as in the field names.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// `validate_x`.
+    /// Returns `validate_x`.
     pub fn validate(self) -> &'static str {
         match self {
             Validation::Quality => field::VALIDATE_QUALITY,
@@ -42,7 +42,7 @@ impl Validation {
         }
     }
 
-    /// `is_x`.
+    /// Returns `is_x`.
     pub fn is(self) -> &'static str {
         match self {
             Validation::Quality => field::IS_QUALITY,
@@ -55,13 +55,13 @@ impl Validation {
 /// Why the service refuses or fails; [`Display`](fmt::Display) is the answer's `message`.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// The payload is not what the operation takes.
+    /// The payload does not fit the operation.
     #[error("Invalid Payload")]
     Payload { why: String, field: Option<String> },
     /// The image is absent or null.
     #[error("Missing payload: {0}")]
     ImageAbsent(ImageField),
-    /// The image is empty, or a text that is no image.
+    /// The image is empty, or a text that is not an image.
     #[error("Invalid payload: {field} holds no image")]
     ImageMissing { field: ImageField, why: String },
     /// The URL did not deliver in time.
@@ -70,15 +70,15 @@ pub(crate) enum Refusal {
     /// Too many bytes.
     #[error("Invalid payload: {field} is too large")]
     ImageSize { field: ImageField, why: String },
-    /// No picture comes out of it.
+    /// The bytes cannot be decoded as a picture.
     #[error("Invalid payload: {field} cannot be read as a picture")]
     ImageFormat { field: ImageField, why: String },
     /// There is no camera to take the image from.
     #[error("Camera unavailable")]
     Camera {
-        /// Of an operation that has one.
+        /// The image field, if the operation has one.
         field: Option<ImageField>,
-        /// What is wrong with the camera, and what to do about it.
+        /// The fault of the camera, and what to do about it.
         why: String,
     },
     /// verify and the subject operations: no subject_id.
@@ -93,7 +93,7 @@ pub(crate) enum Refusal {
     /// A `validate_x` without its `is_x`.
     #[error("Invalid payload: {} needs {}", .0.validate(), .0.is())]
     Dependency(Validation),
-    /// verify, compare: a threshold that is no level.
+    /// verify, compare: a threshold that is not a level.
     #[error("Invalid payload: threshold must be basic, moderate or high")]
     Level,
     /// search: a threshold off the scale.
@@ -102,28 +102,28 @@ pub(crate) enum Refusal {
     /// A limit out of range or with a fraction.
     #[error("Invalid payload: limit must be a whole number from 1 to {0}")]
     Limit(u32),
-    /// The detector found none.
+    /// The detector found no face.
     #[error("Face not detected in image")]
     NoFace(Option<ImageField>),
     /// No application has this App-ID and API-Key.
     #[error("Authorization failed")]
     Unauthorized,
-    /// An application in testing mode has used up what it had.
+    /// An application in testing mode has used up its quota.
     #[error("Insufficient {} quota", .0.name())]
     Quota(QuotaKind),
-    /// This client may not do that.
+    /// The client has no permission for that.
     #[error("Permission denied")]
     Permission { why: String },
-    /// A change is asked for over a broker that strangers could reach.
+    /// A change was requested over a broker that strangers could reach.
     #[error("Insecure broker")]
     InsecureBroker { why: String },
-    /// Another subject is enrolled with this face, where that is refused.
+    /// Another subject is enrolled with this face, and duplicates are refused.
     #[error("Face already enrolled")]
     Duplicate { why: String },
-    /// The templates of a subject are not plainly of one person.
+    /// The templates of a subject may not be of one person.
     #[error("Faces disagree")]
     Faces { why: String },
-    /// It is not known that the command was meant just now.
+    /// The command is not known to be recent.
     #[error("Command not fresh")]
     Stale { why: String },
     /// The door did not unlock.
@@ -132,15 +132,15 @@ pub(crate) enum Refusal {
     /// A bug, a damaged file, a full disk.
     #[error("Internal server error")]
     Internal {
-        /// For the log, never for the client.
+        /// Only for the log, never for the client.
         why: String,
     },
-    /// A file is not written.
+    /// A file cannot be written.
     #[error("Internal server error")]
     Unwritten {
-        /// What that means for what was asked.
+        /// The effect on the request.
         told: &'static str,
-        /// For the log, never for the client.
+        /// Only for the log, never for the client.
         why: String,
     },
     /// The queue is full.
@@ -149,22 +149,22 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// `INVALID_PAYLOAD` that blames one field.
+    /// Makes an `INVALID_PAYLOAD` for one field.
     pub fn field(field: &str, why: impl Into<String>) -> Self {
         Refusal::Payload { why: why.into(), field: Some(field.to_owned()) }
     }
 
-    /// `INVALID_PAYLOAD` that blames the payload as a whole.
+    /// Makes an `INVALID_PAYLOAD` for the payload as a whole.
     pub fn payload(why: impl Into<String>) -> Self {
         Refusal::Payload { why: why.into(), field: None }
     }
 
-    /// An error that is not the client's.
+    /// Makes an error that is not the client's fault.
     pub fn internal(error: impl fmt::Display) -> Self {
         Refusal::Internal { why: error.to_string() }
     }
 
-    /// `INVALID_PAYLOAD` for an operation that is not there.
+    /// Makes an `INVALID_PAYLOAD` for an operation that does not exist.
     pub fn unknown_operation(name: &str) -> Self {
         let public = Operation::ALL.into_iter().filter(|operation| !operation.is_local());
         let names: Vec<_> = public.map(Operation::name).collect();
@@ -172,12 +172,12 @@ impl Refusal {
         Refusal::payload(format!("this version has no operation `{name}`; it has {names}"))
     }
 
-    /// A subject that is not enrolled.
+    /// Makes a refusal for a subject that is not enrolled.
     pub fn unknown_subject(id: &str) -> Self {
         Refusal::Subject { why: format!("no subject is enrolled as {id}") }
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         match self {
             Refusal::Unauthorized => 401,
@@ -192,7 +192,8 @@ impl Refusal {
         }
     }
 
-    /// The `error_code`; of [`Refusal::Unauthorized`], which has none, what the counts know it by.
+    /// Returns the `error_code`; for [`Refusal::Unauthorized`], which has none, the code in
+    /// statistics.
     pub fn code(&self) -> String {
         let image = |field: &ImageField, what: &str| {
             format!("INVALID_PAYLOAD_{}_{what}", field.name().to_ascii_uppercase())
@@ -233,7 +234,7 @@ impl Refusal {
         }
     }
 
-    /// The `error_field`, when one field is to blame.
+    /// Returns the `error_field`, if one field is at fault.
     pub fn error_field(&self) -> Option<&str> {
         match self {
             Refusal::Payload { field, .. } => field.as_deref(),
@@ -263,7 +264,7 @@ impl Refusal {
         }
     }
 
-    /// `data.message`: the reason, where the code alone does not give it.
+    /// Returns `data.message`: the reason, if the code alone does not give it.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Refusal::Payload { why, .. }

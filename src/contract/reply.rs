@@ -1,4 +1,4 @@
-//! Writes an answer: what an operation or a refusal says, then the session, time and request id.
+//! Writes an answer: the fields of an operation or a refusal, then session, time and request id.
 
 use super::answer::Answer;
 use super::blocks::Meta;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
-/// What tells one answer from all others; made by the one who sends it.
+/// Identifies an answer; made by the sender of the answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     /// `session_id`, a UUID.
@@ -28,7 +28,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A 200 that did what was asked.
+    /// Makes a 200 for a request that was done.
     pub fn success(operation: Operation) -> Self {
         let mut fields = Map::new();
         if let Some(code) = operation.status_code() {
@@ -37,12 +37,12 @@ impl Reply {
         Self { status: 200, message: "Request Success".into(), fields }
     }
 
-    /// A 200 with these fields.
+    /// Makes a 200 with these fields.
     pub fn of(operation: Operation, fields: &impl Serialize) -> Self {
         Self::success(operation).with(fields)
     }
 
-    /// The answer with these fields more.
+    /// Adds these fields.
     pub fn with(mut self, fields: &impl Serialize) -> Self {
         match serde_json::to_value(fields) {
             Ok(Value::Object(fields)) => self.fields.extend(fields),
@@ -52,7 +52,7 @@ impl Reply {
         self
     }
 
-    /// The answer with its block `meta`, which is the last.
+    /// Adds the block `meta`, which is the last.
     pub fn with_meta(self, meta: Meta) -> Self {
         #[derive(Serialize)]
         struct Last {
@@ -61,7 +61,7 @@ impl Reply {
         self.with(&Last { meta })
     }
 
-    /// A 200 that says which checks failed; a success when none did.
+    /// Makes a 200 that names the failed checks; a success if none failed.
     pub fn checked(operation: Operation, failed: Failed) -> Self {
         let mut reply = Self::success(operation);
         if !failed.none() {
@@ -81,23 +81,23 @@ impl Reply {
         self.fields.extend(fields);
     }
 
-    /// The answer to a request that is refused.
+    /// Makes the answer to a refused request.
     pub fn refusal(refusal: &Refusal, request_id: Option<String>, stamp: Stamp) -> Answer {
         Self::from(refusal).seal(request_id, stamp)
     }
 
-    /// What the log and the counts know it by: the `error_code`, or `OK`.
+    /// Returns the code for the log and the statistics: the `error_code`, or `OK`.
     pub fn code(&self) -> &str {
         let none = if self.status == 401 { UNAUTHORIZED } else { "OK" };
         self.fields.get("error_code").and_then(Value::as_str).unwrap_or(none)
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The answer.
+    /// Makes the answer.
     pub fn seal(self, request_id: Option<String>, stamp: Stamp) -> Answer {
         let mut fields = Map::new();
         fields.insert("message".into(), self.message.into());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_as_the_contract_has_it() {
+    fn an_error_has_the_fields_of_the_contract() {
         let refusal = Refusal::field("limt", "search takes no `limt`");
         let answer = Reply::from(&refusal).seal(Some("r1".into()), stamp());
         assert_eq!(answer.status, 400);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_401_says_nothing_more() {
+    fn a_401_has_no_details() {
         let reply = Reply::from(&Refusal::Unauthorized);
         assert_eq!((reply.status(), reply.code()), (401, "UNAUTHORIZED"));
         let answer = reply.seal(Some("r1".into()), stamp());
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn session_and_time() {
+    fn session_and_time_are_added() {
         let answer = Reply::success(Operation::Health).seal(None, stamp());
         assert_eq!(answer.fields["session_id"], "s");
         assert_eq!(answer.fields["timestamp"], 1.5e9);

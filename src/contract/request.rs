@@ -1,4 +1,4 @@
-//! What a transport hands to the service.
+//! Requests as a transport passes them to the service.
 
 use super::body::Body;
 use super::field;
@@ -9,38 +9,38 @@ use crate::picture;
 use std::fmt;
 use std::time::Instant;
 
-/// One request as a transport received it; nothing of it is checked yet.
+/// One request as a transport received it; nothing is checked yet.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `enroll`, `subject/list`, …: what stands behind `cmd/` in the topic.
+    /// `enroll`, `subject/list`, …: the part of the topic after `cmd/`.
     pub operation: String,
     /// The payload.
     pub body: Body,
-    /// App-ID and API-Key, when the transport carried them beside the body.
+    /// App-ID and API-Key, if the transport carried them outside the body.
     pub credentials: Credentials,
-    /// Where it came from.
+    /// The origin.
     pub caller: Caller,
-    /// After this moment the sender no longer wants it done.
+    /// The request expires at this moment.
     pub expires: Option<Instant>,
-    /// Until this moment the transport vouches that the request was sent just now; `None`: it does
-    /// not know.
+    /// Until this moment the transport vouches that the request is recent; `None`: it does not
+    /// know.
     pub fresh_until: Option<Instant>,
 }
 
 impl Request {
-    /// The operation asked for, if the caller has it.
+    /// Returns the requested operation, if the caller has it.
     pub(crate) fn asked_for(&self) -> Option<Operation> {
         let here = |operation: &Operation| !operation.is_local() || self.caller == Caller::Local;
         Operation::named(&self.operation).filter(here)
     }
 
-    /// The `request_id`, when the payload can be read so far and has one: what a transport knows a
-    /// repeated request by.
+    /// Returns the `request_id` if the payload has one and is readable up to it. A transport
+    /// recognises repeated requests by it.
     pub fn request_id(&self) -> Option<String> {
         Raw::read(None, &self.body).request_id().map(str::to_owned)
     }
 
-    /// Whether the terminal's camera is needed.
+    /// Checks whether the request needs the terminal's camera.
     pub(crate) fn uses_camera(&self) -> bool {
         let Some(operation) = self.asked_for() else { return false };
         match operation.camera() {
@@ -58,7 +58,7 @@ impl Request {
     }
 }
 
-/// The original's headers.
+/// The headers of the original API.
 #[derive(Clone, Default)]
 pub struct Credentials {
     /// `App-ID`.
@@ -67,12 +67,12 @@ pub struct Credentials {
     pub api_key: Option<String>,
 }
 
-/// The names under which transports carry [`Credentials`] beside a body.
+/// Names of the properties in which transports carry [`Credentials`] outside the body.
 pub(crate) const APP_ID: &str = "App-ID";
 pub(crate) const API_KEY: &str = "API-Key";
 
 impl fmt::Debug for Credentials {
-    /// Never the key.
+    /// Never shows the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
             .field(field::APP_ID, &self.app_id)
@@ -81,24 +81,24 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Where a request came from; decides what it may do.
+/// The origin of a request, which decides its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The command line, over the local socket or in the same process: may do everything.
     Local,
     /// A client of the MQTT broker.
     Mqtt {
-        /// Its name, where the topic it wrote to says so.
+        /// Its name, if the topic of the command contains it.
         client: Option<String>,
     },
 }
 
-/// Who sent a request, once that is known.
+/// The authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sender {
     /// The command line.
     Local,
-    /// A client that the broker let in, of no known name.
+    /// A client that the broker authenticated, without a known name.
     Anybody,
     /// The MQTT client of this name.
     Client(String),
@@ -107,7 +107,7 @@ pub enum Sender {
 }
 
 impl fmt::Display for Sender {
-    /// As records name it.
+    /// Writes the name used in records.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sender::Local => f.write_str("local"),

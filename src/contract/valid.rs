@@ -1,5 +1,5 @@
-//! The valid request: what the fields mean, each checked, in the order of the contract's section
-//! 3 (steps 2 to 6). [`validate`] is the one function between it and the [`Raw`] request.
+//! The valid request: the meaning of the fields, each checked, in the order of the contract's
+//! section 3 (steps 2 to 6). [`validate`] is the only function from the [`Raw`] request to it.
 
 use super::administration::Administration;
 use super::audit::AuditQuery;
@@ -21,38 +21,38 @@ use strum::EnumString;
 /// Longest `reason` of an unlock, in characters.
 const MAX_REASON: usize = 500;
 
-/// A request that can be done.
+/// A valid request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Valid {
     /// One of the five operations on images.
     Face(FaceRequest),
-    /// Several poses of the person before the camera.
+    /// Several poses of the person in front of the camera.
     Poses(PosesRequest),
     /// At most `limit` subjects after `cursor`.
     SubjectList { limit: usize, cursor: Option<String> },
     /// One subject.
     SubjectGet { id: String },
-    /// The time of the change is set when it is done.
+    /// Change a subject; the time of the change is set when it is done.
     SubjectUpdate { id: String, change: Change, accept_faces: bool },
     /// Remove a subject.
     SubjectDelete { id: String },
-    /// Pulse the strike; why is for the log, and when it was meant decides whether it counts.
+    /// Pulse the strike. The reason is for the log; `issued_at` decides whether the command is
+    /// recent.
     Unlock { reason: String, issued_at: Option<f64> },
     /// Counts and timings.
     Stats,
     /// Versions and states.
     Health,
-    /// Who may ask.
+    /// An operation on applications.
     Administration(Administration),
-    /// What was done.
+    /// An operation on the audit log.
     Audit(AuditQuery),
-    /// Templates of other models get the present model's vector.
+    /// Embed templates of other models with the present model.
     Reindex(Portion),
 }
 
 impl Valid {
-    /// What the request spends of its application's quota, each kind once; the first is what it is
-    /// named after.
+    /// Returns the quota kinds that the request uses, each once; the first is the operation's own.
     pub fn spends(&self, operation: Operation) -> Vec<QuotaKind> {
         let computes_liveness = match self {
             Valid::Face(request) => request.checks.is_liveness,
@@ -66,7 +66,7 @@ impl Valid {
     }
 }
 
-/// What the five operations on images have in common: a probe, checks, and a task.
+/// The common parts of the five operations on images: a probe, checks, and a task.
 #[derive(Debug, PartialEq)]
 pub(crate) struct FaceRequest {
     /// compare: the image that the probe is compared with.
@@ -76,7 +76,7 @@ pub(crate) struct FaceRequest {
     pub task: Task,
 }
 
-/// What is computed of a face, and what it is refused for.
+/// The computations and validations requested for a face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checks {
     pub is_quality: bool,
@@ -88,29 +88,29 @@ pub(crate) struct Checks {
     pub validate_nface: bool,
 }
 
-/// A request for several poses of the person before the camera.
+/// A request for several poses of the person in front of the camera.
 #[derive(Debug, PartialEq)]
 pub(crate) struct PosesRequest {
-    /// Absent: an id is made.
+    /// If absent, an id is made.
     pub subject_id: Option<String>,
-    /// How long the person has.
+    /// Time for the person to pose.
     pub timeout: Duration,
     pub is_liveness: bool,
     pub validate_liveness: bool,
 }
 
-/// How much `gallery/reindex` does at a time.
+/// One portion of `gallery/reindex`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Portion {
-    /// Most subjects.
+    /// Maximum number of subjects.
     pub limit: usize,
-    /// The subject after which it begins.
+    /// The subject after which it starts.
     pub cursor: Option<String>,
-    /// Whether everything is done but the change.
+    /// True to do everything except the change.
     pub dry_run: bool,
 }
 
-/// How sure a 1:1 comparison must be.
+/// Required level of a 1:1 comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "lowercase")]
 pub(crate) enum Level {
@@ -119,7 +119,7 @@ pub(crate) enum Level {
     High,
 }
 
-/// What the face is for.
+/// The task of the face.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Task {
     Enroll {
@@ -138,19 +138,19 @@ pub(crate) enum Task {
     Compare {
         level: Level,
     },
-    /// The checks alone.
+    /// Only the checks.
     Liveness,
 }
 
-/// What validation asks about the world outside the payload.
+/// The data outside the payload that validation needs.
 pub(crate) struct Context<'a> {
-    /// Whether a subject is enrolled.
+    /// Checks whether a subject is enrolled.
     pub enrolled: &'a dyn Fn(&str) -> bool,
-    /// Bounds of a picture.
+    /// Limits of a picture.
     pub limits: &'a Limits,
 }
 
-/// Judges a raw request; the first step that fails answers.
+/// Validates a raw request; the first failing step decides the refusal.
 pub(crate) fn validate(
     operation: Operation,
     raw: &Raw,
@@ -201,7 +201,7 @@ pub(crate) fn validate(
 }
 
 impl Payload<'_> {
-    /// Steps 3 to 6 of the operations on images.
+    /// Checks steps 3 to 6 of the operations on images.
     fn face(&self, context: &Context) -> Result<FaceRequest, Refusal> {
         let (reference, probe) = match self.operation {
             Operation::Compare => (Some(self.image(ImageField::Image1)?), ImageField::Image2),
@@ -236,7 +236,7 @@ impl Payload<'_> {
         })
     }
 
-    /// Steps 4 and 5 of `enroll_mode`.
+    /// Checks steps 4 and 5 of `enroll_mode`.
     fn poses(&self) -> Result<PosesRequest, Refusal> {
         let subject_id = self.optional_subject()?;
         let Checks { is_liveness, validate_liveness, .. } = self.checks()?;
@@ -244,7 +244,7 @@ impl Payload<'_> {
         Ok(PosesRequest { subject_id, timeout, is_liveness, validate_liveness })
     }
 
-    /// Step 4 where a subject is needed.
+    /// Checks step 4 of operations that need a subject.
     fn subject(&self, context: &Context) -> Result<String, Refusal> {
         let given = self.raw.get(field::SUBJECT_ID).ok_or(Refusal::SubjectAbsent)?;
         let id = match given {
@@ -254,7 +254,7 @@ impl Payload<'_> {
         if (context.enrolled)(id) { Ok(id.to_owned()) } else { Err(Refusal::unknown_subject(id)) }
     }
 
-    /// Step 4 of enroll and enroll_mode, which make an id when there is none.
+    /// Checks step 4 of enroll and enroll_mode, which make an id if there is none.
     fn optional_subject(&self) -> Result<Option<String>, Refusal> {
         match self.text(field::SUBJECT_ID) {
             None => Ok(None),
@@ -263,7 +263,7 @@ impl Payload<'_> {
         }
     }
 
-    /// Step 5.
+    /// Checks step 5.
     fn checks(&self) -> Result<Checks, Refusal> {
         for &validation in Validation::ALL {
             if self.bool(validation.validate()) && !self.bool(validation.is()) {
@@ -273,7 +273,7 @@ impl Payload<'_> {
         Ok(Checks {
             is_quality: self.bool(field::IS_QUALITY),
             is_attribute: self.bool(field::IS_ATTRIBUTE),
-            // Not a field of the operation that is about nothing else.
+            // The operation liveness has no such field: it always computes liveness.
             is_liveness: self.operation == Operation::Liveness || self.bool(field::IS_LIVENESS),
             validate_quality: self.bool(field::VALIDATE_QUALITY),
             validate_attribute: self.bool(field::VALIDATE_ATTRIBUTE),
@@ -282,19 +282,19 @@ impl Payload<'_> {
         })
     }
 
-    /// Step 6 of verify and compare.
+    /// Checks step 6 of verify and compare.
     fn level(&self) -> Result<Level, Refusal> {
         self.text(field::THRESHOLD).and_then(|name| name.parse().ok()).ok_or(Refusal::Level)
     }
 
-    /// Step 6 of search.
+    /// Checks step 6 of search.
     fn threshold(&self) -> Result<f64, Refusal> {
         self.number(field::THRESHOLD)
             .filter(|threshold| (0.0..=100.0).contains(threshold))
             .ok_or(Refusal::Threshold)
     }
 
-    /// Step 6: a whole number from 1 to `max`.
+    /// Checks step 6: a whole number from 1 to `max`.
     fn limit(&self, max: u32) -> Result<usize, Refusal> {
         self.number(field::LIMIT)
             .filter(|limit| limit.fract() == 0.0 && (1.0..=f64::from(max)).contains(limit))

@@ -1,13 +1,13 @@
-//! The local control socket: the command line asks the running daemon here.
+//! The local control socket, over which the command line talks to the running daemon.
 //!
-//! One request a connection: a line of JSON `{"operation": …, "body": {…}}`, answered by a line of
-//! JSON, the answer of the contract with its `status`. The socket lies in the data folder with mode
-//! 0600, so only the daemon's own user (and root) gets in, and may do everything.
+//! One request per connection: a line of JSON `{"operation": …, "body": {…}}`, answered by a line
+//! of JSON, the answer of the contract with its `status`. The socket is in the data folder with
+//! mode 0600, so only the daemon's own user (and root) can connect, and may do everything.
 //!
-//! Bounds: a connection that says nothing costs a file descriptor and no memory, and
-//! [`MAX_CONNECTIONS`] of them are held; [`MAX_REQUESTS`] at a time may send a line and be answered.
-//! `unlock` and `health` have places of their own: they are asked for while the others wait for a disk.
-//! Each step has a time limit, so no connection keeps a place by doing nothing.
+//! Bounds: a silent connection costs a file descriptor and no memory, and [`MAX_CONNECTIONS`] are
+//! held; [`MAX_REQUESTS`] at a time may send a line and be answered. `unlock` and `health` have
+//! places of their own, because they are needed while other requests wait for a disk. Each step has
+//! a time limit, so no idle connection keeps a place.
 
 use crate::contract::{Body, Caller, Credentials, Request};
 use crate::service::Service;
@@ -29,13 +29,13 @@ use tokio::time::timeout;
 const MAX_LINE: u64 = 17 << 20;
 /// Connections held at a time, silent ones included; the next one waits.
 const MAX_CONNECTIONS: usize = 64;
-/// Requests read, done or answered at a time; the next one waits.
+/// Requests read, executed or answered at a time; the next one waits.
 const MAX_REQUESTS: usize = 8;
-/// And of [`AHEAD`] so many.
+/// The same for [`AHEAD`].
 const MAX_AHEAD: usize = 4;
-/// What waits for no disk, in a line that is there at once.
+/// Operations that never wait for a disk, if their line arrives at once.
 const AHEAD: [&str; 2] = ["unlock", "health"];
-/// A caller that has not sent its line, or has not taken its answer by then, is hung up on.
+/// A caller that has not sent its line, or not read its answer, within this time is disconnected.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests in work.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
@@ -49,14 +49,14 @@ struct Line {
     body: Value,
 }
 
-/// Where the socket of a data folder lies.
+/// Returns the path of the socket of a data folder.
 pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
 }
 
 /// The socket of a running daemon.
 pub struct Control {
-    /// `None` once it is removed.
+    /// `None` after its removal.
     path: Option<PathBuf>,
     places: Arc<Places>,
     accepting: JoinHandle<()>,
@@ -77,10 +77,10 @@ impl Control {
         Ok(Self { path: Some(path), places, accepting })
     }
 
-    /// Takes no more requests, and waits for those in work.
+    /// Accepts no more requests, and waits for those in work.
     pub async fn stop(mut self) {
         self.accepting.abort();
-        // Left behind it would only be taken for the socket of a daemon that died.
+        // If it stayed, it would look like the socket of a daemon that died.
         let path = self.path.take();
         let removed = tokio::task::spawn_blocking(move || path.map(std::fs::remove_file));
         let all = self.places.requests.acquire_many(MAX_REQUESTS as u32);
@@ -90,24 +90,24 @@ impl Control {
 }
 
 impl Drop for Control {
-    /// Takes no more requests, without waiting: what it holds is let go of when a start fails.
+    /// Accepts no more requests and does not wait: releases the socket when a start fails.
     fn drop(&mut self) {
         self.accepting.abort();
         if let Some(path) = self.path.take() {
-            // A disk that hangs holds this thread and not the one that stops the rest.
+            // A disk that hangs holds this thread, not the one that stops the other workers.
             let _ = std::thread::Builder::new().spawn(move || std::fs::remove_file(path));
         }
     }
 }
 
-/// Who has a place may send its line and is answered.
+/// A request with a place may send its line and is answered.
 struct Places {
     requests: Semaphore,
     ahead: Semaphore,
 }
 
 impl Places {
-    /// Where a request belongs that begins with these bytes.
+    /// Returns the places for a request that begins with these bytes.
     fn of(&self, begun: &[u8]) -> &Semaphore {
         let line = begun.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
         match line {
@@ -124,8 +124,8 @@ struct Server {
     places: Arc<Places>,
 }
 
-/// Listens. The caller holds the gallery's lock, so a socket that is there already was left by a
-/// daemon that died.
+/// Listens. The caller holds the gallery's lock, so an existing socket was left by a daemon that
+/// died.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -171,7 +171,7 @@ impl Server {
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::new(read.take(MAX_LINE));
         if timeout(LINE_TIMEOUT, read.fill_buf()).await??.is_empty() {
-            // The command line looks in this way whether a daemon runs.
+            // The command line checks in this way if a daemon runs.
             return Ok(());
         }
         let _place = self.places.of(read.buffer()).acquire().await.map_err(io::Error::other)?;
@@ -196,7 +196,7 @@ impl Server {
     }
 }
 
-/// A request of the command line: no credentials, no expiry, may do everything.
+/// Builds a request of the command line: no credentials, no expiry, may do everything.
 pub fn request(operation: &str, body: &Value) -> Request {
     Request {
         operation: operation.to_owned(),
@@ -208,8 +208,8 @@ pub fn request(operation: &str, body: &Value) -> Request {
     }
 }
 
-/// A connection to the daemon that serves this data folder. `None` when none runs there; any other
-/// reason not to get through is an error, for a daemon may well run.
+/// Connects to the daemon that serves this data folder. `None` when none runs there; any other
+/// failure is an error, because a daemon may be running.
 pub async fn connect(data_dir: &Path) -> io::Result<Option<UnixStream>> {
     match UnixStream::connect(socket_path(data_dir)).await {
         Ok(stream) => Ok(Some(stream)),
@@ -220,7 +220,7 @@ pub async fn connect(data_dir: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// Asks the daemon that serves this data folder. `None` when none runs there.
+/// Sends a request to the daemon that serves this data folder. `None` when none runs there.
 pub async fn ask(data_dir: &Path, operation: &str, body: &Value) -> io::Result<Option<Value>> {
     let Some(stream) = connect(data_dir).await? else { return Ok(None) };
     let (read, mut write) = stream.into_split();

@@ -1,4 +1,4 @@
-//! The door over the configurations: its thread outlives a reload and is stopped last.
+//! The door over several configurations: its thread outlives a reload and is stopped last.
 
 use super::open::open_outbox;
 use super::watchdog::{self, Counter};
@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex};
 use tokio::time::timeout;
 use tracing::error;
 
-/// What outlives a configuration.
+/// The parts that outlive a configuration.
 pub struct KeptOverReload {
     /// The door, if there is one.
     pub door: Option<DoorHandle>,
-    /// What happens there, on its way to the record.
+    /// The door events, before they are recorded.
     pub door_events: DoorEvents,
-    /// What was tried there.
+    /// The failed attempts at the door.
     pub lockout: Arc<Mutex<Lockout>>,
 }
 
-/// The door's worker, what it was started with, what happened at it, and what was tried.
+/// The door's worker, its settings, its door events, and the failed attempts.
 pub struct DoorRuntime {
     settings: Option<DoorSettings>,
     worker: Option<DoorWorker>,
@@ -30,7 +30,7 @@ pub struct DoorRuntime {
 }
 
 impl DoorRuntime {
-    /// Starts its thread, if there is a door.
+    /// Starts the door's thread, if there is a door.
     pub fn start(config: &Config) -> Result<Self, DaemonError> {
         let settings = settings::door(config)?;
         let door_events = DoorEvents::default();
@@ -39,12 +39,12 @@ impl DoorRuntime {
         Ok(Self { settings, worker, door_events, lockout: Arc::default() })
     }
 
-    /// Whether there is a door, with its thread.
+    /// Returns true if there is a door, with its thread.
     pub fn is_there(&self) -> bool {
         self.worker.is_some()
     }
 
-    /// What every configuration works with.
+    /// Returns what every configuration works with.
     pub fn kept(&self) -> KeptOverReload {
         KeptOverReload {
             door: self.worker.as_ref().map(DoorWorker::handle),
@@ -53,13 +53,14 @@ impl DoorRuntime {
         }
     }
 
-    /// What shows that the door's thread moves.
+    /// Returns the counter of the door thread's progress.
     pub fn counter(&self) -> Option<Counter> {
         self.worker.as_ref().map(|worker| watchdog::counter("door", worker.progress()))
     }
 
-    /// The door of another configuration: the same where nothing about it has changed, else another,
-    /// once the first has locked and let go of its lines. One that cannot be started leaves the first.
+    /// Switches to another configuration's door. Keeps the door if nothing about it has changed;
+    /// else starts another one after the first has locked and released its lines. If the new one
+    /// cannot be started, the first stays.
     pub fn change(&mut self, config: &Config) {
         match settings::door(config) {
             Ok(settings) if settings == self.settings => {}
@@ -75,8 +76,8 @@ impl DoorRuntime {
         }
     }
 
-    /// Locks for good, and records what happened last and that the daemon stops, and why; where nothing
-    /// else has the events open, by itself.
+    /// Locks for good, and records the last door events and that the daemon stops, and why. Opens
+    /// the events itself if no other part has them open.
     pub async fn end(
         &mut self,
         config: &Config,
@@ -92,11 +93,11 @@ impl DoorRuntime {
                     door_events.go_to(outbox.slot());
                     record::stopping(&outbox, reason);
                 }
-                Err(error) => error!("what happened at the door last is not recorded: {error}"),
+                Err(error) => error!("the last door events are not recorded: {error}"),
             }
         });
         if timeout(LAST_PATIENCE, last).await.is_err() {
-            error!("what happened at the door last was not recorded in time");
+            error!("the last door events were not recorded in time");
         }
     }
 }

@@ -21,75 +21,75 @@ pub enum DaemonError {
     DataDir {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// The models.
+    /// The models cannot be loaded.
     #[error(transparent)]
     Models(#[from] FaceError),
-    /// The gallery.
+    /// The gallery cannot be opened.
     #[error(transparent)]
     Gallery(#[from] OpenError),
-    /// The service.
+    /// The service cannot start.
     #[error(transparent)]
     Service(#[from] service::StartError),
-    /// A permission that does not exist.
+    /// The permission does not exist.
     #[error("mqtt.permissions: {0}")]
     Permission(#[from] UnknownPermission),
-    /// A way to authenticate that does not exist.
+    /// The way to authenticate does not exist.
     #[error("service.auth: {0}")]
     Auth(#[from] service::UnknownAuth),
-    /// A table of clients that cannot be read.
+    /// The table of clients cannot be read.
     #[error("mqtt.clients: {0}")]
     Clients(#[from] service::BadClient),
-    /// Two tables that say who may do what.
+    /// There are two tables of permissions.
     #[error(
         "mqtt.clients is for service.auth = \"broker\"; under \"app-key\" each application has its \
          own permissions: empty mqtt.clients, or change service.auth"
     )]
     TwoAuthorities,
-    /// The applications.
+    /// The applications cannot be opened.
     #[error(transparent)]
     Applications(#[from] ApplicationsError),
-    /// Camera settings that cannot be used.
+    /// The camera settings cannot be used.
     #[error(transparent)]
     CameraSettings(#[from] camera::SettingsError),
-    /// The camera.
+    /// The camera cannot be opened.
     #[error(transparent)]
     Camera(#[from] camera::CameraError),
-    /// The control socket.
+    /// The control socket cannot be created.
     #[error("cannot listen on {path}: {reason}")]
     Control {
         /// The socket.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// MQTT settings that cannot be used.
+    /// The MQTT settings cannot be used.
     #[error(transparent)]
     MqttSettings(#[from] SettingsError),
-    /// The MQTT session.
+    /// The MQTT session cannot start.
     #[error(transparent)]
     Mqtt(#[from] ConnectError),
-    /// The embedded broker.
+    /// The embedded broker cannot start.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
-    /// The embedded broker's login, asked for by a client.
+    /// A client needs the embedded broker's login, and there is none.
     #[error("no login of an embedded broker: {0}; start the daemon first, or set mqtt.host")]
     Login(#[from] LoginError),
-    /// A group.
+    /// A group cannot be read.
     #[error("access.groups: {0}")]
     Groups(#[from] GroupError),
-    /// The zone.
+    /// The zone cannot be read.
     #[error("access.zone: {0}")]
     Zone(#[from] ZoneError),
-    /// The policy.
+    /// The policy does not exist.
     #[error("liveness.policy: {0}")]
     LivenessPolicy(#[from] UnknownPolicy),
-    /// The door.
+    /// The door cannot be used.
     #[error(transparent)]
     Door(#[from] DoorError),
-    /// The events.
+    /// The events cannot be opened.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
     /// The system gives no signals or threads.
@@ -98,7 +98,7 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// Whether another process, or what is left of this one's last work, has the files.
+    /// Returns true if another process, or this one's unfinished last work, holds the files.
     pub(super) fn is_in_use(&self) -> bool {
         matches!(
             self,
@@ -106,7 +106,7 @@ impl DaemonError {
         )
     }
 
-    /// Whether the configuration is to blame, or a file that it names.
+    /// Returns true if the cause is the configuration, or a file that it names.
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::MqttSettings(_)

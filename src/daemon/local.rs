@@ -1,4 +1,4 @@
-//! The command line's way to the service: the running daemon, else files of its own.
+//! The command line's access to the service: through the running daemon, or with its own files.
 
 use super::{BadFiles, DaemonError, control, open_service, start_camera};
 use crate::config::Config;
@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a gallery that is in use is waited for: what starting, stopping and one command take.
+/// How long to wait for a gallery in use: as long as starting, stopping and one command take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One operation by whoever can do it: the daemon that serves the data folder, else this process
-/// with files of its own.
+/// Executes one operation: in the daemon that serves the data folder, else in this process, which
+/// opens the files.
 pub struct Local {
     config: Config,
     own: Option<Arc<Service>>,
@@ -25,27 +25,27 @@ pub struct Local {
 /// Why a local operation has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// The daemon's socket.
+    /// The daemon's socket fails.
     #[error("cannot talk to the running daemon over {path}: {reason}")]
     Socket {
         /// The socket.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// The files.
+    /// The files cannot be opened.
     #[error(transparent)]
     Files(#[from] DaemonError),
-    /// No answer, or one that is not of the contract.
+    /// There is no answer, or it is not of the contract.
     #[error("the request has no answer; the daemon's log says why")]
     Unanswered,
 }
 
 impl Local {
-    /// Finds out whether a daemon runs; opens the files if none does.
+    /// Checks if a daemon runs; opens the files if none does.
     ///
-    /// A gallery that somebody else has open is waited for: another command that is about to end,
-    /// or a daemon that does not listen yet, or no longer.
+    /// Waits for a gallery that another process has open: a command that is about to end, or a
+    /// daemon that is starting or stopping and does not listen.
     pub async fn connect(config: &Config) -> Result<Self, LocalError> {
         let data_dir = config.device.data_dir.clone();
         let started = Instant::now();
@@ -71,7 +71,7 @@ impl Local {
         }
     }
 
-    /// The answer of the contract.
+    /// Returns the answer of the contract.
     pub async fn ask(
         &self,
         operation: Operation,
@@ -80,7 +80,7 @@ impl Local {
         let (operation, body) = (operation.name(), Value::Object(body));
         if let Some(service) = &self.own {
             let request = control::request(operation, &body);
-            // The camera starts only for a request that asks for it.
+            // The camera starts only for a request that needs it.
             if !service.has_camera()
                 && request.uses_camera()
                 && let Some(camera) = start_camera(&self.config)?

@@ -1,6 +1,6 @@
-//! The gallery's file is looked after: one that failed is opened again, what is not on disk is written
-//! as soon as it can be, and what is wrong is told. Deleted faces leave the file, not only its tables:
-//! the bytes of what was deleted or replaced are removed from time to time, when there are any.
+//! Maintains the gallery's file: opens a failed file again, writes pending changes as soon as
+//! possible, and reports faults. From time to time it removes the bytes of deleted or replaced
+//! faces from the file, not only from its tables.
 
 use crate::gallery::{Gallery, Health};
 use crate::outbox::{Entry, Outbox};
@@ -8,11 +8,11 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How soon a file that works again is found to.
+/// How soon a file that works again is noticed.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 
-/// A scrub writes the whole file, so an SD card gets at most four a hour, and none while no subject is
-/// deleted; as many copies, which hold no images, and none while nothing changes.
+/// A scrub writes the whole file, so an SD card gets at most four per hour, and none while no
+/// subject is deleted. The same holds for copies, which hold no images: none while nothing changes.
 const EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Scrubs and copies for as long as it is polled.
@@ -29,12 +29,12 @@ pub async fn scrub_when_due(gallery: Arc<Gallery>) {
 
 fn copy_if_due(gallery: &Gallery) {
     match gallery.copy_if_due() {
-        Ok(copied) => tracing::debug!(copied, "the gallery's copy is as the file"),
+        Ok(copied) => tracing::debug!(copied, "the gallery's copy is up to date"),
         Err(error) => tracing::warn!(%error, "the gallery has no copy"),
     }
 }
 
-/// Looks after the file for as long as it is polled.
+/// Maintains the file for as long as it is polled.
 pub async fn tend(gallery: Arc<Gallery>, outbox: Arc<Outbox>) {
     let mut told = Health::default();
     loop {
@@ -50,19 +50,19 @@ pub async fn tend(gallery: Arc<Gallery>, outbox: Arc<Outbox>) {
         };
         match tokio::task::spawn_blocking(look).await {
             Ok(health) => told = health,
-            Err(error) => tracing::error!(%error, "the gallery's file is not looked after"),
+            Err(error) => tracing::error!(%error, "the gallery's file is not maintained"),
         }
         tokio::time::sleep(TEND_EVERY).await;
     }
 }
 
-/// In the log, and as a line of the audit log.
+/// Reports the health in the log, and as a line of the audit log.
 fn tell(health: &Health, outbox: &Outbox) {
     let state = json!(health);
     match health.is_well() {
-        true => tracing::info!("the gallery's file is well, and all is on disk"),
+        true => tracing::info!("the gallery's file is healthy, and all changes are on disk"),
         false => {
-            tracing::error!(%state, "the gallery's file is not well: see docs/gallery-file.md")
+            tracing::error!(%state, "the gallery's file has a fault: see docs/gallery-file.md")
         }
     }
     if let Err(error) = outbox.audit(Entry::new("gallery/file", "daemon").with("state", state)) {
@@ -80,7 +80,7 @@ fn scrub_if_due(gallery: &Gallery) {
         Ok(Some(scrubbed)) => tracing::info!(
             bytes_before = scrubbed.bytes_before,
             bytes_after = scrubbed.bytes_after,
-            "what was deleted is gone from the gallery's file"
+            "deleted faces are removed from the gallery's file"
         ),
         Err(error) => tracing::error!(%error, "deleted faces are still in the gallery's file"),
     }

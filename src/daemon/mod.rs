@@ -1,18 +1,18 @@
-//! Assembles the daemon: starts the workers in the order they need each other, watches them, and
-//! stops them in the reverse order.
+//! Assembles the daemon: starts the workers in the order in which they depend on each other,
+//! watches them, and stops them in the reverse order.
 //!
 //! | worker | ends when |
 //! |---|---|
-//! | door | last: it needs nothing of the others; then what it did last is recorded |
+//! | door | last: it depends on no other worker; then its last events are recorded |
 //! | vision threads, behind the service's queue | the service is dropped |
 //! | camera, judgement | before the service |
-//! | upkeep of the gallery's file | with the service |
+//! | maintenance of the gallery's file | with the service |
 //! | embedded broker, if no other is configured | after the session |
 //! | control socket | first: it finishes what is in work |
-//! | MQTT session | with it: it does the same and says `stopped` |
+//! | MQTT session | with the control socket: it does the same and says `stopped` |
 //!
-//! All but the door are [`Serving`](serving::Serving) one configuration; SIGHUP ends them and starts
-//! them again with the next, and with the last good one if that fails.
+//! All workers except the door are [`Serving`](serving::Serving) one configuration. SIGHUP ends
+//! them and starts them again with the next configuration, or with the last good one if that fails.
 
 mod control;
 mod door_runtime;
@@ -36,5 +36,5 @@ pub use run::run;
 use open::start_camera;
 use std::time::Duration;
 
-/// How long the door and the record of what it did last may take.
+/// How long the door and the recording of its last events may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);

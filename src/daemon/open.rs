@@ -1,5 +1,4 @@
-//! The files, models and service that a configuration names, opened; and the look whether it can
-//! stand at all.
+//! Opens the files, models and service that a configuration names, and checks a configuration.
 
 use super::{DaemonError, settings};
 use crate::applications::Applications;
@@ -20,24 +19,24 @@ pub struct Opened {
     pub service: Arc<Service>,
     /// The networks.
     pub analyzer: Arc<Analyzer>,
-    /// Who is enrolled.
+    /// The enrolled subjects.
     pub gallery: Arc<Gallery>,
-    /// What happened.
+    /// The events.
     pub outbox: Arc<Outbox>,
 }
 
-/// What becomes of a start whose files of applications or events cannot be opened: recognition needs
+/// What a start does if the files of applications or events cannot be opened: recognition needs
 /// neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadFiles {
-    /// There is none.
+    /// The start fails.
     Refused,
-    /// It goes on without: no key is good, nothing is recorded, until the file can be opened.
+    /// The start continues: no key is valid and no event is recorded until the file can be opened.
     Tolerated,
 }
 
-/// Models, files and service, as `config` says: what `run` and a lone command line share. `door` is
-/// what the service may unlock, `clock` what it knows the time by.
+/// Opens models, files and service for `config`; used by `run` and by a command line without a
+/// daemon. `door` is what the service may unlock; `clock` tells the service the time.
 pub fn open_service(
     config: &Config,
     door: Option<Arc<dyn Door>>,
@@ -57,11 +56,11 @@ pub fn open_service(
         store_images: config.gallery.store_images,
     };
     let gallery = Arc::new(Gallery::open(&data_dir.join("gallery.redb"), gallery_settings)?);
-    // After the gallery, whose lock says that no other process is at work in this folder.
+    // After the gallery, whose lock guarantees that no other process works in this folder.
     let path = data_dir.join("applications.redb");
     let applications = match Applications::open(&path) {
         Err(error) if bad_files == BadFiles::Tolerated => {
-            error!("{error}; until then no application's key is good");
+            error!("{error}; until then no application's key is valid");
             Applications::without_file(&path, error.to_string())?
         }
         opened => opened?,
@@ -88,18 +87,18 @@ pub fn open_service(
     Ok(Opened { service, analyzer, gallery, outbox })
 }
 
-/// The events alone.
+/// Opens only the events.
 pub(super) fn open_outbox(config: &Config) -> Result<Outbox, OutboxError> {
     Outbox::open(&config.device.data_dir.join("events.redb"), settings::outbox(config))
 }
 
-/// The configured camera, being opened; `None`: there is none.
+/// Opens the configured camera; `None`: there is no camera.
 pub(super) fn start_camera(config: &Config) -> Result<Option<Camera>, DaemonError> {
     Ok(settings::camera(config)?.map(Camera::start).transpose()?)
 }
 
-/// Settings of a client of the daemon's broker: the configured one, or the embedded one with the
-/// login that the daemon made.
+/// Returns the settings of a client of the daemon's broker: the configured one, or the embedded one
+/// with the login that the daemon made.
 pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonError> {
     let settings = settings::mqtt(config)?;
     if settings.host.is_some() {
@@ -109,7 +108,8 @@ pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonE
     Ok(settings.aimed_at_embedded(settings.port(), &login))
 }
 
-/// Refuses a configuration with which the daemon would not start: values, and the files they name.
+/// Refuses a configuration with which the daemon would not start: checks values, and the files they
+/// name.
 pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::service(config)?;
     AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;

@@ -1,5 +1,5 @@
-//! What the daemon itself adds to the record: that it starts and stops, what a look at the audit log
-//! and at the gallery finds at a start, and `state/gallery` after every change.
+//! The daemon's own records: its start and stop, the check of the audit log and the gallery at
+//! start, and `state/gallery` after every change.
 
 use crate::gallery::Gallery;
 use crate::mqtt::Publisher;
@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Changes come in crowds while a folder is imported: the state is published once a second at most.
+/// Many changes come at once while a folder is imported: the state is published at most once a
+/// second.
 const STATE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the disk answers.
+/// How often to check that the disk answers.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looks through the audit log, then adds that the daemon starts; a log that was changed is said
-/// loudly and goes on.
+/// Verifies the audit log, then adds that the daemon starts. If the log was changed, logs an error
+/// and continues.
 pub fn started(outbox: &Outbox) {
     match outbox.verify() {
         Ok(Verdict::Whole(_)) => {}
@@ -26,18 +27,19 @@ pub fn started(outbox: &Outbox) {
         Err(error) => tracing::error!(%error, "the audit log cannot be verified"),
     }
     let entry = Entry::new("start", "daemon").with("version", env!("CARGO_PKG_VERSION"));
-    told(outbox.audit(entry));
+    log_failure(outbox.audit(entry));
 }
 
-/// Says loudly whether somebody is not recognised because another model made their templates.
+/// Logs an error if a subject is not recognised because another model made its templates.
 pub fn other_models(gallery: &Gallery) {
     match gallery.other_models() {
         Ok(models) if models.is_empty() => {}
         Ok(models) => tracing::warn!(
             templates = models.values().sum::<u64>(),
             models = models.into_keys().collect::<Vec<_>>().join(", "),
-            "templates of other models are in the gallery and are never compared: who has no other \
-             is not recognised; run `doorward gallery reindex`, which embeds their stored crops anew"
+            "templates of other models are in the gallery and are never compared: a subject \
+             without other templates is not recognised; run `doorward gallery reindex`, which \
+             embeds the stored crops again"
         ),
         Err(error) => tracing::error!(%error, "the gallery's templates cannot be counted"),
     }
@@ -45,18 +47,18 @@ pub fn other_models(gallery: &Gallery) {
 
 /// Adds that the daemon stops, and why.
 pub fn stopping(outbox: &Outbox, reason: &str) {
-    told(outbox.audit(Entry::new("stop", "daemon").with("reason", reason)));
+    log_failure(outbox.audit(Entry::new("stop", "daemon").with("reason", reason)));
 }
 
-fn told(outcome: Result<(), OutboxError>) {
+fn log_failure(outcome: Result<(), OutboxError>) {
     if let Err(error) = outcome {
         tracing::error!(%error, "not recorded yet");
     }
 }
 
-/// Says in the log when the disk does not answer, for as long as it is polled: the recorder itself
-/// stands still then.
-pub async fn tell_of_silence(outbox: Arc<Outbox>) {
+/// Logs an error when the disk does not answer, for as long as it is polled: the recorder itself
+/// hangs then.
+pub async fn warn_of_hung_disk(outbox: Arc<Outbox>) {
     let mut silent = false;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -73,7 +75,8 @@ pub async fn tell_of_silence(outbox: Arc<Outbox>) {
     }
 }
 
-/// Publishes `state/gallery` at once and after every change of it or of its file, for as long as it is polled.
+/// Publishes `state/gallery` at once and after every change of the gallery or its file, for as long
+/// as it is polled.
 pub async fn publish_gallery(
     gallery: Arc<Gallery>,
     mut changes: watch::Receiver<u64>,

@@ -1,4 +1,4 @@
-//! The daemon's life: one configuration after the other, until a signal ends it.
+//! The daemon's main loop: one configuration after another, until a signal ends it.
 
 use super::door_runtime::DoorRuntime;
 use super::serving::Serving;
@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{error, info};
 
-/// With a door, a start that failed is tried again after this: until then people can leave.
+/// With a door, a failed start is repeated after this time: until then people can leave.
 const AGAIN: Duration = Duration::from_secs(10);
-/// Between two looks whether files that a stop left open are closed.
+/// Time between two checks that files left open by a stop are closed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
-/// How long a stop may take, which with what the door did last is five seconds; systemd and people
-/// pull the plug on what takes longer.
+/// How long a stop may take; together with the door's last events this is five seconds. systemd
+/// kills a process that takes longer, and people unplug it.
 const STOP_PATIENCE: Duration = Duration::from_millis(3500);
 
 /// Runs until SIGTERM or SIGINT. On SIGHUP, `read` reads the configuration again.
@@ -32,26 +32,26 @@ pub async fn run(
     Daemon { config, read, last_good: None, signals, watchdog, door }.run().await
 }
 
-/// What comes next.
+/// The next step of the main loop.
 enum Next {
-    /// The end, by this signal.
+    /// To end, because of this signal.
     Stop(&'static str),
-    /// To go on with a configuration that can stand.
+    /// To continue with a valid configuration.
     Serve(Box<Config>),
 }
 
-/// Why nothing serves after a start.
+/// Why a start did not lead to serving.
 enum NotStarted {
     /// It failed.
     Failed(DaemonError),
-    /// A signal came before it was done, and what was started has ended again as far as it does.
+    /// A signal came first; the workers already started have been stopped as far as possible.
     BrokenOff { reason: &'static str, outbox: Option<Arc<Outbox>> },
 }
 
 struct Daemon<Read> {
     config: Config,
     read: Read,
-    /// What was served with before, to go back to.
+    /// The last configuration that was served, to return to.
     last_good: Option<Config>,
     signals: Signals,
     watchdog: Watchdog,
@@ -90,7 +90,8 @@ impl<Read: Fn() -> Result<Config, ConfigError>> Daemon<Read> {
         }
     }
 
-    /// Starts serving, on a thread of its own: a disk that hangs must not keep the daemon from ending.
+    /// Starts serving on a thread of its own, so that a hanging disk does not keep the daemon from
+    /// ending.
     async fn start(&mut self) -> Result<Serving, NotStarted> {
         let (config, kept) = (self.config.clone(), self.door.kept());
         let runtime = tokio::runtime::Handle::current();
@@ -112,13 +113,13 @@ impl<Read: Fn() -> Result<Config, ConfigError>> Daemon<Read> {
             Some(outbox)
         });
         let outbox = ended.await.unwrap_or_else(|_| {
-            error!("the start did not end in time and was broken off");
+            error!("the start did not end in time and was aborted");
             None
         });
         Err(NotStarted::BrokenOff { reason, outbox })
     }
 
-    /// Serves until a signal, then stops what served.
+    /// Serves until a signal, then stops the workers.
     async fn serve(&mut self, serving: Serving) -> Next {
         let door = || -> Vec<Counter> { self.door.counter().into_iter().collect() };
         self.watchdog.watch(door().into_iter().chain(serving.progress()).collect());
@@ -127,14 +128,14 @@ impl<Read: Fn() -> Result<Config, ConfigError>> Daemon<Read> {
         let next = next(&mut self.signals, &self.read).await;
         self.watchdog.watch(door());
         if timeout(STOP_PATIENCE, serving.stop()).await.is_err() {
-            error!("something in work did not end in time and was broken off");
+            error!("work in progress did not end in time and was aborted");
         }
         next
     }
 
-    /// What comes after a start that failed; `None`: another start.
+    /// Returns what to do after a failed start; `None`: start again.
     async fn after_failure(&mut self, error: DaemonError) -> Result<Option<Next>, DaemonError> {
-        // What was broken off still has the files: it ends by its own time limits.
+        // The aborted work still holds the files; it ends by its own time limits.
         if error.is_in_use() && self.last_good.is_some() {
             info!("{error}; waiting");
             return Ok(self.next_within(CLOSED_WITHIN).await);
@@ -148,19 +149,19 @@ impl<Read: Fn() -> Result<Config, ConfigError>> Daemon<Read> {
         if !self.door.is_there() {
             return Err(error);
         }
-        // The door's thread works: what the way out does is told and shown.
+        // The door's thread works: request-to-exit is reported and shown.
         watchdog::ready();
         error!("{error}; until this works only the way out does");
         Ok(self.next_within(AGAIN).await)
     }
 
-    /// What a signal brings within this time.
+    /// Returns what a signal brings within this time.
     async fn next_within(&mut self, patience: Duration) -> Option<Next> {
         timeout(patience, next(&mut self.signals, &self.read)).await.ok()
     }
 }
 
-/// Waits for a signal that ends the daemon, or that brings a configuration which can stand.
+/// Waits for a signal that ends the daemon, or that brings a valid configuration.
 async fn next(signals: &mut Signals, read: &impl Fn() -> Result<Config, ConfigError>) -> Next {
     loop {
         if let Some(reason) = signals.next().await {

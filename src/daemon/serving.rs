@@ -1,4 +1,4 @@
-//! Everything but the door, at work with one configuration.
+//! All workers except the door, serving one configuration.
 
 use super::control::{self, Control};
 use super::door_runtime::KeptOverReload;
@@ -25,9 +25,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// What changes without a change of state, such as a camera's counts, is published after this.
+/// Values that change without a change of state, such as a camera's counters, are published this
+/// often.
 const STATE_AGAIN: Duration = Duration::from_secs(60);
-/// How long a start that failed waits for what it has begun.
+/// How long a failed start waits for the work it has begun.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The workers of one configuration. They end with [`Serving::stop`].
@@ -40,13 +41,13 @@ pub struct Serving {
     judge: Option<Worker>,
     camera: Option<Camera>,
     outbox: Arc<Outbox>,
-    /// Closed when the last of its users is gone: then its file can be opened again.
+    /// Closed when its last user is gone: then its file can be opened again.
     gallery: Weak<Gallery>,
-    /// What runs from time to time; ended when dropped.
+    /// Periodic tasks; ended when dropped.
     tasks: JoinSet<()>,
 }
 
-/// The door as the service and the house see it.
+/// The door as the service and MQTT clients see it.
 struct RemoteDoor(DoorHandle);
 
 impl Door for RemoteDoor {
@@ -71,8 +72,8 @@ impl Handler for Arc<Service> {
 }
 
 impl Serving {
-    /// Starts them all. Should one fail, those that were started end again, and the files are closed
-    /// when this returns.
+    /// Starts all workers. If one fails, the workers already started are stopped, and the files are
+    /// closed when this returns.
     pub async fn start(config: &Config, kept: KeptOverReload) -> Result<Self, DaemonError> {
         let house = kept.door.clone().map(|door| Arc::new(RemoteDoor(door)) as Arc<dyn Door>);
         let clock = Clock::new(config.schedules.trust_clock);
@@ -106,7 +107,7 @@ impl Serving {
         });
         kept.door_events.go_to(outbox.slot());
         let mut tasks = JoinSet::new();
-        tasks.spawn(record::tell_of_silence(outbox.clone()));
+        tasks.spawn(record::warn_of_hung_disk(outbox.clone()));
         tasks.spawn(maintenance::scrub_when_due(gallery.clone()));
         tasks.spawn(maintenance::tend(gallery.clone(), outbox.clone()));
         let control = start_control(config, service.clone())?;
@@ -134,7 +135,7 @@ impl Serving {
         let unarmed = move || (!exposure.borrow().is_safe()).then_some(Unarmed::Exposed);
         let judge = camera.clone().map(|camera| start_judge(parts, camera, access, unarmed));
         let judge = judge.transpose()?;
-        // It holds its panics and has no other way to fail.
+        // It catches its panics and cannot fail in another way.
         let _ = beginning.await;
         tracing::info!(
             device_id = config.device.id,
@@ -145,7 +146,7 @@ impl Serving {
         Ok(Self { session, delivery, control, embedded, judge, camera, outbox, gallery, tasks })
     }
 
-    /// What shows that the workers move.
+    /// Returns the counters of the workers' progress.
     pub fn progress(&self) -> Vec<Counter> {
         let judge = self.judge.iter().map(|judge| counter("judge", judge.progress()));
         let camera =
@@ -153,12 +154,12 @@ impl Serving {
         judge.chain(camera).collect()
     }
 
-    /// Where events go: for what happens after the rest has stopped.
+    /// Returns the outbox, for events after the other workers have stopped.
     pub fn outbox(&self) -> Arc<Outbox> {
         self.outbox.clone()
     }
 
-    /// Stops them in the order in which they need each other.
+    /// Stops the workers in the order of their dependencies.
     pub async fn stop(self) {
         let Self {
             session,
@@ -188,21 +189,21 @@ impl Serving {
     }
 }
 
-/// The control socket; `None` where the data folder cannot be written.
+/// Starts the control socket; `None` where the data folder cannot be written.
 fn start_control(config: &Config, service: Arc<Service>) -> Result<Option<Control>, DaemonError> {
     let data_dir = &config.device.data_dir;
     match Control::start(data_dir, service) {
         Ok(control) => Ok(Some(control)),
-        // People are recognised, and requests come over MQTT.
+        // Recognition and requests over MQTT work without it.
         Err(reason) if reason.kind() == ErrorKind::ReadOnlyFilesystem => {
-            tracing::error!(%reason, "no control socket: the command line reaches no daemon");
+            tracing::error!(%reason, "no control socket: the command line cannot reach the daemon");
             Ok(None)
         }
         Err(reason) => Err(DaemonError::Control { path: control::socket_path(data_dir), reason }),
     }
 }
 
-/// The content of `state/health`: the service's, and how decisions ended.
+/// Returns the content of `state/health`: the service's health, and the counts of decisions.
 fn health(
     service: Arc<Service>,
     decisions: Arc<Decisions>,
@@ -214,7 +215,7 @@ fn health(
     })
 }
 
-/// Publishes how door and camera are, and records what becomes of the camera.
+/// Publishes the state of door and camera, and records camera changes.
 fn spawn_publishing(
     tasks: &mut JoinSet<()>,
     publisher: &Publisher,
@@ -233,14 +234,14 @@ fn spawn_publishing(
     }
 }
 
-/// Waits until the gallery is used no more: requests in work use it, and a scrub that has begun.
+/// Waits until the gallery has no users: requests in work use it, and a scrub in progress.
 async fn closed(gallery: &Weak<Gallery>) {
     while gallery.strong_count() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Publishes `state/<name>` at once, with every change, and now and then.
+/// Publishes `state/<name>` at once, after every change, and every [`STATE_AGAIN`].
 async fn publish_state<State: Send + Sync>(
     name: &'static str,
     publisher: Publisher,
@@ -250,7 +251,7 @@ async fn publish_state<State: Send + Sync>(
     loop {
         let value = shown(&states.borrow_and_update());
         if let Err(error) = publisher.state(name, &value).await {
-            tracing::warn!(%error, name, "a state is not published");
+            tracing::warn!(%error, name, "a state was not published");
         }
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },

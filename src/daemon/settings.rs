@@ -1,4 +1,4 @@
-//! The configuration's keys to the settings of the parts they are about.
+//! Turns the configuration's keys into the settings of each part.
 
 use super::DaemonError;
 use crate::access::{self, Groups};
@@ -11,7 +11,7 @@ use doorward_board::wiegand::Format;
 use std::path::Path;
 use std::time::Duration;
 
-/// The service's part.
+/// Returns the service's settings.
 pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
     let permissions = config.mqtt.permissions.iter().map(|name| name.parse());
     let auth = config.service.auth.parse()?;
@@ -35,12 +35,12 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
     })
 }
 
-/// The networks' part.
+/// Returns the networks' settings.
 pub fn cores(config: &Config) -> Cores {
     if config.service.face_cores == 2 { Cores::Two } else { Cores::One }
 }
 
-/// The outbox's and the audit log's part.
+/// Returns the settings of the outbox and the audit log.
 pub fn outbox(config: &Config) -> outbox::Settings {
     outbox::Settings {
         device_id: config.device.id.clone(),
@@ -51,12 +51,12 @@ pub fn outbox(config: &Config) -> outbox::Settings {
     }
 }
 
-/// The camera's part, checked; `None`: there is no camera.
+/// Returns the camera's settings, checked; `None`: there is no camera.
 pub fn camera(config: &Config) -> Result<Option<camera::Settings>, camera::SettingsError> {
     camera::Settings::new(&config.camera)
 }
 
-/// The MQTT session's part, checked.
+/// Returns the MQTT session's settings, checked.
 pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
     let mqtt = &config.mqtt;
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
@@ -78,8 +78,8 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         keep_alive: Duration::from_secs(mqtt.keep_alive_s.into()),
         response_prefixes: mqtt.response_prefixes.clone(),
         named_clients: !mqtt.clients.is_empty(),
-        // More than the service takes on, so that the service itself says BUSY, and a faulty
-        // request gets its own code also while the queue is full.
+        // More than the service accepts, so that the service itself answers BUSY, and a faulty
+        // request gets its own code even while the queue is full.
         queue: config.service.queue + config.service.vision_threads + 8,
         homeassistant: mqtt::HomeAssistant {
             discovery: config.homeassistant.discovery,
@@ -93,7 +93,7 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
     Ok(settings)
 }
 
-/// The judgement's part.
+/// Returns the settings of the access decision.
 pub fn access(config: &Config) -> Result<access::Settings, DaemonError> {
     let keys = &config.access;
     let ms = |ms: u32| Duration::from_millis(ms.into());
@@ -118,7 +118,7 @@ pub fn access(config: &Config) -> Result<access::Settings, DaemonError> {
     })
 }
 
-/// The door's part; none when there is no door.
+/// Returns the door's settings; `None` when there is no door.
 pub fn door(config: &Config) -> Result<Option<DoorSettings>, DoorError> {
     let keys = &config.door;
     if keys.board.is_empty() {
@@ -175,9 +175,9 @@ mod tests {
         }
     }
 
-    /// The words and bounds of the table, and what the parts take that have words and bounds too.
+    /// Compares the words and bounds of the table with those of the parts.
     #[test]
-    fn every_value_that_the_table_allows_is_one_that_its_part_takes() {
+    fn parts_accept_every_value_that_the_table_allows() {
         for word in words("service", "auth") {
             word.parse::<service::Auth>().unwrap();
         }
@@ -201,9 +201,9 @@ mod tests {
         assert_eq!(with_keep_alive(*keep_alive.end()), Ok(()));
     }
 
-    /// The lock controller reads the same file and must not have it otherwise.
+    /// The lock controller reads the same file and must have the same defaults.
     #[test]
-    fn the_door_has_the_defaults_of_its_lock_controller() {
+    fn door_defaults_match_the_lock_controller() {
         let door = config::Door::default();
         let keys = Keys {
             board: door.board,

@@ -3,7 +3,7 @@
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals, from the moment this is made on.
+/// The signals received since this was made.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -11,7 +11,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens to them.
+    /// Starts to listen for them.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -20,7 +20,7 @@ impl Signals {
         })
     }
 
-    /// The signal that ends the daemon; one that reloads is left for [`Signals::next`].
+    /// Waits for the signal that ends the daemon; leaves a reload for [`Signals::next`].
     pub async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -28,7 +28,8 @@ impl Signals {
         }
     }
 
-    /// The signal that ends the daemon; `None` for the one that reloads the configuration.
+    /// Waits for the signal that ends the daemon; `None` for the one that reloads the
+    /// configuration.
     pub async fn next(&mut self) -> Option<&'static str> {
         tokio::select! {
             _ = self.terminate.recv() => Some("SIGTERM"),

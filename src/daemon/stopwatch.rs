@@ -1,5 +1,5 @@
-//! Times the stages of the door's judgement, which reads no clock itself, as those of a request are
-//! timed.
+//! Times the stages of the door's judgement, which itself reads no clock, in the same way as the
+//! stages of a request.
 
 use crate::access::Stopwatch;
 use crate::service::Times;
@@ -11,7 +11,7 @@ impl Stopwatch for Times {
     }
 }
 
-/// A stopwatch that runs.
+/// Returns a running stopwatch.
 pub(super) fn started() -> Box<dyn Stopwatch> {
     Box::new(Times::start())
 }

@@ -1,9 +1,10 @@
-//! What systemd is told: ready, reloading, stopping, and a sign of life while every worker moves.
+//! Reports to systemd: ready, reloading, stopping, and a heartbeat while every worker makes
+//! progress.
 //!
-//! Workers are judge, door and camera. The recorder is none of them: a disk that hangs is said in
-//! `state/health` and the log, and a restart would not mend it.
+//! The workers are judge, door and camera. The recorder is not one of them: `state/health` and the
+//! log report a hanging disk, and a restart would not repair it.
 //!
-//! Outside of systemd nothing is sent.
+//! Outside of systemd it sends nothing.
 
 use crate::terminal::Progress;
 use sd_notify::NotifyState;
@@ -11,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, error};
 
-/// How often the workers are looked at where systemd sets no time.
+/// How often the workers are checked if systemd sets no time.
 const LOOK: Duration = Duration::from_secs(10);
-/// A worker that stands still for so long, where systemd sets no time, is told of in the log.
+/// A worker that hangs for this long is logged if systemd sets no time.
 const STILL: Duration = Duration::from_secs(30);
 
-/// A worker's steps.
+/// A worker's step counter.
 pub struct Counter {
     name: &'static str,
     steps: Box<dyn Fn() -> u64 + Send>,
@@ -24,12 +25,12 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Counts by a function.
+    /// Reads the count from a function.
     pub fn new(name: &'static str, steps: impl Fn() -> u64 + Send + 'static) -> Self {
         Self { name, steps: Box::new(steps), last: None }
     }
 
-    /// How long it has stood still at `now`.
+    /// Returns how long it has made no step at `now`.
     fn still(&mut self, now: Instant) -> Duration {
         let steps = (self.steps)();
         match self.last {
@@ -42,18 +43,18 @@ impl Counter {
     }
 }
 
-/// A worker's steps by its progress.
+/// Makes a counter from a worker's progress.
 pub fn counter(name: &'static str, progress: Progress) -> Counter {
     Counter::new(name, move || progress.steps())
 }
 
-/// Looks at the workers from time to time.
+/// Checks the workers periodically.
 pub struct Watchdog {
     counters: Arc<Mutex<Vec<Counter>>>,
 }
 
 impl Watchdog {
-    /// Starts looking; there is no worker to look at yet.
+    /// Starts checking, without workers.
     pub fn start() -> Self {
         let counters: Arc<Mutex<Vec<Counter>>> = Arc::default();
         let limit = sd_notify::watchdog_enabled();
@@ -61,7 +62,7 @@ impl Watchdog {
         Self { counters }
     }
 
-    /// Looks at these workers from here on.
+    /// Checks these workers from here on.
     pub fn watch(&self, workers: Vec<Counter>) {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = workers;
     }
@@ -81,7 +82,7 @@ async fn look(counters: Arc<Mutex<Vec<Counter>>>, limit: Option<Duration>) {
     }
 }
 
-/// The first worker that stands still for so long.
+/// Returns the first worker that has made no step for this long.
 fn stands_still(
     counters: &Mutex<Vec<Counter>>,
     limit: Duration,
@@ -99,12 +100,12 @@ fn stands_still(
     first
 }
 
-/// Everything is up.
+/// Reports that the daemon is ready.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// A new configuration comes.
+/// Reports that a new configuration is being loaded.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -112,7 +113,7 @@ pub fn reloading() {
     }
 }
 
-/// The end.
+/// Reports that the daemon stops.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
@@ -129,7 +130,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
-    fn who_stands_still_is_named_and_who_moves_is_not() {
+    fn only_a_hanging_worker_is_reported() {
         let steps = Arc::new(AtomicU64::new(0));
         let read = steps.clone();
         let moving = Counter::new("moving", move || read.fetch_add(1, Ordering::Relaxed));

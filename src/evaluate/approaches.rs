@@ -1,13 +1,13 @@
-//! Approaches: somebody walks up to the door, and the judgement says who it is.
+//! Approaches: a person walks up to the door, and the judge decides who it is.
 //!
-//! Each approach is made of one photograph that the gallery does not hold, cut down to the person it
-//! is of: frames of 640×480 in which the face comes nearer (from [`FAR`] to all of its size in the
-//! photograph, which would only blur beyond that), sways, tilts, and is seen with the noise and the
-//! changing light of a camera. Liveness is off, so that recognition alone is judged. The same
-//! photographs give the same frames.
+//! Each approach is made of one photograph that the gallery does not contain, cropped to its
+//! person: frames of 640×480 in which the face comes nearer (from [`FAR`] to its full size in the
+//! photograph; more would only blur it), sways and tilts, with the noise and the changing light of
+//! a camera. Liveness is off, so that only recognition is measured. The same photographs give the
+//! same frames.
 //!
-//! *False grant*: a stranger is granted as anybody, or a resident as somebody else. *False denial*:
-//! a resident's approach ends without a grant.
+//! *False grant*: a stranger is granted as any subject, or a resident as another subject. *False
+//! denial*: a resident's approach ends without a grant.
 
 use super::EvaluateError;
 use crate::access::{Decision, Groups, Judge, LivenessPolicy, Now, Outcome, Settings};
@@ -25,55 +25,55 @@ use std::time::{Duration, Instant};
 
 /// Size of a frame.
 const FRAME: (u32, u32) = (640, 480);
-/// Frames of an approach: 2 s of walking …
+/// Number of frames of walking: 2 s.
 const WALK: u32 = 20;
-/// … and 2 s of standing before the door.
+/// Number of frames of an approach: walking, then 2 s of standing in front of the door.
 const FRAMES: u32 = 40;
-/// Time from one to the next.
+/// Time between two frames.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Size of the photograph in the first frame, against its own, which it has in the last.
+/// Size of the photograph in the first frame, relative to its full size in the last.
 const FAR: f32 = 0.6;
-/// How far the photograph is kept around the face, in sizes of its box.
+/// Margin of the photograph around the face, in sizes of its box.
 const AROUND: f32 = 0.7;
-/// Deviation of a frame's noise, in levels.
+/// Standard deviation of a frame's noise, in levels.
 const NOISE: f32 = 148.0 / 62.0;
-/// Templates of one resident at most, as `enroll_mode` takes.
+/// Maximum number of templates of one resident, as in `enroll_mode`.
 const MOST_TEMPLATES: usize = 5;
-/// The group that everybody enrolled is in.
+/// The group of all enrolled subjects.
 const GROUP: &str = "residents";
 
-/// Whose approaches are made, and how many.
+/// Numbers of enrolled subjects and approaches.
 #[derive(Clone, Copy, Debug)]
 pub struct Population {
-    /// Subjects enrolled: those with several photographs first, all of whose photographs but the
-    /// last are enrolled.
+    /// Subjects enrolled. Those with several photographs come first: all their photographs except
+    /// the last are enrolled.
     pub enrolled: usize,
-    /// Subjects enrolled besides, each with one random direction for a template: nobody looks like
-    /// them, they are there for the time that searching takes.
+    /// Additional subjects, each with one random direction as template: they look like no one and
+    /// only add search time.
     pub besides: usize,
     /// Approaches of enrolled people.
     pub residents: usize,
     /// Approaches of people who are not enrolled.
     pub strangers: usize,
-    /// Accepted chance that a stranger is taken for somebody enrolled.
+    /// Accepted probability that a stranger is taken for an enrolled subject.
     pub target_fpir: f64,
 }
 
-/// Who walks up.
+/// A person who approaches.
 struct Walker<'a> {
     path: &'a str,
-    /// None: a stranger.
+    /// `None`: a stranger.
     identity: Option<&'a str>,
 }
 
-/// What became of an approach.
+/// Result of an approach.
 struct Ended {
     decision: Option<Decision>,
-    /// Processing from the first frame that was worth the networks to the decision.
+    /// Processing time from the first frame that was passed to the networks until the decision.
     processing: Duration,
 }
 
-/// Measures; `labels` has columns `path, identity`. The gallery is a file that is gone afterwards.
+/// Measures approaches; `labels` has columns `path, identity`. The gallery is a temporary file.
 pub fn approaches(
     analyzer: &Arc<Analyzer>,
     root: &Path,
@@ -97,7 +97,7 @@ pub fn approaches(
             walkers.push(Walker { path: last, identity: Some(identity) });
         }
     }
-    // Spread over the alphabet, for want of a better order.
+    // Spread over the alphabet, because there is no better order.
     let step = (walkers.len() / crowd.residents.max(1)).max(1);
     let mut walkers: Vec<_> = walkers.into_iter().step_by(step).take(crowd.residents).collect();
     let (extra, strangers) = single.split_at(others.min(single.len()));
@@ -134,13 +134,13 @@ fn settings(target_fpir: f64) -> Result<Settings, EvaluateError> {
     Ok(Settings { groups, liveness, target_fpir, ..Settings::default() })
 }
 
-/// The group that everybody enrolled is in, at any time.
+/// Returns the group of all enrolled subjects, valid at any time.
 pub(super) fn residents() -> Result<Groups, EvaluateError> {
     Groups::parse(&[format!("{GROUP}: always")])
         .map_err(|error| EvaluateError::Approach(error.to_string()))
 }
 
-/// A gallery of these photographs' faces and so many others.
+/// Makes a gallery of the faces of these photographs and of `besides` random subjects.
 fn filled(
     analyzer: &Analyzer,
     root: &Path,
@@ -157,12 +157,12 @@ fn filled(
     let mut noise = Noise(1);
     let others = (0..besides).filter_map(|other| {
         let direction: [f32; EMBEDDING_LEN] = std::array::from_fn(|_| noise.next());
-        Some((format!("nobody-{other}"), Embedding::normalized(direction)?))
+        Some((format!("random-{other}"), Embedding::normalized(direction)?))
     });
     gallery_of(analyzer, faces.chain(others), folder)
 }
 
-/// A gallery of these subjects' faces in a folder, all of them residents.
+/// Makes a gallery of these subjects' faces in a folder, all of them residents.
 pub(super) fn gallery_of(
     analyzer: &Analyzer,
     faces: impl IntoIterator<Item = (String, Embedding)>,
@@ -192,7 +192,7 @@ pub(super) fn gallery_of(
     Ok(gallery)
 }
 
-/// The part of a photograph that shows the person it is of, without those beside them.
+/// Crops a photograph to its person, without other people.
 fn alone(analyzer: &Analyzer, photograph: Picture) -> Result<Picture, FaceError> {
     let found = analyzer.detect(&photograph)?;
     let upright = found.turned.as_ref().unwrap_or(&photograph);
@@ -207,7 +207,7 @@ fn alone(analyzer: &Analyzer, photograph: Picture) -> Result<Picture, FaceError>
     Ok(region.unwrap_or(photograph))
 }
 
-/// Shows the frames to the judgement until it decides.
+/// Passes the frames to the judge until it decides.
 fn walk(mut judge: Judge, photograph: &Picture) -> Result<Ended, FaceError> {
     let mut processing = Duration::ZERO;
     for step in 0..FRAMES {
@@ -225,7 +225,7 @@ fn walk(mut judge: Judge, photograph: &Picture) -> Result<Ended, FaceError> {
     Ok(Ended { decision: None, processing })
 }
 
-/// One frame of an approach.
+/// Makes one frame of an approach.
 fn frame(photograph: &Picture, step: u32) -> Picture {
     let share = (step as f32 / WALK as f32).min(1.0);
     let phase = step as f32 * 0.9;
@@ -236,7 +236,7 @@ fn frame(photograph: &Picture, step: u32) -> Picture {
         FRAME.0 as f32 / 2.0 + 24.0 * (1.0 - share) + 3.0 * phase.sin(),
         FRAME.1 as f32 / 2.0 + 3.0 * (phase * 1.3).cos(),
     ];
-    // From the frame back into the photograph.
+    // Maps the frame to the photograph.
     let (a, b) = (turn_cos / scale, turn_sin / scale);
     let matrix =
         [a, b, centre[0] - a * at[0] - b * at[1], -b, a, centre[1] + b * at[0] - a * at[1]];
@@ -251,11 +251,11 @@ fn frame(photograph: &Picture, step: u32) -> Picture {
     Picture::new(FRAME.0, FRAME.1, rgb).unwrap_or(seen)
 }
 
-/// xorshift64: noise without an order, the same every time.
+/// xorshift64: random noise, the same in every run.
 struct Noise(u64);
 
 impl Noise {
-    /// Nearly normally distributed around 0, with a deviation of 1.
+    /// Returns an approximately normally distributed number with mean 0 and standard deviation 1.
     fn next(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

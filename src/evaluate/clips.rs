@@ -1,7 +1,8 @@
-//! Clips: what the judgement, liveness included, decides on filmed people and on films of films.
+//! Clips: the door's decisions, liveness included, on filmed people and on films of films.
 //!
-//! A clip is a folder of frames in the order of their names. Whoever it shows is enrolled from its
-//! first frames, and the judgement sees the rest: so a replay shows a resident, the worst case.
+//! A clip is a folder of frames in the order of their names. The person it shows is enrolled from
+//! its first frames, and the judge sees the rest. A replay therefore shows a resident, the worst
+//! case.
 
 use super::EvaluateError;
 use super::approaches::{gallery_of, residents};
@@ -16,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The share of a clip's frames from which its person is enrolled.
+/// Divisor of a clip's frames: the first quarter enrols its person.
 const ENROLLED: usize = 4;
-/// Templates of one person at most.
+/// Maximum number of templates of one person.
 const TEMPLATES: usize = 3;
 
 #[derive(Deserialize)]
@@ -27,8 +28,8 @@ struct Clip {
     live: u8,
 }
 
-/// Measures the clips named in `labels` (columns `file`, `live`), whose frames, `fps` a second, are
-/// in the folder of the same name without its extension.
+/// Measures the clips listed in `labels` (columns `file`, `live`). Their frames, `fps` per second,
+/// are in the folder with the file's name without its extension.
 pub fn clips(
     analyzer: &Arc<Analyzer>,
     root: &Path,
@@ -52,7 +53,7 @@ pub fn clips(
     Ok(json!({ "clips": shown }))
 }
 
-/// How many templates its person has, and the decisions on one clip.
+/// Returns the number of templates of a clip's person, and the decisions on the clip.
 fn judged(
     analyzer: &Arc<Analyzer>,
     folder: &Path,

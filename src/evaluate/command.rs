@@ -8,12 +8,12 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What is measured.
+/// The measurements.
 #[derive(Subcommand)]
 pub enum Command {
-    /// 1:1 over labelled pairs.
+    /// Measure 1:1 over labelled pairs.
     Verification {
-        /// Where they are.
+        /// The photographs.
         #[command(flatten)]
         photographs: Photographs,
         /// CSV with columns path_a, path_b, same.
@@ -23,9 +23,9 @@ pub enum Command {
         #[arg(long)]
         labels: Option<PathBuf>,
     },
-    /// 1:N of labelled probes against a labelled gallery.
+    /// Measure 1:N of labelled probes against a labelled gallery.
     Search {
-        /// Where they are.
+        /// The photographs.
         #[command(flatten)]
         photographs: Photographs,
         /// CSV with columns path, identity.
@@ -35,21 +35,22 @@ pub enum Command {
         #[arg(long)]
         probes: PathBuf,
     },
-    /// The cosines behind the similarity scale.
+    /// Compute the cosines of the similarity scale.
     Anchors {
-        /// Where they are.
+        /// The photographs.
         #[command(flatten)]
         photographs: Photographs,
         /// CSV with columns path, identity.
         #[arg(long)]
         labels: PathBuf,
     },
-    /// Live people refused, spoofs let in: BPCER, APCER, EER, by species of attack and by group.
+    /// Measure refused live people and accepted spoofs: BPCER, APCER, EER, by species of attack and
+    /// by group.
     Liveness {
-        /// Where they are.
+        /// The photographs.
         #[command(flatten)]
         photographs: Photographs,
-        /// CSV with columns path, live; attack_type and subject or source_group if there are.
+        /// CSV with columns path, live; optionally attack_type and subject or source_group.
         #[arg(long)]
         labels: PathBuf,
         /// Lowest probability that is live, 0–100.
@@ -59,17 +60,17 @@ pub enum Command {
         #[arg(long, default_value = "0", value_parser = finite, allow_negative_numbers = true)]
         operating_point: f32,
     },
-    /// What covers faces: sunglasses, mask, veil, hat.
+    /// Measure the detection of face coverings: sunglasses, mask, veil, hat.
     Attributes {
-        /// Where they are.
+        /// The photographs.
         #[command(flatten)]
         photographs: Photographs,
         /// CSV with path and any of sunglasses, mask, veil, hat, class, eyewear, headwear.
         #[arg(long)]
         labels: PathBuf,
     },
-    /// Approaches of residents and strangers to the door, made of photographs: false grants and false
-    /// denials, each listed, and the time to a decision.
+    /// Measure approaches of residents and strangers to the door, made of photographs: false grants
+    /// and false denials, each listed, and the time to a decision.
     Approaches {
         /// Folder that the paths are relative to.
         #[arg(long)]
@@ -77,45 +78,45 @@ pub enum Command {
         /// CSV with columns path, identity.
         #[arg(long)]
         labels: PathBuf,
-        /// Subjects enrolled.
+        /// Number of subjects enrolled.
         #[arg(long, default_value = "1000")]
         enrolled: usize,
-        /// Subjects enrolled besides with random templates, for a gallery of that size.
+        /// Number of additional subjects with random templates, to enlarge the gallery.
         #[arg(long, default_value = "0")]
         besides: usize,
-        /// Approaches of enrolled people.
+        /// Number of approaches of enrolled people.
         #[arg(long, default_value = "300")]
         residents: usize,
-        /// Approaches of people who are not enrolled.
+        /// Number of approaches of people who are not enrolled.
         #[arg(long, default_value = "500")]
         strangers: usize,
-        /// Accepted chance that a stranger is taken for somebody, as search.target_fpir.
+        /// Accepted probability that a stranger is taken for a subject, as search.target_fpir.
         #[arg(long, default_value = "0.001")]
         target_fpir: f64,
     },
-    /// What the door decides, liveness included, on clips of people and of replays: each shows a
-    /// resident.
+    /// Measure the door's decisions, liveness included, on clips of people and of replays: each
+    /// shows a resident.
     Clips {
-        /// Folder of the clips' folders of frames.
+        /// Folder that contains the clips' folders of frames.
         #[arg(long)]
         root: PathBuf,
         /// CSV with columns file, live.
         #[arg(long)]
         labels: PathBuf,
-        /// Frames a second.
+        /// Frames per second.
         #[arg(long, default_value = "10")]
         fps: f64,
     },
-    /// Blur, darkness, grayscale.
+    /// Measure the detection of blur, darkness and grayscale.
     Quality {
-        /// Where they are.
+        /// The photographs.
         #[command(flatten)]
         photographs: Photographs,
         /// CSV with path and any of quality, blur, dark, grayscale.
         #[arg(long)]
         labels: PathBuf,
     },
-    /// Faces found and things taken for faces.
+    /// Measure face detection: faces found and false detections.
     Detection {
         /// Folder that the paths are relative to.
         #[arg(long)]
@@ -126,13 +127,13 @@ pub enum Command {
     },
 }
 
-/// Where the photographs are, and whom they show.
+/// The photographs and the face to use in each.
 #[derive(Args)]
 pub struct Photographs {
     /// Folder that the paths are relative to.
     #[arg(long)]
     root: PathBuf,
-    /// Which of several faces is meant.
+    /// The face to use if there are several.
     #[arg(long, value_enum, default_value = "centre")]
     face: FaceChoice,
 }

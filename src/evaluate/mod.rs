@@ -1,6 +1,6 @@
-//! What `doorward evaluate` prints: the accuracy of faces, measured by [`doorward_evaluate`], and that of
-//! the door's whole judgement, on approaches made of photographs and on clips. Must never be part of a
-//! request.
+//! `doorward evaluate`: measures the accuracy of the face networks with [`doorward_evaluate`], and
+//! of the door's whole decision on approaches made of photographs and on clips. Must never be part
+//! of a request.
 
 mod approaches;
 mod clips;
@@ -12,10 +12,10 @@ pub use command::Command;
 
 use crate::face::FaceError;
 
-/// Why an evaluation could not be made.
+/// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
-    /// The photographs or their labels.
+    /// The photographs or their labels are faulty.
     #[error(transparent)]
     Photographs(#[from] doorward_evaluate::EvaluateError),
     /// The approaches could not be made.

@@ -1,14 +1,14 @@
-//! Which hosts a picture may be fetched from, and which addresses those may stand for.
+//! The allow-list: hosts that pictures may be fetched from, and the addresses they may resolve to.
 //!
-//! A terminal at a door stands inside a house's network, and whoever may send it a request could use it to
-//! reach what only that network reaches. So nothing is allowed that is not listed, and a listed *name* does
-//! not open the inside: what a name resolves to is its owner's choice at every look-up. Only a listed
-//! address or network does.
+//! A terminal is inside a private network, and any client that may send it a request could use it
+//! to reach hosts that only that network reaches. So only listed entries are allowed, and a listed
+//! *name* does not give access to inside addresses: the owner of a name chooses its address at
+//! every lookup. Only a listed address or network does.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 that is not the public internet: RFC 6890 and its successors in the IANA registry.
+/// IPv4 addresses outside the public internet: RFC 6890 and its successors in the IANA registry.
 const INSIDE_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
@@ -28,11 +28,12 @@ const INSIDE_V4: [Ipv4Net; 16] = [
     v4([240, 0, 0, 0], 4),
 ];
 
-/// Public IPv6 lies in here …
+/// The network of all public IPv6 addresses, except [`INSIDE_V6`].
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
 
-/// … but for Teredo and other IETF protocols, documentation, and 6to4, which carries an IPv4 address.
-/// NAT64, IPv4-compatible, unique local, link-local and multicast addresses lie outside [`GLOBAL_V6`].
+/// Exceptions: Teredo and other IETF protocols, documentation, and 6to4, which carries an IPv4
+/// address. NAT64, IPv4-compatible, unique local, link-local and multicast addresses are outside
+/// [`GLOBAL_V6`].
 const INSIDE_V6: [Ipv6Net; 4] =
     [v6([0x2001, 0], 23), v6([0x2001, 0x0DB8], 32), v6([0x2002, 0], 16), v6([0x3FFF, 0], 20)];
 
@@ -44,14 +45,14 @@ const fn v6(start: [u16; 2], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(start[0], start[1], 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// The parsed allow-list. Empty, it allows nothing.
+/// The parsed allow-list. An empty list allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList {
     names: Vec<String>,
     networks: Vec<IpNet>,
 }
 
-/// An entry that is no host name, address or network.
+/// An entry that is not a host name, address or network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "image_url.allow: {0:?} is neither a host name (photos.example.org), an address (192.168.1.5, fd00::5) \
@@ -59,7 +60,7 @@ pub struct AllowList {
 )]
 pub struct BadEntry(pub String);
 
-/// Why a host is not fetched from.
+/// Why a host is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The list is empty.
@@ -68,7 +69,7 @@ pub enum Refusal {
     /// Neither the name nor its addresses are listed.
     #[error("host {0} is not listed in image_url.allow")]
     NotListed(String),
-    /// The name is listed, but stands for addresses inside that are not.
+    /// The name is listed, but resolves to addresses inside that are not.
     #[error(
         "host {0} is listed, but resolves to a loopback, private or otherwise reserved address: list that \
          address or its network in image_url.allow too if it is meant"
@@ -95,8 +96,8 @@ impl AllowList {
         Ok(list)
     }
 
-    /// Whether `host` need be resolved at all: `Ok` if its name or, by way of its address, a network may
-    /// allow it.
+    /// Checks whether `host` must be resolved at all: `Ok` if its name is listed, or if a network
+    /// may allow its address.
     pub fn check_name(&self, host: &str) -> Result<(), Refusal> {
         if self.names.is_empty() && self.networks.is_empty() {
             Err(Refusal::Off)
@@ -107,7 +108,8 @@ impl AllowList {
         }
     }
 
-    /// Whether `host` may be fetched from at `address`, one of those it resolved to or the one it is.
+    /// Checks whether `host` may be fetched from at `address`, which is one of its resolved
+    /// addresses or the host itself.
     pub fn check_address(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
         self.check_name(host)?;
         // ::ffff:10.0.0.1 reaches 10.0.0.1.
@@ -124,7 +126,7 @@ impl AllowList {
     }
 }
 
-/// Whether an address is of the public internet.
+/// Checks whether an address belongs to the public internet.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !INSIDE_V4.iter().any(|network| network.contains(&address)),
@@ -135,12 +137,13 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Names are compared without case and without the dot of a fully qualified name.
+/// Normalises a name for comparison: lower case, without the dot of a fully qualified name.
 fn normal_name(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Letters, digits, `-` and `_` in labels; the last label not all digits, or it would be read as an address.
+/// Checks for a host name: letters, digits, `-` and `_` in labels. The last label must not be all
+/// digits, or it would be read as an address.
 fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let label = |label: &str| {
@@ -164,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_listed_is_off() {
+    fn an_empty_list_disables_fetching() {
         assert_eq!(list(&[]).check_name("a.example"), Err(Refusal::Off));
         assert_eq!(list(&[]).check_address("8.8.8.8", ip("8.8.8.8")), Err(Refusal::Off));
     }
 
     #[test]
-    fn a_name_opens_public_addresses_only() {
+    fn a_listed_name_allows_only_public_addresses() {
         let list = list(&["Photos.Example.org."]);
         let check = |address| list.check_address("photos.example.ORG", ip(address));
         for public in ["93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8"] {
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_opens_what_lies_in_it() {
+    fn a_listed_network_allows_its_addresses() {
         let list = list(&["192.168.7.0/24", "fd00::5", "::ffff:10.0.0.9"]);
         assert_eq!(list.check_address("nas.lan", ip("192.168.7.200")), Ok(()));
         assert_eq!(list.check_address("x", ip("::ffff:192.168.7.1")), Ok(()));
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_a_network_open_the_name_inside() {
+    fn a_listed_name_and_network_allow_inside_addresses() {
         let list = list(&["nas.lan", "10.0.0.0/8"]);
         assert_eq!(list.check_address("nas.lan", ip("10.9.9.9")), Ok(()));
         assert!(matches!(
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_mean_something_else_are_refused() {
+    fn entries_of_another_form_are_refused() {
         for entry in [
             "",
             "*.example.org",

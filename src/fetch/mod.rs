@@ -1,9 +1,9 @@
-//! Pictures behind http(s) URLs that a request names.
+//! Fetches pictures from the http(s) URLs of requests.
 //!
-//! The client's name resolver is ours, and every connection goes through it: that of the first URL and that
-//! of every redirect. There, and nowhere else, the [`AllowList`] decides, and only addresses it let through
-//! are handed on to be connected to. Logins in URLs, proxies of the environment, cookies and compression are
-//! not used; one deadline spans everything from name look-up to the last byte.
+//! The HTTP client uses the resolver of this module, and every connection goes through it: for the
+//! first URL and for each redirect. Only there the [`AllowList`] decides, and only addresses it
+//! allows are passed on to connect to. Logins in URLs, proxies of the environment, cookies and
+//! compression are not used. One deadline covers everything from name resolution to the last byte.
 
 pub mod allow;
 
@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 /// Photo services redirect once or twice.
 const MAX_REDIRECTS: u32 = 4;
 
-/// Fetches pictures from the hosts it was allowed; blocking, and usable from many threads at once.
+/// Fetches pictures from the allowed hosts; blocking, and usable from many threads at once.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     agent: ureq::Agent,
@@ -27,18 +27,18 @@ pub struct Fetcher {
     max_bytes: usize,
 }
 
-/// Why no bytes came.
+/// Why a fetch failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// Not done within the deadline.
+    /// The fetch exceeded the deadline.
     #[error("the picture was not fetched within {} s: use a faster server or send the picture itself", .0.as_secs_f32())]
     Timeout(Duration),
-    /// More than the limit, stated or sent.
+    /// The picture exceeds the limit, by its header or by its bytes.
     #[error(
         "the picture behind the URL has more than {0} bytes: save it smaller or with a lower quality"
     )]
     TooLarge(usize),
-    /// The URL, or one that it redirects to, is out of bounds.
+    /// The URL, or one that it redirects to, is not allowed.
     #[error("the URL is not allowed: {0}")]
     NotAllowed(String),
     /// The server could not be reached or did not answer with a picture.
@@ -47,8 +47,9 @@ pub enum FetchError {
 }
 
 impl Fetcher {
-    /// A fetcher for the hosts and networks of `allow` (see [`AllowList::parse`]; empty switches fetching
-    /// off), which gives up after `deadline` and beyond `max_bytes`. The contract's values are 15 s and 5 MiB.
+    /// Makes a fetcher for the hosts and networks of `allow` (see [`AllowList::parse`]; empty
+    /// disables fetching). It gives up after `deadline` and beyond `max_bytes`. The contract's
+    /// values are 15 s and 5 MiB.
     pub fn new<S: AsRef<str>>(
         allow: &[S],
         deadline: Duration,
@@ -68,14 +69,14 @@ impl Fetcher {
             .http_status_as_error(false)
             .accept("image/jpeg, image/png")
             .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")))
-            // An idle connection to an address is not kept beyond the check that let it through.
+            // An idle connection must not outlive the check that allowed its address.
             .max_idle_connections(0)
             .build();
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), gate);
         Ok(Self { agent, deadline, max_bytes })
     }
 
-    /// The body behind `url`, an `http://` or `https://` address.
+    /// Fetches the body of `url`, an `http://` or `https://` address.
     pub fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
         let response = self.agent.get(url).call().map_err(|error| self.explain(error))?;
         let status = response.status();
@@ -114,14 +115,14 @@ impl Fetcher {
     }
 }
 
-/// The one place where it is decided what is connected to.
+/// The resolver: the only place that decides which addresses are connected to.
 #[derive(Debug)]
 struct Gate {
     allow: AllowList,
     dns: DefaultResolver,
 }
 
-/// What is wrong with a URL whatever its host.
+/// A fault of a URL that does not depend on its host.
 #[derive(Debug, thiserror::Error)]
 enum OutOfBounds {
     #[error("only http:// and https:// are fetched")]
@@ -176,7 +177,8 @@ mod tests {
 
     const LIMIT: usize = 100_000;
 
-    /// A server on a loopback address that hands every connection, its request read, to `answer`.
+    /// Starts a server on a loopback address that reads each request and passes the connection to
+    /// `answer`.
     fn server_on(address: &str, answer: impl Fn(&mut TcpStream) + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -199,8 +201,8 @@ mod tests {
         server_on("127.0.0.1", answer)
     }
 
-    /// A server that always says the same.
-    fn saying(answer: impl Into<Vec<u8>>) -> SocketAddr {
+    /// Starts a server that always sends the same bytes.
+    fn sending(answer: impl Into<Vec<u8>>) -> SocketAddr {
         let answer = answer.into();
         server(move |stream| drop(stream.write_all(&answer)))
     }
@@ -218,19 +220,19 @@ mod tests {
     }
 
     #[test]
-    fn a_body_comes_back() {
+    fn a_body_is_returned() {
         let body = vec![7; LIMIT];
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LIMIT}\r\n\r\n");
-        assert_eq!(fetch(saying([head.as_bytes(), &body].concat())), Ok(body.clone()));
-        assert_eq!(fetch(saying([b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat())), Ok(body));
+        assert_eq!(fetch(sending([head.as_bytes(), &body].concat())), Ok(body.clone()));
+        assert_eq!(fetch(sending([b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat())), Ok(body));
         let chunked =
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
-        assert_eq!(fetch(saying(chunked)), Ok(b"abcde".to_vec()));
+        assert_eq!(fetch(sending(chunked)), Ok(b"abcde".to_vec()));
     }
 
     #[test]
-    fn too_much_is_refused_stated_or_not() {
-        let stated = saying("HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n");
+    fn too_many_bytes_are_refused_with_or_without_content_length() {
+        let stated = sending("HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n");
         assert_eq!(fetch(stated), Err(FetchError::TooLarge(LIMIT)));
         for head in ["", "Transfer-Encoding: chunked\r\n"] {
             let endless = server(move |stream| {
@@ -242,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_lies_is_a_failure() {
-        let answer = fetch(saying("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"));
+    fn a_wrong_content_length_is_a_failure() {
+        let answer = fetch(sending("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"));
         assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
     }
 
     #[test]
-    fn one_deadline_spans_head_and_body() {
+    fn one_deadline_covers_head_and_body() {
         for head in ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] {
             let slow = server(move |stream| {
                 let _ = stream.write_all(head.as_bytes());
@@ -269,18 +271,18 @@ mod tests {
 
     #[test]
     fn redirects_are_followed_and_checked() {
-        let target = saying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
-        assert_eq!(fetch(saying(redirect(&format!("http://{target}/x")))), Ok(b"hi".to_vec()));
+        let target = sending("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(fetch(sending(redirect(&format!("http://{target}/x")))), Ok(b"hi".to_vec()));
 
         let inside = server_on("127.0.0.2", |_| panic!("reached"));
         for to in
             [format!("http://{inside}/"), "http://169.254.169.254/".into(), "http://[::1]/".into()]
         {
-            let answer = fetch(saying(redirect(&to)));
+            let answer = fetch(sending(redirect(&to)));
             assert!(matches!(answer, Err(FetchError::NotAllowed(_))), "{to}: {answer:?}");
         }
         for to in ["file:///etc/passwd", "ftp://127.0.0.1/"] {
-            let answer = fetch(saying(redirect(to)));
+            let answer = fetch(sending(redirect(to)));
             assert!(
                 matches!(answer, Err(FetchError::NotAllowed(_) | FetchError::Failed(_))),
                 "{to}: {answer:?}"
@@ -289,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_in_circles_ends() {
-        let answer = fetch(saying(redirect("/again")));
+    fn a_redirect_loop_is_a_failure() {
+        let answer = fetch(sending(redirect("/again")));
         assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
     }
 
     #[test]
-    fn what_is_not_listed_is_not_reached() {
+    fn unlisted_hosts_are_not_reached() {
         let server = server(|_| panic!("reached"));
         let url = format!("http://{server}/");
         let by_name = format!("http://localhost:{}/", server.port());
@@ -304,10 +306,10 @@ mod tests {
             (&[][..], &url),
             (&["192.0.2.0/24"], &url),
             (&["photos.example.org"], &url),
-            // A listed name that stands for an address inside.
+            // A listed name that resolves to an address inside.
             (&["localhost"], &by_name),
             (&["127.0.0.1"], &login),
-            // Other spellings of 127.0.0.1 are seen through by the resolver.
+            // The resolver recognises other spellings of 127.0.0.1.
             (&["10.0.0.0/8"], &format!("http://2130706433:{}/", server.port())),
         ] {
             let answer = fetcher(allow).fetch(url);
@@ -319,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_its_network_together_are_reached() {
-        let server = saying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    fn a_listed_name_in_a_listed_network_is_reached() {
+        let server = sending("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
         let url = format!("http://localhost:{}/", server.port());
         assert_eq!(fetcher(&["localhost", "127.0.0.0/8"]).fetch(&url), Ok(b"hi".to_vec()));
     }
@@ -334,7 +336,7 @@ mod tests {
             "SSH-2.0-OpenSSH_9.6\r\n",
             "",
         ] {
-            let failed = fetch(saying(answer));
+            let failed = fetch(sending(answer));
             assert!(matches!(failed, Err(FetchError::Failed(_))), "{answer:?}: {failed:?}");
         }
         let unreachable = fetcher(&["127.0.0.1"]).fetch("http://127.0.0.1:1/");
@@ -343,9 +345,9 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_set_up() {
-        // No certificate here, but the handshake must start and fail as a handshake does.
-        let server = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
+    fn https_starts_a_tls_handshake() {
+        // There is no certificate, but the handshake must start and fail as a handshake.
+        let server = sending("HTTP/1.1 400 Bad Request\r\n\r\n");
         let answer = fetcher(&["127.0.0.1"]).fetch(&format!("https://{server}/"));
         assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
     }

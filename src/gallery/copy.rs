@@ -1,11 +1,11 @@
 //! The last good copy: subjects and templates, without images, as `<file>.copy`.
 //!
-//! Every record of it stands in the file, byte for byte: it is removed from disk, and the removal
-//! synced, *before* any change of a record, of a deletion above all, is committed, and made again within
-//! a quarter of an hour. Only new subjects leave it as it is. So a copy that is there contradicts
-//! nothing that was taken from anybody since, and a gallery filled from it brings back no subject that
-//! was deleted. It belongs to one file, known by its inode and its birth: of another one that was put in its
-//! place it gives nothing.
+//! Each of its records equals the record in the file, byte for byte. The copy is removed from disk,
+//! and the removal synced, *before* any change of an existing record (above all a deletion) is
+//! committed; it is made again within 15 minutes. Only new subjects leave it in place. An existing
+//! copy therefore contradicts no later removal, and a gallery filled from it brings back no deleted
+//! subject. It belongs to one file, identified by its inode and creation time: it is not used for
+//! another file in the same place.
 
 use super::error::GalleryError;
 use super::file::{OPENING, copy_table, erase};
@@ -17,18 +17,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// In the copy's meta: the inode of the file that it is of.
+/// In the copy's meta: the inode of the file it was made from.
 const META_INODE: &str = "inode";
-/// And when that was made, in microseconds; 0 where the file system does not know.
+/// In the copy's meta: the creation time of that file, in microseconds; 0 if the file system does
+/// not record it.
 const META_BORN: &str = "born";
 
-/// What tells the file that a copy is of, by the names of the copy's meta.
-fn of(path: &Path) -> io::Result<[(&'static str, u64); 2]> {
+/// Returns the identity of the file a copy is made from, under the names in the copy's meta.
+fn source(path: &Path) -> io::Result<[(&'static str, u64); 2]> {
     let (inode, born) = identity(path)?;
     Ok([(META_INODE, inode), (META_BORN, born)])
 }
 
-/// What stands in a copy, as bytes of keys and values.
+/// Contents of a copy, as bytes of keys and values.
 pub(super) struct Copy {
     pub subjects: BTreeMap<Vec<u8>, Vec<u8>>,
     pub templates: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -36,7 +37,7 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Reads the copy of a file, verified; none when there is none that can be believed.
+    /// Reads and verifies the copy of a file; `None` if there is no valid one.
     pub fn read(path: &Path) -> Option<Self> {
         let copy = name(path);
         if !copy.exists() {
@@ -46,10 +47,12 @@ impl Copy {
             let database = OPENING.unwritten(&copy)?;
             let read = database.begin_read()?;
             let meta = read.open_table(tables::META)?;
-            let of = of(path).map_err(GalleryError::Copy)?;
-            for (name, value) in of.into_iter().chain([(tables::META_SCHEMA, SCHEMA)]) {
+            let source = source(path).map_err(GalleryError::Copy)?;
+            for (name, value) in source.into_iter().chain([(tables::META_SCHEMA, SCHEMA)]) {
                 if tables::read_meta(&meta, name)? != value {
-                    return Err(GalleryError::Damaged(format!("it is of another file: {name}")));
+                    return Err(GalleryError::Damaged(format!(
+                        "it belongs to another file: {name}"
+                    )));
                 }
             }
             let mut found = Self {
@@ -81,8 +84,8 @@ impl Copy {
         }
     }
 
-    /// Whether this is all that stands in the file by now.
-    pub fn is_of(&self, database: &Database) -> Result<bool, GalleryError> {
+    /// Checks whether the copy holds exactly the records of the file.
+    pub fn equals(&self, database: &Database) -> Result<bool, GalleryError> {
         let read = database.begin_read()?;
         let next = tables::read_meta(&read.open_table(tables::META)?, tables::META_NEXT_TEMPLATE)?;
         let (mut subjects, mut templates) = (0, 0);
@@ -107,10 +110,10 @@ impl Copy {
     }
 }
 
-/// Makes the copy. Nothing may write the file meanwhile.
+/// Makes the copy. Nothing may write to the file at the same time.
 pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError> {
     let (copy, io) = (name(path), |error| GalleryError::Copy(error));
-    let of = of(path).map_err(io)?;
+    let source = source(path).map_err(io)?;
     erase(&beside(&copy, "new")).map_err(io)?;
     let made = OPENING.make_beside(&copy, |_| Ok(()))?;
     let read = database.begin_read()?;
@@ -118,7 +121,7 @@ pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError>
     copy_table(&read, &write, tables::META)?;
     copy_table(&read, &write, tables::SUBJECTS)?;
     copy_table(&read, &write, tables::TEMPLATES)?;
-    for (name, value) in of {
+    for (name, value) in source {
         write.open_table(tables::META)?.insert(name, value)?;
     }
     write.commit()?;
@@ -126,10 +129,10 @@ pub(super) fn make(database: &Database, path: &Path) -> Result<(), GalleryError>
     put_in_place(&copy).and_then(|()| sync_folder(&copy)).map_err(io)
 }
 
-/// Removes the copy, its bytes too; on disk when this returns.
+/// Removes the copy and overwrites its bytes; the removal is on disk on return.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let copy = name(path);
-    // One that was not finished holds faces, too.
+    // An unfinished copy holds faces too.
     let unfinished = beside(&copy, "new");
     if !fs::exists(&copy)? && !fs::exists(&unfinished)? {
         return Ok(());

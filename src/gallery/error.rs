@@ -1,11 +1,11 @@
-//! What can go wrong, and what the user can do about it.
+//! Errors of the gallery, and what the user can do about them.
 
 use super::tables::SCHEMA;
 use crate::nn::LevelError;
 use std::io;
 use std::path::PathBuf;
 
-/// The gallery was not opened; the file is as it was.
+/// The gallery was not opened; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process, or another part of this one, has it open.
@@ -34,9 +34,9 @@ pub enum OpenError {
         /// Its version.
         found: u64,
     },
-    /// The file is not a gallery, or nothing of it can be believed and there is no copy.
+    /// The file is not a gallery, or it has no trustworthy record and there is no copy.
     #[error(
-        "the gallery {path} is damaged or no gallery: {what}; put back a copy, or move the file \
+        "the gallery {path} is damaged or not a gallery: {what}; restore a copy, or move the file \
          away to start with an empty gallery"
     )]
     Damaged {
@@ -45,67 +45,67 @@ pub enum OpenError {
         /// What is wrong, and with which record.
         what: String,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error(
         "the gallery {path} cannot be opened: {source}; check the path, its owner and the disk"
     )]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The processor cannot search as it was told to.
+    /// The processor does not support the configured search level.
     #[error(transparent)]
     Level(#[from] LevelError),
 }
 
-/// An operation was not done; the gallery is as it was.
+/// An operation was not done; the gallery is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum GalleryError {
-    /// No id, or a too long one.
+    /// The id is empty or too long.
     #[error("a subject id has 1 to 128 bytes, this one has {0}; choose another")]
     SubjectId(usize),
-    /// Storing it would make everybody or nobody similar.
+    /// The embedding would match everyone or no one.
     #[error("the embedding is not a finite vector of unit length; take another picture")]
     Embedding,
-    /// Not a number, or beyond what the file keeps.
+    /// The time is NaN or outside the range that the file stores.
     #[error("{0} is not a time in Unix seconds; set the clock or correct the request")]
     Time(f64),
-    /// The subject may open doors, the caller may not give it a new face.
+    /// The subject may open doors and the caller may not give it a new face.
     #[error(
         "subject {0} has groups; only a caller with the permission `admin` may change its face"
     )]
     Grouped(String),
-    /// The subject is disabled, which speaks against whoever has its face; the caller may not give it
-    /// another one.
+    /// The subject is disabled, which counts against anyone with its face; the caller may not give
+    /// it another face.
     #[error(
         "subject {0} is not enabled; only a caller with the permission `admin` may change its face"
     )]
     Disabled(String),
-    /// One more would be too many.
+    /// The subject would have too many templates.
     #[error(
         "subject {subject} has {templates} templates and may have {max}; enrol with mode \
          `replace`, or delete the subject first"
     )]
     TooManyTemplates {
-        /// Who.
+        /// Subject id.
         subject: String,
-        /// How many it has.
+        /// Number of its templates.
         templates: usize,
-        /// How many it may have.
+        /// Maximum number of its templates.
         max: usize,
     },
-    /// A record that the gallery would not have written.
+    /// The file contains a record that the gallery would not have written.
     #[error("the gallery file is damaged: {0}; stop doorward and put back a copy")]
     Damaged(String),
-    /// The disk or redb refused.
+    /// The disk or redb returned an error.
     #[error(
-        "the gallery file cannot be read or written: {0}; check the disk: the file is opened again \
-         by itself"
+        "the gallery file cannot be read or written: {0}; check the disk: the file is reopened \
+         automatically"
     )]
     Storage(#[source] Box<redb::Error>),
-    /// What the disk has left is for deletions and events.
+    /// The remaining disk space is reserved for deletions and events.
     #[error(
         "the disk of the gallery has {free} MB left, and {needed} are kept for deletions and events: \
          make room, or delete subjects who have gone"
@@ -116,18 +116,18 @@ pub enum GalleryError {
         /// MB.
         needed: u64,
     },
-    /// The file failed a moment ago, or is not to be written.
+    /// The file failed a moment ago, or it is read-only.
     #[error("the gallery file is not written: {0}; nothing was changed, try again when it is")]
     NotWritten(String),
-    /// Something was taken from a subject, which counts, and the disk did not take it.
+    /// A removal took effect in memory, but the disk refused it.
     #[error(
-        "what was taken from subject {subject} counts from here on and is not on disk: {why}; it is \
-         written as soon as the file can be, and a restart before that forgets it"
+        "the removal from subject {subject} is in effect but not on disk: {why}; it is written as \
+         soon as the file can be, and a restart before that loses it"
     )]
     NotOnDisk {
-        /// From whom.
+        /// Subject id.
         subject: String,
-        /// Why not.
+        /// Why the write failed.
         why: String,
     },
     /// The file could not be replaced by its scrubbed copy.

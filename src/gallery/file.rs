@@ -1,15 +1,17 @@
-//! The gallery's file: locked, opened, made, and replaced by a scrubbed copy.
+//! The gallery's file: locking, opening, creating, and replacing it by a scrubbed copy.
 //!
-//! Side by side stand the file itself; `<file>.lock`, empty, held locked as long as the gallery is
-//! open (the file cannot carry the lock, a scrub replaces it); `<file>.copy`, the last good copy;
-//! `<file>.damaged`, if one was; and for moments `<file>.new`, which becomes the file by one rename. So
-//! the file is always whole: what is made beside it and not yet renamed is erased by the next open.
+//! These files are in one folder: the file itself; `<file>.lock`, empty and locked as long as the
+//! gallery is open (a scrub replaces the file, so the file cannot carry the lock); `<file>.copy`,
+//! the last good copy; `<file>.damaged`, if the file was damaged; and for moments `<file>.new`,
+//! which becomes the file by one rename. The file is therefore always complete. The next open
+//! erases an unfinished `<file>.new`.
 //!
-//! Scrubbing: redb writes a changed page to a new place and leaves the bytes of the old one, and
-//! `redb::Database::compact` only moves pages and cuts the end off: what it moves leaves its bytes
-//! too. A copy of the live records in a fresh file holds nothing else by construction. The old file is then overwritten with zeros,
-//! so that a reader of the raw disk does not find it either; on flash, whose controller writes
-//! elsewhere, and on copy-on-write file systems that part is best effort.
+//! Scrubbing: redb writes a changed page to a new place and keeps the bytes of the old one.
+//! `redb::Database::compact` only moves pages and truncates the file: the moved pages leave their
+//! bytes too. A copy of the live records in a fresh file contains nothing else by construction. The
+//! old file is then overwritten with zeros, so that reading the raw disk does not reveal it either.
+//! On flash, whose controller writes elsewhere, and on copy-on-write file systems, this last step
+//! is best effort.
 
 use super::copy;
 use super::error::{GalleryError, OpenError};
@@ -26,25 +28,24 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Searches are answered by the index, so the file is read rarely. Every page is verified: a face
-/// that is not as it was stored is nobody's.
+/// The index answers searches, so the file is read rarely. Every page is verified: a face that
+/// differs from the stored one must match no subject.
 pub(super) const OPENING: Opening = Opening { cache_bytes: 16 << 20, verify: true };
 
 /// An open, locked gallery file.
 pub(super) struct GalleryFile {
     pub handle: Handle,
     path: PathBuf,
-    /// Of the file that was opened last.
+    /// Identity of the file that was opened last.
     identity: Option<Identity>,
-    /// Declared last: the lock goes after the database is closed.
+    /// Declared last: the lock is released after the database is closed.
     _lock: File,
 }
 
 impl GalleryFile {
-    /// Opens the file, or makes it when there is none, and runs `load` on it. Everything that a
-    /// damaged file may upset stays inside: redb verifies every page's checksum, and where it
-    /// panics all the same, the panic is caught and reported as damage. Of a damaged file what is
-    /// sound takes its place.
+    /// Opens the file, or creates it if there is none, and runs `load` on it. A damaged file cannot
+    /// crash the caller: redb verifies the checksum of every page, and a panic of redb is caught
+    /// and reported as damage. A damaged file is replaced by its intact records.
     pub fn open<T>(
         path: &Path,
         load: impl Fn(&Database) -> Result<T, GalleryError>,
@@ -57,7 +58,7 @@ impl GalleryFile {
             _ => {}
         }
         let (handle, loaded) = if fs::exists(&path).map_err(io)? {
-            match Self::again(&path, &load) {
+            match Self::open_existing(&path, &load) {
                 Err(damage) if is_rescuable(&damage) => {
                     let why = format!("what is sound of it cannot be written: {damage}");
                     let (database, loaded) = rescued(&path, damage, rescue_in_memory, load)?;
@@ -66,7 +67,8 @@ impl GalleryFile {
                 opened => opened?,
             }
         } else {
-            // A copy would be of another file: of one that was moved away to begin with none.
+            // A copy found here belongs to another file: the user may have moved that file away to
+            // start empty.
             copy::remove(&path).map_err(io)?;
             let database = checked(&path, || create(&path))?;
             put_in_place(&path).and_then(|()| sync_folder(&path)).map_err(io)?;
@@ -77,8 +79,8 @@ impl GalleryFile {
         Ok((Self { handle, path, identity, _lock: lock }, loaded))
     }
 
-    /// Opens a file that is there; the caller has the lock.
-    pub fn again<T>(
+    /// Opens an existing file; the caller holds the lock.
+    pub fn open_existing<T>(
         path: &Path,
         load: impl Fn(&Database) -> Result<T, GalleryError>,
     ) -> Result<(Handle, T), OpenError> {
@@ -97,37 +99,38 @@ impl GalleryFile {
         }
     }
 
-    /// What was opened by [`GalleryFile::again`] takes the place of what was open.
+    /// Replaces the handle by one that [`GalleryFile::open_existing`] opened; returns the old
+    /// handle.
     pub fn put(&mut self, handle: Handle) -> Handle {
         self.identity = identity(&self.path).ok();
         std::mem::replace(&mut self.handle, handle)
     }
 
-    /// Whether another file has taken the place of the open one.
+    /// Checks whether another file has replaced the open one.
     pub fn is_replaced(&self) -> bool {
         matches!(self.handle, Handle::Open(_)) && is_replaced(&self.path, self.identity)
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     pub fn bytes(&self) -> Result<u64, GalleryError> {
         let metadata = fs::metadata(&self.path).map_err(StorageError::Io)?;
         Ok(metadata.len())
     }
 
-    /// Where it is.
+    /// Returns the file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// A scrubbed copy that stands ready beside the file.
+/// A scrubbed copy, ready next to the file.
 pub(super) struct ScrubbedCopy {
     database: Database,
     old: File,
 }
 
 impl ScrubbedCopy {
-    /// Copies the live records into a fresh file. Nothing else may write meanwhile.
+    /// Copies the live records into a fresh file. Nothing else may write at the same time.
     pub fn make(database: &Database, path: &Path) -> Result<Self, GalleryError> {
         let old = OpenOptions::new().write(true).open(path).map_err(GalleryError::Scrub)?;
         let new = beside(path, "new");
@@ -135,24 +138,25 @@ impl ScrubbedCopy {
         match copy_live(database, path) {
             Ok(database) => Ok(Self { database, old }),
             Err(error) => {
-                // What was copied so far must not lie around; why it ended matters more than
-                // whether this succeeds, and the next open does it again.
+                // The partial copy must not stay. The reason for the failure matters more than
+                // whether this erase succeeds, and the next open erases it again.
                 let _ = erase(&new);
                 Err(error)
             }
         }
     }
 
-    /// Puts the copy in the file's place. Nothing may read or write meanwhile.
+    /// Replaces the file by the copy. Nothing may read or write at the same time.
     pub fn install(self, file: &mut GalleryFile) -> Result<Retired, GalleryError> {
         put_in_place(&file.path).map_err(GalleryError::Scrub)?;
-        // From here on the old file has no name: whatever fails, the copy is the gallery.
+        // From here on the old file has no name: the copy is the gallery even if a later step
+        // fails.
         let closing = file.put(Handle::Open(self.database));
         Ok(Retired { old: self.old, path: file.path.clone(), closing })
     }
 }
 
-/// The file that a scrubbed copy has replaced: it has no name any more.
+/// The file that a scrubbed copy has replaced; it has no name.
 pub(super) struct Retired {
     old: File,
     path: PathBuf,
@@ -160,19 +164,19 @@ pub(super) struct Retired {
 }
 
 impl Retired {
-    /// Makes the replacement last through a power cut, then overwrites the old file.
+    /// Makes the replacement survive a power cut, then overwrites the old file.
     pub fn erase(self) -> Result<(), GalleryError> {
         drop(self.closing);
         sync_folder(&self.path).and_then(|()| overwrite(&self.old)).map_err(GalleryError::Scrub)
     }
 }
 
-/// What a handle that is closed means.
+/// Returns the error for a closed handle.
 pub(super) fn closed(why: &str) -> GalleryError {
     GalleryError::NotWritten(why.to_owned())
 }
 
-/// Has what is sound of a damaged file take its place.
+/// Replaces a damaged file by its intact records.
 fn rescued<T>(
     path: &Path,
     damage: OpenError,
@@ -181,19 +185,19 @@ fn rescued<T>(
 ) -> Result<(Database, T), OpenError> {
     let why = match guarded(|| rescue(path)) {
         Ok(Ok(Some(database))) => {
-            tracing::error!(%damage, "what is sound of the gallery takes its place");
+            tracing::error!(%damage, "the damaged gallery is replaced by its intact records");
             let loaded = read_whole(path, &database, load)?;
             return Ok((database, loaded));
         }
-        Ok(Ok(None)) => "nothing is".to_owned(),
+        Ok(Ok(None)) => "there are none".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(panic) => panic,
     };
-    tracing::error!(why, "what is sound of the damaged gallery cannot take its place");
+    tracing::error!(why, "the damaged gallery cannot be replaced by its intact records");
     Err(damage)
 }
 
-/// Reads a file of the present schema, or of an older one: its records are records of this one.
+/// Reads a file of the present schema or of an older one, whose records are valid in this schema.
 fn read_whole<T>(
     path: &Path,
     database: &Database,
@@ -211,12 +215,12 @@ fn read_whole<T>(
     }
 }
 
-/// An empty gallery as `<file>.new`.
+/// Makes an empty gallery as `<file>.new`.
 pub(super) fn create(path: &Path) -> Result<Database, GalleryError> {
     Ok(OPENING.make_beside(path, make_tables)?)
 }
 
-/// The tables of an empty gallery.
+/// Makes the tables of an empty gallery.
 pub(super) fn make_tables(write: &WriteTransaction) -> Result<(), redb::Error> {
     let mut meta = write.open_table(tables::META)?;
     meta.insert(tables::META_SCHEMA, SCHEMA)?;
@@ -228,7 +232,7 @@ pub(super) fn make_tables(write: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// All tables as `<file>.new`, without remnants.
+/// Copies all tables to `<file>.new`, without remnants.
 fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError> {
     let mut copy = create(path)?;
     let read = database.begin_read()?;
@@ -240,8 +244,8 @@ fn copy_live(database: &Database, path: &Path) -> Result<Database, GalleryError>
     write.open_table(tables::META)?.insert(tables::META_REMNANTS, 0)?;
     write.commit()?;
     drop(read);
-    // A file grows in steps twice as large as the last; this cuts off what is not needed. Quick,
-    // because there is nothing between the live pages.
+    // A file grows in steps, each twice as large as the last; this cuts off the unused end. It is
+    // quick, because there is nothing between the live pages.
     copy.compact()?;
     Ok(copy)
 }
@@ -259,7 +263,7 @@ pub(super) fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
     Ok(())
 }
 
-/// Overwrites a file and removes it; none is well too.
+/// Overwrites a file and removes it; succeeds if there is none.
 pub(super) fn erase(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).open(path) {
         Ok(file) => {
@@ -282,7 +286,7 @@ fn overwrite(mut file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The file's real path: a rename would put a file in the place of a symbolic link.
+/// Returns the file's real path: a rename would replace a symbolic link by a file.
 fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let folder = match path.parent() {
@@ -306,7 +310,7 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
     let name = beside(path, "lock");
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&name);
     let lock = match lock {
-        // Where nothing is written, the lock that is there does, or the gallery itself.
+        // On a read-only file system the existing lock file serves, or else the gallery itself.
         Err(error) if is_read_only(&error) => {
             File::open(&name).or_else(|_| File::open(path)).map_err(|_| error)
         }
@@ -320,14 +324,14 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Runs a part of opening; what fails or panics in it becomes what it means to the user.
+/// Runs a part of opening; turns errors and panics into the error for the user.
 fn checked<T>(path: &Path, part: impl FnOnce() -> Result<T, GalleryError>) -> Result<T, OpenError> {
     guarded(part)
         .unwrap_or_else(|panic| Err(GalleryError::Damaged(panic)))
         .map_err(|error| open_error(path, error))
 }
 
-/// What a failure to open means to the user.
+/// Translates a failure to open into the error for the user.
 fn open_error(path: &Path, error: GalleryError) -> OpenError {
     let path = path.to_owned();
     match error {

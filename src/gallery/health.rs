@@ -1,64 +1,64 @@
-//! How things are with the gallery's file, for `health` and for alarms.
+//! State of the gallery's file, for `health` and for alarms.
 
 use crate::record_file::beside;
 use serde::Serialize;
 use std::path::Path;
 
-/// How things are with the gallery's file. Recognition goes on in all of these states.
+/// State of the gallery's file. Recognition continues in all of these states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// Whether it is written, and why not.
+    /// State of the file, and the reason if it is not writable.
     #[serde(flatten)]
     pub file: FileState,
-    /// Subjects from whom something was taken (deleted, disabled, a group less) that counts already
-    /// and is not on disk: a restart forgets it.
+    /// Number of subjects with a removal (deleted, disabled, a group removed) that has taken effect
+    /// but is not on disk: a restart loses it.
     pub not_on_disk: usize,
-    /// What a damaged file lost, as long as it stands beside as `<file>.damaged`.
+    /// Records lost with a damaged file, as long as `<file>.damaged` exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
 }
 
-/// What is not in the gallery any more because its file was damaged.
+/// Records that are missing in the gallery because its file was damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// Subjects; of a table that was lost whole, one stands for all.
+    /// Subjects; 1 if the whole table was lost.
     pub subjects: u64,
-    /// Templates: whom they are of, and who has no other, is not recognised.
+    /// Templates; a subject left without templates is not recognised.
     pub templates: u64,
     /// Images.
     pub images: u64,
-    /// Records that the last good copy gave back.
+    /// Records restored from the last good copy.
     pub from_copy: u64,
 }
 
-/// Whether the file is written.
+/// State of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "file", rename_all = "snake_case")]
 pub enum FileState {
-    /// Read and written.
+    /// The file is read and written.
     #[default]
     Writable,
-    /// Read, and not to be written.
+    /// The file is read and cannot be written.
     ReadOnly {
-        /// What the system said.
+        /// Error from the system.
         why: String,
     },
-    /// Closed after an error; opened again and again.
+    /// The file was closed after an error; reopening is tried again and again.
     Failed {
-        /// What redb or the system said.
+        /// Error from redb or the system.
         why: String,
     },
 }
 
 impl LeftOut {
-    /// What is to be said of it: nothing once the damaged file was seen to.
-    pub(super) fn shown_beside(self, path: &Path) -> Option<Self> {
+    /// Returns the losses to report: none once the user has removed the damaged file.
+    pub(super) fn shown_for(self, path: &Path) -> Option<Self> {
         (self != Self::default() && beside(path, "damaged").exists()).then_some(self)
     }
 }
 
 impl Health {
-    /// Whether nothing is to be seen to.
+    /// Checks that nothing needs attention.
     pub fn is_well(&self) -> bool {
         *self == Self::default()
     }

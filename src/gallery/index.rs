@@ -1,14 +1,16 @@
 //! The in-memory index: every subject's record, and every comparable template as one row of a flat
-//! matrix, searched exactly. What the door needs of the gallery is here: it waits for no disk.
+//! matrix, searched exactly. It holds all gallery data that the door needs, so the door never waits
+//! for the disk.
 //!
-//! It holds templates of one model only, and all subjects, also those that have no comparable
-//! template. It knows no file, no lock and no image; the gallery changes it after each commit, and
-//! before that only to take away. Inserting appends a row, removing moves the last row into the gap: neither touches the
-//! rows of others. Row order therefore depends on history; results never do: they are those of
-//! comparing the probe with every template in f32, which [`Rows`] spares most of.
+//! It holds all subjects, including those without comparable templates, and templates of one model
+//! only. It uses no file, no lock and no image. The gallery changes it after each commit, and
+//! before a commit only to remove or restrict. Inserting appends a row; removing moves the last row
+//! into the gap. Neither touches the rows of others. The row order depends on history; the results
+//! never do: they equal those of comparing the probe with every template in f32, but [`Rows`] skips
+//! most of these comparisons.
 //!
-//! A template costs 669 bytes: 512 of vector, 128 of its bytes for the scan, 5 of what the scan knows
-//! of them, 24 of owner. A subject costs some 350 more with an id of 16 bytes.
+//! A template costs 669 bytes: 512 for the vector, 128 for its bytes for the scan, 5 for the scan's
+//! data about them, 24 for the owner. A subject costs about 350 bytes more with an id of 16 bytes.
 
 use super::subject::{Candidate, Page, Subject, TemplateId};
 use super::tables::SubjectRecord;
@@ -19,34 +21,34 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// How far the norm of a unit vector may be from 1: f32 rounding over 128 elements stays far
-/// below, any damage to an exponent far above.
+/// Largest deviation of a unit vector's norm from 1: f32 rounding over 128 elements stays far below
+/// it, damage to an exponent is far above it.
 const UNIT_TOLERANCE: f32 = 1e-3;
 
-/// Whether this vector is finite and of unit length, so that a dot product with it is a cosine.
+/// Checks that a vector is finite and of unit length, so that a dot product with it is a cosine.
 pub(super) fn is_unit(embedding: &Embedding) -> bool {
     // A NaN or an infinity makes the comparison false.
     (dot(&embedding.0, &embedding.0).sqrt() - 1.0).abs() <= UNIT_TOLERANCE
 }
 
-/// Rows of templates and who owns them.
+/// Rows of templates and their owners.
 pub(super) struct Index {
     vectors: Rows<EMBEDDING_LEN>,
     /// The owner of each row.
     owners: Vec<Owner>,
     subjects: BTreeMap<Arc<str>, Known>,
-    /// Templates, those of other models included.
+    /// Number of templates, those of other models included.
     all_templates: usize,
-    /// Rows of subjects that have a group.
+    /// Number of rows of subjects that have a group.
     grouped: usize,
 }
 
-/// What is known of a subject.
+/// A subject's record and its templates.
 struct Known {
     record: SubjectRecord,
-    /// How many templates it has, those of other models included.
+    /// Number of its templates, those of other models included.
     templates: usize,
-    /// Its rows, in no order.
+    /// Its rows, in no particular order.
     rows: Vec<usize>,
 }
 
@@ -56,7 +58,7 @@ struct Owner {
 }
 
 impl Index {
-    /// Nobody yet.
+    /// Makes an empty index.
     pub fn new(level: Level) -> Self {
         Self {
             vectors: Rows::new(level),
@@ -67,8 +69,8 @@ impl Index {
         }
     }
 
-    /// Makes a subject known, with or without rows to come, or changes what is known of it.
-    /// `templates`: how many it has, those of other models included.
+    /// Adds a subject or replaces its record. `templates` is the number of its templates, those of
+    /// other models included; their rows may follow later.
     pub fn put(&mut self, subject: &str, record: SubjectRecord, templates: usize) {
         let known = match self.subjects.get_mut(subject) {
             Some(known) => known,
@@ -84,7 +86,7 @@ impl Index {
         self.grouped = self.grouped - before + known.grouped();
     }
 
-    /// A known subject has one template more, of whatever model.
+    /// Counts one more template, of any model, for a known subject.
     pub fn count_template(&mut self, subject: &str) {
         if let Some(known) = self.subjects.get_mut(subject) {
             known.templates += 1;
@@ -92,12 +94,12 @@ impl Index {
         }
     }
 
-    /// Adds a row for one of a subject's templates; a subject that is not known gets none.
+    /// Adds a row for one of a subject's templates; does nothing for an unknown subject.
     pub fn insert(&mut self, subject: &str, template: TemplateId, embedding: &Embedding) {
         let Some((key, _)) = self.subjects.get_key_value(subject) else { return };
         let key = key.clone();
         let Some(known) = self.subjects.get_mut(subject) else { return };
-        // Most have one template: room for no more, until there is a second.
+        // Most subjects have one template: reserve room for one row until there is a second.
         if known.rows.is_empty() {
             known.rows.reserve_exact(1);
         }
@@ -107,33 +109,34 @@ impl Index {
         self.vectors.push(&embedding.0);
     }
 
-    /// How many templates are compared.
+    /// Returns how many templates a search compares.
     pub fn comparable(&self) -> usize {
         self.owners.len()
     }
 
-    /// How many of them are of subjects that have a group.
+    /// Returns how many of them belong to subjects with a group.
     pub fn grouped(&self) -> usize {
         self.grouped
     }
 
-    /// How many templates there are, those of other models included.
+    /// Returns the number of templates, those of other models included.
     pub fn templates(&self) -> usize {
         self.all_templates
     }
 
-    /// How many subjects there are.
+    /// Returns the number of subjects.
     pub fn subjects(&self) -> usize {
         self.subjects.len()
     }
 
-    /// Forgets a subject and its templates.
+    /// Removes a subject and its templates.
     pub fn remove(&mut self, subject: &str) {
         let Some(known) = self.subjects.remove(subject) else { return };
         self.grouped -= known.grouped();
         let Known { mut rows, templates, .. } = known;
         self.all_templates -= templates;
-        // From the highest row down, the row that fills the gap is never one still to be removed.
+        // From the highest row down: the row that fills the gap is never one that is still to be
+        // removed.
         rows.sort_unstable();
         for row in rows.into_iter().rev() {
             let last = self.owners.len() - 1;
@@ -148,38 +151,39 @@ impl Index {
         }
     }
 
-    /// Whether this subject is enrolled.
+    /// Checks whether this subject is enrolled.
     pub fn contains(&self, subject: &str) -> bool {
         self.subjects.contains_key(subject)
     }
 
-    /// What is known of a subject.
+    /// Returns a subject's record.
     pub fn record(&self, subject: &str) -> Option<&SubjectRecord> {
         self.subjects.get(subject).map(|known| &known.record)
     }
 
-    /// How many templates a subject has, those of other models included.
+    /// Returns the number of a subject's templates, those of other models included.
     pub fn templates_of(&self, subject: &str) -> usize {
         self.subjects.get(subject).map_or(0, |known| known.templates)
     }
 
-    /// A subject as it is shown.
+    /// Returns a subject in its public form.
     pub fn subject(&self, subject: &str) -> Option<Subject> {
-        self.subjects.get(subject).map(|known| known.shown(subject))
+        self.subjects.get(subject).map(|known| known.to_subject(subject))
     }
 
-    /// At most `limit` subjects (one at least) in the order of their ids, those after `cursor`.
+    /// Returns the subjects after `cursor`, in the order of their ids: at most `limit`, at least
+    /// one.
     pub fn page(&self, limit: usize, cursor: Option<&str>) -> Page {
         let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let mut range = self.subjects.range::<str, _>((after, Bound::Unbounded));
         let subjects: Vec<Subject> =
-            range.by_ref().take(limit.max(1)).map(|(id, known)| known.shown(id)).collect();
+            range.by_ref().take(limit.max(1)).map(|(id, known)| known.to_subject(id)).collect();
         let next = range.next().and_then(|_| subjects.last().map(|last| last.id.clone()));
         Page { subjects, next }
     }
 
-    /// The best cosine over a subject's templates; none for an unknown subject, one without
-    /// comparable templates, or a probe that is not a unit vector.
+    /// Returns the best cosine over a subject's templates; `None` for an unknown subject, for one
+    /// without comparable templates, or for a probe that is not a unit vector.
     pub fn best_of(&self, subject: &str, probe: &Embedding) -> Option<f32> {
         if !is_unit(probe) {
             return None;
@@ -188,7 +192,7 @@ impl Index {
         rows.iter().map(|&row| cosine(self.vectors.row(row), probe)).max_by(f32::total_cmp)
     }
 
-    /// A subject's templates.
+    /// Returns a subject's templates.
     pub fn faces(&self, subject: &str) -> Vec<(TemplateId, Embedding)> {
         let rows =
             self.subjects.get(subject).map(|known| known.rows.as_slice()).unwrap_or_default();
@@ -196,8 +200,8 @@ impl Index {
         rows.iter().map(face).collect()
     }
 
-    /// Every subject whose best template has at least this cosine with the probe, in the order of
-    /// [`Index::search`]. A probe that is not a unit vector finds nobody.
+    /// Returns every subject whose best template has at least this cosine with the probe, in the
+    /// order of [`Index::search`]; empty for a probe that is not a unit vector.
     pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {
         if !is_unit(probe) {
             return Vec::new();
@@ -217,8 +221,9 @@ impl Index {
         found.iter().map(Found::candidate).collect()
     }
 
-    /// The `limit` most similar subjects, best first, each by its best template. Equal cosines
-    /// are ordered by subject id, then by template. A probe that is not a unit vector finds nobody.
+    /// Returns the `limit` most similar subjects, best first, each by its best template. Equal
+    /// cosines are ordered by subject id, then by template. Empty for a probe that is not a unit
+    /// vector.
     pub fn search(&self, probe: &Embedding, limit: usize) -> Vec<Candidate> {
         if limit == 0 || !is_unit(probe) {
             return Vec::new();
@@ -241,29 +246,29 @@ impl Known {
         if self.has_group() { self.rows.len() } else { 0 }
     }
 
-    fn shown(&self, id: &str) -> Subject {
+    fn to_subject(&self, id: &str) -> Subject {
         self.record.clone().subject(id, self.templates)
     }
 }
 
-/// The best of a search so far, best first, one entry a subject.
+/// The best results of a search so far, best first, one entry per subject.
 struct Best<'a> {
     limit: usize,
     found: Vec<Found<'a>>,
 }
 
 impl<'a> Best<'a> {
-    /// The product below which a row changes nothing.
+    /// Returns the product below which a row changes nothing.
     fn floor(&self) -> f32 {
         match self.found.last() {
-            // Whatever is below −1 counts as −1, so there it is equal.
+            // A product below −1 counts as −1, so it equals −1 here.
             Some(last) if self.found.len() == self.limit && last.cosine > -1.0 => last.cosine,
             _ => f32::NEG_INFINITY,
         }
     }
 
-    /// Takes a row in if it is better than what there is. A subject that was pushed out re-enters
-    /// only by a better row, so what was pushed out is never missed.
+    /// Inserts a row if it is better than the present ones. A subject that was pushed out re-enters
+    /// only by a better row, so dropping the old row loses nothing.
     fn offer(&mut self, found: Found<'a>) {
         let full = self.found.len() == self.limit;
         if full && self.found.last().is_some_and(|last| found.order(last) != Ordering::Less) {
@@ -285,14 +290,14 @@ impl<'a> Best<'a> {
     }
 }
 
-/// One row's result during a search.
+/// Result of one row during a search.
 struct Found<'a> {
     cosine: f32,
     owner: &'a Owner,
 }
 
 impl Found<'_> {
-    /// Less is better.
+    /// Orders better results first: less is better.
     fn order(&self, other: &Self) -> Ordering {
         other
             .cosine
@@ -310,12 +315,12 @@ impl Found<'_> {
     }
 }
 
-/// The cosine of two unit vectors.
+/// Returns the cosine of two unit vectors.
 fn cosine(a: &[f32; EMBEDDING_LEN], b: &Embedding) -> f32 {
     clamped(dot(a, &b.0))
 }
 
-/// A cosine without what rounding puts beyond 1.
+/// Clamps a cosine to −1..1: rounding can exceed 1.
 fn clamped(product: f32) -> f32 {
     product.clamp(-1.0, 1.0)
 }

@@ -1,34 +1,35 @@
-//! Who is enrolled.
+//! Stores the enrolled subjects and their face templates.
 //!
-//! The gallery knows vectors and ids: subjects, their templates (one vector each, made by one
-//! model) and an opaque image a template. It reads no image, no clock and no network.
+//! The gallery holds vectors and ids: subjects, their templates (one vector each, made by one
+//! model) and one opaque image per template. It reads no image, no clock and no network.
 //!
-//! 1. The file is the truth. One operation is one transaction, on disk when the call returns.
-//! 2. The index answers what is known of subjects and who is found, and equals the file: it changes
-//!    after a commit, under the lock that orders the commits. Two things come before the disk: what is
-//!    taken from somebody counts at once (`pending_removals.rs`), and what failed to be written is not lost.
+//! 1. The file is the source of truth. One operation is one transaction; it is on disk when the
+//!    call returns.
+//! 2. The index answers queries about subjects and runs searches. It equals the file: it changes
+//!    after a commit, under the lock that orders the commits. Only removals come before the disk:
+//!    they take effect at once (`pending_removals.rs`) and are kept when a write fails.
 //! 3. Templates of other models are kept and counted, never compared.
-//! 4. In doubt nobody is found: a probe that is no unit vector, or a thread that died while it
-//!    changed the index, leads to an empty answer.
-//! 5. A file that fails ends no recognition and no revocation: it is closed, and opened again.
+//! 4. In doubt a search finds no one: it returns nothing for a probe that is not a unit vector, and
+//!    after a thread died while it changed the index.
+//! 5. A failed file stops neither recognition nor revocation: it is closed and opened again.
 //!
-//! Locks, always taken in this order: `writer` (one change at a time), `file` (exclusively only
-//! for the moment in which a file takes another's place), `memory`. Searches, and all that the door
-//! asks, take only `memory`, which is never held while the disk is read or written.
+//! Locks, always taken in this order: `writer` (one change at a time), `file` (exclusive only while
+//! one file replaces another), `memory`. Searches, and everything the door needs, take only
+//! `memory`, which is never held while the disk is read or written.
 //!
-//! | file | idea |
+//! | file | purpose |
 //! |---|---|
-//! | `subject.rs` | what goes in and comes out |
-//! | `tables.rs` | the tables and their bytes |
+//! | `subject.rs` | input and output types |
+//! | `tables.rs` | the tables and the bytes of their records |
 //! | `file.rs` | lock, open, create, scrub |
 //! | `copy.rs` | the last good copy, which never contradicts the file |
-//! | `rescue.rs` | what is sound of a damaged file takes its place |
+//! | `rescue.rs` | replaces a damaged file by its intact records |
 //! | `index.rs` | exact search in memory |
-//! | `pending_removals.rs` | what was taken from somebody and is not on disk yet |
-//! | `writing.rs` | one change of the file and of the index; the file that fails |
-//! | `reindex.rs` | templates of other models get vectors of the present one |
-//! | `health.rs` | how things are with the file |
-//! | `error.rs` | what can go wrong |
+//! | `pending_removals.rs` | removals that are not on disk yet |
+//! | `writing.rs` | one change of the file and of the index; a file that fails |
+//! | `reindex.rs` | re-embeds templates of other models with the present one |
+//! | `health.rs` | state of the file |
+//! | `error.rs` | errors |
 
 mod copy;
 mod error;
@@ -63,12 +64,12 @@ use tables::{SubjectRecord, TemplateRecord, microseconds};
 use tokio::sync::watch;
 use writing::Change;
 
-/// How a gallery is used, the same for all its operations.
+/// Settings of a gallery, the same for all its operations.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The model that makes the embeddings; goes into every template.
+    /// The model that makes the embeddings; stored in every template.
     pub model_id: String,
-    /// Whether images are kept. Those already in the file stay when this becomes false.
+    /// True if images are kept. Images already in the file stay when this becomes false.
     pub store_images: bool,
 }
 
@@ -79,30 +80,30 @@ pub struct Gallery {
     writer: Mutex<()>,
     file: RwLock<GalleryFile>,
     memory: RwLock<Memory>,
-    /// As the file has it.
+    /// Number of remnants, as in the file.
     remnants: AtomicU64,
-    /// Whether the last good copy is not of the file as it is.
+    /// True if the last good copy is missing or older than the file.
     copy_due: AtomicBool,
     health: watch::Sender<Health>,
 }
 
-/// What is known without the disk.
+/// State that is available without the disk.
 struct Memory {
     index: Index,
     pending_removals: PendingRemovals,
-    /// What a damaged file lost.
+    /// Records lost with a damaged file.
     left_out: Option<LeftOut>,
 }
 
-/// An enrolment in the tables.
+/// An enrolment written to the tables.
 struct Stored {
-    /// As it is then.
+    /// The subject after the enrolment.
     subject: SubjectRecord,
     done: Enrolled,
     made: Vec<(TemplateId, Embedding)>,
 }
 
-/// What an open reads from the file.
+/// Data that opening reads from the file.
 struct Loaded {
     index: Index,
     remnants: u64,
@@ -110,15 +111,15 @@ struct Loaded {
 }
 
 impl Gallery {
-    /// Opens the gallery file, or makes it in a folder that exists. Verifies all of it and builds
-    /// the index. Of a damaged file what is sound takes its place, with a last good copy where there is
-    /// one, and the file stays as `<file>.damaged`; one of which nothing can be believed is refused and
-    /// left alone.
+    /// Opens the gallery file, or creates it in an existing folder. Verifies the whole file and
+    /// builds the index. A damaged file is replaced by its intact records, completed from the last
+    /// good copy if there is one, and stays as `<file>.damaged`. A file without any trustworthy
+    /// record is refused and left unchanged.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OpenError> {
         let level = Level::detect()?;
         let load = |database: &redb::Database| loaded(database, &settings.model_id, level);
         let (file, Loaded { index, remnants, left_out }) = GalleryFile::open(path, load)?;
-        let left_out = left_out.shown_beside(file.path());
+        let left_out = left_out.shown_for(file.path());
         let gallery = Self {
             settings,
             level,
@@ -133,14 +134,14 @@ impl Gallery {
             copy_due: AtomicBool::new(true),
             health: watch::Sender::new(Health::default()),
         };
-        if let Err(error) = gallery.look_at_copy() {
-            tracing::warn!(%error, "the gallery's copy was not looked at");
+        if let Err(error) = gallery.check_copy() {
+            tracing::warn!(%error, "the gallery's copy could not be checked");
         }
-        gallery.tell();
+        gallery.publish_health();
         Ok(gallery)
     }
 
-    /// Stores a face under a subject; makes the subject when there is none.
+    /// Stores a face under a subject; creates the subject if it does not exist.
     pub fn enroll(&self, enrolment: Enrolment) -> Result<Enrolled, GalleryError> {
         self.enroll_poses(enrolment, Vec::new())
     }
@@ -180,7 +181,7 @@ impl Gallery {
         })
     }
 
-    /// An enrolment in the tables.
+    /// Writes an enrolment to the tables.
     fn stored(
         &self,
         write: &WriteTransaction,
@@ -216,7 +217,7 @@ impl Gallery {
         let adds = enrolment.mode == EnrolMode::Add;
         let subject = SubjectRecord {
             updated_us: time_us,
-            // Also where a client replaces what an administrator enrolled.
+            // Stays true when a client replaces faces that an administrator enrolled.
             faces_by_admin: enrolment.by_admin || subject.faces_by_admin,
             faces_by_client: !enrolment.by_admin || adds && subject.faces_by_client,
             ..subject
@@ -240,23 +241,23 @@ impl Gallery {
         Ok(Stored { subject, done: Enrolled { created, templates, template }, made })
     }
 
-    /// One subject; none when no subject has this id. From memory.
+    /// Returns a subject, from memory; `None` if no subject has this id.
     pub fn subject(&self, id: &str) -> Result<Option<Subject>, GalleryError> {
         Ok(self.memory()?.index.subject(id))
     }
 
-    /// At most `limit` subjects (one at least) in the order of their ids, those after `cursor`. From
-    /// memory.
+    /// Returns the subjects after `cursor`, in the order of their ids: at most `limit`, at least
+    /// one. From memory.
     pub fn subjects(&self, limit: usize, cursor: Option<&str>) -> Result<Page, GalleryError> {
         Ok(self.memory()?.index.page(limit, cursor))
     }
 
-    /// Changes what is known of a subject beside its templates, and answers what it is then; none
-    /// when no subject has this id. What the change takes away counts before it is on disk, and also if
-    /// the disk does not take it: [`GalleryError::NotOnDisk`].
+    /// Changes a subject's record, but not its templates, and returns the changed subject; `None`
+    /// if no subject has this id. Restrictions take effect before they are on disk, and also if the
+    /// disk refuses them: [`GalleryError::NotOnDisk`].
     pub fn update(&self, id: &str, change: SubjectChange) -> Result<Option<Subject>, GalleryError> {
         let narrowed = {
-            let mut memory = self.memory_alone()?;
+            let mut memory = self.memory_mut()?;
             let Memory { index, pending_removals, .. } = &mut *memory;
             let Some(record) = index.record(id) else { return Ok(None) };
             let mut changed = record.clone();
@@ -268,7 +269,7 @@ impl Gallery {
             })
         };
         if narrowed.is_some() {
-            self.tell();
+            self.publish_health();
         }
         let updated = self.changed(|write| {
             let changed = match read_subject(write, id)? {
@@ -279,7 +280,7 @@ impl Gallery {
                     add_remnants(write, 1)?;
                     Some(subject)
                 }
-                // Deleted meanwhile.
+                // Deleted in the meantime.
                 None => None,
             };
             let then = move |index: &mut Index| {
@@ -296,19 +297,19 @@ impl Gallery {
         })
     }
 
-    /// Removes a subject with all its templates and images; false when no subject has this id. It counts
-    /// before it is on disk, and also if the disk does not take it: [`GalleryError::NotOnDisk`]. The
-    /// bytes leave the file with the next [`Gallery::scrub`].
+    /// Removes a subject with all its templates and images; returns false if no subject has this
+    /// id. The removal takes effect before it is on disk, and also if the disk refuses it:
+    /// [`GalleryError::NotOnDisk`]. The bytes leave the file with the next [`Gallery::scrub`].
     pub fn delete(&self, id: &str) -> Result<bool, GalleryError> {
         let number = {
-            let mut memory = self.memory_alone()?;
+            let mut memory = self.memory_mut()?;
             if !memory.index.contains(id) {
                 return Ok(false);
             }
             memory.index.remove(id);
             memory.pending_removals.delete(id)
         };
-        self.tell();
+        self.publish_health();
         match self.changed(|_| Ok(Change { alters: false, then: |_: &mut Index| () })) {
             Err(error) if self.is_pending(id, number)? => {
                 Err(GalleryError::NotOnDisk { subject: id.to_owned(), why: error.to_string() })
@@ -317,45 +318,47 @@ impl Gallery {
         }
     }
 
-    /// Whether this subject is enrolled, with templates of whatever model.
+    /// Checks whether this subject is enrolled, with templates of any model.
     pub fn contains(&self, id: &str) -> bool {
         self.memory().is_ok_and(|memory| memory.index.contains(id))
     }
 
-    /// The best cosine over the subject's templates of this model; none when nobody has this id or
-    /// the subject has no such template.
+    /// Returns the best cosine over the subject's templates of this model; `None` if no subject has
+    /// this id or it has no such template.
     pub fn verify(&self, id: &str, probe: &Embedding) -> Option<f32> {
         self.memory().ok()?.index.best_of(id, probe)
     }
 
-    /// The `limit` most similar subjects, best first, each by its best template. Equal cosines are
-    /// ordered by subject id.
+    /// Returns the `limit` most similar subjects, best first, each by its best template. Equal
+    /// cosines are ordered by subject id.
     pub fn search(&self, probe: &Embedding, limit: usize) -> Vec<Candidate> {
         self.memory().map(|memory| memory.index.search(probe, limit)).unwrap_or_default()
     }
 
-    /// Every subject whose best template has at least this cosine with the probe, in the order of
-    /// [`Gallery::search`].
+    /// Returns every subject whose best template has at least this cosine with the probe, in the
+    /// order of [`Gallery::search`].
     pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {
         self.memory().map(|memory| memory.index.at_least(probe, least)).unwrap_or_default()
     }
 
-    /// The subject's templates of this model, in no order; none when nobody has this id.
+    /// Returns the subject's templates of this model, in no particular order; empty if no subject
+    /// has this id.
     pub fn faces(&self, id: &str) -> Vec<(TemplateId, Embedding)> {
         self.memory().map(|memory| memory.index.faces(id)).unwrap_or_default()
     }
 
-    /// How many templates a search compares with: those of this model. From memory.
+    /// Returns how many templates a search compares: those of this model. From memory.
     pub fn comparable_templates(&self) -> usize {
         self.memory().map_or(0, |memory| memory.index.comparable())
     }
 
-    /// How many of them are of subjects that have a group: those that can open a door. From memory.
+    /// Returns how many of them belong to subjects with a group: those that can open a door. From
+    /// memory.
     pub fn grouped_templates(&self) -> usize {
         self.memory().map_or(0, |memory| memory.index.grouped())
     }
 
-    /// The image stored with a template; none when it has none or is gone.
+    /// Returns the image stored with a template; `None` if it has none or the template is gone.
     pub fn image(&self, template: TemplateId) -> Result<Option<Vec<u8>>, GalleryError> {
         self.read(|read| {
             let image = read.open_table(tables::IMAGES)?.get(template.0)?;
@@ -363,7 +366,7 @@ impl Gallery {
         })
     }
 
-    /// How much there is. From memory, but for the size of the file.
+    /// Returns the counts and the file size. From memory, except the file size.
     pub fn stats(&self) -> Result<Stats, GalleryError> {
         let (subjects, templates, comparable) = {
             let memory = self.memory()?;
@@ -380,20 +383,20 @@ impl Gallery {
         })
     }
 
-    /// The other models that templates in the file were made by, and how many each.
+    /// Returns the other models found in the file and the number of their templates.
     pub fn other_models(&self) -> Result<BTreeMap<String, u64>, GalleryError> {
         let mut models = self.read(tables::count_models)?;
         models.remove(&self.settings.model_id);
         Ok(models)
     }
 
-    /// Removes the bytes of what was deleted, replaced or changed from the file, and gives unused
-    /// space back. Writes a copy of all live records (so much space must be free), puts it in the
-    /// file's place and overwrites the old file. Enrolments and deletions wait for the copy, reads
-    /// of the file for the moment of the change; searches wait for nothing.
+    /// Removes the bytes of deleted, replaced and changed records from the file, and frees unused
+    /// space. Writes a copy of all live records (needs that much free space), replaces the file
+    /// with it and overwrites the old file. Enrolments and deletions wait for the copy. Reads of
+    /// the file wait only for the replacement; searches do not wait.
     pub fn scrub(&self) -> Result<Scrubbed, GalleryError> {
         let writer = self.writer()?;
-        self.unreplaced()?;
+        self.fail_if_replaced()?;
         let (copy, bytes_before) = {
             let file = self.file()?;
             let database = file.handle.writable().map_err(closed)?;
@@ -414,8 +417,8 @@ impl Gallery {
         self.writer.lock().map_err(|_| GalleryError::InDoubt)
     }
 
-    /// The file for reading. Held as long as a transaction lives: a scrub, or a failure, closes the
-    /// database under it otherwise.
+    /// Returns the file for reading. Hold the guard as long as a transaction lives: otherwise a
+    /// scrub or a failure closes the database under it.
     fn file(&self) -> Result<RwLockReadGuard<'_, GalleryFile>, GalleryError> {
         self.file.read().map_err(|_| GalleryError::InDoubt)
     }
@@ -424,7 +427,7 @@ impl Gallery {
         self.memory.read().map_err(|_| GalleryError::InDoubt)
     }
 
-    fn memory_alone(&self) -> Result<RwLockWriteGuard<'_, Memory>, GalleryError> {
+    fn memory_mut(&self) -> Result<RwLockWriteGuard<'_, Memory>, GalleryError> {
         self.memory.write().map_err(|_| GalleryError::InDoubt)
     }
 }
@@ -467,7 +470,7 @@ fn add_remnants(write: &WriteTransaction, count: u64) -> Result<(), GalleryError
     Ok(())
 }
 
-/// Gives the next template id away, for ever.
+/// Takes the next template id; it is never given again.
 fn next_template(write: &WriteTransaction) -> Result<u64, GalleryError> {
     let mut meta = write.open_table(tables::META)?;
     let template = tables::read_meta(&meta, tables::META_NEXT_TEMPLATE)?;

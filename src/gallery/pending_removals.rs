@@ -1,8 +1,8 @@
-//! What was taken from somebody and is not on disk yet: a deletion, a disabling, a group less. It
-//! counts in memory from the moment it is asked for, before the disk is, and again after whatever else
-//! changes the index; each change of the file writes it along.
+//! Removals that are not on disk yet: deletions, disablings and removed groups. They take effect in
+//! memory as soon as they are requested, before the disk, and are applied again after every other
+//! change of the index. Each change of the file writes them.
 //!
-//! Only ever takes away. What would give somebody more waits for the disk.
+//! They only take away. A change that grants more waits for the disk.
 
 use super::error::GalleryError;
 use super::index::Index;
@@ -11,7 +11,7 @@ use super::{add_remnants, read_subject, remove_templates};
 use redb::WriteTransaction;
 use std::collections::BTreeMap;
 
-/// By subject; at most one entry each, so there are never more than subjects.
+/// Keyed by subject, at most one entry each: never more entries than subjects.
 #[derive(Clone, Default)]
 pub(super) struct PendingRemovals {
     entries: BTreeMap<String, Entry>,
@@ -20,7 +20,7 @@ pub(super) struct PendingRemovals {
 
 #[derive(Clone)]
 struct Entry {
-    /// Tells it from a later one of the same subject.
+    /// Distinguishes it from a later removal of the same subject.
     number: u64,
     what: Removal,
 }
@@ -29,19 +29,19 @@ struct Entry {
 enum Removal {
     /// The subject is deleted.
     Subject,
-    /// What the subject may is at most this.
-    Down(SubjectRecord),
+    /// The subject's permissions are limited to this record.
+    Narrow(SubjectRecord),
 }
 
 impl PendingRemovals {
-    /// A subject is to be gone.
+    /// Records a deletion.
     pub fn delete(&mut self, id: &str) -> u64 {
         self.add(id, Removal::Subject)
     }
 
-    /// A subject may do at most this.
+    /// Records a limit of a subject's permissions.
     pub fn narrow(&mut self, id: &str, bound: SubjectRecord) -> u64 {
-        self.add(id, Removal::Down(bound))
+        self.add(id, Removal::Narrow(bound))
     }
 
     fn add(&mut self, id: &str, what: Removal) -> u64 {
@@ -50,22 +50,22 @@ impl PendingRemovals {
         self.last
     }
 
-    /// Whether an entry is not on disk yet.
+    /// Checks whether an entry is not on disk yet.
     pub fn holds(&self, id: &str, number: u64) -> bool {
         self.entries.get(id).is_some_and(|entry| entry.number == number)
     }
 
-    /// How many there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Takes it from the index.
+    /// Applies the removals to the index.
     pub fn apply(&self, index: &mut Index) {
         for (id, Entry { what, .. }) in &self.entries {
             match what {
                 Removal::Subject => index.remove(id),
-                Removal::Down(bound) => {
+                Removal::Narrow(bound) => {
                     if let Some(record) = index.record(id) {
                         index.put(id, record.narrowed(bound), index.templates_of(id));
                     }
@@ -74,12 +74,12 @@ impl PendingRemovals {
         }
     }
 
-    /// Takes it from the file.
+    /// Applies the removals to the file.
     pub fn write(&self, write: &WriteTransaction) -> Result<(), GalleryError> {
         for (id, Entry { what, .. }) in &self.entries {
             match what {
                 Removal::Subject => delete_subject(write, id)?,
-                Removal::Down(bound) => {
+                Removal::Narrow(bound) => {
                     if let Some(record) = read_subject(write, id)? {
                         let record = record.narrowed(bound).encode()?;
                         let mut subjects = write.open_table(tables::SUBJECTS)?;
@@ -92,13 +92,13 @@ impl PendingRemovals {
         Ok(())
     }
 
-    /// What of this was in `written` is on disk.
+    /// Drops the entries that are also in `written`: they are on disk.
     pub fn written(&mut self, written: &Self) {
         self.entries.retain(|id, entry| !written.holds(id, entry.number));
     }
 }
 
-/// Removes a subject with all its templates and images, if it is there.
+/// Removes a subject with all its templates and images, if it exists.
 fn delete_subject(write: &WriteTransaction, id: &str) -> Result<(), GalleryError> {
     if write.open_table(tables::SUBJECTS)?.remove(id)?.is_some() {
         remove_templates(write, id)?;

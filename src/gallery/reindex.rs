@@ -1,9 +1,10 @@
-//! Templates of other models: which there are, and how they get the vectors of the present one.
+//! Templates of other models: finding them and replacing their vectors by those of the present
+//! model.
 //!
-//! A template stays what it is, one enrolled picture: its id, its time and its image do not change,
-//! only the vector and the model's id beside it. The gallery embeds nothing itself; who does hands
-//! the vectors in, a subject at a time, and a subject has all of them or none. Nothing else of the
-//! subject changes, and no template of the present model does.
+//! A template remains one enrolled picture: its id, time and image do not change, only the vector
+//! and the model's id. The gallery embeds nothing itself: the caller passes the vectors, one
+//! subject at a time, and either all of a subject's vectors are stored or none. Nothing else of the
+//! subject changes, nor any template of the present model.
 
 use super::error::GalleryError;
 use super::index::{Index, is_unit};
@@ -16,8 +17,8 @@ use redb::{ReadTransaction, ReadableTable};
 use std::ops::Bound;
 
 impl Gallery {
-    /// At most `limit` subjects (one at least) that have templates of other models, in the order of
-    /// their ids, those after `cursor`; with the images of these templates.
+    /// Returns the subjects after `cursor` that have templates of other models, in the order of
+    /// their ids, with the images of these templates: at most `limit`, at least one.
     pub fn outdated(
         &self,
         limit: usize,
@@ -61,9 +62,9 @@ impl Gallery {
         Ok(page)
     }
 
-    /// Gives a subject's templates of other models these vectors, made by the model the gallery was
-    /// opened for: all of them in one transaction. A template that is gone meanwhile, or is of the
-    /// present model, is passed over. Returns how many were given one.
+    /// Replaces the vectors of a subject's templates of other models by vectors of the gallery's
+    /// model, all in one transaction. Skips a template that was removed in the meantime or is of
+    /// the present model. Returns how many were replaced.
     pub fn reembed(
         &self,
         subject: &str,
@@ -105,7 +106,7 @@ impl Gallery {
 }
 
 impl OutdatedPage {
-    /// Adds a subject, if there is anything to be done about it.
+    /// Adds a subject if it has templates to replace.
     fn take(&mut self, subject: Outdated) {
         if !subject.templates.is_empty() {
             self.subjects.push(subject);

@@ -1,10 +1,10 @@
-//! A damaged file is replaced by what of it is sound.
+//! Replaces a damaged file by its intact records.
 //!
-//! What can be believed of the file ([`Pages`]) goes into a fresh one; where a table is not whole, the
-//! last good copy fills the gaps. Never brings back what was taken from somebody: believed are only
-//! pages of the last commit, and the copy is removed from disk before any change that a record of it
-//! would contradict is committed (`copy.rs`). In doubt a record is left out, so whom it concerns is not
-//! recognised. The damaged file stays beside it as `<file>.damaged`, for who wants to repair it.
+//! The verified records of the file ([`Pages`]) go into a fresh one; where a table is incomplete,
+//! the last good copy fills the gaps. A rescue never brings back removed data: it uses only pages
+//! of the last commit, and the copy is removed from disk before any change that contradicts one of
+//! its records is committed (`copy.rs`). In doubt a record is left out, and its subject is not
+//! recognised. The damaged file stays next to it as `<file>.damaged`, for manual repair.
 
 use super::copy::Copy;
 use super::error::{GalleryError, OpenError};
@@ -23,54 +23,54 @@ use std::path::Path;
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Puts what is sound of a damaged file in its place; none when nothing is.
+/// Replaces a damaged file by its intact records; `None` if there are none.
 pub(super) fn rescue(path: &Path) -> Result<Option<Database>, GalleryError> {
-    let Some(sound) = Sound::read(path)? else { return Ok(None) };
+    let Some(intact) = Intact::read(path)? else { return Ok(None) };
     let new = beside(path, "new");
     erase(&new).map_err(GalleryError::Scrub)?;
     let made = || {
         let database = create(path)?;
         let write = begin_write(&database)?;
-        sound.write(&write, true)?;
+        intact.write(&write, true)?;
         write.commit()?;
-        take_place(path).map_err(GalleryError::Scrub)?;
+        replace_damaged(path).map_err(GalleryError::Scrub)?;
         Ok(database)
     };
     let made = made().inspect_err(|_| {
-        // The next open does it again.
+        // The next open erases it again.
         let _ = erase(&new);
     });
     made.map(Some)
 }
 
-/// The same in memory and without images, where the file cannot be replaced.
+/// Does the same in memory and without images, for a file that cannot be replaced.
 pub(super) fn rescue_in_memory(path: &Path) -> Result<Option<Database>, GalleryError> {
-    let Some(sound) = Sound::read(path)? else { return Ok(None) };
+    let Some(intact) = Intact::read(path)? else { return Ok(None) };
     let database = Database::builder().create_with_backend(InMemoryBackend::new())?;
     let write = begin_write(&database)?;
     make_tables(&write)?;
-    sound.write(&write, false)?;
+    intact.write(&write, false)?;
     write.commit()?;
     Ok(Some(database))
 }
 
-/// `<file>.new` takes the place of the damaged file, which stays as `<file>.damaged`.
-fn take_place(path: &Path) -> io::Result<()> {
+/// Moves `<file>.new` into the place of the damaged file, which stays as `<file>.damaged`.
+fn replace_damaged(path: &Path) -> io::Result<()> {
     let kept = beside(path, "damaged");
     match fs::metadata(&kept) {
-        // The second name of this very file, by a rescue that was cut off.
+        // A second name of the same file, left by an interrupted rescue.
         Ok(other) if other.ino() == fs::metadata(path)?.ino() => fs::remove_file(&kept)?,
         _ => erase(&kept)?,
     }
-    // A second name first: there is no moment at which the gallery has none. Not every file system
-    // has second names.
+    // Make a second name first, so that the gallery has a name at every moment. Not every file
+    // system supports hard links.
     fs::hard_link(path, &kept).or_else(|_| fs::copy(path, &kept).map(drop))?;
     put_in_place(path)?;
     sync_folder(path)
 }
 
-/// What can be believed.
-struct Sound {
+/// The intact records of a damaged file.
+struct Intact {
     pages: Option<Pages>,
     subjects: Records,
     templates: Records,
@@ -79,12 +79,12 @@ struct Sound {
     left_out: LeftOut,
 }
 
-impl Sound {
-    /// Reads the file and its copy; none when no subject can be believed although there may be some.
+impl Intact {
+    /// Reads the file and its copy; `None` if no subject could be verified but some may exist.
     fn read(path: &Path) -> Result<Option<Self>, GalleryError> {
         let pages = match Pages::open(File::open(path).map_err(GalleryError::Scrub)?) {
             Ok(pages) => pages,
-            // A header that the disk does not give now it may give in a moment.
+            // The disk may return the header at the next attempt.
             Err(error) => return Err(GalleryError::Scrub(error)),
         };
         let mut tables = match &pages {
@@ -112,7 +112,7 @@ impl Sound {
         let copied = copy.as_ref();
         let (subjects_left, subjects_back) = subjects.gaps(copied.map(|copy| &copy.subjects));
         let (templates_left, templates_back) = templates.gaps(copied.map(|copy| &copy.templates));
-        let mut sound = Self {
+        let mut intact = Self {
             pages,
             subjects: subjects.filled(copied.map(|copy| &copy.subjects)),
             templates: templates.filled(copied.map(|copy| &copy.templates)),
@@ -125,15 +125,15 @@ impl Sound {
                 from_copy: subjects_back + templates_back,
             },
         };
-        if sound.subjects.is_empty() && !subjects.whole {
+        if intact.subjects.is_empty() && !subjects.whole {
             return Ok(None);
         }
         let copied = copied.map_or(0, |copy| copy.next_template);
-        sound.next_template = sound.next_template.max(copied);
-        Ok(Some(sound))
+        intact.next_template = intact.next_template.max(copied);
+        Ok(Some(intact))
     }
 
-    /// Fills the tables of a fresh gallery, with images or without.
+    /// Fills the tables of a fresh gallery, with or without images.
     fn write(&self, write: &WriteTransaction, images: bool) -> Result<(), GalleryError> {
         let mut left_out = self.left_out;
         let mut next_template = self.next_template;
@@ -166,7 +166,7 @@ impl Sound {
         tables::write_meta(write, next_template, left_out)
     }
 
-    /// The images of templates that are there; returns how many are not.
+    /// Writes the images of the templates in the table; returns the number of missing images.
     fn write_images(
         &self,
         write: &WriteTransaction,
@@ -194,12 +194,12 @@ impl Sound {
     }
 }
 
-/// What can be believed of a table.
+/// The intact records of a table.
 struct Part {
     records: Records,
-    /// Nothing is missing.
+    /// True if no record is missing.
     whole: bool,
-    /// How many were committed, as far as is known.
+    /// Number of committed records, 0 if unknown.
     committed: u64,
 }
 
@@ -215,22 +215,22 @@ impl Part {
         Self { records, whole, committed: table.records }
     }
 
-    /// A record of a copy that cannot be of this file's last commit.
+    /// Returns a record of a copy that cannot be part of this file's last commit.
     fn contradicts<'a>(&self, copy: &'a Records) -> Option<&'a Vec<u8>> {
         let fits = |(key, value): &(&Vec<u8>, &Vec<u8>)| match self.records.get(*key) {
-            Some(sound) => sound == *value,
+            Some(intact) => intact == *value,
             None => !self.whole,
         };
         copy.iter().find(|entry| !fits(entry)).map(|(key, _)| key)
     }
 
-    /// How many records are left out, and how many a copy gives back.
+    /// Returns how many records are left out, and how many a copy restores.
     fn gaps(&self, copy: Option<&Records>) -> (u64, u64) {
         let back = copy.map_or(0, |copy| {
             copy.keys().filter(|key| !self.records.contains_key(*key)).count() as u64
         });
         let there = self.records.len() as u64 + back;
-        // Of a table whose size is not known, one stands for all.
+        // If the size of a table is unknown, count one lost record.
         let least = u64::from(!self.whole && self.committed == 0 && back == 0);
         (self.committed.saturating_sub(there).max(least), back)
     }
@@ -242,8 +242,8 @@ impl Part {
     }
 }
 
-/// Whether an error at opening is worth a rescue: the content is no good, or the disk does not give all
-/// of it.
+/// Checks whether an open error is worth a rescue: the content is damaged, or the disk cannot read
+/// all of it.
 pub(super) fn is_rescuable(error: &OpenError) -> bool {
     match error {
         OpenError::Damaged { .. } => true,

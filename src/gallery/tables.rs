@@ -1,6 +1,7 @@
-//! The tables of the gallery file and the bytes of their records; `docs/gallery-file.md` draws them.
+//! The tables of the gallery file and the bytes of their records; `docs/gallery-file.md` draws
+//! them.
 //!
-//! Whatever is read is checked: a record that the gallery would not have written is
+//! Every record that is read is checked: one that the gallery would not have written is
 //! [`GalleryError::Damaged`], with the name of the record, and never a guess.
 
 use super::error::GalleryError;
@@ -15,36 +16,36 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
-/// The version this program writes. It reads version 1, which does not say who disabled a
-/// subject or enrolled its faces; the first change makes such a file one of this version.
+/// The version this program writes. It also reads version 1, which does not record who disabled a
+/// subject or enrolled its faces; the first change turns such a file into this version.
 pub(super) const SCHEMA: u64 = 2;
 
-/// Longest subject id in bytes, as the contract limits it.
+/// Longest subject id in bytes; the contract sets this limit.
 pub(super) const MAX_SUBJECT_ID: usize = 128;
 
-/// Numbers about the file itself, by the names below.
+/// Numbers about the file itself, under the names below.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Subject id → [`SubjectRecord`] as JSON.
 pub(super) const SUBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("subjects");
-/// Subject id, template id → [`TemplateRecord`]. Keyed by both, so that a subject's templates
-/// stand together and a deletion looks at no others.
+/// Subject id, template id → [`TemplateRecord`]. Keyed by both, so that a subject's templates are
+/// adjacent and a deletion reads no others.
 pub(super) const TEMPLATES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("templates");
 /// Template id → the JPEG.
 pub(super) const IMAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("images");
 
 /// In [`META`]: the version of these tables.
 pub(super) const META_SCHEMA: &str = "schema";
-/// In [`META`]: the id the next template gets.
+/// In [`META`]: the id of the next template.
 pub(super) const META_NEXT_TEMPLATE: &str = "next_template";
-/// In [`META`]: changes that left old bytes in the file since it was last scrubbed.
+/// In [`META`]: number of changes that left old bytes in the file since the last scrub.
 pub(super) const META_REMNANTS: &str = "remnants";
 
-/// In [`META`], of a gallery that was filled from a damaged one: what that one lost.
+/// In [`META`] of a gallery that was filled from a damaged one: the number of lost records.
 const META_LEFT_OUT: [&str; 4] =
     ["left_out_subjects", "left_out_templates", "left_out_images", "from_copy"];
 
-/// What stands in [`SUBJECTS`]. An unknown field is damage: a program that does not know a field
-/// would lose it at the next change, and a new field comes with a new schema version.
+/// A record of [`SUBJECTS`]. An unknown field is damage: a program that does not know a field would
+/// lose it at the next change. A new field needs a new schema version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubjectRecord {
@@ -52,14 +53,16 @@ pub(super) struct SubjectRecord {
     pub groups: Vec<String>,
     pub card: Option<String>,
     pub enabled: bool,
-    /// If it is not enabled: a caller without the permission `admin` disabled it. Since schema 2.
+    /// If the subject is disabled: true if a caller without the permission `admin` disabled it.
+    /// Since schema 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled_by_client: bool,
-    /// A caller with the permission `admin` enrolled it, with the faces it has or earlier ones. Since
-    /// schema 2; `false` where that is not on record, as in the next.
+    /// True if a caller with the permission `admin` enrolled it, with its present faces or earlier
+    /// ones. Since schema 2; `false` if unknown, as in the next field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub faces_by_admin: bool,
-    /// A caller without the permission `admin` enrolled some of the faces it has. Since schema 2.
+    /// True if a caller without the permission `admin` enrolled some of its present faces. Since
+    /// schema 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub faces_by_client: bool,
     pub valid_from_us: Option<i64>,
@@ -69,7 +72,7 @@ pub(super) struct SubjectRecord {
 }
 
 impl SubjectRecord {
-    /// Somebody who may open no door yet.
+    /// Makes a subject that may not open any door yet.
     pub fn new(time_us: i64) -> Self {
         Self {
             name: None,
@@ -95,7 +98,7 @@ impl SubjectRecord {
         serde_json::to_vec(self).map_err(|error| GalleryError::Damaged(error.to_string()))
     }
 
-    /// Applies a change; on an error the record is of no use.
+    /// Applies a change; after an error the record must not be used.
     pub fn change(&mut self, change: &SubjectChange) -> Result<(), GalleryError> {
         if let Some(name) = &change.name {
             self.name.clone_from(name);
@@ -107,7 +110,7 @@ impl SubjectRecord {
             self.card.clone_from(card);
         }
         if let Some(enabled) = change.enabled {
-            // A client that disables what an administrator disabled takes nothing of that back.
+            // A client that disables a subject does not revoke an administrator's disabling.
             self.disabled_by_client = !enabled && !change.by_admin && !self.is_barred();
             self.enabled = enabled;
         }
@@ -126,8 +129,8 @@ impl SubjectRecord {
         !self.enabled && !self.disabled_by_client
     }
 
-    /// The same record, permitting nothing that `bound` does not permit either: neither the groups it
-    /// lacks, nor a time at which it is not valid.
+    /// Returns the record restricted to `bound`: without the groups that `bound` lacks and without
+    /// the times at which `bound` is not valid.
     pub fn narrowed(&self, bound: &Self) -> Self {
         let groups = self.groups.iter().filter(|group| bound.groups.contains(group));
         let until = [self.valid_until_us, bound.valid_until_us].into_iter().flatten().min();
@@ -160,9 +163,9 @@ impl SubjectRecord {
     }
 }
 
-/// Whole microseconds: an integer comes back from the file's text as it went in.
+/// Converts to whole microseconds: an integer is read back from the file's text exactly.
 pub(super) fn microseconds(time: f64) -> Result<i64, GalleryError> {
-    // 30,000 years either way, which an i64 holds with room to spare.
+    // About 30,000 years in both directions, well within an i64.
     if time.is_finite() && time.abs() < 1e12 {
         Ok((time * 1e6).round() as i64)
     } else {
@@ -174,7 +177,7 @@ fn seconds(microseconds: i64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// What stands in [`TEMPLATES`]: 8 bytes of time, 512 of vector, and the model's id to the end.
+/// A record of [`TEMPLATES`]: 8 bytes of time, 512 of vector, and the model's id to the end.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TemplateRecord {
     pub time_us: i64,
@@ -222,12 +225,12 @@ impl TemplateRecord {
     }
 }
 
-/// The version of the tables; the file is of use only up to [`SCHEMA`].
+/// Returns the version of the tables; the file is usable only up to [`SCHEMA`].
 pub(super) fn read_schema(read: &ReadTransaction) -> Result<u64, GalleryError> {
     read_meta(&read.open_table(META)?, META_SCHEMA)
 }
 
-/// A number of [`META`]; each of them is always there.
+/// Returns a number of [`META`]; every one must be present.
 pub(super) fn read_meta(
     meta: &impl ReadableTable<&'static str, u64>,
     name: &str,
@@ -238,7 +241,7 @@ pub(super) fn read_meta(
     }
 }
 
-/// What a damaged file lost that this one was filled from.
+/// Returns what the damaged file lost from which this one was filled.
 pub(super) fn read_left_out(
     meta: &impl ReadableTable<&'static str, u64>,
 ) -> Result<LeftOut, GalleryError> {
@@ -250,7 +253,7 @@ pub(super) fn read_left_out(
     Ok(LeftOut { subjects, templates, images, from_copy })
 }
 
-/// The meta of a gallery that is filled from a damaged one.
+/// Writes the meta table of a gallery that is filled from a damaged one.
 pub(super) fn write_meta(
     write: &WriteTransaction,
     next_template: u64,
@@ -265,7 +268,7 @@ pub(super) fn write_meta(
     Ok(())
 }
 
-/// How many templates a subject has.
+/// Returns the number of a subject's templates.
 pub(super) fn count_templates(
     templates: &impl ReadableTable<(&'static str, u64), &'static [u8]>,
     subject: &str,
@@ -278,7 +281,8 @@ pub(super) fn count_templates(
     Ok(count)
 }
 
-/// Reads and checks every subject and every template, and gives the index of those of one model.
+/// Reads and checks every subject and every template; returns the index, with the rows of one
+/// model.
 pub(super) fn load(
     read: &ReadTransaction,
     model_id: &str,
@@ -316,7 +320,7 @@ pub(super) fn load(
     Ok(index)
 }
 
-/// How many templates each model made.
+/// Returns the number of templates of each model.
 pub(super) fn count_models(read: &ReadTransaction) -> Result<BTreeMap<String, u64>, GalleryError> {
     let mut counts = BTreeMap::new();
     for entry in read.open_table(TEMPLATES)?.iter()? {

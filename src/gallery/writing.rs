@@ -1,9 +1,9 @@
-//! One change of the file and of the index, and the file that fails.
+//! One change of the file and of the index, and a file that fails.
 //!
-//! A change is a transaction and what it does to the index afterwards. Whatever was withheld goes to
-//! disk in the same transaction. A file that fails is closed; once it has rested the next change, or
-//! [`Gallery::tend`], opens it, reads it again (whether the failed commit reached the disk is not known)
-//! and goes on.
+//! A change is a transaction plus its effect on the index. Pending removals are written in the same
+//! transaction. A file that fails is closed. After a cooldown, the next change or [`Gallery::tend`]
+//! opens it, reads it again (it is unknown whether the failed commit reached the disk) and
+//! continues.
 
 use super::copy::{self, Copy};
 use super::error::{GalleryError, OpenError};
@@ -18,39 +18,40 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a damaged file is left alone of which what is sound could not take its place: each attempt
-/// writes as much as the gallery holds, which a card would not bear every few seconds.
-const DAMAGED_REST: Duration = Duration::from_secs(5 * 60);
+/// Cooldown of a damaged file that could not be replaced by its intact records: each attempt writes
+/// as much as the gallery holds, and an SD card would not survive that every few seconds.
+const DAMAGED_COOLDOWN: Duration = Duration::from_secs(5 * 60);
 
-/// What an enrolment leaves free on the disk, in bytes, or an eighth of a small disk: some thousand
-/// deletions and events.
+/// Free disk space that an enrolment must leave, in bytes, or an eighth of a small disk: enough for
+/// some thousand deletions and events.
 const RESERVE: u64 = 64 << 20;
 
-/// A change of the tables that stands in a transaction.
+/// A change of the tables within a transaction.
 pub(super) struct Change<F> {
-    /// Whether a record that was there is another now, or gone.
+    /// True if an existing record is changed or removed.
     pub alters: bool,
-    /// What it does to the index.
+    /// Applies the change to the index.
     pub then: F,
 }
 
 impl Gallery {
-    /// Writes what is not on disk yet and opens a file that failed, as far as that can be done; does
-    /// nothing while all is well. To be called every few seconds.
+    /// Writes pending removals and reopens a failed file, as far as possible; does nothing if all
+    /// is well. Call it every few seconds.
     pub fn tend(&self) {
         let Health { file, not_on_disk, .. } = self.health();
         let is_replaced = self.file().is_ok_and(|file| file.is_replaced());
         if file != FileState::Writable || not_on_disk > 0 || is_replaced {
-            // What goes wrong is in the log and in the health.
+            // Errors are in the log and in the health.
             let _ = self.changed(|_| Ok(Change { alters: false, then: |_: &mut Index| () }));
         }
     }
 
-    /// An error, if an enrolment would take the room that deletions and events need: whoever may enrol
-    /// could otherwise make the terminal forget both.
+    /// Returns an error if an enrolment would use the space reserved for deletions and events:
+    /// otherwise a client that may enrol could make the terminal lose both.
     pub(super) fn has_room(&self) -> Result<(), GalleryError> {
         let file = self.file()?;
-        // A file system that does not say is asked by the write itself.
+        // If the file system does not report its free space, the write itself fails when it is
+        // full.
         let Ok(stat) = rustix::fs::statvfs(file.path()) else { return Ok(()) };
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         let (free, needed) = (bytes(stat.f_bavail), RESERVE.min(bytes(stat.f_blocks) / 8));
@@ -60,26 +61,26 @@ impl Gallery {
         }
     }
 
-    /// Makes the last good copy, if the file is otherwise by now; returns whether it did. Enrolments and
-    /// deletions wait for it, searches for nothing.
+    /// Makes the last good copy if the file has changed since; returns whether it did. Enrolments
+    /// and deletions wait for it; searches do not wait.
     pub fn copy_if_due(&self) -> Result<bool, GalleryError> {
         let _writer = self.writer()?;
         if !self.copy_due.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        self.unreplaced()?;
+        self.fail_if_replaced()?;
         let file = self.file()?;
         copy::make(file.handle.writable().map_err(closed)?, file.path())?;
         self.copy_due.store(false, Ordering::Relaxed);
         Ok(true)
     }
 
-    /// Finds out whether the copy is of the file as it is; one that is not is removed.
-    pub(super) fn look_at_copy(&self) -> Result<(), GalleryError> {
+    /// Checks whether the copy equals the file; removes it if not.
+    pub(super) fn check_copy(&self) -> Result<(), GalleryError> {
         let file = self.file()?;
         let database = file.handle.writable().map_err(closed)?;
         let is_good = match Copy::read(file.path()) {
-            Some(copy) => copy.is_of(database)?,
+            Some(copy) => copy.equals(database)?,
             None => false,
         };
         self.copy_due.store(!is_good, Ordering::Relaxed);
@@ -89,25 +90,25 @@ impl Gallery {
         }
     }
 
-    /// How things are with the file. Waits for no disk.
+    /// Returns the state of the file. Does not wait for the disk.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// The same, and its changes.
+    /// Subscribes to the state of the file and its changes.
     pub fn healths(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
-    /// Has `make` change the tables, and what it returns the index, once it is on disk. What was
-    /// withheld is written along.
+    /// Runs `make` to change the tables and, once that is on disk, its result to change the index.
+    /// Writes the pending removals in the same transaction.
     pub(super) fn changed<T, F: FnOnce(&mut Index) -> T>(
         &self,
         make: impl FnOnce(&WriteTransaction) -> Result<Change<F>, GalleryError>,
     ) -> Result<T, GalleryError> {
         let writer = self.writer()?;
         self.reopen()?;
-        self.unreplaced()?;
+        self.fail_if_replaced()?;
         let pending_removals = self.memory()?.pending_removals.clone();
         let outcome = {
             let file = self.file()?;
@@ -118,12 +119,12 @@ impl Gallery {
                 let Change { alters, then } = make(&write)?;
                 let remnants = {
                     let mut meta = write.open_table(tables::META)?;
-                    // A record may hold by now what an older program does not know.
+                    // A record may contain fields that an older program does not know.
                     meta.insert(tables::META_SCHEMA, tables::SCHEMA)?;
                     tables::read_meta(&meta, tables::META_REMNANTS)?
                 };
                 if alters || pending_removals.len() > 0 {
-                    // First: of what is altered here nothing must come back from there.
+                    // First: the copy must never bring back a record that is changed here.
                     copy::remove(file.path()).map_err(StorageError::Io)?;
                 }
                 write.commit()?;
@@ -139,22 +140,22 @@ impl Gallery {
         self.remnants.store(remnants, Ordering::Relaxed);
         self.copy_due.store(true, Ordering::Relaxed);
         let result = {
-            let mut memory = self.memory_alone()?;
+            let mut memory = self.memory_mut()?;
             let Memory { index, pending_removals: left, .. } = &mut *memory;
             left.written(&pending_removals);
             let result = then(index);
-            // What was taken while this was written.
+            // Removals that arrived during the write.
             left.apply(index);
             result
         };
         drop(writer);
-        self.tell();
+        self.publish_health();
         Ok(result)
     }
 
-    /// Closes a file that another one has replaced under its name: nothing more is written to it, and what
-    /// is there by then is opened as one that failed is. The caller holds `writer`.
-    pub(super) fn unreplaced(&self) -> Result<(), GalleryError> {
+    /// Closes a file that another one has replaced under its name: nothing more is written to it,
+    /// and the file found there is opened like one that failed. The caller holds `writer`.
+    pub(super) fn fail_if_replaced(&self) -> Result<(), GalleryError> {
         let is_replaced = self.file()?.is_replaced();
         match is_replaced {
             true => Err(self.failed(StorageError::Io(io::Error::other(REPLACED)).into())),
@@ -162,7 +163,7 @@ impl Gallery {
         }
     }
 
-    /// Looks into the file.
+    /// Reads from the file.
     pub(super) fn read<T>(
         &self,
         look: impl FnOnce(&ReadTransaction) -> Result<T, GalleryError>,
@@ -179,8 +180,7 @@ impl Gallery {
         }
     }
 
-    /// Whether what was taken from a subject is still not on disk: another change may have written it
-    /// along.
+    /// Checks whether a removal is still not on disk: another change may have written it.
     pub(super) fn is_pending(&self, id: &str, number: u64) -> Result<bool, GalleryError> {
         Ok(self.memory()?.pending_removals.holds(id, number))
     }
@@ -192,14 +192,14 @@ impl Gallery {
             other => other.to_string(),
         };
         let closing = self.file.write().ok().map(|mut file| file.handle.fail(why));
-        tracing::error!(%error, "the gallery file failed; who is enrolled is still recognised");
-        self.tell();
-        // Not under the lock: who asks how many there are does not wait for the disk.
+        tracing::error!(%error, "the gallery file failed; enrolled subjects are still recognised");
+        self.publish_health();
+        // Outside the lock: readers of the statistics must not wait for the disk.
         drop(closing);
         error
     }
 
-    /// Opens a file that failed, once it has rested. The caller holds `writer`.
+    /// Opens a failed file after its cooldown. The caller holds `writer`.
     fn reopen(&self) -> Result<(), GalleryError> {
         let path = {
             let file = self.file()?;
@@ -209,26 +209,26 @@ impl Gallery {
             }
         };
         let load = |database: &Database| loaded(database, &self.settings.model_id, self.level);
-        let opened = GalleryFile::again(&path, load);
+        let opened = GalleryFile::open_existing(&path, load);
         let mut file = self.file.write().map_err(|_| GalleryError::InDoubt)?;
         let (handle, Loaded { index, remnants, left_out }) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let closing = file.handle.fail(error.to_string());
                 if matches!(error, OpenError::Damaged { .. }) {
-                    file.handle.rest(DAMAGED_REST);
+                    file.handle.set_cooldown(DAMAGED_COOLDOWN);
                 }
                 drop(file);
-                self.tell();
+                self.publish_health();
                 drop(closing);
                 return Err(GalleryError::NotWritten(error.to_string()));
             }
         };
         let is_written = handle.writable().is_ok();
         file.put(handle);
-        let mut memory = self.memory_alone()?;
+        let mut memory = self.memory_mut()?;
         memory.index = index;
-        memory.left_out = left_out.shown_beside(&path);
+        memory.left_out = left_out.shown_for(&path);
         let Memory { index, pending_removals, .. } = &mut *memory;
         pending_removals.apply(index);
         self.remnants.store(remnants, Ordering::Relaxed);
@@ -238,8 +238,8 @@ impl Gallery {
         Ok(())
     }
 
-    /// Brings the health up to date.
-    pub(super) fn tell(&self) {
+    /// Updates the published health.
+    pub(super) fn publish_health(&self) {
         let (Ok(file), Ok(memory)) = (self.file(), self.memory()) else { return };
         let file = match &file.handle {
             Handle::Open(_) => FileState::Writable,
@@ -249,19 +249,19 @@ impl Gallery {
         let (not_on_disk, left_out) = (memory.pending_removals.len(), memory.left_out);
         let health = Health { file, not_on_disk, left_out };
         self.health.send_if_modified(|known| {
-            let news = *known != health;
+            let changed = *known != health;
             *known = health;
-            news
+            changed
         });
     }
 }
 
 impl Drop for Gallery {
-    /// Once more, for what a restart would forget.
+    /// Tries once more to write the removals that a restart would lose.
     fn drop(&mut self) {
         if self.health().not_on_disk > 0 {
             if let Ok(file) = self.file.get_mut() {
-                file.handle.wake();
+                file.handle.end_cooldown();
             }
             self.tend();
         }

@@ -1,4 +1,4 @@
-//! What the session says by itself: that it is there, how it is, and what Home Assistant is told.
+//! What the session publishes by itself: availability, states and Home Assistant discovery.
 
 use super::publisher::{Link, Publisher};
 use super::session::Health;
@@ -11,28 +11,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// Home Assistant, which has just started, is told within this time, each door at another moment.
+/// After Home Assistant has started, discovery is sent within this time; each door at another
+/// moment.
 const BIRTH_SPREAD: Duration = Duration::from_secs(2);
-/// How long `online` waits until changes are accepted, or known not to be.
+/// How long `online` waits until changes are accepted, or known to be refused.
 const READY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a connection says by itself.
+/// Publishes what a connection says by itself.
 pub(super) struct Announcement {
     pub settings: Arc<Settings>,
     pub topics: Arc<Topics>,
     pub publisher: Publisher,
     pub health: Health,
-    /// Whether strangers could reach the broker.
+    /// How far strangers can reach the broker.
     pub exposure: watch::Receiver<Exposure>,
-    /// Whether `unlock` is heard, where that has a connection of its own.
+    /// True when `unlock` is received, where it has a connection of its own.
     pub unlock_ready: Option<watch::Receiver<bool>>,
 }
 
 impl Announcement {
-    /// Says `online`, then how things are, the latter again and again until the connection is gone.
+    /// Publishes `online`, then the states. Publishes the health again and again until the
+    /// connection is gone.
     pub async fn make(mut self, link: Link) {
         let client = &link.client;
-        // Whoever sees `online` is heard, with an `unlock` and an `enroll` too.
+        // A client that sees `online` can send any command, `unlock` and `enroll` included.
         let ready = async {
             let _ = self.exposure.wait_for(|exposure| *exposure != Exposure::Unknown).await;
             if let Some(ready) = &mut self.unlock_ready {
@@ -53,15 +55,15 @@ impl Announcement {
         }
     }
 
-    /// Home Assistant has started.
+    /// Answers Home Assistant's birth message.
     pub async fn answer_birth(self, client: AsyncClient) {
         let dice = getrandom::u32().unwrap_or_default();
         sleep(BIRTH_SPREAD.mul_f64(f64::from(dice) / f64::from(u32::MAX))).await;
-        // Fails only when the connection is gone; the next one begins with the same.
+        // Fails only when the connection is gone; the next connection publishes it first.
         let _ = self.discover(&client).await;
     }
 
-    /// Tells Home Assistant of this door, or that it is not to be shown.
+    /// Publishes this door's discovery message, or its removal.
     async fn discover(&self, client: &AsyncClient) -> Result<(), ClientError> {
         let Settings { homeassistant, device_id, .. } = &*self.settings;
         let topic = homeassistant.config_topic(device_id);

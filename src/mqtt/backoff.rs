@@ -1,7 +1,8 @@
 //! How long to wait before the next attempt to connect.
 //!
-//! Doubling, because a broker that is down for an hour needs no 3600 attempts; with jitter, because
-//! a hundred doors that lost the same broker must not all return in the same second.
+//! The wait doubles, because a broker that is down for an hour needs no 3600 attempts. It has
+//! jitter, because a hundred doors that lost the same broker must not all return in the same
+//! second.
 
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 /// No wait is longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
-/// A connection that held this long was a good one: the next loss starts from [`FIRST`] again.
-/// Shorter ones do not, or two clients with one identifier would throw each other out every second.
+/// After a connection that held this long, the next loss starts from [`FIRST`] again. After a
+/// shorter one it does not, or two clients with one identifier would disconnect each other every
+/// second.
 const STABLE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
@@ -19,8 +21,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after a connection that held for `held` (zero: none came about): between half and
-    /// all of 1, 2, 4 … 60 s, chosen by `dice` (any value; uniform in use).
+    /// Returns the wait after a connection that held for `held` (zero: never connected): between
+    /// half and all of 1, 2, 4 … 60 s, chosen by `dice` (any value; uniform in use).
     fn after(&mut self, held: Duration, dice: u32) -> Duration {
         if held >= STABLE {
             self.failures = 0;
@@ -30,9 +32,9 @@ impl Backoff {
         ceiling / 2 + (ceiling / 2).mul_f64(f64::from(dice) / f64::from(u32::MAX))
     }
 
-    /// [`Backoff::after`] with a throw of the operating system's dice.
+    /// [`Backoff::after`] with a random number of the operating system.
     pub(crate) fn next(&mut self, held: Duration) -> Duration {
-        // Without entropy the wait is merely not spread.
+        // Without entropy the wait only has no jitter.
         self.after(held, getrandom::u32().unwrap_or(u32::MAX))
     }
 }
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_stable_connection_resets_it() {
+    fn only_a_stable_connection_resets_the_wait() {
         let mut backoff = Backoff::default();
         ceilings(&mut backoff, 5);
         assert_eq!(backoff.after(Duration::from_secs(29), u32::MAX).as_secs(), 32);

@@ -1,4 +1,5 @@
-//! The other side: one request through the broker, and its answer. What `doorward call` does.
+//! The client side: sends one request through the broker and waits for its answer, for `doorward
+//! call`.
 
 use super::connect::{self, ConnectError};
 use super::topics::Topics;
@@ -20,37 +21,38 @@ pub struct Call {
     pub operation: String,
     /// JSON, or a picture with its fields.
     pub body: Body,
-    /// Where the device's service asks for them.
+    /// Sent where the device's service requires them.
     pub credentials: Credentials,
-    /// How long to wait for the answer; the device drops the request after it.
+    /// How long to wait for the answer; the device drops the request after this time.
     pub timeout: Duration,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// Settings or files.
+    /// A setting or a file cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The broker cannot be reached, or refused.
+    /// The broker cannot be reached, or refused the connection.
     #[error("{0}")]
     Broker(String),
-    /// The broker's access list.
+    /// The broker's access list refused.
     #[error("the broker does not let this login {0}: change its access list")]
     Forbidden(String),
-    /// Nobody subscribed to the command. Not every broker tells; the embedded one does not.
-    #[error("nobody listens on {0}: is the daemon running, and device_id the same?")]
+    /// No client subscribes to the command. Not every broker reports this; the embedded one does
+    /// not.
+    #[error("no daemon listens on {0}: is the daemon running, and device_id the same?")]
     NobodyListens(String),
-    /// The request does not fit.
+    /// The request is larger than a packet may be.
     #[error("the request has {0} bytes, more than the {MAX_PACKET} that a packet may have")]
     TooLarge(usize),
-    /// No answer in time.
+    /// No answer came in time.
     #[error("no answer within {0:?}: is the daemon running, and device_id the same?")]
     Timeout(Duration),
-    /// The answer is not what an answer is.
+    /// The answer is not JSON.
     #[error("the answer is not JSON: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// No randomness for the name of the reply topic.
+    /// No random numbers for the name of the reply topic.
     #[error("the operating system gave no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
@@ -106,7 +108,7 @@ async fn exchange(settings: &Settings, call: Call) -> Result<Value, CallError> {
                 let correlation = answer.properties.and_then(|p| p.correlation_data);
                 if correlation.as_deref() == Some(name.as_bytes()) {
                     let value = serde_json::from_slice(&answer.payload)?;
-                    // Goodbye is a courtesy; the answer is here.
+                    // The answer is here; the disconnect is a courtesy.
                     if client.try_disconnect().is_ok() {
                         let _ = timeout(Duration::from_secs(1), events.poll()).await;
                     }
@@ -118,7 +120,7 @@ async fn exchange(settings: &Settings, call: Call) -> Result<Value, CallError> {
     }
 }
 
-/// The command's packet. The name, random as it is, also serves as Correlation Data.
+/// Builds the command's packet. The random name also serves as Correlation Data.
 fn packet(
     call: Call,
     name: &str,
@@ -127,7 +129,7 @@ fn packet(
 ) -> Result<Publish, CallError> {
     let (payload, content_type, mut user_properties) = match call.body {
         Body::Json(bytes) => (bytes, Some("application/json"), Vec::new()),
-        // Which kind of picture it is, the device sees by itself.
+        // The device detects the kind of picture by itself.
         Body::Image { bytes, fields } => {
             let content_type =
                 if bytes.starts_with(b"\x89PNG") { "image/png" } else { "image/jpeg" };

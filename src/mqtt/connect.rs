@@ -1,7 +1,7 @@
-//! From settings to a CONNECT packet and a TLS configuration, and from what went wrong to what the
-//! user can do about it.
+//! Builds CONNECT packets and TLS configurations from settings, and explains connection errors with
+//! what the user can do about them.
 //!
-//! Files are read at every connection, so a renewed certificate is taken without a restart.
+//! Files are read at every connection, so a renewed certificate is used without a restart.
 
 use super::{MAX_PACKET, Settings, SettingsError};
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, ConnectReturnCode, DisconnectReasonCode};
@@ -13,23 +13,23 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How many commands the broker may send before the first of them is acknowledged. The session
-/// acknowledges a command when it has a place in the queue, or when its refusal is on the way; so
-/// this is also the number of refusals in work at a time.
+/// How many unacknowledged commands the broker may send. The session acknowledges a command when it
+/// has a place in the queue, or when its refusal has been sent. So this is also the number of
+/// refusals in work at a time.
 pub(crate) const RECEIVE_MAXIMUM: u16 = 8;
 
-/// Answers on the way to the broker and not acknowledged by it. The library reserves a slot for
-/// each possible packet; its default of 65535 costs megabytes.
+/// Answers sent to the broker that it has not acknowledged. The library reserves a slot for each
+/// possible packet; its default of 65535 costs megabytes.
 const SEND_MAXIMUM: u16 = 16;
 
-/// Resolving, connecting, shaking hands: seconds until the attempt counts as failed.
+/// Seconds for resolving, connecting and the handshake; then the attempt has failed.
 const CONNECT_TIMEOUT: u64 = 10;
 
-/// Where Linux distributions keep the authorities they trust.
+/// Where Linux distributions keep trusted certificate authorities.
 const SYSTEM_AUTHORITIES: [&str; 2] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// Why a connection could not even be tried.
+/// Why a connection could not be attempted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// A setting is wrong.
@@ -42,30 +42,30 @@ pub enum ConnectError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// No list of authorities to verify the broker with.
+    /// There is no list of authorities to verify the broker with.
     #[error("no list of trusted authorities found: set mqtt.ca_file")]
     NoAuthorities,
-    /// Certificate and key do not go together, or the like.
+    /// TLS cannot be set up, for example because certificate and key do not match.
     #[error("mqtt.tls: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// Whether a connection could be tried: the settings, and the files they name.
+/// Checks the settings and the files they name, without connecting.
 pub fn check(settings: &Settings) -> Result<(), ConnectError> {
     options(settings, &settings.client_id()).map(|_| ())
 }
 
-/// The options for one connection of the client called `client_id`.
+/// Returns the options for one connection of the client called `client_id`.
 pub(crate) fn options(settings: &Settings, client_id: &str) -> Result<MqttOptions, ConnectError> {
     settings.validate()?;
     let mut options = MqttOptions::new(client_id, settings.host(), settings.port());
     options.set_keep_alive(settings.keep_alive);
     options.set_connection_timeout(CONNECT_TIMEOUT);
     options.set_outgoing_inflight_upper_limit(SEND_MAXIMUM);
-    // Fresh or nothing: the broker keeps no commands while the daemon is away.
+    // A clean start: the broker keeps no commands while the daemon is away.
     options.set_clean_start(true);
     options.set_connect_properties(ConnectProperties {
         session_expiry_interval: Some(0),
@@ -74,7 +74,7 @@ pub(crate) fn options(settings: &Settings, client_id: &str) -> Result<MqttOption
         ..ConnectProperties::new()
     });
     let mut network = options.network_options();
-    // An answer is small and waited for.
+    // An answer is small, and a client waits for it.
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
     if let Some(username) = &settings.username {
@@ -135,7 +135,7 @@ fn unusable(key: &'static str, path: &Path, reason: impl ToString) -> ConnectErr
     ConnectError::File { key, path: path.into(), reason: reason.to_string() }
 }
 
-/// What a lost or refused connection means, and what to do.
+/// Explains a lost or refused connection, and what to do about it.
 pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
     use ConnectReturnCode as Code;
     let address = format!("{}:{}", settings.host(), settings.port());
@@ -153,7 +153,7 @@ pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
                  accepts",
                 settings.client_id()
             ),
-            Code::Banned => format!("{address} has banned this client: ask who runs it"),
+            Code::Banned => format!("{address} has banned this client: ask its operator"),
             Code::RetainNotSupported | Code::QoSNotSupported => format!(
                 "{address} lacks what doorward needs ({code:?}): retained messages and QoS 1"
             ),

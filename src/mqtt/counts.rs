@@ -1,4 +1,4 @@
-//! What becomes of commands, counted.
+//! Counters of what happened to commands.
 
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What happened to commands since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Commands received, whatever became of them.
+    /// Commands received, whatever happened to them.
     pub commands: u64,
     /// Answers handed to a connection.
     pub answers: u64,
-    /// Refused with `[503] BUSY` for want of a place.
+    /// Refused with `[503] BUSY` because no place was free.
     pub busy: u64,
-    /// Answered from memory.
+    /// Answered again from memory.
     pub repeats: u64,
     /// Dropped: retained, expired, or on a topic that names no operation.
     pub stale: u64,
@@ -20,7 +20,7 @@ pub struct Counts {
     pub lost: u64,
 }
 
-/// The same while they are counted, for all dispatchers of a session.
+/// The live counters, shared by all dispatchers of a session.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub commands: AtomicU64,

@@ -1,17 +1,18 @@
-//! Events from the outbox to the broker, until it has acknowledged them.
+//! Delivers events from the outbox to the broker until it has acknowledged them.
 //!
-//! Over a connection of its own: `publish()` of the library does not tell which packet id it will
-//! use, so an acknowledgement can be paired with an event only if nothing else is published at QoS 1
-//! beside them, and in the order in which they were handed over. It also keeps a backlog of thousands
-//! of events out of the way of commands and their answers.
+//! Delivery has a connection of its own. `publish()` of the library does not tell which packet id
+//! it will use, so an acknowledgement can be paired with an event only if nothing else is published
+//! at QoS 1 on the connection, and only in the order in which the events were handed over. It also
+//! keeps a backlog of thousands of events away from commands and their answers.
 //!
-//! What was recorded since this connection came about is *live* and goes first, at once. The
-//! *backlog*, all that waited longer, follows at [`BACKLOG_EVERY`], while nothing live waits. Each of
-//! the two is published in the order of `seq`.
+//! Events recorded since this connection began are *live* and are published first, at once. All
+//! older events are the *backlog*: one every [`BACKLOG_EVERY`] while no live event waits. Both are
+//! published in the order of `seq`.
 //!
-//! Terms: an event is *handed* to the library, then *in flight* under a packet id, then acknowledged.
-//! A kind of events is *refused* when the broker said no to one of them, which an access list does by
-//! the topic: one event of that kind is tried again from time to time, and nothing is lost meanwhile.
+//! Terms: an event is *handed* to the library, then *in flight* under a packet id, then
+//! acknowledged. A kind of event is *refused* when the broker refused one of them, which an access
+//! list does by topic: one event of that kind is tried again from time to time, and none is lost
+//! meanwhile.
 
 use super::Settings;
 use super::backoff::Backoff;
@@ -34,31 +35,32 @@ use tracing::{debug, error, warn};
 
 /// Events handed over or in flight.
 const WINDOW: usize = 4;
-/// Of those, from the backlog: a live event never waits behind a whole window of old ones.
+/// Of those, from the backlog: a live event never waits behind a full window of old ones.
 const BACKLOG_WINDOW: usize = 2;
-/// Twenty a second: a broker and a house that come back after a night are not flooded.
+/// 20 per second: does not flood the broker and its clients after a night offline.
 const BACKLOG_EVERY: Duration = Duration::from_millis(50);
-/// When a refused kind is tried again, at first and at last; doubling.
+/// First and longest wait before a refused kind is tried again; the wait doubles.
 const REFUSED_FIRST: Duration = Duration::from_secs(10);
 const REFUSED_LAST: Duration = Duration::from_secs(15 * 60);
-/// A broker that acknowledges nothing for so long is given up; the next connection sends it again.
+/// A broker that acknowledges nothing for this long is given up; the next connection sends the
+/// events again.
 const ACK_PATIENCE: Duration = Duration::from_secs(60);
-/// How long an outbox that cannot be read is left alone.
+/// How long to wait before an unreadable outbox is read again.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a stop waits for acknowledgements, and then for the goodbye.
+/// How long a stop waits for acknowledgements, and then for the disconnect.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(1500);
 const FAREWELL_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The delivery of one terminal's events. Dropped without [`Delivery::stop`], the connection breaks
-/// off; what was not acknowledged stays in the outbox either way.
+/// Delivers one terminal's events. If dropped without [`Delivery::stop`], the connection breaks
+/// off. Unacknowledged events stay in the outbox either way.
 pub struct Delivery {
     stop: watch::Sender<bool>,
     worker: JoinHandle<()>,
 }
 
 impl Delivery {
-    /// Starts connecting, and keeps at it. Returns before there is a connection; fails only on
-    /// settings and files that cannot be used.
+    /// Starts to connect, and reconnects after every loss. Returns before there is a connection;
+    /// fails only on settings and files that cannot be used.
     pub fn start(settings: &Settings, outbox: Arc<Outbox>) -> Result<Self, ConnectError> {
         let client_id = format!("{}-events", settings.client_id());
         let settings = Settings { client_id: Some(client_id), ..settings.clone() };
@@ -69,7 +71,7 @@ impl Delivery {
         Ok(Self { stop, worker: tokio::spawn(worker.run()) })
     }
 
-    /// Hands over nothing more, waits a moment for what is in flight, and disconnects.
+    /// Hands over no more events, waits up to 1.5 s for those in flight, and disconnects.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let _ = timeout(DRAIN_PATIENCE + FAREWELL_PATIENCE, &mut self.worker).await;
@@ -95,9 +97,9 @@ enum End {
     Lost { held: Duration, why: String },
 }
 
-/// What the connection tells the one who publishes, in the order in which it happened.
+/// What the connection reports to the publisher, in the order in which it happened.
 enum Progress {
-    /// The next event that was handed over went out under this packet id.
+    /// The oldest event handed over was sent under this packet id.
     Sent(u16),
     /// The broker answered that packet.
     Acknowledged(u16, PubAckReason),
@@ -137,8 +139,8 @@ impl Worker {
         let since = Instant::now();
         let (tell, told) = mpsc::unbounded_channel();
         let publishing = Publishing::new(self, Link::new(client, largest));
-        // Each runs to its end or not at all: the library's event loop must not be left in the
-        // middle of a packet.
+        // Each future runs to its end or not at all: the library's event loop must not be left in
+        // the middle of a packet.
         tokio::select! {
             end = self.carry(&mut events, tell) => match end {
                 Ok(()) => End::Stopped,
@@ -150,7 +152,7 @@ impl Worker {
         }
     }
 
-    /// Carries packets until the goodbye is out.
+    /// Carries packets until the disconnect is sent.
     async fn carry(
         &self,
         events: &mut EventLoop,
@@ -165,7 +167,7 @@ impl Worker {
                 Event::Outgoing(Outgoing::Disconnect) => return Ok(()),
                 _ => continue,
             };
-            // The other side ends only with this one.
+            // The receiver ends only together with this sender.
             let _ = tell.send(told);
         }
     }
@@ -181,29 +183,29 @@ impl Worker {
     }
 }
 
-/// A kind of events that the broker does not take.
+/// A kind of event that the broker refuses.
 struct Refusal {
     wait: Duration,
     retry: Instant,
 }
 
-/// An event that went out.
+/// An event that was sent.
 struct InFlight {
     seq: u64,
     kind: Kind,
     since: Instant,
 }
 
-/// What is under way on one connection.
+/// The state of publishing on one connection.
 struct Publishing<'w> {
     worker: &'w Worker,
     link: Link,
-    /// The first number that is live.
+    /// The first live sequence number.
     live: u64,
     handed: VecDeque<(u64, Kind)>,
     in_flight: HashMap<u16, InFlight>,
     refused: HashMap<Kind, Refusal>,
-    /// When the backlog may go on.
+    /// When the next backlog event may be sent.
     backlog_at: Instant,
 }
 
@@ -221,7 +223,7 @@ impl<'w> Publishing<'w> {
         }
     }
 
-    /// Publishes until the connection takes no more, or gives nothing back.
+    /// Publishes until the connection breaks or the broker stops acknowledging.
     async fn run(
         mut self,
         mut told: mpsc::UnboundedReceiver<Progress>,
@@ -265,7 +267,7 @@ impl<'w> Publishing<'w> {
         };
         let _ = timeout(DRAIN_PATIENCE, drained).await;
         if self.link.client.disconnect().await.is_ok() {
-            // Whoever carries the goodbye ends this.
+            // The task that carries the disconnect ends this one.
             std::future::pending::<()>().await;
         }
     }
@@ -275,7 +277,7 @@ impl<'w> Publishing<'w> {
         self.handed.iter().map(|(seq, _)| *seq).chain(in_flight)
     }
 
-    /// The next event to publish, if there is one and it may go.
+    /// Returns the next event to publish, if one may be sent.
     fn choose(&self) -> Option<(u64, Kind)> {
         if self.under_way().count() >= WINDOW {
             return None;
@@ -291,7 +293,8 @@ impl<'w> Publishing<'w> {
         })
     }
 
-    /// When [`Publishing::choose`] may choose otherwise although nothing was heard.
+    /// Returns when the result of [`Publishing::choose`] may change without any message from the
+    /// broker.
     fn wake(&self) -> Option<Instant> {
         let now = Instant::now();
         let retries = self.refused.values().map(|refusal| refusal.retry);
@@ -304,19 +307,19 @@ impl<'w> Publishing<'w> {
         self.in_flight.values().any(|event| event.since.elapsed() >= ACK_PATIENCE)
     }
 
-    /// Hands an event over; the error is the connection's end.
+    /// Hands an event over; an error means that the connection has ended.
     async fn publish(&mut self, seq: u64, kind: Kind) -> Result<(), ()> {
         if seq < self.live {
             self.backlog_at = Instant::now() + BACKLOG_EVERY;
         }
         if let Some(refusal) = self.refused.get_mut(&kind) {
-            // This one is the attempt; the others of its kind wait for what becomes of it.
+            // This event is the attempt; the others of its kind wait for its result.
             refusal.retry = Instant::now() + refusal.wait;
         }
         let outbox = self.worker.outbox.clone();
         let payload = match tokio::task::spawn_blocking(move || outbox.payload(seq)).await {
             Ok(Ok(Some(payload))) => payload,
-            // Dropped in this moment.
+            // The event was dropped at this moment.
             Ok(Ok(None)) => {
                 sleep(BACKLOG_EVERY).await;
                 return Ok(());

@@ -1,13 +1,13 @@
 //! The dispatcher takes commands, sends each to the service in a task of its own, and publishes the
-//! answer. It never makes the event loop wait, and judges no request's content.
+//! answer. It never makes the event loop wait, and never checks a request's content.
 //!
 //! Bounds, so that no client can make the daemon grow:
 //!
 //! - commands in work: [`super::Settings::queue`] places and [`super::Settings::queue_bytes`] of
 //!   payload; without a place the answer is `[503] BUSY`;
-//! - QoS 1: a command is acknowledged when it has a place or its refusal is on the way, and the
-//!   broker sends no more than the Receive Maximum unacknowledged: so many refusals at most;
-//! - QoS 0 has no such brake: beyond [`MOST_REFUSALS`] refusals in work the command is dropped,
+//! - QoS 1: a command is acknowledged when it has a place or its refusal has been sent. The broker
+//!   sends no more than Receive Maximum unacknowledged commands, which bounds the refusals;
+//! - QoS 0 has no such limit: beyond [`MOST_REFUSALS`] refusals in work the command is dropped,
 //!   which QoS 0 allows.
 
 use super::Exposure;
@@ -30,15 +30,15 @@ use tracing::{debug, error, info, warn};
 /// Refusals of QoS 0 commands in work at a time.
 const MOST_REFUSALS: usize = 64;
 
-/// How long a command waits until it is known whether strangers could have sent it.
+/// How long a command waits until the broker's exposure is known.
 const EXPOSURE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long after its arrival a command that was sent just now still counts as that.
+/// How long after its arrival a command on a live link still counts as fresh.
 const FRESH_FOR: Duration = Duration::from_secs(2);
 
-/// How long a change is remembered, so that it is not made again.
+/// How long a change is remembered, so that a repeat does not make it twice.
 const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
-/// The same for `unlock`: who asks again later stands before a door that has locked again.
+/// The same for `unlock`: a client that repeats it later finds a door that has locked again.
 const UNLOCKS_FOR: Duration = Duration::from_secs(10);
 
 pub(crate) struct Dispatcher {
@@ -48,11 +48,11 @@ pub(crate) struct Dispatcher {
     publisher: Publisher,
     changes: Mutex<Memory>,
     unlocks: Mutex<Memory>,
-    /// Whether the broker is the terminal's own, with topics by role.
+    /// True for the embedded broker, which restricts topics by role.
     own_broker: bool,
     queue: u32,
     places: Arc<Semaphore>,
-    /// In KiB, since a semaphore counts in `u32`.
+    /// In KiB, because a semaphore counts in `u32`.
     payload: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     counters: Arc<Counters>,
@@ -61,7 +61,7 @@ pub(crate) struct Dispatcher {
 /// A command's place in work, and its payload's share of the memory.
 struct Place(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
 
-/// The acknowledgement that a command's packet is owed.
+/// The acknowledgement that a command's packet still needs.
 struct Receipt {
     client: AsyncClient,
     qos: QoS,
@@ -75,12 +75,12 @@ impl Receipt {
 
     async fn send(self) {
         let stub = Publish { qos: self.qos, pkid: self.pkid, ..Publish::default() };
-        // Fails only when the connection is gone, and with it the debt.
+        // Fails only when the connection is gone; then no acknowledgement is needed.
         let _ = self.client.ack(&stub).await;
     }
 }
 
-/// Tells the broker that a message has come, where nothing else is to be done about it.
+/// Acknowledges a message that needs no other handling.
 pub(super) fn acknowledge(publish: &Publish, client: &AsyncClient) {
     tokio::spawn(Receipt::of(publish, client).send());
 }
@@ -111,11 +111,10 @@ impl Dispatcher {
         }
     }
 
-    /// Takes a message from the broker. Returns at once. `live`: it is known to have been sent just
-    /// now.
+    /// Takes a message from the broker. Returns at once. `live`: the message is known to be fresh.
     pub(crate) fn receive(self: &Arc<Self>, publish: Publish, client: &AsyncClient, live: bool) {
         let Some((command, receipt)) = self.read(publish, client) else { return };
-        let command = if live { command.vouched_for(FRESH_FOR) } else { command };
+        let command = if live { command.fresh_for(FRESH_FOR) } else { command };
         match self.place(&command) {
             Some(place) => {
                 let dispatcher = self.clone();
@@ -129,14 +128,14 @@ impl Dispatcher {
         }
     }
 
-    /// Answers a message from the broker `[503] BUSY` whatever places there are.
-    pub(crate) fn turn_away(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
+    /// Answers a message from the broker with `[503] BUSY`, even if places are free.
+    pub(crate) fn answer_busy(self: &Arc<Self>, publish: Publish, client: &AsyncClient) {
         if let Some((command, receipt)) = self.read(publish, client) {
             self.refuse_busy(&command, receipt);
         }
     }
 
-    /// The command that a message is; what is stale is dropped.
+    /// Reads a message as a command; drops it if it is stale.
     fn read(&self, publish: Publish, client: &AsyncClient) -> Option<(Command, Receipt)> {
         count(&self.counters.commands);
         let receipt = Receipt::of(&publish, client);
@@ -169,7 +168,7 @@ impl Dispatcher {
     }
 
     /// Answers `[503] BUSY`. The `request_id` is looked up here and not in the task, so that the
-    /// payload is gone before the task waits.
+    /// payload is freed before the task waits.
     fn refuse_busy(self: &Arc<Self>, command: &Command, receipt: Receipt) {
         count(&self.counters.busy);
         let refusal_place = match receipt.qos {
@@ -191,15 +190,15 @@ impl Dispatcher {
         });
     }
 
-    /// From a command to its answer on the way.
+    /// Serves a command until its answer has been sent.
     async fn serve(&self, command: Command) {
         let operation = command.operation().to_owned();
         let request_id = command.request_id();
         let (reply, refused) = self.judge(&command).await;
         let memory = self.memory_of(&operation);
         let content = memory.map(|_| command.digest());
-        // A body of no known type is read as JSON until it is known who asks: it may hold a key, and
-        // who has none is not told what is wrong with the body.
+        // A body of unknown type is read as JSON until the sender is known: it may hold a key, and
+        // a sender without a key is not told what is wrong with the body.
         let form = command.form();
         let request = command.into_request(*form.as_ref().unwrap_or(&Form::Json));
         let sender = self.handler.sender(&request);
@@ -216,7 +215,7 @@ impl Dispatcher {
         };
         let sender = match sender {
             Ok(sender) => sender,
-            // What was answered before is for others.
+            // Remembered answers belong to other senders.
             Err(answer) => return self.publish(&reply, answer.to_payload(), false).await,
         };
         if let Some(answer) = refused {
@@ -258,7 +257,8 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the answer may go there: on the terminal's own broker an application's inbox is its own.
+    /// Checks where the answer may go: on the embedded broker an application has an inbox of its
+    /// own.
     fn inbox(
         &self,
         sender: &Result<Sender, Answer>,
@@ -277,7 +277,7 @@ impl Dispatcher {
         ReplyTo { topic: self.topics.default_response(operation), ..reply }
     }
 
-    /// What the envelope says: where the answer goes, and why the command is not done, if it is not.
+    /// Judges the envelope: where the answer goes, and the refusal if the command is not executed.
     async fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
         match command.reply(&self.topics) {
             Ok(reply) => {
@@ -296,7 +296,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether strangers could reach the broker; just after a start that is about to be known.
+    /// Returns the broker's exposure. Waits for it after a start, when it is not known yet.
     async fn exposure(&self) -> Exposure {
         let mut exposure = self.exposure.clone();
         let known = exposure.wait_for(|exposure| *exposure != Exposure::Unknown);
@@ -311,7 +311,7 @@ impl Dispatcher {
         self.publish(reply, answer.to_payload(), false).await;
     }
 
-    /// Has the service do it. A panic there fails this command alone.
+    /// Has the service execute the request. A panic there fails only this command.
     async fn perform(
         &self,
         operation: &str,
@@ -327,8 +327,8 @@ impl Dispatcher {
         }
     }
 
-    /// An answer and its payload: `[500]` in place of one that the broker would not take, so that
-    /// what is remembered is what was sent.
+    /// Returns an answer and its payload. Replaces an answer that the broker would not take by
+    /// `[500]`, so that what is remembered is what was sent.
     fn sendable(&self, answer: Answer, reply: &ReplyTo) -> (Answer, Arc<Vec<u8>>) {
         let payload = answer.to_payload();
         let Err(error) = self.publisher.takes(reply, payload.len()) else {
@@ -360,13 +360,13 @@ impl Dispatcher {
         }
     }
 
-    /// Waits until nothing is in work; what arrives meanwhile is answered `[503] BUSY`.
+    /// Waits until no command is in work; commands that arrive meanwhile are answered `[503] BUSY`.
     pub(crate) async fn close(&self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.places.acquire_many(self.queue)).await;
         self.places.close();
     }
 
-    /// Where an operation's answers are remembered; questions are asked again.
+    /// Returns the memory for an operation's answers; queries have none and are executed again.
     fn memory_of(&self, operation: &str) -> Option<&Mutex<Memory>> {
         match Operation::named(operation)? {
             Operation::Unlock => Some(&self.unlocks),
@@ -376,11 +376,11 @@ impl Dispatcher {
 }
 
 fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
-    // Nothing under this lock panics; if it did, a memory that forgot is still a memory.
+    // Nothing under this lock panics. If it did, an incomplete memory would still be usable.
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The answer to a command that the service does not see.
+/// Builds the answer to a command that the service does not see.
 fn refusal_to(refusal: &Refusal, request_id: Option<String>) -> Answer {
     Reply::refusal(refusal, request_id, stamp())
 }

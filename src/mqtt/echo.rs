@@ -1,14 +1,14 @@
-//! The echo: how old a command may be that arrives on this connection.
+//! The echo: measures how old a command that arrives on this connection can be.
 //!
-//! A network that stalls keeps what the broker has written and hands it over later, as if it had
-//! just been sent. So the terminal sends itself a message every second, through the broker and back
-//! on the connection on which commands come. The broker delivers in order: whatever arrives behind
-//! an echo was with the broker after that echo was sent, and so is no older than the echo. A command
-//! in front of the echoes of its time, in one burst after a stall, is measured by the last echo
+//! A network that stalls keeps what the broker has written and delivers it later, as if it had just
+//! been sent. So the terminal sends itself a message every second, through the broker and back on
+//! the connection that carries commands. The broker delivers in order: a message that arrives after
+//! an echo reached the broker after that echo was sent, so it is no older than the echo. When a
+//! stall ends in one burst, a command in front of the delayed echoes is measured by the last echo
 //! before the stall.
 //!
-//! An echo is known by a random number that only this connection has: a message that others write
-//! to its topic is none.
+//! An echo carries a random number that only this connection knows: messages that other clients
+//! write to its topic do not count.
 
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
@@ -19,15 +19,16 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-/// Between two echoes.
+/// Time between two echoes.
 const EVERY: Duration = Duration::from_secs(1);
-/// The longest that an echo may take, or be outstanding, for the link to count as live.
+/// The link counts as live only if no echo takes, or is outstanding, longer than this.
 const LATEST: Duration = Duration::from_secs(2);
-/// Echoes on their way at a time: a link that stalls is not filled with them.
+/// Most echoes outstanding at a time, so that a stalled link does not fill with them.
 const MOST_OUTSTANDING: usize = 4;
-/// An echo that takes longer is lost.
+/// An echo that takes longer counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(10);
-/// Whoever hears nothing of itself for so long at the start of a connection may not read it.
+/// A connection that receives none of its echoes for this long at its start probably may not read
+/// them.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// The echoes of one connection.
@@ -38,27 +39,27 @@ pub(super) struct Echo {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Number and time of those on their way, oldest first.
+    /// Number and send time of the outstanding echoes, oldest first.
     outstanding: VecDeque<(u64, Duration)>,
-    /// When the newest that came back was sent, and how long it took.
+    /// When the newest returned echo was sent, and how long it took.
     newest: Option<(Duration, Duration)>,
 }
 
 impl Echo {
-    /// The number of an echo that is sent now; none while too many are on their way.
+    /// Returns the number of an echo to send, or `None` while too many are outstanding.
     fn sent(&self, now: Duration) -> Option<u64> {
         let mut state = self.state();
         state.outstanding.retain(|(_, sent)| now.saturating_sub(*sent) < LOST_AFTER);
         if state.outstanding.len() >= MOST_OUTSTANDING {
             return None;
         }
-        // Without random numbers there is no echo, and nothing counts as fresh.
+        // Without random numbers there is no echo, and no message counts as fresh.
         let number = getrandom::u64().ok()?;
         state.outstanding.push_back((number, now));
         Some(number)
     }
 
-    /// Takes what came in on the echo's topic.
+    /// Takes a message from the echo's topic.
     pub(super) fn returned(&self, payload: &[u8]) {
         self.returned_at(payload, now());
     }
@@ -70,18 +71,19 @@ impl Echo {
             return;
         };
         let (_, sent) = state.outstanding[place];
-        // Those before it were lost: the broker keeps the order.
+        // Earlier echoes were lost: the broker keeps the order.
         state.outstanding.drain(..=place);
         state.newest = Some((sent, now.saturating_sub(sent)));
     }
 
-    /// Whether what arrives now was sent just now.
+    /// Returns true if a message that arrives at this moment is fresh.
     pub(super) fn is_live(&self) -> bool {
         self.is_live_at(now())
     }
 
     fn is_live_at(&self, now: Duration) -> bool {
-        // The next echo follows after [`EVERY`]: an older newest one means that the next is late.
+        // The next echo follows after [`EVERY`]: if the newest is older than that, the next one is
+        // late.
         let fresh = |(sent, took)| took <= LATEST && now.saturating_sub(sent) <= EVERY + LATEST;
         self.state().newest.is_some_and(fresh)
     }
@@ -119,7 +121,7 @@ pub(super) async fn send_every_second(echo: Arc<Echo>, client: AsyncClient, topi
     }
 }
 
-/// The time since boot, the time that the machine sleeps included.
+/// Returns the time since boot, including time asleep.
 fn now() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_is_live_before_its_first_echo() {
+    fn a_link_is_not_live_before_its_first_echo() {
         let echo = Echo::default();
         assert!(!echo.is_live_at(at(0.0)));
         let first = send(&echo, 0.0);
@@ -149,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_burst_after_a_stall_is_fresh() {
+    fn messages_in_a_burst_after_a_stall_are_not_fresh() {
         let echo = Echo::default();
         let before = send(&echo, 0.0);
         echo.returned_at(before.as_bytes(), at(0.1));
         let late: Vec<_> = (1..=4).map(|n| send(&echo, f64::from(n))).collect();
         assert_eq!(echo.sent(at(5.0)), None, "enough are on their way");
-        // Before, between and behind the late echoes.
+        // Before, between and after the late echoes.
         assert!(!echo.is_live_at(at(8.0)));
         for number in &late {
             echo.returned_at(number.as_bytes(), at(8.0));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_that_took_too_long_vouches_for_nothing() {
+    fn a_slow_echo_does_not_make_the_link_live() {
         let echo = Echo::default();
         let slow = send(&echo, 0.0);
         echo.returned_at(slow.as_bytes(), at(2.1));
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_echoes_are_forgotten_and_others_numbers_are_none() {
+    fn lost_echoes_and_foreign_numbers_are_ignored() {
         let echo = Echo::default();
         let lost: Vec<_> = (0..4).map(|n| send(&echo, f64::from(n))).collect();
         let next = send(&echo, 10.5);
@@ -189,7 +191,7 @@ mod tests {
         assert!(!echo.has_returned());
         echo.returned_at(next.as_bytes(), at(10.7));
         assert!(echo.is_live_at(at(10.7)));
-        // Once is enough: the same number again proves nothing.
+        // The same number a second time proves nothing.
         echo.returned_at(next.as_bytes(), at(15.0));
         assert!(!echo.is_live_at(at(15.0)));
     }

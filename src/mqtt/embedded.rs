@@ -1,5 +1,5 @@
-//! The broker inside the daemon, for a lone terminal: on loopback only, topics by [`super::roles`],
-//! everything in memory. More than one terminal belongs on a broker of its own.
+//! The broker inside the daemon, for a single terminal: listens on loopback only, restricts topics
+//! by [`super::roles`] and keeps everything in memory. Several terminals need an external broker.
 
 use super::roles::{Roles, TERMINAL, Trees};
 use super::{Login, LoginError, MAX_PACKET, Settings};
@@ -14,14 +14,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-/// More than a terminal and its clients need, fewer than would hurt.
+/// More connections than a terminal and its clients need, few enough for the memory.
 const MOST_CLIENTS: usize = 64;
-/// Messages waiting for one client; an answer is small, a picture is not.
+/// Messages queued for one client. An answer is small; a picture is not.
 const MOST_WAITING: usize = 64;
 /// How long a stop waits for connections to close.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 
-/// A broker on 127.0.0.1. Dropped, it stops at once; [`Embedded::stop`] is the clean way.
+/// A broker on 127.0.0.1. Dropping it stops it at once; [`Embedded::stop`] stops it cleanly.
 pub struct Embedded {
     port: u16,
     login: Login,
@@ -30,7 +30,7 @@ pub struct Embedded {
     task: JoinHandle<()>,
 }
 
-/// Why there is no embedded broker.
+/// Why the embedded broker does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// The port is in use.
@@ -39,15 +39,15 @@ pub enum EmbeddedError {
          free one, or mqtt.host = \"127.0.0.1\" to use the broker that runs there"
     )]
     PortTaken(u16),
-    /// The port may not be used, or the like.
+    /// The system refuses to listen on the port.
     #[error("the embedded broker cannot listen on port {port} of 127.0.0.1 (mqtt.port): {source}")]
     Listen {
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// No login.
+    /// The login cannot be read or made.
     #[error("the embedded broker has no login: {0}")]
     Login(#[from] LoginError),
     /// The broker library refused.
@@ -65,7 +65,7 @@ impl Embedded {
     ) -> Result<Self, EmbeddedError> {
         let port = settings.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        // The library reports a taken port as text only; asking the system first gives the kind.
+        // The library reports a taken port as text only; binding first gives the error kind.
         std::net::TcpListener::bind(address).map_err(|source| match source.kind() {
             std::io::ErrorKind::AddrInUse => EmbeddedError::PortTaken(port),
             _ => EmbeddedError::Listen { port, source },
@@ -82,7 +82,7 @@ impl Embedded {
         let mut broker = MqttBroker::with_config(config(address))
             .await
             .map_err(failed)?
-            // Replaces the library's own, which without a password file lets everybody in.
+            // Replaces the library's own provider, which accepts everyone without a password file.
             .with_auth_provider(Arc::new(roles));
         let port = broker.local_addr().map_or(port, |address| address.port());
         let shutdown = broker.shutdown_handle();
@@ -99,17 +99,17 @@ impl Embedded {
         Ok(Self { port, login, terminal, shutdown, task })
     }
 
-    /// Where it listens.
+    /// Returns the port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What clients log in with.
+    /// Returns the clients' login.
     pub fn login(&self) -> &Login {
         &self.login
     }
 
-    /// What the terminal itself logs in with, this time.
+    /// Returns the terminal's own login, which is new at each start.
     pub fn terminal(&self) -> &Login {
         &self.terminal
     }
@@ -133,8 +133,8 @@ fn config(address: SocketAddr) -> BrokerConfig {
         .with_max_packet_size(MAX_PACKET as usize)
         .with_max_clients(MOST_CLIENTS)
         .with_client_channel_capacity(MOST_WAITING)
-        // Files would survive SIGKILL with acknowledged messages missing; events have an outbox
-        // of their own, and commands are never kept.
+        // Files would survive SIGKILL with acknowledged messages missing. Events have their own
+        // outbox, and commands are never kept.
         .with_storage(StorageConfig::new().with_backend(StorageBackend::Memory));
     config.sys_topics_enabled = false;
     config

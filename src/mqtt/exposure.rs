@@ -1,32 +1,30 @@
-//! Whether strangers could reach the broker, and what is refused if they could.
+//! How far strangers can reach the broker, and what is refused because of it.
 //!
-//! A broker that lets anybody in, wherever it is, or one on another machine without encryption, lets
-//! whoever is on the network enrol themselves and open the door; there the daemon answers questions
-//! but changes nothing.
+//! A broker that accepts everyone, on any machine, and an unencrypted broker on another machine
+//! both let anyone on the network enroll themselves and open the door. On these the daemon answers
+//! queries but changes nothing.
 
 use super::Settings;
 use std::net::IpAddr;
 
-/// How far the broker's door is open.
+/// How far the broker is open to strangers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
-    /// It lets nobody in without a login, and what is said to it stays on this machine or is
-    /// encrypted.
+    /// It refuses clients without a login, and its traffic stays on this machine or is encrypted.
     Closed,
-    /// Not known yet: the daemon has not been told what it does with a client without a login.
+    /// Not known yet: the daemon does not know how the broker treats a client without a login.
     Unknown,
-    /// Anybody may log in.
+    /// Anyone may log in.
     Anonymous,
-    /// Anybody on the way may read the login and the requests.
+    /// Anyone on the network path may read the login and the requests.
     Unencrypted,
-    /// Whatever it is, `mqtt.allow_insecure` accepts it.
+    /// Accepted by `mqtt.allow_insecure`, whatever it is.
     Accepted,
 }
 
 impl Exposure {
-    /// What the settings alone say. Loopback is what the configuration says in so many words,
-    /// `localhost` or an address: what another name resolves to may change between this look and
-    /// the connection.
+    /// Judges the settings alone. Only `localhost` or a loopback address counts as loopback:
+    /// another name may resolve to another address between this check and the connection.
     pub(crate) fn of(settings: &Settings) -> Self {
         let host = settings.host();
         let is_loopback = || {
@@ -48,12 +46,12 @@ impl Exposure {
         }
     }
 
-    /// Whether the strike may be armed and the gallery changed over this broker.
+    /// Returns true if the strike may be armed and the gallery changed over this broker.
     pub fn is_safe(self) -> bool {
         matches!(self, Self::Closed | Self::Accepted)
     }
 
-    /// What to do about it, where changes are refused; `None` where nothing is.
+    /// Returns what to do about it where changes are refused; `None` where they are accepted.
     pub(crate) fn advice(self) -> Option<&'static str> {
         match self {
             Self::Closed | Self::Accepted => None,
@@ -99,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn table() {
+    fn exposure_follows_host_tls_and_login() {
         use Exposure::{Anonymous, Unencrypted, Unknown};
         for (host, tls, login, certificate, expected) in [
-            // Who listens on loopback may listen elsewhere too: it is asked.
+            // A listener on loopback may have a second one elsewhere: the broker is probed.
             ("127.0.0.1", false, false, false, Unknown),
             ("127.0.0.1", false, true, false, Unknown),
             ("127.9.9.9", false, false, false, Unknown),
@@ -115,7 +113,7 @@ mod tests {
             ("192.168.1.2", true, false, false, Anonymous),
             ("192.168.1.2", true, true, false, Unknown),
             ("192.168.1.2", true, false, true, Unknown),
-            // A name means what it resolves to, today this and tomorrow that.
+            // A name may resolve to another address tomorrow.
             ("localhost.example", false, true, false, Unencrypted),
             ("broker.lan", true, true, false, Unknown),
         ] {
@@ -129,20 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_broker_needs_no_asking() {
+    fn the_embedded_broker_is_closed_without_a_probe() {
         let own = Settings { own_broker: true, ..settings(false, true, false) };
         assert_eq!(at("127.0.0.1", own), Exposure::Closed);
     }
 
     #[test]
-    fn a_name_without_a_password_is_no_login() {
+    fn a_username_without_a_password_is_not_a_login() {
         let mut settings = settings(true, true, false);
         settings.password = None;
         assert_eq!(at("192.168.1.2", settings), Exposure::Anonymous);
     }
 
     #[test]
-    fn it_can_be_accepted_in_words() {
+    fn allow_insecure_accepts_any_exposure() {
         let settings = Settings { allow_insecure: true, ..settings(false, false, false) };
         let exposure = at("192.168.1.2", settings);
         assert_eq!(exposure, Exposure::Accepted);
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_to_be_closed_is_open() {
+    fn only_closed_and_accepted_are_safe() {
         for open in [Exposure::Unencrypted, Exposure::Anonymous, Exposure::Unknown] {
             assert!(!open.is_safe() && open.advice().is_some(), "{open:?}");
         }

@@ -1,20 +1,20 @@
-//! The service as this module knows it: it never sees more of it.
+//! The service as this module sees it.
 
 use crate::contract::{Answer, Request, Sender};
 use std::pin::Pin;
 
-/// The service, as the dispatcher knows it. A function from a request to its answer is one that lets
-/// every client ask.
+/// The service as the dispatcher knows it. A plain function from a request to its answer is a
+/// service that accepts every client.
 pub trait Handler: Send + Sync + 'static {
-    /// Who sent a request; if the sender may not ask, the answer: it comes before anything else is
-    /// said about the request.
+    /// Returns the sender of a request, or the answer if the sender may not ask. This refusal comes
+    /// before any other check of the request.
     fn sender(&self, request: &Request) -> Result<Sender, Answer>;
 
-    /// Does a request and returns its answer, or `None` when it had expired.
+    /// Executes a request and returns its answer, or `None` when it had expired.
     fn handle(&self, request: Request) -> Answering;
 }
 
-/// An answer in the making.
+/// The future of an answer.
 pub type Answering = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
 impl<F, A> Handler for F

@@ -4,9 +4,9 @@
 //! discovery, Home Assistant 2024.11 or later); an empty one removes the device. It is published
 //! whenever the session connects and whenever Home Assistant says `online` on `<prefix>/status`.
 //!
-//! It must never offer what this door does not do: lock and unlock button are there only with
-//! [`HomeAssistant::remote_unlock`], and their commands are never retained. Entities read the topics
-//! that everybody reads; nothing is published for Home Assistant alone but this message.
+//! It must never offer what this door does not do: the lock and the unlock button exist only with
+//! [`HomeAssistant::remote_unlock`], and their commands are never retained. Entities read the
+//! topics that all clients read; only this message is published for Home Assistant alone.
 
 use super::connect::{self, ConnectError};
 use super::topics::Topics;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 /// How long [`remove`] waits for the broker.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How a decision at the door may end: the types of the event entity.
+/// The outcomes of a decision at the door: the types of the event entity.
 pub const DECISIONS: [&str; 8] = [
     "granted",
     "unknown",
@@ -34,19 +34,19 @@ pub const DECISIONS: [&str; 8] = [
     "locked_out",
 ];
 
-/// The payload of a command with the time at which it was meant.
+/// The payload of a command with the time at which it was sent.
 const ISSUED: &str = "{{ dict(value | from_json, issued_at=now().timestamp()) | to_json }}";
 
-/// What Home Assistant is told.
+/// Settings for Home Assistant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HomeAssistant {
-    /// Publish the discovery message; else remove it.
+    /// True to publish the discovery message, false to remove it.
     pub discovery: bool,
-    /// First levels of its discovery topics.
+    /// The first levels of its discovery topics.
     pub prefix: String,
-    /// Its name on topics of named clients, where there are any.
+    /// Its name on the topics of named clients, if there are named clients.
     pub client: Option<String>,
-    /// Whether a command may move the strike.
+    /// True if a command may move the strike.
     pub remote_unlock: bool,
 }
 
@@ -62,7 +62,7 @@ impl Default for HomeAssistant {
 }
 
 impl HomeAssistant {
-    /// Whether prefix and client's name can stand in a topic.
+    /// Checks that the prefix and the client's name can stand in a topic.
     pub(crate) fn is_valid(&self) -> bool {
         let level = |level: &str| !level.is_empty() && topics::harmless(level);
         let client = self.client.as_deref();
@@ -71,17 +71,17 @@ impl HomeAssistant {
             && client.is_none_or(|name| level(name) && !name.contains('/'))
     }
 
-    /// Where it says that it has started.
+    /// Returns the topic of Home Assistant's birth message.
     pub(crate) fn status_topic(&self) -> String {
         format!("{}/status", self.prefix)
     }
 
-    /// Where the discovery message of a device stands.
+    /// Returns the topic of a device's discovery message.
     pub(crate) fn config_topic(&self, device_id: &str) -> String {
         format!("{}/device/{}/config", self.prefix, object_id(device_id))
     }
 
-    /// The discovery message; empty where there is to be none.
+    /// Returns the discovery message; empty if there should be none.
     pub(crate) fn config(&self, device_id: &str, topics: &Topics) -> String {
         match self.discovery {
             true => Device { settings: self, device_id, topics }.message().to_string(),
@@ -90,7 +90,7 @@ impl HomeAssistant {
     }
 }
 
-/// The device's name in Home Assistant's own topics and ids, which have no dots.
+/// Returns the device's name in Home Assistant's topics and ids, which have no dots.
 fn object_id(device_id: &str) -> String {
     format!("doorward_{}", device_id.replace('.', "_2E"))
 }
@@ -108,7 +108,7 @@ impl Device<'_> {
         let mut components = Map::new();
         for (name, component) in self.components() {
             let Value::Object(mut component) = component else { continue };
-            // One that only names its platform is to be removed, and has no id.
+            // A component with only a platform is a removal and has no id.
             if component.len() > 1 {
                 component.insert("unique_id".into(), format!("{id}_{name}").into());
                 component.insert("qos".into(), 1.into());
@@ -128,7 +128,7 @@ impl Device<'_> {
                 "sw_version": version,
                 "support_url": env!("CARGO_PKG_REPOSITORY"),
             },
-            // `stopped` is neither of the two words that it knows.
+            // Home Assistant knows only two words; `stopped` is neither.
             "availability": [{
                 "topic": self.topics.availability(),
                 "value_template": "{{ 'online' if value == 'online' else 'offline' }}",
@@ -215,7 +215,7 @@ impl Device<'_> {
         })
     }
 
-    /// Lock and button, or their removal.
+    /// Returns lock and button, or their removal.
     fn remote_unlock(&self) -> [(&'static str, Value); 2] {
         if !self.settings.remote_unlock {
             return [
@@ -233,7 +233,7 @@ impl Device<'_> {
             "name": "Lock",
             "command_topic": command,
             "payload_unlock": unlock,
-            // The strike locks by itself: refused, for `unlock` knows no such field.
+            // The strike locks by itself. `unlock` has no such field, so the command is refused.
             "payload_lock": r#"{"lock":true}"#,
             "command_template": ISSUED,
             "state_topic": self.topics.state("door"),
@@ -257,7 +257,8 @@ impl Device<'_> {
     }
 }
 
-/// A field of the state that is true, false, or null or absent where there is no such contact.
+/// Builds a template for a field that is true, false, or null or absent where there is no such
+/// contact.
 fn on_off(field: &str) -> String {
     let value = format!("value_json.{field} | default(none)");
     format!("{{{{ none if ({value}) is none else ('ON' if value_json.{field} else 'OFF') }}}}")
@@ -273,27 +274,27 @@ fn diagnostic(name: &str, topic: &str, template: &str) -> Value {
     })
 }
 
-/// Why the device is still there.
+/// Why the device could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// Settings or files.
+    /// A setting or a file cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The broker cannot be reached, or refused.
+    /// The broker cannot be reached, or refused the connection.
     #[error("{0}")]
     Broker(String),
-    /// The broker's access list.
+    /// The broker's access list refused.
     #[error("the broker does not let this login write to {0}: change its access list")]
     Forbidden(String),
-    /// No answer in time.
+    /// No answer came in time.
     #[error("the broker did not answer within {PATIENCE:?}")]
     Timeout,
-    /// No randomness for a client identifier.
+    /// No random numbers for a client identifier.
     #[error("the operating system gave no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-/// Removes the device from Home Assistant: what `doorward homeassistant remove` does. A daemon whose
+/// Removes the device from Home Assistant, for `doorward homeassistant remove`. A daemon whose
 /// `homeassistant.discovery` is true publishes it again when it connects.
 pub async fn remove(settings: &Settings) -> Result<(), RemoveError> {
     timeout(PATIENCE, removed(settings)).await.unwrap_or(Err(RemoveError::Timeout))
@@ -315,7 +316,7 @@ async fn removed(settings: &Settings) -> Result<(), RemoveError> {
             Err(error) => return Err(RemoveError::Broker(connect::explain(&error, settings))),
         }
     }
-    // Goodbye is a courtesy.
+    // The disconnect is a courtesy.
     if client.try_disconnect().is_ok() {
         let _ = timeout(Duration::from_secs(1), events.poll()).await;
     }
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_and_button_are_offered_only_where_the_door_obeys() {
+    fn lock_and_button_are_offered_only_with_remote_unlock() {
         let without = message(&HomeAssistant::default());
         assert_eq!(without["components"]["lock"], json!({ "platform": "lock" }));
         assert_eq!(without["components"]["unlock"], json!({ "platform": "button" }));
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_that_would_reach_elsewhere_are_refused() {
+    fn prefixes_that_reach_other_topics_are_refused() {
         let with = |prefix: &str| HomeAssistant { prefix: prefix.into(), ..Default::default() };
         assert!(with("homeassistant").is_valid() && with("house/ha").is_valid());
         for prefix in ["", "#", "a/+", "$SYS", "a//b", "doorward/front/cmd", "/a"] {

@@ -1,7 +1,7 @@
-//! From a PUBLISH packet to a [`Request`]: body form, credentials, expiry, and who asks.
+//! Turns a PUBLISH packet into a [`Request`]: body form, credentials, expiry and sender.
 //!
-//! User properties whose names start with `x-` (in any case) belong to brokers and bridges, which
-//! add them on the way (`x-mqtt-client-id`); they are no fields.
+//! User properties whose names start with `x-` (in any case) are added on the way by brokers and
+//! bridges (`x-mqtt-client-id`); they are not fields.
 
 use super::memory::Digest;
 use super::topics::{ResponseTopicError, Topics};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A command as it came from the broker.
 pub(crate) struct Command {
-    /// Who sent it, where its topic says so.
+    /// The sender, if the topic names it.
     client: Option<String>,
     operation: String,
     publish: Publish,
@@ -33,15 +33,15 @@ pub(crate) struct ReplyTo {
 /// A command that is dropped without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stale {
-    /// It was retained, so it is not known when it was meant.
+    /// It was retained, so the time it was sent is unknown.
     Retained,
-    /// Its time had run out.
+    /// It had expired.
     Expired,
     /// Its topic names no operation.
     NoOperation,
 }
 
-/// How a body is to be read.
+/// The form of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Json,
@@ -65,8 +65,8 @@ impl Command {
         Ok(command)
     }
 
-    /// The command, known to have been sent just now; which holds for a while.
-    pub(crate) fn vouched_for(self, lifetime: Duration) -> Self {
+    /// Marks the command as fresh, for `lifetime`.
+    pub(crate) fn fresh_for(self, lifetime: Duration) -> Self {
         Self { fresh_until: self.received.checked_add(lifetime), ..self }
     }
 
@@ -86,12 +86,12 @@ impl Command {
         self.properties().map(|p| p.user_properties.as_slice()).unwrap_or_default()
     }
 
-    /// Where the answer goes when the request names no topic, or none that is accepted.
+    /// Returns where the answer goes when the request names no topic, or none that is accepted.
     pub(crate) fn default_reply(&self, topics: &Topics) -> ReplyTo {
         ReplyTo { topic: topics.default_response(&self.operation), correlation: self.correlation() }
     }
 
-    /// Where the answer goes.
+    /// Returns where the answer goes.
     pub(crate) fn reply(&self, topics: &Topics) -> Result<ReplyTo, ResponseTopicError> {
         match self.properties().and_then(|p| p.response_topic.as_deref()) {
             None => Ok(self.default_reply(topics)),
@@ -106,7 +106,7 @@ impl Command {
         self.properties()?.correlation_data.as_ref().map(|data| data.to_vec())
     }
 
-    /// JSON or image, by content type, else by the first byte that is no space.
+    /// Returns JSON or image: by content type, else by the first non-whitespace byte.
     pub(crate) fn form(&self) -> Result<Form, String> {
         let declared = self.properties().and_then(|p| p.content_type.as_deref()).unwrap_or("");
         let media_type = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
@@ -124,8 +124,8 @@ impl Command {
         }
     }
 
-    /// `request_id`, looked up without building the rest of the body; none when it is longer than
-    /// the service takes, so that what is kept of a command is small.
+    /// Returns `request_id` without building the rest of the body; `None` when it is longer than
+    /// the service takes, so that little of a command is kept.
     pub(crate) fn request_id(&self) -> Option<String> {
         let id = match self.form() {
             Ok(Form::Image) => {
@@ -137,11 +137,11 @@ impl Command {
         id.filter(|id| id.chars().count() <= MAX_REQUEST_ID)
     }
 
-    /// What the sender said: body, content type and user properties, without those of brokers and
-    /// bridges, which may differ from one delivery to the next.
+    /// Returns a digest of what the sender sent: body, content type and user properties, without
+    /// those of brokers and bridges, which may differ from one delivery to the next.
     pub(crate) fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
-        // Each with its length, so that what ends one text does not begin the next.
+        // Each with its length, so that the end of one text cannot pass as the start of the next.
         let mut add = |bytes: &[u8]| {
             hash.update(bytes.len().to_be_bytes());
             hash.update(bytes);
@@ -157,7 +157,7 @@ impl Command {
         hash.finalize().into()
     }
 
-    /// The request for the service, its body read as `form`.
+    /// Builds the request for the service, with the body read as `form`.
     pub(crate) fn into_request(self, form: Form) -> Request {
         let Self { client, operation, publish, received, fresh_until } = self;
         let properties = publish.properties.unwrap_or_default();
@@ -185,7 +185,7 @@ impl Command {
     }
 }
 
-/// Whether a user property is one that brokers and bridges add.
+/// Returns true for a user property that brokers and bridges add.
 fn is_of_brokers(name: &str) -> bool {
     name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"))
 }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn no_content_type_at_all() {
+    fn a_missing_content_type_is_detected() {
         let command = command(b"{}", PublishProperties::default());
         assert_eq!(command.form(), Ok(Form::Json));
     }
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(request.credentials.api_key.as_deref(), Some("K"));
         let Body::Image { bytes, fields } = request.body else { panic!("not an image") };
         assert_eq!(bytes, b"\xff\xd8");
-        // Both limits stay: which one was meant is for the service to ask.
+        // Both limits stay: the service rejects the duplicate.
         assert_eq!(fields, pairs(&[("subject_id", "ada"), ("limit", "1"), ("limit", "2")]));
     }
 
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_of_all_that_the_sender_said() {
+    fn the_digest_covers_everything_the_sender_sent() {
         let of = |payload: &[u8], content_type: &str, fields: &[(&str, &str)]| {
             let properties =
                 PublishProperties { user_properties: pairs(fields), ..typed(content_type) };
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_named_by_the_topic_alone() {
+    fn only_the_topic_names_the_client() {
         let caller = |topic: &str| {
             let properties = PublishProperties {
                 user_properties: pairs(&[("x-mqtt-client-id", "office"), ("client", "office")]),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn expiry_becomes_a_moment() {
+    fn expiry_becomes_a_deadline() {
         let properties =
             PublishProperties { message_expiry_interval: Some(30), ..typed("application/json") };
         let expires = command(b"{}", properties).into_request(Form::Json).expires.unwrap();

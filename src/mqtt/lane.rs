@@ -1,15 +1,15 @@
-//! One connection to the broker, again and again.
+//! A lane: one connection to the broker, reconnected after every loss.
 //!
-//! Each connection gets a client of its own, with nothing left over from the last: what the library
-//! keeps over a reconnection (pending packets, used packet ids, a collision) only makes sense for a
-//! broker that kept the session too, and ours asks it not to.
+//! Each connection gets a new client without any state of the last one. What the library keeps over
+//! a reconnection (pending packets, used packet ids, a collision) only makes sense if the broker
+//! kept the session too, and doorward asks it not to.
 //!
-//! The order on a new connection: subscribe; when the broker has said yes, `availability` becomes
-//! `online`. Whoever sees `online` is heard. Then the states, what Home Assistant is told, and from
-//! time to time `state/health`.
+//! The order on a new connection: subscribe; when the broker has accepted, `availability` becomes
+//! `online`, so a client that sees `online` is heard. Then the states and Home Assistant discovery
+//! follow, and from time to time `state/health`.
 //!
-//! Where the strike may be moved from afar, `unlock` has a connection of its own: a broker and a
-//! network deliver in order, and on a shared one a flood of pictures would go before it.
+//! Where the strike may be moved remotely, `unlock` has a connection of its own. Broker and network
+//! deliver in order: on a shared connection `unlock` would wait behind a flood of pictures.
 
 use super::announcement::Announcement;
 use super::backoff::Backoff;
@@ -34,33 +34,33 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-/// Messages handed to the library and not yet sent. Whoever finds it full waits, in a task.
+/// Messages handed to the library and not yet sent. A task that finds it full waits.
 const OUTBOX: usize = 16;
-/// Beyond its keep-alive, the library may take this long to write one packet; then the broker's
-/// host is taken for dead. (While it writes, the library does not watch the time itself.)
+/// Time beyond its keep-alive in which the library may write one packet; then the broker's host
+/// counts as dead. (While it writes, the library does not watch the time itself.)
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(15);
 
-/// What a connection is for.
+/// The purpose of a connection.
 pub(super) enum Role {
-    /// Every command, and what the session says by itself.
+    /// Every command, and all that the session publishes by itself.
     Commands {
         /// Makes the content of `state/health`.
         health: Health,
-        /// `unlock`, where that has a connection of its own.
+        /// The connection of `unlock`, if it has its own.
         unlock: Option<UnlockSeen>,
     },
-    /// `unlock` alone, so that no picture goes before it, with the [`Echo`] that shows how old it
-    /// is. Becomes ready with the first echo.
+    /// `unlock` alone, so that no picture delays it, with the [`Echo`] that shows how old it is.
+    /// Becomes ready with the first echo.
     Unlock(watch::Sender<bool>),
 }
 
-/// The connection of `unlock` as the other one sees it.
+/// The `unlock` connection as the commands connection sees it.
 pub(super) struct UnlockSeen {
     pub link: watch::Receiver<Option<Link>>,
     pub ready: watch::Receiver<bool>,
 }
 
-/// What a connection's task owns.
+/// The task of a connection, with its state.
 pub(super) struct Worker {
     pub role: Role,
     pub settings: Arc<Settings>,
@@ -74,9 +74,9 @@ pub(super) struct Worker {
 
 /// How a connection ended.
 enum End {
-    /// We said goodbye.
+    /// The session was stopped.
     Stopped,
-    /// It broke, or never came about; `held` since the subscription.
+    /// It broke, or never connected; `held` is the time since the subscription.
     Lost { held: Duration, why: String },
 }
 
@@ -91,7 +91,7 @@ impl Worker {
             let wait = backoff.next(held);
             let what = match self.role {
                 Role::Commands { .. } => "",
-                Role::Unlock(_) => "no unlock from afar: ",
+                Role::Unlock(_) => "no remote unlock: ",
             };
             warn!("{what}{why}; next attempt in {:.1} s", wait.as_secs_f32());
             tokio::select! {
@@ -152,7 +152,7 @@ impl Worker {
                 Event::Incoming(Packet::Publish(publish)) => match &self.role {
                     Role::Commands { health, unlock } if self.is_birth(&publish.topic) => {
                         while births.try_join_next().is_some() {}
-                        // Whoever says it a hundred times is answered once.
+                        // Many births in a row are answered once.
                         if publish.payload == "online".as_bytes() && births.is_empty() {
                             let said = self.announcement(health, unlock.as_ref());
                             births.spawn(said.answer_birth(client.clone()));
@@ -184,7 +184,7 @@ impl Worker {
         }
     }
 
-    /// What follows once commands are heard: what is said, and what else is listened to. `None`: the
+    /// Starts the announcements and the further subscriptions once commands are heard. `None`: the
     /// connection is gone.
     fn begin(&self, link: Link, echo: &Arc<Echo>, talkers: &mut JoinSet<()>) -> Option<()> {
         let client = link.client.clone();
@@ -209,7 +209,8 @@ impl Worker {
         Some(())
     }
 
-    /// A command that came with all the others: those that are heard elsewhere are not done twice.
+    /// Takes a command of the commands connection; skips those that another connection also
+    /// receives.
     fn take(&self, publish: Publish, client: &AsyncClient) {
         let Role::Commands { unlock: Some(unlock), .. } = &self.role else {
             return self.dispatcher.receive(publish, client, false);
@@ -219,11 +220,11 @@ impl Worker {
         } else if unlock.link.borrow().is_some() {
             acknowledge(&publish, client);
         } else {
-            self.dispatcher.turn_away(publish, client);
+            self.dispatcher.answer_busy(publish, client);
         }
     }
 
-    /// Shows that an `unlock` that comes now would count, or would not.
+    /// Publishes whether an `unlock` that arrives at this moment would count.
     fn is_ready(&self, ready: bool) {
         if let Role::Unlock(shown) = &self.role {
             shown.send_if_modified(|shown| std::mem::replace(shown, ready) != ready);
@@ -283,15 +284,15 @@ impl Worker {
             path,
             qos,
             nolocal: false,
-            // What was retained shows it, and what is retained is not sent: a command that lay
-            // around is never done.
+            // The flag of a retained message is kept, and retained messages are not sent: an old
+            // command is never executed.
             preserve_retain: true,
             retain_forward_rule: RetainForwardRule::Never,
         }
     }
 
-    /// Without Home Assistant's births, what was said at the start must do; without echoes, an
-    /// `unlock` must say when it was meant.
+    /// Warns about a refused later subscription: without Home Assistant's births it is told only at
+    /// connect; without echoes, an `unlock` needs `issued_at`.
     fn judge_later_subscription(&self, ack: &SubAck) {
         if refused(&ack.return_codes).is_none() {
             return;

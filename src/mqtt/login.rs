@@ -1,5 +1,5 @@
-//! The clients' login of the embedded broker: made at first start, kept in the data directory, read by
-//! `doorward call`.
+//! The clients' login for the embedded broker: made at the first start, kept in the data directory,
+//! read by `doorward call`.
 
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 const FILE_NAME: &str = "broker-login.toml";
 const USERNAME: &str = "doorward";
 const PASSWORD_LENGTH: usize = 32;
-/// 64 characters, so that six random bits choose one without bias: 192 bits a password.
+/// 64 characters, so that six random bits choose one without bias: 192 bits per password.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Name and password for the embedded broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// `doorward`; the terminal's own is another.
+    /// `doorward`; the terminal's own user name is another.
     pub username: String,
     /// 32 random characters.
     pub password: Secret,
@@ -34,7 +34,7 @@ pub enum LoginError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file does not hold a login.
@@ -80,7 +80,7 @@ impl Login {
         }
     }
 
-    /// A new one, kept nowhere.
+    /// Makes a random login and does not store it.
     pub(crate) fn random(username: &str) -> Result<Self, LoginError> {
         let mut bytes = [0; PASSWORD_LENGTH];
         getrandom::fill(&mut bytes).map_err(LoginError::Random)?;
@@ -89,13 +89,14 @@ impl Login {
         Ok(Self { username: username.into(), password: password.into() })
     }
 
-    /// Whole or not at all: written beside the file, flushed to disk, then renamed.
+    /// Writes the file whole or not at all: written next to the target, flushed to disk, then
+    /// renamed.
     fn write(&self, path: &Path) -> io::Result<()> {
         let stored =
             Stored { username: self.username.clone(), password: self.password.reveal().into() };
         let text = toml::to_string(&stored).map_err(io::Error::other)?;
         let draft = path.with_extension("toml.new");
-        // A draft that a crash left behind would keep its mode and owner.
+        // A draft left by a crash would keep its mode and owner.
         if let Err(error) = fs::remove_file(&draft)
             && error.kind() != ErrorKind::NotFound
         {
@@ -116,7 +117,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn made_once_and_kept() {
+    fn the_login_is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(Login::read(dir.path()), Err(LoginError::Missing(_))));
         let made = Login::read_or_make(dir.path()).unwrap();
@@ -130,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn two_are_never_the_same() {
+    fn passwords_differ() {
         assert_ne!(Login::random("a").unwrap(), Login::random("a").unwrap());
     }
 
     #[test]
-    fn a_draft_that_a_crash_left_is_no_obstacle() {
+    fn a_draft_left_by_a_crash_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("broker-login.toml.new"), "half").unwrap();
         Login::read_or_make(dir.path()).unwrap();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_not_replaced_in_silence() {
+    fn a_malformed_file_is_an_error_and_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE_NAME), "username = \"doorward\"\npassword = 's3cr").unwrap();
         let error = Login::read_or_make(dir.path()).unwrap_err();

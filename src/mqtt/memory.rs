@@ -1,20 +1,20 @@
-//! The changes that were made in the last minutes, so that a repeat is answered again and not done
-//! again.
+//! Remembers the changes of the last minutes, so that a repeat gets the same answer and is not
+//! executed again.
 //!
-//! Only operations that change something are remembered, and only once they have changed it: a
-//! question is asked again each time, for its answer may be another one by now, and so is what was
+//! Only operations that change something are remembered, and only after they have changed it. A
+//! query is executed each time, because its answer may have changed; so is a command that was
 //! refused or failed.
 //!
-//! A command is a repeat when its Correlation Data or its `request_id` was seen, for the same
-//! operation, the same sender, the same topic the answer goes to, and with the same body and
-//! properties. The sender belongs to the identity because an answer is its asker's alone: who shows
-//! no key, or another application's, gets none that was remembered. The topic belongs to it because
-//! counters are popular: two clients that both count from 1 and listen on topics of their own are
-//! two askers. The content belongs to it because a client that uses an id twice for two different
-//! things means two things. An empty id is none, and commands without an id are never repeats.
+//! A command is a repeat when its Correlation Data or its `request_id` was seen before, for the
+//! same operation, the same sender, the same reply topic, and with the same body and properties.
+//! The sender belongs to the identity because an answer is only for its sender: a client without a
+//! key, or with another application's, gets no remembered answer. The topic belongs to it because
+//! many clients use counters: two clients that both count from 1 on reply topics of their own are
+//! different senders. The content belongs to it because a client that uses an id for two different
+//! requests means both. An empty id counts as no id, and commands without an id are never repeats.
 //!
-//! The memory is bounded by number and by bytes; the oldest answers go first. Commands in work are
-//! bounded by the places of the [`super::dispatcher`].
+//! The memory is bounded by number and by bytes; the oldest answers are dropped first. Commands in
+//! work are bounded by the places of the [`super::dispatcher`].
 
 use super::incoming::ReplyTo;
 use crate::contract::{Answer, Outcome, Sender};
@@ -22,16 +22,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The most answers remembered: more than three commands a second for ten minutes.
+/// Most answers remembered: more than three commands per second for ten minutes.
 const MOST_ANSWERS: usize = 2048;
-/// The most bytes of answers and identities remembered.
+/// Most bytes of answers and identities remembered.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// The most repeats of one command that are answered when it is done: who repeats more often while
-/// it waits does not miss the rest.
+/// Most repeats of one command that get its answer when it is done. A client that repeats more
+/// often while it waits does not miss the other answers.
 const MOST_RESENDS: usize = 16;
 
-/// What two commands that are the same have in common.
+/// Identifies a command: two commands with the same identity are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     operation: String,
@@ -39,7 +39,7 @@ pub(crate) struct Identity {
     /// Where the answer goes.
     topic: String,
     name: Name,
-    /// Of body and properties.
+    /// Digest of body and properties.
     content: Digest,
 }
 
@@ -53,7 +53,8 @@ enum Name {
 }
 
 impl Identity {
-    /// All identities of a command: none, one, or one by Correlation Data and one by `request_id`.
+    /// Returns all identities of a command: none, or one each for Correlation Data and
+    /// `request_id`.
     pub(crate) fn of(
         operation: &str,
         sender: &Sender,
@@ -88,14 +89,14 @@ impl Identity {
     }
 }
 
-/// What to do with a command.
+/// What the memory knows about a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It is new: do it, then call [`Memory::finish`].
+    /// It is new: execute it, then call [`Memory::finish`].
     Never,
-    /// It is being done; its answer goes to this one too.
+    /// It is being executed; its answer goes to this repeat too.
     InWork,
-    /// It was done; this was the answer.
+    /// It was executed; this was the answer.
     Answered(Arc<Vec<u8>>),
 }
 
@@ -111,7 +112,7 @@ pub(crate) struct Memory {
     /// How long an answer is remembered.
     lifetime: Duration,
     entries: HashMap<Arc<Identity>, Entry>,
-    /// Answered ones by age.
+    /// The answered identities, oldest first.
     ages: VecDeque<(Instant, Arc<Identity>)>,
     bytes: usize,
 }
@@ -121,7 +122,7 @@ impl Memory {
         Self { lifetime, entries: HashMap::new(), ages: VecDeque::new(), bytes: 0 }
     }
 
-    /// Looks a command up by all its identities, and notes it as in work if it is new.
+    /// Looks up a command by all its identities, and notes it as in work if it is new.
     pub(crate) fn meet(&mut self, identities: &[Identity], reply: &ReplyTo, now: Instant) -> Seen {
         self.forget_old(now);
         for identity in identities {
@@ -142,9 +143,9 @@ impl Memory {
         Seen::Never
     }
 
-    /// Ends the work on a command, and returns where else its answer is to go: to the repeats that
-    /// came meanwhile. The answer comes with its payload, as it is sent; it is remembered if what was
-    /// asked for was done. Without one (the command had expired) nothing is remembered.
+    /// Ends the work on a command, and returns the reply addresses of the repeats that arrived
+    /// meanwhile. The answer comes with its payload as sent, and is remembered if the change was
+    /// made. Without an answer (the command had expired) nothing is remembered.
     pub(crate) fn finish(
         &mut self,
         identities: Vec<Identity>,
@@ -183,7 +184,7 @@ impl Memory {
     }
 }
 
-/// Whether a change was made: a `FAIL_ON_n` is a 200 and changes nothing.
+/// Returns true if a change was made: a `FAIL_ON_n` is a 200 and changes nothing.
 fn is_done(answer: &Answer) -> bool {
     answer.outcome() == Outcome::Done
 }
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_of_what_is_in_work_wait_for_its_answer() {
+    fn repeats_of_a_command_in_work_wait_for_its_answer() {
         let (mut memory, now) = (memory(), Instant::now());
         assert_eq!(meet(&mut memory, "1", now), Seen::Never);
         assert_eq!(meet(&mut memory, "1", now), Seen::InWork);
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_repeats_is_not_answered_one_by_one() {
+    fn at_most_sixteen_repeats_get_the_answer() {
         let (mut memory, now) = (memory(), Instant::now());
         for _ in 0..100_000 {
             meet(&mut memory, "1", now);
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_done_is_not_remembered() {
+    fn failed_and_refused_commands_are_not_remembered() {
         let (mut memory, now) = (memory(), Instant::now());
         for status in [400, 401, 403, 500, 503] {
             remember(&mut memory, &identity("1"), status, 5, now);
@@ -290,13 +291,13 @@ mod tests {
         };
         remember(&mut memory, &of([1; 32]), 200, 5, now);
         assert_eq!(memory.meet(&of([2; 32]), &reply("1"), now), Seen::Never);
-        // Nor does one that is in work answer for another.
+        // Nor does a command in work answer for another.
         assert_eq!(memory.meet(&of([3; 32]), &reply("1"), now), Seen::Never);
         assert_eq!(memory.meet(&of([2; 32]), &reply("1"), now), Seen::InWork);
     }
 
     #[test]
-    fn an_empty_id_is_none() {
+    fn an_empty_id_counts_as_no_id() {
         let of = |correlation: &str, id: &str| {
             Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some(id.into()), BODY)
         };
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_and_for_what_belongs_to_the_identity() {
+    fn sender_operation_and_topic_belong_to_the_identity() {
         let (mut memory, now) = (memory(), Instant::now());
         let one = Sender::Application("1".into());
         for (operation, sender, topic) in [
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn bounded_by_number() {
+    fn the_memory_is_bounded_by_number() {
         let (mut memory, now) = (memory(), Instant::now());
         for n in 0..MOST_ANSWERS + 10 {
             remember(&mut memory, &identity(&n.to_string()), 200, 5, now);
@@ -352,14 +353,14 @@ mod tests {
     }
 
     #[test]
-    fn bounded_by_bytes() {
+    fn the_memory_is_bounded_by_bytes() {
         let (mut memory, now) = (memory(), Instant::now());
         for n in 0..100 {
             remember(&mut memory, &identity(&n.to_string()), 200, 1024 * 1024, now);
             assert!(memory.bytes <= MOST_BYTES);
         }
         assert_eq!(memory.entries.len(), 7);
-        // One that would push everything else out is not kept at all.
+        // An answer that would push out all others is not kept.
         remember(&mut memory, &identity("huge"), 200, MOST_BYTES, now);
         assert_eq!(memory.entries.len(), 7);
     }

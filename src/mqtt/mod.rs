@@ -1,9 +1,9 @@
 //! The service over MQTT 5.
 //!
-//! A [`Session`] keeps a connection to a broker, hands each request that comes in on
-//! `doorward/<device>/cmd/#`, and from clients with a name on `doorward/<device>/from/<name>/cmd/#`,
-//! to the service, and publishes what the service answers. It judges the
-//! envelope (topic, freshness, repetition, where the answer may go) and never a request's content.
+//! A [`Session`] keeps a connection to a broker, hands each request on `doorward/<device>/cmd/#`,
+//! and from named clients on `doorward/<device>/from/<name>/cmd/#`, to the service, and publishes
+//! the service's answers. It checks the envelope (topic, freshness, repetition, reply address) and
+//! never a request's content.
 //!
 //! ```text
 //! broker ──► lane ───► dispatcher ─► incoming ─► memory ─► the service's function
@@ -11,14 +11,16 @@
 //!    └────────────────────── publisher ◄──────────────────────────┘
 //! ```
 //!
-//! Where the strike may be moved from afar, `unlock` comes over a connection of its own, beside an
-//! `echo` that shows how old it may be. Events have one as well: `outbox ─► delivery ─► broker`.
+//! Where the strike may be moved remotely, `unlock` has a connection of its own, with an `echo`
+//! that shows how old it may be. Events have their own connection too: `outbox ─► delivery ─►
+//! broker`.
 //!
-//! Terms: a *command* is a message on a `cmd/` topic; a *reply address* is the topic and Correlation
-//! Data an answer goes to; a *repeat* is a change that is asked for again; *exposure* says whether strangers could reach the broker.
+//! Terms: a *command* is a message on a `cmd/` topic; a *reply address* is the topic and
+//! Correlation Data an answer goes to; a *repeat* is a change that is requested again; *exposure*
+//! says how far strangers can reach the broker.
 //!
-//! The event loop waits for nothing but the network: whatever may wait (the service, a full queue
-//! towards the broker) is a task of its own, and the number of those tasks is bounded.
+//! The event loop waits only for the network: anything else that may wait (the service, a full
+//! queue towards the broker) is a task of its own, and the number of those tasks is bounded.
 
 mod announcement;
 mod backoff;
@@ -60,6 +62,6 @@ pub use settings::{Settings, SettingsError, Tls};
 /// JSON object (`compare`), or one picture of 5 MiB as base64 with room to spare.
 pub const MAX_PACKET: u32 = 9 * 1024 * 1024;
 
-/// Log directives that keep the libraries below quiet unless something is wrong: the embedded
-/// broker reports every connection at `info`.
+/// Log directives that keep the libraries quiet unless something is wrong: the embedded broker
+/// reports every connection at `info`.
 pub const QUIET_LOGS: &[&str] = &["mqtt5=error", "mqtt5_protocol=error", "rumqttc=error"];

@@ -1,13 +1,15 @@
-//! Whether the broker lets anybody in: the one way to know it is to try.
+//! Tests whether the broker accepts everyone. Trying is the only way to know.
 //!
 //! A broker on this machine may have a second listener that the whole network reaches, and a login
-//! of the daemon's own says nothing about whom else it lets in. So the daemon connects once without
-//! any credentials, under a client identifier of its own, asks for nothing, and leaves politely.
+//! of the daemon does not show which other clients are accepted. So the daemon connects once
+//! without any credentials, under a client identifier of its own, sends no request, and disconnects
+//! cleanly.
 //!
-//! Only a broker that has refused it counts as closed. What the network refused is tried again, and
-//! until there is an answer nothing is changed and no strike is armed. A broker that hangs up instead of
-//! answering refuses by that only if it answers the daemon's own login: one that is full, or a proxy
-//! whose broker has not started, hangs up on everybody, and lets anybody in a moment later.
+//! Only a broker that has refused it counts as closed. After a network error it tries again, and
+//! until there is an answer nothing is changed and no strike is armed. Closing the connection
+//! instead of answering counts as a refusal only if the broker answers the daemon's own login: a
+//! full broker, or a proxy whose broker has not started, closes every connection, and may accept
+//! everyone a moment later.
 
 use super::backoff::Backoff;
 use super::connect;
@@ -21,26 +23,27 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
-/// Resolving, connecting, shaking hands, and the broker's answer.
+/// Time for resolving, connecting, the handshake and the broker's answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long the goodbye may take.
+/// Time for the disconnect.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
-/// A broker that hangs up instead of answering does so each time; one that is stopping, once.
+/// A broker that closes the connection instead of answering does so each time; one that is stopping
+/// does it once.
 const HANGS_UP: u32 = 3;
 const HANGS_UP_EVERY: Duration = Duration::from_millis(300);
 
-/// What a broker made of a client without credentials.
+/// The broker's reaction to a client without credentials.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     LetIn,
     Refused,
-    /// It closed the connection instead of answering, which a broker may do with whom it refuses.
+    /// It closed the connection instead of answering, which a broker may do to refuse a client.
     HungUp(String),
-    /// Nothing is known.
+    /// There is no answer yet.
     Unknown(String),
 }
 
-/// Tries until it is known whether the broker lets anybody in, and says so.
+/// Tries until it is known whether the broker accepts everyone, and reports the result.
 pub(super) async fn settle(settings: Settings, exposure: watch::Sender<Exposure>) {
     let (mut backoff, mut hung_up, mut warned) = (Backoff::default(), 0, false);
     let certificate = settings.tls.client_cert_file.is_some();
@@ -69,7 +72,7 @@ pub(super) async fn settle(settings: Settings, exposure: watch::Sender<Exposure>
         hung_up = 0;
         if !warned {
             warn!(
-                "it is not known whether the broker lets anybody in; until it is, the strike is not \
+                "it is not known whether the broker accepts everyone; until then the strike is not \
                  armed and enroll, update, delete and unlock are refused: {why}"
             );
         }
@@ -81,17 +84,17 @@ pub(super) async fn settle(settings: Settings, exposure: watch::Sender<Exposure>
         Some(advice) => error!(
             "the strike is not armed, and enroll, update, delete and unlock are refused: {advice}"
         ),
-        None => debug!("the broker lets nobody in without a login"),
+        None => debug!("the broker refuses clients without a login"),
     }
     exposure.send_replace(settled);
 }
 
-/// Whether the broker answers the daemon's own login, if there is one.
+/// Returns true if the broker answers the daemon's own login, if there is one.
 async fn answers_login(settings: &Settings) -> bool {
     settings.has_login() && matches!(ask(settings, false).await, Verdict::LetIn | Verdict::Refused)
 }
 
-/// Connects as these settings say. `lacks_certificate`: a broker may end the handshake for want of one.
+/// Connects with these settings. `lacks_certificate`: a broker may end the handshake without one.
 async fn ask(settings: &Settings, lacks_certificate: bool) -> Verdict {
     let name = format!("{}-probe", settings.client_id());
     let (client, mut events) = match connect::options(settings, &name) {
@@ -129,7 +132,7 @@ async fn ask(settings: &Settings, lacks_certificate: bool) -> Verdict {
 fn judge(error: &ConnectionError, lacks_certificate: bool, why: String) -> Verdict {
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
-            // Another time, or at another place, it may let anybody in.
+            // At another time or place it may accept everyone.
             Code::ServiceUnavailable
             | Code::UnspecifiedError
             | Code::ImplementationSpecificError

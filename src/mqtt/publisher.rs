@@ -1,4 +1,5 @@
-//! Messages out. A [`Publisher`] outlives connections: it waits a while for one, then gives up.
+//! Publishes messages. A [`Publisher`] outlives connections: it waits up to 60 s for one, then
+//! gives up.
 
 use super::MAX_PACKET;
 use super::incoming::ReplyTo;
@@ -12,19 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
-/// How long an answer is worth something: as its Message Expiry Interval, and as the time it waits
-/// for a connection.
+/// How long an answer is useful: its Message Expiry Interval, and the time it waits for a
+/// connection.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What a PUBLISH packet holds beside topic, Correlation Data and payload, at most: headers,
-/// content type, expiry, the user property of a repeat.
+/// The most bytes of a PUBLISH packet besides topic, Correlation Data and payload: headers, content
+/// type, expiry, the user property of a repeat.
 const PACKET_OVERHEAD: usize = 128;
 
 /// A connection that is up and subscribed.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     pub(crate) client: AsyncClient,
-    /// The largest packet the broker takes.
+    /// The largest packet the broker accepts.
     pub(crate) largest: usize,
 }
 
@@ -37,10 +38,10 @@ impl Link {
 /// A message that was not handed to a connection.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PublishError {
-    /// No broker for too long.
+    /// There was no connection within the answer's lifetime.
     #[error("no connection to the broker")]
     NotConnected,
-    /// The broker would end the connection if it were sent.
+    /// The packet is so large that the broker would end the connection.
     #[error(
         "{size} bytes are more than the broker takes ({largest}): raise its maximum packet size"
     )]
@@ -57,8 +58,8 @@ pub enum PublishError {
 pub struct Publisher {
     link: watch::Receiver<Option<Link>>,
     topics: Arc<Topics>,
-    /// The last of each, for the next connection. Held while they are sent, so that an older one
-    /// never follows a newer one.
+    /// The last value of each state, for the next connection. Locked while they are sent, so that
+    /// an older value never follows a newer one.
     states: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
@@ -67,19 +68,19 @@ impl Publisher {
         Self { link, topics, states: Arc::default() }
     }
 
-    /// The client of the present connection.
+    /// Returns the client of the current connection.
     pub(crate) fn client(&self) -> Option<AsyncClient> {
         self.link.borrow().as_ref().map(|link| link.client.clone())
     }
 
-    /// Whether a broker is connected and commands are heard.
+    /// Returns true if a broker is connected and commands are heard.
     pub fn is_connected(&self) -> bool {
         self.link.borrow().is_some()
     }
 
-    /// Publishes `state/<name>`, retained: at once where there is a connection, and on every
-    /// connection to come, for a broker may forget what it retained. Waits for other states that are
-    /// on their way, on a connection that is about to break as long as that takes.
+    /// Publishes `state/<name>`, retained: at once if there is a connection, and again on every
+    /// later connection, because a broker may lose what it retained. Waits for other states that
+    /// are being sent; on a connection that is about to break this lasts until it breaks.
     pub async fn state(&self, name: &str, value: &Value) -> Result<(), PublishError> {
         let mut states = self.states.lock().await;
         states.insert(name.to_owned(), value.clone());
@@ -90,7 +91,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes every state there is on a new connection.
+    /// Publishes every known state on a new connection.
     pub(crate) async fn restate(&self, link: &Link) {
         for (name, value) in &*self.states.lock().await {
             if let Err(error) = self.send_state(link, name, value).await {
@@ -102,13 +103,14 @@ impl Publisher {
     async fn send_state(&self, link: &Link, name: &str, value: &Value) -> Result<(), PublishError> {
         let (topic, payload) = (self.topics.state(name), value.to_string().into_bytes());
         match send(link, &topic, true, payload, PublishProperties::default()).await {
-            // The next connection gets it.
+            // The next connection sends it.
             Err(PublishError::NotConnected) => Ok(()),
             sent => sent,
         }
     }
 
-    /// Whether the broker takes an answer with this payload; nothing is wrong while there is none.
+    /// Checks that the broker accepts an answer with this payload; passes while there is no
+    /// connection.
     pub(crate) fn takes(&self, reply: &ReplyTo, payload: usize) -> Result<(), PublishError> {
         let correlation = reply.correlation.as_ref().map_or(0, Vec::len);
         match &*self.link.borrow() {
@@ -117,7 +119,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes an answer, waiting for a connection as long as the answer is worth something.
+    /// Publishes an answer. Waits for a connection as long as the answer is useful.
     pub(crate) async fn answer(
         &self,
         reply: &ReplyTo,
@@ -143,7 +145,7 @@ impl Publisher {
     }
 }
 
-/// Sent nevertheless, a larger packet would cost the connection and everything on the way.
+/// Checks the size: a larger packet would cost the connection and every message in flight.
 pub(super) fn fits(
     link: &Link,
     topic: &str,

@@ -1,4 +1,4 @@
-//! Who may do what on the embedded broker: topics by role.
+//! Access control of the embedded broker: topics by role.
 //!
 //! | role | logs in as | writes | reads |
 //! |---|---|---|---|
@@ -6,11 +6,11 @@
 //! | operator | the login in the data folder | `cmd/#`, Home Assistant's `status` and this door's discovery | `availability`, `state/#`, `event/#`, `response/#`, its own answers, Home Assistant's topics |
 //! | application | its App-ID and API-Key, under `service.auth = "app-key"` | `cmd/#` | `availability`, `state/#`, its own answers |
 //!
-//! Requests carry keys and pictures, so nobody but the terminal reads `cmd/#`. A client's own answers
-//! are what goes to `client/<name>` and below it; an application's name is its App-ID, which nobody
-//! else can log in with, an operator's client is named by its client identifier. Client identifiers
-//! are bound as well, or one client could end another's connection and take over its session: those
-//! of the terminal and those that begin with an App-ID belong to these alone.
+//! Requests carry keys and pictures, so only the terminal reads `cmd/#`. A client's own answers are
+//! on `client/<name>` and below it. An application's name is its App-ID, with which only it can log
+//! in; an operator's client is named by its client identifier. Client identifiers are restricted as
+//! well, or one client could end another's connection and take over its session: the terminal's
+//! identifiers, and those that begin with an App-ID, may be used only by their owner.
 
 use super::{HomeAssistant, Login, Settings};
 use crate::service::KnowsApplication;
@@ -28,12 +28,12 @@ const APP_ID: usize = 36;
 pub(super) struct Roles {
     pub terminal: Login,
     pub operator: Login,
-    /// Where applications show their keys.
+    /// Checks applications' keys.
     pub applications: Option<KnowsApplication>,
     pub topics: Trees,
 }
 
-/// What the topics of one device begin with.
+/// The topic prefixes of one device.
 pub(super) struct Trees {
     device_id: String,
     root: String,
@@ -52,7 +52,7 @@ enum Role<'a> {
 }
 
 impl<'a> Role<'a> {
-    /// Of a client that has logged in as `user`.
+    /// Returns the role of a client that has logged in as `user`.
     fn of(user: Option<&'a str>, client_id: &'a str, roles: &Roles) -> Option<Self> {
         match user? {
             TERMINAL => Some(Self::Terminal),
@@ -61,7 +61,7 @@ impl<'a> Role<'a> {
         }
     }
 
-    /// What its answers' topics are named by.
+    /// Returns the name in the topics of its answers.
     fn name(self) -> &'a str {
         match self {
             Self::Terminal => TERMINAL,
@@ -81,7 +81,7 @@ impl Trees {
         }
     }
 
-    /// Whether a client may call itself so.
+    /// Checks whether a client may use this client identifier.
     fn may_be_called(&self, role: Role, client_id: &str) -> bool {
         let is_the_terminals = self.terminal_ids.iter().any(|id| id == client_id);
         match role {
@@ -109,8 +109,8 @@ impl Trees {
         }
     }
 
-    /// Whether all that a filter matches may be read: what follows a tree's first levels does not
-    /// lead out of it.
+    /// Checks that the role may read every topic that a filter matches. A filter cannot leave the
+    /// tree that its first levels name.
     fn may_read(&self, role: Role, filter: &str) -> bool {
         if role == Role::Terminal {
             return true;
@@ -130,7 +130,7 @@ impl Trees {
         };
         let own = || {
             let name = role.name();
-            // A name with a wildcard would be everybody's.
+            // A name with a wildcard would match the answers of all clients.
             let is_level = !name.is_empty() && !name.contains(['+', '#', '/', '$']);
             let rest = below.strip_prefix("client/").and_then(|it| it.strip_prefix(name));
             is_level && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -139,13 +139,13 @@ impl Trees {
     }
 }
 
-/// The App-ID with which a client identifier begins.
+/// Returns the App-ID with which a client identifier begins.
 pub(super) fn app_id(client_id: &str) -> Option<&str> {
     client_id.get(..APP_ID).filter(|start| uuid::Uuid::try_parse(start).is_ok())
 }
 
-/// No limit on attempts: with 192 random bits guessing is hopeless, and since every client comes
-/// from 127.0.0.1 a limit by address would lock the daemon out of its own broker.
+/// Attempts are not limited: with 192 random bits guessing is hopeless, and since every client
+/// comes from 127.0.0.1 a limit by address would lock the daemon out of its own broker.
 impl AuthProvider for Roles {
     fn authenticate<'a>(
         &'a self,
@@ -161,7 +161,7 @@ impl AuthProvider for Roles {
         let is_application = || {
             let key = std::str::from_utf8(password).ok();
             let knows = self.applications.as_ref().zip(key);
-            // A name that is no App-ID is no application's, whatever the key.
+            // A name that is not an App-ID is not an application, whatever the key.
             app_id(name) == Some(name) && knows.is_some_and(|(knows, key)| knows(name, key))
         };
         let known = knows(&self.terminal) | knows(&self.operator) || is_application();
@@ -199,7 +199,7 @@ impl AuthProvider for Roles {
     }
 }
 
-/// Compares without telling by its time where the first difference is.
+/// Compares in constant time, so that timing does not reveal the first difference.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_the_terminal_reads_commands_or_others_answers() {
+    fn only_the_terminal_reads_commands_and_other_clients_answers() {
         let trees = trees();
         for filter in [
             "#",
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_reads_what_is_for_everybody_and_what_is_its_own() {
+    fn clients_read_shared_topics_and_their_own_answers() {
         let trees = trees();
         let own = format!("doorward/front/client/{APP}");
         for (filter, operator, application) in [
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_write_commands_and_the_terminal_all_else() {
+    fn clients_write_only_commands_and_the_terminal_everything() {
         let trees = trees();
         for (topic, operator, application) in [
             ("doorward/front/cmd/search", true, true),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn client_identifiers_are_bound() {
+    fn client_identifiers_are_restricted_by_role() {
         let trees = trees();
         for (id, operator, application) in [
             ("shell", true, false),

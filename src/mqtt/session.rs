@@ -28,22 +28,22 @@ const FAREWELL_PATIENCE: Duration = Duration::from_millis(800);
 /// Makes the content of `state/health`.
 pub type Health = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// The service on the broker. Dropped without [`Session::stop`], the connection breaks off and the
-/// broker publishes the last will, `offline`.
+/// The service on the broker. If dropped without [`Session::stop`], the connection breaks off and
+/// the broker publishes the last will, `offline`.
 pub struct Session {
     commands: Lane,
-    /// Where the strike may be moved from afar.
+    /// Present where the strike may be moved remotely.
     unlock: Option<Lane>,
     topics: Arc<Topics>,
     counters: Arc<Counters>,
     exposure: watch::Receiver<Exposure>,
-    /// Tries whether the broker lets anybody in.
+    /// Tests whether the broker accepts everyone.
     #[expect(dead_code, reason = "held, not read: it ends with the session")]
     probe: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
-/// One of its connections.
+/// One of the session's connections.
 struct Lane {
     publisher: Publisher,
     dispatcher: Arc<Dispatcher>,
@@ -51,10 +51,10 @@ struct Lane {
 }
 
 impl Session {
-    /// Starts connecting, and keeps at it. Returns before there is a connection; fails only on
-    /// settings and files that cannot be used.
+    /// Starts to connect, and reconnects after every loss. Returns before there is a connection;
+    /// fails only on settings and files that cannot be used.
     ///
-    /// `handler` does the requests, each as a task, several at a time up to `settings.queue`.
+    /// `handler` executes the requests, each in a task, at most `settings.queue` at a time.
     pub async fn start(
         settings: Settings,
         handler: impl Handler,
@@ -72,7 +72,7 @@ impl Session {
                 "the strike is not armed, and enroll, update, delete and unlock are refused: {advice}"
             ),
             (Exposure::Accepted, _) => {
-                warn!("mqtt.allow_insecure: whoever reaches the broker may enrol and unlock");
+                warn!("mqtt.allow_insecure: anyone who reaches the broker may enroll and unlock");
             }
             _ => {}
         }
@@ -125,22 +125,22 @@ impl Session {
         Ok(Self { commands, unlock, topics, counters, exposure, probe, stop })
     }
 
-    /// Publishes states; cheap to clone.
+    /// Returns the publisher of states; cheap to clone.
     pub fn publisher(&self) -> Publisher {
         self.commands.publisher.clone()
     }
 
-    /// Whether strangers could reach the broker; decides whether the strike may be armed.
+    /// Returns how far strangers can reach the broker; decides whether the strike may be armed.
     pub fn exposure(&self) -> watch::Receiver<Exposure> {
         self.exposure.clone()
     }
 
-    /// What happened to commands since the start.
+    /// Returns counters of commands since the start.
     pub fn counts(&self) -> Counts {
         self.counters.counts()
     }
 
-    /// Finishes what is in work, says `stopped`, and disconnects.
+    /// Finishes the commands in work, publishes `stopped`, and disconnects.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let topics = self.topics.clone();
@@ -154,7 +154,7 @@ impl Session {
 }
 
 impl Lane {
-    /// Finishes what is in work, says `stopped` on this topic, and disconnects.
+    /// Finishes the commands in work, publishes `stopped` on this topic, and disconnects.
     async fn stop(&mut self, says_on: Option<String>) {
         self.dispatcher.close(DRAIN_PATIENCE).await;
         let Some(client) = self.publisher.client() else { return };

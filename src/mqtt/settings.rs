@@ -1,5 +1,5 @@
-//! What the session and the embedded broker are told. Plain values: the configuration fills them,
-//! [`Settings::validate`] says what is wrong with them, nothing here acts.
+//! Settings of the session and the embedded broker. Plain values: the configuration fills them, and
+//! [`Settings::validate`] checks them.
 
 use super::topics::RESERVED_LEVELS;
 use super::{HomeAssistant, MAX_PACKET};
@@ -25,12 +25,12 @@ pub struct Tls {
     pub client_key_file: Option<PathBuf>,
 }
 
-/// Everything the MQTT side needs to know.
+/// All settings of the MQTT side.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Names this terminal in topics: `doorward/<device_id>/…`.
     pub device_id: String,
-    /// Whether the broker is the embedded one, which lets nobody in without a login.
+    /// True for the embedded broker, which refuses clients without a login.
     pub own_broker: bool,
     /// Name or address of the broker; absent: the embedded broker.
     pub host: Option<String>,
@@ -46,22 +46,22 @@ pub struct Settings {
     pub client_id: Option<String>,
     /// Encryption.
     pub tls: Tls,
-    /// Do enroll, update, delete and unlock even where strangers could reach the broker.
+    /// Execute enroll, update, delete and unlock even where strangers can reach the broker.
     pub allow_insecure: bool,
-    /// How often an idle connection shows that it lives; at least 5 s.
+    /// How often an idle connection sends a ping; at least 5 s.
     pub keep_alive: Duration,
     /// Further topic prefixes below which a Response Topic is accepted.
     pub response_prefixes: Vec<String>,
-    /// Whether there are clients that are known by name, on topics of their own that the broker's
-    /// access list gives to nobody else.
+    /// True if there are clients known by name, on topics of their own that the broker's access
+    /// list grants only to them.
     pub named_clients: bool,
-    /// Commands in work at a time; one more is answered `[503] BUSY`.
+    /// Commands in work at a time; further ones are answered `[503] BUSY`.
     pub queue: usize,
     /// Payload bytes of the commands in work; more is answered `[503] BUSY`.
     pub queue_bytes: usize,
     /// How often `state/health` is published.
     pub health_every: Duration,
-    /// What Home Assistant is told.
+    /// Settings for Home Assistant.
     pub homeassistant: HomeAssistant,
 }
 
@@ -81,7 +81,7 @@ impl Default for Settings {
             response_prefixes: Vec::new(),
             named_clients: false,
             queue: 16,
-            // A terminal with 1 GB bears this beside models and gallery.
+            // A terminal with 1 GB has room for this besides models and gallery.
             queue_bytes: 64 * 1024 * 1024,
             health_every: Duration::from_secs(60),
             homeassistant: HomeAssistant::default(),
@@ -104,44 +104,44 @@ pub enum SettingsError {
     /// The keep-alive does not fit its field of the CONNECT packet.
     #[error("mqtt.keep_alive_s must be at most 65535 seconds")]
     KeepAliveTooLong,
-    /// A password without a name.
+    /// There is a password without a name.
     #[error("mqtt.password is set but mqtt.username is not: set both or none")]
     PasswordAlone,
-    /// Half of a client certificate.
+    /// Certificate or key of the client certificate is missing.
     #[error("mqtt.client_cert_file and mqtt.client_key_file belong together: set both")]
     HalfClientCertificate,
-    /// TLS files without TLS.
+    /// TLS files are set without TLS.
     #[error("mqtt.ca_file and mqtt.client_cert_file need encryption: set mqtt.tls = true")]
     TlsOff,
-    /// A response prefix that would let answers become commands.
+    /// The response prefix would let answers become commands.
     #[error(
         "mqtt.response_prefixes: {0:?} cannot be used: no wildcards, no '$', and none of the \
          levels cmd, event, state, availability"
     )]
     ResponsePrefix(String),
-    /// The names of clients would be worth nothing.
+    /// The broker cannot tell named clients apart.
     #[error(
         "mqtt.clients needs a broker that tells clients apart: set mqtt.host, and a login \
          (mqtt.username with mqtt.password, or mqtt.client_cert_file); the embedded broker tells \
          applications apart, under service.auth = \"app-key\""
     )]
     NamedClients,
-    /// No request could ever be taken.
+    /// The queue is too short or too long.
     #[error("service.queue must be 1 to 64")]
     Queue,
-    /// Discovery would be published where nobody looks, or everybody listens.
+    /// The discovery topics would be invalid or reserved.
     #[error(
         "homeassistant.prefix and homeassistant.client cannot be used: levels without wildcards and \
          '$', none of them empty, cmd, event, state or availability"
     )]
     HomeAssistant,
-    /// Health would be published without pause.
+    /// The health interval is too short.
     #[error("mqtt.health_every must be at least 1 second")]
     Health,
 }
 
 impl Settings {
-    /// Says what is wrong, if anything is.
+    /// Checks the settings and returns the first error.
     pub fn validate(&self) -> Result<(), SettingsError> {
         let id = &self.device_id;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -188,37 +188,37 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether it shows the broker who it is: by a name with a password, or by a certificate. A
-    /// name alone is anybody's.
+    /// Returns true if the daemon identifies itself to the broker: by a name with a password, or by
+    /// a certificate. A name alone proves nothing.
     pub(crate) fn has_login(&self) -> bool {
         let password = self.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
         let certificate = self.tls.enabled && self.tls.client_cert_file.is_some();
         (self.username.is_some() && password) || certificate
     }
 
-    /// The broker's host, without the brackets that an IPv6 address may carry; the loopback
-    /// address when none is configured.
+    /// Returns the broker's host without the brackets of an IPv6 address, or the loopback address
+    /// when none is configured.
     pub fn host(&self) -> &str {
         let host = self.host.as_deref().unwrap_or("127.0.0.1");
         host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
     }
 
-    /// The broker's port.
+    /// Returns the broker's port.
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(if self.tls.enabled { 8883 } else { 1883 })
     }
 
-    /// The daemon's client identifier.
+    /// Returns the daemon's client identifier.
     pub fn client_id(&self) -> String {
         self.client_id.clone().unwrap_or_else(|| format!("doorward-{}", self.device_id))
     }
 
-    /// The client identifier of the connection on which `unlock` comes.
+    /// Returns the client identifier of the connection that carries `unlock`.
     pub(crate) fn unlock_client_id(&self) -> String {
         format!("{}-unlock", self.client_id())
     }
 
-    /// The same settings, aimed at the embedded broker on `port`.
+    /// Returns the same settings for the embedded broker on `port`.
     pub fn aimed_at_embedded(&self, port: u16, login: &super::Login) -> Self {
         Self {
             own_broker: true,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_never_shows() {
+    fn a_password_is_never_printed() {
         let settings = Settings {
             username: Some("door".into()),
             password: Some("s3cret".to_string().into()),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_are_named() {
+    fn validate_names_the_wrong_setting() {
         let wrong = |change: fn(&mut Settings)| {
             let mut settings = Settings::default();
             change(&mut settings);

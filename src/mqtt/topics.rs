@@ -1,18 +1,18 @@
-//! Names of topics, and the rule for where an answer may be sent.
+//! Topic names, and the rule for where an answer may be sent.
 //!
-//! The rule exists because the daemon publishes with its own rights: without it, a client that may
-//! not write to `…/cmd/unlock` or `…/event/access` could have the daemon write there, by naming it
-//! as Response Topic. For the same reason a client that is known by name names no topic below
-//! `client/` but its own: it could have genuine answers put before another one.
+//! The daemon publishes with its own rights. Without this rule, a client that may not write to
+//! `…/cmd/unlock` or `…/event/access` could have the daemon write there, by naming it as Response
+//! Topic. For the same reason a named client may name no topic below `client/` except its own:
+//! otherwise it could send genuine answers to another client.
 
 use super::roles::app_id;
 use crate::contract::Operation;
 use crate::outbox::Kind;
 
-/// Levels that never occur in a topic an answer is sent to.
+/// Levels that never occur in the topic of an answer.
 pub(crate) const RESERVED_LEVELS: [&str; 4] = ["cmd", "event", "state", "availability"];
 
-/// Whether a topic has no wildcard, no `$`, no NUL and no reserved level.
+/// Checks that a topic has no wildcard, no `$`, no NUL and no reserved level.
 pub(crate) fn harmless(topic: &str) -> bool {
     !topic.contains(['+', '#', '$', '\0'])
         && !topic.split('/').any(|level| RESERVED_LEVELS.contains(&level))
@@ -42,14 +42,15 @@ pub(crate) enum ResponseTopicError {
 /// The operation that moves the strike.
 const UNLOCK: &str = Operation::Unlock.name();
 
-/// Bytes of an operation's name; the longest there is has 14.
+/// Most bytes of an operation's name; the longest existing one has 14.
 const LONGEST_OPERATION: usize = 64;
 
 impl Topics {
     pub(crate) fn new(device_id: &str, extra_response_prefixes: &[String]) -> Self {
         let root = format!("doorward/{device_id}/");
-        // The contract's "client/" is read as doorward/<device>/client/: what a device is asked to
-        // publish stays below its own root, so an access list of the broker stays one line a device.
+        // The contract's "client/" means doorward/<device>/client/: everything a device publishes
+        // on request stays below its own root, so the broker's access list needs one line per
+        // device.
         let mut response_prefixes = vec![format!("{root}response/"), format!("{root}client/")];
         response_prefixes.extend(
             extra_response_prefixes.iter().map(|prefix| format!("{}/", prefix.trim_matches('/'))),
@@ -57,42 +58,42 @@ impl Topics {
         Self { root, response_prefixes }
     }
 
-    /// What the daemon subscribes to; with the commands of named clients if there are any.
+    /// Returns the filters the daemon subscribes to, with those for named clients if there are any.
     pub(crate) fn command_filters(&self, named_clients: bool) -> Vec<String> {
         let named = named_clients.then(|| format!("{}from/+/cmd/#", self.root));
         [format!("{}cmd/#", self.root)].into_iter().chain(named).collect()
     }
 
-    /// Those of them that move the strike.
+    /// Returns the filters for commands that move the strike.
     pub(crate) fn unlock_filters(&self, named_clients: bool) -> Vec<String> {
         let named = named_clients.then(|| self.command_from("+", UNLOCK));
         [self.command(UNLOCK)].into_iter().chain(named).collect()
     }
 
-    /// Whether a topic is one of these.
+    /// Checks whether a topic matches one of these.
     pub(crate) fn is_unlock(&self, topic: &[u8]) -> bool {
         let topic = std::str::from_utf8(topic).ok();
         topic.and_then(|topic| self.command_of(topic)).is_some_and(|(_, it)| it == UNLOCK)
     }
 
-    /// What the device says to itself.
+    /// Returns the topic of the echo.
     pub(crate) fn echo(&self) -> String {
         format!("{}echo", self.root)
     }
 
-    /// Where a client sends the command for an operation.
+    /// Returns the command topic of an operation.
     pub(crate) fn command(&self, operation: &str) -> String {
         format!("{}cmd/{operation}", self.root)
     }
 
-    /// Where a client that is known by name sends it.
+    /// Returns the command topic of an operation for a named client.
     pub(crate) fn command_from(&self, client: &str, operation: &str) -> String {
         format!("{}from/{client}/cmd/{operation}", self.root)
     }
 
-    /// The client and the operation that a command's topic names: none and `search` for
+    /// Returns the client and the operation in a command's topic: none and `search` for
     /// `…/cmd/search`, `desk` and `search` for `…/from/desk/cmd/search`. `None` for `…/cmd` itself,
-    /// which the filter matches too, and for anything else.
+    /// which the filter matches too, and for any other topic.
     pub(crate) fn command_of<'a>(&self, topic: &'a str) -> Option<(Option<&'a str>, &'a str)> {
         let below = topic.strip_prefix(&self.root)?;
         let (client, below) = match below.strip_prefix("from/") {
@@ -100,16 +101,16 @@ impl Topics {
             None => (None, below),
         };
         let operation = below.strip_prefix("cmd/")?;
-        // The default answer topic repeats it and must stay a topic.
+        // The default reply topic contains the operation and must stay a valid topic.
         (1..=LONGEST_OPERATION).contains(&operation.len()).then_some((client, operation))
     }
 
-    /// Where an answer goes when the request names no topic.
+    /// Returns where an answer goes when the request names no topic.
     pub(crate) fn default_response(&self, operation: &str) -> String {
         format!("{}response/{operation}", self.root)
     }
 
-    /// A topic of its own for one client.
+    /// Returns the topic of one client.
     pub(crate) fn client(&self, name: &str) -> String {
         format!("{}client/{name}", self.root)
     }
@@ -128,8 +129,8 @@ impl Topics {
         format!("{}state/{name}", self.root)
     }
 
-    /// Checks the Response Topic of a command from `client`, where its topic names one, against the
-    /// rule.
+    /// Checks a command's Response Topic against the rule. `client` is the sender, if the topic
+    /// names it.
     pub(crate) fn accept_response(
         &self,
         topic: &str,
@@ -142,7 +143,7 @@ impl Topics {
         let below = |prefix: &str| topic.len() > prefix.len() && topic.starts_with(prefix);
         let own = client.map(|name| self.client(name));
         let accepted = match &own {
-            // Whatever the configuration adds, the inbox of another one stays its own.
+            // Whatever the configuration adds, a client's inbox stays its own.
             Some(own) if topic.starts_with(&clients) => topic == own || below(&format!("{own}/")),
             _ => self.response_prefixes.iter().any(|prefix| below(prefix)),
         };
@@ -156,8 +157,8 @@ impl Topics {
         Err(ResponseTopicError::Elsewhere(listed.collect::<Vec<_>>().join(", ")))
     }
 
-    /// Checks where an answer to this application, or to who showed no key, would go, on a broker where
-    /// `client/<App-ID>` is that application's.
+    /// Checks the reply topic for this application, or for a client without a key, on a broker
+    /// where `client/<App-ID>` belongs to that application.
     pub(crate) fn accept_inbox(
         &self,
         topic: &str,
@@ -177,14 +178,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operation_is_what_stands_behind_cmd_and_the_client_before_it() {
+    fn a_command_topic_names_client_and_operation() {
         let topics = Topics::new("front", &[]);
         let of = |topic| topics.command_of(topic);
         assert_eq!(of("doorward/front/cmd/enroll"), Some((None, "enroll")));
         assert_eq!(of("doorward/front/cmd/subject/list"), Some((None, "subject/list")));
         let desk = Some("desk");
         assert_eq!(of("doorward/front/from/desk/cmd/subject/list"), Some((desk, "subject/list")));
-        // A name of several levels is none: the first is the client.
+        // A client name has one level: the first is the client.
         assert_eq!(of("doorward/front/from/desk/cmd/cmd/enroll"), Some((desk, "cmd/enroll")));
         for other in [
             "doorward/front/cmd",
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_applications_inbox_is_its_own() {
+    fn only_an_application_uses_its_own_inbox() {
         const APP: &str = "0c34a1c5-6b33-4b0e-9d5f-0f7b1c0a2f11";
         let topics = Topics::new("front", &[]);
         for below in ["", "/", "/answers/1"] {
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn named_clients_are_heard_where_there_are_any() {
+    fn named_clients_add_their_own_filters() {
         let topics = Topics::new("front", &[]);
         assert_eq!(topics.command_filters(false), ["doorward/front/cmd/#"]);
         let both = ["doorward/front/cmd/#", "doorward/front/from/+/cmd/#"];
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unlock_is_known_by_its_topic() {
+    fn unlock_is_recognised_by_its_topic() {
         let topics = Topics::new("front", &[]);
         let both = ["doorward/front/cmd/unlock", "doorward/front/from/+/cmd/unlock"];
         assert_eq!(topics.unlock_filters(true), both);
@@ -245,25 +246,25 @@ mod tests {
     }
 
     #[test]
-    fn response_topics() {
+    fn response_topics_stay_below_the_prefixes() {
         let topics = Topics::new("front", &["house/replies/".into(), "lab".into()]);
         for (topic, accepted) in [
             ("doorward/front/response/search", true),
             ("doorward/front/client/ui-1/answers", true),
             ("house/replies/7", true),
             ("lab/x", true),
-            // Below the prefix means a level of its own behind it.
+            // Below the prefix means another level after it.
             ("doorward/front/response/", false),
             ("doorward/front/response", false),
             ("doorward/front/responses/x", false),
             ("laboratory/x", false),
             ("lab", false),
-            // Another device, another tree, the bare word.
+            // Another device, another tree, the prefix alone.
             ("doorward/back/response/search", false),
             ("client/ui-1", false),
             ("homeassistant/lock/x/config", false),
             ("", false),
-            // The daemon's own commands, events and states, in any disguise.
+            // The daemon's own commands, events and states, in several spellings.
             ("doorward/front/cmd/unlock", false),
             ("doorward/front/event/access", false),
             ("doorward/front/state/health", false),
@@ -286,8 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn a_named_client_has_answers_sent_to_its_own_topics() {
-        // The last would take in everybody's.
+    fn a_named_client_names_only_its_own_topics() {
+        // The last prefix would include the topics of all clients.
         let topics = Topics::new("front", &["lab".into(), "doorward/front".into()]);
         for (topic, accepted) in [
             ("doorward/front/client/desk", true),
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn words_inside_a_level_are_no_levels() {
+    fn reserved_words_inside_a_level_are_allowed() {
         let topics = Topics::new("front", &[]);
         assert_eq!(topics.accept_response("doorward/front/client/cmdline", None), Ok(()));
         assert_eq!(topics.accept_response("doorward/front/client/events", None), Ok(()));

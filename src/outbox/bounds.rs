@@ -1,24 +1,25 @@
-//! How large a record may be. What comes from outside, such as names, reasons and errors of drivers,
-//! is shortened here with a mark, between characters: a text that is too long costs its end, never
-//! the record, and is never an error.
+//! Size limits of a record. Text from outside, such as names, reasons and errors of drivers, is
+//! shortened here, between characters, and marked. A text that is too long loses its end; it is
+//! never an error and never prevents the record.
 
 use super::MAX_BYTES;
 use super::event::{Entry, Event, Recorded};
 use serde_json::{Map, Value};
 
-/// Stands where something was left out.
+/// Marks the place of omitted text.
 const MARK: &str = "…";
 
-/// How much is kept of the texts and lists of one record.
+/// Limits for the texts and lists of one record.
 #[derive(Clone, Copy)]
 struct Measure {
-    /// Characters of a text, its mark included.
+    /// Characters of a text, including the mark.
     text: usize,
-    /// Elements of a list, fields of an object.
+    /// Elements of a list or fields of an object.
     items: usize,
 }
 
-/// From what every record gets to what fits whatever is in it: a character takes six bytes at most.
+/// From the limits for every record to limits that fit any content: a character takes at most six
+/// bytes.
 const MEASURES: [Measure; 3] = [
     Measure { text: 500, items: 64 },
     Measure { text: 100, items: 16 },
@@ -26,9 +27,9 @@ const MEASURES: [Measure; 3] = [
 ];
 
 impl Event {
-    /// The event as it is kept.
+    /// Returns the event, shortened to the limits.
     pub(super) fn bounded(self, device_id: &str) -> Self {
-        // With the longest numbers there are, since the event's own is not known yet.
+        // With the longest numbers possible, because the event's own are not known yet.
         let largest = Recorded { id: "-".repeat(36), seq: u64::MAX, time: f64::MIN };
         fitted(self, Self::cut, |event| event.payload(&largest, device_id))
     }
@@ -46,7 +47,7 @@ impl Event {
 }
 
 impl Entry {
-    /// The entry as it is kept.
+    /// Returns the entry, shortened to the limits.
     pub(super) fn bounded(self) -> Self {
         fitted(self, Self::cut, |entry| entry.clone().line(u64::MAX))
     }
@@ -61,7 +62,7 @@ impl Entry {
     }
 }
 
-/// By the widest measure that makes it fit.
+/// Shortens by the widest measure with which the record fits.
 fn fitted<T>(
     whole: T,
     cut: impl Fn(&T, Measure) -> T,
@@ -85,7 +86,7 @@ fn text(text: &str, measure: Measure) -> String {
     }
 }
 
-/// `depth`: how many lists and objects may stand in each other.
+/// Shortens an object; `depth` is the allowed nesting of lists and objects.
 fn object(fields: &Map<String, Value>, measure: Measure, depth: usize) -> Map<String, Value> {
     let kept = fields.iter().take(measure.items);
     let mut kept: Map<String, Value> =
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_kept_to_the_last_character() {
+    fn a_record_within_the_limits_is_unchanged() {
         let groups: Vec<String> = (0..64).map(|at| format!("{}{at}", "g".repeat(120))).collect();
         let entry = Entry::new("subject/update", "client:desk").with("groups", groups);
         let entry = entry.with("valid_until", 2e9).with("enabled", true);
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_a_record_it_fits() {
+    fn every_record_fits_with_any_content() {
         let text = "\u{1}".repeat(1000);
         let list = json!(vec![text.as_str(); 70]);
         let mut deep = json!("end");

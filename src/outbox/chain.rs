@@ -1,10 +1,10 @@
 //! The hash chain of the audit log.
 //!
-//! Every line holds the SHA-256 over the hash of the line before and its own bytes, exactly as they
-//! stand in the file. So a changed, inserted, removed or exchanged line breaks the chain at that
-//! place. The first line is chained to the *base*: zeros in a new log, and the hash of the last line
-//! that was retired after that. The *head* is the hash of the last line: who noted it elsewhere can
-//! tell later that nothing up to there was rewritten.
+//! Every line holds the SHA-256 over the hash of the line before and its own bytes, exactly as
+//! stored in the file. A changed, inserted, removed or exchanged line therefore breaks the chain at
+//! that place. The first line is chained to the *base*: zeros in a new log, later the hash of the
+//! last retired line. The *head* is the hash of the last line: anyone who has noted it elsewhere
+//! can later check that nothing up to there was rewritten.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -18,10 +18,10 @@ pub(super) const HASH_BYTES: usize = 32;
 pub struct Hash(pub(super) [u8; HASH_BYTES]);
 
 impl Hash {
-    /// What the first line of a new log is chained to.
+    /// The base of a new log.
     pub(super) const ZERO: Hash = Hash([0; HASH_BYTES]);
 
-    /// The hash of a line with these bytes, behind a line with this hash.
+    /// Returns the hash of a line with these bytes that follows a line with this hash.
     pub(super) fn of_next(self, line: &[u8]) -> Hash {
         let mut sha = Sha256::new();
         sha.update(self.0);
@@ -42,10 +42,10 @@ impl Serialize for Hash {
     }
 }
 
-/// Which lines there are, and what they are chained to.
+/// The range of lines and the hashes at its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Chain {
-    /// Number of the oldest line that is kept; one more than `last` while there is none.
+    /// Number of the oldest line; `last` + 1 if there is none.
     pub first: u64,
     /// Number of the newest line; lines are numbered from 1.
     pub last: u64,
@@ -56,30 +56,30 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Of a log that nothing was ever written to.
+    /// The chain of a new log.
     pub(super) const NEW: Chain = Chain { first: 1, last: 0, base: Hash::ZERO, head: Hash::ZERO };
 
-    /// How many lines are kept.
+    /// Returns how many lines are kept.
     pub fn lines(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
     }
 }
 
-/// What a look at every line found.
+/// Result of verifying every line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Verdict {
-    /// Every line is as it was written.
+    /// No line was changed.
     Whole(Chain),
-    /// One is not; those behind it were not looked at.
+    /// A line was changed; the lines after it were not checked.
     Broken {
-        /// The first of them.
+        /// Number of the first changed line.
         line: u64,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
-/// Follows a chain line by line.
+/// Verifies a chain line by line.
 pub(super) struct Follower {
     chain: Chain,
     at: u64,
@@ -87,12 +87,12 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Begins before the first line.
+    /// Starts before the first line.
     pub fn new(chain: Chain) -> Self {
         Self { chain, at: chain.first, hash: chain.base }
     }
 
-    /// Looks at the next line; the error says what is wrong with which one.
+    /// Verifies the next line; the error names the line and the reason.
     pub fn follow(&mut self, number: u64, stored: Hash, bytes: &[u8]) -> Result<(), Verdict> {
         if number != self.at {
             let why = format!("it is missing; the next one has the number {number}");
@@ -107,7 +107,7 @@ impl Follower {
         Ok(())
     }
 
-    /// After the last line.
+    /// Verifies the end of the chain, after the last line.
     pub fn end(self) -> Verdict {
         let Self { chain, at, hash } = self;
         if at != chain.last + 1 {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_sha256_over_the_hash_before_and_the_line() {
+    fn the_hash_is_sha256_over_the_previous_hash_and_the_line() {
         let (chain, _) = log(&["abc"]);
         // printf '%064d' 0 | xxd -r -p | cat - <(printf abc) | sha256sum
         let expected = Sha256::digest([&[0; 32][..], b"abc"].concat());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_done_to_a_line_is_found_there() {
+    fn every_change_of_a_line_is_found_at_that_line() {
         let (chain, lines) = log(&["a", "b", "c", "d"]);
         assert_eq!(verdict(chain, &lines), Verdict::Whole(chain));
         let changed = |change: fn(&mut Vec<Line>)| {
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(changed(|lines| drop(lines.remove(1))), 2);
         assert_eq!(changed(|lines| drop(lines.pop())), 4);
         assert_eq!(changed(|lines| lines.swap(0, 2)), 1);
-        // A line rewritten with a fitting hash breaks the one behind it.
+        // A line rewritten with a matching hash breaks the next one.
         let rewritten = |lines: &mut Vec<Line>| {
             lines[1] = (2, lines[0].1.of_next(b"x"), b"x".to_vec());
         };
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_whose_first_lines_were_retired_is_whole() {
+    fn a_log_with_retired_first_lines_is_whole() {
         let (chain, lines) = log(&["a", "b", "c"]);
         let rest = Chain { first: 3, base: lines[1].1, ..chain };
         assert_eq!(verdict(rest, &lines[2..]), Verdict::Whole(rest));

@@ -1,9 +1,9 @@
-//! What can go wrong, and what the user can do about it.
+//! Errors of the outbox, and what the user can do about them.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why the event file was not opened, or something was not recorded in it or read from it.
+/// Why the event file was not opened, or a record was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
     /// Another process has the file open.
@@ -23,10 +23,10 @@ pub enum OutboxError {
         /// Its version.
         found: u64,
     },
-    /// The file is not one of events or not whole.
+    /// The file is not an event file or is incomplete.
     #[error(
-        "{path} is damaged or holds no events: {what}; put back a copy, or move the file away: the \
-         audit log then begins anew and what was not yet delivered is only in the file you moved"
+        "{path} is damaged or holds no events: {what}; restore a copy, or move the file away: the \
+         audit log then starts empty and what was not yet delivered is only in the file you moved"
     )]
     Damaged {
         /// The file.
@@ -34,34 +34,34 @@ pub enum OutboxError {
         /// What is wrong.
         what: String,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{path} cannot be opened: {source}; check the path, its owner and the disk")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The disk did not take it, or redb gave up.
+    /// The disk or redb returned an error.
     #[error("nothing can be recorded in {path}: {what}; check the disk for space and faults")]
     Write {
         /// The file.
         path: PathBuf,
-        /// What redb or the system says.
+        /// Error from redb or the system.
         what: String,
     },
-    /// The disk has not answered yet, or the one who writes is gone.
+    /// The disk has not answered yet, or the writing thread has ended.
     #[error("the record in {path} waits for the disk, which does not answer; check the disk")]
     Silent {
         /// The file.
         path: PathBuf,
     },
-    /// So much waits for the disk that this is not recorded.
+    /// Too many records wait for the disk, so this one is not recorded.
     #[error("not recorded in {path}: {most} others of the kind wait for the disk; check the disk")]
     Full {
         /// The file.
         path: PathBuf,
-        /// The bound.
+        /// The limit.
         most: usize,
     },
     /// The file is being opened again after a fault.

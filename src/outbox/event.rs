@@ -1,11 +1,11 @@
-//! What is recorded: events, which are published, and entries, which stand in the audit log alone.
+//! Record types: events, which are published, and entries, which are only in the audit log.
 
 use crate::time::unix_time;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use strum::{Display, FromRepr, IntoStaticStr};
 
-/// What an event is about; the last level of its topic, `event/<kind>`. The numbers are the bytes in
+/// The kind of an event; the last level of its topic, `event/<kind>`. The numbers are the bytes in
 /// the file.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, FromRepr, IntoStaticStr,
@@ -15,9 +15,9 @@ use strum::{Display, FromRepr, IntoStaticStr};
 pub enum Kind {
     /// A decision at the door.
     Access = 1,
-    /// Somebody got a template.
+    /// A subject got a template.
     Enroll = 2,
-    /// A face that is not a live person's.
+    /// A face that is not of a live person.
     Spoof = 3,
     /// The door: opened, held open, forced.
     Door = 4,
@@ -28,47 +28,47 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name in topics and payloads.
+    /// Returns its name in topics and payloads.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Its byte in the file.
+    /// Returns its byte in the file.
     pub(super) fn code(self) -> u8 {
         self as u8
     }
 
-    /// The kind with this byte.
+    /// Returns the kind with this byte.
     pub(super) fn of_code(code: u8) -> Option<Self> {
         Self::from_repr(code)
     }
 }
 
-/// Something that happened. Never holds a picture or a template.
+/// An event. It never contains a picture or a template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// What it is about.
+    /// The kind.
     pub kind: Kind,
     /// When it happened: Unix seconds, UTC.
     pub time: f64,
-    /// How it ended, in one word: `granted`, `unknown`, `forced`.
+    /// Outcome in one word: `granted`, `unknown`, `forced`.
     pub outcome: String,
-    /// Who, where that is known.
+    /// Subject id, if known.
     pub subject_id: Option<String>,
-    /// 0–100, where faces were compared.
+    /// 0–100, if faces were compared.
     pub similarity: Option<f64>,
-    /// Probability of a live person, 0–100, where it was computed.
+    /// Probability of a live person, 0–100, if it was computed.
     pub liveness: Option<f64>,
-    /// Why, in words for people; of this and every other text 500 characters are kept.
+    /// Reason as text; this and every other text is cut to 500 characters.
     pub reason: String,
-    /// What the stages took, in milliseconds.
+    /// Durations of the stages, in milliseconds.
     pub timings_ms: Map<String, Value>,
-    /// Further fields of this kind, in the payload beside the others and never in their place.
+    /// Additional fields of this kind, added to the payload; they never replace the others.
     pub extra: Map<String, Value>,
 }
 
 impl Event {
-    /// An event of this moment, without numbers.
+    /// Makes an event of this moment, without numbers.
     pub fn new(kind: Kind, outcome: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             kind,
@@ -83,7 +83,7 @@ impl Event {
         }
     }
 
-    /// The payload, in the contract's order of fields.
+    /// Returns the payload, in the contract's order of fields.
     pub(super) fn payload(&self, recorded: &Recorded, device_id: &str) -> Map<String, Value> {
         let number = |value: Option<f64>| value.filter(|value| value.is_finite()).map(Value::from);
         let fields = [
@@ -106,7 +106,8 @@ impl Event {
         payload
     }
 
-    /// What of the payload the audit log keeps: all but what says nothing about who did what.
+    /// Returns the entry for the audit log: the payload without fields that say nothing about who
+    /// did what.
     pub(super) fn entry(&self, recorded: &Recorded) -> Entry {
         let mut detail = self.payload(recorded, "");
         let by = match detail.shift_remove("by") {
@@ -120,10 +121,10 @@ impl Event {
     }
 }
 
-/// What an event was recorded as.
+/// Identity of a recorded event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recorded {
-    /// UUID v4; a repeated delivery has the same.
+    /// UUID v4; the same in a repeated delivery.
     pub id: String,
     /// Rises by one with every event, for ever.
     pub seq: u64,
@@ -131,21 +132,21 @@ pub struct Recorded {
     pub time: f64,
 }
 
-/// A line of the audit log that is no event: administration.
+/// A line of the audit log without an event: administration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// What was done: `subject/delete`, `app/create`, `start`.
+    /// The action: `subject/delete`, `app/create`, `start`.
     pub action: String,
-    /// Who asked for it: `local`, `anybody`, `client:<name>`, `app:<id>`, `daemon`.
+    /// The sender: `local`, `anybody`, `client:<name>`, `app:<id>`, `daemon`.
     pub by: String,
-    /// When: Unix seconds, UTC.
+    /// Time of the action: Unix seconds, UTC.
     pub time: f64,
-    /// What it was done to. Never a key, a picture or a template.
+    /// Details of the action. Never a key, a picture or a template.
     pub detail: Map<String, Value>,
 }
 
 impl Entry {
-    /// An entry of this moment, without details.
+    /// Makes an entry of this moment, without details.
     pub fn new(action: impl Into<String>, by: impl Into<String>) -> Self {
         Self { action: action.into(), by: by.into(), time: unix_time(), detail: Map::new() }
     }
@@ -156,7 +157,8 @@ impl Entry {
         self
     }
 
-    /// The line of the log, in the order in which it is kept and hashed.
+    /// Returns the line of the log, with its fields in the order in which they are stored and
+    /// hashed.
     pub(super) fn line(self, line: u64) -> Map<String, Value> {
         let mut fields = object([
             ("line", Some(json!(line))),
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_has_the_fields_of_the_contract_in_their_order() {
+    fn a_payload_has_the_fields_of_the_contract_in_order() {
         let mut event = Event::new(Kind::Access, "granted", "recognised");
         event.time = 1.5;
         event.subject_id = Some("anna".into());
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_lead_back_to_kinds() {
+    fn codes_and_kinds_round_trip() {
         let bytes = [
             (1, Kind::Access, "access"),
             (2, Kind::Enroll, "enroll"),

@@ -1,4 +1,4 @@
-//! `events.redb`: what waits for the broker, and the audit log.
+//! `events.redb`: the outbox and the audit log.
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -7,9 +7,9 @@
 //! | `outbox` | seq | 1 byte of the kind, 8 of the time (f64, little-endian), the payload as JSON |
 //! | `audit` | number of the line | 32 bytes of hash, the line as JSON |
 //!
-//! A file of its own beside the gallery's: a copy of the gallery that is put back changes no history.
-//! It is opened without a look at every checksum: the log's own chain finds what was changed, and
-//! names it, and a start does not read years of history.
+//! This file is separate from the gallery's: restoring a copy of the gallery changes no history.
+//! Opening it does not verify every checksum: the log's own chain detects and locates changes, and
+//! a start does not read years of history.
 
 use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
 use super::event::{Kind, Recorded};
@@ -24,9 +24,10 @@ use std::path::Path;
 
 /// The version this program writes, and the only one it reads.
 pub(super) const SCHEMA: u64 = 1;
-/// Enough for the pages that every record changes, and for a page of the backlog.
+/// Enough for the pages that each record changes, and for a page of the backlog.
 const CACHE_BYTES: usize = 4 << 20;
-/// Lines that one transaction retires at most, so that a shortened log delays no event.
+/// Maximum number of lines that one transaction retires, so that shortening the log delays no
+/// event.
 const MOST_RETIRED: usize = 64;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -45,18 +46,18 @@ pub(super) struct Waiting {
     pub time: f64,
 }
 
-/// Events that were dropped, ever, by what for.
+/// Number of events ever dropped, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Dropped {
     /// The outbox was full.
     pub overflow: u64,
-    /// They had waited too long.
+    /// They waited too long.
     pub expired: u64,
-    /// The broker takes no packet of that size.
+    /// The broker does not accept a packet of that size.
     pub too_large: u64,
 }
 
-/// What the file says about itself.
+/// Metadata of the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Head {
     pub last_seq: u64,
@@ -64,7 +65,7 @@ pub(super) struct Head {
     pub dropped: Dropped,
 }
 
-/// Why a file is of no use.
+/// Why a file cannot be used.
 pub(super) enum Unusable {
     TooNew(u64),
     Damaged(String),
@@ -77,7 +78,7 @@ impl<E: Into<redb::Error>> From<E> for Unusable {
     }
 }
 
-/// Opens the file or makes it, and reads what waits.
+/// Opens or creates the file, and reads the waiting events.
 pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), Unusable> {
     let opening = Opening { cache_bytes: CACHE_BYTES, verify: false };
     let database = opening.existing_or_made(path, |write| {
@@ -99,14 +100,14 @@ pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting
         let (seq, bytes) = entry?;
         let known = waiting_of(bytes.value()).filter(|_| seq.value() <= head.last_seq);
         let event =
-            known.ok_or_else(|| Unusable::Damaged(format!("event {} is none", seq.value())))?;
+            known.ok_or_else(|| Unusable::Damaged(format!("event {} is invalid", seq.value())))?;
         waiting.insert(seq.value(), event);
     }
     drop(read);
     Ok((database, head, waiting))
 }
 
-/// One change of the file: all of it or nothing, on disk when [`Change::commit`] returns.
+/// One atomic change of the file, on disk when [`Change::commit`] returns.
 pub(super) struct Change {
     write: WriteTransaction,
     pub head: Head,
@@ -119,7 +120,7 @@ impl Change {
         Ok(Self { write, head })
     }
 
-    /// Adds an event, with its line, or a line alone; of an event, what it was recorded as.
+    /// Adds an event with its line, or a line alone; returns how an event was recorded.
     pub fn add(
         &mut self,
         what: &Content,
@@ -141,7 +142,7 @@ impl Change {
         Ok(Some((recorded, waiting)))
     }
 
-    /// Puts an event in the outbox, under the next number.
+    /// Puts an event in the outbox under the next number.
     fn put(&mut self, waiting: Waiting, payload: &[u8]) -> Result<(), redb::Error> {
         self.head.last_seq += 1;
         let mut bytes = Vec::with_capacity(EVENT_HEAD + payload.len());
@@ -152,7 +153,7 @@ impl Change {
         Ok(())
     }
 
-    /// Takes events out of the outbox; those that are not there are well.
+    /// Removes events from the outbox; ignores missing ones.
     pub fn remove(&mut self, seqs: &[u64]) -> Result<(), redb::Error> {
         let mut outbox = self.write.open_table(OUTBOX)?;
         for seq in seqs {
@@ -172,8 +173,8 @@ impl Change {
         Ok(())
     }
 
-    /// Retires the oldest lines: those beyond `most`, and those of which `is_old` says so by their
-    /// time. Returns whether there may be more.
+    /// Retires the oldest lines: those beyond `most`, and those whose time `is_old`. Returns
+    /// whether there may be more.
     pub fn retire(&mut self, most: u64, is_old: impl Fn(f64) -> bool) -> Result<bool, redb::Error> {
         let chain = &mut self.head.chain;
         let mut audit = self.write.open_table(AUDIT)?;
@@ -199,14 +200,14 @@ impl Change {
     }
 }
 
-/// The payload of an event that waits.
+/// Returns the payload of a waiting event.
 pub(super) fn payload(database: &Database, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
     let outbox = database.begin_read()?.open_table(OUTBOX)?;
     let bytes = outbox.get(seq)?;
     Ok(bytes.and_then(|bytes| bytes.value().get(EVENT_HEAD..).map(<[u8]>::to_vec)))
 }
 
-/// Looks at every line.
+/// Verifies every line.
 pub(super) fn verify(database: &Database) -> Result<Verdict, redb::Error> {
     let read = database.begin_read()?;
     let head = read_head(&read)?;
@@ -225,8 +226,8 @@ pub(super) fn verify(database: &Database) -> Result<Verdict, redb::Error> {
     Ok(follower.end())
 }
 
-/// Up to `limit` lines from number `from` on whose time is not before `since`, each with its `hash`,
-/// and the number to go on from.
+/// Returns up to `limit` lines from number `from` that are not older than `since`, each with its
+/// `hash`, and the number to continue from.
 pub(super) fn lines(
     database: &Database,
     from: u64,
@@ -241,7 +242,7 @@ pub(super) fn lines(
             return Ok((found, Some(number.value())));
         }
         let (hash, line) = split(bytes.value())?;
-        // What somebody has made unreadable is shown as far as it can be.
+        // A line that was made unreadable is returned as text.
         let mut line: Map<String, Value> = serde_json::from_slice(line).unwrap_or_else(|_| {
             let text = String::from_utf8_lossy(line).into_owned();
             [("line", Value::from(number.value())), ("unreadable", text.into())]
@@ -273,7 +274,7 @@ fn head_of(
     let hash = |name: &'static str| -> Result<Hash, redb::Error> {
         let value = hashes.get(name)?.ok_or_else(|| corrupted(format!("{name} is missing")))?;
         let bytes = value.value().try_into();
-        bytes.map(Hash).map_err(|_| corrupted(format!("{name} is no hash")))
+        bytes.map(Hash).map_err(|_| corrupted(format!("{name} is not a hash")))
     };
     Ok(Head {
         last_seq: number("last_seq")?,

@@ -1,31 +1,33 @@
-//! What happened, kept until the house has heard of it, and kept on record.
+//! Stores events until the broker has acknowledged them, and keeps the audit log.
 //!
-//! Terms: an *event* waits in the *outbox* until a broker has acknowledged it; the *audit log* has a
-//! line for each event and for each act of administration, chained by hashes ([`chain`](Chain)).
+//! Terms: an *event* waits in the *outbox* until a broker has acknowledged it; the *audit log* has
+//! a line for each event and for each administrative action, chained by hashes ([`chain`](Chain)).
 //!
-//! 1. One thread writes, the *recorder*; the others hand over. An event and its line are on disk,
-//!    in one transaction, when [`Outbox::record`] returns, and are published only then;
-//!    [`Slot::post`] waits for nothing, so neither judge nor door ever waits for a disk.
-//! 2. It leaves when it is acknowledged; such removals are written once a second at most. A crash in
-//!    between publishes it a second time, with the same `id`, and never loses it.
-//! 3. `seq` and the line's number rise by one for ever.
-//! 4. The outbox and the log are bounded; what is dropped is the oldest, and counted.
-//! 5. What a disk does not take waits for it in memory, bounded by kind. What finds no room there is
-//!    counted, and a line of the log says how much when the disk takes lines again. A disk that
-//!    hangs is waited for by the recorder alone, by the others for [`PATIENCE`].
-//! 6. What is too long is shortened, and never the reason why something is not recorded.
+//! 1. Only one thread writes, the *recorder*; the others hand records over. An event and its line
+//!    are on disk, in one transaction, when [`Outbox::record`] returns, and are published only
+//!    then. [`Slot::post`] does not wait, so neither judge nor door ever waits for a disk.
+//! 2. An event is removed when it is acknowledged; these removals are written at most once a
+//!    second. A crash in between publishes it a second time, with the same `id`, and never loses
+//!    it.
+//! 3. `seq` and the line number rise by one for ever.
+//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted.
+//! 5. Records that the disk does not accept wait in memory, bounded by kind. Records beyond that
+//!    are counted, and a line of the log reports the number when the disk accepts lines again. Only
+//!    the recorder waits for a hung disk without limit, callers wait [`PATIENCE`].
+//! 6. A text that is too long is shortened; it is never a reason not to record something.
 //!
-//! Never keeps a picture, a template or a key. Knows no broker: the delivery asks what waits.
+//! The outbox never contains a picture, a template or a key. It does not know the broker: the
+//! delivery task queries the waiting events.
 //!
-//! | file | idea |
+//! | file | purpose |
 //! |---|---|
-//! | `event.rs` | what goes in |
+//! | `event.rs` | input types |
 //! | `chain.rs` | the hash chain |
-//! | `bounds.rs` | how large it may be |
-//! | `queue.rs` | what waits for the disk, and who waits for that |
+//! | `bounds.rs` | size limits of a record |
+//! | `queue.rs` | records that wait for the disk, and the callers that wait for them |
 //! | `file.rs` | the tables and their bytes |
-//! | `recorder.rs` | the open file, its state in memory, and the thread that writes |
-//! | `error.rs` | what can go wrong |
+//! | `recorder.rs` | the open file, its state in memory, and the writing thread |
+//! | `error.rs` | errors |
 
 mod bounds;
 mod chain;
@@ -52,29 +54,29 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a disk that refused something is left alone.
+/// Cooldown of a disk after an error.
 pub const REST: Duration = Duration::from_secs(5);
-/// How long a caller waits for a record: a slow card takes a tenth of it.
+/// Maximum time that a caller waits for a record; a slow card needs a tenth of it.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// A disk that has not answered for so long is said to be silent.
+/// Time without an answer after which a disk is reported as silent.
 pub const SILENCE: Duration = Duration::from_secs(10);
-/// How long the end waits for the disk.
+/// Maximum time that shutdown waits for the disk.
 const END_PATIENCE: Duration = Duration::from_secs(2);
-/// Largest event or entry as JSON, in bytes: everything the contract names fits many times over.
+/// Largest event or entry as JSON, in bytes: many times the size of everything the contract names.
 pub const MAX_BYTES: usize = 16 * 1024;
 
-/// Whose events, and how many are kept.
+/// Device id and limits.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Stands in every event.
+    /// Contained in every event.
     pub device_id: String,
-    /// Events that may wait for the broker; at least 1.
+    /// Maximum number of events that wait for the broker; at least 1.
     pub max_events: usize,
-    /// Days an event may wait.
+    /// Maximum days that an event waits.
     pub max_age_days: u32,
-    /// Lines that the audit log keeps; at least 1.
+    /// Maximum number of lines in the audit log; at least 1.
     pub max_lines: u64,
-    /// Days a line is kept.
+    /// Maximum days that a line is kept.
     pub max_line_days: u32,
 }
 
@@ -82,33 +84,33 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             device_id: "doorward".to_owned(),
-            // Weeks at a busy door; some 10 MB.
+            // Weeks at a busy door; about 10 MB.
             max_events: 10_000,
             max_age_days: 30,
-            // A year at a busy door; some 50 MB.
+            // A year at a busy door; about 50 MB.
             max_lines: 100_000,
             max_line_days: 365,
         }
     }
 }
 
-/// How things are with the outbox and the audit log.
+/// State of the outbox and the audit log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stats {
-    /// Events that wait for the broker.
+    /// Number of events that wait for the broker.
     pub depth: usize,
     /// Number of the last event.
     pub last_seq: u64,
-    /// Events that were acknowledged since the start.
+    /// Number of events acknowledged since the start.
     pub delivered: u64,
-    /// Events that were dropped, ever.
+    /// Number of events ever dropped.
     pub dropped: Dropped,
-    /// Events and lines that wait for the disk.
+    /// Number of events and lines that wait for the disk.
     pub unwritten: usize,
-    /// Events and lines that were not recorded since the start, since too many waited already; by
-    /// kind, `unlock` and `audit` of lines without an event.
+    /// Number of events and lines not recorded since the start because too many were waiting; by
+    /// kind, with `unlock` and `audit` for lines without an event.
     pub not_recorded: BTreeMap<&'static str, u64>,
-    /// What is wrong with the disk, if anything is.
+    /// The fault of the disk, if there is one.
     pub fault: Option<String>,
     /// The audit log.
     pub audit: Chain,
@@ -119,14 +121,13 @@ pub struct Outbox {
     shared: Arc<Shared>,
 }
 
-/// Where events are handed over for as long as the outbox is open. It keeps nothing open and never
-/// waits.
+/// Hands events to the outbox as long as that is open. It keeps nothing open and never waits.
 #[derive(Clone)]
 pub struct Slot(Weak<Shared>);
 
 impl Slot {
-    /// Hands over an event, to be recorded as soon as the disk takes it; it comes back when the outbox
-    /// is closed.
+    /// Hands over an event, which is recorded as soon as the disk accepts it. Returns the event if
+    /// the outbox is closed.
     pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
         match self.0.upgrade() {
             Some(shared) => shared.hand_over_event(event).map(drop),
@@ -136,12 +137,13 @@ impl Slot {
 }
 
 impl Outbox {
-    /// Opens the file, or makes it in a folder that exists, and starts the recorder.
+    /// Opens the file, or creates it in an existing folder, and starts the recorder.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
         Self::open_with(path, settings, unix_time)
     }
 
-    /// The same with a clock that tells Unix seconds, UTC: what is too old is too old by it.
+    /// Does the same with a clock that returns Unix seconds, UTC; the age of records is measured by
+    /// it.
     pub fn open_with(
         path: &Path,
         settings: Settings,
@@ -150,11 +152,10 @@ impl Outbox {
         Self::start(path, Shared::open(path, settings, Box::new(clock))?)
     }
 
-    /// The same with a file that cannot be opened at present: nothing is on disk until it can be,
-    /// which is tried again and again.
+    /// Starts with a file that cannot be opened at present: nothing is on disk until it can be
+    /// opened, which is tried again and again.
     ///
-    /// # Errors
-    /// No thread for the recorder.
+    /// # Errors The recorder's thread cannot be started.
     pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
         Self::start(path, Shared::without_file(path, settings, Box::new(unix_time)))
     }
@@ -168,35 +169,35 @@ impl Outbox {
         Ok(Self { shared })
     }
 
-    /// Records an event. It and its line of the audit log are on disk when this returns, which takes
-    /// a disk's time: milliseconds, on a slow card tenths of a second, [`PATIENCE`] at most.
+    /// Records an event. The event and its line of the audit log are on disk when this returns.
+    /// That takes milliseconds, on a slow card tenths of a second, at most [`PATIENCE`].
     ///
-    /// After an error of the disk it is recorded once the disk takes it.
+    /// After a disk error it is recorded once the disk accepts it.
     pub fn record(&self, event: Event) -> Result<Recorded, OutboxError> {
         let gone = || OutboxError::Silent { path: self.shared.path().to_owned() };
         let ticket = self.shared.hand_over_event(event).map_err(|_| gone())?;
-        // An event is always recorded as something.
+        // Every recorded event has a `Recorded`.
         ticket.wait(PATIENCE)?.ok_or_else(gone)
     }
 
-    /// Adds a line without an event to the audit log; on disk when this returns, and after an error
-    /// of the disk once that takes it.
+    /// Adds a line without an event to the audit log. It is on disk when this returns; after a disk
+    /// error it is written once the disk accepts it.
     pub fn audit(&self, entry: Entry) -> Result<(), OutboxError> {
         self.note(entry).wait(PATIENCE).map(drop)
     }
 
-    /// Hands over a line without an event, to be written as soon as the disk takes it. Waits for
-    /// nothing, unless the ticket is asked to.
+    /// Hands over a line without an event, which is written as soon as the disk accepts it. Does
+    /// not wait; waiting on the ticket does.
     pub fn note(&self, entry: Entry) -> Ticket {
         self.shared.hand_over_entry(entry)
     }
 
-    /// Where events are posted for as long as this is open.
+    /// Returns a handle to post events as long as this outbox is open.
     pub fn slot(&self) -> Slot {
         Slot(Arc::downgrade(&self.shared))
     }
 
-    /// The oldest event that waits, of those with a number in `range` that `skip` does not pass over.
+    /// Returns the oldest waiting event with a number in `range` for which `skip` is false.
     pub fn pending(
         &self,
         range: impl RangeBounds<u64>,
@@ -207,27 +208,27 @@ impl Outbox {
         waiting.find(|&(seq, kind)| !skip(seq, kind))
     }
 
-    /// The payload of an event that waits: JSON in UTF-8.
+    /// Returns the payload of a waiting event: JSON in UTF-8.
     pub fn payload(&self, seq: u64) -> Result<Option<Vec<u8>>, OutboxError> {
         self.shared.read(|database| file::payload(database, seq))
     }
 
-    /// The broker has an event: it leaves.
+    /// Removes an event that the broker has acknowledged.
     pub fn acknowledge(&self, seq: u64) {
-        self.shared.leave(seq, |state| state.delivered += 1);
+        self.shared.remove_event(seq, |state| state.delivered += 1);
     }
 
-    /// The broker takes no packet of an event's size: it leaves, and is counted.
+    /// Removes and counts an event that is larger than the broker accepts.
     pub fn discard_too_large(&self, seq: u64) {
-        self.shared.leave(seq, |state| state.too_large += 1);
+        self.shared.remove_event(seq, |state| state.too_large += 1);
     }
 
-    /// The number of the last event; changes when one is recorded.
+    /// Returns the number of the last event; it changes when an event is recorded.
     pub fn last_seq(&self) -> watch::Receiver<u64> {
         self.shared.last_seq.subscribe()
     }
 
-    /// Counts and the head of the audit log. Waits for no disk.
+    /// Returns the counts and the head of the audit log. Does not wait for the disk.
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();
         let mut dropped = state.head.dropped;
@@ -244,14 +245,14 @@ impl Outbox {
         }
     }
 
-    /// Looks at every line of the audit log.
+    /// Verifies every line of the audit log.
     pub fn verify(&self) -> Result<Verdict, OutboxError> {
         self.shared.read(file::verify)
     }
 
-    /// Up to `limit` lines of the audit log from number `from` on that were written at `since` (Unix
-    /// seconds) or later, as objects with their `hash`, and the number to go on from, if there are
-    /// more.
+    /// Returns up to `limit` lines of the audit log from number `from` that were written at `since`
+    /// (Unix seconds) or later, as objects with their `hash`, and the number to continue from, if
+    /// there are more.
     pub fn lines(
         &self,
         from: u64,
@@ -263,11 +264,11 @@ impl Outbox {
 }
 
 impl Drop for Outbox {
-    /// Writes what is to be written and was acknowledged, unless the disk takes too long for it.
+    /// Writes pending records and removals, unless the disk takes too long.
     fn drop(&mut self) {
         if !self.shared.close(END_PATIENCE) {
             let unwritten = self.shared.state().queue.unwritten();
-            tracing::error!(unwritten, "the disk does not answer: what waits for it is left to it");
+            tracing::error!(unwritten, "the disk does not answer: pending records may be lost");
         }
     }
 }

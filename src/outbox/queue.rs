@@ -1,8 +1,8 @@
-//! What is to be recorded and is not on disk yet: in the order in which it came, bounded, and without
-//! any word of the disk.
+//! Records that are not on disk yet: in order of arrival, bounded, independent of the disk.
 //!
-//! Each kind has a bound of its own, so a flood of one kind never pushes out another. What finds no
-//! room is not recorded: it is counted, and a line of the log says so once there is room.
+//! Each kind has its own limit, so a flood of one kind never displaces another. A record beyond the
+//! limit is not recorded: it is counted, and a line of the log reports the count once there is
+//! room.
 
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
@@ -13,74 +13,75 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// Records of one kind that may wait: those of half an hour at a busy door.
+/// Maximum number of waiting records of one kind: about half an hour at a busy door.
 pub const MOST_UNWRITTEN: usize = 256;
-/// Records that one transaction takes at most.
+/// Maximum number of records in one transaction.
 const MOST_AT_ONCE: usize = 64;
 
-/// What is recorded.
+/// Content of a record.
 pub(super) enum Content {
-    /// An event, and its id.
+    /// An event and its id.
     Event(Event, String),
-    /// A line alone.
+    /// A line without an event.
     Entry(Entry),
 }
 
-/// Why something is not on disk.
+/// Why a record is not on disk.
 #[derive(Clone, Debug)]
 pub(super) enum NotRecorded {
-    /// The disk refused; it is tried again.
+    /// The disk failed; it is tried again.
     Failed(String),
-    /// Too much waits already, and this is not recorded.
+    /// Too many records are waiting; this one is not recorded.
     Full,
 }
 
 type Outcome = Result<Option<Recorded>, NotRecorded>;
 
-/// Something to be recorded, and where to tell what became of it.
+/// A record, and the channel for its outcome.
 pub(super) struct Record {
     pub what: Content,
-    told: SyncSender<Outcome>,
+    outcome: SyncSender<Outcome>,
 }
 
-/// Something that was handed over to be recorded. Dropped, it is recorded all the same.
+/// Waits for a record that was handed over. Dropping the ticket does not cancel the record.
 pub struct Ticket {
-    told: Receiver<Outcome>,
-    /// The wait ends then at the latest: a disk that has been silent for long is not waited for.
+    outcome: Receiver<Outcome>,
+    /// Latest end of the wait: a disk that has been silent for long must not delay the caller.
     until: Instant,
     path: Arc<Path>,
 }
 
 impl Record {
-    /// A record, and the ticket that waits for it until then at most.
+    /// Makes a record, and the ticket that waits for it until `until` at most.
     pub fn new(what: Content, until: Instant, path: Arc<Path>) -> (Self, Ticket) {
-        let (tell, told) = sync_channel(1);
-        (Self { what, told: tell }, Ticket { told, until, path })
+        let (sender, receiver) = sync_channel(1);
+        (Self { what, outcome: sender }, Ticket { outcome: receiver, until, path })
     }
 
-    /// What it is counted as.
+    /// Returns the kind under which it is counted.
     pub fn kind(&self) -> &'static str {
         match &self.what {
             Content::Event(event, _) => event.kind.name(),
-            // Many may ask for an unlock; what an administrator does is recorded all the same.
+            // Separate kinds: a flood of unlock requests must not displace records of
+            // administration.
             Content::Entry(entry) if entry.action == "unlock" => "unlock",
             Content::Entry(_) => "audit",
         }
     }
 
-    /// Says what became of it; the first word counts.
-    pub fn tell(&self, outcome: Outcome) {
-        let _ = self.told.try_send(outcome);
+    /// Reports the outcome; only the first report counts.
+    pub fn resolve(&self, outcome: Outcome) {
+        let _ = self.outcome.try_send(outcome);
     }
 }
 
 impl Ticket {
-    /// Waits until it is on disk, at most for `patience`. After an error of the disk it is still
-    /// recorded when the disk takes it again, unless the process ends before.
+    /// Waits until it is on disk, at most for `patience`. After a disk error it is still recorded
+    /// once the disk accepts it again, unless the process ends before.
     pub fn wait(self, patience: Duration) -> Result<Option<Recorded>, OutboxError> {
         let left = self.until.saturating_duration_since(Instant::now());
         let path = self.path.to_path_buf();
-        match self.told.recv_timeout(patience.min(left)) {
+        match self.outcome.recv_timeout(patience.min(left)) {
             Ok(Ok(recorded)) => Ok(recorded),
             Ok(Err(NotRecorded::Failed(what))) => Err(OutboxError::Write { path, what }),
             Ok(Err(NotRecorded::Full)) => Err(OutboxError::Full { path, most: MOST_UNWRITTEN }),
@@ -91,26 +92,26 @@ impl Ticket {
     }
 }
 
-/// What found no room since the log last said so.
+/// Records dropped since the last line of the log about dropped records.
 struct Gap {
     since: f64,
     until: f64,
     counts: BTreeMap<&'static str, u64>,
 }
 
-/// What is not on disk yet.
+/// Records that are not on disk yet.
 #[derive(Default)]
 pub(super) struct Queue {
     records: VecDeque<Record>,
-    /// By kind, those that are being written included.
+    /// Number of records by kind, including those being written.
     unwritten: BTreeMap<&'static str, usize>,
     gap: Option<Gap>,
-    /// By kind, what was not recorded since the start.
+    /// Number of records dropped since the start, by kind.
     not_recorded: BTreeMap<&'static str, u64>,
 }
 
 impl Queue {
-    /// Adds a record at this time (Unix seconds), if there is room for its kind.
+    /// Adds a record at this time (Unix seconds) if there is room for its kind.
     pub fn push(&mut self, record: Record, now: f64) {
         let kind = record.kind();
         let unwritten = self.unwritten.entry(kind).or_default();
@@ -119,10 +120,10 @@ impl Queue {
             self.records.push_back(record);
             return;
         }
-        record.tell(Err(NotRecorded::Full));
+        record.resolve(Err(NotRecorded::Full));
         *self.not_recorded.entry(kind).or_default() += 1;
         let gap = self.gap.get_or_insert_with(|| {
-            tracing::error!(kind, "the disk is behind: what finds no room is not recorded");
+            tracing::error!(kind, "the disk is too slow: records beyond the limit are dropped");
             Gap { since: now, until: now, counts: BTreeMap::new() }
         });
         gap.until = now;
@@ -133,7 +134,7 @@ impl Queue {
         self.records.is_empty()
     }
 
-    /// The next records, in their order; behind them, whether some found no room.
+    /// Takes the next records, in order, followed by a record of the dropped ones, if any.
     pub fn take(&mut self, path: &Arc<Path>) -> Vec<Record> {
         let most = self.records.len().min(MOST_AT_ONCE);
         let mut taken: Vec<Record> = self.records.drain(..most).collect();
@@ -149,7 +150,7 @@ impl Queue {
         taken
     }
 
-    /// They are on disk.
+    /// Counts records that are on disk.
     pub fn written(&mut self, records: &[Record]) {
         for record in records {
             let unwritten = self.unwritten.entry(record.kind()).or_default();
@@ -157,17 +158,17 @@ impl Queue {
         }
     }
 
-    /// The disk takes nothing: the callers that wait hear of it, and what was to be recorded waits.
-    pub fn hindered(&self, hindrance: &NotRecorded) {
-        self.records.iter().for_each(|record| record.tell(Err(hindrance.clone())));
+    /// Reports a disk failure to the waiting callers; the records keep waiting.
+    pub fn report_failure(&self, failure: &NotRecorded) {
+        self.records.iter().for_each(|record| record.resolve(Err(failure.clone())));
     }
 
-    /// How many are not on disk yet.
+    /// Returns how many records are not on disk yet.
     pub fn unwritten(&self) -> usize {
         self.unwritten.values().sum()
     }
 
-    /// How many were not recorded since the start, by kind.
+    /// Returns how many records were dropped since the start, by kind.
     pub fn not_recorded(&self) -> &BTreeMap<&'static str, u64> {
         &self.not_recorded
     }

@@ -1,11 +1,12 @@
-//! What stands behind the outbox: the open file, what it says in memory, and the recorder, the one
-//! thread that writes.
+//! The core of the outbox: the open file, its state in memory, and the recorder, the only thread
+//! that writes.
 //!
-//! The recorder commits what waits in the [`Queue`], as much at a time as there is, with whatever
-//! leaves the file meanwhile. When the file fails it is closed, rests, and is read again; what was to be
-//! written is kept and tried again. Only the recorder waits for the disk without an end.
+//! The recorder commits the records waiting in the [`Queue`], as many at a time as one batch
+//! allows, together with pending removals. A file that fails is closed and, after a cooldown, read
+//! again; unwritten records are kept and tried again. Only the recorder waits for the disk without
+//! limit.
 //!
-//! Locks: `file`, exclusively only to close and reopen it; `state`, which is never held while the
+//! Locks: `file`, exclusive only to close and reopen it; `state`, which is never held while the
 //! disk is written or read.
 
 use super::chain::Chain;
@@ -24,89 +25,89 @@ use std::sync::{
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Between two commits of what was acknowledged.
+/// Time between two commits of acknowledged events.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How often a terminal at which nothing happens looks for what has grown too old.
-const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
-/// 2025-01-01: a terminal without a clock of its own starts long before that, and what it recorded
-/// then only looks old.
+/// Interval at which an idle terminal looks for expired events and lines.
+const RETIRE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// 2025-01-01. A terminal without a clock of its own starts long before that; its records from that
+/// time only look old.
 pub(super) const CLOCK_IS_SET: f64 = 1_735_689_600.0;
 pub(super) const DAY: f64 = 86_400.0;
 
-/// Tells Unix seconds, UTC: how old something is, is told by it alone.
+/// Returns Unix seconds, UTC. The age of a record is measured only by this clock.
 pub(super) type Clock = Box<dyn Fn() -> f64 + Send + Sync>;
 
-/// What the outbox's users and its recorder share.
+/// State shared by the users of the outbox and its recorder.
 pub(super) struct Shared {
     path: Arc<Path>,
     pub settings: Settings,
     clock: Clock,
-    /// None while a failed file waits to be opened again, and after the end.
+    /// `None` while a failed file waits to be opened again, and after shutdown.
     file: RwLock<Option<Database>>,
     state: Mutex<State>,
-    /// Told when there is something to write, and at the end.
+    /// Notified when there is something to write, and at shutdown.
     work: Condvar,
     pub last_seq: watch::Sender<u64>,
 }
 
-/// What the file says, in memory, and what is not in it yet.
+/// The content of the file in memory, and the records that are not in it yet.
 pub(super) struct State {
     pub head: Head,
     pub waiting: BTreeMap<u64, Waiting>,
-    /// Acknowledged or too large, and still in the file.
-    gone: BTreeSet<u64>,
-    /// Of those, too large: not in the file's count yet.
+    /// Acknowledged or too large, but still in the file.
+    removed: BTreeSet<u64>,
+    /// Number of those that were too large and are not in the file's count yet.
     pub too_large: u64,
     pub delivered: u64,
     pub queue: Queue,
     disk: Disk,
-    /// There may be more to retire than one commit takes.
-    untidy: bool,
+    /// True if there may be more to retire than one commit takes.
+    retire_due: bool,
     last_commit: Instant,
     stopping: bool,
-    /// Nothing more is taken on.
+    /// True if no more records are accepted.
     ended: bool,
-    /// The file is closed.
+    /// True if the file is closed.
     closed: bool,
 }
 
-/// What the recorder has to do with the disk at this moment.
+/// State of the disk as the recorder sees it.
 enum Disk {
     Idle,
-    /// At work since then.
+    /// Writing since then.
     Busy(Instant),
-    /// It refused something, and is left alone until then.
+    /// It failed and is left alone until then.
     Failed {
         what: String,
         rests_until: Instant,
     },
 }
 
-/// What the next commit takes out of the outbox.
+/// Events that the next commit removes from the outbox.
 struct Removals {
     seqs: Vec<u64>,
     dropped: Dropped,
 }
 
-/// A commit as the file will have it.
+/// The state of the file after a commit.
 struct Attempt {
     head: Head,
     leaving: Removals,
-    /// Of each record of the batch that is an event.
+    /// For each record of the batch: the result if it is an event.
     recorded: Vec<Option<(Recorded, Waiting)>>,
-    /// Whether there is more to retire.
+    /// True if there is more to retire.
     more: bool,
 }
 
 impl Shared {
-    /// Opens the file, or makes it in a folder that exists.
+    /// Opens the file, or creates it in an existing folder.
     pub fn open(path: &Path, settings: Settings, clock: Clock) -> Result<Self, OutboxError> {
         let (database, head, waiting) = open(path)?;
         let file = RwLock::new(Some(database));
         Ok(Self { file, ..Self::new(path, settings, clock, head, waiting, Disk::Idle) })
     }
 
-    /// The same with a file that cannot be opened at present: the recorder tries again and again.
+    /// Starts with a file that cannot be opened at present: the recorder tries again and again.
     pub fn without_file(path: &Path, settings: Settings, clock: Clock) -> Self {
         let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
         let what = "it could not be opened at the start".to_owned();
@@ -125,13 +126,13 @@ impl Shared {
         let state = State {
             head,
             waiting,
-            gone: BTreeSet::new(),
+            removed: BTreeSet::new(),
             too_large: 0,
             delivered: 0,
             queue: Queue::default(),
             disk,
-            // The bounds may be others than last time.
-            untidy: true,
+            // The limits may have changed since the last start.
+            retire_due: true,
             last_commit: Instant::now(),
             stopping: false,
             ended: false,
@@ -148,7 +149,8 @@ impl Shared {
         }
     }
 
-    /// A thread that panicked while it held one of these has not left it half changed.
+    /// Locks the state. A thread that panicked while holding a lock has not left the data half
+    /// changed.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,16 +159,16 @@ impl Shared {
         self.file.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file_alone(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+    fn file_mut(&self) -> RwLockWriteGuard<'_, Option<Database>> {
         self.file.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Hands a line over to the recorder. Waits for nothing.
+    /// Hands a line over to the recorder. Does not wait.
     pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
         let what = Content::Entry(entry.bounded());
         let ticket = self.state().hand_over(what, &self.path, (self.clock)());
@@ -174,7 +176,7 @@ impl Shared {
         ticket
     }
 
-    /// Hands over an event, which comes back when the recorder has ended.
+    /// Hands an event over to the recorder; returns it if the recorder has ended.
     pub fn hand_over_event(&self, event: Event) -> Result<Ticket, Box<Event>> {
         let event = event.bounded(&self.settings.device_id);
         let mut state = self.state();
@@ -188,23 +190,24 @@ impl Shared {
         Ok(ticket)
     }
 
-    /// An event leaves the outbox; `count` says what for.
-    pub fn leave(&self, seq: u64, count: impl FnOnce(&mut State)) {
+    /// Removes an event from the outbox; `count` updates the count of the reason.
+    pub fn remove_event(&self, seq: u64, count: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.waiting.remove(&seq).is_some() {
             count(&mut state);
-            state.gone.insert(seq);
+            state.removed.insert(seq);
             drop(state);
             self.work.notify_all();
         }
     }
 
-    /// Has the recorder write what there is, and end; whether the file is closed within `patience`.
+    /// Lets the recorder write what is pending and end; returns whether the file is closed within
+    /// `patience`.
     pub fn close(&self, patience: Duration) -> bool {
         let mut state = self.state();
         state.stopping = true;
         if let Disk::Failed { .. } = state.disk {
-            // Once more, rested or not.
+            // Try once more, even during the cooldown.
             state.disk = Disk::Idle;
         }
         self.work.notify_all();
@@ -213,7 +216,7 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
-    /// Looks into the file.
+    /// Reads from the file.
     pub fn read<T>(
         &self,
         look: impl FnOnce(&Database) -> Result<T, redb::Error>,
@@ -229,7 +232,7 @@ impl Shared {
 
     fn leaving(&self, arriving: usize, now: f64) -> Removals {
         let state = self.state();
-        let mut seqs: Vec<u64> = state.gone.iter().copied().collect();
+        let mut seqs: Vec<u64> = state.removed.iter().copied().collect();
         let too_old = |waiting: &&Waiting| is_old(waiting.time, now, self.settings.max_age_days);
         let expired = state.waiting.values().take_while(too_old).count();
         let room = self.settings.max_events.saturating_sub(arriving);
@@ -252,13 +255,13 @@ impl State {
         };
         let (record, ticket) = Record::new(what, since + PATIENCE, path.clone());
         if let Disk::Failed { what, .. } = &self.disk {
-            record.tell(Err(NotRecorded::Failed(what.clone())));
+            record.resolve(Err(NotRecorded::Failed(what.clone())));
         }
         self.queue.push(record, now);
         ticket
     }
 
-    /// What is wrong with the disk, in words for people.
+    /// Returns the fault of the disk as text.
     pub fn fault(&self) -> Option<String> {
         match &self.disk {
             Disk::Busy(since) if since.elapsed() >= SILENCE => {
@@ -270,8 +273,8 @@ impl State {
         }
     }
 
-    /// When the recorder has something to do, `unwritten` if it holds a batch already; `None`: it is
-    /// to end.
+    /// Returns when the recorder has something to do; `None` if it is to end. `unwritten` is true
+    /// if it already holds a batch.
     fn due(&self, unwritten: bool) -> Option<Instant> {
         let now = Instant::now();
         let records = unwritten || !self.queue.is_empty();
@@ -281,28 +284,28 @@ impl State {
         };
         if self.stopping {
             let failed = matches!(self.disk, Disk::Failed { .. });
-            let something = records || !self.gone.is_empty();
-            // One that fails is not tried for ever.
+            let something = records || !self.removed.is_empty();
+            // A disk that fails is not tried for ever.
             return (something && !failed).then_some(now);
         }
         Some(if records {
             rests_until
-        } else if self.untidy || !self.gone.is_empty() {
+        } else if self.retire_due || !self.removed.is_empty() {
             rests_until.max(self.last_commit + COMMIT_EVERY)
         } else {
-            self.last_commit + TIDY_EVERY
+            self.last_commit + RETIRE_EVERY
         })
     }
 }
 
-/// The thread that writes.
+/// The writing thread.
 pub(super) struct Recorder {
     shared: Arc<Shared>,
-    /// The file that is open.
+    /// Identity of the open file.
     opened: Option<Identity>,
-    /// What is being written, or was when the disk failed.
+    /// The records being written, or that were when the disk failed.
     batch: Vec<Record>,
-    /// What the file is if the last commit reached the disk although it failed.
+    /// The state of the file if the last commit reached the disk although it failed.
     attempt: Option<Attempt>,
 }
 
@@ -312,7 +315,7 @@ impl Recorder {
         Self { shared, opened, batch: Vec::new(), attempt: None }
     }
 
-    /// Writes what there is to write until it is to end; then the file is closed.
+    /// Writes records until it is to end; then closes the file.
     pub fn run(mut self) {
         while self.next() {
             let began = Instant::now();
@@ -323,14 +326,14 @@ impl Recorder {
         }
         let lost = self.shared.state().queue.unwritten();
         if lost > 0 {
-            tracing::error!(lost, "the disk takes nothing: what happened last is not recorded");
+            tracing::error!(lost, "the disk accepts nothing: the last records are lost");
         }
-        *self.shared.file_alone() = None;
+        *self.shared.file_mut() = None;
         self.shared.state().closed = true;
         self.shared.work.notify_all();
     }
 
-    /// Waits for something to write; false: it is to end.
+    /// Waits for something to write; returns false if it is to end.
     fn next(&mut self) -> bool {
         let shared = &self.shared;
         let mut state = shared.state();
@@ -350,24 +353,24 @@ impl Recorder {
         false
     }
 
-    /// Writes the batch, with what leaves the outbox and the log.
+    /// Writes the batch, and removes events and lines that are done or too old.
     fn write(&mut self) -> Result<Attempt, OutboxError> {
         let shared = &self.shared;
         if shared.file().is_some() && is_replaced(&shared.path, self.opened) {
-            *shared.file_alone() = None;
+            *shared.file_mut() = None;
             let path = shared.path.to_path_buf();
             return Err(OutboxError::Write { path, what: REPLACED.to_owned() });
         }
         if shared.file().is_none() {
             let (database, head, mut waiting) = open(&shared.path)?;
             self.opened = identity(&shared.path).ok();
-            *shared.file_alone() = Some(database);
+            *shared.file_mut() = Some(database);
             let mut state = shared.state();
-            waiting.retain(|seq, _| !state.gone.contains(seq));
+            waiting.retain(|seq, _| !state.removed.contains(seq));
             (state.head, state.waiting) = (head, waiting);
             drop(state);
             tracing::info!(path = %shared.path.display(), "events are recorded again");
-            // What failed last may have reached the disk before it failed.
+            // The commit that failed last may have reached the disk.
             if let Some(attempt) = self.attempt.take_if(|attempt| attempt.head == head) {
                 return Ok(attempt);
             }
@@ -404,25 +407,25 @@ impl Recorder {
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic,
         };
-        // redb takes nothing more after an error; what it did take is read again.
-        *shared.file_alone() = None;
+        // redb accepts nothing after an error; the data it has committed is read again.
+        *shared.file_mut() = None;
         Err(OutboxError::Write { path: path(), what })
     }
 
-    /// What is on disk is so in memory, and the callers that wait hear of it.
+    /// Updates the memory after a commit and notifies the waiting callers.
     fn written(&mut self, attempt: Attempt, began: Instant) {
         let Attempt { head, leaving, recorded, more } = attempt;
         let shared = &self.shared;
         let mut state = shared.state();
         for seq in &leaving.seqs {
             state.waiting.remove(seq);
-            state.gone.remove(seq);
+            state.removed.remove(seq);
         }
         state.too_large -= leaving.dropped.too_large.min(state.too_large);
         for (recorded, waiting) in recorded.iter().flatten() {
             state.waiting.insert(recorded.seq, *waiting);
         }
-        (state.head, state.untidy) = (head, more);
+        (state.head, state.retire_due) = (head, more);
         (state.disk, state.last_commit) = (Disk::Idle, Instant::now());
         state.queue.written(&self.batch);
         drop(state);
@@ -432,7 +435,7 @@ impl Recorder {
             other
         });
         for (record, recorded) in self.batch.drain(..).zip(recorded) {
-            record.tell(Ok(recorded.map(|(recorded, _)| recorded)));
+            record.resolve(Ok(recorded.map(|(recorded, _)| recorded)));
         }
         let Dropped { overflow, expired, .. } = leaving.dropped;
         if overflow + expired > 0 {
@@ -443,24 +446,24 @@ impl Recorder {
         }
     }
 
-    /// The batch is kept for the next attempt.
+    /// Records a failure; keeps the batch for the next attempt.
     fn failed(&mut self, error: &OutboxError) {
         let what = error.to_string();
-        let hindrance = NotRecorded::Failed(what.clone());
+        let failure = NotRecorded::Failed(what.clone());
         let mut state = self.shared.state();
-        state.queue.hindered(&hindrance);
-        // It is opened again also if nothing is recorded.
-        state.untidy = true;
+        state.queue.report_failure(&failure);
+        // The file is opened again even if nothing is recorded.
+        state.retire_due = true;
         state.disk = Disk::Failed { what, rests_until: Instant::now() + REST };
         drop(state);
-        // The callers that wait hear of it when it is so.
-        self.batch.iter().for_each(|record| record.tell(Err(hindrance.clone())));
+        // Notify the waiting callers after the state has changed.
+        self.batch.iter().for_each(|record| record.resolve(Err(failure.clone())));
         tracing::error!(%error, "events wait for the disk");
     }
 }
 
-/// Whether something of this time has been kept for longer than `days`. Nothing that was recorded
-/// before the clock was set is: how old it is, is not known.
+/// Checks whether a record of this time has been kept for longer than `days`. A record from before
+/// the clock was set never counts as old: its age is unknown.
 pub(super) fn is_old(time: f64, now: f64, days: u32) -> bool {
     time >= CLOCK_IS_SET && now - time > f64::from(days) * DAY
 }
@@ -493,9 +496,9 @@ mod tests {
     use crate::time::unix_time;
     use std::sync::mpsc::channel;
 
-    /// What a commit that reached the disk and failed nevertheless comes to.
+    /// A commit that reached the disk but reported an error.
     #[test]
-    fn what_reached_the_disk_before_it_failed_is_not_recorded_twice() {
+    fn a_commit_that_reached_the_disk_and_failed_is_not_recorded_twice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
         let shared =
@@ -506,7 +509,7 @@ mod tests {
         let attempt = recorder.write().unwrap();
         let head = attempt.head;
         recorder.attempt = Some(attempt);
-        *shared.file_alone() = None;
+        *shared.file_mut() = None;
         recorder.failed(&OutboxError::Silent { path: path.clone() });
         assert!(first.wait(PATIENCE).is_err());
         assert_eq!(shared.state().queue.unwritten(), 1);
@@ -518,7 +521,7 @@ mod tests {
         assert_eq!((state.queue.unwritten(), state.fault()), (0, None));
         drop(state);
 
-        // One that did not reach it is written by the next attempt.
+        // A commit that did not reach the disk is written by the next attempt.
         let second = shared.hand_over_entry(Entry::new("test", "local"));
         assert!(recorder.next());
         recorder.attempt = Some(Attempt {
@@ -527,7 +530,7 @@ mod tests {
             recorded: vec![None],
             more: false,
         });
-        *shared.file_alone() = None;
+        *shared.file_mut() = None;
         let attempt = recorder.write().unwrap();
         recorder.written(attempt, Instant::now());
         assert!(second.wait(PATIENCE).is_ok());
@@ -535,9 +538,9 @@ mod tests {
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
 
-    /// The recorder stands still in the disk here because no thread runs it.
+    /// The disk appears hung because no thread runs the recorder.
     #[test]
-    fn a_silent_disk_is_not_waited_for_long() {
+    fn callers_do_not_wait_for_a_silent_disk() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
         let shared = Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap();

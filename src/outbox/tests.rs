@@ -1,4 +1,4 @@
-//! What is recorded is kept, in order, bounded, and leaves when it was acknowledged.
+//! Tests the outbox: events are kept in order, bounded, and removed when acknowledged.
 
 use super::recorder::{CLOCK_IS_SET, DAY, is_old};
 use super::*;
@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 use tempfile::TempDir;
 
-struct Place {
+struct Store {
     folder: TempDir,
 }
 
-impl Place {
+impl Store {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -26,9 +26,9 @@ impl Place {
         Outbox::open(&self.path(), settings).unwrap()
     }
 
-    /// What a crash at this moment would leave.
-    fn crashed(&self) -> Place {
-        let copy = Place::new();
+    /// Returns the file that a crash at this moment would leave.
+    fn crashed(&self) -> Store {
+        let copy = Store::new();
         std::fs::copy(self.path(), copy.path()).unwrap();
         copy
     }
@@ -65,16 +65,16 @@ fn wait_until(what: impl Fn() -> bool) {
 }
 
 #[test]
-fn an_event_is_there_after_a_crash_with_its_line() {
-    let place = Place::new();
-    let outbox = place.open(Settings { device_id: "front".into(), ..Settings::default() });
+fn an_event_and_its_line_survive_a_crash() {
+    let store = Store::new();
+    let outbox = store.open(Settings { device_id: "front".into(), ..Settings::default() });
     let first = outbox.record(opened("opened")).unwrap();
     let second = outbox.record(opened("closed")).unwrap();
     assert_eq!((first.seq, second.seq), (1, 2));
     assert_ne!(first.id, second.id);
 
-    let place = place.crashed();
-    let outbox = place.open(Settings::default());
+    let store = store.crashed();
+    let outbox = store.open(Settings::default());
     assert_eq!(all(&outbox), [1, 2]);
     let event = payload(&outbox, 2);
     assert_eq!(event["id"], json!(second.id));
@@ -88,9 +88,9 @@ fn an_event_is_there_after_a_crash_with_its_line() {
 }
 
 #[test]
-fn what_is_acknowledged_leaves_within_a_second_and_never_comes_back() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn acknowledged_events_are_removed_within_a_second_and_never_return() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     for _ in 0..3 {
         outbox.record(opened("opened")).unwrap();
     }
@@ -100,35 +100,36 @@ fn what_is_acknowledged_leaves_within_a_second_and_never_comes_back() {
     assert_eq!(all(&outbox), [1, 3]);
     let stats = outbox.stats();
     assert_eq!((stats.depth, stats.delivered, stats.last_seq), (2, 1, 3));
-    // A copy taken in the middle of a commit holds parts of both states, which no crash leaves.
+    // A copy taken during a commit holds parts of both states, which no crash leaves; opening it
+    // may fail.
     wait_until(|| {
-        let copy = place.crashed();
+        let copy = store.crashed();
         Outbox::open(&copy.path(), Settings::default()).is_ok_and(|outbox| all(&outbox) == [1, 3])
     });
     drop(outbox);
-    let outbox = place.open(Settings::default());
+    let outbox = store.open(Settings::default());
     assert_eq!(all(&outbox), [1, 3]);
-    // The log keeps what was delivered.
+    // The log keeps delivered events.
     assert_eq!(outbox.stats().audit.lines(), 3);
 }
 
 #[test]
-fn what_was_acknowledged_last_is_written_at_the_end() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn last_acknowledgements_are_written_at_shutdown() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     for _ in 0..50 {
         outbox.record(opened("opened")).unwrap();
     }
     (1..=50).for_each(|seq| outbox.acknowledge(seq));
     drop(outbox);
-    assert_eq!(place.open(Settings::default()).stats().depth, 0);
+    assert_eq!(store.open(Settings::default()).stats().depth, 0);
 }
 
 #[test]
 fn a_full_outbox_drops_the_oldest_and_counts_for_ever() {
-    let place = Place::new();
+    let store = Store::new();
     let settings = Settings { max_events: 3, ..Settings::default() };
-    let outbox = place.open(settings.clone());
+    let outbox = store.open(settings.clone());
     for _ in 0..5 {
         outbox.record(opened("opened")).unwrap();
     }
@@ -137,31 +138,31 @@ fn a_full_outbox_drops_the_oldest_and_counts_for_ever() {
     outbox.discard_too_large(4);
     assert_eq!(outbox.stats().dropped.too_large, 1);
     drop(outbox);
-    let outbox = place.open(settings);
+    let outbox = store.open(settings);
     let dropped = outbox.stats().dropped;
     assert_eq!(dropped, Dropped { overflow: 2, expired: 0, too_large: 1 });
     assert_eq!(all(&outbox), [3, 5]);
-    // A smaller bound counts from the next event on.
+    // A smaller limit applies from the next event on.
     drop(outbox);
-    let outbox = place.open(Settings { max_events: 1, ..Settings::default() });
+    let outbox = store.open(Settings { max_events: 1, ..Settings::default() });
     outbox.record(opened("opened")).unwrap();
     assert_eq!((all(&outbox), outbox.stats().dropped.overflow), (vec![6], 4));
 }
 
 #[test]
-fn what_waits_too_long_is_dropped_unless_the_clock_was_not_set() {
+fn expired_events_are_dropped_unless_the_clock_was_not_set() {
     let now = 1.8e9;
     assert!(is_old(now - 31.0 * DAY, now, 30));
     assert!(!is_old(now - 29.0 * DAY, now, 30));
     assert!(!is_old(1000.0, now, 30), "recorded before the clock was set");
 
-    let place = Place::new();
+    let store = Store::new();
     let days = Arc::new(AtomicU32::new(0));
     let clock = {
         let days = days.clone();
         move || now + f64::from(days.load(Ordering::Relaxed)) * DAY
     };
-    let outbox = Outbox::open_with(&place.path(), Settings::default(), clock.clone()).unwrap();
+    let outbox = Outbox::open_with(&store.path(), Settings::default(), clock.clone()).unwrap();
     let record = || outbox.record(Event { time: clock(), ..opened("opened") }).unwrap();
     record();
     days.store(30, Ordering::Relaxed);
@@ -174,9 +175,9 @@ fn what_waits_too_long_is_dropped_unless_the_clock_was_not_set() {
 
 #[test]
 fn the_log_is_bounded_and_stays_verifiable() {
-    let place = Place::new();
+    let store = Store::new();
     let settings = Settings { max_lines: 4, ..Settings::default() };
-    let outbox = place.open(settings.clone());
+    let outbox = store.open(settings.clone());
     for number in 1..=10 {
         outbox.audit(Entry::new("test", "local").with("number", number)).unwrap();
         assert!(is_whole(&outbox));
@@ -184,14 +185,14 @@ fn the_log_is_bounded_and_stays_verifiable() {
     let chain = outbox.stats().audit;
     assert_eq!((chain.first, chain.last, chain.lines()), (7, 10, 4));
     drop(outbox);
-    let outbox = place.open(Settings { max_lines: 1, ..settings });
+    let outbox = store.open(Settings { max_lines: 1, ..settings });
     outbox.audit(Entry::new("test", "local")).unwrap();
     let chain = outbox.stats().audit;
     assert_eq!((chain.first, chain.last), (11, 11));
     assert!(is_whole(&outbox));
-    // Lines that are too old go without any new one.
+    // Lines that are too old are removed even without a new line.
     drop(outbox);
-    let outbox = place.open(Settings { max_line_days: 0, ..Settings::default() });
+    let outbox = store.open(Settings { max_line_days: 0, ..Settings::default() });
     wait_until(|| outbox.stats().audit.lines() == 0);
     assert!(is_whole(&outbox));
     assert_eq!(outbox.stats().audit.last, 11);
@@ -199,8 +200,8 @@ fn the_log_is_bounded_and_stays_verifiable() {
 
 #[test]
 fn lines_are_listed_by_page_and_time() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     for number in 1..=5 {
         outbox.audit(Entry::new("test", "local").with("number", number)).unwrap();
     }
@@ -215,9 +216,9 @@ fn lines_are_listed_by_page_and_time() {
 }
 
 #[test]
-fn kinds_and_numbers_can_be_passed_over() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn kinds_and_numbers_can_be_skipped() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     outbox.record(Event::new(Kind::Access, "granted", "")).unwrap();
     outbox.record(opened("opened")).unwrap();
     let of =
@@ -229,9 +230,9 @@ fn kinds_and_numbers_can_be_passed_over() {
 }
 
 #[test]
-fn who_delivers_hears_of_every_event() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn the_last_seq_changes_with_every_event() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     let mut last = outbox.last_seq();
     assert_eq!(*last.borrow_and_update(), 0);
     outbox.record(opened("opened")).unwrap();
@@ -243,8 +244,8 @@ fn who_delivers_hears_of_every_event() {
 
 #[test]
 fn many_threads_record_at_once() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -262,9 +263,9 @@ fn many_threads_record_at_once() {
 }
 
 #[test]
-fn what_is_too_long_is_shortened_and_recorded_all_the_same() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn long_texts_are_shortened_and_recorded() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     let long = "x".repeat(10 * MAX_BYTES);
     let mut event = opened(&long);
     event.subject_id = Some(long.clone());
@@ -281,45 +282,45 @@ fn what_is_too_long_is_shortened_and_recorded_all_the_same() {
 }
 
 #[test]
-fn what_is_posted_is_recorded_in_order_and_comes_back_from_a_closed_outbox() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn posted_events_are_recorded_in_order_and_returned_by_a_closed_outbox() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     let slot = outbox.slot();
     for number in 0..200 {
         slot.post(opened(&number.to_string())).unwrap();
     }
-    // Behind all of them.
+    // Recorded after all of them.
     outbox.audit(Entry::new("stop", "daemon")).unwrap();
     drop(outbox);
     assert!(slot.post(opened("late")).is_err());
-    let outbox = place.open(Settings::default());
+    let outbox = store.open(Settings::default());
     let (lines, _) = outbox.lines(0, 0.0, 300).unwrap();
-    let told: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
-    assert_eq!(told, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+    let outcomes: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(outcomes, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!((lines.len(), outbox.stats().unwritten), (201, 0));
-    // The others of a batch are in the outbox as well.
+    // All events of a batch are in the outbox.
     assert_eq!(all(&outbox).len(), 200);
 }
 
 #[test]
-fn a_file_that_is_none_is_refused_with_what_to_do() {
-    let place = Place::new();
-    std::fs::write(place.path(), b"not a file of events").unwrap();
-    let error = Outbox::open(&place.path(), Settings::default()).err().unwrap();
+fn an_invalid_file_is_refused_and_unchanged() {
+    let store = Store::new();
+    std::fs::write(store.path(), b"not a file of events").unwrap();
+    let error = Outbox::open(&store.path(), Settings::default()).err().unwrap();
     assert!(matches!(error, OutboxError::Damaged { .. }), "{error}");
-    assert_eq!(std::fs::read(place.path()).unwrap(), b"not a file of events");
-    let place = Place::new();
-    let _held = place.open(Settings::default());
-    let error = Outbox::open(&place.path(), Settings::default()).err().unwrap();
+    assert_eq!(std::fs::read(store.path()).unwrap(), b"not a file of events");
+    let store = Store::new();
+    let _held = store.open(Settings::default());
+    let error = Outbox::open(&store.path(), Settings::default()).err().unwrap();
     assert!(matches!(error, OutboxError::InUse { .. }), "{error}");
 }
 
 #[test]
-fn what_is_recorded_after_the_file_was_replaced_is_in_the_file_that_is_there() {
-    let place = Place::new();
-    let outbox = place.open(Settings::default());
+fn records_after_a_replacement_go_to_the_new_file() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
     outbox.audit(Entry::new("before", "local")).unwrap();
-    std::fs::rename(place.path(), place.folder.path().join("away")).unwrap();
+    std::fs::rename(store.path(), store.folder.path().join("away")).unwrap();
     let error = outbox.audit(Entry::new("after", "local")).unwrap_err();
     assert!(error.to_string().contains("another file"), "{error}");
     assert!(outbox.stats().fault.is_some());
@@ -329,6 +330,6 @@ fn what_is_recorded_after_the_file_was_replaced_is_in_the_file_that_is_there() {
         std::thread::sleep(REST / 50);
     }
     drop(outbox);
-    let lines = place.open(Settings::default()).lines(0, 0.0, 10).unwrap().0;
+    let lines = store.open(Settings::default()).lines(0, 0.0, 10).unwrap().0;
     assert_eq!((lines.len(), &lines[0]["action"]), (1, &json!("after")), "{lines:?}");
 }

@@ -1,6 +1,6 @@
-//! A redb file that is read and never written: what redb writes while it opens the file, such as its
-//! recovery after a power cut, stays in memory. For a card that is read-only, and for looking into a
-//! file that is to stay as it is.
+//! A redb file that is read and never written: writes by redb while it opens the file, such as its
+//! recovery after a power cut, stay in memory. Used for a read-only card and for inspecting a file
+//! that must not change.
 
 use redb::StorageBackend;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const BLOCK: u64 = 4096;
 
-/// The file, and the blocks that are otherwise by now.
+/// The file, and the changed blocks.
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: File,
@@ -21,7 +21,7 @@ pub(super) struct Overlay {
 #[derive(Debug)]
 struct State {
     bytes: u64,
-    /// How much of the file still counts.
+    /// Number of bytes of the file that are still valid.
     of_file: u64,
     blocks: BTreeMap<u64, Vec<u8>>,
 }
@@ -37,7 +37,7 @@ impl Overlay {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the file has; zeros behind its end.
+    /// Reads from the file; zeros beyond its end.
     fn of_file(&self, state: &State, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let there = state.of_file.saturating_sub(offset).min(out.len() as u64) as usize;
         let (there, behind) = out.split_at_mut(there);
@@ -110,9 +110,9 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Against the same done to bytes in memory.
+    /// Compares with the same operations on bytes in memory.
     #[test]
-    fn it_reads_as_if_it_had_been_written_and_the_file_stays_as_it_is() {
+    fn reads_return_the_writes_and_the_file_is_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let mut seed = 7u64;

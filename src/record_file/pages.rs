@@ -1,14 +1,15 @@
-//! What of a damaged redb file is as it was committed.
+//! Reads the intact records of a damaged redb file.
 //!
-//! redb verifies a file as a whole; of one with a flipped bit it reads nothing, or reads it unverified.
-//! This reads it page by page, from the root in the commit slot down, and believes a page only if it
-//! has the checksum that its parent holds. So a record that is found is, to the last bit, one of the
-//! last commit: never one of an old page that a damaged pointer leads to, which would bring back who
-//! was deleted. What stands below a page that is not believed is left out, and that it is, is said.
+//! redb verifies a file as a whole; a file with a flipped bit is not read at all, or read
+//! unverified. This module reads it page by page, from the root in the commit slot down, and trusts
+//! a page only if it has the checksum that its parent holds. A record that is found is therefore,
+//! to the last bit, part of the last commit: never of an old page that a damaged pointer leads to,
+//! which would bring back a deleted subject. Everything below an untrusted page is left out, and
+//! the loss is reported.
 //!
-//! The format is redb's file format 3 (`docs/design.md` and `src/tree_store` of redb 4.5): a header of 64
-//! bytes, two commit slots of 128, pages of 4,096 bytes times a power of two in regions. Checksums are
-//! XXH3 of 128 bits. Never writes.
+//! The format is redb's file format 3 (`docs/design.md` and `src/tree_store` of redb 4.5): a header
+//! of 64 bytes, two commit slots of 128, pages of 4,096 bytes times a power of two in regions.
+//! Checksums are XXH3 of 128 bits. This module never writes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,20 +22,21 @@ const FORMAT: u8 = 3;
 const PAGE: u64 = 4096;
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT: usize = 128;
-/// Where in a slot its own checksum stands.
+/// Offset of a slot's own checksum.
 const SLOT_CHECKSUM: usize = SLOT - 16;
-/// Bits of the byte behind the magic number.
+/// Bits of the byte after the magic number.
 const PRIMARY_IS_SECOND: u8 = 1;
 const RECOVERY_REQUIRED: u8 = 2;
 const TWO_PHASE: u8 = 4;
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
-/// Kind of a table that is no multimap.
+/// Kind of a table that is not a multimap.
 const NORMAL: u8 = 3;
-/// Deeper than any tree of 64-bit size; checksums cannot form a circle, but this needs no such proof.
+/// Deeper than any tree of 64-bit size. Checksums cannot form a cycle, but this limit does not
+/// depend on that.
 const DEEPEST: usize = 64;
 
-/// The root of a tree: which page, and the checksum it must have.
+/// The root of a tree: its page and the checksum it must have.
 #[derive(Clone, Copy)]
 struct Root {
     page: u64,
@@ -47,11 +49,11 @@ pub(crate) struct Table {
     root: Option<Root>,
     fixed_key: Option<usize>,
     fixed_value: Option<usize>,
-    /// How many records were committed.
+    /// Number of committed records.
     pub records: u64,
 }
 
-/// A file, read by verified pages.
+/// A file that is read page by page, each verified.
 pub(crate) struct Pages {
     file: File,
     bytes: u64,
@@ -61,7 +63,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Reads the header; none when it cannot be believed.
+    /// Reads the header; `None` if it is not valid.
     pub fn open(file: File) -> io::Result<Option<Self>> {
         let bytes = file.metadata()?.len();
         let mut header = [0; SLOTS[1] + SLOT];
@@ -80,8 +82,9 @@ impl Pages {
                 true => (first?, second),
                 false => (second?, first),
             };
-            // The other slot is newer only where a commit of two phases was cut off between them; else a
-            // bit has flipped, and this slot is of a commit that was not the last.
+            // The other slot is newer only if a two-phase commit was interrupted between its
+            // phases. Otherwise a bit has flipped, and this slot does not belong to the last
+            // commit.
             let is_cut_off = flags & RECOVERY_REQUIRED != 0 && flags & TWO_PHASE != 0;
             let is_last = other.is_none_or(|other| other.transaction <= primary.transaction);
             if !is_last && !is_cut_off {
@@ -100,7 +103,7 @@ impl Pages {
         }))
     }
 
-    /// The tables by name; false when there may be more.
+    /// Returns the tables by name, and false if there may be more.
     pub fn tables(&self) -> (BTreeMap<String, Table>, bool) {
         let mut tables = BTreeMap::new();
         let root = Table { root: self.root, fixed_key: None, fixed_value: None, records: 0 };
@@ -115,7 +118,7 @@ impl Pages {
         (tables, whole && known)
     }
 
-    /// Shows every believed record of a table; false when some are left out.
+    /// Passes every verified record of a table to `show`; returns false if some are left out.
     pub fn visit(&self, table: &Table, show: &mut impl FnMut(&[u8], &[u8])) -> bool {
         table.root.is_none_or(|root| self.descend(table, root.page, root.checksum, show, 0))
     }
@@ -145,7 +148,7 @@ impl Pages {
         }
     }
 
-    /// A page, if the disk gives it.
+    /// Reads a page; `None` if the disk cannot read it.
     fn page(&self, number: u64) -> Option<Vec<u8>> {
         let order = (number >> 59) as u32;
         let index = number & (0x000F_FFFF >> order.min(20));
@@ -191,7 +194,8 @@ impl Root {
 }
 
 impl Table {
-    /// A definition: kind, number of records, root, widths of keys and values where they are fixed.
+    /// Reads a definition: kind, number of records, root, and the widths of keys and values if
+    /// fixed.
     fn read(bytes: &[u8]) -> Option<Self> {
         let root = match bytes.get(9)? {
             0 => None,
@@ -207,8 +211,8 @@ impl Table {
     }
 }
 
-/// Shows the records of a leaf that has this checksum: 2 bytes of number, the ends of the keys and of
-/// the values where they are not fixed, the keys, the values.
+/// Passes the records of a leaf with this checksum to `show`. Layout: 2 bytes for the number of
+/// records, the ends of the keys and of the values if not fixed, the keys, the values.
 fn leaf(
     table: &Table,
     page: &[u8],
@@ -236,8 +240,9 @@ fn leaf(
     Some(())
 }
 
-/// The children of a branch that has this checksum: 2 bytes of number of keys, a checksum and a page for
-/// each child, one child more than keys, the ends of the keys where they are not fixed, the keys.
+/// Returns the children of a branch with this checksum. Layout: 2 bytes for the number of keys, a
+/// checksum and a page for each child (one child more than keys), the ends of the keys if not
+/// fixed, the keys.
 fn branch(table: &Table, page: &[u8], checksum: u128) -> Option<Vec<(u64, u128)>> {
     let keys = u16_at(page, 2)?;
     let last = keys.checked_sub(1)?;
@@ -295,7 +300,8 @@ mod tests {
         tables.into_iter().map(read).collect()
     }
 
-    /// Branches several levels deep, values of a few bytes and of many pages, deleted records.
+    /// Fills a file with branches several levels deep, values of a few bytes and of many pages, and
+    /// deleted records.
     fn filled(path: &std::path::Path) -> Records {
         let opening = Opening { cache_bytes: 1 << 20, verify: true };
         let mut expected = Records::new();
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_whole_file_every_record_is_believed() {
+    fn every_record_of_an_intact_file_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let expected = filled(&path);
@@ -335,9 +341,9 @@ mod tests {
         assert_eq!(read.remove("empty").unwrap(), (Records::new(), true));
     }
 
-    /// Whatever bit flips, what is still believed is what was written.
+    /// After any bit flip, every record that is read equals the written one.
     #[test]
-    fn of_a_damaged_file_nothing_false_is_believed() {
+    fn a_damaged_file_yields_only_records_that_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let expected = filled(&path);
@@ -361,7 +367,7 @@ mod tests {
             much += usize::from(records.len() < expected.len() / 2);
         }
         println!("{left_out} left something out, {much} of them more than half; {nothing} all");
-        // A root of a table stands on one page of many.
+        // The root of a table is on one page of many.
         assert!(left_out > 100 && much < left_out / 5 && nothing > 50);
     }
 }

@@ -1,10 +1,11 @@
-//! Step 1: who asks, and what they may ask for.
+//! Step 1: authentication and authorisation of the sender.
 //!
-//! Over the local socket everything is allowed. Over the broker it depends on
-//! [`Auth`]: under `broker` the broker has let the client in, and the topic it wrote to says which
-//! permissions it has, where there is a table of clients; a client that is not in the table may ask
-//! for nothing, or the table would restrict no client. Under `app-key` an App-ID with its API-Key says so,
-//! and who shows none, or a wrong one, learns nothing but that.
+//! Over the local socket everything is allowed. Over the broker it depends on [`Auth`]. Under
+//! `broker`, the broker has authenticated the client. If there is a table of clients, the topic of
+//! the command names the client and the table its permissions. A client that is not in the table
+//! has no permission; otherwise the table would restrict no one. Under `app-key`, an App-ID with
+//! its API-Key gives the permissions. A sender with a missing or wrong key learns only that
+//! authorisation failed.
 
 use super::settings::{Auth, Settings};
 use crate::applications::{Applications, Known};
@@ -18,16 +19,17 @@ const NAMELESS: &str = "here clients are known by name: send commands to from/NA
                         the door";
 const UNLISTED: &str = "`mqtt.clients` has no client of this name; ask who runs the door";
 
-/// Who asks, with what they may do.
+/// The sender and its permissions.
 #[derive(Debug)]
 pub(super) struct Access {
     pub sender: Sender,
-    /// None: everything.
+    /// `None`: all permissions.
     permissions: Option<BTreeSet<Permission>>,
 }
 
 impl Access {
-    /// Finds out who sends a request with these credentials beside its body, `raw`.
+    /// Authenticates the sender of a request by `credentials` outside its body and by its body,
+    /// `raw`.
     pub fn of(
         caller: &Caller,
         credentials: &Credentials,
@@ -60,13 +62,13 @@ impl Access {
         }
     }
 
-    /// Whether the body has a say in who sends a request.
+    /// Checks whether the body is needed to authenticate the sender.
     pub fn reads_body(request: &Request, settings: &Settings) -> bool {
         let Credentials { app_id, api_key } = &request.credentials;
         settings.auth == Auth::AppKey && (app_id.is_none() || api_key.is_none())
     }
 
-    /// The application that asks, if it is one.
+    /// Returns the id of the application that sends the request, if it is one.
     pub fn application(&self) -> Option<&str> {
         match &self.sender {
             Sender::Application(id) => Some(id),
@@ -74,12 +76,12 @@ impl Access {
         }
     }
 
-    /// Whether the sender has a permission.
+    /// Checks whether the sender has a permission.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.as_ref().is_none_or(|given| given.contains(&permission))
     }
 
-    /// Refuses an operation that the sender may not ask for.
+    /// Refuses an operation that the sender has no permission for.
     pub fn permits(&self, operation: Operation) -> Result<(), Refusal> {
         match operation.permission() {
             Some(permission) => self.needs(permission, operation.name()),
@@ -98,7 +100,8 @@ impl Access {
     }
 }
 
-/// Whose App-ID and API-Key they are: those beside the body, else those in a body that is an object.
+/// Returns the application of the App-ID and API-Key: those outside the body first, else those in a
+/// body that is an object.
 fn known(credentials: &Credentials, raw: &Raw, applications: &Applications) -> Option<Known> {
     let given = |name| raw.is_object.then(|| raw.text(name)).flatten();
     let id = credentials.app_id.as_deref().or_else(|| given(field::APP_ID))?;

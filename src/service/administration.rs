@@ -1,5 +1,5 @@
-//! The operations on who may ask: `app/create`, `app/list`, `app/revoke`, `app/rotate`. They come
-//! from the command line alone.
+//! The operations on applications: `app/create`, `app/list`, `app/revoke`, `app/rotate`. Only the
+//! command line can use them.
 
 use super::audit_trail::AuditTrail;
 use crate::applications::{Applications, ApplicationsError, Listed};
@@ -9,7 +9,7 @@ use crate::contract::blocks::{
 use crate::contract::{Administration, Operation, QuotaKind, Refusal, Reply, field};
 use serde_json::Value;
 
-/// Does it. The answer to `app/create` and `app/rotate` holds the key, for the only time.
+/// Performs the operation. Only the answers to `app/create` and `app/rotate` contain the key.
 pub(super) fn administer(
     applications: &Applications,
     audit_trail: &AuditTrail,
@@ -18,7 +18,7 @@ pub(super) fn administer(
     match administration {
         Administration::Create(creation) => {
             let (listed, key) = applications.create(creation).map_err(refused)?;
-            tracing::info!(app_id = listed.id, name = listed.name, "application made");
+            tracing::info!(app_id = listed.id, name = listed.name, "application created");
             audit_trail.application(
                 Operation::AppCreate,
                 &listed.id,
@@ -29,7 +29,7 @@ pub(super) fn administer(
         }
         Administration::Rotate(app) => {
             let (listed, key) = applications.rotate(&app).map_err(refused)?;
-            tracing::info!(app_id = listed.id, name = listed.name, "application has another key");
+            tracing::info!(app_id = listed.id, name = listed.name, "application key rotated");
             audit_trail.application(Operation::AppRotate, &listed.id, &listed.name, None);
             Ok(Reply::of(Operation::AppRotate, &block(&listed, Some(key.reveal()))))
         }
@@ -65,7 +65,7 @@ fn allowed(listed: &Listed) -> Value {
     listed.allow.iter().map(|permission| permission.name()).collect()
 }
 
-/// An application in an answer.
+/// Returns an application in the form of an answer.
 fn block<'a>(listed: &'a Listed, key: Option<&'a str>) -> ApplicationBlock<'a> {
     let quota = listed.quota.map(|quota| {
         let kinds = QuotaKind::ALL.iter().map(|&kind| {

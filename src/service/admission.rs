@@ -1,4 +1,4 @@
-//! Steps 1 to 7: who asks, whether it may, whether the request is valid, and what it spends.
+//! Steps 1 to 7: authentication, authorisation, validation, and reservation of quota.
 
 use super::Service;
 use super::access::Access;
@@ -8,14 +8,14 @@ use crate::contract::{
     Context, Operation, Permission, QuotaKind, Raw, Refusal, Request, Valid, validate,
 };
 
-/// A request that is to be done.
+/// An admitted request.
 pub(super) struct Admitted {
     pub operation: Operation,
     pub valid: Valid,
     pub by: Requester,
 }
 
-/// A request that is to be done, and what it has taken of its application's quota.
+/// An admitted request and the quota it has reserved.
 pub(super) type Reserved = (Admitted, Option<Reservation>);
 
 impl Service {
@@ -24,7 +24,7 @@ impl Service {
         Access::of(caller, credentials, raw, &self.recognizer.settings, &self.applications)
     }
 
-    /// Steps 1 to 7, and the `request_id`, which is echoed whatever they say.
+    /// Performs steps 1 to 7; also returns the `request_id`, which is echoed in any case.
     pub(super) fn read(&self, request: &Request) -> (Option<String>, Result<Reserved, Refusal>) {
         let operation = request.asked_for();
         let raw = Raw::read(operation, &request.body);
@@ -64,7 +64,7 @@ impl Service {
         Ok((Admitted { operation, valid, by }, reservation))
     }
 
-    /// Step 7.
+    /// Step 7: reserves quota.
     fn reserve(&self, id: &str, kinds: Vec<QuotaKind>) -> Result<Option<Reservation>, Refusal> {
         self.applications.reserve(id, kinds).map_err(|error| match error {
             NotReserved::Short(kind) => Refusal::Quota(kind),

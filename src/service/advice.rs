@@ -1,32 +1,33 @@
-//! When which code of `meta.advice` applies, by what was seen.
+//! Decides which codes of `meta.advice` apply to a picture.
 
 use crate::contract::{Checks, advice};
 use crate::face::{Detection, Quality};
 use crate::picture::Picture;
 
-/// A face narrower than this is enlarged for the embedder, which sees 112 pixels of which a face
-/// takes about 80.
+/// A face narrower than this is enlarged for the embedder, whose input is 112 pixels wide; a face
+/// takes about 80 of them.
 const SMALL: f32 = 80.0;
-/// How far, relative to its side, a box must reach over the border: detectors overshoot by less.
+/// Share of its side by which a box must extend beyond the border to count as cut: detectors
+/// overshoot by less.
 const CUT: f32 = 0.02;
-/// How far the ratio of the sides may be from 4:3: room for a row of pixels cut by a codec.
+/// Allowed relative deviation of the aspect ratio from 4:3: covers a row of pixels cut by a codec.
 const RATIO_TOLERANCE: f32 = 0.02;
-/// Mean luma 0–255 around a dark face from which on the light must come from behind.
+/// Mean luma, 0–255, around a dark face from which on the light must come from behind.
 const BRIGHT_SURROUND: f32 = 127.0;
 
-/// What was seen, as far as advice depends on it.
+/// The data that advice depends on.
 pub(super) struct Seen<'a> {
-    /// The picture in which the face was found, turned upright.
+    /// The upright picture in which the face was found.
     pub picture: &'a Picture,
-    /// How many faces.
+    /// Number of faces.
     pub nface: usize,
-    /// The face that was judged.
+    /// The face that was checked.
     pub face: &'a Detection,
-    /// Its quality, when it was computed.
+    /// Its quality, if it was computed.
     pub quality: Option<Quality>,
 }
 
-/// The codes that apply, in the order of the contract.
+/// Returns the codes that apply, in the order of the contract.
 pub(super) fn advice(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
     let codes = [
         (checks.is_liveness && !checks.validate_quality, advice::QUALITY_NOT_VALIDATED),
@@ -39,7 +40,7 @@ pub(super) fn advice(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
     codes.into_iter().filter_map(|(applies, code)| applies.then_some(code)).collect()
 }
 
-/// Whether a face is cut by the picture's border.
+/// Checks whether the picture's border cuts a face.
 pub(super) fn reaches_over(picture: &Picture, face: &Detection) -> bool {
     let (width, height) = (picture.width() as f32, picture.height() as f32);
     let over = (-face.x).max(face.x + face.width - width) / face.width;
@@ -47,21 +48,22 @@ pub(super) fn reaches_over(picture: &Picture, face: &Detection) -> bool {
     over > CUT || under > CUT
 }
 
-/// Whether the sides are as 4 to 3, lying or standing.
+/// Checks for an aspect ratio of 4:3, landscape or portrait.
 fn is_4_3(picture: &Picture) -> bool {
     let (width, height) = (picture.width() as f32, picture.height() as f32);
     let ratio = width.max(height) / width.min(height);
     (ratio * 3.0 / 4.0 - 1.0).abs() <= RATIO_TOLERANCE
 }
 
-/// A face that is too dark in bright surroundings. A dark face alone says nothing about where the
-/// light comes from, and a bright wall behind a well-lit face is no fault.
+/// Checks for a face that is too dark in bright surroundings. A dark face alone says nothing about
+/// the direction of the light, and a bright wall behind a well-lit face is no fault.
 fn backlit(seen: &Seen) -> bool {
     seen.quality.is_some_and(|quality| quality.dark)
         && surround_luma(seen.picture, seen.face).is_some_and(|luma| luma >= BRIGHT_SURROUND)
 }
 
-/// Mean luma (BT.601, 0–255) of the box × 2 without the box; `None` when that is empty.
+/// Returns the mean luma (BT.601, 0–255) of the box × 2 without the box; `None` if that area is
+/// empty.
 fn surround_luma(picture: &Picture, face: &Detection) -> Option<f32> {
     let width = picture.width() as usize;
     let [left, top, crop_width, crop_height] =
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_picture_gets_none() {
+    fn a_good_picture_gets_no_advice() {
         for (width, height) in [(640, 480), (480, 640)] {
             let picture = picture(width, height, 120);
             let face = face(100.0, 100.0, 200.0);
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_surround_leaves_the_face_out() {
+    fn surround_luma_excludes_the_face() {
         let mut rgb = vec![200u8; 40 * 40 * 3];
         for y in 10..30 {
             rgb[(y * 40 + 10) * 3..(y * 40 + 30) * 3].fill(0);

@@ -1,12 +1,12 @@
-//! The operations on the audit log: `audit/verify`, `audit/list`. They come from the command line
-//! alone.
+//! The operations on the audit log: `audit/verify`, `audit/list`. Only the command line can use
+//! them.
 
 use crate::contract::blocks::{AuditBroken, AuditWhole};
 use crate::contract::{AuditPage, AuditQuery, Operation, Refusal, Reply};
 use crate::outbox::{Outbox, Verdict};
 
-/// Looks. `audit/verify` answers `lines`, `first`, `last`, `head`, or with the code `AUDIT_BROKEN` the
-/// first line that is not as it was written.
+/// Reads or verifies the audit log. `audit/verify` answers `lines`, `first`, `last` and `head`, or
+/// with the code `AUDIT_BROKEN` the first line that was changed.
 pub(super) fn look(outbox: &Outbox, query: AuditQuery) -> Result<Reply, Refusal> {
     match query {
         AuditQuery::Verify { noted } => verify(outbox, noted),
@@ -23,7 +23,7 @@ fn verify(outbox: &Outbox, noted: Option<(u64, String)>) -> Result<Reply, Refusa
         Verdict::Whole(chain) => {
             let found = match &noted {
                 None => None,
-                Some((line, hash)) => unlike(outbox, *line, hash)?.map(|why| (*line, why)),
+                Some((line, hash)) => hash_mismatch(outbox, *line, hash)?.map(|why| (*line, why)),
             };
             match found {
                 Some(found) => found,
@@ -38,8 +38,8 @@ fn verify(outbox: &Outbox, noted: Option<(u64, String)>) -> Result<Reply, Refusa
     Ok(Reply::of(Operation::AuditVerify, &AuditBroken::new(line, why)))
 }
 
-/// What speaks against a line's having the hash that was noted.
-fn unlike(outbox: &Outbox, line: u64, hash: &str) -> Result<Option<String>, Refusal> {
+/// Returns why a line does not have the noted hash; `None` if it has.
+fn hash_mismatch(outbox: &Outbox, line: u64, hash: &str) -> Result<Option<String>, Refusal> {
     let (lines, _) = outbox.lines(line, 0.0, 1).map_err(Refusal::internal)?;
     let found = lines.first().filter(|found| found["line"] == line);
     Ok(match found.map(|found| &found["hash"]) {

@@ -1,8 +1,8 @@
-//! What of a request stays on record: an enrolment as an event, administration as a line of the audit
-//! log. Written after the thing is done and before it is answered; an unlock before it is done.
+//! Records requests: enrolments as events, administration as lines of the audit log. A record is
+//! written after the action and before the answer; for an unlock, before the action.
 //!
-//! What the disk does not take at once is logged, waits for it, and is counted if it finds no room
-//! there; the answer stays what it was, for the thing is done.
+//! If the disk does not take a record at once, that is logged; the record waits, and is counted if
+//! there is no room to wait. The answer does not change, because the action is done.
 
 use super::faces::{Disagreement, Facts};
 use crate::contract::{Operation, Sender};
@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Where the service leaves what it did. Shared by all threads.
+/// Writes the records of the service. Shared by all threads.
 pub(super) struct AuditTrail {
     outbox: Arc<Outbox>,
-    /// Counts changes of the gallery.
+    /// Number of changes of the gallery.
     gallery_changes: watch::Sender<u64>,
 }
 
@@ -35,12 +35,12 @@ impl AuditTrail {
         &self.outbox
     }
 
-    /// Changes with every change of the gallery.
+    /// Returns a counter that changes with every change of the gallery.
     pub fn gallery_changes(&self) -> watch::Receiver<u64> {
         self.gallery_changes.subscribe()
     }
 
-    /// Somebody has one template more, or others.
+    /// Records an enrolment: a subject has a new template or other templates.
     pub fn enrolled(
         &self,
         by: &Sender,
@@ -62,12 +62,12 @@ impl AuditTrail {
         event.extra.insert("by".to_owned(), by.to_string().into());
         facts.record(&mut event);
         self.gallery_changed();
-        self.told(self.outbox.record(event).map(drop));
+        self.log_failure(self.outbox.record(event).map(drop));
     }
 
-    /// A subject's record was changed. Who is let in is kept in full; of a name and a card, which are
-    /// a person's own, only that they were changed. Not `on_disk`: what it takes away counts until a
-    /// restart, what it gives does not.
+    /// Records a change of a subject. Fields that decide about entry are recorded in full; for name
+    /// and card, which are personal data, only that they changed. If not `on_disk`, restrictions
+    /// are in effect until a restart, grants are not.
     pub fn subject_updated(
         &self,
         by: &Sender,
@@ -99,26 +99,26 @@ impl AuditTrail {
             }
         }
         self.gallery_changed();
-        self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
+        self.log_failure(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
-    /// A subject is gone; not `on_disk`: until a restart.
+    /// Records a deletion; if not `on_disk`, it lasts until a restart.
     pub fn subject_deleted(&self, by: &Sender, id: &str, on_disk: bool) {
         self.gallery_changed();
         let entry =
             Entry::new(Operation::SubjectDelete.name(), by.to_string()).with("subject_id", id);
-        self.told(self.outbox.audit(if_not_on_disk(entry, on_disk)));
+        self.log_failure(self.outbox.audit(if_not_on_disk(entry, on_disk)));
     }
 
-    /// Templates of so many subjects have vectors of the present model.
+    /// Records that templates of this many subjects have vectors of the present model.
     pub fn reindexed(&self, by: &Sender, subjects: usize, templates: usize, model_id: &str) {
         self.gallery_changed();
         let entry = Entry::new(Operation::GalleryReindex.name(), by.to_string());
         let entry = entry.with("subjects", subjects).with("templates", templates);
-        self.told(self.outbox.audit(entry.with("model_id", model_id)));
+        self.log_failure(self.outbox.audit(entry.with("model_id", model_id)));
     }
 
-    /// Somebody asks for the strike from afar: what is written before it moves.
+    /// Records a remote unlock request, before the strike moves.
     pub fn unlock_asked(&self, by: &Sender, reason: &str) -> UnlockRecord {
         let line = Entry::new(Operation::Unlock.name(), by.to_string())
             .with("id", uuid::Uuid::new_v4().to_string())
@@ -127,43 +127,43 @@ impl AuditTrail {
         UnlockRecord { line, ticket }
     }
 
-    /// What came of it, in a line of its own with the same `id`. Waits for no disk: if this one stays
-    /// out, the line before does not say that anybody passed.
+    /// Records the outcome of an unlock in another line with the same `id`. Does not wait for the
+    /// disk: if this line is missing, the line before does not say that the door was unlocked.
     pub fn unlock_answered(&self, asked: Entry, outcome: &str) {
         let time = unix_time();
         let line = Entry { time, ..asked.with("outcome", outcome) };
         drop(self.outbox.note(line));
     }
 
-    /// An application was made or revoked, or its key changed.
+    /// Records that an application was created or revoked, or that its key changed.
     pub fn application(&self, done: Operation, id: &str, name: &str, allow: Option<Value>) {
         let entry = Entry::new(done.name(), Sender::Local.to_string());
         let mut entry = entry.with("app_id", id).with("name", name);
         if let Some(allow) = allow {
             entry = entry.with("allow", allow);
         }
-        self.told(self.outbox.audit(entry));
+        self.log_failure(self.outbox.audit(entry));
     }
 
-    /// An application was revoked, and the disk did not take it: until a restart.
+    /// Records a revocation that the disk refused: it lasts until a restart.
     pub fn revoked_until_restart(&self, id: &str, name: &str) {
         let entry = Entry::new(Operation::AppRevoke.name(), Sender::Local.to_string());
         let entry = entry.with("app_id", id).with("name", name);
-        self.told(self.outbox.audit(if_not_on_disk(entry, false)));
+        self.log_failure(self.outbox.audit(if_not_on_disk(entry, false)));
     }
 
     fn gallery_changed(&self) {
         self.gallery_changes.send_modify(|changes| *changes += 1);
     }
 
-    fn told(&self, outcome: Result<(), OutboxError>) {
+    fn log_failure(&self, outcome: Result<(), OutboxError>) {
         if let Err(error) = outcome {
-            tracing::error!(%error, "done, but not recorded yet");
+            tracing::error!(%error, "the action is done, but not recorded yet");
         }
     }
 }
 
-/// Says so in the line.
+/// Marks a line whose change is not on disk.
 fn if_not_on_disk(entry: Entry, on_disk: bool) -> Entry {
     match on_disk {
         true => entry,

@@ -1,8 +1,9 @@
-//! `camera:`: the best frame of the terminal's own camera within the time that the request gives.
+//! `camera:`: picks the best frame of the terminal's own camera within the time that the request
+//! allows.
 //!
-//! Frames come to the request's task; each is looked at on a worker thread when its turn comes, so that
-//! whoever sends pictures meanwhile waits for one frame and not for seconds. It ends at the first frame
-//! that is clearly good.
+//! Each frame is processed on a worker thread when its turn comes, so that clients that send
+//! pictures at the same time wait for one frame, not for seconds. The capture ends at the first
+//! frame that is clearly good.
 
 use super::advice::reaches_over;
 use super::recognition::{DetectedPicture, Recognizer};
@@ -15,22 +16,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests that may wait for the camera at a time: each looks at frames for seconds.
+/// Maximum number of requests that use the camera at a time: each of them takes seconds.
 pub(super) const AT_A_TIME: usize = 2;
-/// How often a request that waits for a frame looks at the camera's state.
+/// Interval at which a request that waits for a frame checks the camera's state.
 const STEP: Duration = Duration::from_millis(100);
-/// The embedder sees a face in about this many pixels; more gain little.
+/// Width of a face in the embedder's input, in pixels; a wider face gains little.
 const WIDE_ENOUGH: f32 = 112.0;
-/// From this worth on a frame is taken at once.
+/// Score from which on a frame is taken at once.
 const GOOD: f32 = 0.75;
-/// What a fault that the checks know leaves of a frame's worth.
+/// Factor on the score for each fault that the checks detect.
 const FAULTY: f32 = 0.3;
 
 /// Why a request got no frame.
 pub(super) enum NotTaken {
-    /// It is answered so.
+    /// The request is refused.
     Refused(Refusal),
-    /// It was not done.
+    /// The request was not done.
     NotDone(NotDone),
 }
 
@@ -46,7 +47,7 @@ impl From<NotDone> for NotTaken {
     }
 }
 
-/// What a capture works with.
+/// Components that a capture uses.
 #[derive(Clone, Copy)]
 pub(super) struct CaptureContext<'a> {
     pub camera: Option<&'a Camera>,
@@ -58,7 +59,7 @@ pub(super) struct CaptureContext<'a> {
 }
 
 impl CaptureContext<'_> {
-    /// The frame with the best face within `patience`.
+    /// Returns the frame with the best face within `patience`.
     pub async fn best(
         self,
         field: ImageField,
@@ -66,28 +67,28 @@ impl CaptureContext<'_> {
     ) -> Result<DetectedPicture, NotTaken> {
         let mut capture = self.start(Some(field), patience)?;
         let mut best: Option<(f32, DetectedPicture)> = None;
-        let mut looked = false;
+        let mut any_processed = false;
         while let Some(frame) = capture.next().await? {
             let look = move |recognizer: &Recognizer| recognizer.look(&frame);
             let Some(seen) = self.with_frame(look).await? else { continue };
-            looked = true;
-            let Some((sight, quality)) = seen? else { continue };
-            let worth = worth(&sight.picture, &sight.face, quality);
-            if best.as_ref().is_none_or(|(best, _)| worth > *best) {
-                best = Some((worth, sight));
+            any_processed = true;
+            let Some((detected, quality)) = seen? else { continue };
+            let score = score(&detected.picture, &detected.face, quality);
+            if best.as_ref().is_none_or(|(best, _)| score > *best) {
+                best = Some((score, detected));
             }
-            if worth >= GOOD {
+            if score >= GOOD {
                 break;
             }
         }
         match best {
-            Some((_, sight)) => Ok(sight),
-            None if looked => Err(Refusal::NoFace(Some(field)).into()),
+            Some((_, detected)) => Ok(detected),
+            None if any_processed => Err(Refusal::NoFace(Some(field)).into()),
             None => Err(NotDone::Busy.into()),
         }
     }
 
-    /// Subscribes to the camera. `field` is to blame where there is none.
+    /// Subscribes to the camera. `field` is the field to name in the refusal if there is none.
     pub fn start(self, field: Option<ImageField>, patience: Duration) -> Result<Capture, Refusal> {
         let camera = self.camera.ok_or_else(|| Refusal::Camera {
             field,
@@ -105,14 +106,13 @@ impl CaptureContext<'_> {
             any: false,
             _place: place,
         };
-        match capture.gone() {
+        match capture.camera_fault() {
             Some(refusal) => Err(refusal),
             None => Ok(capture),
         }
     }
 
-    /// Does something with a frame on a worker thread; `None` when no thread has time for it: there will be
-    /// another frame.
+    /// Runs `work` on a worker thread; `None` if all threads are busy: another frame will come.
     pub async fn with_frame<T: Send + 'static>(
         self,
         work: impl FnOnce(&Recognizer) -> T + Send + 'static,
@@ -125,9 +125,9 @@ impl CaptureContext<'_> {
         }
     }
 
-    /// Does something that takes no pixels, on a thread of its own: who has posed waits behind no queue of
-    /// pictures.
-    pub async fn aside<T: Send + 'static>(
+    /// Runs `work` that needs no pixels on a thread of its own: a person who has posed must not
+    /// wait behind a queue of pictures.
+    pub async fn on_own_thread<T: Send + 'static>(
         self,
         work: impl FnOnce(&Recognizer) -> T + Send + 'static,
     ) -> Result<T, NotDone> {
@@ -140,20 +140,21 @@ impl CaptureContext<'_> {
     }
 }
 
-/// A subscription to the camera for as long as a request may take.
+/// A subscription to the camera for the time that a request may take.
 pub(super) struct Capture {
     field: Option<ImageField>,
     camera: Camera,
-    /// `None` only while a frame is waited for.
+    /// `None` only while waiting for a frame.
     frames: Option<Frames>,
     until: Instant,
-    /// Whether a frame has come.
+    /// True once a frame has come.
     any: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Capture {
-    /// The next frame; `None` when the time is over. A refusal, if there was none at all.
+    /// Returns the next frame; `None` when the time is over. Returns a refusal if no frame came at
+    /// all.
     pub async fn next(&mut self) -> Result<Option<Frame>, Refusal> {
         loop {
             let left = self.until.duration_since(Instant::now());
@@ -173,8 +174,8 @@ impl Capture {
                 self.any = true;
                 return Ok(frame);
             }
-            match self.gone() {
-                // What was seen before stays seen.
+            match self.camera_fault() {
+                // Frames seen before remain valid.
                 Some(_) if self.any => return Ok(None),
                 Some(refusal) => return Err(refusal),
                 None => {}
@@ -182,8 +183,8 @@ impl Capture {
         }
     }
 
-    /// The refusal, if the camera gives no frames and it is not known when it will.
-    fn gone(&self) -> Option<Refusal> {
+    /// Returns a refusal if the camera delivers no frames and it is unknown when it will.
+    fn camera_fault(&self) -> Option<Refusal> {
         match &*self.camera.states().borrow() {
             State::Starting | State::Streaming => None,
             State::Lost { why } => Some(self.unavailable(why)),
@@ -196,8 +197,9 @@ impl Capture {
     }
 }
 
-/// How good a face is for recognition, 0–1: large enough, whole, turned to the camera, sharp and lit.
-pub(super) fn worth(picture: &Picture, face: &Detection, quality: Quality) -> f32 {
+/// Scores a face for recognition, 0 to 1: it should be large, not cut off, frontal, sharp and well
+/// lit.
+pub(super) fn score(picture: &Picture, face: &Detection, quality: Quality) -> f32 {
     let size = (face.width / WIDE_ENOUGH).min(1.0);
     let whole = if reaches_over(picture, face) { FAULTY } else { 1.0 };
     let sharp = if quality.blur { FAULTY } else { 1.0 };
@@ -205,8 +207,8 @@ pub(super) fn worth(picture: &Picture, face: &Detection, quality: Quality) -> f3
     face.score * size * whole * sharp * lit * frontal(face)
 }
 
-/// 1 with the nose in the middle between the eyes, less the nearer it is to one of them; never 0, for a
-/// profile is better than nobody.
+/// Returns 1 if the nose is midway between the eyes, and less the nearer it is to one eye; never 0,
+/// because a profile is better than no face.
 fn frontal(face: &Detection) -> f32 {
     let [left, right, nose, ..] = face.landmarks;
     let half = ((right[0] - left[0]) / 2.0).abs().max(1.0);
@@ -231,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn better_faces_are_worth_more() {
+    fn better_faces_score_higher() {
         let picture = Picture::new(640, 480, vec![90; 640 * 480 * 3]).unwrap();
-        let of = |face: &Detection, blur, dark| worth(&picture, face, quality(blur, dark));
+        let of = |face: &Detection, blur, dark| score(&picture, face, quality(blur, dark));
         let good = of(&face(150.0, 0.5), false, false);
         assert!(good >= GOOD, "{good}");
         let small = of(&face(60.0, 0.5), false, false);
@@ -241,12 +243,12 @@ mod tests {
         let blurred = of(&face(150.0, 0.5), true, false);
         let dark = of(&face(150.0, 0.5), false, true);
         let cut = of(&Detection { x: 560.0, ..face(150.0, 0.5) }, false, false);
-        for (what, worth) in
+        for (what, score) in
             [("small", small), ("aside", aside), ("blurred", blurred), ("dark", dark), ("cut", cut)]
         {
-            assert!(worth > 0.0 && worth < GOOD, "{what}: {worth}");
+            assert!(score > 0.0 && score < GOOD, "{what}: {score}");
         }
-        // Landmarks in one point, as a network may give them, are no division by nothing.
+        // A network may put all landmarks in one point; this must not divide by zero.
         let odd = Detection { landmarks: [[0.0; 2]; 5], ..face(150.0, 0.5) };
         assert!(of(&odd, false, false).is_finite());
     }

@@ -1,5 +1,5 @@
-//! What was computed of a probe: the blocks of the answer, the checks that fail on it (step 10), and
-//! the raw scores behind it.
+//! Check results of a probe: the blocks of the answer, the failed checks (step 10), and the raw
+//! scores.
 
 use crate::contract::blocks::{
     self, AttributeScores, CheckBlocks, LivenessBlock, LivenessScores, QualityScores, Scores,
@@ -7,27 +7,27 @@ use crate::contract::blocks::{
 use crate::contract::{Checks, Failed, Operation};
 use crate::face::{Attributes, Detection, Liveness, Quality};
 
-/// What was computed of the probe: no more than was asked for.
+/// The computed results: only those that were requested.
 #[derive(Default)]
 pub(super) struct CheckResults {
     pub quality: Option<Quality>,
     pub attributes: Option<Attributes>,
-    /// With its probability of 0 to 100 before this camera.
+    /// With its probability, 0 to 100, for this camera.
     pub liveness: Option<(Liveness, f32)>,
 }
 
-/// The probability from which on a face is live.
+/// Lowest probability at which a face is live.
 pub(super) const LIVE: f32 = 50.0;
 
-/// The block `liveness` of an answer.
+/// Makes the block `liveness` of an answer.
 pub(super) fn liveness_block(probability: f32) -> LivenessBlock {
-    // Cut off, not rounded: what is shown as 50 is live.
+    // Truncated, not rounded: a face shown with 50 is live.
     let shown = (f64::from(probability) * 100.0).floor() / 100.0;
     LivenessBlock { status: probability >= LIVE, probability: format!("{shown:.2}") }
 }
 
 impl CheckResults {
-    /// The blocks of the answer.
+    /// Returns the blocks of the answer.
     pub fn blocks(&self) -> CheckBlocks {
         let on = |probability: f32| probability >= Attributes::WORN;
         CheckBlocks {
@@ -45,7 +45,7 @@ impl CheckResults {
     }
 }
 
-/// Step 10.
+/// Step 10: returns the failed checks.
 pub(super) fn failed(
     checks: &Checks,
     operation: Operation,
@@ -54,7 +54,7 @@ pub(super) fn failed(
 ) -> Failed {
     // search reports grayscale and never fails on it; nothing fails on a veil or a hat.
     let gray_counts = operation != Operation::Search;
-    // Asked for and not there is not passed.
+    // A requested result that is missing has not passed.
     let good =
         check_results.quality.is_some_and(|q| !(q.blur || q.dark || (q.grayscale && gray_counts)));
     let bare = check_results
@@ -68,7 +68,7 @@ pub(super) fn failed(
         .and(Failed::NFACE, checks.validate_nface && nface > 1)
 }
 
-/// The raw scores behind what was judged.
+/// Returns the raw scores.
 pub(super) fn scores(
     face: &Detection,
     check_results: &CheckResults,
@@ -96,7 +96,7 @@ pub(super) fn scores(
     }
 }
 
-/// To four decimals: more is noise of the quantized networks.
+/// Rounds to four decimals: the rest is noise of the quantized networks.
 fn rounded(score: f32) -> f64 {
     (f64::from(score) * 1e4).round() / 1e4
 }
@@ -123,13 +123,13 @@ mod tests {
         Quality { blur, dark, grayscale, sharpness, fineness, brightness, chroma }
     }
 
-    /// Before a camera of that operating point.
+    /// Makes the liveness result for a camera with that operating point.
     fn liveness(log_odds: f32, operating_point: f32) -> Option<(Liveness, f32)> {
         let liveness = Liveness { log_odds, ..Liveness::default() };
         Some((liveness, liveness.probability(operating_point)))
     }
 
-    /// A live, bare face of that quality.
+    /// Makes the results of a live face of that quality, without sunglasses or mask.
     fn check_results(quality: Quality) -> CheckResults {
         CheckResults {
             quality: Some(quality),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn quality_fails_on_blur_and_dark_and_on_grayscale_but_in_search() {
+    fn quality_fails_on_blur_dark_and_grayscale_except_in_search() {
         let code = |operation, blur, dark, gray| {
             failed(&CHECKS, operation, &check_results(quality(blur, dark, gray)), 1).code()
         };
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_fail_on_sunglasses_and_masks_alone() {
+    fn attributes_fail_only_on_sunglasses_and_masks() {
         let code = |worn: Attributes| {
             let check_results = CheckResults { attributes: Some(worn), ..good() };
             failed(&CHECKS, Operation::Verify, &check_results, 1).code()
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn liveness_fails_below_fifty_by_the_cameras_own_operating_point() {
+    fn liveness_fails_below_fifty_at_the_cameras_operating_point() {
         let at =
             |operating_point| CheckResults { liveness: liveness(1.0, operating_point), ..good() };
         assert!(failed(&CHECKS, Operation::Verify, &at(1.0), 1).none());
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_add_up_and_nothing_fails_unasked() {
+    fn failed_checks_add_up_and_only_requested_checks_fail() {
         let worst = CheckResults {
             quality: Some(quality(true, true, true)),
             attributes: Some(Attributes { sunglasses: 0.9, ..BARE }),
@@ -203,13 +203,13 @@ mod tests {
             ..CHECKS
         };
         assert!(failed(&off, Operation::Enroll, &worst, 9).none());
-        // Asked for and not computed never looks passed.
+        // Requested but not computed results must never appear passed.
         let nothing = CheckResults::default();
         assert_eq!(failed(&CHECKS, Operation::Enroll, &nothing, 1).code(), "FAIL_ON_7");
     }
 
     #[test]
-    fn scores_of_what_ran() {
+    fn scores_contain_only_the_checks_that_ran() {
         let face = Detection {
             x: 0.0,
             y: 0.0,

@@ -1,5 +1,5 @@
-//! The door as the service knows it: something that may be asked to unlock. What that does, and
-//! whether it may, is decided elsewhere.
+//! The door as the service sees it: it can be asked to unlock. How it unlocks, and whether it may,
+//! is decided elsewhere.
 
 use super::audit_trail::{AuditTrail, UnlockRecord};
 use super::workers::{NotDone, expired};
@@ -8,25 +8,25 @@ use crate::contract::{Operation, Refusal, Reply, Sender};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// What whoever asked is told.
+/// Refusal text for the sender.
 const NOT_RECORDED: &str = "the door is unlocked from afar only on record, and the disk did not take \
                             the record within a second; check the terminal's disk (see `health`)";
 
 /// A door.
 pub trait Door: Send + Sync {
-    /// Lets somebody pass once, at once or not at all; else what is in the way.
+    /// Unlocks for one person, at once or not at all; the error says what prevents it.
     fn unlock(&self) -> Result<(), String>;
 
-    /// How it is: the content of `state/door`.
+    /// Returns the content of `state/door`.
     fn state(&self) -> Value;
 }
 
-/// How long an unlock waits for its record; who stands at the door waits as long.
+/// Maximum time that an unlock waits for its record; the person at the door waits as long.
 const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 
-/// `unlock`: the state of the door, unlocked. Who asks and why is on disk before the strike moves, and
-/// else it does not move, also later; `expires` and `fresh`, which says why a command does not count as
-/// one of this moment, are looked at again after that.
+/// `unlock`: unlocks the door and answers its state. The sender and the reason must be on disk
+/// before the strike moves; otherwise it does not move, not even later. After that, `expires` and
+/// `fresh` are checked again; `fresh` returns why a command is out of date.
 pub(super) fn unlock(
     door: &dyn Door,
     audit_trail: &AuditTrail,
@@ -45,7 +45,7 @@ pub(super) fn unlock(
         return Ok(Err(Refusal::Stale { why }));
     }
     if let Err(error) = ticket.wait(RECORD_PATIENCE) {
-        tracing::error!(%error, "not unlocked: who asks for it is not on record");
+        tracing::error!(%error, "not unlocked: the request is not on record");
         audit_trail.unlock_answered(line, "refused: the record was not on disk in time");
         return Ok(Err(Refusal::Door { why: NOT_RECORDED.to_owned() }));
     }

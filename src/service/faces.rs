@@ -1,8 +1,10 @@
-//! Whose the faces of a subject are: of a person who is enrolled under another id too, or of several people.
+//! Detects duplicates (a face that is also enrolled under another id) and subjects with the faces
+//! of several people.
 //!
-//! A client that may `enroll` can store a person's face under a second id, or add another person's face to an
-//! id that has no group yet. Neither is certain, so neither is undone: it is told, on record, and refused
-//! where that is asked for. Who may not search is never told who else has a face.
+//! A client that may `enroll` can store a person's face under a second id, or add another person's
+//! face to an id without a group. Neither is certain, so neither is undone: both are reported and
+//! recorded, and refused where configured. A sender without the search permission is never told who
+//! else has a face.
 
 use super::recognition::{Recognizer, Requester};
 use super::similarity::shown;
@@ -15,26 +17,27 @@ use crate::outbox::Event;
 use std::fmt;
 use std::sync::{MutexGuard, PoisonError};
 
-/// Every two templates of a subject are at least so similar, or it is said: FMR 1e-3.
+/// Lowest similarity of any two templates of a subject that is not reported: FMR 1e-3.
 pub(super) const ONE_PERSON: Level = Level::Basic;
-/// From here on a face is reported as another subject's: FMR 1e-4.
-const TOLD: Level = Level::Moderate;
-/// From here on it is refused, where that is configured; at the door it is one person's: FMR 1e-6.
+/// From this level on a face is reported as another subject's: FMR 1e-4.
+const REPORTED: Level = Level::Moderate;
+/// From this level on a face is refused, if so configured; the door treats the two as one person:
+/// FMR 1e-6.
 const REFUSED: Level = Level::High;
 
-/// Another subject that is enrolled with the face.
+/// Another subject that is enrolled with the same face.
 #[derive(Debug)]
 pub(super) struct Duplicate(Candidate);
 
-/// Templates of a subject that are not plainly of one person.
+/// Reason why the templates of a subject may not be of one person.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Disagreement {
-    /// Two of them are only so similar.
+    /// Two of them have only this similarity.
     Unlike(f64),
-    /// So many were made by another model and cannot be compared.
+    /// This many were made by another model and cannot be compared.
     OtherModel(usize),
-    /// An administrator enrolled some of them, a client without the permission `admin` others: however
-    /// alike they are, a blend with a stranger's face may be among them.
+    /// An administrator enrolled some of them and a client without the permission `admin` others.
+    /// Even if they are alike, one may be a blend with a stranger's face.
     Mixed,
 }
 
@@ -57,7 +60,7 @@ impl fmt::Display for Disagreement {
 }
 
 impl Disagreement {
-    /// What to do about it.
+    /// Returns the reason and what to do about it.
     pub fn why(&self, id: &str) -> String {
         let repair = match self {
             Self::Unlike(_) | Self::Mixed => "enrol it again with mode replace",
@@ -70,7 +73,7 @@ impl Disagreement {
     }
 }
 
-/// Whether a change gives the subject a group that it does not have.
+/// Checks whether a change gives the subject a group that it does not have.
 pub(super) fn gains_group(
     gallery: &Gallery,
     id: &str,
@@ -83,7 +86,7 @@ pub(super) fn gains_group(
     Ok(groups.iter().any(|group| !has.contains(group)))
 }
 
-/// What speaks against a subject's templates being of one person.
+/// Returns why a subject's templates may not be of one person.
 pub(super) fn disagreement(gallery: &Gallery, id: &str) -> Option<Disagreement> {
     let faces: Vec<Embedding> = gallery.faces(id).into_iter().map(|(_, face)| face).collect();
     let pairs = faces.iter().enumerate().flat_map(|(index, face)| {
@@ -98,32 +101,33 @@ pub(super) fn disagreement(gallery: &Gallery, id: &str) -> Option<Disagreement> 
     (others > 0).then_some(Disagreement::OtherModel(others))
 }
 
-/// Whether a client added to an administrator's faces, or the reverse.
+/// Checks whether a client added to an administrator's faces, or the reverse.
 pub(super) fn mixed(gallery: &Gallery, id: &str) -> Option<Disagreement> {
     let mixed = gallery.subject(id).ok().flatten().is_some_and(|subject| subject.mixed_faces);
     mixed.then_some(Disagreement::Mixed)
 }
 
 impl Recognizer {
-    /// Held from a look at who is enrolled to the change that depends on it.
+    /// Locks changes. Hold the guard from a query of the enrolled subjects until the change that
+    /// depends on it.
     pub fn changing(&self) -> MutexGuard<'_, ()> {
-        // It guards an order, no data that a panic could have left half done.
+        // The lock guards an order, not data that a panic could leave half changed.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who but `subject_id` is enrolled with one of these faces; the most similar.
+    /// Returns the most similar other subject that is enrolled with one of these faces.
     pub fn duplicate(&self, faces: &[Embedding], subject_id: &str) -> Option<Duplicate> {
-        // The subject itself may be ahead of the other.
+        // The subject itself may rank before the other.
         let found = faces.iter().flat_map(|face| self.gallery.search(face, 2));
         let others = found.filter(|candidate| candidate.subject_id != subject_id);
         let best = others.max_by(|a, b| a.cosine.total_cmp(&b.cosine))?;
-        (similarity(best.cosine) >= TOLD.similarity()).then(|| {
+        (similarity(best.cosine) >= REPORTED.similarity()).then(|| {
             tracing::warn!(subject_id, duplicate_of = best.subject_id, "already enrolled");
             Duplicate(best)
         })
     }
 
-    /// Refuses a duplicate, where that is configured.
+    /// Refuses a duplicate, if so configured.
     pub fn refuse(&self, found: Option<&Duplicate>, by: &Requester) -> Result<(), Refusal> {
         let found = found.filter(|Duplicate(found)| {
             self.settings.refuse_duplicates && similarity(found.cosine) >= REFUSED.similarity()
@@ -140,18 +144,19 @@ impl Recognizer {
     }
 }
 
-/// What is to be told of an enrolment beside that it was done.
+/// Facts to report and record with an enrolment.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Facts<'a> {
     pub duplicate: Option<&'a Duplicate>,
     pub disagreement: Option<&'a Disagreement>,
-    /// Probability of "live", 0–100, if it was asked for.
+    /// Probability of "live", 0–100, if it was requested.
     pub liveness: Option<f64>,
 }
 
 impl Facts<'_> {
-    /// Tells a sender that may search: else an enrolment would be a search without the permission.
-    pub fn tell(&self, by: &Requester, meta: &mut Meta) {
+    /// Adds the facts to the answer of a sender that may search: for others, an enrolment would be
+    /// a search without the permission.
+    pub fn add_to_meta(&self, by: &Requester, meta: &mut Meta) {
         if !by.may_search {
             return;
         }
@@ -163,7 +168,7 @@ impl Facts<'_> {
         });
     }
 
-    /// Into the event of the enrolment.
+    /// Adds the facts to the event of the enrolment.
     pub fn record(&self, event: &mut Event) {
         event.liveness = self.liveness;
         if let Some(Duplicate(found)) = self.duplicate {

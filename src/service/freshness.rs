@@ -1,32 +1,32 @@
-//! Whether an `unlock` was meant just now: one that a network held back must not move the strike
-//! when it comes, for whoever stood at the door then may be gone.
+//! Checks that an `unlock` is recent. A command that the network delayed must not move the strike
+//! when it arrives: the person at the door may have changed.
 //!
-//! Two things can show it. The sender says when it meant the command (`issued_at`), which is judged
-//! by this machine's clock, if that was synchronised. Or the transport vouches for it, because it
-//! knows how long what it delivers was on the way.
+//! Either of two things shows that it is recent. The sender states when it issued the command
+//! (`issued_at`), which is compared with this machine's clock if that is synchronised. Or the
+//! transport vouches for it, because it knows the delay of the messages it delivers.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Unix time in seconds by a clock that was synchronised; `None` where it was not.
+/// Unix time in seconds by a synchronised clock; `None` if the clock is not synchronised.
 pub type WallClock = Arc<dyn Fn() -> Option<f64> + Send + Sync>;
 
-/// Seconds after which a command is too old.
+/// Age in seconds from which on a command is too old.
 const OLDEST: f64 = 10.0;
-/// Seconds that a sender's clock may be ahead of this one's.
+/// Maximum seconds that a sender's clock may be ahead of this one.
 const AHEAD: f64 = 5.0;
 
-/// What speaks for a command.
+/// Evidence that a command is recent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Evidence {
-    /// When its sender says that it was meant, in Unix seconds.
+    /// Issue time stated by the sender, in Unix seconds.
     pub issued_at: Option<f64>,
-    /// Until when its transport vouches for it.
+    /// End of the time for which the transport vouches for it.
     pub vouched_until: Option<Instant>,
 }
 
 impl Evidence {
-    /// Why the command does not count, if it does not.
+    /// Returns an error with the reason if the command is not recent.
     pub fn judge(self, wall: Option<f64>, now: Instant) -> Result<(), String> {
         if let (Some(issued_at), Some(wall)) = (self.issued_at, wall) {
             let age = wall - issued_at;
@@ -73,11 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_believed_by_a_synchronised_clock_alone() {
+    fn issued_at_counts_only_with_a_synchronised_clock() {
         for (age, counts) in
             [(0.0, true), (9.9, true), (10.1, false), (40.0, false), (-4.9, true), (-5.1, false)]
         {
-            // Whatever the link says.
+            // With and without a transport that vouches for it.
             for vouched in [false, true] {
                 assert_eq!(judged(Some(WALL - age), true, vouched), counts, "{age} {vouched}");
                 assert_eq!(judged(Some(WALL - age), false, vouched), vouched, "{age} {vouched}");
@@ -89,12 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_time_the_link_must_be_live() {
+    fn without_issued_at_the_transport_must_vouch() {
         for synchronised in [false, true] {
             assert!(judged(None, synchronised, true));
             assert!(!judged(None, synchronised, false));
         }
-        let silent = Evidence { issued_at: None, vouched_until: None };
-        assert!(silent.judge(Some(WALL), Instant::now()).unwrap_err().contains("issued_at"));
+        let absent = Evidence { issued_at: None, vouched_until: None };
+        assert!(absent.judge(Some(WALL), Instant::now()).unwrap_err().contains("issued_at"));
     }
 }

@@ -1,5 +1,5 @@
-//! Where things are: from the turned picture, in which a face was found, back to the image as
-//! sent, and the part of the picture that is kept as its crop.
+//! Converts coordinates from the turned picture, in which a face was found, to the image as sent,
+//! and computes the stored crop.
 //!
 //! Coordinates are continuous: 0 is the left or upper edge of the first pixel, `width` the right
 //! edge of the last.
@@ -10,21 +10,22 @@ use crate::face::Detection;
 /// Longest side of a stored crop, in pixels.
 pub(super) const CROP_SIDE: u32 = 320;
 
-/// A picture's size in pixels, and how it was turned to find the face.
+/// A picture's size in pixels, and the turn with which the face was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Turn {
     /// Width of the picture before it was turned.
     pub width: u32,
     /// Height of the picture before it was turned.
     pub height: u32,
-    /// Pixels of the image as sent along a pixel of the picture ([`crate::picture::Picture::reduction`]).
+    /// Pixels of the image as sent per pixel of the picture
+    /// ([`crate::picture::Picture::reduction`]), along one side.
     pub reduction: u32,
-    /// Clockwise turn in degrees (0, 90, 180, 270) that brought it upright.
+    /// Clockwise turn in degrees (0, 90, 180, 270) that made the picture upright.
     pub rotation: u16,
 }
 
 impl Turn {
-    /// A point of the turned picture, in the image as sent.
+    /// Converts a point of the turned picture to the image as sent.
     pub fn point_as_sent(self, [x, y]: [f32; 2]) -> [f32; 2] {
         let (width, height) = (self.width as f32, self.height as f32);
         let point = match self.rotation {
@@ -36,14 +37,16 @@ impl Turn {
         point.map(|value| value * self.reduction as f32)
     }
 
-    /// Upper left and lower right corner of a box of the turned picture, in the image as sent.
+    /// Returns the upper left and lower right corner of a box of the turned picture, in the image
+    /// as sent.
     pub fn box_as_sent(self, face: &Detection) -> [[f32; 2]; 2] {
         let [ax, ay] = self.point_as_sent([face.x, face.y]);
         let [bx, by] = self.point_as_sent([face.x + face.width, face.y + face.height]);
         [[ax.min(bx), ay.min(by)], [ax.max(bx), ay.max(by)]]
     }
 
-    /// The part of the box that lies inside the image, so that it can be cut out without a check.
+    /// Returns the part of the box inside the image, so that clients can crop without checking
+    /// bounds.
     pub fn bounding_box(self, face: &Detection) -> BoundingBox {
         let [[left, top], [right, bottom]] = self.box_as_sent(face);
         let inside =
@@ -60,7 +63,7 @@ impl Turn {
         }
     }
 
-    /// The landmarks in the image as sent.
+    /// Returns the landmarks in the image as sent.
     pub fn face_landmark(self, face: &Detection) -> Landmarks {
         let sent = face.landmarks.map(|landmark| self.point_as_sent(landmark));
         let [left_eye, right_eye, nose, mouth_left, mouth_right] =
@@ -80,8 +83,8 @@ impl Turn {
     }
 }
 
-/// The region of the picture in which the face was found that is kept: the box × 2 about its
-/// centre, within the picture; left, top, width, height in whole pixels.
+/// Returns the region of the upright picture to store: the box × 2 around its centre, within the
+/// picture; left, top, width, height in whole pixels.
 pub(super) fn crop_region(face: &Detection, width: u32, height: u32) -> [u32; 4] {
     let span = |start: f32, length: f32, side: u32| {
         let low = (start - length / 2.0).floor().clamp(0.0, (side - 1) as f32) as u32;
@@ -93,7 +96,7 @@ pub(super) fn crop_region(face: &Detection, width: u32, height: u32) -> [u32; 4]
     [left, top, crop_width, crop_height]
 }
 
-/// The size of a crop when its longer side is brought down to [`CROP_SIDE`]; never larger.
+/// Returns the size of a crop whose longer side is reduced to [`CROP_SIDE`]; never enlarges.
 pub(super) fn crop_size(width: u32, height: u32) -> (u32, u32) {
     let longer = width.max(height);
     if longer <= CROP_SIDE {
@@ -108,7 +111,7 @@ pub(super) fn crop_size(width: u32, height: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-/// In hundredths of a pixel.
+/// Converts to hundredths of a pixel.
 fn hundredths(value: f32) -> i64 {
     (f64::from(value) * 100.0).round() as i64
 }
@@ -135,13 +138,14 @@ mod tests {
         Detection { x, y, width, height, landmarks, score: 0.9 }
     }
 
-    /// Turns one pixel clockwise by 90 degrees: column x becomes row x, the lowest row comes left.
+    /// Turns one pixel clockwise by 90 degrees: column x becomes row x, the lowest row becomes the
+    /// left column.
     fn clockwise(x: u32, y: u32, height: u32) -> (u32, u32) {
         (height - 1 - y, x)
     }
 
     #[test]
-    fn points_go_back_to_the_pixel_they_came_from() {
+    fn points_map_back_to_their_original_pixel() {
         let (width, height) = (7, 5);
         for quarter_turns in 0..4u16 {
             let turn = Turn { width, height, reduction: 1, rotation: quarter_turns * 90 };
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_keep_their_area_and_their_landmarks() {
+    fn boxes_keep_their_size_and_contain_their_landmarks() {
         for rotation in ROTATIONS {
             let turn = Turn { width: 640, height: 480, reduction: 1, rotation };
             let face = face(100.0, 50.0, 80.0, 120.0);
@@ -177,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn a_face_lying_on_its_side() {
-        // Turning clockwise by 90 brings it upright: in the image as sent its top points left, so
-        // the viewer's left eye lies below the right one.
+    fn landmarks_of_a_face_on_its_side_map_back() {
+        // A clockwise turn by 90 makes it upright: in the image as sent the top of the face points
+        // left, so the viewer's left eye is below the right one.
         let turn = Turn { width: 640, height: 480, reduction: 1, rotation: 90 };
         let block = shown(turn.face_landmark(&face(100.0, 50.0, 100.0, 100.0)));
         let y = |name: &str| block[name].as_str().unwrap().parse::<f32>().unwrap();
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_have_the_contracts_names_in_their_order() {
+    fn blocks_have_the_contracts_names_in_order() {
         let turn = Turn { width: 1000, height: 800, reduction: 1, rotation: 0 };
         let face = face(512.784, 211.156, 261.186, 352.894);
         let block = shown(turn.bounding_box(&face));
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_over_the_border_is_cut() {
+    fn a_box_beyond_the_border_is_clipped() {
         let turn = Turn { width: 100, height: 100, reduction: 1, rotation: 0 };
         let block = shown(turn.bounding_box(&face(-10.0, 60.0, 50.0, 60.5)));
         assert_eq!(block["TopLeftX"], "0.00");
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn coordinates_of_a_reduced_picture_are_those_of_the_image_as_sent() {
+    fn coordinates_of_a_reduced_picture_refer_to_the_image_as_sent() {
         let turn = Turn { width: 100, height: 80, reduction: 2, rotation: 90 };
         let block = shown(turn.bounding_box(&face(-10.0, 20.0, 50.0, 30.0)));
         assert_eq!(
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn large_crops_are_brought_down_and_small_ones_left() {
+    fn large_crops_are_reduced_and_small_ones_unchanged() {
         assert_eq!(crop_size(100, 120), (100, 120));
         assert_eq!(crop_size(320, 10), (320, 10));
         assert_eq!(crop_size(640, 480), (320, 240));

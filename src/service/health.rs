@@ -1,4 +1,4 @@
-//! What `health` and `stats` answer: versions, states, counts. Never waits for a disk.
+//! Content of `health` and `stats`: versions, states, counts. Never waits for a disk.
 
 use super::Service;
 use crate::contract::{Operation, Reply};
@@ -7,7 +7,7 @@ use crate::outbox::Chain;
 use serde_json::{Map, Value, json};
 
 impl Service {
-    /// Versions and states: what `health` answers beside the common fields. Never waits.
+    /// Returns versions and states: the fields of `health` besides the common ones. Never waits.
     pub fn health(&self) -> Map<String, Value> {
         let (outbox, audit) = self.records();
         let gallery = self.recognizer.gallery.health();
@@ -38,8 +38,8 @@ impl Service {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What waits for the broker and what was lost; and the head of the audit log, which shows later,
-    /// if it was noted, that nothing was rewritten.
+    /// Returns the state of the outbox (waiting and lost events) and the head of the audit log. A
+    /// noted head later proves that nothing was rewritten.
     fn records(&self) -> (Value, Value) {
         let stats = self.audit_trail.outbox().stats();
         let outbox = json!({
@@ -78,7 +78,7 @@ impl Service {
     }
 }
 
-/// How things are with the applications' file.
+/// Returns the state of the applications' file.
 fn file_block(fault: Option<String>, not_on_disk: usize) -> Value {
     match fault {
         None => json!({ "file": "writable", "not_on_disk": not_on_disk }),

@@ -1,5 +1,5 @@
-//! From what a request calls its image to the image's bytes, or to the camera's frame: the part of step 8
-//! that waits for the network, in its own small bound, so that a slow URL delays no other request.
+//! Gets the image of a request as bytes or as a camera frame. This is the part of step 8 that waits
+//! for the network. It has its own small limit, so that a slow URL delays no other request.
 
 use super::capture::{CaptureContext, NotTaken};
 use super::recognition::DetectedPicture;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long a URL may take, redirects and all.
+/// Maximum time of a URL fetch, including redirects.
 const FETCH_TIME: Duration = Duration::from_secs(15);
-/// compare: both images together.
+/// Maximum bytes of both images of compare together.
 const MAX_BOTH: usize = 6 << 20;
 
 /// An image's bytes, and the field they came from.
@@ -24,29 +24,29 @@ pub(super) struct Bytes {
 
 /// An image of a request.
 pub(super) enum Given {
-    /// To be decoded.
+    /// Bytes to decode.
     Bytes(Bytes),
-    /// A frame of the camera, and the faces that were found in it.
+    /// A camera frame and the faces found in it.
     DetectedPicture(Box<DetectedPicture>),
 }
 
 /// Gets the images of requests.
 pub(super) struct Images {
     fetcher: Arc<Fetcher>,
-    on_their_way: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
 }
 
 impl Images {
-    /// Fetches from the hosts and networks that the settings allow.
+    /// Makes a fetcher for the hosts and networks that the settings allow.
     pub fn new(settings: &Settings) -> Result<Self, BadEntry> {
         let fetcher = Fetcher::new(&settings.url_allow, FETCH_TIME, settings.limits.max_bytes)?;
         Ok(Self {
             fetcher: Arc::new(fetcher),
-            on_their_way: Arc::new(Semaphore::new(settings.url_concurrency.max(1))),
+            in_flight: Arc::new(Semaphore::new(settings.url_concurrency.max(1))),
         })
     }
 
-    /// The reference, if there is one, and the probe, in this order.
+    /// Returns the reference, if there is one, and the probe, in this order.
     pub async fn get(
         &self,
         reference: Option<Image>,
@@ -80,12 +80,12 @@ impl Images {
     }
 
     async fn fetched(&self, field: ImageField, url: String) -> Result<Vec<u8>, Refusal> {
-        let permit =
-            Arc::clone(&self.on_their_way).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Refusal::Busy)?;
         let fetcher = Arc::clone(&self.fetcher);
         let fetch = move || {
             let fetched = fetcher.fetch(&url);
-            // Held by the thread and not by the request: who stops waiting frees no place.
+            // The thread holds the permit, not the request: a request that stops waiting must not
+            // free it.
             drop(permit);
             fetched
         };
@@ -94,7 +94,7 @@ impl Images {
     }
 }
 
-/// The contract's code for a URL that gave no image.
+/// Returns the contract's code for a URL that gave no image.
 fn refused(field: ImageField, error: &FetchError) -> Refusal {
     let why = error.to_string();
     match error {
@@ -104,7 +104,7 @@ fn refused(field: ImageField, error: &FetchError) -> Refusal {
     }
 }
 
-/// Both images of compare, if they are not too large together.
+/// Returns both images of compare, or a refusal if they are too large together.
 fn together(reference: Given, probe: Given) -> Result<Vec<Given>, Refusal> {
     if let (Given::Bytes(reference), Given::Bytes(probe)) = (&reference, &probe) {
         let both = reference.bytes.len() + probe.bytes.len();
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_images_have_one_bound() {
+    fn both_images_share_one_size_limit() {
         let image = |field, length| Given::Bytes(Bytes { field, bytes: vec![0; length] });
         let (first, second) = (ImageField::Image1, ImageField::Image2);
         assert!(together(image(first, MAX_BOTH - 1), image(second, 1)).is_ok());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_of_urls() {
+    fn url_errors_have_their_codes() {
         let code = |error| refused(ImageField::Image, &error).code();
         assert_eq!(code(FetchError::Timeout(FETCH_TIME)), "INVALID_PAYLOAD_IMAGE_TIMEOUT");
         assert_eq!(code(FetchError::TooLarge(1)), "INVALID_PAYLOAD_IMAGE_SIZE");

@@ -1,20 +1,20 @@
-//! What is done: valid request → operation → answer. Knows no transport.
+//! Processes requests: valid request → operation → answer. Independent of the transport.
 //!
-//! A transport makes a [`Request`] of what it received and sends the [`Answer`] that
-//! [`Service::handle`] returns. The contract between them is [`crate::contract`]'s.
+//! A transport makes a [`Request`] of a received message and sends the [`Answer`] that
+//! [`Service::handle`] returns. [`crate::contract`] defines both.
 //!
 //! | step | where | runs on |
 //! |---|---|---|
-//! | read the request, find out who asks, judge it, take its quota (1 to 7) | `admission`, `access` | the caller's task |
+//! | read the request, authenticate and authorise the sender, validate, reserve quota (1 to 7) | `admission`, `access` | the caller's task |
 //! | fetch a URL | `images` | a blocking thread, few at a time |
-//! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is looked at on a worker thread |
-//! | pixels, networks, the gallery's answers | `recognition`, `faces`, `subjects` | a worker thread, behind a bounded queue |
-//! | changes of the gallery | `recognition`, `subjects` | the writer's thread, behind a bounded queue: a disk that hangs delays no other answer |
-//! | the command line's look at gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: a flood of requests does not lock out the person who would end it |
-//! | leave on record what was done | `audit_trail` | the same thread |
+//! | wait for the camera's frames | `capture`, `poses` | a blocking thread, few at a time; each frame is processed on a worker thread |
+//! | pixels, networks, queries of the gallery | `recognition`, `faces`, `subjects` | a worker thread, behind a bounded queue |
+//! | changes of the gallery | `recognition`, `subjects` | the writer's thread, behind a bounded queue: a hung disk delays no other answer |
+//! | the command line's access to gallery, keys and audit log | `subjects`, `administration`, `audit`, `reindex` | a blocking thread: a flood of requests does not lock out the person who wants to stop it |
+//! | record the action | `audit_trail` | the same thread |
 //!
-//! It must never log an image, an embedding or a key, and never let a check that was asked for
-//! look passed without having been made.
+//! The service must never log an image, an embedding or a key, and must never let a requested check
+//! appear passed without having run it.
 
 mod access;
 mod administration;
@@ -64,20 +64,20 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Semaphore, watch};
 use workers::{NotDone, Workers, expired, guarded};
 
-/// Changes that may wait for the disk. With the one that is being written they are no more than the
-/// requests that a transport takes on beyond those that wait for a vision thread.
+/// Maximum number of changes that wait for the disk. Together with the one being written, they do
+/// not exceed the requests that a transport accepts beyond those waiting for a vision thread.
 const MOST_WRITES: usize = 7;
 
-/// Whether an App-ID and an API-Key belong together.
+/// Checks whether an App-ID and an API-Key belong together.
 pub type KnowsApplication = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// The face service of one terminal. Shared by all transports.
 ///
-/// Its parts end in the order in which they stand here: the work, then the files of the applications
-/// and the events, then the gallery, whose lock is what the next process waits for.
+/// The fields are dropped in this order: the workers, then the files of the applications and the
+/// events, then the gallery, whose lock the next process waits for.
 pub struct Service {
     workers: Workers,
-    /// The thread that changes the gallery: while a disk hangs, questions are answered.
+    /// The thread that changes the gallery: while a disk hangs, queries are still answered.
     writers: Workers,
     images: Images,
     statistics: Statistics,
@@ -87,33 +87,33 @@ pub struct Service {
     door: Option<Arc<dyn Door>>,
     clock: WallClock,
     camera: OnceLock<Camera>,
-    /// Places before the camera.
+    /// Permits for requests that use the camera.
     captures: Arc<Semaphore>,
 }
 
-/// What the service works with.
+/// Components of the service.
 pub struct Parts {
     /// The networks.
     pub analyzer: Arc<Analyzer>,
-    /// Who is enrolled.
+    /// The enrolled subjects.
     pub gallery: Arc<Gallery>,
-    /// Who may ask by key.
+    /// The applications that authenticate by key.
     pub applications: Applications,
-    /// Where events and the audit log go.
+    /// The store of events and of the audit log.
     pub outbox: Arc<Outbox>,
     /// The door, if there is one.
     pub door: Option<Arc<dyn Door>>,
-    /// What time it is.
+    /// The wall clock.
     pub clock: WallClock,
 }
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The operating system gives no thread.
+    /// The operating system cannot start a thread.
     #[error("no thread could be started: {0}; raise the limit on processes (`ulimit -u`)")]
     Thread(#[from] io::Error),
-    /// An entry of the URL allow-list is none.
+    /// An entry of the URL allow-list is invalid.
     #[error(transparent)]
     UrlAllow(#[from] BadEntry),
 }
@@ -146,21 +146,20 @@ impl Service {
         })
     }
 
-    /// Gives the service the camera that `camera:` stands for. The first one stays.
+    /// Attaches the camera that `camera:` refers to. The first one stays.
     pub fn attach(&self, camera: Camera) {
-        // One that has a camera needs no other.
+        // A second camera is ignored.
         let _ = self.camera.set(camera);
     }
 
-    /// Whether there is a camera, with frames or without.
+    /// Checks whether there is a camera, even one that delivers no frames.
     pub fn has_camera(&self) -> bool {
         self.camera.get().is_some()
     }
 
-    /// Answers one request. Never panics; waits for nothing unboundedly.
+    /// Answers one request. Never panics and never waits without a limit.
     ///
-    /// `None`: the request expired before its turn came. It was not done, and nothing is to be
-    /// sent.
+    /// `None`: the request expired before its turn. It was not done, and no answer is sent.
     pub async fn handle(&self, request: Request) -> Option<Answer> {
         let mut times = Times::start();
         let (expires, vouched_until) = (request.expires, request.fresh_until);
@@ -170,15 +169,15 @@ impl Service {
             return None;
         }
 
-        // On this task and not on another thread: even 9 MiB of JSON take milliseconds, and a
-        // faulty request must get its own code also while the queue is full.
+        // On this task, not on another thread: even 9 MiB of JSON take only milliseconds, and an
+        // invalid request must get its own code even while the queue is full.
         let read = guarded(|| self.read(&request));
         drop(request);
         let (request_id, admitted) = match read {
             Ok((request_id, admitted)) => (request_id, admitted),
             Err(_) => (None, Err(Refusal::internal("a panic while reading the request"))),
         };
-        // Given back wherever this function is left, unless it is kept.
+        // The quota is returned wherever this function exits, unless it is kept.
         let mut reservation = None;
         let result = match admitted {
             Ok((admitted, reserved)) => {
@@ -202,7 +201,7 @@ impl Service {
             Err(refusal) => Err(refusal),
         };
 
-        let reply = self.concluded(name, result, &times);
+        let reply = self.finish(name, result, &times);
         if let Some(reservation) = reservation
             && reply.status() == 200
         {
@@ -211,13 +210,8 @@ impl Service {
         Some(reply.seal(request_id, stamp()))
     }
 
-    /// What a request comes to, logged and counted.
-    fn concluded(
-        &self,
-        name: &'static str,
-        result: Result<Reply, Refusal>,
-        times: &Times,
-    ) -> Reply {
+    /// Turns a result into a reply; logs and counts it.
+    fn finish(&self, name: &'static str, result: Result<Reply, Refusal>, times: &Times) -> Reply {
         if let Err(Refusal::Internal { why } | Refusal::Unwritten { why, .. }) = &result {
             tracing::error!(operation = name, why, "request failed");
         }
@@ -233,8 +227,8 @@ impl Service {
         reply
     }
 
-    /// What tells whether an App-ID and an API-Key belong together, where applications show them. It
-    /// does not keep the service alive.
+    /// Returns the function that checks App-ID and API-Key, if the service uses application keys.
+    /// It does not keep the service alive.
     pub fn knows_applications(self: &Arc<Self>) -> Option<KnowsApplication> {
         if self.recognizer.settings.auth != Auth::AppKey {
             return None;
@@ -246,14 +240,15 @@ impl Service {
         }))
     }
 
-    /// Changes with every change of the gallery.
+    /// Returns a counter that changes with every change of the gallery.
     pub fn gallery_changes(&self) -> watch::Receiver<u64> {
         self.audit_trail.gallery_changes()
     }
 
-    /// Who sent a request: what a transport knows it by beside the `request_id`, so that an answer
-    /// goes to its asker alone. If the sender may not ask, the answer: it comes before all else that
-    /// is wrong with the request, the transport's own refusals included.
+    /// Returns the sender of a request. A transport keys requests by sender and `request_id`, so
+    /// that an answer goes only to the client that sent the request. If the sender is not
+    /// authorised, returns the answer instead; it takes precedence over every other error of the
+    /// request, including the transport's own refusals.
     pub fn sender(&self, request: &Request) -> Result<Sender, Answer> {
         let times = Times::start();
         let settings = &self.recognizer.settings;
@@ -267,14 +262,14 @@ impl Service {
         let refusal = match access {
             Ok(Ok(access)) => return Ok(access.sender),
             Ok(Err(refusal)) => refusal,
-            Err(_) => Refusal::internal("a panic while reading who asks"),
+            Err(_) => Refusal::internal("a panic while authenticating the sender"),
         };
         let request_id = guarded(|| request.request_id()).ok().flatten();
-        Err(self.concluded(name_of(request), Err(refusal), &times).seal(request_id, stamp()))
+        Err(self.finish(name_of(request), Err(refusal), &times).seal(request_id, stamp()))
     }
 }
 
-/// What a request is logged and counted as.
+/// Returns the name under which a request is logged and counted.
 fn name_of(request: &Request) -> &'static str {
     request.asked_for().map_or("unknown", Operation::name)
 }

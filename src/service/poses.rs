@@ -1,8 +1,10 @@
-//! `enroll_mode`: several poses of the one person before the camera, stored together or not at all.
+//! `enroll_mode`: several poses of one person in front of the camera, stored together or not at
+//! all.
 //!
-//! A *pose* is a frame with one face in it, whole, large, sharp and lit, live if that is asked for. It is
-//! taken if its embedding is another view than those before, and surely the same person's. Another person
-//! who looks into the camera ends it: no subject is enrolled with another person's face.
+//! A *pose* is a frame with exactly one face that is not cut off, large, sharp, well lit, and live
+//! if that is requested. It is taken if its embedding differs enough from the poses before and
+//! still clearly belongs to the same person. Another person who looks into the camera ends the
+//! enrolment: no subject is enrolled with another person's face.
 
 use super::advice::reaches_over;
 use super::capture::{CaptureContext, NotTaken};
@@ -18,28 +20,28 @@ use crate::gallery::{self, EnrolMode, Enrolment};
 use crate::time::unix_time;
 use std::time::Instant;
 
-/// So many poses see a person from every side that doors see.
+/// Maximum number of poses: enough to cover every side from which doors see a person.
 pub(super) const MOST: usize = 5;
 /// A face narrower than this is enlarged for the embedder.
 const SMALLEST: f32 = 80.0;
-/// A view whose cosine with another is above this adds little to it. In two clips of people before a
-/// camera neighbouring frames are at 0.95 to 0.98, frames between which the head moved at 0.86 to 0.94;
-/// portraits of one person from different days at 0.72 to 0.80.
+/// A view whose cosine with another is above this adds little to it. In two clips of people in
+/// front of a camera, neighbouring frames are at 0.95 to 0.98 and frames between which the head
+/// moved at 0.86 to 0.94; portraits of one person from different days are at 0.72 to 0.80.
 const ANOTHER_VIEW: f32 = 0.9;
-/// Every two poses are at least so similar, and a face that is not so similar to any of them is somebody
-/// else's: FMR 1e-3 of one pair, and of one person within seconds hardly any pair below it.
+/// Lowest similarity of any two poses. A face that is less similar to all of them is another
+/// person's: FMR 1e-3 for one pair, and within seconds hardly any pair of one person is below it.
 const SAME_PERSON: similarity::Level = faces::ONE_PERSON;
-/// So many frames of somebody else are no error of the detector.
-const SOMEBODY_ELSE_FRAMES: usize = 2;
+/// This many frames of another person are not a detector error.
+const OTHER_PERSON_FRAMES: usize = 2;
 
-/// What one frame shows.
+/// Result of one frame.
 #[derive(Debug)]
 pub(super) enum FrameVerdict {
     /// No face.
     NoFace,
-    /// A face, or several, that cannot be taken.
+    /// One or several faces that cannot be used.
     Rejected(Failed),
-    /// A face that can be.
+    /// A face that can be used.
     Accepted(Box<Pose>),
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Pose {
     embedding: Embedding,
     /// Crop as JPEG.
     image: Option<Vec<u8>>,
-    /// Probability 0–100, if it was asked for.
+    /// Probability 0–100, if it was requested.
     liveness: Option<f32>,
 }
 
@@ -57,18 +59,18 @@ pub(super) struct Pose {
 #[derive(Default)]
 pub(super) struct Poses {
     taken: Vec<Pose>,
-    /// Why the last frame with a face was not fit.
-    unfit: Option<Failed>,
-    somebody_else: usize,
+    /// Why the last frame with a face was rejected.
+    rejected: Option<Failed>,
+    other_person: usize,
 }
 
 impl Poses {
-    /// Takes what a frame shows, if it is another view of the same person.
+    /// Takes the face of a frame if it is another view of the same person.
     pub fn see(&mut self, verdict: FrameVerdict) {
         let pose = match verdict {
             FrameVerdict::NoFace => return,
             FrameVerdict::Rejected(failed) => {
-                self.unfit = Some(failed);
+                self.rejected = Some(failed);
                 return;
             }
             FrameVerdict::Accepted(pose) => pose,
@@ -81,25 +83,25 @@ impl Poses {
         if self.taken.is_empty() || (same(worst) && best < ANOTHER_VIEW) {
             self.taken.push(*pose);
         } else if !same(best) {
-            self.somebody_else += 1;
+            self.other_person += 1;
         }
     }
 
-    /// Whether no further frame could change anything.
+    /// Checks that no further frame can change the result.
     pub fn complete(&self) -> bool {
         self.taken.len() >= MOST || self.mixed()
     }
 
     fn mixed(&self) -> bool {
-        self.somebody_else >= SOMEBODY_ELSE_FRAMES
+        self.other_person >= OTHER_PERSON_FRAMES
     }
 
-    /// The poses, one at least, or why there are none.
+    /// Returns the poses, at least one, or why there are none.
     pub fn end(self) -> Result<Vec<Pose>, Option<Failed>> {
         if self.mixed() {
             return Err(Some(Failed::NFACE));
         }
-        if self.taken.is_empty() { Err(self.unfit) } else { Ok(self.taken) }
+        if self.taken.is_empty() { Err(self.rejected) } else { Ok(self.taken) }
     }
 }
 
@@ -110,10 +112,10 @@ pub(super) async fn enroll(
     by: Requester,
     times: &mut Times,
 ) -> Result<Reply, NotTaken> {
-    // Told before anybody poses; the gallery holds to it all the same.
+    // Refused before the person poses; the gallery checks it again.
     if let (Some(id), false) = (request.subject_id.clone(), by.admin) {
         let guarded = move |recognizer: &Recognizer| recognizer.is_guarded(&id);
-        context.aside(guarded).await??;
+        context.on_own_thread(guarded).await??;
     }
     let began = Instant::now();
     let mut capture = context.start(None, request.timeout)?;
@@ -137,11 +139,11 @@ pub(super) async fn enroll(
     let stages = times.clone();
     let subject_id = request.subject_id;
     let store = move |recognizer: &Recognizer| recognizer.store(subject_id, poses, &by, &stages);
-    Ok(context.aside(store).await??)
+    Ok(context.on_own_thread(store).await??)
 }
 
 impl Recognizer {
-    /// A refusal, if the subject opens doors, or must not.
+    /// Returns a refusal if the subject has groups or is disabled.
     fn is_guarded(&self, id: &str) -> Result<(), Refusal> {
         let subject = self.gallery.subject(id).map_err(Refusal::internal)?;
         match subject {
@@ -155,7 +157,7 @@ impl Recognizer {
         }
     }
 
-    /// What a frame shows; (is_liveness, validate_liveness) as asked.
+    /// Evaluates a frame; the pair is (is_liveness, validate_liveness) as requested.
     fn verdict(
         &self,
         frame: &Frame,
@@ -188,7 +190,7 @@ impl Recognizer {
         Ok(FrameVerdict::Accepted(Box::new(Pose { embedding, image, liveness })))
     }
 
-    /// Stores the poses in the place of whatever the subject had.
+    /// Stores the poses in place of the subject's previous templates.
     fn store(
         &self,
         subject_id: Option<String>,
@@ -233,7 +235,7 @@ impl Recognizer {
             timings_ms: Some(times.block()),
             ..Meta::default()
         };
-        facts.tell(by, &mut meta);
+        facts.add_to_meta(by, &mut meta);
         Ok(Reply::of(Operation::EnrollMode, &posed).with_meta(meta))
     }
 }
@@ -243,7 +245,7 @@ mod tests {
     use super::*;
     use crate::face::EMBEDDING_LEN;
 
-    /// A unit vector at an angle, in degrees, from the first axis towards the `axis`-th.
+    /// Makes a unit vector at an angle, in degrees, from the first axis towards the `axis`-th.
     fn pose(axis: usize, degrees: f32) -> FrameVerdict {
         let mut embedding = [0.0; EMBEDDING_LEN];
         let radians = degrees.to_radians();
@@ -264,30 +266,30 @@ mod tests {
     }
 
     #[test]
-    fn views_are_taken_once_each() {
-        // 10° is the same view, 40° another one; 80° is another one of the first, but too far from it.
+    fn each_view_is_taken_once() {
+        // 10° is the same view and 40° another one; 80° differs from the first, but too much.
         assert_eq!(taken([pose(1, 0.0), pose(1, 10.0), pose(1, 40.0), pose(1, 45.0)]), Ok(2));
         assert_eq!(taken([pose(1, 0.0), pose(1, 40.0), pose(1, 80.0)]), Ok(2));
         assert_eq!(taken((1..20).map(|axis| pose(axis, 40.0))), Ok(MOST));
     }
 
     #[test]
-    fn somebody_else_ends_it_and_nobody_is_enrolled() {
+    fn another_person_ends_the_enrolment_and_no_subject_is_enrolled() {
         let two = [pose(1, 0.0), pose(1, 40.0), pose(2, 90.0), pose(3, 90.0)];
         assert_eq!(taken(two), Err(Some(Failed::NFACE)));
-        // One frame may be an error.
+        // One frame may be a detector error.
         assert_eq!(taken([pose(1, 0.0), pose(2, 90.0), pose(1, 40.0)]), Ok(2));
     }
 
     #[test]
-    fn why_there_is_no_pose() {
+    fn the_last_rejection_is_reported_if_there_is_no_pose() {
         assert_eq!(taken([]), Err(None));
         assert_eq!(taken([FrameVerdict::NoFace]), Err(None));
-        let unfit = |failed| FrameVerdict::Rejected(failed);
+        let rejected = |failed| FrameVerdict::Rejected(failed);
         assert_eq!(
-            taken([unfit(Failed::NFACE), unfit(Failed::QUALITY), FrameVerdict::NoFace]),
+            taken([rejected(Failed::NFACE), rejected(Failed::QUALITY), FrameVerdict::NoFace]),
             Err(Some(Failed::QUALITY))
         );
-        assert_eq!(taken([unfit(Failed::QUALITY), pose(1, 0.0)]), Ok(1));
+        assert_eq!(taken([rejected(Failed::QUALITY), pose(1, 0.0)]), Ok(1));
     }
 }

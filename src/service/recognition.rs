@@ -1,5 +1,5 @@
 //! The five operations on images, from the image's bytes to the answer: steps 8 to 11. Runs on a
-//! worker thread; one function after the other, nothing waits.
+//! worker thread, step by step, without waiting.
 
 use super::advice::{Seen, advice};
 use super::audit_trail::AuditTrail;
@@ -24,20 +24,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::{Arc, Mutex};
 
-/// JPEG quality of a stored crop: artefacts stay below what moves the embedding.
+/// JPEG quality of a stored crop: its artefacts are too small to change the embedding.
 const CROP_QUALITY: u8 = 90;
 
-/// The networks, the gallery and what was configured about them.
+/// The networks, the gallery and their settings.
 pub(super) struct Recognizer {
     pub analyzer: Arc<Analyzer>,
     pub audit_trail: Arc<AuditTrail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
-    /// Held while faces are compared with those enrolled and the gallery is changed accordingly.
+    /// Held while faces are compared with the enrolled ones and the gallery is changed accordingly.
     pub changes: Mutex<()>,
 }
 
-/// What there is to do.
+/// An operation to perform.
 pub(super) struct Job {
     pub operation: Operation,
     /// The reference, if any, and the probe.
@@ -47,25 +47,25 @@ pub(super) struct Job {
     pub by: Requester,
 }
 
-/// Who wants it done.
+/// The sender of a request and its rights.
 pub(super) struct Requester {
     pub sender: Sender,
-    /// Whether it may give a new face to a subject that has groups or is disabled.
+    /// True if it may give a new face to a subject that has groups or is disabled.
     pub admin: bool,
-    /// Whether it may be told who else has a face.
+    /// True if it may be told which other subject has a face.
     pub may_search: bool,
 }
 
-/// A picture and the faces in it, one at least.
+/// A picture and the faces in it, at least one.
 pub(super) struct DetectedPicture {
     pub picture: Picture,
     faces: Faces,
-    /// The largest.
+    /// The largest face.
     pub face: Detection,
 }
 
 impl DetectedPicture {
-    /// The picture that the detections are in.
+    /// Returns the picture that the detections refer to.
     fn upright(&self) -> &Picture {
         self.faces.turned.as_ref().unwrap_or(&self.picture)
     }
@@ -77,26 +77,26 @@ impl DetectedPicture {
     }
 }
 
-/// What a task adds to the answer.
+/// Results that a task adds to the answer.
 #[derive(Default)]
 struct Done {
     failed: Failed,
     found: Found,
     cosine: Option<f32>,
-    /// Who is to be stored.
+    /// The enrolment to store.
     enrolment: Option<Enrolment>,
 }
 
-/// What a job comes to.
+/// Outcome of a job.
 pub(super) enum Outcome {
-    /// Its answer.
+    /// The answer is complete.
     Answered(Reply),
-    /// An enrolment whose answer is complete once it is stored. No thread that computes waits for a
-    /// disk.
+    /// An enrolment; its answer is complete once it is stored. Threads that compute must not wait
+    /// for a disk.
     ToStore(Box<ToStore>),
 }
 
-/// An enrolment, and what there is of its answer.
+/// An enrolment and the answer so far.
 pub(super) struct ToStore {
     enrolment: Enrolment,
     by: Requester,
@@ -105,20 +105,21 @@ pub(super) struct ToStore {
     meta: Meta,
 }
 
-/// An image on its way to a sight.
+/// An image, decoded or already with its faces.
 enum Opened {
     Picture(ImageField, Picture),
     DetectedPicture(Box<DetectedPicture>),
 }
 
 impl Recognizer {
-    /// Does the job, but for what needs a disk.
+    /// Does the job, except the part that needs a disk.
     pub fn answer(&self, job: Job, times: &mut Times) -> Result<Outcome, Refusal> {
         let mut images = job.images;
         let (Some(probe), reference) = (images.pop(), images.pop()) else {
             return Err(Refusal::internal("a request without an image passed validation"));
         };
-        // One picture at a time in memory. What is wrong with both files comes before what is in them.
+        // One picture at a time in memory. Errors of both files take precedence over errors of
+        // their content.
         let reference = reference.map(|image| self.reference(image, times)).transpose()?;
         let probe = self.opened(probe, times)?;
         let reference = reference.transpose()?;
@@ -152,16 +153,16 @@ impl Recognizer {
         Ok(Outcome::ToStore(Box::new(ToStore { enrolment, by: job.by, liveness, reply, meta })))
     }
 
-    /// Stores an enrolment and leaves it on record; waits for the disk.
+    /// Stores an enrolment and records it; waits for the disk.
     pub fn stored(&self, to_store: ToStore, times: &Times) -> Result<Reply, Refusal> {
         let ToStore { enrolment, by, liveness, reply, meta } = to_store;
         let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
-        // From the look at who else has the face to the moment at which it is stored.
+        // Held from the search for duplicates until the face is stored.
         let _changing = self.changing();
         let duplicate = self.duplicate(std::slice::from_ref(&enrolment.embedding), &subject_id);
         self.refuse(duplicate.as_ref(), &by)?;
         let enrolled = self.gallery.enroll(enrolment).map_err(not_enrolled)?;
-        // Those of another model were told of before.
+        // Templates of another model were reported before.
         let disagreement = faces::disagreement(&self.gallery, &subject_id)
             .filter(|found| matches!(found, Disagreement::Unlike(_)));
         let facts =
@@ -175,20 +176,20 @@ impl Recognizer {
             times.milliseconds(),
         );
         let mut meta = timed(meta, times);
-        facts.tell(&by, &mut meta);
+        facts.add_to_meta(&by, &mut meta);
         Ok(reply.with_meta(meta))
     }
 
-    /// What compare compares with, as if it were enrolled: verify gives the same similarity. The outer error
-    /// is of the file, the inner one of what is in it.
+    /// Embeds the reference image of compare like an enrolment: verify gives the same similarity.
+    /// The outer error concerns the file, the inner one its content.
     fn reference(
         &self,
         image: Given,
         times: &mut Times,
     ) -> Result<Result<Embedding, Refusal>, Refusal> {
         let opened = self.opened(image, times)?;
-        Ok(self.seen(opened, times).and_then(|sight| {
-            times.stage("embed", || self.portrait(&sight)?.template()).map_err(Refusal::internal)
+        Ok(self.seen(opened, times).and_then(|detected| {
+            times.stage("embed", || self.portrait(&detected)?.template()).map_err(Refusal::internal)
         }))
     }
 
@@ -198,18 +199,20 @@ impl Recognizer {
                 let picture = times.stage("decode", || self.decoded(&image))?;
                 Opened::Picture(image.field, picture)
             }
-            Given::DetectedPicture(sight) => Opened::DetectedPicture(sight),
+            Given::DetectedPicture(detected) => Opened::DetectedPicture(detected),
         })
     }
 
     fn seen(&self, opened: Opened, times: &mut Times) -> Result<DetectedPicture, Refusal> {
         match opened {
-            Opened::Picture(field, picture) => times.stage("detect", || self.sight(field, picture)),
-            Opened::DetectedPicture(sight) => Ok(*sight),
+            Opened::Picture(field, picture) => {
+                times.stage("detect", || self.with_faces(field, picture))
+            }
+            Opened::DetectedPicture(detected) => Ok(*detected),
         }
     }
 
-    /// Step 8, what the network has no part in.
+    /// Decodes the image: the part of step 8 that needs no network.
     fn decoded(&self, image: &Bytes) -> Result<Picture, Refusal> {
         picture::decode(&image.bytes, &self.settings.limits).map_err(|error| {
             let (field, why) = (image.field, error.to_string());
@@ -221,14 +224,15 @@ impl Recognizer {
         })
     }
 
-    /// Step 9.
-    fn sight(&self, field: ImageField, picture: Picture) -> Result<DetectedPicture, Refusal> {
+    /// Step 9: detects the faces.
+    fn with_faces(&self, field: ImageField, picture: Picture) -> Result<DetectedPicture, Refusal> {
         let faces = self.analyzer.detect(&picture).map_err(Refusal::internal)?;
         let face = *faces.faces.first().ok_or(Refusal::NoFace(Some(field)))?;
         Ok(DetectedPicture { picture, faces, face })
     }
 
-    /// The largest face of a camera's frame, and its quality; `None`: nobody, or no picture.
+    /// Returns the largest face of a camera frame and its quality; `None` if there is no face or no
+    /// picture.
     pub fn look(&self, frame: &Frame) -> Result<Option<(DetectedPicture, Quality)>, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(None) };
         let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
@@ -239,7 +243,7 @@ impl Recognizer {
         Ok(Some((DetectedPicture { picture, faces, face }, quality)))
     }
 
-    /// What the request is for, once its checks have passed.
+    /// Performs the task of the request, after its checks have passed.
     fn perform(
         &self,
         task: Task,
@@ -263,8 +267,8 @@ impl Recognizer {
                 self.enroll(subject_id, mode, by, probe, embedding)
             }
             Task::Verify { subject_id, level } => {
-                // Enrolled when validated: it can only have been deleted meanwhile, or have no
-                // template of this model.
+                // The subject was enrolled at validation: it can only have been deleted since, or
+                // have no template of this model.
                 let cosine = self
                     .gallery
                     .verify(&subject_id, &embedding)
@@ -285,7 +289,7 @@ impl Recognizer {
         }
     }
 
-    /// What the checks ask for.
+    /// Runs the networks that the checks need.
     fn check_results(
         &self,
         checks: &Checks,
@@ -307,8 +311,8 @@ impl Recognizer {
         Ok(check_results)
     }
 
-    fn portrait<'a>(&'a self, sight: &'a DetectedPicture) -> Result<Portrait<'a>, FaceError> {
-        self.analyzer.portrait(sight.upright(), &sight.face)
+    fn portrait<'a>(&'a self, detected: &'a DetectedPicture) -> Result<Portrait<'a>, FaceError> {
+        self.analyzer.portrait(detected.upright(), &detected.face)
     }
 
     fn enroll(
@@ -341,7 +345,7 @@ impl Recognizer {
         Ok(done)
     }
 
-    /// Those at or above the threshold; an empty list is nobody.
+    /// Returns the candidates at or above the threshold; an empty list means no match.
     fn matches(
         &self,
         found: &[Candidate],
@@ -388,12 +392,12 @@ impl Recognizer {
     }
 }
 
-/// With the timings: added last, so that the total leaves nothing out.
+/// Adds the timings, last, so that the total is complete.
 fn timed(meta: Meta, times: &Times) -> Meta {
     Meta { timings_ms: Some(times.block()), ..meta }
 }
 
-/// What the gallery's refusal means to the sender.
+/// Translates the gallery's error into the refusal for the sender.
 pub(super) fn not_enrolled(error: GalleryError) -> Refusal {
     match error {
         GalleryError::Grouped(_) | GalleryError::Disabled(_) => {
@@ -404,7 +408,7 @@ pub(super) fn not_enrolled(error: GalleryError) -> Refusal {
     }
 }
 
-/// The level on the scale of the model.
+/// Converts the level to the scale of the model.
 fn level_of(level: contract::Level) -> Level {
     match level {
         contract::Level::Basic => Level::Basic,
@@ -413,7 +417,7 @@ fn level_of(level: contract::Level) -> Level {
     }
 }
 
-/// Step 11.
+/// Step 11: decides a comparison.
 fn compared(cosine: f32, level: Level) -> Done {
     let value = similarity(cosine);
     let same = value >= level.similarity();
@@ -423,7 +427,7 @@ fn compared(cosine: f32, level: Level) -> Done {
     Done { failed, found, cosine: Some(cosine), ..Done::default() }
 }
 
-/// The face as it is kept beside its template: upright, box × 2, as JPEG.
+/// Crops the face as it is stored with its template: upright, box × 2, as JPEG.
 pub(super) fn crop(picture: &Picture, face: &Detection) -> Option<Vec<u8>> {
     let [left, top, width, height] = geometry::crop_region(face, picture.width(), picture.height());
     let edge = |start: u32, length: u32| (i64::from(start), i64::from(start) + i64::from(length));
@@ -438,7 +442,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comparison_is_decided_on_the_value_and_not_on_what_is_shown() {
+    fn comparisons_use_the_unrounded_similarity() {
         for level in [Level::Basic, Level::Moderate, Level::High] {
             let at = crate::face::similarity::cosine(level.similarity()) as f32;
             let above = compared(at + 1e-4, level);

@@ -1,10 +1,10 @@
-//! What the errors of the files mean to the one who asked.
+//! Translates errors of the files into refusals.
 
 use crate::applications::ApplicationsError;
 use crate::contract::Refusal;
 use crate::gallery::GalleryError;
 
-/// Of what takes away.
+/// For removals.
 const COUNTS: &str = "it counts from here on and is not on disk: it is written as soon as the disk takes \
                       it, and a restart before that forgets it; see health";
 

@@ -1,10 +1,10 @@
-//! `gallery/reindex`: templates of other models get the vector that the present one makes of their
-//! stored crop. It comes from the command line alone, portion by portion, so that no request takes
-//! minutes; what a portion has done stays done.
+//! `gallery/reindex`: embeds the stored crops of templates of other models again with the present
+//! model. Only the command line sends it, in portions, so that no request takes minutes; a finished
+//! portion stays done.
 //!
-//! A template without crop cannot be embedded anew: its subject must be enrolled again. Nor is one
-//! whose crop does not plainly show the face it was cut around: who is let in under a name is never
-//! guessed.
+//! A template without a crop cannot be embedded again: its subject must be enrolled again. The same
+//! holds for a crop that does not clearly show the face it was cut around: the identity of a face
+//! is never guessed.
 
 use super::faces;
 use super::recognition::Recognizer;
@@ -13,13 +13,14 @@ use crate::face::Embedding;
 use crate::gallery::{Outdated, TemplateId};
 use crate::picture;
 
-/// A crop is the box × 2, less what the picture's border cut off: the face has at least half of its
-/// sides. This much is left to the detector's doing; a face in the background has less.
+/// A crop is the box × 2, minus the part beyond the picture's border: the face takes at least half
+/// of each side. The limit leaves room for the detector's deviation; a face in the background is
+/// smaller.
 const LEAST_SHARE: f32 = 0.35;
 
-/// Does a portion. Answers `reembedded`, a number of templates; the ids `without_crop`; `failed`, each
-/// a `subject_id` and a `reason`; of those the ids `not_recognised`, who have no template that is
-/// compared; and `cursor` when there is more.
+/// Processes a portion. Answers `reembedded`, a number of templates; the ids `without_crop`;
+/// `failed`, each with a `subject_id` and a `reason`; `not_recognised`, the ids among those without
+/// any comparable template; and `cursor` if there is more.
 pub(super) fn reindex(
     recognizer: &Recognizer,
     by: &Sender,
@@ -45,7 +46,8 @@ pub(super) fn reindex(
             true => embeddings.len(),
             false => gallery.reembed(&subject_id, &embeddings)?,
         };
-        // Faces that could not be compared when the subject got its groups can be from here on.
+        // Faces that were not comparable when the subject got its groups may be comparable from
+        // here on.
         if given > 0
             && let Some(disagreement) = faces::disagreement(gallery, &subject_id)
         {
@@ -70,14 +72,15 @@ pub(super) fn reindex(
 }
 
 impl Recognizer {
-    /// The present model's vector of the face that a stored crop was cut around, or why there is none.
+    /// Embeds the face in a stored crop with the present model; the error says why that is not
+    /// possible.
     fn embedding_of_crop(&self, crop: &[u8]) -> Result<Embedding, String> {
-        let failed = |why: &dyn std::fmt::Display| format!("{why}; enrol the subject anew");
+        let failed = |why: &dyn std::fmt::Display| format!("{why}; enrol the subject again");
         let picture =
             picture::decode(crop, &self.settings.limits).map_err(|error| failed(&error))?;
         let found = self.analyzer.detect(&picture).map_err(|error| failed(&error))?;
         let (width, height) = (picture.width() as f32, picture.height() as f32);
-        // Enrolled was the largest, and its crop is upright.
+        // The largest face was enrolled, and its crop is upright.
         let face = found.faces.first().filter(|face| {
             found.rotation == 0
                 && face.width >= LEAST_SHARE * width

@@ -1,22 +1,22 @@
-//! What the configuration decides about the service.
+//! Settings of the service.
 
 use crate::contract::{Permission, UnknownPermission, is_id};
 use crate::picture::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 use strum::EnumString;
 
-/// How a client shows that it may ask; the local command line need not.
+/// How clients authenticate; the local command line does not need to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = UnknownAuth, parse_err_fn = unknown_auth)]
 pub enum Auth {
-    /// The broker has let it in.
+    /// The broker authenticates the client.
     #[default]
     Broker,
-    /// By an App-ID and its API-Key.
+    /// The client sends an App-ID and its API-Key.
     AppKey,
 }
 
-/// No way to show it has this name.
+/// No authentication method has this name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither broker nor app-key")]
 pub struct UnknownAuth(String);
@@ -25,16 +25,16 @@ fn unknown_auth(name: &str) -> UnknownAuth {
     UnknownAuth(name.to_owned())
 }
 
-/// An entry of the table of clients that is none.
+/// An invalid entry of the table of clients.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadClient {
-    /// Not of its form.
+    /// The form is wrong.
     #[error("`{0}` is not of the form \"NAME: PERMISSION …\", as in \"desk: verify search\"")]
     Form(String),
-    /// Named twice.
-    #[error("`{0}` stands there twice")]
+    /// The name is listed twice.
+    #[error("`{0}` is listed twice")]
     Twice(String),
-    /// A permission that does not exist.
+    /// The permission does not exist.
     #[error(transparent)]
     Permission(#[from] UnknownPermission),
 }
@@ -57,37 +57,37 @@ pub fn clients(entries: &[String]) -> Result<BTreeMap<String, BTreeSet<Permissio
     Ok(clients)
 }
 
-/// The service's part of the configuration; [`Default`] is what an empty configuration means.
+/// The service's part of the configuration; [`Default`] is the meaning of an empty configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Named in every answer's `meta`.
+    /// Sent in every answer's `meta`.
     pub device_id: String,
     /// Requests that may wait for a thread before the next is answered `[503] BUSY`; at least 1.
     pub queue: usize,
     /// Threads that decode pictures and run the networks; at least 1.
     pub vision_threads: usize,
-    /// Bounds of a picture.
+    /// Limits of a picture.
     pub limits: Limits,
     /// Hosts and networks that URL images may come from; empty: none.
     pub url_allow: Vec<String>,
-    /// URL requests that may be on their way at once before the next is answered `[503] BUSY`.
+    /// Maximum number of concurrent URL requests before the next is answered `[503] BUSY`.
     pub url_concurrency: usize,
-    /// Whether `enroll` keeps the face crop beside the template.
+    /// True if `enroll` stores the face crop with the template.
     pub store_images: bool,
-    /// Whether nobody is enrolled with a face that is enrolled under another id.
+    /// True to refuse the enrolment of a face that is enrolled under another id.
     pub refuse_duplicates: bool,
-    /// How many templates a subject may have.
+    /// Maximum number of templates of a subject.
     pub max_templates: usize,
-    /// Log-odds from which on a face is live before this camera.
+    /// Log-odds from which on a face is live for this camera.
     pub liveness_operating_point: f32,
-    /// Whether `unlock` is obeyed; the local command line always may.
+    /// True if `unlock` is allowed for clients; the local command line may always use it.
     pub remote_unlock: bool,
-    /// How clients show that they may ask.
+    /// How clients authenticate.
     pub auth: Auth,
-    /// What MQTT clients may do under [`Auth::Broker`], while there is no table of them.
+    /// Permissions of all MQTT clients under [`Auth::Broker`] if there is no table of clients.
     pub permissions: BTreeSet<Permission>,
-    /// The table of clients by name: unless it is empty, whoever is not there may do nothing,
-    /// `health` and `stats` included.
+    /// The table of clients by name. Unless it is empty, a client that is not in it has no
+    /// permission, not even for `health` and `stats`.
     pub clients: BTreeMap<String, BTreeSet<Permission>>,
 }
 
@@ -95,7 +95,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             device_id: "doorward".to_owned(),
-            // About a second of work on a Raspberry Pi 4: who waits longer has given up.
+            // About one second of work on a Raspberry Pi 4: a person does not wait longer.
             queue: 8,
             vision_threads: 1,
             limits: Limits::default(),
@@ -103,7 +103,7 @@ impl Default for Settings {
             url_concurrency: 4,
             store_images: true,
             refuse_duplicates: false,
-            // A few poses with and without glasses.
+            // Room for a few poses with and without glasses.
             max_templates: 10,
             liveness_operating_point: 0.0,
             remote_unlock: false,
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_clients() {
+    fn the_table_of_clients_is_parsed() {
         let table = |entries: &[&str]| {
             clients(&entries.iter().map(|entry| entry.to_string()).collect::<Vec<_>>())
         };
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_to_authenticate() {
+    fn authentication_methods_are_parsed() {
         assert_eq!("broker".parse(), Ok(Auth::default()));
         assert_eq!("app-key".parse(), Ok(Auth::AppKey));
         assert!("none".parse::<Auth>().is_err());

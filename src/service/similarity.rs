@@ -1,7 +1,7 @@
-//! How an answer shows a similarity.
+//! Formats the similarity in an answer.
 
-/// Two decimals, cut and not rounded, so that a value below a threshold is never shown as having
-/// reached it. Decisions are taken on the uncut value.
+/// Truncates to two decimals, without rounding, so that a value below a threshold is never shown as
+/// reaching it. Decisions use the full value.
 pub(super) fn shown(similarity: f64) -> f64 {
     (similarity * 100.0).floor() / 100.0
 }

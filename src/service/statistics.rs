@@ -1,4 +1,4 @@
-//! How long the stages take and how requests end: for each answer, and since the start.
+//! Durations of the stages and outcomes of requests: for each answer, and since the start.
 
 use crate::face::Observer;
 use serde_json::{Map, Value};
@@ -6,19 +6,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many of the last durations of a stage its median is taken over.
+/// Number of recent durations per stage for the median.
 const WINDOW: usize = 128;
 
-/// The stages in the contract's order, which is not always that of the work; others come before these.
+/// The stages in the contract's order, which can differ from the order of work; other stages come
+/// before these.
 const ORDER: [&str; 7] =
     ["decode", "detect", "quality", "attributes", "liveness", "embed", "search"];
 
-/// The stages of one request and what they took, in milliseconds; a stage that ran twice counts
+/// The stages of one request and their durations in milliseconds; a stage that ran twice counts
 /// both.
 #[derive(Clone, Debug)]
 pub(crate) struct Times {
     started: Instant,
-    /// When the stage that runs began.
+    /// Start of the running stage.
     began: Option<Instant>,
     stages: Vec<(&'static str, f64)>,
 }
@@ -36,18 +37,18 @@ impl Observer for Times {
 }
 
 impl Times {
-    /// Starts the clock of the total.
+    /// Starts measuring the total.
     pub fn start() -> Self {
         Self { started: Instant::now(), began: None, stages: Vec::new() }
     }
 
-    /// Runs a stage and keeps what it took.
+    /// Runs a stage and records its duration.
     pub fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
         let observer: &mut dyn Observer = self;
         observer.stage(name, run)
     }
 
-    /// Keeps what a stage took that began at a moment and ends at this one.
+    /// Records a stage that began at `began` and ends now.
     pub fn took(&mut self, name: &'static str, began: Instant) {
         let took = milliseconds(began);
         match self.stages.iter_mut().find(|stage| stage.0 == name) {
@@ -60,17 +61,17 @@ impl Times {
         }
     }
 
-    /// Milliseconds since the start.
+    /// Returns the milliseconds since the start.
     pub fn total(&self) -> f64 {
         milliseconds(self.started)
     }
 
-    /// The block `timings_ms`: the stages that ran, and the total up to this moment.
+    /// Returns the block `timings_ms`: the stages that ran, and the total so far.
     pub fn block(&self) -> Value {
         Value::Object(self.milliseconds())
     }
 
-    /// The same as a map.
+    /// Returns the same as a map.
     pub fn milliseconds(&self) -> Map<String, Value> {
         let stages = self.stages.iter().copied();
         let total = std::iter::once(("total", self.total()));
@@ -82,12 +83,12 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// To the microsecond.
+/// Rounds to microseconds.
 fn rounded(milliseconds: f64) -> Value {
     ((milliseconds * 1e3).round() / 1e3).into()
 }
 
-/// What was counted since the start.
+/// Counts since the start.
 pub(super) struct Statistics {
     started: Instant,
     counts: Mutex<Counts>,
@@ -95,13 +96,13 @@ pub(super) struct Statistics {
 
 #[derive(Default)]
 struct Counts {
-    /// By operation and by how it ended.
+    /// By operation and result code.
     requests: BTreeMap<&'static str, BTreeMap<String, u64>>,
     stages: BTreeMap<&'static str, VecDeque<f64>>,
 }
 
 impl Statistics {
-    /// Nothing yet.
+    /// Makes empty statistics.
     pub fn start() -> Self {
         Self { started: Instant::now(), counts: Mutex::default() }
     }
@@ -125,12 +126,12 @@ impl Statistics {
         }
     }
 
-    /// Seconds since the start.
+    /// Returns the seconds since the start.
     pub fn uptime(&self) -> u64 {
         self.started.elapsed().as_secs()
     }
 
-    /// How many requests ended how, by operation.
+    /// Returns the number of requests by operation and result code.
     pub fn requests(&self) -> Value {
         let counts = self.counts();
         let ends = |ends: &BTreeMap<String, u64>| -> Value {
@@ -139,7 +140,7 @@ impl Statistics {
         counts.requests.iter().map(|(name, codes)| ((*name).to_owned(), ends(codes))).collect()
     }
 
-    /// The median of each stage's last durations, in milliseconds.
+    /// Returns the median of each stage's recent durations, in milliseconds.
     pub fn medians(&self) -> Value {
         let counts = self.counts();
         let medians: Map<_, _> = counts
@@ -150,13 +151,13 @@ impl Statistics {
         Value::Object(medians)
     }
 
-    /// Counts stay true whichever thread panicked while it held them.
+    /// Locks the counts; they stay valid if a thread panicked while holding the lock.
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The upper median; 0 of nothing.
+/// Returns the upper median; 0 if there are no values.
 fn median(window: &VecDeque<f64>) -> f64 {
     let mut sorted: Vec<f64> = window.iter().copied().collect();
     sorted.sort_by(f64::total_cmp);
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_add_up_and_only_those_that_ran_are_shown() {
+    fn stages_add_up_and_only_stages_that_ran_are_shown() {
         let mut times = Times::start();
         assert_eq!(times.stage("decode", || 3), 3);
         times.stage("detect", || ());
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn medians_of_few() {
+    fn medians_of_few_values() {
         assert_eq!(median(&VecDeque::new()), 0.0);
         assert_eq!(median(&VecDeque::from([5.0])), 5.0);
         assert_eq!(median(&VecDeque::from([9.0, 1.0, 5.0])), 5.0);

@@ -1,4 +1,4 @@
-//! The operations on who is enrolled: list, get, update, delete.
+//! The operations on subjects: list, get, update, delete.
 
 use super::faces::{self, Facts};
 use super::recognition::{Recognizer, Requester};
@@ -7,7 +7,7 @@ use crate::contract::{Change, Operation, Refusal, Reply};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
 
-/// `subject/list`: `subjects`, and `cursor` when there are more.
+/// `subject/list`: answers `subjects`, and `cursor` if there are more.
 pub(super) fn list(
     gallery: &Gallery,
     limit: usize,
@@ -18,14 +18,14 @@ pub(super) fn list(
     Ok(Reply::of(Operation::SubjectList, &SubjectPage { subjects, cursor: page.next }))
 }
 
-/// `subject/get`: the subject's fields.
+/// `subject/get`: answers the subject's fields.
 pub(super) fn get(gallery: &Gallery, id: &str) -> Result<Reply, Refusal> {
     let subject = gallery.subject(id).map_err(Refusal::internal)?;
     found(Operation::SubjectGet, id, subject)
 }
 
-/// `subject/update`: the subject's fields as they are after the change. Faces that are not plainly one
-/// person's get a group only where the request says that they are to stay.
+/// `subject/update`: changes a subject and answers its fields. If the faces may be of several
+/// people, a group is added only if the request accepts the faces.
 pub(super) fn update(
     recognizer: &Recognizer,
     by: &Requester,
@@ -35,15 +35,15 @@ pub(super) fn update(
 ) -> Result<Reply, Refusal> {
     let Recognizer { gallery, audit_trail, .. } = recognizer;
     let change = subject_change(change, by.admin);
-    // From the look at the faces to the group none is added. A change that gives no group, such as a
-    // disabling, waits for no other's disk.
+    // No face is added between checking the faces and adding the group. A change that adds no
+    // group, such as a disabling, does not wait for another change's disk access.
     let _changing = change.groups.is_some().then(|| recognizer.changing());
     let gains = faces::gains_group(gallery, id, &change)?;
     let disagreement =
         gains.then(|| faces::disagreement(gallery, id).or_else(|| faces::mixed(gallery, id)));
     let disagreement = disagreement.flatten();
     if let (Some(disagreement), false) = (&disagreement, accept_faces) {
-        tracing::warn!(subject_id = id, %disagreement, "no group given");
+        tracing::warn!(subject_id = id, %disagreement, "group refused");
         return Err(Refusal::Faces { why: disagreement.why(id) });
     }
     let duplicate = gains.then(|| {
@@ -65,21 +65,21 @@ pub(super) fn update(
             disagreement: disagreement.as_ref(),
             liveness: None,
         };
-        facts.tell(by, &mut meta);
+        facts.add_to_meta(by, &mut meta);
         return Ok(reply.with_meta(meta));
     }
     Ok(reply)
 }
 
-/// The change as the gallery makes it, at this moment.
+/// Converts the change for the gallery, with the present time.
 fn subject_change(change: Change, by_admin: bool) -> SubjectChange {
     let Change { name, groups, card, enabled, valid_from, valid_until } = change;
     let time = unix_time();
     SubjectChange { name, groups, card, enabled, by_admin, valid_from, valid_until, time }
 }
 
-/// `subject/delete`: the id that is gone. One that is barred speaks against the person's other ids, so
-/// that to delete it may let somebody in.
+/// `subject/delete`: removes a subject and answers its id. A barred subject counts against the
+/// person's other ids, so deleting it may admit that person.
 pub(super) fn delete(recognizer: &Recognizer, by: &Requester, id: &str) -> Result<Reply, Refusal> {
     let Recognizer { gallery, audit_trail, .. } = recognizer;
     let barred = gallery.subject(id).map_err(Refusal::internal)?.is_some_and(|it| it.barred);
@@ -105,7 +105,7 @@ fn found(operation: Operation, id: &str, subject: Option<Subject>) -> Result<Rep
     Ok(Reply::of(operation, &block(subject)))
 }
 
-/// A subject in an answer.
+/// Returns a subject in the form of an answer.
 fn block(subject: Subject) -> SubjectBlock {
     SubjectBlock {
         subject_id: subject.id,
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_shows_what_it_has() {
+    fn absent_fields_of_a_subject_are_omitted() {
         let subject = Subject {
             id: "a".into(),
             name: None,

@@ -1,4 +1,4 @@
-//! Requests answered by a whole service over a real gallery, as far as no face is needed.
+//! Tests the whole service with a real gallery, as far as no face is needed.
 
 use super::*;
 use crate::contract::{Body, Caller, Credentials, Permission};
@@ -15,11 +15,11 @@ struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-fn house() -> Fixture {
-    house_with(Settings::default())
+fn setup() -> Fixture {
+    setup_with(Settings::default())
 }
 
-fn house_with(settings: Settings) -> Fixture {
+fn setup_with(settings: Settings) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let analyzer = Arc::new(Analyzer::load().unwrap());
     let used_by = gallery::Settings { model_id: analyzer.model_id().into(), store_images: true };
@@ -59,14 +59,14 @@ impl Fixture {
     }
 }
 
-/// A face at an angle, in degrees, from the first axis.
+/// Makes a face at an angle, in degrees, from the first axis.
 fn face(degrees: f32) -> Embedding {
     let mut embedding = Embedding([0.0; EMBEDDING_LEN]);
     (embedding.0[0], embedding.0[1]) = (degrees.to_radians().cos(), degrees.to_radians().sin());
     embedding
 }
 
-/// By a client without `admin`.
+/// Makes an enrolment by a client without `admin`.
 fn enrolment(id: &str, embedding: Embedding) -> Enrolment {
     Enrolment {
         subject_id: id.into(),
@@ -92,52 +92,52 @@ fn request(operation: &str, fields: Value) -> Request {
 
 #[tokio::test]
 async fn subjects_are_listed_changed_and_deleted() {
-    let house = house();
+    let setup = setup();
     for id in ["anna", "bob", "carl"] {
-        house.enrol(id);
+        setup.enrol(id);
     }
-    let first = house.ask("subject/list", json!({"limit": 2})).await;
+    let first = setup.ask("subject/list", json!({"limit": 2})).await;
     assert_eq!(first.fields["subjects"].as_array().unwrap().len(), 2);
-    let rest = house.ask("subject/list", json!({"cursor": first.fields["cursor"]})).await;
+    let rest = setup.ask("subject/list", json!({"cursor": first.fields["cursor"]})).await;
     assert_eq!(rest.fields["subjects"][0]["subject_id"], "carl");
     assert_eq!(rest.fields.get("cursor"), None);
 
     let change = json!({"subject_id": "anna", "name": "Anna", "groups": ["staff"]});
-    let changed = house.ask_locally("subject/update", change).await;
+    let changed = setup.ask_locally("subject/update", change).await;
     assert_eq!((changed.status, &changed.fields["groups"]), (200, &json!(["staff"])));
-    let anna = house.ask("subject/get", json!({"subject_id": "anna"})).await;
+    let anna = setup.ask("subject/get", json!({"subject_id": "anna"})).await;
     assert_eq!(anna.fields["name"], "Anna");
     assert_eq!(anna.fields["created"], 1e9);
 
-    let gone = house.ask("subject/delete", json!({"subject_id": "anna"})).await;
+    let gone = setup.ask("subject/delete", json!({"subject_id": "anna"})).await;
     assert_eq!((gone.status, &gone.fields["subject_id"]), (200, &json!("anna")));
     for operation in ["subject/get", "subject/delete"] {
-        let code = house.code(operation, json!({"subject_id": "anna"})).await;
+        let code = setup.code(operation, json!({"subject_id": "anna"})).await;
         assert_eq!(code, (400, "INVALID_PAYLOAD_SUBJECT_ID".into()));
     }
 }
 
 #[tokio::test]
-async fn the_request_id_comes_back_whatever_the_answer() {
-    let house = house();
+async fn every_answer_contains_the_request_id() {
+    let setup = setup();
     for (operation, fields) in [
         ("health", json!({"request_id": "r"})),
         ("search", json!({"request_id": "r"})),
         ("unlock", json!({"request_id": "r", "reason": "x"})),
     ] {
-        let answer = house.ask(operation, fields).await;
+        let answer = setup.ask(operation, fields).await;
         assert_eq!(answer.fields["request_id"], "r", "{operation}");
     }
-    let none = house.ask("health", json!({})).await;
+    let none = setup.ask("health", json!({})).await;
     assert_eq!(none.fields.get("request_id"), None);
 }
 
 #[tokio::test]
-async fn images_that_are_none_have_their_codes() {
-    let house = house();
+async fn invalid_images_have_their_codes() {
+    let setup = setup();
     let code = |image: String| {
-        let house = &house;
-        async move { house.code("search", json!({"image": image})).await }
+        let setup = &setup;
+        async move { setup.code("search", json!({"image": image})).await }
     };
     assert_eq!(code("aGk=".into()).await, (400, "INVALID_PAYLOAD_IMAGE_FORMAT".into()));
     let large = "A".repeat((5 << 20) / 3 * 4 + 8);
@@ -146,30 +146,30 @@ async fn images_that_are_none_have_their_codes() {
     let url = "http://127.0.0.1/a.jpg".to_owned();
     assert_eq!(code(url).await, (400, "INVALID_PAYLOAD_IMAGE_FORMAT".into()));
     let both = json!({"image_1": "aGk=", "image_2": "aGk="});
-    let code = house.code("compare", both).await;
+    let code = setup.code("compare", both).await;
     assert_eq!(code, (400, "INVALID_PAYLOAD_IMAGE_1_FORMAT".into()));
 }
 
 #[tokio::test]
 async fn an_expired_request_is_neither_done_nor_answered() {
-    let house = house();
-    house.enrol("anna");
+    let setup = setup();
+    setup.enrol("anna");
     let delete = request("subject/delete", json!({"subject_id": "anna"}));
     let expired = Request { expires: Some(Instant::now()), ..delete.clone() };
-    assert_eq!(house.service.handle(expired).await, None);
-    assert!(house.gallery.contains("anna"));
+    assert_eq!(setup.service.handle(expired).await, None);
+    assert!(setup.gallery.contains("anna"));
     let in_time = Instant::now() + Duration::from_secs(60);
-    let answer = house.service.handle(Request { expires: Some(in_time), ..delete }).await;
+    let answer = setup.service.handle(Request { expires: Some(in_time), ..delete }).await;
     assert_eq!(answer.unwrap().status, 200);
-    assert!(!house.gallery.contains("anna"));
+    assert!(!setup.gallery.contains("anna"));
 }
 
 #[tokio::test]
-async fn stats_count_what_was_asked() {
-    let house = house();
-    house.enrol("anna");
-    house.ask("search", json!({"image": "aGk="})).await;
-    let stats = house.ask("stats", json!({})).await;
+async fn stats_count_requests_by_result() {
+    let setup = setup();
+    setup.enrol("anna");
+    setup.ask("search", json!({"image": "aGk="})).await;
+    let stats = setup.ask("stats", json!({})).await;
     assert_eq!(stats.fields["gallery"]["subjects"], 1);
     assert_eq!(stats.fields["requests"], json!({"search": {"INVALID_PAYLOAD_IMAGE_FORMAT": 1}}));
     assert_eq!(stats.fields["health"], "up");
@@ -177,8 +177,8 @@ async fn stats_count_what_was_asked() {
 }
 
 #[tokio::test]
-async fn the_files_are_free_once_the_service_is_gone() {
-    let Fixture { service, gallery, outbox, _folder: folder } = house();
+async fn dropping_the_service_releases_its_files() {
+    let Fixture { service, gallery, outbox, _folder: folder } = setup();
     drop((service, gallery, outbox));
     let settings = gallery::Settings { model_id: "x".into(), store_images: true };
     assert!(Gallery::open(&folder.path().join("gallery"), settings).is_ok());
@@ -186,12 +186,13 @@ async fn the_files_are_free_once_the_service_is_gone() {
     assert!(Outbox::open(&folder.path().join("events"), Default::default()).is_ok());
 }
 
-/// What is refused for want of a permission, whatever else is wrong with the request.
-async fn denied(house: &Fixture, caller: &Caller) -> Vec<&'static str> {
+/// Returns the operations refused for lack of a permission, whatever else is wrong with the
+/// request.
+async fn denied(setup: &Fixture, caller: &Caller) -> Vec<&'static str> {
     let mut denied = Vec::new();
     for operation in Operation::ALL.into_iter().filter(|operation| !operation.is_local()) {
         let request = Request { caller: caller.clone(), ..request(operation.name(), json!({})) };
-        let answer = house.service.handle(request).await.unwrap();
+        let answer = setup.service.handle(request).await.unwrap();
         if answer.fields.get("error_code").is_some_and(|code| code == "PERMISSION_DENIED") {
             assert_eq!(answer.status, 403);
             denied.push(operation.name());
@@ -215,35 +216,35 @@ const ALL_GUARDED: [&str; 11] = [
 ];
 
 #[tokio::test]
-async fn who_asks_may_do_what_it_was_permitted() {
+async fn clients_can_use_only_permitted_operations() {
     let anybody = Caller::Mqtt { client: None };
     let named = |name: &str| Caller::Mqtt { client: Some(name.into()) };
     let settings = Settings {
-        // Which is nobody's while there is a table.
+        // Without effect while there is a table of clients.
         permissions: Permission::ALL.iter().copied().collect(),
         clients: clients(&["desk: verify search".into(), "office: subject admin".into()]).unwrap(),
         ..Settings::default()
     };
-    let house = house_with(settings);
+    let setup = setup_with(settings);
     let everything: Vec<_> = ALL_GUARDED.into_iter().chain(["stats", "health"]).collect();
-    assert_eq!(denied(&house, &named("stranger")).await, everything);
-    assert_eq!(denied(&house, &Caller::Local).await, [""; 0]);
-    let desk = denied(&house, &named("desk")).await;
+    assert_eq!(denied(&setup, &named("stranger")).await, everything);
+    assert_eq!(denied(&setup, &Caller::Local).await, [""; 0]);
+    let desk = denied(&setup, &named("desk")).await;
     assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 9, "{desk:?}");
     let office = ["enroll", "verify", "search", "liveness", "compare", "enroll_mode", "unlock"];
-    assert_eq!(denied(&house, &named("office")).await, office);
-    assert_eq!(denied(&house, &anybody).await, everything);
-    let answer = house.ask("search", json!({"request_id": "r"})).await;
+    assert_eq!(denied(&setup, &named("office")).await, office);
+    assert_eq!(denied(&setup, &anybody).await, everything);
+    let answer = setup.ask("search", json!({"request_id": "r"})).await;
     let why = answer.fields["data"]["message"].as_str().unwrap();
     assert!(why.contains("from/NAME/cmd/") && answer.fields["request_id"] == "r", "{answer:?}");
     let nothing = Settings { permissions: [].into(), ..Settings::default() };
-    assert_eq!(denied(&house_with(nothing), &anybody).await, ALL_GUARDED);
-    assert_eq!(denied(&self::house(), &anybody).await, ["unlock"]);
-    assert_eq!(denied(&self::house(), &named("desk")).await, everything);
+    assert_eq!(denied(&setup_with(nothing), &anybody).await, ALL_GUARDED);
+    assert_eq!(denied(&self::setup(), &anybody).await, ["unlock"]);
+    assert_eq!(denied(&self::setup(), &named("desk")).await, everything);
 }
 
 #[tokio::test]
-async fn who_is_let_in_is_changed_by_admins_alone() {
+async fn only_admins_change_fields_that_decide_entry() {
     let change = |name: &str, value: Value| {
         let mut fields = json!({"subject_id": "anna"});
         fields[name] = value;
@@ -257,57 +258,58 @@ async fn who_is_let_in_is_changed_by_admins_alone() {
         change("valid_from", json!(0)),
         change("valid_until", json!(2e9)),
     ];
-    let house = house();
-    house.enrol("anna");
+    let setup = setup();
+    setup.enrol("anna");
     for fields in &entry {
-        let denied = house.code("subject/update", fields.clone()).await;
+        let denied = setup.code("subject/update", fields.clone()).await;
         assert_eq!(denied, (403, "PERMISSION_DENIED".into()), "{fields}");
-        // What is wrong with the request is told first.
+        // Errors of the request are reported first.
         let mut unknown = fields.clone();
-        unknown["subject_id"] = json!("nobody");
-        let code = house.code("subject/update", unknown).await;
+        unknown["subject_id"] = json!("unknown");
+        let code = setup.code("subject/update", unknown).await;
         assert_eq!(code, (400, "INVALID_PAYLOAD_SUBJECT_ID".into()));
     }
     let both = json!({"subject_id": "anna", "name": "Anna", "enabled": true, "groups": ["x"]});
-    let denied = house.ask("subject/update", both).await;
+    let denied = setup.ask("subject/update", both).await;
     let why = denied.fields["data"]["message"].as_str().unwrap();
     assert!(why.starts_with("subject/update of groups, enabled needs"), "{why}");
-    let anna = house.gallery.subject("anna").unwrap().unwrap();
+    let anna = setup.gallery.subject("anna").unwrap().unwrap();
     assert!(anna.name.is_none() && anna.groups.is_empty() && anna.enabled, "{anna:?}");
-    assert_eq!(house.ask("subject/update", change("name", json!("Anna"))).await.status, 200);
-    // Dismissal is easy; it is not undone as easily, nor by another face.
-    let disabled = house.ask("subject/update", change("enabled", json!(false))).await;
+    assert_eq!(setup.ask("subject/update", change("name", json!("Anna"))).await.status, 200);
+    // A client without `admin` may disable a subject, but not enable it again or give it another
+    // face.
+    let disabled = setup.ask("subject/update", change("enabled", json!(false))).await;
     assert_eq!((disabled.status, &disabled.fields["enabled"]), (200, &json!(false)));
     assert!(!disabled.fields.contains_key("barred"));
-    let again = house.code("subject/update", change("enabled", json!(true))).await;
+    let again = setup.code("subject/update", change("enabled", json!(true))).await;
     assert_eq!(again, (403, "PERMISSION_DENIED".into()));
-    // What an administrator disabled is not deleted as easily either.
-    house.enrol("bert");
+    // Deleting a subject that an administrator disabled needs `admin` too.
+    setup.enrol("bert");
     let bert = json!({"subject_id": "bert", "enabled": false});
-    let barred = house.ask_locally("subject/update", bert.clone()).await;
+    let barred = setup.ask_locally("subject/update", bert.clone()).await;
     assert_eq!(barred.fields["barred"], json!(true));
-    assert_eq!(house.ask("subject/update", bert).await.fields["barred"], json!(true));
+    assert_eq!(setup.ask("subject/update", bert).await.fields["barred"], json!(true));
     let delete = json!({"subject_id": "bert"});
-    let denied = house.code("subject/delete", delete.clone()).await;
+    let denied = setup.code("subject/delete", delete.clone()).await;
     assert_eq!(denied, (403, "PERMISSION_DENIED".into()));
-    assert_eq!(house.ask_locally("subject/delete", delete).await.status, 200);
+    assert_eq!(setup.ask_locally("subject/delete", delete).await.status, 200);
     for mode in [EnrolMode::Replace, EnrolMode::Add] {
-        let refused = house.gallery.enroll(Enrolment { mode, ..enrolment("anna", face(0.0)) });
+        let refused = setup.gallery.enroll(Enrolment { mode, ..enrolment("anna", face(0.0)) });
         assert!(matches!(refused, Err(gallery::GalleryError::Disabled(id)) if id == "anna"));
     }
 
     let permissions = Permission::ALL.iter().copied().collect();
-    let house = house_with(Settings { permissions, ..Settings::default() });
-    house.enrol("anna");
+    let setup = setup_with(Settings { permissions, ..Settings::default() });
+    setup.enrol("anna");
     for fields in entry {
-        assert_eq!(house.ask("subject/update", fields.clone()).await.status, 200, "{fields}");
+        assert_eq!(setup.ask("subject/update", fields.clone()).await.status, 200, "{fields}");
     }
 }
 
 #[tokio::test]
-async fn the_command_line_is_heard_in_a_flood() {
-    let house = house_with(Settings { queue: 1, vision_threads: 1, ..Settings::default() });
-    let workers = &house.service.workers;
+async fn the_command_line_is_answered_during_a_flood() {
+    let setup = setup_with(Settings { queue: 1, vision_threads: 1, ..Settings::default() });
+    let workers = &setup.service.workers;
     let (open, gate) = mpsc::channel::<()>();
     let (started, starts) = mpsc::channel::<()>();
     let first = workers.run(None, move || started.send(()).is_ok() && gate.recv().is_ok());
@@ -316,9 +318,9 @@ async fn the_command_line_is_heard_in_a_flood() {
             tokio::task::yield_now().await;
         }
         let asked = async {
-            let list = house.code("subject/list", json!({})).await;
+            let list = setup.code("subject/list", json!({})).await;
             assert_eq!(list, (503, "BUSY".into()));
-            house.enrol("anna");
+            setup.enrol("anna");
             for (operation, fields) in [
                 ("app/create", json!({"name": "kiosk"})),
                 ("app/rotate", json!({"app": "kiosk"})),
@@ -329,7 +331,7 @@ async fn the_command_line_is_heard_in_a_flood() {
                 ("subject/delete", json!({"subject_id": "anna"})),
                 ("stats", json!({})),
             ] {
-                assert_eq!(house.ask_locally(operation, fields).await.status, 200, "{operation}");
+                assert_eq!(setup.ask_locally(operation, fields).await.status, 200, "{operation}");
             }
             drop(open);
         };
@@ -342,25 +344,25 @@ fn with_key() -> Settings {
     Settings { auth: Auth::AppKey, ..Settings::default() }
 }
 
-/// The application's id and key.
-async fn app(house: &Fixture, fields: Value) -> (String, String) {
-    let made = house.ask_locally("app/create", fields).await;
+/// Creates an application; returns its id and key.
+async fn app(setup: &Fixture, fields: Value) -> (String, String) {
+    let made = setup.ask_locally("app/create", fields).await;
     assert_eq!(made.status, 200, "{:?}", made.fields);
     let text = |name: &str| made.fields[name].as_str().unwrap().to_owned();
     (text("app_id"), text("api_key"))
 }
 
 #[tokio::test]
-async fn an_application_shows_its_key_beside_the_body_or_in_it() {
-    let house = house_with(with_key());
-    let (id, key) = app(&house, json!({"name": "kiosk"})).await;
+async fn an_application_key_is_accepted_in_properties_or_body() {
+    let setup = setup_with(with_key());
+    let (id, key) = app(&setup, json!({"name": "kiosk"})).await;
     let ask = |app_id: Option<&str>, api_key: Option<&str>, body: &str| {
         let credentials =
             Credentials { app_id: app_id.map(Into::into), api_key: api_key.map(Into::into) };
         let body = Body::Json(body.as_bytes().to_vec());
         let request = Request { body, credentials, ..request("health", json!({})) };
-        let sender = house.service.sender(&request);
-        let service = &house.service;
+        let sender = setup.service.sender(&request);
+        let service = &setup.service;
         async move {
             let answer = match sender {
                 Ok(_) => service.handle(request).await.unwrap(),
@@ -398,29 +400,29 @@ async fn an_application_shows_its_key_beside_the_body_or_in_it() {
     ] {
         assert_eq!(ask(id, key, body).await, 401, "{body}");
     }
-    // Who may ask is told what is wrong.
+    // An authorised client gets the specific error.
     assert_eq!(ask(id, key, "nonsense").await, 400);
     assert_eq!(ask(None, None, &both.replace('}', r#", "limit": 1}"#)).await, 400);
 
-    let stats = house.ask_locally("stats", json!({})).await;
+    let stats = setup.ask_locally("stats", json!({})).await;
     assert_eq!(stats.fields["requests"]["health"]["UNAUTHORIZED"], 13);
 }
 
 #[tokio::test]
-async fn without_a_key_nothing_is_told_not_even_which_operations_there_are() {
-    let house = house_with(with_key());
+async fn without_a_key_every_operation_is_unauthorized() {
+    let setup = setup_with(with_key());
     for operation in ["open_sesame", "app/list", "search", "stats", "subject/delete"] {
-        let answer = house.ask(operation, json!({"request_id": "r"})).await;
+        let answer = setup.ask(operation, json!({"request_id": "r"})).await;
         assert_eq!((answer.status, &answer.fields["request_id"]), (401, &json!("r")));
     }
 }
 
 #[tokio::test]
-async fn applications_are_for_the_command_line_alone() {
-    let house = house();
+async fn only_the_command_line_can_use_application_operations() {
+    let setup = setup();
     for operation in ["app/create", "app/list", "app/revoke", "app/rotate"] {
         let fields = json!({"name": "x", "app": "x"});
-        let answer = house.ask(operation, fields).await;
+        let answer = setup.ask(operation, fields).await;
         assert_eq!((answer.status, &answer.fields["error_code"]), (400, &json!("INVALID_PAYLOAD")));
         let why = answer.fields["data"]["message"].as_str().unwrap();
         assert!(why.contains("no operation") && !why.contains("health, app"), "{why}");
@@ -428,9 +430,9 @@ async fn applications_are_for_the_command_line_alone() {
 }
 
 #[tokio::test]
-async fn what_an_application_cannot_be() {
-    let house = house();
-    app(&house, json!({"name": "kiosk", "testing": true, "quota": ["search=1"]})).await;
+async fn invalid_applications_are_refused() {
+    let setup = setup();
+    app(&setup, json!({"name": "kiosk", "testing": true, "quota": ["search=1"]})).await;
     for (fields, field) in [
         (json!({}), "name"),
         (json!({"name": ""}), "name"),
@@ -441,17 +443,17 @@ async fn what_an_application_cannot_be() {
         (json!({"name": "a", "allow": ["dance"]}), "allow"),
         (json!({"name": "a", "alow": ["search"]}), "alow"),
     ] {
-        let answer = house.ask_locally("app/create", fields.clone()).await;
+        let answer = setup.ask_locally("app/create", fields.clone()).await;
         assert_eq!(answer.status, 400, "{fields}");
         if fields != json!({}) {
             assert_eq!(answer.fields["error_field"], field, "{fields}");
         }
     }
     for operation in ["app/revoke", "app/rotate"] {
-        let answer = house.ask_locally(operation, json!({"app": "nobody"})).await;
+        let answer = setup.ask_locally(operation, json!({"app": "unknown"})).await;
         assert_eq!((answer.status, &answer.fields["error_field"]), (400, &json!("app")));
     }
-    let list = house.ask_locally("app/list", json!({})).await;
+    let list = setup.ask_locally("app/list", json!({})).await;
     let apps = list.fields["applications"].as_array().unwrap();
     assert_eq!(apps.len(), 1);
     assert_eq!(apps[0]["quota"]["search"], json!({"quota": 1, "used": 0, "left": 1}));
@@ -460,28 +462,28 @@ async fn what_an_application_cannot_be() {
 }
 
 #[tokio::test]
-async fn administration_leaves_lines_that_only_the_command_line_reads() {
-    let house = house();
-    house.enrol("anna");
-    let mut changes = house.service.gallery_changes();
+async fn administration_is_audited_and_only_the_command_line_reads_the_audit_log() {
+    let setup = setup();
+    setup.enrol("anna");
+    let mut changes = setup.service.gallery_changes();
     changes.borrow_and_update();
     let change = json!({"subject_id": "anna", "name": "Anna A.", "groups": ["staff"]});
-    assert_eq!(house.ask_locally("subject/update", change).await.status, 200);
+    assert_eq!(setup.ask_locally("subject/update", change).await.status, 200);
     assert!(changes.has_changed().unwrap());
     let name_alone = json!({"subject_id": "anna", "name": "Anna B."});
-    assert_eq!(house.ask("subject/update", name_alone).await.status, 200);
-    assert_eq!(house.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 200);
-    // What was not done leaves nothing.
-    assert_eq!(house.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 400);
-    let made = house.ask_locally("app/create", json!({"name": "kiosk"})).await;
-    assert_eq!(house.ask_locally("app/rotate", json!({"app": "kiosk"})).await.status, 200);
-    assert_eq!(house.ask_locally("app/revoke", json!({"app": "kiosk"})).await.status, 200);
+    assert_eq!(setup.ask("subject/update", name_alone).await.status, 200);
+    assert_eq!(setup.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 200);
+    // An operation that was not done leaves no line.
+    assert_eq!(setup.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 400);
+    let made = setup.ask_locally("app/create", json!({"name": "kiosk"})).await;
+    assert_eq!(setup.ask_locally("app/rotate", json!({"app": "kiosk"})).await.status, 200);
+    assert_eq!(setup.ask_locally("app/revoke", json!({"app": "kiosk"})).await.status, 200);
 
     for operation in ["audit/list", "audit/verify"] {
-        let refused = house.code(operation, json!({})).await;
+        let refused = setup.code(operation, json!({})).await;
         assert_eq!(refused, (400, "INVALID_PAYLOAD".to_owned()));
     }
-    let listed = house.ask_locally("audit/list", json!({})).await;
+    let listed = setup.ask_locally("audit/list", json!({})).await;
     let lines = listed.fields["lines"].as_array().unwrap();
     let told: Vec<_> =
         lines.iter().map(|line| (&line["action"], &line["by"])).map(|it| json!(it)).collect();
@@ -499,93 +501,93 @@ async fn administration_leaves_lines_that_only_the_command_line_reads() {
     let text = listed.with_status().to_string();
     assert!(!text.contains("Anna") && !text.contains(made.fields["api_key"].as_str().unwrap()));
 
-    let page = house.ask_locally("audit/list", json!({"line": 3, "limit": 2})).await;
+    let page = setup.ask_locally("audit/list", json!({"line": 3, "limit": 2})).await;
     assert_eq!(page.fields["lines"].as_array().unwrap().len(), 2);
     assert_eq!(page.fields["next"], 5);
-    let verified = house.ask_locally("audit/verify", json!({})).await;
+    let verified = setup.ask_locally("audit/verify", json!({})).await;
     assert_eq!((&verified.fields["lines"], &verified.fields["last"]), (&json!(6), &json!(6)));
     assert_eq!(verified.fields["head"], lines[5]["hash"]);
     let noted = |line: u64, hash: &Value| json!({"line": line, "hash": hash});
-    let kept = house.ask_locally("audit/verify", noted(4, &lines[3]["hash"])).await;
+    let kept = setup.ask_locally("audit/verify", noted(4, &lines[3]["hash"])).await;
     assert_eq!(kept.fields.get("error_code"), None);
     for (line, hash) in [(4, &lines[4]["hash"]), (7, &lines[5]["hash"])] {
-        let unlike = house.ask_locally("audit/verify", noted(line, hash)).await;
+        let unlike = setup.ask_locally("audit/verify", noted(line, hash)).await;
         assert_eq!(unlike.fields["error_code"], "AUDIT_BROKEN");
         assert_eq!(unlike.fields["line"], line);
     }
     for wrong in [json!({"line": 0}), json!({"line": 1.5}), json!({"limit": 501})] {
-        assert_eq!(house.ask_locally("audit/list", wrong).await.status, 400);
+        assert_eq!(setup.ask_locally("audit/list", wrong).await.status, 400);
     }
-    assert_eq!(house.outbox.stats().depth, 0);
+    assert_eq!(setup.outbox.stats().depth, 0);
 }
 
 #[tokio::test]
-async fn a_planted_face_gets_no_group_unless_an_administrator_says_that_it_stays() {
+async fn a_subject_with_disagreeing_faces_gets_a_group_only_with_accept_faces() {
     let permissions = Permission::ALL.iter().copied().collect();
-    let house = house_with(Settings { permissions, ..Settings::default() });
-    house.enrol("anna");
+    let setup = setup_with(Settings { permissions, ..Settings::default() });
+    setup.enrol("anna");
     let planted = Enrolment { mode: EnrolMode::Add, ..enrolment("anna", face(80.0)) };
-    house.gallery.enroll(planted).unwrap();
+    setup.gallery.enroll(planted).unwrap();
     let give = |groups: &[&str]| json!({"subject_id": "anna", "groups": groups});
     for answer in [
-        house.ask("subject/update", give(&["family"])).await,
-        house.ask_locally("subject/update", give(&["family"])).await,
+        setup.ask("subject/update", give(&["family"])).await,
+        setup.ask_locally("subject/update", give(&["family"])).await,
     ] {
         assert_eq!((answer.status, &answer.fields["error_code"]), (409, &json!("FACES_DISAGREE")));
         let why = answer.fields["data"]["message"].as_str().unwrap();
         assert!(why.contains("accept_faces") && why.contains("anna"), "{why}");
-        let anna = house.gallery.subject("anna").unwrap().unwrap();
+        let anna = setup.gallery.subject("anna").unwrap().unwrap();
         assert!(anna.groups.is_empty());
     }
-    // What gives no group is no matter.
-    assert_eq!(house.ask("subject/update", give(&[])).await.status, 200);
+    // A change that adds no group is accepted.
+    assert_eq!(setup.ask("subject/update", give(&[])).await.status, 200);
     let mut accepted = give(&["family"]);
     accepted["accept_faces"] = json!(true);
-    let answer = house.ask_locally("subject/update", accepted).await;
+    let answer = setup.ask_locally("subject/update", accepted).await;
     assert_eq!((answer.status, &answer.fields["groups"]), (200, &json!(["family"])));
     assert_eq!(answer.fields["meta"]["advice"], json!(["faces_disagree"]));
-    let listed = house.ask_locally("audit/list", json!({})).await;
+    let listed = setup.ask_locally("audit/list", json!({})).await;
     assert_eq!(listed.fields["lines"][1]["accept_faces"], true);
-    // The group it has is no gain; another one is.
-    assert_eq!(house.ask("subject/update", give(&["family"])).await.status, 200);
-    assert_eq!(house.ask("subject/update", give(&["family", "staff"])).await.status, 409);
-    // One person's faces need no word.
-    house.enrol("bob");
+    // Keeping a group is accepted; adding one is not.
+    assert_eq!(setup.ask("subject/update", give(&["family"])).await.status, 200);
+    assert_eq!(setup.ask("subject/update", give(&["family", "staff"])).await.status, 409);
+    // Faces of one person are accepted without `accept_faces`.
+    setup.enrol("bob");
     let turned = Enrolment { mode: EnrolMode::Add, ..enrolment("bob", face(60.0)) };
-    house.gallery.enroll(turned).unwrap();
+    setup.gallery.enroll(turned).unwrap();
     let bob = json!({"subject_id": "bob", "groups": ["family"]});
-    let answer = house.ask("subject/update", bob).await;
+    let answer = setup.ask("subject/update", bob).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.fields["meta"]["duplicate_of"]["subject_id"], "anna");
 }
 
 #[tokio::test]
-async fn a_client_slips_no_face_between_an_administrators_enrolment_and_the_group() {
+async fn faces_of_mixed_origin_get_no_group() {
     let permissions = Permission::ALL.iter().copied().collect();
-    let house = house_with(Settings { permissions, ..Settings::default() });
+    let setup = setup_with(Settings { permissions, ..Settings::default() });
     let by = |by_admin: bool, mode: EnrolMode, degrees: f32| Enrolment {
         mode,
         by_admin,
         ..enrolment("anna", face(degrees))
     };
     let give = json!({"subject_id": "anna", "groups": ["family"]});
-    // However alike the faces are.
+    // Even if the faces are alike.
     for (first, slipped) in [
         (true, by(false, EnrolMode::Add, 20.0)),
         (true, by(false, EnrolMode::Replace, 20.0)),
         (false, by(true, EnrolMode::Add, 20.0)),
     ] {
-        house.gallery.enroll(by(first, EnrolMode::Replace, 0.0)).unwrap();
-        house.gallery.enroll(slipped).unwrap();
-        let answer = house.ask_locally("subject/update", give.clone()).await;
+        setup.gallery.enroll(by(first, EnrolMode::Replace, 0.0)).unwrap();
+        setup.gallery.enroll(slipped).unwrap();
+        let answer = setup.ask_locally("subject/update", give.clone()).await;
         assert_eq!(answer.fields["error_code"], "FACES_DISAGREE", "{answer:?}");
         let why = answer.fields["data"]["message"].as_str().unwrap();
         assert!(why.contains("mode replace"), "{why}");
-        house.gallery.delete("anna").unwrap();
+        setup.gallery.delete("anna").unwrap();
     }
-    // One after the other is the administrator's alone.
-    house.gallery.enroll(by(false, EnrolMode::Replace, 20.0)).unwrap();
-    house.gallery.enroll(by(true, EnrolMode::Replace, 0.0)).unwrap();
-    house.gallery.enroll(by(true, EnrolMode::Add, 10.0)).unwrap();
-    assert_eq!(house.ask_locally("subject/update", give).await.status, 200);
+    // After a replacement by the administrator, all faces are the administrator's.
+    setup.gallery.enroll(by(false, EnrolMode::Replace, 20.0)).unwrap();
+    setup.gallery.enroll(by(true, EnrolMode::Replace, 0.0)).unwrap();
+    setup.gallery.enroll(by(true, EnrolMode::Add, 10.0)).unwrap();
+    assert_eq!(setup.ask_locally("subject/update", give).await.status, 200);
 }

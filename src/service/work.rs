@@ -1,4 +1,4 @@
-//! Step 8 onwards: each valid request done by those who do it, on the threads that are for it.
+//! Step 8 onwards: dispatches each valid request to its operation and to the right threads.
 
 use super::admission::Admitted;
 use super::capture::{CaptureContext, NotTaken};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Service {
-    /// Step 8 onwards.
+    /// Performs a valid request: step 8 onwards.
     pub(super) async fn done(
         &self,
         Admitted { operation, valid, by }: Admitted,
@@ -82,7 +82,7 @@ impl Service {
         }
     }
 
-    /// The operations on images.
+    /// Performs the operations on images.
     async fn face(
         &self,
         operation: Operation,
@@ -116,7 +116,7 @@ impl Service {
         }
     }
 
-    /// The strike.
+    /// Unlocks the door.
     async fn unlock(
         &self,
         by: Sender,
@@ -131,16 +131,16 @@ impl Service {
         };
         let audit_trail = Arc::clone(&self.audit_trail);
         let clock = Arc::clone(&self.clock);
-        // Not behind a queue of pictures: a person waits at the door.
+        // Not in the queue of pictures: a person waits at the door.
         let work = move || {
-            // Again after the record, for it may have waited on the way.
+            // Checked again after the record is written: the command may have aged meanwhile.
             let fresh = || if local { Ok(()) } else { evidence.judge(clock(), Instant::now()) };
             door::unlock(&*door, &audit_trail, &by, &reason, expires, fresh)
         };
         at_once(work).await?
     }
 
-    /// The door, if the sender may unlock it from afar.
+    /// Returns the door if the sender may unlock it remotely.
     fn unlockable(&self, local: bool) -> Result<Arc<dyn Door>, Refusal> {
         if !local && !self.recognizer.settings.remote_unlock {
             let why = "this door is not unlocked from afar: see door.remote_unlock".to_owned();
@@ -151,7 +151,7 @@ impl Service {
     }
 }
 
-/// Sorts what became of a capture: done or refused, or not done.
+/// Separates refusals of a capture from requests that were not done.
 fn taken<T>(outcome: Result<T, NotTaken>) -> Result<Result<T, Refusal>, NotDone> {
     match outcome {
         Ok(taken) => Ok(Ok(taken)),
@@ -160,8 +160,9 @@ fn taken<T>(outcome: Result<T, NotTaken>) -> Result<Result<T, Refusal>, NotDone>
     }
 }
 
-/// Does `work` without pixels: the command line's at once, a client's when its turn with these
-/// workers comes. The control socket bounds how much the command line asks at a time.
+/// Runs `work` that needs no pixels: for the command line at once, for a client when its turn comes
+/// on these workers. The control socket limits the number of concurrent requests of the command
+/// line.
 async fn turn<T: Send + 'static>(
     workers: &Workers,
     local: bool,
@@ -174,7 +175,7 @@ async fn turn<T: Send + 'static>(
     }
 }
 
-/// Does `work` on a blocking thread.
+/// Runs `work` on a blocking thread.
 async fn at_once<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NotDone> {

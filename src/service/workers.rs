@@ -1,5 +1,5 @@
-//! The threads on which requests are done: plain ones, apart from the network's runtime, fed by a
-//! bounded queue. Nothing that a request does ends a thread or makes the queue grow.
+//! The threads that process requests: plain threads outside the network runtime, fed by a bounded
+//! queue. No request can end a thread or make the queue grow.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) enum NotDone {
     /// The queue is full.
     Busy,
-    /// Its sender no longer wanted it when its turn came.
+    /// It had expired when its turn came.
     Expired,
     /// It panicked.
     Panicked,
@@ -33,7 +33,7 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts `threads` threads with room for `capacity` waiting requests, each at least 1.
+    /// Starts `threads` threads with a queue for `capacity` waiting requests, each at least 1.
     pub fn start(name: &str, threads: usize, capacity: usize) -> io::Result<Self> {
         let capacity = capacity.max(1);
         let (sender, receiver) = sync_channel(capacity);
@@ -49,19 +49,20 @@ impl Workers {
         Ok(Self { queue: Some(sender), capacity, waiting: Arc::default(), threads })
     }
 
-    /// How many requests wait for a thread.
+    /// Returns how many requests wait for a thread.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many may wait.
+    /// Returns how many requests may wait.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Does `task` on one of the threads when its turn comes.
+    /// Runs `task` on one of the threads when its turn comes.
     ///
-    /// It is left undone when `expires` has passed by then, or when nobody waits for the result.
+    /// It is skipped if `expires` has passed by then, or if the caller stopped waiting for the
+    /// result.
     pub async fn run<T: Send + 'static>(
         &self,
         expires: Option<Instant>,
@@ -75,7 +76,7 @@ impl Workers {
                 return;
             }
             let done = if expired(expires) { Err(NotDone::Expired) } else { guarded(task) };
-            // Fails when the asker left meanwhile: nobody is there to be told.
+            // Fails if the caller has stopped waiting; then no one needs the result.
             let _ = reply.send(done);
         });
 
@@ -90,29 +91,29 @@ impl Workers {
 }
 
 impl Drop for Workers {
-    /// Waits for what is being done, so that the gallery file is free afterwards.
+    /// Waits for running tasks, so that the gallery file is free afterwards.
     fn drop(&mut self) {
         self.queue = None;
         for thread in self.threads.drain(..) {
-            // A thread cannot end by a panic: `guarded` holds every one.
+            // A thread cannot end by a panic: `guarded` catches every one.
             let _ = thread.join();
         }
     }
 }
 
-/// Whether the moment has passed.
+/// Checks whether the moment has passed.
 pub(super) fn expired(expires: Option<Instant>) -> bool {
     expires.is_some_and(|expires| Instant::now() >= expires)
 }
 
-/// Runs `task` so that a panic is a value.
+/// Runs `task` and returns a panic as an error.
 pub(super) fn guarded<T>(task: impl FnOnce() -> T) -> Result<T, NotDone> {
-    // Unwind-safe by construction: what a request shares with the next (networks, gallery,
-    // statistics) is behind `&`, and locks there tell of a panic themselves.
+    // Unwind-safe by construction: requests share only data behind `&` (networks, gallery,
+    // statistics), and the locks in there handle a panic themselves.
     catch_unwind(AssertUnwindSafe(task)).map_err(|_| NotDone::Panicked)
 }
 
-/// The life of one thread: one job after the other until the queue closes.
+/// Runs one thread: one job after the other until the queue closes.
 fn work(queue: &Mutex<Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -130,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_panic_is_told_and_the_thread_lives_on() {
+    async fn a_panic_is_reported_and_the_thread_survives() {
         let workers = Workers::start("test", 1, 1).unwrap();
         let bad: Result<(), _> = workers.run(None, || panic!("a bug")).await;
         assert_eq!(bad, Err(NotDone::Panicked));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_expired_in_the_queue_is_not_done() {
+    async fn requests_that_expire_in_the_queue_are_not_done() {
         let workers = Workers::start("test", 1, 1).unwrap();
         let late = workers.run(Some(Instant::now()), || panic!("done too late")).await;
         assert_eq!(late, Err::<(), _>(NotDone::Expired));
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_says_busy_and_empties_again() {
+    async fn a_full_queue_returns_busy_and_drains() {
         let workers = Arc::new(Workers::start("test", 1, 1).unwrap());
         let (open, gate) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel::<()>();
@@ -175,12 +176,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_is_not_done() {
+    async fn abandoned_requests_are_not_done() {
         let workers = Workers::start("test", 1, 4).unwrap();
         let (open, gate) = mpsc::channel::<()>();
-        let (told, hears) = mpsc::channel::<()>();
+        let (sender, receiver) = mpsc::channel::<()>();
         let blocked = workers.run(None, move || gate.recv().is_ok());
-        let abandoned = workers.run(None, move || told.send(()).is_ok());
+        let abandoned = workers.run(None, move || sender.send(()).is_ok());
         tokio::pin!(blocked);
         tokio::select! {
             biased;
@@ -190,6 +191,6 @@ mod tests {
         open.send(()).unwrap();
         assert_eq!(blocked.await, Ok(true));
         assert_eq!(workers.run(None, || 1).await, Ok(1));
-        assert!(hears.recv().is_err(), "the abandoned request was done");
+        assert!(receiver.recv().is_err(), "the abandoned request was done");
     }
 }

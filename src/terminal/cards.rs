@@ -1,5 +1,5 @@
-//! Cards of granted subjects over the Wiegand lines, on a thread of its own: a frame takes 70 ms, and
-//! the door's thread must not wait so long.
+//! Sends the cards of granted subjects over the Wiegand lines, on its own thread: a frame takes 70
+//! ms, and the door's thread must not wait that long.
 
 use super::worker::Worker;
 use doorward_board::Active;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::error;
 
-/// Starts the thread that sends what comes, each with the moment of its grant.
+/// Starts the thread that sends cards. Each card comes with the time of its grant.
 pub fn send_cards(
     mut lines: Wiegand<Active<GpioLine>>,
     cards: Arc<Mutex<Receiver<(Card, Instant)>>>,
@@ -21,7 +21,7 @@ pub fn send_cards(
         let cards = cards.lock().unwrap_or_else(PoisonError::into_inner);
         while running.goes_on() {
             match cards.recv_timeout(Duration::from_millis(200)) {
-                // The person of a card that waited for its lines may have gone.
+                // The person may have left while the card waited for the lines.
                 Ok((_, granted)) if granted.elapsed() > FRESH => {}
                 Ok((card, _)) => {
                     match Frame::new(format, card).map(|frame| lines.send(&mut Delay, frame)) {

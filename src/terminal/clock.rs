@@ -1,5 +1,5 @@
-//! What time it is, and whether that may be believed: a Raspberry Pi has no clock of its own and
-//! starts in the past.
+//! Tells the time, and whether it can be trusted: a Raspberry Pi has no battery-backed clock and
+//! starts with a time in the past.
 
 use crate::access::Now;
 use std::path::Path;
@@ -8,30 +8,30 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
-/// Made by systemd-timesyncd when it has set the clock.
+/// systemd-timesyncd creates this file when it has set the clock.
 const TIMESYNCD: &str = "/run/systemd/timesync/synchronized";
-/// Between two questions while the answer is no.
+/// Time between two checks while the clock is not synchronised.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Where the monotonic time of every clock of this process begins: what is remembered over a reload
-/// stays comparable.
+/// Origin of the monotonic time of every clock in this process: times stored before a reload stay
+/// comparable.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The clock. Clones are the same.
+/// The clock. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Clock {
     synchronised: Arc<AtomicBool>,
 }
 
 impl Clock {
-    /// A clock that is believed from the start (`trusted`), or once [`Clock::wait`] has found that
-    /// it may be.
+    /// Creates a clock that is trusted from the start (`trusted`), or once [`Clock::wait`] has
+    /// found it synchronised.
     pub fn new(trusted: bool) -> Self {
         LazyLock::force(&ORIGIN);
         Self { synchronised: Arc::new(AtomicBool::new(trusted)) }
     }
 
-    /// The time at an instant, and that of the wall.
+    /// Returns the monotonic time and the wall-clock time at an instant.
     pub fn at(&self, instant: Instant) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
@@ -41,7 +41,7 @@ impl Clock {
         }
     }
 
-    /// The wall's time in Unix seconds, where it may be believed.
+    /// Returns the wall-clock time in Unix seconds; `None` while it is not trusted.
     pub fn wall(&self) -> impl Fn() -> Option<f64> + Send + Sync + 'static {
         let clock = self.clone();
         move || {
@@ -50,15 +50,15 @@ impl Clock {
         }
     }
 
-    /// Waits until the system says that the clock was set since boot. One that was set once is
-    /// believed from then on: it runs on.
+    /// Waits until the system says that the clock was set since boot. It is trusted from then on,
+    /// since it keeps running.
     pub async fn wait(self) {
         let mut warned = false;
         while !self.synchronised.load(Ordering::Relaxed) && !is_synchronised().await {
             if !warned {
                 warn!(
-                    "the clock has not been synchronised since boot: nothing is granted by \
-                     schedules until it is (schedules.trust_clock believes it)"
+                    "the clock has not been synchronised since boot: schedules grant \
+                     nothing until it is (or set schedules.trust_clock)"
                 );
             }
             warned = true;
@@ -70,8 +70,8 @@ impl Clock {
     }
 }
 
-/// What the system says: systemd-timesyncd's mark, or the kernel's own flag (which chrony and ntpd
-/// set) as `timedatectl` reads it. Where there is neither, nothing is known, which is no.
+/// Checks systemd-timesyncd's file, or the kernel's own flag (which chrony and ntpd set) as
+/// `timedatectl` reads it. Without either, the clock counts as not synchronised.
 async fn is_synchronised() -> bool {
     if Path::new(TIMESYNCD).exists() {
         return true;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trusted_clock_is_believed_and_runs() {
+    fn trusted_clock_is_synchronised_and_runs() {
         let clock = Clock::new(true);
         let first = clock.at(Instant::now());
         let later = clock.at(Instant::now() + Duration::from_secs(1));

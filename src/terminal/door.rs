@@ -1,8 +1,9 @@
-//! The thread that has the door in the daemon: it follows orders by way of the lock controller, drives
-//! lamps and buzzer, and tells what happened.
+//! Runs the daemon's door thread: it sends orders to the lock controller, drives lamps and buzzer,
+//! and reports door events.
 //!
-//! It is started first and stopped last, and needs nothing of the rest. The way out does not need it:
-//! that is the lock controller's. A board whose lines cannot be had is asked for again and again.
+//! It starts first and stops last, and needs no other part of the daemon. The way out does not
+//! depend on it: the lock controller handles that. If the board's lines cannot be opened, it tries
+//! again every 5 s.
 
 use super::cards::send_cards;
 use super::door_events::DoorEvents;
@@ -27,49 +28,50 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-/// Orders that wait for the next step.
+/// Most orders that wait for the next step.
 const ORDERS: usize = 8;
-/// Between two attempts at a board whose lines cannot be had.
+/// Time between two attempts to open the board's lines.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long an unlock waits for the door's word: until the order is too old to be followed and the
-/// controller's answer is given up, so that nothing opens of which it was said that it does not.
-const WORD: Duration = FRESH.saturating_add(Duration::from_millis(900));
-/// How long the end waits for the controller to lock.
+/// How long an unlock waits for its answer: until the order is too old to be followed and the
+/// controller's answer would come too late. The door must never open after the caller was told that
+/// it does not.
+const UNLOCK_TIMEOUT: Duration = FRESH.saturating_add(Duration::from_millis(900));
+/// How long the stopping thread waits for the controller to lock.
 const LOCKED_WITHIN: Duration = Duration::from_millis(300);
 
-/// Which board, and how the door behaves.
+/// The board, and how the door behaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// What the lock controller is started with.
+    /// Settings of the lock controller.
     pub controller: ControllerSettings,
-    /// The keys these came from, for a controller that the daemon starts.
+    /// The keys behind these settings, for a controller that the daemon starts.
     pub keys: Keys,
-    /// Where it is.
+    /// Location of the controller.
     pub place: Place,
-    /// Bits of a card on the Wiegand lines.
+    /// Number of bits of a card on the Wiegand lines.
     pub wiegand: Format,
-    /// What happens to the inputs of a simulated board.
+    /// Input changes of a simulated board.
     pub script: Script,
 }
 
-/// Settings of which no door can be made.
+/// Settings that do not describe a door.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// What the lock controller needs.
+    /// Wrong settings of the lock controller.
     #[error(transparent)]
     Controller(#[from] SettingsError),
-    /// The file of the script.
+    /// The script cannot be read.
     #[error("door.script: cannot read {path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// The card's bits.
+    /// Wrong number of bits.
     #[error("door.wiegand_bits: {0} is neither 26 nor 34")]
     Wiegand(u8),
-    /// The script.
+    /// Wrong script.
     #[error("door.script: {0}")]
     Script(#[from] ScriptError),
 }
@@ -77,22 +79,22 @@ pub enum DoorError {
 /// Why the strike was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUnlocked {
-    /// Another door is open.
+    /// Another door is open, or may be.
     #[error("another door of the interlock is open, or its contact cannot be read; close it first")]
     Interlock,
-    /// The order came late.
+    /// The order came too late.
     #[error("the order was too old when its turn came")]
     Stale,
-    /// The coil.
+    /// The coil is in cooldown.
     #[error("the strike had current for 30 s and rests: try again in 5 s")]
     Resting,
-    /// The line.
+    /// The strike's line does not work.
     #[error("the strike's line does not work: see the log of the lock controller")]
     Line,
-    /// The controller.
+    /// The controller does not answer.
     #[error("the lock controller does not answer: see whether doorward-lockd runs, and its log")]
     Controller,
-    /// No word from the door.
+    /// The door's thread does not answer.
     #[error("the board does not answer: see the log")]
     Silent,
 }
@@ -109,16 +111,16 @@ impl From<OrderError> for NotUnlocked {
     }
 }
 
-/// Tells the caller what became of an order.
-type Word = SyncSender<Result<(), NotUnlocked>>;
+/// Sends the caller the outcome of an order.
+type Answer = SyncSender<Result<(), NotUnlocked>>;
 
-/// An order on its way.
+/// An order that waits for the next step.
 struct Waiting {
     order: Order,
-    word: Option<(u32, Word)>,
+    answer: Option<(u32, Answer)>,
 }
 
-/// What the other workers hold of the door. Clones are the same door.
+/// What other workers use to reach the door. Clones reach the same door.
 #[derive(Clone)]
 pub struct DoorHandle {
     next: Arc<AtomicU32>,
@@ -127,14 +129,14 @@ pub struct DoorHandle {
     state: watch::Receiver<State>,
 }
 
-/// The door at work. Dropped, it locks and ends.
+/// The running door. Dropping it locks the door and stops the thread.
 pub struct DoorWorker {
     handle: DoorHandle,
     worker: Worker,
 }
 
 impl DoorWorker {
-    /// Starts the thread, which tells `door_events` what it does, to its last act.
+    /// Starts the thread. It reports to `door_events` until its last act.
     pub fn start(settings: Settings, door_events: DoorEvents) -> std::io::Result<Self> {
         let (orders, waiting) = sync_channel(ORDERS);
         let (cards, to_send) = sync_channel(ORDERS);
@@ -147,39 +149,39 @@ impl DoorWorker {
         Ok(Self { handle: DoorHandle { next, orders, cards, state: seen }, worker })
     }
 
-    /// What the other workers need of it.
+    /// Returns the handle for other workers.
     pub fn handle(&self) -> DoorHandle {
         self.handle.clone()
     }
 
-    /// What shows that it moves.
+    /// Returns the counter that shows that the thread moves.
     pub fn progress(&self) -> Progress {
         self.worker.progress()
     }
 }
 
 impl DoorHandle {
-    /// Releases the strike, at once or not at all: success is the lock controller's word that people
-    /// can pass. Waits for that word, three seconds at most.
+    /// Releases the strike at once or not at all. `Ok` means that the lock controller has confirmed
+    /// that people can pass. Waits three seconds at most for the confirmation.
     pub fn unlock(&self, by: Cause) -> Result<(), NotUnlocked> {
-        let (word, heard) = sync_channel(1);
+        let (answer, received) = sync_channel(1);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let order = Order::Unlock { id, by, issued: monotonic() };
-        self.order(Waiting { order, word: Some((id, word)) })?;
-        heard.recv_timeout(WORD).unwrap_or(Err(NotUnlocked::Silent))
+        self.order(Waiting { order, answer: Some((id, answer)) })?;
+        received.recv_timeout(UNLOCK_TIMEOUT).unwrap_or(Err(NotUnlocked::Silent))
     }
 
     /// Shows that a person was refused.
     pub fn refuse(&self) {
-        // Red that is not shown since the board does not answer is the least of its troubles.
-        let _ = self.order(Waiting { order: Order::Refuse, word: None });
+        // If the board does not answer, a missing red lamp does not matter.
+        let _ = self.order(Waiting { order: Order::Refuse, answer: None });
     }
 
     fn order(&self, order: Waiting) -> Result<(), NotUnlocked> {
         self.orders.try_send(order).map_err(|_| NotUnlocked::Silent)
     }
 
-    /// Sends a card over the Wiegand lines, if the board has them; at once or not at all.
+    /// Sends a card over the Wiegand lines, if the board has them, at once or not at all.
     pub fn send_card(&self, card: &str) -> Result<(), CardError> {
         if let Err(TrySendError::Full(_)) = self.cards.try_send((card.parse()?, Instant::now())) {
             warn!("a card was not sent: those before it are still on their way");
@@ -187,7 +189,7 @@ impl DoorHandle {
         Ok(())
     }
 
-    /// How the door is, and every change of it.
+    /// Returns the state of the door and its changes.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
     }
@@ -201,7 +203,7 @@ struct DoorThread {
     settings: Settings,
 }
 
-/// Why there is no door yet.
+/// Why the door could not be opened yet.
 #[derive(Debug, thiserror::Error)]
 enum NoDoor {
     #[error(transparent)]
@@ -222,17 +224,17 @@ impl DoorThread {
             self.state.send_modify(|state| state.lock = LockState::Jammed);
             let since = Instant::now();
             while running.goes_on() && since.elapsed() < AGAIN {
-                self.turn_away();
+                self.refuse_all();
                 std::thread::sleep(STEP);
             }
         }
     }
 
-    /// Orders that come while there is no door.
-    fn turn_away(&self) {
+    /// Refuses the orders that come before the door exists.
+    fn refuse_all(&self) {
         for waiting in self.waiting.try_iter() {
-            if let Some((_, word)) = waiting.word {
-                let _ = word.try_send(Err(NotUnlocked::Line));
+            if let Some((_, answer)) = waiting.answer {
+                let _ = answer.try_send(Err(NotUnlocked::Line));
             }
         }
     }
@@ -252,13 +254,13 @@ impl DoorThread {
         cards: &Arc<Mutex<Receiver<(Card, Instant)>>>,
     ) -> Result<(), NoDoor> {
         let Settings { controller, keys, place, wiegand, .. } = &self.settings;
-        // First of all: it is the way out, and the rest of the board may fail.
+        // First of all, because it is the way out, and the rest of the board may fail.
         let mut link = lock_controller::process(place, keys);
         let early = link.step(monotonic());
         let mut gpio = Gpio::open(&controller.profile)?;
         let (parts, mut lost) = self.parts(&mut gpio);
         let lines = controller.profile.wiegand(&mut gpio).unwrap_or_else(|error| {
-            error!("the door goes without its Wiegand lines: {error}");
+            error!("the door has no Wiegand lines: {error}");
             lost.insert("wiegand");
             None
         });
@@ -270,21 +272,21 @@ impl DoorThread {
         Ok(())
     }
 
-    /// The daemon's own parts, and those that it goes without.
+    /// Opens the daemon's own parts. Returns them with the names of the parts that are missing.
     fn parts<L: Lines<Error: std::fmt::Display>>(
         &self,
         lines: &mut L,
     ) -> (Parts<Output<L>, doorward_board::profile::Input<L>>, BTreeSet<&'static str>) {
         let mut lost = BTreeSet::new();
         let parts = self.settings.controller.profile.parts(lines, |function, error| {
-            error!("the door goes without its {}: {error}", function.name());
+            error!("the door has no {}: {error}", function.name());
             lost.insert(function.name());
         });
         (parts, lost)
     }
 
-    /// Steps the door until it is over; `lost` are the parts that it goes without, `early` is what the
-    /// link has reported so far.
+    /// Steps the door until it stops. `lost` are the missing parts, `early` are the link's reports
+    /// so far.
     fn step<Output: OutputPin, Input: InputPin>(
         &self,
         running: &Running,
@@ -294,7 +296,7 @@ impl DoorThread {
         mut early: Vec<Report>,
     ) {
         let mut door = Door::new(parts, self.settings.controller.pulse);
-        let mut words: Vec<(u32, Word)> = Vec::new();
+        let mut answers: Vec<(u32, Answer)> = Vec::new();
         let (mut is_as_configured, mut may_end_it) = (true, false);
         let mut ended_one = false;
         self.state.send_modify(|state| {
@@ -327,7 +329,7 @@ impl DoorThread {
             }
             let waiting: Vec<Waiting> = self.waiting.try_iter().take(ORDERS).collect();
             let orders: Vec<Order> = waiting.iter().map(|waiting| waiting.order).collect();
-            words.extend(waiting.into_iter().filter_map(|waiting| waiting.word));
+            answers.extend(waiting.into_iter().filter_map(|waiting| waiting.answer));
             let step = door.step(now, reports, &orders, |command| link.send(command));
             for (event, at) in step.events {
                 self.tell(event, at.map(|at| now.saturating_sub(at)));
@@ -335,13 +337,13 @@ impl DoorThread {
             if let Some(number) = step.taken {
                 link.taken(number);
             }
-            // Before the word goes out: the answer to an unlock tells the state.
+            // Before the answer is sent: a caller that has the answer must find the new state.
             self.show(&door, &lost, is_as_configured);
             for reply in step.replies {
-                if let Some(place) = words.iter().position(|(id, _)| *id == reply.id) {
-                    // A caller that gave up waiting does not hear it.
-                    let word = words.swap_remove(place).1;
-                    let _ = word.try_send(reply.outcome.map_err(NotUnlocked::from));
+                if let Some(place) = answers.iter().position(|(id, _)| *id == reply.id) {
+                    // A caller that stopped waiting does not receive it.
+                    let answer = answers.swap_remove(place).1;
+                    let _ = answer.try_send(reply.outcome.map_err(NotUnlocked::from));
                 }
             }
             // Only while people cannot pass.
@@ -355,7 +357,7 @@ impl DoorThread {
         self.show(&door, &lost, is_as_configured);
     }
 
-    /// Shows how the door is, where that changed.
+    /// Publishes the state of the door, if it changed.
     fn show<Output: OutputPin, Input: InputPin>(
         &self,
         door: &Door<Output, Input>,
@@ -376,7 +378,7 @@ impl DoorThread {
         });
     }
 
-    /// Tells what happened, `ago` if that was before this step.
+    /// Reports an event; `ago` is set if it happened before this step.
     fn tell(&self, event: Event, ago: Option<Duration>) {
         match &event {
             Event::Fault { .. } => error!(?event, "door"),
@@ -387,7 +389,7 @@ impl DoorThread {
             _ => info!(?event, "door"),
         }
         self.state.send_modify(|state| state.follow(&event));
-        // What the other door does is its own terminal's to record.
+        // The other door's own terminal records its events.
         if matches!(event, Event::Motion(_) | Event::Interlock(_)) {
             return;
         }

@@ -1,7 +1,6 @@
-//! Door events on their way to the record: what happens at the door, what is decided there, and what
-//! becomes of the camera. No thread at the door waits for a disk: an open outbox takes events at once,
-//! and while there is none, as during a reload or without a gallery, they are kept here, bounded,
-//! each with its time.
+//! Takes door events to the record: events at the door, decisions, and changes of the camera. No
+//! thread at the door waits for a disk: an open outbox takes events at once. Without one, as during
+//! a reload or without a gallery, a bounded number of events waits here, each with its time.
 
 use super::door::NotUnlocked;
 use crate::outbox::{Event as OutboxEvent, Kind, MOST_UNWRITTEN, Slot};
@@ -12,36 +11,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::error;
 
-/// Events kept while no outbox is open: one fewer than it has room for, so that it can also be told
-/// how many were not.
+/// Most events kept while no outbox is open: one less than an outbox has room for, so that one
+/// place remains for the number of lost events.
 const MOST: usize = MOST_UNWRITTEN - 1;
 
-/// Where door events go. Clones are the same.
+/// Destination of door events. Clones share it.
 #[derive(Clone, Default)]
 pub struct DoorEvents(Arc<Mutex<Places>>);
 
 #[derive(Default)]
 struct Places {
-    /// The outbox of the present configuration.
+    /// Outbox of the present configuration.
     slot: Option<Slot>,
-    /// What no outbox has taken yet; beyond the bound the newest is dropped.
+    /// Events that no outbox has taken yet. When it is full, the newest event is dropped.
     kept: VecDeque<OutboxEvent>,
     dropped: u64,
 }
 
 impl DoorEvents {
-    /// Adds what happened at the door at a time. Waits for nothing.
+    /// Adds a door event with its time. Never waits.
     pub fn add(&self, event: Event, at: SystemTime) {
         let time = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.record(OutboxEvent { time, ..as_recorded(event) });
     }
 
-    /// Adds any other event. Waits for nothing.
+    /// Adds any other event. Never waits.
     pub fn record(&self, event: OutboxEvent) {
         self.places().take(event);
     }
 
-    /// What was kept goes here, and so does what follows.
+    /// Sends the kept events and all later ones to this outbox.
     pub fn go_to(&self, slot: Slot) {
         let mut places = self.places();
         places.slot = Some(slot);
@@ -77,7 +76,7 @@ impl Places {
     }
 }
 
-/// What happened at the door, as the record has it.
+/// Converts a door event to the form of the record.
 fn as_recorded(event: Event) -> OutboxEvent {
     let by = |by: &Cause| match by {
         Cause::Face => "face",
@@ -128,7 +127,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn what_happens_while_no_record_is_open_is_recorded_later_with_its_time() {
+    fn events_without_an_outbox_are_recorded_later_with_their_time() {
         let folder = tempfile::tempdir().unwrap();
         let open = || Outbox::open(&folder.path().join("events"), Settings::default()).unwrap();
         let events = DoorEvents::default();
@@ -150,7 +149,7 @@ mod tests {
         assert_eq!((outcomes[0], outcomes[1]), (&"exit_pressed".into(), &"locked".into()));
         let recorded = lines[0]["time"].as_f64().unwrap();
         assert!((recorded - pressed).abs() < 1e-3, "{recorded}, not {pressed}");
-        // All that were kept, and that three were not, where the outbox has room for the saying.
+        // All kept events, and one that says that three were lost.
         assert_eq!(lines.len(), 2 + MOST + 1, "{lines:?}");
         assert!(lines.last().unwrap()["reason"].as_str().unwrap().starts_with("3 door events"));
     }

@@ -1,4 +1,4 @@
-//! How the door is: the content of `state/door`.
+//! The state of the door: the content of `state/door`.
 
 use doorward_board::controller::{Cause, Status};
 use doorward_board::{ContactEvent, Event, InterlockEvent, Part, TamperEvent};
@@ -9,54 +9,54 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum LockState {
-    /// They cannot.
+    /// People cannot pass.
     Locked,
-    /// They can.
+    /// People can pass.
     Unlocked,
-    /// Not known: the lock controller cannot be reached, or the strike's line does not follow.
+    /// Unknown: the lock controller cannot be reached, or the strike's line does not follow.
     Jammed,
 }
 
-/// What is wrong at the leaf.
+/// An alarm of the door leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Alarm {
-    /// It was opened without a grant or an exit.
+    /// The door was opened without a grant or an exit.
     ForcedOpen,
-    /// It is open for longer than `door.held_open_s`.
+    /// The door is open for longer than `door.held_open_s`.
     HeldOpen,
 }
 
-/// How the door is.
+/// The state of the door.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct State {
     /// Whether people can pass.
     pub lock: LockState,
-    /// Whether the leaf is open; null without a contact, or while that is not known.
+    /// True if the leaf is open; null without a contact, or while unknown.
     pub open: Option<bool>,
-    /// Whether the other door of the interlock is open; null without one.
+    /// True if the other door of the interlock is open; null without an interlock.
     pub interlock_open: Option<bool>,
-    /// Whether the housing is open; null without a switch.
+    /// True if the housing is open; null without a tamper switch.
     pub tamper: Option<bool>,
-    /// Whether the fire alarm is on; null without its input, or while that is not known.
+    /// True if the fire alarm is on; null without a fire input, or while unknown.
     pub fire: Option<bool>,
-    /// What is wrong at the leaf, or null.
+    /// The present alarm, or null.
     pub alarm: Option<Alarm>,
-    /// Parts that fail.
+    /// Names of the parts that fail.
     pub faults: BTreeSet<&'static str>,
-    /// The board.
+    /// Name of the board.
     pub board: String,
 }
 
 impl State {
-    /// Of a door of which nothing is known yet.
+    /// Returns the state of a door before anything is known.
     pub fn unknown(board: String) -> Self {
         let (open, interlock_open, tamper, fire, alarm) = (None, None, None, None, None);
         let faults = BTreeSet::new();
         Self { lock: LockState::Jammed, open, interlock_open, tamper, fire, alarm, faults, board }
     }
 
-    /// Follows what happened.
+    /// Updates the state with an event.
     pub fn follow(&mut self, event: &Event) {
         match event {
             Event::Contact(ContactEvent::ForcedOpen) => self.alarm = Some(Alarm::ForcedOpen),
@@ -79,8 +79,8 @@ impl State {
         }
     }
 
-    /// Takes over what the controller says of itself, and why people can pass by the last word;
-    /// `None`: it is not connected.
+    /// Takes over the controller's status and the cause of a release. `None` as status means that
+    /// the controller is not connected.
     pub fn controller(&mut self, status: Option<Status>, released: Option<Cause>) {
         let fails = status.is_none_or(|status| status.failing[Part::Strike as usize]);
         self.lock = match released {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_said() {
+    fn unknown_values_are_null() {
         let mut state = State::unknown("x".into());
         let status = Status { open: Some(true), fire: Some(false), ..Status::default() };
         state.controller(Some(status), None);

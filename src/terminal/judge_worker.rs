@@ -1,7 +1,7 @@
-//! The worker that judges: frames to the judgement, decisions to the door and to the record.
+//! Runs the judge: passes frames to it, and its decisions to the door and to the record.
 //!
-//! It must never write or wait for a disk: the strike moves first, and the event is handed to the
-//! recorder.
+//! It must never write to a disk or wait for one: the strike moves first, and the recorder gets the
+//! event.
 
 use super::clock::Clock;
 use super::door::{DoorHandle, NotUnlocked};
@@ -21,12 +21,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
-/// How long a worker waits for its next piece of work before it shows that it lives.
+/// How long the worker waits for a frame before it shows that it is alive.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// A frame older than this is not judged: the person it shows may have gone.
+/// An older frame is not judged: the person it shows may have left.
 const STALE: Duration = Duration::from_secs(2);
 
-/// How many decisions ended how.
+/// Counts decisions by outcome.
 #[derive(Debug, Default)]
 pub struct Decisions(Mutex<BTreeMap<Outcome, u64>>);
 
@@ -35,7 +35,7 @@ impl Decisions {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
     }
 
-    /// By outcome, those that happened.
+    /// Returns the counts by outcome, without zeros.
     pub fn to_json(&self) -> Value {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().map(|(outcome, count)| (outcome.name().to_owned(), json!(count))).collect()
@@ -47,24 +47,24 @@ impl Decisions {
 pub struct Parts {
     /// The networks.
     pub analyzer: Arc<Analyzer>,
-    /// Who is enrolled.
+    /// Enrolled subjects.
     pub gallery: Arc<Gallery>,
     /// The door, if there is one.
     pub door: Option<DoorHandle>,
-    /// Where decisions are recorded.
+    /// Destination of decisions.
     pub door_events: DoorEvents,
-    /// The time.
+    /// Clock for the frames.
     pub clock: Clock,
-    /// How decisions ended so far.
+    /// Counts of decisions so far.
     pub decisions: Arc<Decisions>,
-    /// What was tried at this door, also before a reload.
+    /// Failed attempts at this door, including those before a reload.
     pub lockout: Arc<Mutex<Lockout>>,
-    /// Starts what times the stages.
+    /// Starts the stopwatch of an attempt.
     pub stopwatch: fn() -> Box<dyn Stopwatch>,
 }
 
-/// Starts the worker that judges. `unarmed` says for each frame why the strike must not be armed, if
-/// it must not.
+/// Starts the worker that judges. `unarmed` returns, for each frame, the reason why the strike must
+/// not be armed, if there is one.
 pub fn start_judge(
     parts: Parts,
     camera: Camera,
@@ -82,7 +82,7 @@ impl Parts {
         settings: &Settings,
         unarmed: &impl Fn() -> Option<Unarmed>,
     ) {
-        // An attempt that took longer than a person is looked at opens nothing.
+        // A grant never moves the strike after a delay longer than a person is looked at.
         let honoured = STALE.max(settings.patience);
         let (analyzer, gallery) = (self.analyzer.clone(), self.gallery.clone());
         let mut judge =
@@ -112,14 +112,14 @@ impl Parts {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    error!("the networks failed, nobody is judged by this frame: {error}")
+                    error!("the networks failed, this frame is not judged: {error}")
                 }
             }
         }
     }
 
-    /// Does what follows from a decision; `late`: too late for the strike to move. Whether the
-    /// subject who was granted could pass.
+    /// Acts on a decision. With `late`, the strike does not move. Returns whether a granted subject
+    /// could pass.
     fn act(&self, decision: &Decision, late: bool) -> bool {
         let door = match (&self.door, decision.is_grant()) {
             (None, _) => None,
@@ -185,12 +185,12 @@ impl Parts {
     }
 }
 
-/// Cut and not rounded, so that what is below a threshold is never shown as having reached it.
+/// Cuts instead of rounding: a value below a threshold must never look as if it reached it.
 fn hundredths(value: f64) -> f64 {
     (value * 100.0).floor() / 100.0
 }
 
-/// Records what becomes of the camera, for as long as it is polled.
+/// Records the changes of the camera's state until the future is dropped.
 pub async fn record_camera(mut states: watch::Receiver<CameraState>, door_events: DoorEvents) {
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update().clone();

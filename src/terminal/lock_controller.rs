@@ -1,5 +1,5 @@
-//! How the daemon reaches the lock controller: a process that something else keeps, one that the
-//! daemon starts itself where nothing else does, or a thread for a simulated board.
+//! Reaches the lock controller: a process that another program keeps running, a process that the
+//! daemon starts if no other program does, or a thread for a simulated board.
 
 use super::worker::Worker;
 use doorward_board::Strike;
@@ -19,21 +19,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
-/// Beside the daemon's own program.
+/// Name of the program, next to the daemon's own program.
 const PROGRAM: &str = "doorward-lockd";
-/// Between two starts of a controller that ends at once.
+/// Least time between two starts of the controller, if it ends at once.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Where the controller is.
+/// Location of the controller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
-    /// Something else keeps it, and this is its socket.
+    /// Another program keeps it running; this is its socket.
     Kept(PathBuf),
-    /// The daemon starts it if it is not there, with this socket. It outlives the daemon.
+    /// The daemon starts it if it is missing, with this socket. It outlives the daemon.
     Started(PathBuf),
 }
 
-/// A link to the controller of a real board.
+/// Returns a link to the controller of a real board.
 pub fn process(place: &Place, keys: &Keys) -> Link {
     let mut starter = match place {
         Place::Kept(_) => None,
@@ -52,7 +52,7 @@ pub fn process(place: &Place, keys: &Keys) -> Link {
     })
 }
 
-/// Whether the controller at the other end was started with these settings.
+/// Checks whether the controller was started with these settings.
 pub fn is_as_configured(settings: &Settings, welcome: Welcome) -> bool {
     let is = welcome.fingerprint == settings.fingerprint();
     if !is && welcome.supervised {
@@ -64,9 +64,9 @@ pub fn is_as_configured(settings: &Settings, welcome: Welcome) -> bool {
     is
 }
 
-/// Ends a controller with another configuration that nothing else keeps: the next attempt to connect
-/// starts another. To be called once: one of another version may differ for ever, and people get out
-/// through it.
+/// Ends a controller that has another configuration and that no other program keeps running. The
+/// next attempt to connect starts another controller. To be called only once: a controller of
+/// another version may differ for ever, and people get out through it.
 pub fn end(link: &Link) {
     info!("the lock controller has another configuration: another is started");
     let peer = link.peer().and_then(rustix::process::Pid::from_raw);
@@ -98,7 +98,8 @@ impl Starter {
         ];
         command.args(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
         command.arg("--socket").arg(socket);
-        // A terminal's Ctrl-C ends the daemon and not the way out; systemd hears of the daemon alone.
+        // Ctrl-C in a terminal ends the daemon but not the way out. systemd is notified only by the
+        // daemon.
         command.process_group(0).env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(Stdio::null());
         Self { command, runs: Arc::default(), started: None }
@@ -124,8 +125,8 @@ impl Starter {
     }
 }
 
-/// Waits for its end on a thread of its own, also when no link wants it any more: a process that ended
-/// and is not waited for stays in the table of processes.
+/// Waits on a thread for the process to end, even if no link needs it any more. A process that
+/// ended without this stays in the process table.
 fn wait_for(mut child: Child, runs: Arc<AtomicBool>) {
     let waiter = std::thread::Builder::new().name("lockd's end".into()).stack_size(64 * 1024);
     let waits = waiter.spawn({
@@ -138,18 +139,18 @@ fn wait_for(mut child: Child, runs: Arc<AtomicBool>) {
     });
     if let Err(error) = waits {
         runs.store(false, Ordering::Relaxed);
-        warn!("no thread that waits for the lock controller's end: {error}");
+        warn!("no thread to wait for the lock controller: {error}");
     }
 }
 
-/// The controller of a simulated board, on a thread of its own. Dropped, it ends.
+/// The controller of a simulated board, on its own thread. Dropping it ends the thread.
 pub struct SimulatedController {
     _worker: Worker,
     board: Simulated,
 }
 
 impl SimulatedController {
-    /// Starts it; inputs follow the script.
+    /// Starts the controller. Its inputs follow the script.
     pub fn start(settings: &Settings, script: Script) -> io::Result<(Self, Link)> {
         let (commanders, arriving): (Sender<UnixStream>, _) = channel();
         let board = Simulated::new(script);
@@ -172,7 +173,7 @@ impl SimulatedController {
         Ok((Self { _worker: worker, board }, link))
     }
 
-    /// The board, whose other pins are the daemon's.
+    /// Returns the board. Its other pins belong to the daemon.
     pub fn board(&self) -> Simulated {
         self.board.clone()
     }
@@ -193,7 +194,7 @@ fn serve(
         return Ok(());
     };
     let inputs = settings.profile.inputs(lines, settings.limits, |function, error| {
-        error!("the door goes without its {}: {error}", function.name());
+        error!("the door has no {}: {error}", function.name());
     })?;
     let controller = Controller::new(Strike::new(strike, settings.lock), inputs, settings);
     let mut server = Server::new(controller, settings, false, Kept::default());

@@ -1,19 +1,18 @@
-//! The door at work: the thread that has the door, the worker that judges frames, and what they
-//! record.
+//! Runs the door: the door's thread, the worker that judges frames, and the recording of both.
 //!
-//! | file | what it does |
+//! | file | content |
 //! |---|---|
-//! | `door.rs` | the door's thread: orders to the lock controller, lamps and buzzer |
-//! | `cards.rs` | cards of granted subjects over the Wiegand lines |
+//! | `door.rs` | the door's thread: sends orders to the lock controller, drives lamps and buzzer |
+//! | `cards.rs` | sends the cards of granted subjects over the Wiegand lines |
 //! | `lock_controller.rs` | reaches the lock controller, or starts it |
 //! | `door_state.rs` | the content of `state/door` |
-//! | `door_events.rs` | door events on their way to the record |
-//! | `judge_worker.rs` | frames to the judgement, decisions to the door and to the record |
+//! | `door_events.rs` | takes door events to the record |
+//! | `judge_worker.rs` | passes frames to the judge, and decisions to the door and to the record |
 //! | `clock.rs` | the time, and whether it is synchronised |
-//! | `worker.rs` | a thread that is started again after a panic and shows that it moves |
+//! | `worker.rs` | a thread that restarts after a panic and shows that it moves |
 //!
-//! It must never wait for a disk or a network, and knows no request, no broker and no configuration
-//! file: the daemon assembles it and hands it what it needs.
+//! It must never wait for a disk or a network. It knows no request, no broker and no configuration
+//! file: the daemon assembles it and passes what it needs.
 
 mod cards;
 mod clock;
@@ -37,7 +36,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_door_at_work_imports_nothing_of_what_assembles_or_serves_it() {
+    fn terminal_imports_no_module_that_assembles_or_serves_it() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/terminal");
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();

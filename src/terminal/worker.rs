@@ -1,7 +1,6 @@
-//! A worker: a thread of its own that is started again should it panic, and that shows that it
-//! moves.
+//! A worker: a thread that is restarted after a panic and that shows that it moves.
 //!
-//! A thread that hangs cannot be ended; systemd ends the process when [`Progress`] stands still.
+//! A thread that hangs cannot be ended. systemd ends the process when [`Progress`] stops rising.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,40 +10,41 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::error;
 
-/// A worker that panics sooner waits for the rest of it: what fails at once must not spin.
+/// A worker that panics sooner waits for the rest of this time, so that an immediate failure does
+/// not spin.
 const MIN_RUN: Duration = Duration::from_secs(1);
 
-/// Rises while a worker moves. Clones are the same.
+/// A counter that rises while a worker moves. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    /// A step was made.
+    /// Counts a step.
     pub fn step(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many steps so far.
+    /// Returns the number of steps so far.
     pub fn steps(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What a worker's body is told.
+/// What the worker passes to its body.
 pub struct Running {
     stop: Arc<AtomicBool>,
     progress: Progress,
 }
 
 impl Running {
-    /// A step was made; whether another is to follow.
+    /// Counts a step and returns whether the body is to continue.
     pub fn goes_on(&self) -> bool {
         self.progress.step();
         !self.stop.load(Ordering::Relaxed)
     }
 }
 
-/// A thread at work. Dropped, it is told to stop and waited for.
+/// A running thread. Dropping it stops the thread and waits for it.
 pub struct Worker {
     progress: Progress,
     stop: Arc<AtomicBool>,
@@ -52,8 +52,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts `body`, which returns when [`Running::goes_on`] says so, and is called again when it
-    /// panics.
+    /// Starts `body`. It returns when [`Running::goes_on`] is false, and is called again after a
+    /// panic.
     pub fn start(
         name: &'static str,
         mut body: impl FnMut(&Running) + Send + 'static,
@@ -63,7 +63,7 @@ impl Worker {
         let run = move || {
             while running.goes_on() {
                 let started = Instant::now();
-                // The body keeps nothing half-done over a panic: it starts from the beginning.
+                // The body keeps no partial state over a panic: it starts from the beginning.
                 if catch_unwind(AssertUnwindSafe(|| body(&running))).is_err() {
                     error!(worker = name, "a panic; started again");
                 }
@@ -76,7 +76,7 @@ impl Worker {
         Ok(Self { progress, stop, thread: Some(thread) })
     }
 
-    /// What shows that it moves.
+    /// Returns the counter that shows that the worker moves.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
@@ -86,7 +86,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic outside the body is told by the panic hook already.
+            // The panic hook has already reported a panic outside the body.
             let _ = thread.join();
         }
     }
@@ -98,7 +98,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_worker_that_panics_is_started_again_but_not_at_once() {
+    fn worker_that_panics_is_restarted_after_a_delay() {
         let (send, starts) = channel();
         let worker = Worker::start("test", move |running| {
             send.send(Instant::now()).unwrap();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_seen_from_outside() {
+    fn progress_is_visible_from_outside() {
         let worker = Worker::start("test", |running| while running.goes_on() {}).unwrap();
         let progress = worker.progress();
         let before = progress.steps();

@@ -1,6 +1,6 @@
-//! Made-up people for the gallery's tests: a seeded generator and unit vectors.
+//! Generated people for the gallery's tests: a seeded generator and unit vectors.
 
-// Each test program uses its part of this.
+// Each test program uses only a part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use doorward::face::{EMBEDDING_LEN, Embedding};
@@ -36,12 +36,12 @@ impl Random {
     }
 }
 
-/// Opens with the usual settings.
+/// Opens a gallery with the usual settings.
 pub fn open(path: &Path) -> Result<Gallery, OpenError> {
     Gallery::open(path, Settings { model_id: "model-a".into(), store_images: true })
 }
 
-/// An enrolment that replaces, without image.
+/// Builds a replacing enrolment without image.
 pub fn enrolment(id: &str, embedding: Embedding) -> Enrolment {
     Enrolment {
         subject_id: id.into(),

@@ -1,5 +1,5 @@
-//! A terminal whose applications have keys, on a real broker, and a client of it. Test programs that
-//! take it also take `asker`, `mosquitto` and `terminal`.
+//! A terminal whose applications have keys, on a real broker, and a client of it. Test programs
+//! that include it also include `asker`, `mosquitto` and `terminal`.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use crate::asker::{Asker, reply_to};
@@ -15,46 +15,46 @@ pub const JPEG: Option<&str> = Some("image/jpeg");
 pub const APP_KEY: &str = "[service]\nauth = \"app-key\"";
 
 /// A terminal on a broker, and a client of it.
-pub struct House {
+pub struct Site {
     pub terminal: Terminal,
     pub asker: Asker,
     sent: usize,
     pub broker: Mosquitto,
 }
 
-/// What is sent as user properties.
+/// User properties of a message.
 pub type Properties<'a> = &'a [(&'a str, &'a str)];
 
-impl House {
+impl Site {
     pub async fn start(more: &str) -> Self {
         let broker = Mosquitto::start(Wanted::default());
-        // The broker lets anybody in: what is tested is that the keys do not.
+        // The broker is anonymous: only the keys restrict access.
         let port = broker.port();
         let keys = format!("host = \"localhost\"\nport = {port}\nallow_insecure = true\n{more}");
         let terminal = Terminal::start(&keys);
         let asker = Asker::connect(broker.port(), "tester", &[TOPIC]).await;
-        let mut house = Self { terminal, asker, sent: 0, broker };
-        house.wait_until_heard().await;
-        house
+        let mut site = Self { terminal, asker, sent: 0, broker };
+        site.wait_until_heard().await;
+        site
     }
 
-    /// A started daemon may not be subscribed yet.
+    /// Waits until the daemon answers: after its start it may not be subscribed yet.
     pub async fn wait_until_heard(&mut self) {
         for _ in 0..100 {
             self.sent += 1;
             let properties = reply_to(TOPIC, &format!("heard-{}", self.sent));
             self.asker.send("health", b"{}", properties).await;
             if !self.asker.hears_nothing().await {
-                // A slow machine answers the earlier ones as well.
+                // On a slow machine the earlier requests are answered as well.
                 while !self.asker.hears_nothing().await {}
                 return;
             }
         }
-        panic!("nobody listens: {}", self.terminal.log());
+        panic!("no answer from the daemon: {}", self.terminal.log());
     }
 
-    /// Waits until a file of the data directory has stood still for four seconds: what is written
-    /// every second is on disk by then, also on a slow one.
+    /// Waits until a file of the data directory has not changed for four seconds: by then the data
+    /// that are written every second are on disk, also on a slow one.
     pub async fn wait_until_written(&self, name: &str) {
         let path = self.terminal.data_dir().join(name);
         let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
@@ -109,7 +109,7 @@ impl House {
         serde_json::from_slice(&message.payload).unwrap()
     }
 
-    /// A JSON request with an application's key beside it.
+    /// Sends a JSON request with an application's key as user properties.
     pub async fn ask(&mut self, app: &App, operation: &str, body: &Value) -> Value {
         self.send(operation, (body.to_string().as_bytes(), JSON), &app.headers()).await
     }
@@ -125,7 +125,7 @@ impl House {
         App { id: text("app_id"), key: text("api_key") }
     }
 
-    /// How often an application has asked for enroll, verify, search and liveness.
+    /// Returns the used quota of an application for enroll, verify, search and liveness.
     pub fn used(&self, name: &str) -> [u64; 4] {
         let list = self.terminal.json(&["app", "list"]);
         let apps = list["applications"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! A client that asks a device over a real broker, and sees everything it gets.
+//! A client that sends requests to a device over a real broker and keeps every message it receives.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Longer than anything that should happen takes.
+/// Longer than any expected operation takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Asker {
@@ -21,12 +21,12 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Connects to 127.0.0.1 and subscribes to `filters`; returns when the broker has said yes.
+    /// Connects to 127.0.0.1 and subscribes to `filters`; returns when the broker has confirmed.
     pub async fn connect(port: u16, name: &str, filters: &[&str]) -> Self {
         Self::connect_with(MqttOptions::new(name, "127.0.0.1", port), filters).await
     }
 
-    /// With options of its own, such as a login.
+    /// Connects with other options, such as a login.
     pub async fn connect_with(mut options: MqttOptions, filters: &[&str]) -> Self {
         options.set_connect_properties(ConnectProperties {
             max_packet_size: Some(9 * 1024 * 1024),
@@ -77,17 +77,17 @@ impl Asker {
             .unwrap();
     }
 
-    /// The next message.
+    /// Returns the next message.
     pub async fn next(&mut self) -> Publish {
         timeout(PATIENCE, self.inbox.recv()).await.expect("no message in time").unwrap()
     }
 
-    /// The next message as JSON.
+    /// Returns the next message as JSON.
     pub async fn next_json(&mut self) -> Value {
         serde_json::from_slice(&self.next().await.payload).unwrap()
     }
 
-    /// Waits for a message on a topic that ends so, with this content.
+    /// Waits for a message with this content whose topic ends with `topic`.
     pub async fn wait_for(&mut self, topic: &str, payload: &str) -> Publish {
         loop {
             let message = self.next().await;
@@ -97,7 +97,7 @@ impl Asker {
         }
     }
 
-    /// Whether nothing comes for a while.
+    /// Returns true if no message arrives within 700 ms.
     pub async fn hears_nothing(&mut self) -> bool {
         timeout(Duration::from_millis(700), self.inbox.recv()).await.is_err()
     }

@@ -1,5 +1,5 @@
-//! A client of a terminal's embedded broker: each request gets its own answer, and every answer is
-//! looked at for what all of them have in common.
+//! A client of a terminal's embedded broker: each request gets its own answer, and the common
+//! fields of every answer are checked.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use crate::asker::{Asker, reply_to};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A connection, and the answers that came before they were asked for.
+/// A connection, and the answers that arrived before the test waited for them.
 pub struct Client {
     asker: Asker,
     topic: String,
@@ -28,7 +28,7 @@ impl Client {
         Self::with(options).await
     }
 
-    /// Through a broker that lets anybody in.
+    /// Connects through an anonymous broker.
     pub async fn through(port: u16) -> Self {
         Self::with(MqttOptions::new("tester", "127.0.0.1", port)).await
     }
@@ -39,12 +39,12 @@ impl Client {
         Self { asker, topic, sent: 0, early: HashMap::new() }
     }
 
-    /// One request as JSON, and its answer.
+    /// Sends a request as JSON and returns its answer.
     pub async fn ask(&mut self, operation: &str, body: &Value) -> Value {
         self.ask_bytes(operation, body.to_string().as_bytes(), Some("application/json"), &[]).await
     }
 
-    /// One request of any payload, and its answer.
+    /// Sends a request with any payload and returns its answer.
     pub async fn ask_bytes(
         &mut self,
         operation: &str,
@@ -56,7 +56,7 @@ impl Client {
         self.answer(&id).await
     }
 
-    /// Sends a request without waiting; returns what [`Client::answer`] takes.
+    /// Sends a request without waiting; returns the id for [`Client::answer`].
     pub async fn send(
         &mut self,
         operation: &str,
@@ -76,7 +76,7 @@ impl Client {
         id
     }
 
-    /// The answer to a request that was sent.
+    /// Returns the answer to a request that was sent.
     pub async fn answer(&mut self, id: &str) -> Value {
         loop {
             if let Some(answer) = self.early.remove(id) {
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// Who is enrolled and how many templates there are: what no failure may change.
+    /// Returns the subjects and the number of templates, which no failure may change.
     pub async fn gallery(&mut self) -> (Value, Value) {
         let list = self.ask("subject/list", &serde_json::json!({"limit": 100})).await;
         let mut stats = self.ask("stats", &serde_json::json!({})).await;
@@ -100,7 +100,7 @@ impl Client {
     }
 }
 
-/// What every answer has, in its order.
+/// Checks the common fields of every answer and their order.
 fn check_common(answer: &Value) {
     let fields = answer.as_object().unwrap();
     let names: Vec<_> = fields.keys().map(String::as_str).collect();
@@ -120,7 +120,7 @@ fn check_common(answer: &Value) {
     assert_eq!(status == 200 && answer.get("error_code").is_some(), failed, "{answer}");
 }
 
-/// Status, `error_code` and `error_field` of an answer.
+/// Returns status, `error_code` and `error_field` of an answer.
 pub fn verdict(answer: &Value) -> (u64, &str, &str) {
     let text = |name: &str| answer[name].as_str().unwrap_or("");
     (answer["status"].as_u64().unwrap(), text("error_code"), text("error_field"))

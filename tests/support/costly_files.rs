@@ -1,5 +1,6 @@
-//! Picture files that cost as much as their format lets them: few bytes that stand for many pixels, many
-//! scans over the same pixels, sixteen bits where eight would do. Written bit by bit, since no encoder does.
+//! Picture files with the highest cost that their format allows: few bytes for many pixels, many
+//! scans over the same pixels, sixteen bits instead of eight. Written bit by bit, because no
+//! encoder makes them.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 /// Bits, the highest first, as JPEG packs them.
@@ -38,7 +39,7 @@ impl JpegBits {
     }
 }
 
-/// A JPEG without any picture worth seeing.
+/// A JPEG without a meaningful picture.
 #[derive(Clone)]
 pub struct Jpeg {
     pub width: u32,
@@ -46,7 +47,7 @@ pub struct Jpeg {
     pub components: u32,
     /// The first component has twice the pixels of the others along both sides.
     pub subsampled: bool,
-    /// What lies between the first two bytes and the tables.
+    /// Bytes between the first two bytes and the tables.
     pub ahead: Vec<u8>,
 }
 
@@ -55,7 +56,7 @@ impl Jpeg {
         Self { width, height, components, subsampled: false, ahead: Vec::new() }
     }
 
-    /// Blocks of one component that is not subsampled.
+    /// Returns the number of blocks of one component without subsampling.
     fn blocks(&self) -> u32 {
         self.width.div_ceil(8) * self.height.div_ceil(8)
     }
@@ -64,9 +65,10 @@ impl Jpeg {
         let mut file = vec![0xFF, 0xD8];
         file.extend_from_slice(&self.ahead);
         push(&mut file, 0xDB, &[&[0][..], &[1; 64]].concat());
-        // Codes 0, 10, 110 of DC: a difference of no bits, of one, of two.
+        // Codes 0, 10, 110 of DC: a difference of zero, one or two bits.
         push(&mut file, 0xC4, &huffman(0x00, &[0, 1, 2]));
-        // Codes 0, 10, 110 of AC: one coefficient of ±1, end of block, end of a run of up to 32,767 blocks.
+        // Codes 0, 10, 110 of AC: one coefficient of ±1, end of block, end of a run of up to 32,767
+        // blocks.
         push(&mut file, 0xC4, &huffman(0x10, &[0x01, 0x00, 0xE0]));
         let [h1, h0] = (self.height as u16).to_be_bytes();
         let [w1, w0] = (self.width as u16).to_be_bytes();
@@ -79,7 +81,7 @@ impl Jpeg {
         file
     }
 
-    /// One scan in which every block has so many coefficients; a restart marker after so many MCUs.
+    /// One scan with `coefficients` in every block; a restart marker after each `restart` MCUs.
     pub fn baseline(&self, coefficients: u32, restart: Option<u16>) -> Vec<u8> {
         let mut file = self.head(0xC0);
         if let Some(restart) = restart {
@@ -104,7 +106,7 @@ impl Jpeg {
         end(file, bits)
     }
 
-    /// So many scans of one component each.
+    /// `scans` scans of one component each.
     pub fn one_by_one(&self, scans: u32, coefficients: u32) -> Vec<u8> {
         let mut file = self.head(0xC0);
         for scan in 0..scans {
@@ -118,7 +120,8 @@ impl Jpeg {
         file
     }
 
-    /// A scan of means, one of so many coefficients of each component, and refinements up to so many scans.
+    /// A scan of means, a scan with `coefficients` of each component, and refinements up to `scans`
+    /// scans.
     pub fn progressive(&self, scans: u32, coefficients: u32) -> Vec<u8> {
         let mut file = self.head(0xC2);
         sos(&mut file, 1..=self.components as u8, [0, 0, 0]);
@@ -155,7 +158,7 @@ impl Jpeg {
         file
     }
 
-    /// So many scans that each refine the means of all components by a bit.
+    /// `scans` scans, each refining the means of all components by one bit.
     pub fn refined_means(&self, scans: u32) -> Vec<u8> {
         let mut file = self.head(0xC2);
         for scan in 0..scans {
@@ -207,7 +210,7 @@ pub fn push(file: &mut Vec<u8>, marker: u8, body: &[u8]) {
     file.extend_from_slice(body);
 }
 
-/// The segment that says which way up; 5 mirrors and turns.
+/// The segment with the orientation; 5 mirrors and turns.
 pub fn exif(orientation: u8) -> Vec<u8> {
     let mut segment = Vec::new();
     push(&mut segment, 0xE1, &[b"Exif\0\0", &tiff(orientation)[..]].concat());
@@ -232,7 +235,7 @@ pub struct Png {
     /// 0 none, 1 left, 2 up, 3 mean, 4 Paeth.
     pub filter: u8,
     pub orientation: u8,
-    /// Compressed zeros behind the pixels, or in a text where there is one.
+    /// Compressed zeros after the pixels, or in the text chunk if there is one.
     pub bomb: u64,
     pub text_bomb: bool,
 }
@@ -296,7 +299,7 @@ impl Png {
     }
 }
 
-/// A zlib stream of zeros and a few other bytes, in one block of the fixed codes.
+/// A zlib stream of zeros and a few other bytes, in one block with the fixed codes.
 struct Zeros {
     bytes: Vec<u8>,
     held: u64,
@@ -314,7 +317,7 @@ impl Default for Zeros {
 }
 
 impl Zeros {
-    /// The lowest bit first.
+    /// Adds bits, the lowest first.
     fn put(&mut self, bits: u64, count: u32) {
         self.held |= bits << self.count;
         self.count += count;
@@ -324,7 +327,7 @@ impl Zeros {
         }
     }
 
-    /// A byte below 144.
+    /// Adds a byte below 144.
     fn literal(&mut self, byte: u8) {
         self.put(u64::from((0x30 + byte).reverse_bits()), 8);
         self.adler[0] = (self.adler[0] + u64::from(byte)) % 65_521;

@@ -1,18 +1,18 @@
-//! A disk that hangs: a small file system in a file, mounted by a loop device and frozen. While it is
-//! frozen every write to it stands still in the kernel, as on a memory card that answers nothing.
+//! A disk that hangs: a small file system in a file, mounted by a loop device and frozen. While it
+//! is frozen, every write to it blocks in the kernel, as on a memory card that does not answer.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A mounted file system. Dropped, it is gone.
+/// A mounted file system; unmounted when dropped.
 pub struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    /// Mounts one; `None`, said loudly, where that is not possible.
+    /// Mounts a file system; returns `None` with a message where that is not possible.
     pub fn mount(test: &str) -> Option<Self> {
         let disk = Self { dir: tempfile::tempdir().unwrap() };
         let image = disk.dir.path().join("image");
@@ -31,12 +31,12 @@ impl Disk {
         }
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("disk")
     }
 
-    /// It hangs until the guard is dropped.
+    /// Makes the disk hang until the guard is dropped.
     pub fn hang(&self) -> Hanging<'_> {
         run("fsfreeze", &["-f", self.path().to_str().unwrap()]).unwrap();
         Hanging(self)
@@ -50,8 +50,8 @@ impl Drop for Disk {
     }
 }
 
-/// A disk that hangs. Declare it after whatever writes to the disk: a process in the middle of a
-/// write cannot even be killed before this is dropped.
+/// Guard of a disk that hangs. Declare it after all processes that write to the disk: a process in
+/// the middle of a write cannot be killed before this is dropped.
 pub struct Hanging<'d>(&'d Disk);
 
 impl Drop for Hanging<'_> {

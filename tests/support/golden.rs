@@ -1,7 +1,7 @@
-//! Answers as they are promised, one file each in `tests/golden/`: every field, its order and its
-//! type, with a placeholder for what differs from run to run or from processor to processor.
+//! Golden answers, one file each in `tests/golden/`: every field, its order and its type, with a
+//! placeholder for values that differ between runs or processors.
 //!
-//! `DOORWARD_GOLDEN=write` writes the files; what changed in them is then for the author to judge.
+//! `DOORWARD_GOLDEN=write` writes the files; the author must then review the changes.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use crate::pictures;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folder of the files.
+/// Returns the folder of the files.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -24,11 +24,11 @@ pub fn check(case: &str, answer: &Value) {
     let expected = fs::read_to_string(&path).unwrap_or_else(|error| {
         panic!("{case}: {error}; DOORWARD_GOLDEN=write makes the file of:\n{found}")
     });
-    assert_eq!(found, expected, "{case}: not as in tests/golden/{case}.json");
+    assert_eq!(found, expected, "{case}: differs from tests/golden/{case}.json");
 }
 
-/// The value with placeholders. `parent` and `name` are the names of the object it lies in and of
-/// its field; a value that is not of the form its placeholder stands for is an error.
+/// Returns the value with placeholders. `parent` and `name` are the names of its object and its
+/// field; a value that does not have the form of its placeholder is an error.
 fn masked(parent: &str, name: &str, value: &Value) -> Value {
     let wrong = || -> ! { panic!("{parent}.{name} is {value}") };
     let text = || value.as_str().unwrap_or_else(|| wrong());
@@ -97,7 +97,7 @@ fn is_uuid(text: &str) -> bool {
     uuid::Uuid::parse_str(text).is_ok_and(|id| id.get_version_num() == 4 && id.to_string() == text)
 }
 
-/// A decimal string with two decimals.
+/// Checks for a decimal string with two decimals.
 fn is_hundredths(text: &str) -> bool {
     let Some((whole, decimals)) = text.strip_prefix('-').unwrap_or(text).split_once('.') else {
         return false;

@@ -1,4 +1,4 @@
-//! Everything that a broker publishes on some topics, across its restarts.
+//! Receives every message of a broker on some topics, across its restarts.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// Longer than anything that should happen takes.
+/// Longer than any expected operation takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client that connects again within milliseconds. At QoS 0: what a dying broker has accepted it
-/// has sent, for nothing of this client's is left unread there.
+/// A client that reconnects within milliseconds. It uses QoS 0: a broker that crashes has already
+/// sent every message it accepted, because this client leaves none unread.
 pub struct Listener {
     heard: Arc<Mutex<Vec<Publish>>>,
     listens: Arc<AtomicBool>,
@@ -22,7 +22,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Subscribes; returns when the broker has said yes.
+    /// Subscribes; returns when the broker has confirmed.
     pub async fn start(port: u16, name: &str, filter: &str) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let listens = Arc::new(AtomicBool::new(false));
@@ -47,22 +47,22 @@ impl Listener {
         until("the connection's end", || !self.listens.load(Ordering::SeqCst)).await;
     }
 
-    /// What was heard so far.
+    /// Returns the messages received so far.
     pub fn heard(&self) -> Vec<Publish> {
         self.heard.lock().unwrap().clone()
     }
 
-    /// The payloads so far, as JSON.
+    /// Returns the payloads received so far, as JSON.
     pub fn events(&self) -> Vec<Value> {
         self.heard().iter().map(|it| serde_json::from_slice(&it.payload).unwrap()).collect()
     }
 
-    /// The numbers so far, in the order in which they came.
+    /// Returns the `seq` numbers received so far, in order of arrival.
     pub fn seqs(&self) -> Vec<u64> {
         self.events().iter().map(|event| event["seq"].as_u64().unwrap()).collect()
     }
 
-    /// Waits until `what` is true of what was heard.
+    /// Waits until `what` is true for the received messages.
     pub async fn hears(&self, about: &str, what: impl Fn(&Self) -> bool) {
         until(about, || what(self)).await;
     }

@@ -1,4 +1,4 @@
-//! A real mosquitto for a test: its own directory, a free port on loopback, ended with the test.
+//! A real mosquitto for a test: its own directory, a free port on loopback, stopped with the test.
 
 #[path = "ports.rs"]
 #[allow(clippy::duplicate_mod, reason = "each file of support stands for itself")]
@@ -21,7 +21,7 @@ pub struct Mosquitto {
     child: Option<Child>,
 }
 
-/// What a broker is asked to be.
+/// Options of a broker.
 #[derive(Clone, Copy, Default)]
 pub struct Wanted {
     /// Only the logins of [`Mosquitto::LOGINS`], with the access lists of `docs/mqtt.md`.
@@ -30,26 +30,27 @@ pub struct Wanted {
     pub tls: bool,
     /// Clients must show a certificate that `ca.pem` signed.
     pub client_certificates: bool,
-    /// Takes no larger packet, in bytes, and says so.
+    /// Largest packet it accepts and announces, in bytes.
     pub largest_packet: Option<u32>,
 }
 
 impl Mosquitto {
-    /// Name and password of the terminal, of a client, and of one that writes below its name alone.
+    /// Name and password of the terminal, of a client, and of one that may write only below its
+    /// name.
     #[allow(dead_code, reason = "each test program takes what it needs")]
     pub const LOGINS: [(&str, &str); 3] =
         [("terminal", "t3rminal"), ("desk", "d3sk"), ("office", "0ffice")];
 
     /// Name and password of Home Assistant.
     #[allow(dead_code, reason = "each test program takes what it needs")]
-    pub const HOUSE: (&str, &str) = ("house", "h0use");
+    pub const HOME_ASSISTANT: (&str, &str) = ("house", "h0use");
 
-    /// Starts one on 127.0.0.1, and waits until it listens.
+    /// Starts a broker on 127.0.0.1 and waits until it listens.
     pub fn start(wanted: Wanted) -> Self {
         Self::start_on(Ipv4Addr::LOCALHOST.into(), wanted).unwrap()
     }
 
-    /// Starts one on another address of this machine; `None` where nobody may listen there.
+    /// Starts a broker on another address of this machine; `None` if it cannot listen there.
     pub fn start_on(address: IpAddr, wanted: Wanted) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         // As root, mosquitto becomes the user mosquitto before it reads its files.
@@ -61,18 +62,19 @@ impl Mosquitto {
         Some(broker)
     }
 
-    /// Where it listens.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// A file of its directory: `ca.pem`, `client.pem`, `client.key`, `mosquitto.log`.
+    /// Returns the path of a file in its directory: `ca.pem`, `client.pem`, `client.key`,
+    /// `mosquitto.log`.
     #[allow(dead_code, reason = "each test program takes what it needs")]
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -107,9 +109,9 @@ impl Mosquitto {
         lines.extend(wanted.largest_packet.map(|bytes| format!("max_packet_size {bytes}")));
         lines.push(format!("allow_anonymous {}", !wanted.logins));
         if wanted.logins {
-            // Whom the access list denies what.
+            // Logs the refusals of the access list.
             lines.push("log_type all".into());
-            for (name, password) in Self::LOGINS.into_iter().chain([Self::HOUSE]) {
+            for (name, password) in Self::LOGINS.into_iter().chain([Self::HOME_ASSISTANT]) {
                 let create = if self.file("passwords").exists() { &[][..] } else { &["-c"] };
                 run(Command::new("mosquitto_passwd").args(create).args([
                     "-b",
@@ -131,8 +133,8 @@ impl Mosquitto {
         }
         fs::write(self.file("mosquitto.conf"), lines.join("\n")).unwrap();
         for entry in fs::read_dir(self.dir.path()).unwrap() {
-            let everybody = fs::Permissions::from_mode(0o644);
-            fs::set_permissions(entry.unwrap().path(), everybody).unwrap();
+            let readable = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(entry.unwrap().path(), readable).unwrap();
         }
     }
 }
@@ -143,8 +145,8 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Both access lists of `docs/mqtt.md`, for the device `front`: `desk` may write to `cmd/` as
-/// without a table of clients, so that what a table refuses there is the terminal's doing.
+/// Both access lists of `docs/mqtt.md`, for the device `front`. `desk` may write to `cmd/` as
+/// without a table of clients: with a table the terminal, not the broker, refuses these commands.
 const ACL: &str = "\
 user terminal
 topic read doorward/front/cmd/#
@@ -175,7 +177,7 @@ pattern write doorward/front/from/%u/cmd/#
 pattern read doorward/front/client/%u/#
 ";
 
-/// Debian puts daemons where a user's PATH may not look.
+/// Finds the program: Debian installs daemons outside a user's PATH.
 fn program() -> &'static str {
     let path = std::env::var("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|dir| dir.join("mosquitto").exists()) {
@@ -189,7 +191,7 @@ fn program() -> &'static str {
     sbin
 }
 
-/// An authority, a certificate for the broker (`localhost`, 127.0.0.1), and one for a client.
+/// Makes an authority, a certificate for the broker (`localhost`, 127.0.0.1) and one for a client.
 fn make_certificates(dir: &Path) {
     let path = |name: &str| dir.join(name).display().to_string();
     run(Command::new("openssl").args([

@@ -1,5 +1,5 @@
-//! A network between a terminal and its broker that can fail: what is on the way then is lost, and
-//! before that, if so wished, what the broker answers. Or it stalls, and delivers later.
+//! A network between a terminal and its broker that can fail: data in transit are lost and, if
+//! requested before, also the broker's answers. It can also stall and deliver later.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ pub struct Network {
     carried: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-/// What happens to bytes on their way.
+/// State of the bytes in transit.
 #[derive(Clone, Default)]
 struct Ways {
     to_broker: Way,
@@ -30,7 +30,7 @@ struct Way {
 }
 
 impl Network {
-    /// An open network to the broker on `broker`.
+    /// Creates an open network to the broker on port `broker`.
     pub fn to(broker: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -42,7 +42,7 @@ impl Network {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
-                // A closed network hangs up on whoever tries.
+                // A closed network closes every new connection.
                 if open.load(Ordering::SeqCst) {
                     let _ = carry(client, broker, &carried, &ways);
                 }
@@ -51,29 +51,29 @@ impl Network {
         network
     }
 
-    /// Where it listens.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Still carries what the terminal sends, and no longer what the broker answers.
+    /// Carries data of the terminal, but drops the broker's answers.
     pub fn lose_answers(&self) {
         self.ways.to_terminal.loses.store(true, Ordering::SeqCst);
     }
 
-    /// Holds back what the broker sends, and what the terminal sends too if `both`.
+    /// Holds back data of the broker and, if `both`, also of the terminal.
     pub fn stall(&self, both: bool) {
         self.ways.to_terminal.stalls.store(true, Ordering::SeqCst);
         self.ways.to_broker.stalls.store(both, Ordering::SeqCst);
     }
 
-    /// Delivers all that was held back.
+    /// Delivers all data that were held back.
     pub fn resume(&self) {
         self.ways.to_broker.stalls.store(false, Ordering::SeqCst);
         self.ways.to_terminal.stalls.store(false, Ordering::SeqCst);
     }
 
-    /// Cuts every connection, and lets none come about.
+    /// Cuts every connection and refuses new ones.
     pub fn fail(&self) {
         self.open.store(false, Ordering::SeqCst);
         for stream in self.carried.lock().unwrap().drain(..) {
@@ -81,7 +81,7 @@ impl Network {
         }
     }
 
-    /// Lets connections come about again.
+    /// Accepts new connections again.
     pub fn heal(&self) {
         self.ways.to_terminal.loses.store(false, Ordering::SeqCst);
         self.open.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Pictures that the tests make of the portraits: good ones, and one for each fault.
+//! Pictures that the tests make from the portraits: good ones, and one for each fault.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use crate::terminal::portrait;
@@ -11,21 +11,21 @@ use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 /// Height of the pictures: the faces are 70 to 130 pixels wide.
 const HEIGHT: u32 = 600;
 
-/// A portrait brought down to [`HEIGHT`], which keeps requests small and quick.
+/// Returns a portrait reduced to [`HEIGHT`], which keeps requests small and fast.
 pub fn scaled(name: &str) -> RgbImage {
     let picture = image::open(portrait(name)).unwrap().to_rgb8();
     let width = picture.width() * HEIGHT / picture.height();
     imageops::resize(&picture, width, HEIGHT, FilterType::Triangle)
 }
 
-/// As a JPEG file without EXIF.
+/// Encodes a JPEG file without EXIF.
 pub fn jpeg(picture: &RgbImage) -> Vec<u8> {
     let mut file = Vec::new();
     JpegEncoder::new_with_quality(&mut file, 92).encode_image(picture).unwrap();
     file
 }
 
-/// As a PNG file.
+/// Encodes a PNG file.
 pub fn png(picture: &RgbImage) -> Vec<u8> {
     let mut file = Vec::new();
     image::codecs::png::PngEncoder::new(&mut file)
@@ -34,22 +34,22 @@ pub fn png(picture: &RgbImage) -> Vec<u8> {
     file
 }
 
-/// Base64 of a file, as the field `image` takes it.
+/// Encodes a file in base64 for the field `image`.
 pub fn base64(file: &[u8]) -> String {
     STANDARD.encode(file)
 }
 
-/// The file behind base64.
+/// Decodes a file from base64.
 pub fn from_base64(text: &str) -> Vec<u8> {
     STANDARD.decode(text).unwrap()
 }
 
-/// A portrait, ready for the field `image`.
+/// Returns a portrait encoded for the field `image`.
 pub fn face(name: &str) -> String {
     base64(&jpeg(&scaled(name)))
 }
 
-/// Two people in one picture, of whom the left one is nearer.
+/// Returns two people in one picture; the left one is nearer.
 pub fn two_people() -> RgbImage {
     let (left, right) = (scaled("obama"), scaled("biden"));
     let mut both = RgbImage::new(left.width() + right.width(), HEIGHT);
@@ -58,8 +58,8 @@ pub fn two_people() -> RgbImage {
     both
 }
 
-/// This picture with a portrait beside it, which is farther away.
-pub fn beside(picture: &RgbImage, name: &str) -> RgbImage {
+/// Adds a portrait next to this picture; it is farther away.
+pub fn next_to(picture: &RgbImage, name: &str) -> RgbImage {
     let other = scaled(name);
     let other =
         imageops::resize(&other, other.width() / 2, other.height() / 2, FilterType::Triangle);
@@ -78,7 +78,7 @@ pub struct Landmarks {
     pub mouth: [f32; 2],
 }
 
-/// Black glasses over the eyes.
+/// Draws black glasses over the eyes.
 pub fn with_sunglasses(picture: &RgbImage, landmarks: &Landmarks) -> RgbImage {
     let Landmarks { left_eye: [lx, ly], right_eye: [rx, ry], .. } = *landmarks;
     let apart = (rx - lx).hypot(ry - ly);
@@ -93,7 +93,7 @@ pub fn with_sunglasses(picture: &RgbImage, landmarks: &Landmarks) -> RgbImage {
         let bar = (y - (ly + ry) / 2.0 + 0.12 * apart).abs() < 0.05 * apart
             && (lx - 0.7 * apart..rx + 0.7 * apart).contains(&x);
         if lens(lx, ly) || lens(rx, ry) || bar {
-            // A little of what is behind shines through, and the sky above.
+            // A little of the background and of the sky shows through.
             let shine = (12.0 * (1.0 - (y - ly) / apart)).clamp(0.0, 20.0) as u8;
             pixel.0 = pixel.0.map(|value| value / 12 + shine);
         }
@@ -101,8 +101,8 @@ pub fn with_sunglasses(picture: &RgbImage, landmarks: &Landmarks) -> RgbImage {
     worn
 }
 
-/// The portrait on the screen of a telephone that somebody holds up: bezel, backlight, a grid of
-/// pixels that beats with the camera's, and a reflection.
+/// Draws the portrait on the screen of a hand-held phone: bezel, backlight, a pixel grid that
+/// causes moiré, and a reflection.
 pub fn replayed(picture: &RgbImage) -> RgbImage {
     let height_shown = 220 * picture.height() / picture.width();
     let shown = imageops::resize(picture, 220, height_shown, FilterType::Triangle);
@@ -136,31 +136,31 @@ pub fn replayed(picture: &RgbImage) -> RgbImage {
     imageops::blur(&scene, 0.8)
 }
 
-/// So blurred that nobody would call it sharp, yet seen as a face.
+/// Blurs strongly, but keeps the face detectable.
 pub fn blurred(picture: &RgbImage) -> RgbImage {
     imageops::blur(picture, 8.0)
 }
 
-/// With an eighth of its light.
+/// Reduces the brightness to an eighth.
 pub fn darkened(picture: &RgbImage) -> RgbImage {
     let mut dark = picture.clone();
     dark.pixels_mut().for_each(|pixel| pixel.0 = pixel.0.map(|value| value / 8));
     dark
 }
 
-/// Without colour.
+/// Removes the colour.
 pub fn gray(picture: &RgbImage) -> RgbImage {
     let mut gray = picture.clone();
     gray.pixels_mut().for_each(|pixel| pixel.0 = [pixel.0[1]; 3]);
     gray
 }
 
-/// Nobody.
+/// Returns a picture without a face.
 pub fn flat() -> RgbImage {
     RgbImage::from_pixel(320, 240, Rgb([120, 130, 140]))
 }
 
-/// A JPEG whose header claims 60,000 pixels a side.
+/// Returns a JPEG whose header claims 60,000 pixels per side.
 pub fn bomb() -> Vec<u8> {
     let mut file = jpeg(&flat());
     let frame = file.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
@@ -170,11 +170,11 @@ pub fn bomb() -> Vec<u8> {
     file
 }
 
-/// A whole GIF of one pixel.
+/// A valid GIF of one pixel.
 pub const GIF: &[u8] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF\x2C\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0\x3B";
 
-/// The same JPEG with an EXIF block that says nothing but this orientation (1 to 8).
+/// Adds an EXIF block that contains only this orientation (1 to 8).
 pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
     exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
@@ -182,7 +182,7 @@ pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     [&jpeg[..2], &[0xFF, 0xE1], &length, &exif, &jpeg[2..]].concat()
 }
 
-/// The pixels that a file of this orientation holds, so that a reader who obeys it sees `upright`.
+/// Returns the stored pixels of a file with this orientation that decodes to `upright`.
 pub fn stored_for(upright: &RgbImage, orientation: u8) -> RgbImage {
     let mirrored = || imageops::flip_horizontal(upright);
     match orientation {

@@ -1,6 +1,6 @@
-//! TCP ports for programs that bind them by themselves. A port is reserved by a locked file for as
-//! long as the [`Port`] lives, and is not in the range from which the system takes ports by itself: no
-//! other test and no outgoing connection takes it, not even between two runs of a daemon.
+//! TCP ports for programs that bind them themselves. A locked file reserves a port while the
+//! [`Port`] lives. The port is outside the system's ephemeral range: no other test and no outgoing
+//! connection takes it, not even between two runs of a daemon.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, TcpListener};
@@ -17,14 +17,14 @@ pub struct Port {
 }
 
 impl Port {
-    /// Reserves a port that is free at an address; `None` where that is not this machine's.
+    /// Reserves a free port at an address; `None` if the address is not on this machine.
     pub fn reserve(address: IpAddr) -> Option<Self> {
-        // Port 0 is free everywhere.
+        // Port 0 is free on every local address.
         TcpListener::bind((address, 0)).ok()?;
         let user = fs::metadata("/proc/self").unwrap().uid();
         let folder = std::env::temp_dir().join(format!("doorward-test-ports-{user}"));
         fs::create_dir_all(&folder).unwrap();
-        // Programs that run at once begin at different places.
+        // Programs that run at the same time start at different ports.
         let begin = (std::process::id() % u32::from(COUNT)) as u16;
         let mut numbers = (0..COUNT).map(|step| FIRST + (begin + step) % COUNT);
         let reserved = numbers.find_map(|number| {
@@ -36,7 +36,7 @@ impl Port {
         Some(reserved.expect("none of 12,000 ports is free"))
     }
 
-    /// Its number.
+    /// Returns its number.
     pub fn number(&self) -> u16 {
         self.number
     }

@@ -1,4 +1,4 @@
-//! A web server that answers every request with one picture, after a while.
+//! A web server that answers every request with one picture, after a delay.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::io::{Read, Write};
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// The URL of the picture, which comes after `delay`, and a word for each request that arrives.
+/// Returns the URL of the picture, which is sent after `delay`, and a message per arriving request.
 pub fn serve(picture: &Path, delay: Duration) -> (String, Receiver<()>) {
     serve_when(picture, move || std::thread::sleep(delay))
 }
 
-/// The same with a picture that comes when `wait` returns. To be fetched, 127.0.0.1 must stand in
-/// `image_url.allow`. The server ends with the test program.
+/// Like [`serve`], but sends the picture when `wait` returns. `image_url.allow` must contain
+/// 127.0.0.1. The server ends with the test program.
 pub fn serve_when(
     picture: &Path,
     wait: impl Fn() + Send + Sync + 'static,
@@ -30,7 +30,7 @@ pub fn serve_when(
             let (arrived, wait) = (arrived.clone(), wait.clone());
             std::thread::spawn(move || {
                 let _ = stream.read(&mut [0; 4096]);
-                // A test that does not ask for it has dropped the other end.
+                // A test that does not need the messages has dropped the receiver.
                 let _ = arrived.send(());
                 wait();
                 let head = format!(
@@ -38,7 +38,7 @@ pub fn serve_when(
                      Connection: close\r\n\r\n",
                     bytes.len()
                 );
-                // The one who asked may have left meanwhile.
+                // The client may have closed the connection.
                 let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
             });
         }

@@ -1,4 +1,4 @@
-//! The real binary as a daemon in a folder of its own, ended with the test.
+//! Runs the real binary as a daemon in its own folder, stopped with the test.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 #[path = "ports.rs"]
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Start and stop take well under a second; a loaded machine gets more.
+/// Start and stop take well under a second; a loaded machine needs more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with the id `front`: its folder and configuration, and the daemon while it runs.
@@ -54,15 +54,15 @@ impl Terminal {
         self.run_command(command);
     }
 
-    /// The same with these variables in its environment.
+    /// Like [`Self::run`], with these variables in its environment.
     pub fn run_with(&mut self, environment: &[(&str, &str)]) {
         let mut command = self.command();
         command.envs(environment.iter().copied());
         self.run_command(command);
     }
 
-    /// The same under a limit: no file of the daemon grows beyond `bytes` (rounded up to the next
-    /// 512), and writing more is an error.
+    /// Like [`Self::run`], with a limit: no file of the daemon grows beyond `bytes` (rounded up to
+    /// the next 512), and writing more is an error.
     pub fn run_with_files_up_to(&mut self, bytes: u64) {
         let daemon = self.command();
         let mut shell = Command::new("sh");
@@ -91,7 +91,7 @@ impl Terminal {
         }
     }
 
-    /// SIGTERM; returns whether it ended cleanly.
+    /// Sends SIGTERM; returns true if the daemon ended cleanly.
     pub fn stop(&mut self) -> bool {
         let mut child = self.daemon.take().unwrap();
         Command::new("kill").arg(child.id().to_string()).status().unwrap();
@@ -114,31 +114,31 @@ impl Terminal {
         Command::new("kill").args(["-s", name, &id]).status().unwrap();
     }
 
-    /// SIGKILL, as a power cut would.
+    /// Sends SIGKILL, which acts like a power cut.
     pub fn kill(&mut self) {
         let mut child = self.daemon.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Number of the daemon's process.
+    /// Returns the daemon's process id.
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id()
     }
 
-    /// Starts the daemon by another command that runs this program and arguments, which follow it.
+    /// Starts the daemon through `command`, to which the program and its arguments are appended.
     pub fn run_by(&mut self, mut command: Command) {
         let daemon = self.command();
         command.arg(daemon.get_program()).args(daemon.get_args());
         self.run_command(command);
     }
 
-    /// Port of the embedded broker.
+    /// Returns the port of the embedded broker.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// What `/proc/<pid>/status` of the daemon says, in KiB: `VmRSS`, `VmHWM`.
+    /// Reads a field of the daemon's `/proc/<pid>/status`, in KiB: `VmRSS`, `VmHWM`.
     pub fn memory_kib(&self, name: &str) -> u64 {
         let id = self.daemon.as_ref().unwrap().id();
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -146,7 +146,7 @@ impl Terminal {
         line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().unwrap()
     }
 
-    /// A file of its folder.
+    /// Returns the path of a file in its folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -156,12 +156,12 @@ impl Terminal {
         self.file("data")
     }
 
-    /// What the daemon has logged.
+    /// Returns the daemon's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    /// The binary with this terminal's configuration.
+    /// Returns a command: the binary with this terminal's configuration.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
         command.arg("--config").arg(self.file("doorward.toml"));
@@ -173,7 +173,7 @@ impl Terminal {
         self.command().args(arguments).output().unwrap()
     }
 
-    /// The same, and its standard output as JSON.
+    /// Like [`Self::cli`], and parses its standard output as JSON.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.cli(arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
@@ -185,12 +185,12 @@ impl Terminal {
         })
     }
 
-    /// A request through the broker.
+    /// Sends a request through the broker.
     pub fn call(&self, operation: &str, body: &Value) -> Value {
         self.json(&["call", operation, &body.to_string()])
     }
 
-    /// A request through the broker with a picture file as `image`.
+    /// Sends a request through the broker with a picture file as `image`.
     pub fn call_with(&self, operation: &str, body: &Value, image: &Path) -> Value {
         self.json(&["call", operation, &body.to_string(), "--image", image.to_str().unwrap()])
     }
@@ -205,12 +205,12 @@ impl Drop for Terminal {
     }
 }
 
-/// One of the official portraits: `obama`, `obama2`, `obama3`, `biden`.
+/// Returns the path of an official portrait: `obama`, `obama2`, `obama3`, `biden`.
 pub fn portrait(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/portraits").join(format!("{name}.jpg"))
 }
 
-/// The development photographs; `None`, said loudly, where they are not.
+/// Returns the folder of development photographs; `None` with a message if it is not available.
 pub fn data(test: &str) -> Option<PathBuf> {
     let data = std::env::var_os("DOORWARD_DATA").map(PathBuf::from);
     if data.is_none() {

@@ -1,4 +1,4 @@
-//! A web server on loopback that serves one picture, and fails in the ways servers do.
+//! A web server on loopback that serves one picture and simulates server faults.
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -14,12 +14,12 @@ pub struct Web {
 impl Web {
     /// Serves until the test ends:
     ///
-    /// | path | what |
+    /// | path | answer |
     /// |---|---|
     /// | `/face.jpg` | the picture |
-    /// | `/text` | a page |
+    /// | `/text` | a text page |
     /// | `/missing` | 404 |
-    /// | `/large` | more than 5 MiB, without saying so before |
+    /// | `/large` | more than 5 MiB, without a Content-Length |
     /// | `/elsewhere` | a redirect to 127.0.0.2 |
     /// | `/stall` | nothing for half a minute |
     pub fn serve(picture: Vec<u8>) -> Self {
@@ -29,14 +29,14 @@ impl Web {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let picture = Arc::clone(&picture);
-                // Fails when the daemon has had enough, as it should.
+                // Fails when the daemon closes the connection, as expected.
                 std::thread::spawn(move || drop(answer(&stream, &picture, port)));
             }
         });
         Self { port }
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }

@@ -1,9 +1,9 @@
-//! `cargo xtask cross TARGET`: builds the daemon for ARM with Debian 12's own compiler and its cross
-//! gcc, beside the machine's Rust and without docker. Where there is docker, users take `cross`
-//! with `cross.toml`: see `docs/cross.md`.
+//! `cargo xtask cross TARGET`: builds the daemon for ARM with Debian 12's own compiler and its
+//! cross gcc, next to the machine's Rust and without docker. With docker, use `cross` with
+//! `cross.toml`: see `docs/cross.md`.
 //!
-//! What it builds goes to `target/arm`, apart from the machine's own. It sets no CPU features: one
-//! binary runs on every board of its architecture, and what a CPU can do more is asked at run time.
+//! The output goes to `target/arm`, apart from the machine's own. It sets no CPU features: one
+//! binary runs on every board of its architecture and detects further CPU features at run time.
 
 use crate::cargo::{self, CargoError};
 use crate::prerequisites::{self, Missing, Need};
@@ -14,14 +14,14 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Debian's compiler. By their paths, since rustup's come first on most developers' PATH.
+/// Debian's compiler. By absolute path, because rustup's comes first on most developers' PATH.
 const CARGO: &str = "/usr/bin/cargo";
 const RUSTC: &str = "/usr/bin/rustc";
 const RUSTDOC: &str = "/usr/bin/rustdoc";
-/// What a terminal's storage can take for the program itself, without the weights in it, in MB.
+/// The most that a terminal's storage can hold for the program itself, without its weights, in MB.
 const PROGRAM_LIMIT: f64 = 15.0;
 
-/// What to build for.
+/// The target of the build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
     /// 64-bit ARM: Raspberry Pi 4 and 5, Jetson
@@ -31,7 +31,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The target as rustc names it.
+    /// Returns the target by rustc's name.
     pub fn triple(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64-unknown-linux-gnu",
@@ -39,7 +39,7 @@ impl Target {
         }
     }
 
-    /// The target as Debian's compilers name it.
+    /// Returns the target by the name of Debian's compilers.
     fn gnu(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64-linux-gnu",
@@ -54,12 +54,12 @@ impl Target {
         }
     }
 
-    /// Where [`build`] leaves its programs.
+    /// Returns the folder where [`build`] leaves its programs.
     pub fn folder(self, profile: Profile) -> PathBuf {
         root().join("target/arm").join(self.triple()).join(profile.name())
     }
 
-    /// Debian's cargo, set up for this target.
+    /// Returns Debian's cargo, set up for this target.
     fn cargo(self) -> Command {
         let (triple, gnu) = (self.triple(), self.gnu());
         let variable = triple.replace('-', "_");
@@ -77,7 +77,7 @@ impl Target {
         command
     }
 
-    /// A command of it on these packages.
+    /// Returns a cargo command on these packages.
     fn of_packages(self, what: &str, packages: &[&str], profile: Profile) -> Command {
         let mut command = self.cargo();
         command.args([what, "--profile", profile.name()]);
@@ -87,12 +87,12 @@ impl Target {
     }
 }
 
-/// How it is optimised.
+/// The build profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// As everything here is tested.
+    /// The profile that the tests use.
     Release,
-    /// As packages ship it.
+    /// The profile of the released packages.
     Dist,
 }
 
@@ -111,23 +111,23 @@ pub enum CrossError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// The build.
+    /// The build failed.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// The strip of the cross compiler.
+    /// The strip of the cross compiler failed.
     #[error("{0} failed; is binutils of the cross compiler installed?")]
     Strip(String),
-    /// A file.
+    /// A file cannot be used.
     #[error("{}: {reason}", .path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// The bar.
+    /// The program is larger than [`PROGRAM_LIMIT`].
     #[error(
-        "the program has {program:.1} MB beside its models, more than {PROGRAM_LIMIT} MB: find out what grew"
+        "the program has {program:.1} MB without models, over {PROGRAM_LIMIT} MB: find what grew"
     )]
     TooLarge {
         /// Without the models, in MB.
@@ -162,8 +162,8 @@ pub fn build(target: Target, profile: Profile, what: &[&str]) -> Result<(), Cros
     succeed(target, cargo.args(what))
 }
 
-/// Builds the lock controller with the C library inside, so that under 2 MB of it are resident, and
-/// answers where it is.
+/// Builds the lock controller with a static C library, so that it has under 2 MB resident, and
+/// returns its path.
 pub fn controller(target: Target, profile: Profile) -> Result<PathBuf, CrossError> {
     prerequisites::meet(target.needs())?;
     let mut cargo = target.of_packages("rustc", &["doorward-board"], profile);
@@ -180,8 +180,8 @@ fn succeed(target: Target, cargo: &mut Command) -> Result<(), CrossError> {
     }
 }
 
-/// Builds the tests of these packages' libraries and those of `tests/` with these names, in release
-/// mode; the programs by name, a library's under its own.
+/// Builds the library tests of these packages and the tests in `tests/` with these names, in
+/// release mode. Returns the programs by name, a library's under its own name.
 pub fn tests(
     target: Target,
     packages: &[&str],
@@ -197,7 +197,7 @@ pub fn tests(
     }
     let lines = output.stdout.split(|byte| *byte == b'\n');
     let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    // The daemon's program is told of too, since tests may start it.
+    // Cargo also reports the daemon's program, because tests may start it.
     let built =
         messages.filter(|message| message["profile"]["test"] == true).filter_map(|message| {
             let name = message["target"]["name"].as_str()?.to_owned();
@@ -206,7 +206,7 @@ pub fn tests(
     Ok(built.collect())
 }
 
-/// A copy without symbols, beside the program.
+/// Makes a copy without symbols, next to the program.
 pub fn stripped(target: Target, binary: &Path) -> Result<PathBuf, CrossError> {
     let strip = format!("{}-strip", target.gnu());
     let copy = binary.with_extension("stripped");
@@ -218,13 +218,13 @@ pub fn stripped(target: Target, binary: &Path) -> Result<PathBuf, CrossError> {
     }
 }
 
-/// In MB.
+/// Returns the size in MB.
 fn size(path: &Path) -> Result<f64, CrossError> {
     let failed = |reason| CrossError::File { path: path.to_owned(), reason };
     Ok(std::fs::metadata(path).map_err(failed)?.len() as f64 / 1e6)
 }
 
-/// Of all weights that are compiled in, in MB.
+/// Returns the size of all compiled-in weights, in MB.
 fn models_size() -> Result<f64, CrossError> {
     let folder = root().join("models");
     let failed = |reason| CrossError::File { path: folder.clone(), reason };

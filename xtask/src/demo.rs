@@ -1,6 +1,6 @@
-//! `cargo xtask demo`: the main job on real portraits. Builds, starts the daemon with its embedded
-//! broker, and asks it over MQTT, printing every answer; then people walk up to its (simulated) door.
-//! Ends with an error when an answer or a decision is not as told.
+//! `cargo xtask demo`: the main job on real portraits. Builds doorward, starts the daemon with its
+//! embedded broker, sends requests over MQTT and prints every answer; then people walk up to its
+//! (simulated) door. Fails if an answer or a decision is not as expected.
 
 use crate::cargo::{self, CargoError};
 use serde_json::json;
@@ -11,21 +11,21 @@ use terminal::Terminal;
 mod approach;
 mod terminal;
 
-/// Why the demonstration did not end well.
+/// Why the demonstration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The build.
+    /// The build failed.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// A file, a port, a process.
+    /// A file, a port or a process failed.
     #[error("{what}: {reason}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// The daemon did not come up.
+    /// The daemon did not start in time.
     #[error("the daemon was not ready in time; its log is {}", .0.display())]
     NotReady(PathBuf),
     /// An answer was not as expected.
@@ -33,9 +33,9 @@ pub enum DemoError {
     Unexpected {
         /// The step.
         step: String,
-        /// What should have come.
+        /// The expected answer.
         expected: String,
-        /// What came.
+        /// The received answer.
         answer: String,
     },
 }
@@ -45,7 +45,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> DemoError {
     move |reason| DemoError::System { what, reason }
 }
 
-/// Builds and shows.
+/// Builds and runs the demonstration.
 pub fn run() -> Result<(), DemoError> {
     let started = Instant::now();
     cargo::run(cargo::BUILD)?;
@@ -93,14 +93,14 @@ pub fn run() -> Result<(), DemoError> {
         |answer| answer["message"] == "Request Success" && answer["liveness"]["status"] == false,
     )?;
     terminal.ask(
-        "verify: the telephone is refused, whoever it shows",
+        "verify: the telephone is refused, even with an enrolled face",
         "verify",
         json!({ "subject_id": "barack", "is_liveness": true, "validate_liveness": true }),
         Some("replayed.jpg"),
         |answer| answer["error_code"] == "FAIL_ON_1" && answer.get("similarity").is_none(),
     )?;
     terminal.ask(
-        "search: an unknown person comes back as nobody",
+        "search: an unknown person has no match",
         "search",
         json!({}),
         Some("biden.jpg"),

@@ -1,22 +1,22 @@
-//! A Markdown file with places for tables: `<!-- table NAME -->` and `<!-- end NAME -->` on lines of
-//! their own. What stands between them is made, everything else is written by hand.
+//! A Markdown file with places for tables: `<!-- table NAME -->` and `<!-- end NAME -->` on lines
+//! of their own. The text between them is generated; everything else is written by hand.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a table could not be put in its place.
+/// Why a table could not be put into its place.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// The file.
+    /// The file cannot be read or written.
     #[error("{path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// No such place.
+    /// The file has no such place.
     #[error("{path} has no lines `<!-- table {name} -->` and, below, `<!-- end {name} -->`")]
     NoPlace {
         /// The file.
@@ -33,14 +33,14 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads it.
+    /// Reads the file.
     pub fn read(path: &Path) -> Result<Self, DocumentError> {
         let text = fs::read_to_string(path)
             .map_err(|reason| DocumentError::File { path: path.to_owned(), reason })?;
         Ok(Self { path: path.to_owned(), text })
     }
 
-    /// Puts a table in the place of this name.
+    /// Puts a table into the place of this name.
     pub fn replace(&mut self, name: &str, table: &str) -> Result<(), DocumentError> {
         let (begin, end) = (format!("<!-- table {name} -->\n"), format!("<!-- end {name} -->\n"));
         let place = self.text.find(&begin).and_then(|at| {
@@ -54,7 +54,7 @@ impl Document {
         Ok(())
     }
 
-    /// Writes it back.
+    /// Writes the file back.
     pub fn write(&self) -> Result<(), DocumentError> {
         fs::write(&self.path, &self.text)
             .map_err(|reason| DocumentError::File { path: self.path.clone(), reason })
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_changes() {
+    fn only_the_text_between_the_marks_changes() {
         let text =
             "# A\n<!-- table x -->\nold\n<!-- end x -->\nprose\n<!-- table y -->\n<!-- end y -->\n";
         let mut document = Document { path: "a.md".into(), text: text.into() };

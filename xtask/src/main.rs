@@ -1,4 +1,4 @@
-//! doorward's chores: `cargo xtask COMMAND`.
+//! doorward's development tasks: `cargo xtask COMMAND`.
 
 mod accuracy;
 mod arm;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "doorward's chores")]
+#[command(name = "cargo xtask", about = "doorward's development tasks")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -42,7 +42,7 @@ enum Command {
     TrainLiveness,
     /// Fit models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and write its report
     TrainAttributes,
-    /// Choose by the portraits of the tests what the networks' bytes stand for: models/ranges.toml, by
+    /// Choose the networks' byte ranges by the portraits of the tests: models/ranges.toml, from
     /// which `cargo xtask models` makes them
     TrainRanges,
     /// Evaluate on $DOORWARD_DATA and rewrite the tables of docs/accuracy.md
@@ -51,44 +51,44 @@ enum Command {
         #[arg(value_enum)]
         parts: Vec<accuracy::Part>,
     },
-    /// Compare with others
+    /// Compare with other engines
     Bench {
-        /// With whom
+        /// What to compare with
         #[command(subcommand)]
         with: bench::With,
     },
-    /// The main job on real portraits: enroll, verify and search over MQTT
+    /// Run the main job on real portraits: enroll, verify and search over MQTT
     Demo,
-    /// Build for ARM with Debian's compiler, where there is no docker for `cross`
+    /// Build for ARM with Debian's compiler, on a machine without docker for `cross`
     Cross {
-        /// What to build for
+        /// The target of the build
         #[arg(value_enum)]
         target: cross::Target,
-        /// Build as packages ship it: smaller, and much slower to build
+        /// Build the released packages' profile: smaller, and much slower to build
         #[arg(long)]
         dist: bool,
     },
-    /// Networks, faces and gallery on emulated ARM processors: their tests, and every bit of what the
-    /// networks say as on this machine
+    /// Test networks, faces and gallery on emulated ARM processors; the networks' results must be
+    /// bit-identical to those on this machine
     Arm {
-        /// On every level of every processor, with more tests and portraits
+        /// Every level of every processor, with more tests and portraits
         #[arg(long)]
         all: bool,
-        /// Count the instructions of a pass of each network instead
+        /// Only count the instructions of a pass of each network
         #[arg(long, conflicts_with = "all")]
         count: bool,
     },
-    /// The daemon on an emulated board with a real kernel, checked from outside
+    /// Test the daemon on an emulated board with a real kernel, checked from outside
     VmTest,
-    /// Everything a change must pass, with the time of each part
+    /// Run everything that a change must pass, with the time of each part
     Ci {
         /// The parts to run; all of them by default
         #[arg(value_enum)]
         parts: Vec<ci::Part>,
     },
-    /// Every test
+    /// Run every test
     Test {
-        /// For the test programs, such as the name of a test, or --nocapture
+        /// Arguments for the test programs, such as the name of a test, or --nocapture
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -17,18 +17,18 @@ pub enum ModelsError {
     /// The converter could not be built.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// It said why.
+    /// The converter failed and printed the reason.
     #[error("the models were not made; the reason is above")]
     Failed,
 }
 
-/// Makes every model anew, or checks that the committed ones are what would be made.
+/// Makes every model from scratch, or checks that the committed ones are identical.
 pub fn run(check: bool) -> Result<(), ModelsError> {
     convert(&["models"], if check { &["--check"] } else { &[] }, Stdio::inherit())
 }
 
-/// Makes sure of the unquantized twins of the models, in `target/models-f32`; what is said about it
-/// goes to standard error.
+/// Makes the unquantized twins of the models in `target/models-f32` if they are missing; messages
+/// about it go to standard error.
 pub fn twins() -> Result<(), ModelsError> {
     let made = TWINS.iter().all(|name| root().join("target/models-f32").join(name).exists());
     if made { Ok(()) } else { convert(&["models"], NOTHING, io::stderr().into()) }

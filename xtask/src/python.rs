@@ -1,4 +1,4 @@
-//! Python for a chore: a venv that holds exactly the packages that a file pins by hash.
+//! Python for a task: a venv with exactly the packages that a file pins by hash.
 
 use crate::workspace::root;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::process::Command;
 /// Why there is no Python.
 #[derive(Debug, thiserror::Error)]
 pub enum VenvError {
-    /// No venv.
+    /// The venv could not be made.
     #[error(
         "python3 could not make a venv with pip: install it (Debian, Ubuntu: apt install \
          python3-venv)"
     )]
     NoVenv,
-    /// No packages.
+    /// The packages could not be installed.
     #[error(
         "pip install failed, see above: check the network, and that python3 is a version that {0} \
          has wheels for"
@@ -21,7 +21,8 @@ pub enum VenvError {
     Packages(&'static str),
 }
 
-/// The interpreter of the venv in `folder`, made if need be. Both paths are below the workspace's root.
+/// Returns the interpreter of the venv in `folder`, which is made if it is missing. Both paths are
+/// below the workspace's root.
 pub fn venv(folder: &str, requirements: &'static str) -> Result<PathBuf, VenvError> {
     let venv = root().join(folder);
     let python = venv.join("bin/python");

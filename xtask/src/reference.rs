@@ -1,9 +1,9 @@
-//! `cargo xtask reference`: the numbers that the parity tests hold our networks to.
+//! `cargo xtask reference`: makes the numbers that the parity tests compare our networks with.
 //!
-//! OpenCV and onnxruntime run the authors' fp32 files; `models/reference/reference.py` says what it
-//! measures. The numbers of the portraits are committed as `tests/parity/portraits.json`. With
-//! `DOORWARD_DATA` set, the same is measured on a hundred people of `$DOORWARD_DATA/lfw` into
-//! `target/reference/lfw.json`, which stays there: those photographs are not ours to publish.
+//! OpenCV and onnxruntime run the authors' fp32 files; `models/reference/reference.py` describes
+//! what it measures. The numbers of the portraits are committed as `tests/parity/portraits.json`.
+//! With `DOORWARD_DATA` set, the same is measured on a hundred people of `$DOORWARD_DATA/lfw` into
+//! `target/reference/lfw.json`, which is not committed: we may not publish those photographs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,10 +19,10 @@ const DETECTOR: &str = "face_detection_yunet_2023mar.onnx";
 const EMBEDDER: &str = "face_recognition_sface_2021dec.onnx";
 const VENV: &str = "target/reference-venv";
 const WORK: &str = "target/reference";
-/// The parity test judges the quantized path face by face on this many people.
+/// The parity test checks the quantized path face by face on this many people.
 const PEOPLE: &str = "100";
 
-/// Makes the venv if need be, then the numbers.
+/// Makes the venv if it is missing, then the numbers.
 pub fn run() -> Result<(), Error> {
     let work = root().join(WORK);
     models::original("yunet", &work)?;
@@ -32,7 +32,7 @@ pub fn run() -> Result<(), Error> {
     let measure = |folder: &Path, out: &Path, more: &[&str]| {
         let mut command = Command::new(&python);
         command.arg(root().join(SCRIPT)).args([&detector, &embedder]).args([folder, out]);
-        // The detector's engine warns once a network that it ignores a target nobody set.
+        // The detector's engine warns once per network that it ignores a target that was never set.
         succeed(command.args(more).env("OPENCV_LOG_LEVEL", "ERROR"), SCRIPT)
     };
     measure(&root().join("tests/portraits"), &root().join("tests/parity/portraits.json"), &[])?;

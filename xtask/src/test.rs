@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test, with what they need.
+//! `cargo xtask test`: runs every test and installs what the tests need.
 
 use crate::cargo::{self, CargoError};
 use crate::prerequisites::{self, Missing};
@@ -9,13 +9,13 @@ pub enum TestError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// They failed.
+    /// The tests failed.
     #[error(transparent)]
     Cargo(#[from] CargoError),
 }
 
-/// Runs them in release mode, whose dependencies the demonstration has compiled too; `arguments` go
-/// to the test programs.
+/// Runs the tests in release mode, so that they share compiled dependencies with the demonstration;
+/// `arguments` go to the test programs.
 pub fn run(arguments: &[String]) -> Result<(), TestError> {
     prerequisites::meet(prerequisites::TESTS)?;
     let mut command = vec!["test", "--release", "--workspace", "--no-fail-fast"];

@@ -10,13 +10,13 @@ pub enum TrainError {
     /// The program could not be built.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// It said why.
+    /// The program failed and printed the reason.
     #[error("{0} was not fitted; the reason is above")]
     Failed(&'static str),
 }
 
-/// Fits the model of that name to the photographs of `DOORWARD_DATA`, and builds the programs that
-/// hold it.
+/// Fits the model of that name to the photographs of `DOORWARD_DATA`, and rebuilds the programs
+/// that contain it.
 pub fn run(model: &'static str) -> Result<(), TrainError> {
     cargo::run(cargo::BUILD)?;
     let program = release("doorward-train");

@@ -1,6 +1,6 @@
-//! `cross` only warns of a key it does not know, and then builds something else than was meant. So
-//! `cross.toml` is held against what cross 0.2.5 documents (its `docs/config_file.md`), and its
-//! targets against what rustc calls them. Nothing here runs cross: it would replace the machine's
+//! `cross` only warns of an unknown key, and then builds something else than intended. So
+//! `cross.toml` is checked against the documentation of cross 0.2.5 (its `docs/config_file.md`),
+//! and its targets against rustc's. This test does not run cross: it would replace the machine's
 //! toolchain.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -15,7 +15,7 @@ const BUILD: [&str; 6] = ["build-std", "xargo", "default-target", "pre-build", "
 /// Keys of `[target.TARGET]`.
 const TARGET: [&str; 7] =
     ["build-std", "xargo", "image", "runner", "pre-build", "env", "dockerfile"];
-/// What terminals run.
+/// The terminals' targets.
 const TERMINALS: [&str; 2] = ["aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf"];
 
 fn configuration() -> Table {
@@ -23,12 +23,12 @@ fn configuration() -> Table {
     std::fs::read_to_string(path).unwrap().parse().unwrap()
 }
 
-/// What cross would not understand, each in words.
+/// Returns what cross would not understand, as text.
 fn faults(configuration: &Table, targets: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     for (section, value) in configuration {
         let Some(value) = value.as_table() else {
-            faults.push(format!("{section} is no table"));
+            faults.push(format!("{section} is not a table"));
             continue;
         };
         match section.as_str() {
@@ -41,7 +41,7 @@ fn faults(configuration: &Table, targets: &[&str]) -> Vec<String> {
                     }
                     match value.as_table() {
                         Some(value) => check_keys(&name, value, &TARGET, &mut faults),
-                        None => faults.push(format!("{name} is no table")),
+                        None => faults.push(format!("{name} is not a table")),
                     }
                 }
             }
@@ -82,7 +82,7 @@ fn is_strings(value: &Value) -> bool {
     value.as_array().is_some_and(|lines| lines.iter().all(Value::is_str))
 }
 
-/// Every target that the compiler knows.
+/// Returns every target that the compiler knows.
 fn rustc_targets() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).args(["--print", "target-list"]).output().unwrap();
@@ -97,9 +97,9 @@ fn cross_knows_every_key_and_rustc_every_target() {
     assert_eq!(faults(&configuration(), &targets), Vec::<String>::new());
 }
 
-/// A typing error in each place, so that the test above cannot pass by looking away.
+/// A typing error in each place, so that the test above cannot pass by checking nothing.
 #[test]
-fn what_cross_would_pass_over_is_found() {
+fn keys_that_cross_would_ignore_are_found() {
     let targets = ["aarch64-unknown-linux-gnu"];
     for wrong in [
         "build.prebuild = []",
@@ -128,7 +128,7 @@ fn every_terminal_has_an_image_of_its_own_with_an_old_glibc() {
     }
 }
 
-/// Without it the build ends in "Unable to find libclang".
+/// Without libclang the build ends in "Unable to find libclang".
 #[test]
 fn the_image_gets_libclang_for_the_bindings_of_video4linux() {
     let configuration = configuration();

@@ -1,6 +1,6 @@
-//! The arrows between packages and modules point one way (ARCHITECTURE.md, "Architecture invariants").
-//! An import against them compiles as well as any other, and the next change then needs it. So each rule
-//! stands here, and is held against what cargo says of the packages and against the sources.
+//! Dependencies between packages and modules have one direction (ARCHITECTURE.md, "Architecture
+//! invariants"). An import against it compiles like any other, and later changes then depend on it.
+//! So each rule is listed here, and checked against cargo's metadata and the sources.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The daemon, and the libraries of network, disk and cameras that it alone links.
+/// The daemon, and the network, disk and camera libraries that only it links.
 const DAEMON: &[&str] = &[
     "doorward",
     "tokio",
@@ -21,7 +21,7 @@ const DAEMON: &[&str] = &[
     "v4l",
     "doorward-board",
 ];
-/// A package, and what it must not link, directly or through others.
+/// A package, and what it must not link, directly or indirectly.
 const PACKAGES: &[(&str, &[&[&str]])] = &[
     (
         "doorward-nn",
@@ -34,12 +34,12 @@ const PACKAGES: &[(&str, &[&[&str]])] = &[
 ];
 
 const CLOCK: &[&str] = &["Instant", "SystemTime", "::now()"];
-/// The clock, where a moment that was handed in may be kept.
+/// Readings of a clock; a moment that was passed in may be kept.
 const READING_OF_A_CLOCK: &[&str] = &["::now", "SystemTime", "UNIX_EPOCH", ".elapsed("];
 const DISK_AND_NETWORK: &[&str] = &["std::fs", "std::net", "std::os::unix::net", "std::process"];
-/// A group at the root would hide what it imports from this test.
+/// A group at the root would hide its imports from this test.
 const ROOT_GROUPS: &[&str] = &["use std::{", "use super::super"];
-/// A folder of sources, and what must not stand in them outside of tests.
+/// A folder of sources, and what must not occur in them outside of tests.
 const SOURCES: &[(&str, &[&[&str]])] = &[
     ("nn/src", &[CLOCK, DISK_AND_NETWORK, ROOT_GROUPS]),
     ("face/src", &[CLOCK, DISK_AND_NETWORK, ROOT_GROUPS]),
@@ -67,7 +67,7 @@ const SOURCES: &[(&str, &[&[&str]])] = &[
 ];
 /// A folder of the daemon, and the only modules of the daemon that it may import.
 const ONLY: &[(&str, &[&str])] = &[
-    // What a text stands for (base64, a URL, the camera) and the bounds of a picture.
+    // The meaning of a text (base64, a URL, the camera) and the bounds of a picture.
     ("src/contract", &["contract", "picture"]),
     ("src/applications", &["applications", "contract", "record_file"]),
 ];
@@ -76,7 +76,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Names of every package that is linked into this one; build and development dependencies are not.
+/// Returns the names of all packages linked into this one; without build and development
+/// dependencies.
 fn linked(metadata: &Value, package: &str) -> BTreeSet<String> {
     let packages = metadata["packages"].as_array().unwrap();
     let name_of = |id: &str| {
@@ -100,14 +101,14 @@ fn linked(metadata: &Value, package: &str) -> BTreeSet<String> {
     seen.into_iter().map(name_of).collect()
 }
 
-/// Lines of a source outside of comments and of the module `tests`, with their numbers.
+/// Returns the lines of a source outside of comments and of the module `tests`, with their numbers.
 fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
     let tests = source.find("#[cfg(test)]\nmod tests").unwrap_or(source.len());
     let lines = source[..tests].lines().enumerate();
     lines.map(|(index, line)| (index + 1, line.split("//").next().unwrap_or(line)))
 }
 
-/// Whether a line holds the text, not as a part of a longer name.
+/// Returns true if a line holds the text, but not as a part of a longer name.
 fn holds(line: &str, text: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(text).any(|(at, _)| {
@@ -120,7 +121,7 @@ fn holds(line: &str, text: &str) -> bool {
     })
 }
 
-/// Modules of its own crate that a line names.
+/// Returns the modules of its own crate that a line names.
 fn named(line: &str) -> impl Iterator<Item = &str> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices("crate::").filter_map(move |(at, prefix)| {
@@ -130,7 +131,7 @@ fn named(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What a source imports of its own crate beyond what it may.
+/// Returns what a source imports of its own crate beyond the allowed modules.
 fn beyond(source: &str, only: &[&str]) -> Vec<String> {
     let of_line = |(number, line)| {
         let found = named(line).filter(|module| !only.contains(module));
@@ -139,7 +140,7 @@ fn beyond(source: &str, only: &[&str]) -> Vec<String> {
     code(source).flat_map(of_line).collect()
 }
 
-/// What stands in a source and must not.
+/// Returns the forbidden texts that occur in a source.
 fn faults(source: &str, forbidden: &[&[&str]]) -> Vec<String> {
     let texts = forbidden.concat();
     let of_line = |(number, line)| {
@@ -149,7 +150,7 @@ fn faults(source: &str, forbidden: &[&[&str]]) -> Vec<String> {
     code(source).flat_map(of_line).collect()
 }
 
-/// Sources below a folder that are no tests.
+/// Returns the sources below a folder that are not tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -166,7 +167,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The faults of every source below a folder, with their places.
+/// Returns the faults of every source below a folder, with their places.
 fn faults_below(folder: &str, faults: impl Fn(&str) -> Vec<String>) -> Vec<String> {
     let files = sources(&root().join(folder));
     assert!(!files.is_empty(), "{folder} has no sources");
@@ -179,7 +180,7 @@ fn faults_below(folder: &str, faults: impl Fn(&str) -> Vec<String>) -> Vec<Strin
 }
 
 #[test]
-fn packages_link_nothing_from_above_them() {
+fn packages_link_only_lower_layers() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--offline", "--locked"])
@@ -188,7 +189,7 @@ fn packages_link_nothing_from_above_them() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // The walk sees what there is: the daemon does link them.
+    // Checks the walk itself: the daemon does link them.
     assert!(
         linked(&metadata, "doorward").is_superset(&["redb", "tokio"].map(str::to_owned).into())
     );
@@ -201,7 +202,7 @@ fn packages_link_nothing_from_above_them() {
 }
 
 #[test]
-fn sources_import_nothing_from_above_them() {
+fn sources_import_only_lower_layers() {
     let mut found = Vec::new();
     for (folder, forbidden) in SOURCES {
         found.extend(faults_below(folder, |source| faults(source, forbidden)));
@@ -213,7 +214,7 @@ fn sources_import_nothing_from_above_them() {
 }
 
 #[test]
-fn imports_against_the_rules_are_found_and_others_are_not() {
+fn only_forbidden_imports_are_found() {
     let rules: &[&[&str]] = &[CLOCK, DISK_AND_NETWORK, &["crate::service"]];
     for bad in [
         "use crate::service::Times;",
@@ -236,7 +237,7 @@ fn imports_against_the_rules_are_found_and_others_are_not() {
 }
 
 #[test]
-fn readings_of_a_clock_are_found_and_moments_handed_in_are_not() {
+fn clock_readings_are_found_and_passed_in_moments_are_not() {
     for bad in [
         "let now = Instant::now();",
         "let read = Timestamp::now;",
@@ -250,7 +251,7 @@ fn readings_of_a_clock_are_found_and_moments_handed_in_are_not() {
 }
 
 #[test]
-fn imports_beyond_what_a_module_may_import_are_found() {
+fn imports_of_modules_not_allowed_are_found() {
     let beyond = |source| beyond(source, &["contract"]);
     for (bad, fault) in [
         ("use crate::gallery::Gallery;", "line 1: crate::gallery"),

@@ -1,5 +1,5 @@
-//! Every link in a document leads to a file of the repository, and to a heading of it where it names one;
-//! the paths that say where a change goes are there.
+//! Checks that every link in a document leads to a file of the repository, and to a heading of it
+//! if it names one, and that the paths that CONTRIBUTING.md names exist.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The documents that git knows, by their path below the root.
+/// Returns the documents that git knows, by their path below the root.
 fn documents() -> BTreeMap<PathBuf, String> {
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"])
@@ -24,7 +24,7 @@ fn documents() -> BTreeMap<PathBuf, String> {
     there.map(|path| (path.clone(), std::fs::read_to_string(root().join(path)).unwrap())).collect()
 }
 
-/// As GitHub makes it of a heading.
+/// Returns GitHub's anchor for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter_map(|letter| match letter {
         ' ' => Some('-'),
@@ -35,7 +35,7 @@ fn anchor(heading: &str) -> String {
     kept.collect()
 }
 
-/// The lines that are no code.
+/// Returns the lines that are not code.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut code = false;
     text.lines().filter(move |line| {
@@ -50,13 +50,13 @@ fn has_heading(text: &str, wanted: &str) -> bool {
     headings.map(|line| anchor(line.trim_start_matches('#'))).any(|found| found == wanted)
 }
 
-/// What stands between `](` and `)`, behind the text or the picture of a link.
+/// Returns the targets between `](` and `)`, after a link's text or picture.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let documents = documents();
     let mut broken = Vec::new();
     for (path, text) in &documents {
@@ -84,7 +84,7 @@ fn every_link_leads_somewhere() {
 fn contributing_names_paths_that_exist() {
     let text = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
     let code = prose(&text).flat_map(|line| line.split('`').skip(1).step_by(2));
-    // Of the repository: not what a build makes, nor a pattern such as `models/NAME.md`.
+    // Paths of the repository: not what a build makes, nor a pattern such as `models/NAME.md`.
     let is_path = |code: &&str| {
         let folder = code.split_once('/').map(|(folder, _)| folder);
         let made = folder == Some("target");

@@ -1,5 +1,5 @@
-//! The Rust that the workspace promises is one that its dependencies build with. That its own code does
-//! is clippy's `incompatible_msrv` to say.
+//! The dependencies build with the Rust version that the workspace promises. For its own code
+//! clippy's `incompatible_msrv` checks that.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn version(text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn no_dependency_needs_a_newer_rust_than_is_promised() {
+fn no_dependency_needs_a_newer_rust_than_promised() {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--offline"])
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
@@ -36,7 +36,7 @@ fn no_dependency_needs_a_newer_rust_than_is_promised() {
 }
 
 #[test]
-fn the_readme_promises_the_same_rust() {
+fn the_readme_names_the_same_rust() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.contains(&format!("Rust ≥ {}", env!("CARGO_PKG_RUST_VERSION"))));
 }

@@ -1,4 +1,4 @@
-//! Single layers over maps of any shape, through the same files that networks are read from. Weights and
+//! Single layers over maps of any shape, read through the same files as networks. Weights and
 //! pixels are noise: no kernel's time depends on them.
 
 use candle_core::quantized::gguf_file;
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Cursor;
 
-/// Weights that share a scale in Q8_0, and to whose multiples rows are filled up.
+/// Weights that share a scale in Q8_0; rows are padded to multiples of it.
 const GROUP: usize = 32;
 /// 1/128 as f16: one scale for all rows.
 const SCALE: [u8; 2] = [0x00, 0x20];
@@ -20,7 +20,7 @@ const RANGE: [f32; 2] = [1.0 / 16.0, 0.0];
 const FORMAT: PixelFormat =
     PixelFormat { bgr: false, scale: 1.0 / 128.0, offset: 0.0, multiple: 1 };
 
-/// What a layer computes in.
+/// The arithmetic of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
     /// f32.
@@ -30,7 +30,7 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// What a thousand million operations a second are called.
+    /// Returns the name of 10⁹ operations per second.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Values => "GFLOP/s",
@@ -48,7 +48,7 @@ impl fmt::Display for Arithmetic {
     }
 }
 
-/// One layer, what it reads and what it writes.
+/// One layer, with its input and output.
 pub struct Layer {
     kind: Kind,
     y: Map,
@@ -60,7 +60,7 @@ enum Kind {
     Depthwise(Depthwise, Map),
 }
 
-/// Pixels, and where the first layer makes values of them.
+/// Pixels, and the memory where the first layer writes values.
 struct Picture {
     rgb: Vec<u8>,
     sides: (usize, usize),
@@ -113,7 +113,7 @@ impl Layer {
         Ok(Self { kind: Kind::Pointwise(layer.map_err(Error::wrap)?, x), y: Map::new()? })
     }
 
-    /// 3×3, one filter a channel, with bias and PReLU.
+    /// 3×3, one filter per channel, with bias and PReLU.
     pub fn depthwise(
         arithmetic: Arithmetic,
         level: Level,
@@ -129,7 +129,7 @@ impl Layer {
         Ok(Self { kind: Kind::Depthwise(layer.map_err(Error::wrap)?, x), y: Map::new()? })
     }
 
-    /// Once over the map.
+    /// Runs the layer once over the map.
     pub fn pass(&mut self) -> Result<()> {
         match &mut self.kind {
             Kind::Stem(layer, x) => x.through(layer, &mut self.y),
@@ -139,7 +139,8 @@ impl Layer {
     }
 }
 
-/// A map in the form that the layer reads: the first layer of a network makes one of any depth.
+/// Makes a map in the form that the layer reads: the first layer of a network makes one of any
+/// depth.
 fn noise(weights: &Weights<'_>, sides: (usize, usize), channels: usize) -> Result<Map> {
     let stem = Stem::load(weights, "stem", channels, 1, FORMAT, Activation::Relu);
     let mut map = Map::new()?;
@@ -147,7 +148,8 @@ fn noise(weights: &Weights<'_>, sides: (usize, usize), channels: usize) -> Resul
     Ok(map)
 }
 
-/// A file of the `layer` with rows of `columns` weights, and of the `stem` that makes its input.
+/// Makes a file with the `layer`, with rows of `columns` weights, and with the `stem` that makes
+/// its input.
 fn file(
     arithmetic: Arithmetic,
     columns: usize,
@@ -174,7 +176,7 @@ fn file(
     Ok(file.into_inner())
 }
 
-/// Q8_0 with one scale, which both arithmetics read.
+/// Makes Q8_0 rows with one scale, which both arithmetics read.
 fn rows(rows: usize, columns: usize) -> Result<QTensor> {
     let padded = columns.next_multiple_of(GROUP);
     let mut noise = Noise(2);
@@ -183,7 +185,7 @@ fn rows(rows: usize, columns: usize) -> Result<QTensor> {
         if column % GROUP == 0 {
             data.extend(SCALE);
         }
-        // −128 is no weight of a symmetric scale.
+        // −128 is not a weight of a symmetric scale.
         data.push(match noise.next() {
             _ if column >= columns => 0,
             0x80 => 0x81,

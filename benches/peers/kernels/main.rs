@@ -1,9 +1,10 @@
-//! The kernels, at the shapes that YuNet and SFace have: `cargo bench --workspace --bench kernels`, of which
-//! `-- pointwise` picks some. `DOORWARD_CPU` chooses the level; bind it to one core with `taskset -c 1`.
+//! Benchmarks of the kernels, at the shapes of YuNet and SFace: `cargo bench --workspace --bench
+//! kernels`; `-- pointwise` selects some. `DOORWARD_CPU` chooses the level; bind it to one core
+//! with `taskset -c 1`.
 //!
-//! criterion prints a time, operations a second and what share that is of what this core can do at all on
-//! that level, which is measured first. An operation is a product or a sum, two a weight and pixel; bias,
-//! activation and rounding are done and not counted. Time is the process's own.
+//! criterion prints a time, operations per second, and their share of this core's peak on that
+//! level, which is measured first. An operation is a product or a sum, two per weight and pixel;
+//! bias, activation and rounding are done and not counted. Times are the process's CPU time.
 
 mod layers;
 mod measure;
@@ -15,9 +16,9 @@ use layers::{Arithmetic, Layer};
 use measure::CpuTime;
 use std::time::Duration;
 
-/// Pixels a row, rows, outputs, stride.
+/// Pixels per row, rows, outputs, stride.
 const STEM: [[usize; 4]; 2] = [[320, 320, 16, 2], [112, 112, 32, 1]];
-/// Pixels a row, rows, inputs, outputs.
+/// Pixels per row, rows, inputs, outputs.
 const POINTWISE: [[usize; 4]; 6] = [
     [160, 160, 16, 16],
     [40, 40, 64, 64],
@@ -26,7 +27,7 @@ const POINTWISE: [[usize; 4]; 6] = [
     [14, 14, 512, 512],
     [7, 7, 1024, 1024],
 ];
-/// Pixels a row, rows, channels, stride.
+/// Pixels per row, rows, channels, stride.
 const DEPTHWISE: [[usize; 4]; 6] = [
     [160, 160, 16, 1],
     [40, 40, 64, 1],

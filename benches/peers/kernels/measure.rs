@@ -1,18 +1,18 @@
-//! The process's own time, and operations a second beside what the core can do.
+//! Measures CPU time, and operations per second against the core's peak.
 
 use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds of all processors.
+/// CPU time in nanoseconds, of all processors.
 pub struct CpuTime {
-    /// What a thousand million operations a second are called.
+    /// The name of 10⁹ operations per second.
     pub unit: &'static str,
-    /// In that unit, if it is known.
+    /// The core's peak in that unit, if it is known.
     pub peak: Option<f64>,
 }
 
-/// What the process has used so far.
+/// Returns the CPU time that the process has used so far.
 pub fn nanoseconds() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
@@ -64,7 +64,7 @@ impl ValueFormatter for CpuTime {
         "µs"
     }
 
-    /// Operations are what this program counts as elements.
+    /// This program counts operations as criterion's elements.
     fn scale_throughputs(
         &self,
         _: f64,

@@ -1,17 +1,17 @@
-//! The most that one core can do on a level: products and sums that wait for nothing, neither for memory
-//! nor for each other. Kernels are held against it.
+//! Measures the peak of one core on a level: products and sums that wait neither for memory nor for
+//! each other. Kernels are compared with it.
 #![allow(unsafe_code, reason = "the instructions themselves")]
 
 use super::layers::Arithmetic;
 use super::measure::nanoseconds;
 use doorward_nn::Level;
 
-/// Times that it is measured; the best counts.
+/// Number of measurements; the best counts.
 const TRIES: usize = 20;
 /// Rounds of each.
 const ROUNDS: u64 = 1_000_000;
 
-/// Gop/s; `None` of a level whose instructions nobody wrote down here.
+/// Returns Gop/s; `None` for a level whose instructions are not listed here.
 pub fn of(level: Level, arithmetic: Arithmetic) -> Option<f64> {
     let (run, operations) = instructions(level, arithmetic)?;
     let best = (0..TRIES).map(|_| {
@@ -22,7 +22,7 @@ pub fn of(level: Level, arithmetic: Arithmetic) -> Option<f64> {
     Some(best.fold(0.0, f64::max))
 }
 
-/// All rounds, and the operations of one.
+/// A function that runs all rounds, and the operations of one round.
 type Loop = (fn(), f64);
 
 #[cfg(target_arch = "x86_64")]
@@ -54,7 +54,7 @@ fn instructions(_: Level, _: Arithmetic) -> Option<Loop> {
     None
 }
 
-/// A loop of one instruction on as many registers as hide its latency.
+/// A loop of one instruction on enough registers to hide its latency.
 macro_rules! endless {
     ($name:ident, $features:literal, $registers:literal, $zero:expr, $step:expr) => {
         /// # Safety
@@ -67,7 +67,7 @@ macro_rules! endless {
                 for sum in &mut sums {
                     *sum = $step(*sum, a, b);
                 }
-                // Without it the compiler may find out that the sums stay what they are.
+                // Without it the compiler may find out that the sums do not change.
                 std::hint::black_box(());
             }
             black_box(sums);
@@ -87,8 +87,8 @@ mod x86 {
     endless!(fused_256, "avx2,fma", 14, _mm256_setzero_ps(), |sum, a, b| {
         _mm256_fmadd_ps(a, b, sum)
     });
-    // What widened bytes take: sixteen products, added up by twos. Of the sum, lest they be the same
-    // each round.
+    // The operations for widened bytes: sixteen products, added in pairs. One operand is the sum,
+    // so that the products differ each round.
     endless!(dots_256, "avx2", 14, _mm256_setzero_si256(), |sum, _, b| {
         _mm256_add_epi32(sum, _mm256_madd_epi16(sum, b))
     });

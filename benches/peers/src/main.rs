@@ -1,14 +1,15 @@
-//! doorward's side of the comparison with other engines. Does what it is told on standard input, a line
-//! each, and answers with one line of JSON; `compare.py` tells it, and the engines beside it, by turns.
+//! doorward's part of the comparison with other engines. Runs commands from standard input, one per
+//! line, and answers each with one line of JSON; `compare.py` sends them in turns to it and to the
+//! other engines.
 //!
 //! ```text
 //! sface 41        →  {"cpu_ms": [4.31, …]}      41 passes, after some that are not timed
-//! outputs sface   →  {"outputs": …}             what such a pass comes to
+//! outputs sface   →  {"outputs": …}             the outputs of such a pass
 //! level           →  {"level": "avx512"}        the instructions that it uses
 //! ```
 //!
-//! Time is this process's own on all processors, so that a machine shared with others may be used. It
-//! never checks a result: whoever compares does.
+//! Times are this process's CPU time on all processors, so that a shared machine may be used. It
+//! never checks a result: the caller does.
 
 mod networks;
 mod search;
@@ -24,14 +25,14 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Passes before those that count: memory is taken, caches are filled.
+/// Passes before the counted ones, which allocate memory and fill caches.
 const WARM: usize = 3;
 
 /// Work that is timed pass by pass.
 trait Work {
-    /// Once.
+    /// Runs one pass.
     fn pass(&mut self) -> Result<(), Failure>;
-    /// What it comes to.
+    /// Returns the outputs.
     fn outputs(&mut self) -> Result<Value, Failure>;
 }
 
@@ -42,7 +43,7 @@ enum Failure {
     Usage,
     #[error("{}: {reason}; compare.py makes it", path.display())]
     File { path: PathBuf, reason: io::Error },
-    #[error("{0} holds something else than it should; remove it")]
+    #[error("{0} has unexpected content; remove it")]
     Content(PathBuf),
     #[error(
         "`{0}` is neither WORK PASSES nor `outputs WORK` of yunet, sface, minifasnet, verify, search"
@@ -62,7 +63,7 @@ enum Failure {
     Outbox(#[from] doorward::outbox::OutboxError),
     #[error(transparent)]
     System(#[from] io::Error),
-    #[error("the service did not do it: {0}")]
+    #[error("the service failed: {0}")]
     Refused(Value),
 }
 
@@ -128,7 +129,7 @@ fn answer(
     Ok(json!({"cpu_ms": times}))
 }
 
-/// Work by its name; `None` of a name that there is not.
+/// Loads work by its name; `None` for an unknown name.
 fn load(name: &str, folder: &Path, models: &Models) -> Result<Option<Box<dyn Work>>, Failure> {
     let files = models.files();
     Ok(Some(match name {
@@ -141,10 +142,10 @@ fn load(name: &str, folder: &Path, models: &Models) -> Result<Option<Box<dyn Wor
     }))
 }
 
-/// Which weights.
+/// The weights to use.
 enum Models {
     Shipped,
-    /// Of the four networks by file name, in f32.
+    /// The f32 weights of the four networks, by file name.
     Twins(BTreeMap<&'static str, Vec<u8>>),
 }
 
@@ -174,7 +175,7 @@ fn read(folder: &Path, name: &str) -> Result<Vec<u8>, Failure> {
     fs::read(&path).map_err(|reason| Failure::File { path, reason })
 }
 
-/// What this process has used of all processors.
+/// Returns the CPU time that this process has used.
 fn cpu_ms() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6

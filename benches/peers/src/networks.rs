@@ -1,6 +1,6 @@
-//! The networks, each on a picture of the size that it reads: raw R, G, B from `{network}.rgb`. A pass
-//! is all that the program does with such a picture: pixels in, and the network's meaning out (boxes,
-//! an embedding, logits).
+//! The networks, each on a picture of its input size: raw R, G, B from `{network}.rgb`. A pass is
+//! all that the program does with such a picture: from pixels to the decoded result (boxes, an
+//! embedding, logits).
 
 use super::{Failure, Work, read};
 use doorward::face::{Detector, Embedder, FaceError, MiniFasNet, ModelFiles};
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use std::hint::black_box;
 use std::path::Path;
 
-/// Detections below it are not faces: what the program asks for.
+/// Detections below this score are not faces, as in the program.
 const MIN_SCORE: f32 = 0.6;
-/// Boxes that overlap by more are of one face.
+/// Boxes that overlap by more belong to one face.
 const ONE_FACE: f32 = 0.3;
 
 fn picture(folder: &Path, network: &str, side: u32) -> Result<Picture, Failure> {
@@ -45,8 +45,8 @@ impl Work for Detection {
         Ok(())
     }
 
-    /// Best first, of each face the best cell, which peers take alone: left, top, width, height, ten of
-    /// landmarks, score.
+    /// Returns detections, best first; for each face its best cell, because peers report only that:
+    /// left, top, width, height, ten numbers of landmarks, score.
     fn outputs(&mut self) -> Result<Value, Failure> {
         let cells = self.0.cells(&self.1, MIN_SCORE)?;
         let found = self.0.detect(&self.1, MIN_SCORE)?;

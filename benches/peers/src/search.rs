@@ -1,5 +1,5 @@
-//! 1:N over a gallery of many templates: the gallery itself, enrolled, on disk and indexed, searched as a
-//! request searches it. Subjects have many templates each, because each enrolment waits for the disk.
+//! 1:N over a gallery of many templates: enrolled, on disk and indexed, and searched like a request
+//! does. Subjects have many templates each, because each enrolment waits for the disk.
 //!
 //! `templates.f32` and `probes.f32` are rows of unit vectors, little-endian f32.
 
@@ -11,9 +11,9 @@ use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 
-/// Rows that belong to one subject, one after the other.
+/// Rows of one subject, one after the other.
 const TEMPLATES: usize = 50;
-/// Subjects asked for.
+/// Number of subjects requested.
 const LIMIT: usize = 10;
 
 pub struct Search {
@@ -23,7 +23,8 @@ pub struct Search {
 }
 
 impl Search {
-    /// Enrols the templates where that was not done before, which takes a minute or more for a million.
+    /// Enrolls the templates unless they are enrolled already, which takes a minute or more for a
+    /// million.
     pub fn load(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("gallery.redb");
         let settings = || Settings { model_id: "random".into(), store_images: false };
@@ -52,7 +53,7 @@ impl Work for Search {
         Ok(())
     }
 
-    /// Of each probe the numbers of the subjects found, best first.
+    /// Returns for each probe the numbers of the subjects found, best first.
     fn outputs(&mut self) -> Result<Value, Failure> {
         let found = self.probes.iter().map(|probe| {
             let found = self.gallery.search(probe, LIMIT);

@@ -1,6 +1,6 @@
-//! A whole verify, as a client of the daemon gets it: the JPEG's bytes in, the answer of the contract
-//! out, every check asked for and passed. By the service itself, so that whatever a request costs, from
-//! reading its fields to the statistics, is part of it.
+//! A whole verify, as for a client of the daemon: from the JPEG's bytes to the answer of the
+//! contract, with every check requested and passed. It runs in the service itself, so that the
+//! whole cost of a request, from reading its fields to the statistics, is included.
 
 use super::{Failure, Work, read};
 use doorward::applications::Applications;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Enrolled beside the one who is verified.
+/// Subjects enrolled besides the one who is verified.
 const OTHERS: usize = 100;
 const SUBJECT: &str = "subject";
 
@@ -28,7 +28,7 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// Of `probe.jpg` against the face in `enrolled.jpg`.
+    /// Loads `probe.jpg`, to be compared with the face in `enrolled.jpg`.
     pub fn load(folder: &Path, models: &ModelFiles<'_>) -> Result<Self, Failure> {
         let files = tempfile::tempdir()?;
         let analyzer = Arc::new(Analyzer::from_files(models)?);
@@ -36,7 +36,7 @@ impl Verify {
         let settings = gallery::Settings { model_id, store_images: true };
         let gallery = Arc::new(Gallery::open(&files.path().join("gallery"), settings)?);
         for other in 0..OTHERS {
-            gallery.enroll(somebody(other))?;
+            gallery.enroll(synthetic(other))?;
         }
         let parts = Parts {
             analyzer,
@@ -53,7 +53,7 @@ impl Verify {
         Ok(verify)
     }
 
-    /// The fields of a 200 without a check that failed.
+    /// Returns the fields of a 200 in which no check failed.
     fn ask(
         &self,
         operation: &str,
@@ -108,8 +108,8 @@ impl Work for Verify {
     }
 }
 
-/// Nobody's face: a vector with two values, another for each.
-fn somebody(number: usize) -> Enrolment {
+/// A vector with two values, different for each number; not a real face.
+fn synthetic(number: usize) -> Enrolment {
     let mut values = [0.0; EMBEDDING_LEN];
     values[number % EMBEDDING_LEN] = 1.0;
     Enrolment {

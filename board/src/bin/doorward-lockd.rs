@@ -1,8 +1,8 @@
-//! The lock controller as a process: people get out through it while the daemon is dead, hung, being
-//! replaced or not started. See [`doorward_board::controller`].
+//! Runs the lock controller as a process: people get out through it while the daemon is dead, hung,
+//! being replaced or not started. See [`doorward_board::controller`].
 //!
-//! It reads its profile once, keeps its pages in memory, and from then on touches no disk, no network
-//! and no log that could make it wait.
+//! It reads its profile once and locks its pages in memory. From then on it uses no disk, no
+//! network and no log that could block it.
 
 #![forbid(unsafe_code)]
 
@@ -25,58 +25,59 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// Exit code where there is no door to control: nothing is to start it again.
+/// Exit code if no door is configured: nothing is to start it again.
 const NO_DOOR: u8 = 77;
-/// Exit code for settings that are wrong (`EX_CONFIG`).
+/// Exit code for wrong settings (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
 
-/// Owns the strike, request-to-exit, the fire input and the contact; follows the daemon.
+/// Owns the strike, request-to-exit, the fire input and the contact; follows the daemon's commands.
 #[derive(Debug, Parser)]
 #[command(version, name = "doorward-lockd")]
 struct Arguments {
-    /// The daemon's configuration, of which the table [door] is read.
+    /// The daemon's configuration; only its table [door] is read.
     #[allow(rustdoc::broken_intra_doc_links, reason = "the text of --help, where it is no link")]
     #[arg(long, default_value = "/etc/doorward/doorward.toml")]
     config: PathBuf,
-    /// Board, instead of door.board of the configuration, which is then not read.
+    /// Board to use instead of the configuration, which is then not read.
     #[arg(long)]
     board: Option<String>,
     /// fail_secure or fail_safe; with --board.
     #[arg(long, requires = "board")]
     lock: Option<String>,
-    /// Milliseconds of a pulse; with --board.
+    /// Length of a pulse in milliseconds; with --board.
     #[arg(long, requires = "board")]
     pulse_ms: Option<u32>,
-    /// Seconds until an open door is an alarm; with --board.
+    /// Seconds after which an open door is an alarm; with --board.
     #[arg(long, requires = "board")]
     held_open_s: Option<u32>,
-    /// The coil is rated for current without end; with --board.
+    /// The coil is rated for continuous current; with --board.
     #[arg(long, requires = "board")]
     strike_continuous: bool,
     /// The fire input is wired; with --board.
     #[arg(long, requires = "board")]
     fire: bool,
-    /// The interlock is wired, which is the daemon's to read; with --board.
+    /// The interlock is wired and read by the daemon; with --board.
     #[arg(long, requires = "board")]
     interlock: bool,
     /// Socket for the daemon.
     #[arg(long, default_value = "/run/doorward/lockd.sock")]
     socket: PathBuf,
-    /// Something other than a daemon starts this again, such as systemd: the daemon never replaces it.
+    /// A supervisor such as systemd restarts this process: the daemon never replaces it.
     #[arg(long)]
     supervised: bool,
-    /// Check the settings, and do nothing.
+    /// Check the settings and exit.
     #[arg(long)]
     check: bool,
-    /// Take the strike's line without current, and end: what systemd runs after this was killed.
+    /// Switch the strike's line to no current and exit: systemd runs this after the process was
+    /// killed.
     #[arg(long, conflicts_with = "check")]
     off: bool,
 }
 
-/// Whether people get out through this process, so that nothing may make it wait.
+/// True while people get out through this process: nothing may block it.
 static SERVES: AtomicBool = AtomicBool::new(false);
 
-/// Why there is no controller.
+/// Why the controller cannot run.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -115,7 +116,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
-    // Before anything that may fail: a strike that was handed over is not left with current.
+    // Before anything that may fail: a strike that was handed over must not keep its current.
     let taken_over = match std::env::var_os(HANDOVER) {
         Some(_) if !arguments.check && !arguments.off => Handover::receive(std::io::stdin())?,
         _ => Handover::default(),
@@ -132,16 +133,17 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let strike = settings.profile.strike(&mut gpio)?;
         return strike.map(drop).ok_or(Failure::NoStrike(settings.profile.board));
     }
-    // Early: one that comes before it is waited for ends the process, such as a second wish for another
-    // version while that starts.
+    // Early: until this handler is installed, the signal ends the process, for example a second
+    // request for another version while that version starts.
     let asked = flag(&[signal_hook::consts::SIGHUP])?;
     let stop = flag(&[signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
     match connect(&arguments.socket) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => {}
-        // It answers, or its queue is full.
+        // Another controller answers, or its queue is full.
         _ => return Err(Failure::Taken(arguments.socket.clone())),
     }
-    // The lines first, which the kernel gives to one alone: a second controller takes nobody's socket.
+    // The lines come first, because the kernel gives them to one process only: a second controller
+    // must not take the first one's socket.
     let mut lines = HeldLines::open(&settings.profile, taken_over.lines)?;
     let strike = settings.profile.strike(&mut lines)?;
     let strike = strike.ok_or_else(|| Failure::NoStrike(settings.profile.board.clone()))?;
@@ -149,7 +151,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut goes_without_contact = false;
     let inputs = settings.profile.inputs(&mut lines, settings.limits, |function, error| {
         goes_without_contact = true;
-        say(&format!("the door goes without its {}: {error}", function.name()));
+        say(&format!("the door has no {}: {error}", function.name()));
     })?;
     let listener = listen(&arguments.socket)?;
     let mut upgrade = Upgrade::new(asked)?;
@@ -169,7 +171,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             || accept(&listener),
             |controller| match () {
                 () if stop.load(Ordering::Relaxed) => Some(End::Stop),
-                // Nobody's pulse is cut short.
+                // No pulse is cut short.
                 () if upgrade.is_due() && controller.is_idle() => Some(End::Upgrade),
                 () => None,
             },
@@ -180,7 +182,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let _ = std::fs::remove_file(&arguments.socket);
                 return Ok(());
             }
-            // Returns only where it failed: this version goes on.
+            // Returns only on failure: this version continues.
             End::Upgrade => {
                 let error = upgrade.replace(lines.held(), server.kept());
                 say(&format!("the other version was not started: {error}"));
@@ -203,7 +205,7 @@ fn keys(arguments: &Arguments) -> Result<Keys, SettingsError> {
     })
 }
 
-/// Listens in place of what was there: whoever has the lines is the controller.
+/// Listens in place of the present socket: the process that holds the lines is the controller.
 fn listen(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |reason| Failure::Socket { path: path.to_owned(), reason };
     match std::fs::remove_file(path) {
@@ -216,7 +218,8 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
-/// A commander that may command: root, this user, or a member of the socket's group by its own group.
+/// Accepts a commander that is allowed to command: root, this user, or a process whose primary
+/// group is the socket's group.
 fn accept(listener: &UnixListener) -> Option<UnixStream> {
     let (stream, _) = listener.accept().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
@@ -236,7 +239,7 @@ fn flag(signals: &[i32]) -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// A page that was read once is not read again from a disk that may hang.
+/// Locks all pages in memory, so that a disk that hangs is never read again.
 fn stay_in_memory() {
     use rustix::mm::{MlockAllFlags, mlockall};
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
@@ -245,14 +248,15 @@ fn stay_in_memory() {
     }
 }
 
-/// Networks on every core must not make people wait who want out. What a unit has set is left.
+/// Raises its own priority: networks on every core must not delay the way out. A priority set by
+/// the unit is kept.
 fn go_before_others() {
     if let Err(error) = rustix::process::nice(-20) {
         say(&format!("others may go before the way out (CAP_SYS_NICE): {error}"));
     }
 }
 
-/// Tells systemd, if that waits for it.
+/// Notifies systemd, if it waits for that.
 fn notify_ready() {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|datagram| {
@@ -267,23 +271,23 @@ fn notify_ready() {
         datagram.send_to_addr(b"READY=1", &address)
     });
     if let Err(error) = sent {
-        say(&format!("systemd is not told: {error}"));
+        say(&format!("systemd is not notified: {error}"));
     }
 }
 
-/// Another version of this program, asked for by SIGHUP: first tried, then put in this one's place.
+/// Replaces this program with another version after SIGHUP: it tries that version first.
 struct Upgrade {
     asked: Arc<AtomicBool>,
     program: PathBuf,
-    /// Whether the version that was found then would start. On a thread: a disk that hangs holds up
-    /// the thread that starts a program.
+    /// Checks whether the version found at that time would start. It runs on a thread, because a
+    /// disk that hangs blocks the thread that starts a program.
     trial: Option<JoinHandle<std::io::Result<ExitStatus>>>,
     passed: bool,
 }
 
 impl Upgrade {
     fn new(asked: Arc<AtomicBool>) -> std::io::Result<Self> {
-        // By its name: the file of this name may be another by then.
+        // By its path: the file may be another one by then.
         Ok(Self { asked, program: std::env::current_exe()?, trial: None, passed: false })
     }
 
@@ -293,9 +297,10 @@ impl Upgrade {
         command
     }
 
-    /// Whether it was asked for, and would start. Waits for nothing.
+    /// Checks whether an upgrade was requested and would start. Never blocks.
     fn is_due(&mut self) -> bool {
-        // Asked for while another version is tried: that one may be another by now, and is tried next.
+        // Requested again during a trial: the file may have changed, so it is tried again
+        // afterwards.
         if self.trial.is_none() && self.asked.swap(false, Ordering::Relaxed) {
             self.passed = false;
             let mut trial = self.command();
@@ -309,16 +314,16 @@ impl Upgrade {
             match trial.join() {
                 Ok(Ok(status)) if status.success() => self.passed = true,
                 Ok(Ok(_)) => {
-                    say("the other version or its settings are of no use: this one goes on")
+                    say("the other version or its settings are invalid: this one continues")
                 }
                 Ok(Err(error)) => say(&format!("the other version does not start: {error}")),
-                Err(_) => say("the trial of the other version failed: this one goes on"),
+                Err(_) => say("the trial of the other version failed: this one continues"),
             }
         }
         self.passed && self.trial.is_none() && !self.asked.load(Ordering::Relaxed)
     }
 
-    /// Puts the other version in this one's place, with the lines.
+    /// Starts the other version in place of this one, and hands over the lines.
     fn replace(&mut self, lines: &[HeldLine], kept: &Kept) -> std::io::Error {
         self.passed = false;
         say("another version takes over");
@@ -340,7 +345,7 @@ fn tell(text: &str, event: Option<Event>) {
     }
 }
 
-/// A line to standard error, if that can take it at once.
+/// Writes a line to standard error, if that does not block.
 fn say(text: &str) {
     let mut error = std::io::stderr();
     if takes_a_line(&error) && !(SERVES.load(Ordering::Relaxed) && is_file(&error)) {
@@ -348,14 +353,16 @@ fn say(text: &str) {
     }
 }
 
-/// Whether there is room at once, and a reader: one that is gone may end this program with a signal.
+/// Checks for room and for a reader. If the reader is gone, writing may end this program with a
+/// signal.
 fn takes_a_line(error: &std::io::Stderr) -> bool {
     let mut ready = [PollFd::new(error, PollFlags::OUT)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut ready, Some(&at_once)).is_ok() && ready[0].revents() == PollFlags::OUT
 }
 
-/// A file takes everything at once, says Linux, and waits for a disk that hangs.
+/// Checks for a regular file: Linux reports it as always writable, but writing waits for a disk
+/// that hangs.
 fn is_file(error: &std::io::Stderr) -> bool {
     rustix::fs::fstat(error).is_ok_and(|stat| {
         rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile

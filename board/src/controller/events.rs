@@ -1,4 +1,5 @@
-//! What the controller tells its commander, and how that is kept while none listens.
+//! The events that the controller sends to its commander, and their storage while no commander is
+//! connected.
 
 use crate::contact::ContactEvent;
 use crate::door::Part;
@@ -16,14 +17,15 @@ pub enum Cause {
     Hours,
     /// The button inside.
     Exit,
-    /// A fail-safe lock whose button or fire input cannot be read.
+    /// An unreadable button or fire input of a fail-safe lock.
     Unreadable,
     /// The fire input.
     Fire,
 }
 
 impl Cause {
-    /// Which cause is told where several hold: a commander's, the button's, the fault's, the fire's.
+    /// Returns the rank of a cause. Of several causes, the highest is reported: commander, button,
+    /// fault, fire.
     pub(super) fn rank(self) -> u8 {
         match self {
             Self::Face | Self::Remote | Self::Hours => 0,
@@ -34,39 +36,40 @@ impl Cause {
     }
 }
 
-/// What happened.
+/// An event of the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The strike lets people pass, or does so for another reason than before.
+    /// The strike lets people pass, or does so for a new cause.
     Released(Cause),
-    /// It is locked again.
+    /// The strike is locked again.
     Locked,
     /// Request-to-exit was pressed.
     ExitPressed,
     /// The fire alarm began or ended.
     Fire(bool),
-    /// The contact's.
+    /// An event of the contact.
     Contact(ContactEvent),
-    /// A part fails; told once until it has recovered.
+    /// A part fails; reported once until it recovers.
     Fault(Part),
     /// A part that failed works again.
     Recovered(Part),
-    /// So many events were not kept: there was no room.
+    /// This many events were lost, because there was no room.
     Missed(u32),
 }
 
-/// An event with its number and its time.
+/// An event with its number and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbered {
     /// Ascending from 1 since the controller's start.
     pub number: u32,
     /// When it happened, by `CLOCK_MONOTONIC`.
     pub at: Duration,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 
-/// Events until a commander has taken them: at most [`Kept::MOST`], those after them are counted.
+/// Stores events until a commander has taken them: at most [`Kept::MOST`]. Later events are only
+/// counted.
 #[derive(Debug)]
 pub struct Kept {
     events: VecDeque<Numbered>,
@@ -76,18 +79,18 @@ pub struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
-        // All the room that is ever needed, from the start.
+        // Allocates all room at the start.
         Self { events: VecDeque::with_capacity(Self::MOST), next: 1, missed: 0 }
     }
 }
 
 impl Kept {
-    /// A night of comings and goings through a door that is used.
+    /// Enough for a night at a door that is in use.
     pub const MOST: usize = 256;
 
     /// Keeps an event.
     pub fn push(&mut self, at: Duration, event: Event) {
-        // One place stays free for the count.
+        // One place is reserved for the count.
         if self.missed > 0 || self.events.len() >= Self::MOST - 1 {
             self.missed = self.missed.saturating_add(1);
             return;
@@ -97,11 +100,11 @@ impl Kept {
 
     fn number(&mut self, at: Duration, event: Event) {
         self.events.push_back(Numbered { number: self.next, at, event });
-        // A year of ten events a second is less than half of the numbers.
+        // A year of ten events a second uses less than half of the numbers.
         self.next = self.next.wrapping_add(1);
     }
 
-    /// A commander has taken every event up to this number.
+    /// Removes the events up to this number, which a commander has taken.
     pub fn taken(&mut self, number: u32, now: Duration) {
         while self.events.front().is_some_and(|kept| kept.number <= number) {
             self.events.pop_front();
@@ -112,12 +115,12 @@ impl Kept {
         }
     }
 
-    /// Those after this number, oldest first.
+    /// Returns the events after this number, oldest first.
     pub fn after(&self, number: u32) -> impl Iterator<Item = &Numbered> {
         self.events.iter().filter(move |kept| kept.number > number)
     }
 
-    /// Takes up what another process kept.
+    /// Continues with the events that another process kept.
     pub(super) fn resume(events: Vec<Numbered>, next: u32, missed: u32) -> Self {
         let mut kept = Self { next, ..Self::default() };
         kept.events.extend(events.into_iter().take(Self::MOST));
@@ -125,12 +128,12 @@ impl Kept {
         kept
     }
 
-    /// The number of the next event.
+    /// Returns the number of the next event.
     pub(super) fn next(&self) -> u32 {
         self.next
     }
 
-    /// How many were not kept so far.
+    /// Returns how many events were lost so far.
     pub(super) fn missed(&self) -> u32 {
         self.missed
     }
@@ -141,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_beyond_the_room_are_counted_and_told() {
+    fn events_beyond_the_limit_are_counted_and_reported() {
         let mut kept = Kept::default();
         for second in 0..300 {
             kept.push(Duration::from_secs(second), Event::ExitPressed);
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn events_stay_until_they_are_taken() {
+    fn events_are_kept_until_they_are_taken() {
         let mut kept = Kept::default();
         kept.push(Duration::ZERO, Event::ExitPressed);
         kept.push(Duration::ZERO, Event::Released(Cause::Exit));

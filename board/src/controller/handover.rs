@@ -1,10 +1,10 @@
-//! How a controller hands its lines and what it has kept to another version of itself: by a socket
-//! that is the standard input of the program that replaces it in the same process. The lines stay
-//! held, and so at their levels, all the while.
+//! Hands the controller's lines and stored events to another version of the program. A socket
+//! carries them: it is the standard input of the program that replaces this one in the same
+//! process. The lines stay held during the handover, and so keep their levels.
 //!
-//! A line is used by the other version only for what it was held for, wired as it was. Any other is let
-//! go of before lines are requested, a strike's without current: a profile that moves the strike to
-//! another line must not leave a magnet on the old one holding the door shut.
+//! The other version uses a line only for its previous function and wiring. It frees any other line
+//! before it requests lines, a strike's line without current: after a profile moves the strike to
+//! another line, a magnet on the old line must not keep the door shut.
 
 use super::settings::fingerprint;
 use super::{Kept, Message, Numbered};
@@ -23,44 +23,45 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// In the environment of the program that takes over.
+/// Environment variable of the program that takes over.
 pub const VARIABLE: &str = "DOORWARD_LOCKD_HANDOVER";
 
-/// Most lines that a controller has: strike, button, fire input, contact.
+/// Most lines of a controller: strike, button, fire input, contact.
 const LINES: usize = 4;
-/// What the bytes begin with; another form is not understood.
+/// First bytes of a handover. Another form is not understood.
 const FORM: [u8; 4] = *b"DWH1";
-/// Bytes of a line: its function, the level at which it is active, and how it is wired.
+/// Bytes per line: function, active level, and wiring.
 const LINE: usize = 10;
-/// Bytes before the events: the form, the number of lines, the lines, the number of the next event and
-/// the count of missed ones.
+/// Bytes before the events: the form, the number of lines, the lines, the number of the next event
+/// and the count of lost events.
 const HEAD: usize = FORM.len() + 1 + LINES * LINE + 4 + 4;
 const MOST: usize = HEAD + Kept::MOST * Message::LENGTH;
 
-/// A line that is held, and what for.
+/// A held line and its function.
 #[derive(Debug)]
 pub struct HeldLine {
     function: Function,
     active: ActiveLevel,
-    /// Differs where chip or wiring differ.
+    /// A fingerprint of chip and wiring.
     wiring: u64,
     descriptor: OwnedFd,
 }
 
 impl HeldLine {
-    /// A line of `chip`.
+    /// Describes a line of `chip`.
     pub fn new(function: Function, chip: &str, wiring: &Wiring, descriptor: OwnedFd) -> Self {
         let active = wiring.active;
         Self { function, active, wiring: fingerprint(&(chip, wiring)), descriptor }
     }
 
-    /// Whether the profile wires this line for this function, and as it is held.
+    /// Checks whether the profile uses this line for the same function and wiring.
     fn is_of(&self, profile: &Profile) -> bool {
         let wiring = profile.lines.get(&self.function);
         wiring.is_some_and(|wiring| fingerprint(&(profile.chip.as_str(), wiring)) == self.wiring)
     }
 
-    /// Frees the line; a strike's gets no current first, since a line that is freed may stay driven.
+    /// Frees the line. A strike's line is set to no current first, since a freed line may stay
+    /// driven.
     fn release(self) {
         if self.function == Function::Strike {
             let level: PinState = self.active.on_the_wire(NO_CURRENT);
@@ -69,13 +70,13 @@ impl HeldLine {
     }
 }
 
-/// Lines of the program before, until they are claimed. What is never claimed is let go of, also where
-/// this program fails before it has come so far.
+/// Lines of the previous program, until they are claimed. Unclaimed lines are freed, even if this
+/// program fails before it claims any.
 #[derive(Debug, Default)]
 pub struct Adopted(Vec<HeldLine>);
 
 impl Adopted {
-    /// Lets go of lines that the profile has for something else, or wires otherwise.
+    /// Frees lines that the profile uses for another function or wires differently.
     pub fn keep_those_of(&mut self, profile: &Profile) {
         let (kept, others) = self.0.drain(..).partition(|line| line.is_of(profile));
         self.0 = kept;
@@ -94,7 +95,7 @@ impl Drop for Adopted {
     }
 }
 
-/// Lines of a chip whose descriptors can be handed over, those among them that were.
+/// Lines of a chip whose descriptors can be handed over, including adopted lines.
 #[derive(Debug)]
 pub struct HeldLines {
     gpio: Gpio,
@@ -104,17 +105,17 @@ pub struct HeldLines {
 }
 
 impl HeldLines {
-    /// Lines of the profile's chip; `adopted` are used where the profile means them.
+    /// Opens the profile's chip. Uses a line of `adopted` if the profile wires it the same way.
     ///
     /// # Errors
-    /// The chip's.
+    /// The chip's error.
     pub fn open(profile: &Profile, mut adopted: Adopted) -> Result<Self, GpioError> {
         adopted.keep_those_of(profile);
         let gpio = Gpio::open(profile)?;
         Ok(Self { gpio, chip: profile.chip.clone(), adopted, held: Vec::with_capacity(LINES) })
     }
 
-    /// What can be handed over.
+    /// Returns the lines that can be handed over.
     pub fn held(&self) -> &[HeldLine] {
         &self.held
     }
@@ -129,7 +130,7 @@ impl HeldLines {
             Some(descriptor) => GpioLine::adopted(descriptor),
             None => request(&mut self.gpio)?,
         };
-        // One that cannot be handed over is requested again by the other version.
+        // The other version requests again any line that cannot be handed over.
         if let Ok(descriptor) = line.descriptor() {
             self.held.push(HeldLine::new(function, &self.chip, wiring, descriptor));
         }
@@ -156,20 +157,20 @@ impl Lines for HeldLines {
     }
 }
 
-/// What is handed over.
+/// The content of a handover.
 #[derive(Debug, Default)]
 pub struct Handover {
-    /// Lines by their function.
+    /// Lines by function.
     pub lines: Adopted,
-    /// What no commander has taken.
+    /// Events that no commander has taken.
     pub kept: Kept,
 }
 
 impl Handover {
-    /// The socket that is to be the standard input of the program that takes over.
+    /// Returns the socket that becomes the standard input of the program that takes over.
     ///
     /// # Errors
-    /// No socket, or no room in it.
+    /// The socket cannot be created or has no room.
     pub fn into_input(lines: &[HeldLine], kept: &Kept) -> std::io::Result<OwnedFd> {
         if lines.len() > LINES {
             return Err(std::io::Error::other("more lines than a controller has"));
@@ -199,11 +200,11 @@ impl Handover {
         Ok(from.into())
     }
 
-    /// What the program before this one has handed over by `socket`, its standard input. A handover
-    /// that is not understood is none: its lines are let go of.
+    /// Receives what the previous program handed over on `socket`, its standard input. A handover
+    /// of another form is ignored and its lines are freed.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's error.
     pub fn receive(socket: impl AsFd) -> std::io::Result<Self> {
         let mut bytes = vec![0; MOST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LINES))];
@@ -264,7 +265,7 @@ mod tests {
         strike = { line = 17, active = \"high\" }\n\
         request_to_exit = { line = 27, active = \"low\", bias = \"pull-up\" }\n";
 
-    /// What another version makes of lines that this one held under the profile [`OLD`].
+    /// Returns what another version receives of the lines held under the profile [`OLD`].
     fn handed_over(kept: &Kept) -> Handover {
         let old = Profile::parse(OLD).unwrap();
         let held = [Function::Strike, Function::RequestToExit].map(|function| {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_the_profile_before_are_used_for_nothing_else() {
+    fn lines_of_the_old_profile_are_never_used_for_another_function() {
         let both = [Function::Strike, Function::RequestToExit];
         let table: [(&str, String, &[Function]); 6] = [
             ("the same", OLD.into(), &both),
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn events_and_their_numbers_go_on_where_they_were() {
+    fn events_and_their_numbers_continue_after_a_handover() {
         let mut kept = Kept::default();
         for second in 0..3 {
             kept.push(Duration::from_secs(second), Event::ExitPressed);
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn handover_of_another_form_is_none() {
+    fn handover_of_another_form_is_ignored() {
         let (to, from) = UnixDatagram::pair().unwrap();
         to.send(&[1; HEAD]).unwrap();
         let handed = Handover::receive(from).unwrap();

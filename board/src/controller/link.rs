@@ -1,5 +1,5 @@
-//! The commander's side: a connection to the lock controller that is made again whenever it is
-//! lost. Stepped by the daemon's door thread; it never blocks.
+//! The commander's side of the connection to the lock controller. It reconnects after every loss.
+//! The daemon's door thread steps it; it never blocks.
 
 use super::{Command, Message, Numbered, Outcome, Status, Welcome};
 use core::time::Duration;
@@ -7,35 +7,35 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Between two heartbeats.
+/// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(250);
-/// A controller that does not answer heartbeats for so long is hung.
+/// A controller that does not answer heartbeats for this long is hung.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Between two attempts to connect.
+/// Time between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(50);
 
 const BUSY: &str = "another daemon is its commander: end that one first";
 
-/// What the controller says, or that it cannot be reached.
+/// A message from the controller, or a change of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// It is connected.
+    /// The controller is connected.
     Up(Welcome),
-    /// It is not, any more or yet.
+    /// The controller is not connected.
     Down(String),
-    /// How it is.
+    /// The controller's status.
     Status(Status),
-    /// What became of the order of this number.
+    /// The outcome of the order with this number.
     Outcome(u32, Outcome),
-    /// What happened.
+    /// An event.
     Event(Numbered),
 }
 
-/// Connects to a controller's socket at once or not at all: one that is stopped, its queue full, keeps
-/// no caller waiting.
+/// Connects to a controller's socket at once or not at all: a stopped controller with a full queue
+/// never blocks the caller.
 ///
 /// # Errors
-/// The system's; `WouldBlock` where the queue is full.
+/// The system's error; `WouldBlock` if the queue is full.
 pub fn connect(path: &Path) -> std::io::Result<UnixStream> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -44,7 +44,7 @@ pub fn connect(path: &Path) -> std::io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Where connections come from.
+/// Opens connections.
 type Connect = Box<dyn FnMut() -> std::io::Result<UnixStream> + Send>;
 
 /// A link to the controller.
@@ -52,7 +52,7 @@ pub struct Link {
     connect: Connect,
     connection: Option<Connection>,
     next_attempt: Duration,
-    /// Said once per loss.
+    /// True after a loss was reported; reported once per loss.
     is_down: bool,
     number: u32,
 }
@@ -65,7 +65,7 @@ struct Connection {
 }
 
 impl Link {
-    /// A link that connects by `connect`.
+    /// Creates a link that connects with `connect`.
     pub fn new(connect: impl FnMut() -> std::io::Result<UnixStream> + Send + 'static) -> Self {
         Self {
             connect: Box::new(connect),
@@ -76,7 +76,7 @@ impl Link {
         }
     }
 
-    /// Connects, listens, and shows that it lives; what was heard.
+    /// Connects, reads and sends heartbeats. Returns what arrived.
     pub fn step(&mut self, now: Duration) -> Vec<Report> {
         let mut reports = Vec::new();
         if self.connection.is_none() && now >= self.next_attempt {
@@ -97,20 +97,20 @@ impl Link {
         reports
     }
 
-    /// Sends an order; its number, by which its outcome is known. One that cannot be sent has none,
-    /// and the next step says that the link is down.
+    /// Sends an order and returns its number, which its outcome carries. An order that cannot be
+    /// sent has no outcome, and the next step reports that the link is down.
     pub fn send(&mut self, command: Command) -> u32 {
         self.number = self.number.wrapping_add(1);
         self.write(Message::Command(self.number, command));
         self.number
     }
 
-    /// The events up to this number are taken care of.
+    /// Confirms the events up to this number.
     pub fn taken(&mut self, number: u32) {
         self.write(Message::Taken(number));
     }
 
-    /// The process at the other end, if there is one.
+    /// Returns the id of the process at the other end, if connected.
     pub fn peer(&self) -> Option<i32> {
         let stream = &self.connection.as_ref()?.stream;
         let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
@@ -123,7 +123,7 @@ impl Link {
             .as_mut()
             .is_some_and(|connection| connection.stream.write_all(&message.to_bytes()).is_err());
         if failed {
-            // Half a frame may be on its way: the connection is of no use any more.
+            // Part of a frame may have been sent: the connection cannot be used any more.
             self.connection = None;
         }
     }
@@ -143,12 +143,12 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(4096), heard: now, beat: None })
     }
 
-    /// Reads what has arrived; why the connection is over.
+    /// Reads what has arrived. Returns an error with the reason if the connection is over.
     fn listen(&mut self, now: Duration, reports: &mut Vec<Report>) -> Result<(), String> {
         let mut bytes = [0; 4096];
         loop {
             match self.stream.read(&mut bytes) {
-                // What else is in the buffer comes again, but for the reason.
+                // Other messages in the buffer will be sent again, but not the reason.
                 Ok(0) if self.buffer.starts_with(&Message::Busy.to_bytes()) => {
                     return Err(BUSY.into());
                 }
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refused_daemon_says_that_there_is_another() {
+    fn refused_daemon_reports_that_another_is_connected() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&Message::Busy.to_bytes()).unwrap();
         drop(theirs);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_controller_with_a_full_queue_keeps_nobody_waiting() {
+    fn stopped_controller_with_a_full_queue_never_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lockd.sock");
         let socket = rustix::net::socket(

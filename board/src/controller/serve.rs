@@ -1,4 +1,4 @@
-//! The controller's loop: steps the state machine, follows the one commander, keeps what happened.
+//! The controller's loop: steps the state machine, follows the one commander and stores events.
 
 use super::{Command, Controller, Event, Kept, Message, Settings, Welcome};
 use crate::STEP;
@@ -8,25 +8,25 @@ use rustix::net::{SendFlags, send};
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 
-/// A commander that says nothing for so long is hung or gone: what it asked for is over. Eight of
-/// its heartbeats.
+/// A commander that is silent for this long is hung or gone, and its release ends. Eight of its
+/// heartbeats.
 pub const SILENCE: Duration = Duration::from_secs(2);
-/// Events that a commander has been sent and has not taken: with the answers to its heartbeats they
-/// have room in the smallest socket buffer that Linux gives.
+/// Most events sent to a commander that it has not taken. With the answers to its heartbeats they
+/// fit in the smallest socket buffer of Linux.
 const UNTAKEN: usize = 64;
-/// Frames read in a step: a flood costs no more.
+/// Most frames read in a step: a flood costs no more.
 const FRAMES: usize = 16;
 
 /// Why a controller stops serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was told to end.
+    /// It was told to stop.
     Stop,
-    /// Another version of it takes over, with its lines and what it has kept.
+    /// Another version takes over, with the lines and the stored events.
     Upgrade,
 }
 
-/// A controller, its commander and what it keeps for the next one.
+/// A controller, its commander and the events stored for the next commander.
 #[derive(Debug)]
 pub struct Server<Line: StatefulOutputPin, Input> {
     controller: Controller<Line, Input>,
@@ -41,14 +41,14 @@ struct Commander {
     buffer: [u8; Message::LENGTH * FRAMES],
     filled: usize,
     heard: Duration,
-    /// Events up to this number were sent.
+    /// Number of the last event that was sent.
     sent: u32,
-    /// Another was refused, which is told once.
+    /// True if another commander was refused, which is reported once.
     has_rival: bool,
 }
 
 impl Commander {
-    /// Its frame, if a whole one has arrived.
+    /// Returns the next frame, if it has arrived completely.
     fn frame(&mut self) -> Option<[u8; Message::LENGTH]> {
         if self.filled < Message::LENGTH {
             return None;
@@ -59,7 +59,7 @@ impl Commander {
         Some(frame)
     }
 
-    /// Takes up the bytes that have arrived; `false` when it is gone.
+    /// Reads the bytes that have arrived; returns `false` if the commander is gone.
     fn read(&mut self) -> bool {
         match self.stream.read(&mut self.buffer[self.filled..]) {
             Ok(0) => false,
@@ -71,11 +71,11 @@ impl Commander {
         }
     }
 
-    /// Sends events that it has not been sent, as many as it may leave untaken.
+    /// Sends new events, up to the limit of untaken events.
     fn tell(&mut self, kept: &Kept) {
         for event in kept.after(0).take(UNTAKEN) {
             if event.number > self.sent {
-                // Without room now, there is some later, or the next answer finds none either.
+                // Without room, a later step sends them, or the next answer finds no room either.
                 if !self.write(Message::Event(*event)) {
                     return;
                 }
@@ -84,7 +84,8 @@ impl Commander {
         }
     }
 
-    /// Sends at once or not at all; `false` when it is gone or has left no room by not reading.
+    /// Sends at once or not at all; returns `false` if the commander is gone, or has left no room
+    /// because it does not read.
     fn write(&self, message: Message) -> bool {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         send(&self.stream, &message.to_bytes(), flags) == Ok(Message::LENGTH)
@@ -92,8 +93,8 @@ impl Commander {
 }
 
 impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
-    /// A server that keeps `kept` for its first commander. `supervised`: something other than a
-    /// daemon starts it again.
+    /// Creates a server that keeps `kept` for its first commander. `supervised`: a supervisor, not
+    /// a daemon, restarts it.
     pub fn new(
         controller: Controller<Line, Input>,
         settings: &Settings,
@@ -104,8 +105,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         Self { controller, commander: None, kept, welcome }
     }
 
-    /// Serves until `end` says so. `clock` gives `CLOCK_MONOTONIC`, `accept` a new commander, and
-    /// `tell` writes what happens to a log that never blocks.
+    /// Serves until `end` returns a reason. `clock` returns `CLOCK_MONOTONIC`, `accept` a new
+    /// commander, and `tell` writes to a log that never blocks.
     pub fn serve(
         &mut self,
         mut clock: impl FnMut() -> Duration,
@@ -134,7 +135,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         }
     }
 
-    /// What was not taken by a commander.
+    /// Returns the events that no commander has taken.
     pub fn kept(&self) -> &Kept {
         &self.kept
     }
@@ -151,7 +152,8 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         let buffer = [0; Message::LENGTH * FRAMES];
         let next = Commander { stream, buffer, filled: 0, heard: now, sent: 0, has_rival: false };
         if let Some(commander) = &mut self.commander {
-            // A hung one is dropped by its silence; until then there is one.
+            // A hung commander is dropped when it is silent for too long; until then no other is
+            // accepted.
             next.write(Message::Busy);
             if !core::mem::replace(&mut commander.has_rival, true) {
                 tell("a second commander is refused while the first lives", None);
@@ -170,7 +172,7 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
         tell(why, None);
     }
 
-    /// Follows what has arrived, and sends what happened.
+    /// Follows the orders that have arrived, and sends events.
     fn obey(&mut self, now: Duration, tell: &mut impl FnMut(&str, Option<Event>)) {
         let Self { controller, commander, kept, .. } = self;
         let Some(commander) = commander else { return };
@@ -190,10 +192,10 @@ impl<Line: StatefulOutputPin, Input: InputPin> Server<Line, Input> {
                     kept.taken(number, now);
                     None
                 }
-                // What only a controller says, and what is no message.
-                Ok(_) | Err(_) => return self.lose(now, "the commander talks nonsense", tell),
+                // Messages that only a controller sends, and invalid frames.
+                Ok(_) | Err(_) => return self.lose(now, "the commander sent a bad frame", tell),
             };
-            // What an answer says is never ahead of the events that made it so.
+            // An answer is never sent before the events that led to it.
             for event in controller.happened() {
                 tell("event", Some(event));
                 kept.push(now, event);

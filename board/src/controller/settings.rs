@@ -1,5 +1,5 @@
-//! What a controller is started with: read once, from its arguments or from the table `[door]` of
-//! the daemon's configuration, so that one file says it for both.
+//! The settings of a controller. They are read once, from the arguments or from the table `[door]`
+//! of the daemon's configuration, so that one file configures both.
 
 use crate::contact::ContactLimits;
 use crate::profile::{Function, Profile, ProfileError};
@@ -8,66 +8,66 @@ use core::time::Duration;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// What a controller is started with.
+/// The settings of a controller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The board, its lines those that are wired.
+    /// The board; its lines are only the wired ones.
     pub profile: Profile,
-    /// What the lock does without current.
+    /// How the lock behaves without current.
     pub lock: Lock,
     /// How long the button releases the strike.
     pub pulse: Pulse,
-    /// Whether the coil is rated for current without end.
+    /// True if the coil is rated for continuous current.
     pub continuous: bool,
     /// When an open door is an alarm.
     pub limits: ContactLimits,
 }
 
-/// Settings of which no controller can be made.
+/// Settings that do not describe a controller.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// No door is configured.
     #[error("no door is configured: name its board in door.board")]
     NoDoor,
-    /// A simulated board.
+    /// The board is simulated.
     #[error(
         "the board {0} is simulated, and the daemon simulates it by itself: it needs no lock controller"
     )]
     Simulated(String),
-    /// The file.
+    /// The file cannot be read.
     #[error("cannot read {path}: {reason}")]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// What is in it.
+    /// The file has a wrong content.
     #[error("{path}: {reason}")]
     Form {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         reason: toml::de::Error,
     },
-    /// The profile.
+    /// The profile is wrong.
     #[error("door.board: {0}")]
     Profile(#[from] ProfileError),
-    /// The lock.
+    /// The lock is neither of the two.
     #[error("door.lock: `{0}` is neither fail_secure nor fail_safe")]
     Lock(String),
-    /// The pulse.
+    /// The pulse is out of range.
     #[error("door.pulse_ms: {0}")]
     Pulse(#[from] PulseError),
-    /// No line for what is wished for.
+    /// A wired function has no line.
     #[error("door.{key}: the board {board} has no such line: add [lines.{key}] to its profile")]
     NoLine {
-        /// The key, which is the line's name.
+        /// The key, which is also the line's name.
         key: &'static str,
         /// The board.
         board: String,
     },
-    /// A magnet that would lock people in.
+    /// The lock is a magnet that would lock people in.
     #[error(
         "door.lock = \"fail_safe\" needs the line request_to_exit in the profile of {0}: without a button \
          that it can read the controller gives the lock no current"
@@ -83,15 +83,15 @@ pub struct Keys {
     pub board: String,
     /// `fail_secure` or `fail_safe`.
     pub lock: String,
-    /// Milliseconds of a pulse.
+    /// Length of a pulse in milliseconds.
     pub pulse_ms: u32,
-    /// Seconds until an open door is an alarm.
+    /// Seconds after which an open door is an alarm.
     pub held_open_s: u32,
-    /// Whether the coil is rated for current without end.
+    /// True if the coil is rated for continuous current.
     pub strike_continuous: bool,
-    /// Whether the fire input is wired.
+    /// True if the fire input is wired.
     pub fire: bool,
-    /// Whether the interlock is wired.
+    /// True if the interlock is wired.
     pub interlock: bool,
 }
 
@@ -109,7 +109,7 @@ impl Default for Keys {
     }
 }
 
-/// The daemon's configuration, of which everything else is the daemon's to check.
+/// The daemon's configuration. The daemon checks everything outside `[door]`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -117,20 +117,20 @@ struct File {
 }
 
 impl Keys {
-    /// The table `[door]` of a configuration file.
+    /// Reads the table `[door]` of a configuration file.
     ///
     /// # Errors
-    /// It cannot be read, is not TOML, or a key of the table is not of its type.
+    /// The file cannot be read, is not TOML, or a key of the table has a wrong type.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = read(path)?;
         let file: Result<File, _> = toml::from_str(&text);
         Ok(file.map_err(|reason| SettingsError::Form { path: path.to_owned(), reason })?.door)
     }
 
-    /// What they mean, checked.
+    /// Checks the keys and returns the settings.
     ///
     /// # Errors
-    /// No door, a profile that is of no use, a value out of range.
+    /// No door, an unusable profile, or a value out of range.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
         if self.board.is_empty() {
             return Err(SettingsError::NoDoor);
@@ -147,7 +147,7 @@ impl Keys {
         ];
         for (key, function, wished) in wished {
             if !wished {
-                // Not wired: its pull-up would read as active for ever.
+                // Not wired: its pull-up would always read as active.
                 profile.lines.remove(&function);
             } else if !profile.lines.contains_key(&function) {
                 return Err(SettingsError::NoLine { key, board: profile.board });
@@ -169,7 +169,7 @@ impl Keys {
     }
 }
 
-/// A shipped profile by its name, any other by its file.
+/// Reads a shipped profile by its name, any other by its file.
 fn profile(name: &str) -> Result<Profile, SettingsError> {
     match name.contains(['/', '.']) {
         true => Ok(Profile::parse(&read(Path::new(name))?)?),
@@ -183,14 +183,13 @@ fn read(path: &Path) -> Result<String, SettingsError> {
 }
 
 impl Settings {
-    /// A number that differs where what a controller does differs: FNV-1a of everything that it was
-    /// started with.
+    /// Returns a number that differs if the settings differ: FNV-1a of all settings.
     pub fn fingerprint(&self) -> u64 {
         fingerprint(self)
     }
 }
 
-/// A number that differs where values differ: FNV-1a of how they are shown.
+/// Returns a number that differs if values differ: FNV-1a of their debug text.
 pub(super) fn fingerprint(of: &impl core::fmt::Debug) -> u64 {
     format!("{of:?}").bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

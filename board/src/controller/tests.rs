@@ -1,4 +1,4 @@
-//! The controller as tables: at a time, what is done to the inputs and ordered, what comes of it.
+//! Tests the controller with tables: the time, the change of an input or the order, and the events.
 
 use super::*;
 use crate::simulated::Simulated;
@@ -12,15 +12,15 @@ const HIGH: PinState = PinState::High;
 /// What is done before a step.
 enum Do {
     Nothing,
-    /// A pin of the profile `pc`, on the wire.
+    /// Sets a pin of the profile `pc`, on the wire.
     Pin(&'static str, PinState),
-    /// An order for a pulse, and its outcome.
+    /// Orders a pulse and expects the outcome.
     Release(Cause, Outcome),
-    /// One whose last moment was so many ms ago.
+    /// Sends an order whose deadline was this many ms ago.
     Late(u64),
     Hold(Outcome),
     Lock(Outcome),
-    /// The commander is gone.
+    /// Loses the commander.
     Lose,
     Break(&'static str),
     Mend(&'static str),
@@ -36,8 +36,8 @@ fn keys(lock: &str) -> Keys {
     Keys { board: "pc".into(), lock: lock.into(), pulse_ms: 1000, fire: true, ..Keys::default() }
 }
 
-/// Steps every 10 ms up to the last row's time; no step may bring other events than its row's, and
-/// the line is always as the controller says.
+/// Steps every 10 ms up to the last row's time. A step must bring only its row's events, and the
+/// line must always match the controller's state.
 fn check(keys: &Keys, rows: Vec<Row>) -> Simulated {
     let settings = keys.settings().unwrap();
     let mut board = Simulated::default();
@@ -104,7 +104,7 @@ fn changes(board: &Simulated) -> Vec<(u128, bool)> {
 }
 
 const LOCKS: [&str; 2] = ["fail_secure", "fail_safe"];
-/// 50 ms after the start the contact has settled.
+/// The contact has settled 50 ms after the start.
 const CLOSED: Row = (50, Do::Nothing, &["Contact(Closed)"]);
 
 #[test]
@@ -122,8 +122,8 @@ fn button_opens_without_a_commander_for_both_locks() {
         );
         let expected: &[_] = match lock {
             "fail_secure" => &[(0, false), (150, true), (1150, false)],
-            // Requested without current, which it gets once the button has been read.
-            // Without again when the controller goes.
+            // Requested without current; it gets current once the button was read, and none after
+            // the controller is dropped.
             _ => &[(0, false), (0, true), (150, false), (1150, true), (5000, false)],
         };
         assert_eq!(changes(&board), expected, "{lock}");
@@ -131,7 +131,7 @@ fn button_opens_without_a_commander_for_both_locks() {
 }
 
 #[test]
-fn fire_releases_while_it_burns_and_a_coil_rests() {
+fn fire_releases_until_it_ends_and_a_coil_has_its_cooldown() {
     let rows = |last: Vec<Row>| {
         let mut rows = vec![
             CLOSED,
@@ -234,7 +234,7 @@ fn late_and_future_orders_are_refused() {
 }
 
 #[test]
-fn leases_are_renewed_and_need_a_coil_for_it() {
+fn leases_are_renewed_and_need_continuous_duty() {
     check(
         &keys("fail_secure"),
         vec![CLOSED, (100, Do::Hold(Outcome::NotContinuous), &[]), (200, Do::Nothing, &[])],
@@ -333,7 +333,7 @@ fn order_to_a_broken_line_is_refused_and_forgotten() {
 }
 
 #[test]
-fn strike_that_does_not_lock_is_locked_as_soon_as_it_can_be() {
+fn strike_that_does_not_lock_is_tried_until_it_does() {
     let board = check(
         &keys("fail_secure"),
         vec![
@@ -349,7 +349,7 @@ fn strike_that_does_not_lock_is_locked_as_soon_as_it_can_be() {
 }
 
 #[test]
-fn coil_rests_from_orders_and_takes_a_break_of_400_ms_from_presses() {
+fn coil_refuses_orders_in_cooldown_and_delays_presses_by_400_ms() {
     check(
         &Keys { pulse_ms: 30_000, ..keys("fail_secure") },
         vec![
@@ -363,7 +363,7 @@ fn coil_rests_from_orders_and_takes_a_break_of_400_ms_from_presses() {
             (61_410, Do::Nothing, &["Released(Exit)"]),
             (62_000, Do::Release(Face, Outcome::Resting), &[]),
             (91_400, Do::Nothing, &["Locked"]),
-            // The rest is over for orders as well.
+            // The cooldown is over for orders as well.
             (91_500, Do::Release(Face, Outcome::Released), &["Released(Face)"]),
         ],
     );
@@ -382,7 +382,7 @@ fn press_while_orders_are_refused_opens_at_once() {
         (29_000, Do::Pin("request_to_exit", LOW), &[]),
         (29_050, Do::Nothing, &["ExitPressed"]),
         (31_000, Do::Nothing, &["Locked"]),
-        // What the coil's limit cut off comes whole.
+        // A press cut off by the coil's limit gets a full pulse afterwards.
         (31_400, Do::Nothing, &["Released(Exit)"]),
         (34_390, Do::Nothing, &["Locked"]),
         (35_000, Do::Release(Remote, Outcome::Resting), &[]),
@@ -410,7 +410,7 @@ fn dropped_controller_leaves_no_current() {
 }
 
 #[test]
-fn contact_is_told_with_what_released_it() {
+fn contact_event_follows_the_release_that_caused_it() {
     check(
         &keys("fail_secure"),
         vec![
@@ -428,7 +428,8 @@ fn contact_is_told_with_what_released_it() {
     );
 }
 
-/// A loose wire: every other read fails, no press can settle, and each failure ends with a good read.
+/// A loose wire: every other read fails, no press can settle, and every failure ends with a good
+/// read.
 #[test]
 fn input_that_never_settles_counts_as_unreadable() {
     let mut rows = vec![CLOSED];
@@ -442,9 +443,9 @@ fn input_that_never_settles_counts_as_unreadable() {
     check(&keys("fail_safe"), rows);
 }
 
-/// The line may have followed although it does not say so: that ends with the person's patience.
+/// The line may have followed without reporting it: the press ends after 30 s.
 #[test]
-fn press_on_a_line_that_fails_is_over_after_30_s() {
+fn press_on_a_failing_line_ends_after_30_s() {
     check(
         &keys("fail_secure"),
         vec![
@@ -459,7 +460,7 @@ fn press_on_a_line_that_fails_is_over_after_30_s() {
 }
 
 #[test]
-fn grant_that_outlasts_the_button_is_told_when_it_becomes_the_reason() {
+fn grant_that_outlasts_the_button_is_reported_when_it_becomes_the_cause() {
     check(
         &keys("fail_secure"),
         vec![
@@ -472,7 +473,7 @@ fn grant_that_outlasts_the_button_is_told_when_it_becomes_the_reason() {
             (2000, Do::Nothing, &[]),
         ],
     );
-    // One that was told before the button was pressed is not told again.
+    // A grant reported before the button was pressed is not reported again.
     check(
         &Keys { pulse_ms: 2000, ..keys("fail_secure") },
         vec![
@@ -502,7 +503,7 @@ fn another_version_waits_for_the_way_out() {
     assert!(!(0..50).step_by(10).any(&mut step), "a button that is down at the start");
     assert!((50..100).step_by(10).all(&mut step));
     board.set("request_to_exit", LOW);
-    // Less than it takes to be a press, the press, its pulse.
+    // The time before the press counts, the press, and its pulse.
     assert!(!(110..30_000).step_by(10).any(&mut step));
     board.set("request_to_exit", HIGH);
     assert!(!(30_000..30_160).step_by(10).any(&mut step));
@@ -510,7 +511,7 @@ fn another_version_waits_for_the_way_out() {
 }
 
 #[test]
-fn contact_whose_line_cannot_be_had_is_a_fault() {
+fn contact_without_a_line_is_a_fault() {
     let settings = keys("fail_secure").settings().unwrap();
     let mut board = Simulated::default();
     let strike = settings.profile.strike(&mut board).unwrap().unwrap();

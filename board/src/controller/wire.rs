@@ -1,6 +1,6 @@
-//! What commander and controller say to each other over their Unix socket: frames of 32 bytes.
+//! The messages between commander and controller on their Unix socket: frames of 32 bytes.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 0–3 | `DWL` and the version of the protocol |
 //! | 4 | kind of the message |
@@ -9,7 +9,7 @@
 //! | 12–19, 20–27 | two values of the kind, little-endian; times are milliseconds of `CLOCK_MONOTONIC` |
 //! | 28–31 | FNV-1a of the bytes before |
 //!
-//! A frame that is none ends the connection, and with it what its commander asked for.
+//! An invalid frame ends the connection, and with it the commander's release.
 
 use super::events::{Cause, Event, Numbered};
 use crate::contact::ContactEvent;
@@ -20,40 +20,40 @@ use core::time::Duration;
 /// The version of the protocol.
 pub const PROTOCOL: u8 = 2;
 
-/// What a commander orders.
+/// An order of a commander.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Let people pass for a pulse from now on; during a release that a commander asked for, up to
-    /// a pulse from now, at most [`Pulse::MAX`] from its beginning.
+    /// Lets people pass for a pulse from now on. During a commander's release it extends the
+    /// release to a pulse from now, at most [`Pulse::MAX`] from its start.
     Release {
-        /// On whose behalf.
+        /// The cause of the release.
         by: Cause,
-        /// For how long.
+        /// The length of the pulse.
         pulse: Pulse,
-        /// Not to be followed later, by `CLOCK_MONOTONIC`.
+        /// Deadline of the order, by `CLOCK_MONOTONIC`.
         not_after: Duration,
     },
-    /// Let people pass until the lease ends; renewed by another.
+    /// Lets people pass until the lease ends; another order renews it.
     Hold {
-        /// For how long.
+        /// The length of the lease.
         lease: Pulse,
-        /// Not to be followed later, by `CLOCK_MONOTONIC`.
+        /// Deadline of the order, by `CLOCK_MONOTONIC`.
         not_after: Duration,
     },
-    /// End what a commander asked for.
+    /// Ends the commander's release.
     Lock,
 }
 
-/// What became of an order, by the level that was read back.
+/// The outcome of an order, by the level that was read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// People can pass.
     Released,
-    /// They cannot.
+    /// People cannot pass.
     Locked,
-    /// The order came too late, or is of the future.
+    /// The order came too late, or its deadline is too far in the future.
     Stale,
-    /// The coil rests after [`Pulse::MAX`] of current.
+    /// The coil is in cooldown after [`Pulse::MAX`] of current.
     Resting,
     /// A lease needs a coil that is rated for continuous duty.
     NotContinuous,
@@ -61,66 +61,66 @@ pub enum Outcome {
     Line,
 }
 
-/// How the controller is.
+/// The status of the controller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Why people can pass, if they can.
+    /// The cause if people can pass, else `None`.
     pub released: Option<Cause>,
-    /// Whether the leaf is open; `None` without a contact, or before it has settled.
+    /// True if the leaf is open; `None` without a contact, or before it has settled.
     pub open: Option<bool>,
-    /// Whether the fire input is active; `None` without one.
+    /// True if the fire input is active; `None` without one.
     pub fire: Option<bool>,
     /// Parts that fail, by their number.
     pub failing: [bool; Part::COUNT],
 }
 
-/// What the controller says first.
+/// The controller's first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// What it was started with: [`super::Settings::fingerprint`].
+    /// Fingerprint of its settings: [`super::Settings::fingerprint`].
     pub fingerprint: u64,
-    /// Whether something other than a daemon started it and keeps it.
+    /// True if a supervisor, not a daemon, starts it and keeps it running.
     pub supervised: bool,
 }
 
 /// A message of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Commander: it lives; the controller answers with its status.
+    /// Commander: it is alive; the controller answers with its status.
     Heartbeat,
-    /// Commander: an order, answered by an outcome of the same number.
+    /// Commander: an order; an outcome with the same number answers it.
     Command(u32, Command),
     /// Commander: it has taken the events up to this number.
     Taken(u32),
-    /// Controller: to its commander, once.
+    /// Controller: the first message to its commander.
     Welcome(Welcome),
     /// Controller: another commander is connected.
     Busy,
-    /// Controller: how it is.
+    /// Controller: its status.
     Status(Status),
-    /// Controller: what became of an order.
+    /// Controller: the outcome of an order.
     Outcome(u32, Outcome),
-    /// Controller: what happened.
+    /// Controller: an event.
     Event(Numbered),
 }
 
-/// Bytes that are no message: the stream cannot be trusted from there on.
+/// Bytes that are not a message: the rest of the stream cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Wrong start, kind or checksum.
     #[error("the other end does not speak version {PROTOCOL} of the lock controller's protocol")]
     NotAFrame,
-    /// A pulse that no door has.
+    /// A pulse out of range.
     #[error(transparent)]
     Pulse(#[from] PulseError),
 }
 
 impl Message {
-    /// Bytes of a frame.
+    /// Length of a frame in bytes.
     pub const LENGTH: usize = 32;
     const START: [u8; 4] = [b'D', b'W', b'L', PROTOCOL];
 
-    /// The message on the wire.
+    /// Encodes the message.
     pub fn to_bytes(self) -> [u8; Self::LENGTH] {
         let mut frame = Frame::default();
         match self {
@@ -179,10 +179,10 @@ impl Message {
         frame.to_bytes()
     }
 
-    /// The message of these bytes.
+    /// Decodes a message.
     ///
     /// # Errors
-    /// Anything that [`Message::to_bytes`] does not make.
+    /// Bytes that [`Message::to_bytes`] does not produce.
     pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Result<Self, FrameError> {
         let frame = Frame::from_bytes(bytes)?;
         let [first, second, third] = frame.small;
@@ -247,7 +247,7 @@ const OUTCOMES: [Outcome; 6] = [
 const CONTACTS: [ContactEvent; 4] =
     [ContactEvent::Opened, ContactEvent::ForcedOpen, ContactEvent::HeldOpen, ContactEvent::Closed];
 
-/// A value's place in its table, from 1.
+/// Returns a value's position in its table, from 1.
 fn code<T: PartialEq>(table: &[T], value: T) -> u8 {
     table.iter().position(|known| *known == value).map_or(0, |place| place as u8 + 1)
 }
@@ -301,12 +301,12 @@ impl Frame {
     }
 }
 
-/// `N` bytes of a frame from `start` on.
+/// Returns `N` bytes of a frame from `start` on.
 fn part<const N: usize>(bytes: &[u8; Message::LENGTH], start: usize) -> [u8; N] {
     core::array::from_fn(|index| bytes[start + index])
 }
 
-/// FNV-1a over all but the checksum itself; all zeros and all ones both fail it.
+/// Returns FNV-1a of all bytes before the checksum. Frames of all zeros and of all ones fail it.
 fn checksum(bytes: &[u8; Message::LENGTH]) -> u32 {
     bytes[..28]
         .iter()
@@ -359,14 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_back_as_they_were_sent() {
+    fn messages_survive_encoding_and_decoding() {
         for message in messages() {
             assert_eq!(Message::from_bytes(&message.to_bytes()), Ok(message));
         }
     }
 
     #[test]
-    fn every_single_wrong_bit_is_noticed() {
+    fn every_single_wrong_bit_is_detected() {
         for message in messages() {
             for bit in 0..Message::LENGTH * 8 {
                 let mut bytes = message.to_bytes();
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pulse_out_of_range_is_refused_although_its_checksum_is_right() {
+    fn pulse_out_of_range_is_refused_despite_a_correct_checksum() {
         let frame = Frame { kind: 2, small: [1, 0, 0], number: 1, values: [30_001, 0] };
         let refused = Message::from_bytes(&frame.to_bytes());
         assert!(matches!(refused, Err(FrameError::Pulse(_))), "{refused:?}");

@@ -1,5 +1,5 @@
-//! The daemon's side of a door as tables: at a time, what the controller reports, what is ordered and
-//! done to the inputs, what comes of it.
+//! Tests the daemon's side of a door with tables: the time, the report, order or input change, and
+//! the result.
 
 use super::*;
 use crate::controller::{Event as Told, Welcome};
@@ -17,19 +17,19 @@ enum Do {
     Nothing,
     Pin(&'static str, PinState),
     Unlock(Cause),
-    /// Decided so many ms ago.
+    /// Unlocks with an order of this many ms ago.
     Old(Cause, u64),
     Refuse,
     Break(&'static str),
     Mend(&'static str),
     Up,
     Down,
-    /// The outcome of the last command.
+    /// Reports the outcome of the last command.
     Outcome(Outcome),
     Told(Told),
-    /// What happened so many ms ago.
+    /// Reports an event of this many ms ago.
     Past(Told, u64),
-    /// The controller says of itself why people can pass, and whether the leaf is open.
+    /// Reports a status: the cause if people can pass, and whether the leaf is open.
     Status(Option<Cause>, bool),
     Many(Vec<Do>),
 }
@@ -40,7 +40,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// The profile `pc` of a door without an interlock.
+/// Returns the profile `pc` without an interlock.
 fn alone() -> Profile {
     let mut profile = Profile::shipped("pc").unwrap();
     profile.lines.remove(&Function::Interlock);
@@ -51,8 +51,8 @@ fn check(rows: Vec<Row>) -> Simulated {
     check_on(&alone(), rows)
 }
 
-/// Steps every 10 ms up to the last row's time. Rows: time in ms, what is done, and what comes of it:
-/// the debug texts of events, commands (`send …`) and replies (`reply …`). No step may bring others.
+/// Steps every 10 ms up to the last row's time. Rows: time in ms, action, and result as debug texts
+/// of events, commands (`send …`) and replies (`reply …`). A step must bring only its row's result.
 fn check_on(profile: &Profile, rows: Vec<Row>) -> Simulated {
     let mut board = Simulated::default();
     let parts = profile.parts(&mut board, |_, _| ());
@@ -117,7 +117,7 @@ fn check_on(profile: &Profile, rows: Vec<Row>) -> Simulated {
     board
 }
 
-/// Changes of a pin: time in ms and level.
+/// Returns the changes of a pin: time in ms and level.
 fn changes(board: &Simulated, pin: &str) -> Vec<(u128, bool)> {
     let log = board.log().into_iter().filter(|change| change.pin == pin);
     log.map(|change| (change.at.as_millis(), change.level == HIGH)).collect()
@@ -152,7 +152,7 @@ fn refused_person_sees_red() {
 }
 
 #[test]
-fn orders_that_are_not_followed_say_why() {
+fn refused_orders_say_why() {
     let board = check(vec![
         (
             0,
@@ -182,7 +182,7 @@ fn orders_that_are_not_followed_say_why() {
 }
 
 #[test]
-fn controller_that_does_not_answer_shows_no_green_and_is_not_waited_for() {
+fn silent_controller_never_shows_green_and_is_not_waited_for() {
     let board = check(vec![
         UP,
         (100, Do::Unlock(Face), &["send Face"]),
@@ -219,7 +219,7 @@ fn exit_shows_green_and_beeps() {
 }
 
 #[test]
-fn events_carry_their_own_time_and_are_taken() {
+fn events_keep_their_time_and_are_confirmed() {
     let mut board = Simulated::default();
     let parts = alone().parts(&mut board, |_, _| ());
     let mut door = Door::new(parts, Pulse::default());
@@ -229,17 +229,17 @@ fn events_carry_their_own_time_and_are_taken() {
     assert_eq!(step.taken, Some(41));
 }
 
-/// Rows 50 ms after the start: the other door is known to be closed.
+/// Returns the row, 50 ms after the start, at which the other door is known to be closed.
 fn interlock_closed() -> Row {
     (50, Do::Nothing, &["Interlock(Closed)"])
 }
 
 #[test]
-fn open_interlock_sends_no_grant_and_ends_the_one_that_lasts() {
+fn open_interlock_blocks_grants_and_ends_the_present_one() {
     check_on(
         &Profile::shipped("pc").unwrap(),
         vec![
-            // Not known to be closed yet.
+            // The other door is not known to be closed yet.
             (
                 0,
                 Do::Many(vec![Do::Up, Do::Unlock(Face)]),
@@ -260,7 +260,7 @@ fn open_interlock_sends_no_grant_and_ends_the_one_that_lasts() {
                 Do::Unlock(Remote),
                 &["NotUnlocked { by: Remote, why: Interlock }", "reply Err(Interlock)"],
             ),
-            // The way out asks nobody.
+            // The way out never depends on the interlock.
             (400, Do::Told(Told::Released(Exit)), &["Unlocked { by: Exit }"]),
             (1400, Do::Told(Told::Locked), &["Relocked"]),
             (
@@ -281,7 +281,7 @@ fn open_interlock_sends_no_grant_and_ends_the_one_that_lasts() {
     );
 }
 
-/// As [`Simulated`], but the interlock's line is taken by something else.
+/// Like [`Simulated`], but another program holds the interlock's line.
 struct WithoutInterlock(Simulated);
 
 impl Lines for WithoutInterlock {
@@ -308,7 +308,7 @@ impl Lines for WithoutInterlock {
 }
 
 #[test]
-fn interlock_whose_line_cannot_be_had_sends_no_grant() {
+fn interlock_without_a_line_blocks_grants() {
     let mut board = WithoutInterlock(Simulated::default());
     let mut lost = Vec::new();
     let profile = Profile::shipped("pc").unwrap();
@@ -322,7 +322,7 @@ fn interlock_whose_line_cannot_be_had_sends_no_grant() {
 }
 
 #[test]
-fn forced_door_sounds_and_shows_until_it_is_closed() {
+fn forced_door_alarms_until_it_is_closed() {
     let board = check(vec![
         UP,
         (1050, Do::Told(Told::Contact(ContactEvent::ForcedOpen)), &["Contact(ForcedOpen)"]),
@@ -335,7 +335,7 @@ fn forced_door_sounds_and_shows_until_it_is_closed() {
 }
 
 #[test]
-fn tampering_and_motion_are_told_and_white_lights_the_face() {
+fn tampering_and_motion_are_reported_and_motion_turns_white_on() {
     let board = check(vec![
         UP,
         (100, Do::Pin("motion", HIGH), &["Motion(Awake)"]),
@@ -351,7 +351,7 @@ fn tampering_and_motion_are_told_and_white_lights_the_face() {
 }
 
 #[test]
-fn fault_is_told_once_and_so_is_its_end() {
+fn fault_and_its_end_are_reported_once() {
     check(vec![
         UP,
         (100, Do::Break("tamper"), &[r#"Fault { part: Tamper, error: "Broken(\"tamper\")" }"#]),
@@ -360,9 +360,9 @@ fn fault_is_told_once_and_so_is_its_end() {
     ]);
 }
 
-/// Events of the night come before those of the moment, and not all at once.
+/// Events from the night come before the present ones, and not all at once.
 #[test]
-fn releases_of_the_past_light_no_green() {
+fn past_releases_never_light_green() {
     let board = check(vec![
         (5000, Do::Many(vec![Do::Up, Do::Status(None, false)]), &[]),
         (5010, Do::Past(Told::Released(Exit), 4000), &["Unlocked { by: Exit }"]),
@@ -371,12 +371,12 @@ fn releases_of_the_past_light_no_green() {
         (5210, Do::Past(Told::Locked, 3000), &["Relocked"]),
         (5300, Do::Nothing, &[]),
     ]);
-    // Dark again with the daemon's end.
+    // Off again when the daemon ends.
     assert_eq!(changes(&board, "green"), [(0, false), (5200, true), (5300, false)]);
 }
 
 #[test]
-fn status_follows_events_between_two_heartbeats_and_ends_with_the_connection() {
+fn status_follows_events_and_is_unknown_without_a_connection() {
     let mut board = Simulated::default();
     let parts = alone().parts(&mut board, |_, _| ());
     let mut door = Door::new(parts, Pulse::new(ms(1000)).unwrap());
@@ -389,13 +389,13 @@ fn status_follows_events_between_two_heartbeats_and_ends_with_the_connection() {
     assert_eq!((status.open, status.fire), (Some(true), Some(true)));
     door.step(ms(110), vec![told(3, Told::Released(Exit))], &[], |_| 0);
     assert_eq!(door.status().unwrap().released, Some(Exit));
-    // Of a new connection nothing is known before it has said so.
+    // A new connection has no status before the controller sends it.
     door.step(ms(120), vec![welcome()], &[], |_| 0);
     assert_eq!(door.status(), None);
 }
 
 #[test]
-fn interlock_that_opens_between_order_and_outcome_refuses_and_locks() {
+fn interlock_opening_between_order_and_outcome_refuses_and_locks() {
     let board = check_on(
         &Profile::shipped("pc").unwrap(),
         vec![

@@ -1,8 +1,8 @@
-//! The operating point of liveness at the user's own camera.
+//! Finds the operating point of liveness at the user's own camera.
 //!
-//! The raw score moves from camera to camera, so the log-odds at which live begins are fitted to
-//! pictures of this camera: live people and spoofs. Few spoofs prove little about the attacks that
-//! nobody tried; [`loosest`] bounds what they may open.
+//! The raw score differs from camera to camera, so the log-odds at which live begins are fitted to
+//! pictures of this camera: live people and spoofs. Few spoofs prove little about untested attacks;
+//! [`loosest`] bounds the risk.
 
 use super::CalibrateError;
 use super::chart::{Chart, ChartError, Scale, svg};
@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Pictures with a face that each class needs: of fewer, one odd picture decides.
+/// Pictures with a face that each class needs: with fewer, one odd picture decides.
 const NEEDED: usize = 10;
-/// From this many of each on, an error of 10 % is seen with near certainty (0.9^30 = 4 %).
+/// From this many of each, an error of 10 % is seen with near certainty (0.9^30 = 4 %).
 const ENOUGH: usize = 30;
-/// An equal error rate above this one: the score hardly tells spoofs from people at this camera.
+/// With an equal error rate above this the score hardly separates spoofs from people at this
+/// camera.
 const POOR: f64 = 0.1;
 
 /// One picture: the folder it is in (a person, a recording), and its log-odds, −∞ without a face.
@@ -28,15 +29,15 @@ struct Scored {
     log_odds: f32,
 }
 
-/// What the pictures say.
+/// The scores of the pictures.
 pub struct LivenessCalibration {
     live: Vec<Scored>,
     spoof: Vec<Scored>,
     fitted: Fitted,
 }
 
-/// Judges the pictures of two folders; each may hold pictures, or folders of pictures (one a person
-/// or a recording) that are left out together when errors are estimated.
+/// Judges the pictures of two folders. Each may hold pictures, or folders of pictures (one per
+/// person or recording), which are left out together when errors are estimated.
 pub fn liveness(
     analyzer: &Analyzer,
     live: &Path,
@@ -46,7 +47,7 @@ pub fn liveness(
     LivenessCalibration::fit(live, spoof)
 }
 
-/// At least [`NEEDED`] with a face.
+/// Scores the pictures of a folder; at least [`NEEDED`] must show a face.
 fn scored(analyzer: &Analyzer, dir: &Path) -> Result<Vec<Scored>, CalibrateError> {
     let files: Vec<(String, PathBuf)> = folder::photographs(dir)?
         .into_iter()
@@ -67,36 +68,36 @@ fn scored(analyzer: &Analyzer, dir: &Path) -> Result<Vec<Scored>, CalibrateError
     Ok(scored.collect())
 }
 
-/// The lowest operating point that `attacks` can justify, at most 0.
+/// Returns the lowest operating point that `attacks` can justify, at most 0.
 ///
-/// A face at log-odds −d is, to the shipped model, a spoof at e^d : 1. What speaks for accepting it
-/// are n attacks that this camera told apart, every one of them: by the rule of 3 they bound the
-/// share that passes at 3/n, odds of about n/3 : 1. They are believed no further than that:
-/// e^d ≤ n/3. Ten attacks loosen the point to −1.2, a hundred to −3.5. An attack is a folder: the
-/// frames of one recording are one.
+/// A face at log-odds −d is, to the shipped model, a spoof at e^d : 1. The evidence for accepting
+/// it is n attacks, all of which this camera detected: by the rule of 3 they bound the share that
+/// passes at 3/n, odds of about n/3 : 1. The evidence goes no further than that: e^d ≤ n/3. Ten
+/// attacks lower the point to −1.2, a hundred to −3.5. An attack is a folder: the frames of one
+/// recording count as one.
 fn loosest(attacks: usize) -> f32 {
     -(attacks.max(3) as f32 / 3.0).ln()
 }
 
-/// An operating point and how it came about.
+/// An operating point and its derivation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Fitted {
-    /// Where the two errors balance; the middle of the gap when nothing overlaps.
+    /// The point where the two errors balance; the middle of the gap if the classes do not overlap.
     balance: Balance,
     /// [`loosest`] of the spoofs.
     bound: f32,
-    /// What is set: the balance within the bounds, rounded up to hundredths.
+    /// The result: the balance within the bounds, rounded up to hundredths.
     point: f32,
 }
 
 impl Fitted {
-    /// Of the log-odds of live pictures and of spoofs, which are of so many attacks; `None` unless
-    /// each has a face.
+    /// Fits the log-odds of live pictures and of spoofs, which come from this many attacks; `None`
+    /// unless each has a face.
     fn of(live: &[f32], spoof: &[f32], attacks: usize) -> Option<Self> {
         let balance = Balance::of(live, spoof)?;
         let highest_spoof = spoof.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let told_apart = balance.equal_error_rate() <= POOR;
-        // Below 0 no spoof may pass, or the rule of 3 says nothing.
+        // Below 0 no spoof may pass, because the rule of 3 would not apply.
         let above_spoofs = (highest_spoof + 0.01).min(0.0);
         let bound = if told_apart { loosest(attacks).max(above_spoofs) } else { 0.0 };
         let (low, high) = (*OPERATING_POINTS.start() as f32, *OPERATING_POINTS.end() as f32);
@@ -105,14 +106,14 @@ impl Fitted {
     }
 }
 
-/// The folders with a face, outside of one folder.
+/// Returns the number of folders with a face, without the one left out.
 fn attacks(pictures: &[Scored], left_out: Option<&str>) -> usize {
     let seen = pictures.iter().filter(|picture| picture.log_odds.is_finite());
     let groups: BTreeSet<&str> = seen.map(|picture| picture.group.as_str()).collect();
     groups.into_iter().filter(|group| Some(*group) != left_out).count()
 }
 
-/// The log-odds of the pictures outside of one folder, or of all.
+/// Returns the log-odds of the pictures, without one folder if it is left out.
 fn scores(pictures: &[Scored], left_out: Option<&str>) -> Vec<f32> {
     let kept = pictures.iter().filter(|picture| Some(picture.group.as_str()) != left_out);
     kept.map(|picture| picture.log_odds).collect()
@@ -128,13 +129,13 @@ impl LivenessCalibration {
         }
     }
 
-    /// The log-odds from which on a face is live at this camera.
+    /// Returns the log-odds from which a face is live at this camera.
     pub fn operating_point(&self) -> f64 {
-        // By text: −1.2 as f32 is not −1.2 as f64.
+        // Through text: −1.2 as f32 is not −1.2 as f64.
         format!("{:.2}", self.fitted.point).parse().unwrap_or(f64::from(self.fitted.point))
     }
 
-    /// Live refused and spoofs accepted at an operating point.
+    /// Returns live refused and spoofs accepted at an operating point.
     fn errors(&self, point: f32) -> (Rate, Rate) {
         (
             Rate::of(self.live.iter().map(|s| s.log_odds < point)),
@@ -142,7 +143,7 @@ impl LivenessCalibration {
         )
     }
 
-    /// The errors on pictures of folders that had no part in the point they are judged by: each
+    /// Returns the errors on pictures of folders that were not used for their operating point: each
     /// folder is left out once. `None` when too little is left to fit.
     fn out_of_fold(&self) -> Option<(Rate, Rate)> {
         let groups: BTreeSet<&str> =
@@ -200,7 +201,7 @@ impl LivenessCalibration {
         if self.fitted.balance.threshold < self.fitted.bound {
             notes.push(format!(
                 "the errors balance at {:.2}, but these {} attacks justify no point below {:.2}: \
-                 attacks that nobody tried must not pass",
+                 untested attacks must not pass",
                 self.fitted.balance.threshold,
                 attacks(&self.spoof, None),
                 self.fitted.bound
@@ -277,7 +278,7 @@ fn errors_to_json((bpcer, apcer): (Rate, Rate)) -> Value {
 mod tests {
     use super::*;
 
-    /// Each in a group of its own.
+    /// Puts each score in a group of its own.
     fn alone(class: &str, scores: impl IntoIterator<Item = f32>) -> Vec<Scored> {
         let numbered = scores.into_iter().enumerate();
         numbered.map(|(i, log_odds)| Scored { group: format!("{class} {i}"), log_odds }).collect()
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_parted_in_its_middle() {
+    fn a_gap_is_split_in_the_middle() {
         let found = fit(&[4.0; 10], &[1.0; 10]);
         assert_eq!(found.operating_point(), 2.5);
         assert_eq!(found.to_json()["fitted"]["apcer"], 0.0);
@@ -297,13 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn few_spoofs_do_not_open_the_door() {
+    fn few_spoofs_lower_the_point_only_a_little() {
         // The middle of the gap would be −8.
         let found = fit(&[-6.0; 20], &[-10.0; 10]);
         assert_eq!(found.operating_point(), -1.2);
         assert_eq!(found.errors(found.fitted.point), (Rate { k: 20, n: 20 }, Rate { k: 0, n: 10 }));
         assert!(found.notes().iter().any(|note| note.contains("justify")));
-        // More of them may open it further, to the end of what can be set.
+        // More spoofs may lower it further, to the lowest allowed point.
         assert_eq!(fit(&[-6.0; 20], &[-10.0; 100]).operating_point(), -3.5);
         assert_eq!(fit(&[-6.0; 20], &[-10.0; 10_000]).operating_point(), -4.0);
         assert_eq!(fit(&[20.0; 10], &[19.0; 10]).operating_point(), 8.0);
@@ -311,23 +312,23 @@ mod tests {
     }
 
     #[test]
-    fn one_recording_is_one_witness_and_below_zero_no_spoof_passes() {
+    fn one_recording_counts_once_and_below_zero_no_spoof_passes() {
         let clip = (0..400).map(|_| Scored { group: "clip".into(), log_odds: -10.0 }).collect();
         let found = LivenessCalibration::fit(alone("live", [-6.0; 20]), clip).unwrap();
         assert_eq!(found.operating_point(), 0.0);
-        // One of a hundred lies among the living: the point stays above it.
+        // One of a hundred lies among the live scores: the point stays above it.
         let mut spoof = vec![-10.0; 99];
         spoof.push(-1.0);
         let found = fit(&[-1.5; 100], &spoof);
         assert_eq!(found.operating_point(), -0.99);
-        // Where nothing is told apart, nothing is loosened.
+        // If the classes are not separated, the point is not lowered.
         let mixed: Vec<f32> = (0..100).map(|i| -5.0 + 0.02 * i as f32).collect();
         let live: Vec<f32> = mixed.iter().map(|odds| odds + 0.1).collect();
         assert_eq!(fit(&live, &mixed).operating_point(), 0.0);
     }
 
     #[test]
-    fn a_spoof_without_a_face_proves_nothing() {
+    fn a_spoof_without_a_face_does_not_count() {
         let mut spoof = vec![f32::NEG_INFINITY; 1000];
         spoof.extend([-10.0; 10]);
         assert_eq!(fit(&[-6.0; 20], &spoof).operating_point(), -1.2);
@@ -335,14 +336,14 @@ mod tests {
 
     #[test]
     fn errors_are_out_of_fold_by_folder() {
-        // The one high spoof decides alone: judged by the point of the others, it passes.
+        // Only the one high spoof decides: judged by the point of the others, it passes.
         let mut spoof = vec![-3.0; 19];
         spoof.push(3.0);
         let found = fit(&[4.0; 20], &spoof);
         assert_eq!(found.operating_point(), 3.5);
         assert_eq!(found.errors(3.5).1, Rate { k: 0, n: 20 });
         assert_eq!(found.out_of_fold().unwrap().1, Rate { k: 1, n: 20 });
-        // One folder: nothing is left to fit.
+        // One folder: no other folder is left to fit.
         let one = |scores: &[f32]| -> Vec<Scored> {
             scores.iter().map(|s| Scored { group: "a".into(), log_odds: *s }).collect()
         };
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn swapped_folders_are_noticed() {
+    fn swapped_folders_are_an_error() {
         let result = LivenessCalibration::fit(alone("live", [-3.0; 10]), alone("spoof", [3.0; 10]));
         assert!(matches!(result, Err(CalibrateError::Swapped(_))));
     }

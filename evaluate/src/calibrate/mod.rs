@@ -1,12 +1,13 @@
-//! What the thresholds mean for the user's own people and camera: what `doorward calibrate` prints.
+//! Computes what the thresholds mean for the user's own people and camera, for `doorward
+//! calibrate`.
 //!
-//! Few photographs say little, so every figure comes with what it rests on. The *rule of 30*: an
+//! Few photographs prove little, so every figure comes with its sample size. The *rule of 30*: an
 //! error rate is known to ±30 % (with 90 % confidence) once 30 errors have been seen (G. R.
-//! Doddington et al., "The NIST speaker recognition evaluation", 2000). The *rule of 3*: where none
-//! of n has gone wrong, the rate is below 3/n (with 95 % confidence).
+//! Doddington et al., "The NIST speaker recognition evaluation", 2000). The *rule of 3*: if none of
+//! n has failed, the rate is below 3/n (with 95 % confidence).
 //!
 //! Terms: *FMR*, the share of pairs of different people that match; *FNMR*, the share of pairs of
-//! one person that do not; *APCER*, *BPCER* and *EER* as in [`crate`]. A *DET* curve draws
+//! one person that do not match; *APCER*, *BPCER* and *EER* as in [`crate`]. A *DET* curve plots
 //! one error over the other.
 
 mod chart;
@@ -23,13 +24,13 @@ use crate::EvaluateError;
 use crate::folder::FolderError;
 use std::path::PathBuf;
 
-/// Why nothing was calibrated.
+/// Why the calibration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
-    /// The folders.
+    /// The folders cannot be used.
     #[error(transparent)]
     Photographs(#[from] FolderError),
-    /// A photograph or a network.
+    /// A photograph or a network failed.
     #[error(transparent)]
     Look(#[from] EvaluateError),
     /// The chart.
@@ -48,7 +49,7 @@ pub enum CalibrateError {
         /// Genuine pairs.
         pairs: usize,
     },
-    /// Too few pictures to find an operating point.
+    /// There are too few pictures to find an operating point.
     #[error("{dir} has {faces} pictures that show a face; at least {needed} are needed")]
     TooFewFaces {
         /// The folder of live pictures, or of spoofs.
@@ -58,7 +59,7 @@ pub enum CalibrateError {
         /// How many are needed.
         needed: usize,
     },
-    /// Spoofs look more alive than live people.
+    /// Spoofs score higher than live people.
     #[error(
         "spoofs score higher than live people (area under the ROC {0:.2}): are the folders swapped?"
     )]

@@ -1,4 +1,4 @@
-//! FMR and FNMR over the similarity, for the user's own people and camera.
+//! Computes FMR and FNMR over the similarity, for the user's own people and camera.
 
 use super::CalibrateError;
 use super::chart::{Chart, ChartError, Scale, svg};
@@ -13,41 +13,41 @@ use std::path::{Path, PathBuf};
 
 const LEVELS: [(&str, Level); 3] =
     [("basic", Level::Basic), ("moderate", Level::Moderate), ("high", Level::High)];
-/// False-match rates whose threshold is asked for, as far as the pairs carry them.
+/// False-match rates whose threshold is reported, if there are enough pairs.
 const RATES: [(&str, f64); 3] = [("1e-2", 1e-2), ("1e-3", 1e-3), ("1e-4", 1e-4)];
 /// Similarities of the printed table.
 const TABLE: [f64; 14] =
     [50.0, 55.0, 60.0, 65.0, 70.0, 75.0, 78.0, 80.0, 82.0, 84.0, 86.0, 88.0, 90.0, 95.0];
-/// Most pairs named as look-alikes, or as unlike.
+/// Most pairs listed as look-alikes, or as unlike.
 const NAMED: usize = 10;
 /// Points of a drawn curve.
 const POINTS: usize = 600;
 
-/// A pair of photographs and how alike they are.
+/// A pair of photographs and their similarity.
 struct Pair {
     similarity: f32,
     files: [PathBuf; 2],
 }
 
-/// What the photographs say.
+/// The comparisons of the photographs.
 pub struct PeopleCalibration {
     people: usize,
     photographs: usize,
     no_face: Vec<PathBuf>,
     genuine: Vec<f32>,
     impostor: Vec<f32>,
-    /// Different people at or above `moderate`, most alike first.
+    /// Pairs of different people at or above `moderate`, most alike first.
     look_alikes: Vec<Pair>,
-    /// One person below `basic`, least alike first.
+    /// Pairs of one person below `basic`, least alike first.
     unlike: Vec<Pair>,
     templates: usize,
     target_fpir: f64,
     door: DoorThreshold,
 }
 
-/// Compares every photograph below `dir` (one folder a person, or one file a person) with every
-/// other; of several faces the largest counts, as in `enroll`. `templates` are in the gallery, for
-/// the threshold that `target_fpir` gives there.
+/// Compares every photograph below `dir` (one folder per person, or one file per person) with every
+/// other. If a photograph shows several faces the largest counts, as in `enroll`. `templates` is
+/// the size of the gallery, for the threshold that `target_fpir` gives there.
 pub fn people(
     analyzer: &Analyzer,
     dir: &Path,
@@ -70,7 +70,7 @@ pub fn people(
             None => no_face.push(file.clone()),
         }
     }
-    // Files come by person, so equal names are neighbours.
+    // Files are sorted by person, so equal names are neighbours.
     let mut names: Vec<&str> = faces.iter().map(|(person, ..)| *person).collect();
     names.dedup();
 
@@ -114,7 +114,7 @@ pub fn people(
 }
 
 impl PeopleCalibration {
-    /// FMR and FNMR of a threshold: a pair matches at or above it.
+    /// Returns FMR and FNMR of a threshold: a pair matches at or above it.
     fn errors(&self, similarity: f64) -> (Rate, Rate) {
         let matches = |score: &f32| f64::from(*score) >= similarity;
         (
@@ -191,8 +191,8 @@ impl PeopleCalibration {
         }
     }
 
-    /// The lowest similarity, in hundredths, at which no more than `rate` of the strangers match;
-    /// `null` where that would be less than one pair: nothing was seen that rare.
+    /// Returns the lowest similarity, in hundredths, at which at most `rate` of the strangers
+    /// match; `null` if that would be less than one pair: so rare a match cannot be seen.
     fn at_rate(&self, rate: f64) -> Value {
         let expected = rate * self.impostor.len() as f64;
         let mut scores = self.impostor.clone();
@@ -207,7 +207,7 @@ impl PeopleCalibration {
         }
     }
 
-    /// What the figures rest on, in words.
+    /// Returns the evidence behind the figures, as text.
     fn notes(&self) -> Vec<String> {
         let pairs = self.impostor.len();
         let mut notes = vec![format!(
@@ -306,17 +306,17 @@ fn hundredths(similarity: f64) -> f64 {
     (similarity * 100.0).round() / 100.0
 }
 
-/// A false-match rate may be far below what four decimals show.
+/// Formats a false-match rate, which may be too small for four decimals.
 fn share(fmr: Rate) -> Value {
     json!(fmr.share().map(significant))
 }
 
-/// Two significant digits.
+/// Rounds to two significant digits.
 fn significant(share: f64) -> f64 {
     if share == 0.0 {
         return 0.0;
     }
     let unit = 10f64.powi(share.abs().log10().floor() as i32 - 1);
-    // By text: 0.00021 and not 0.00020999999999999998.
+    // Through text: 0.00021 and not 0.00020999999999999998.
     format!("{:.1e}", (share / unit).round() * unit).parse().unwrap_or(share)
 }

@@ -1,5 +1,5 @@
-//! RGB pixels of a bounded size, and how they are moved. Where they come from is not known here, and no
-//! pixel is ever written to a log.
+//! RGB pixels of a bounded size, and their transformations. This module does not know where pixels
+//! come from, and must never write a pixel to a log.
 
 mod shape;
 
@@ -26,35 +26,35 @@ impl Picture {
         })
     }
 
-    /// Width in pixels, at least 1.
+    /// Returns the width in pixels, at least 1.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Height in pixels, at least 1.
+    /// Returns the height in pixels, at least 1.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// How many pixels of the file's sides one pixel here stands for: 1, or more where the decoder has made
-    /// a large picture smaller.
+    /// Returns how many pixels of the file's sides one pixel here represents: 1, or more if the
+    /// decoder has reduced a large picture.
     pub fn reduction(&self) -> u32 {
         self.reduction
     }
 
-    /// The same pixels, each of which stands for so many along the file's sides.
+    /// Returns the same pixels, each representing this many along the file's sides.
     pub fn reduced_by(self, reduction: u32) -> Self {
         Self { reduction, ..self }
     }
 
-    /// The pixels: R, G, B, 0–255, row after row.
+    /// Returns the pixels: R, G, B, 0–255, row after row.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
 }
 
 impl std::fmt::Debug for Picture {
-    /// The size alone: pixels of faces do not belong in logs.
+    /// Only the size: pixels of faces do not belong in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Picture({}x{})", self.width, self.height)
     }

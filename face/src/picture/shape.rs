@@ -1,4 +1,4 @@
-//! Pixels moved: turned, cropped, resized, warped.
+//! Geometric operations on pixels: rotate, crop, resize, warp.
 //!
 //! Coordinates are pixels from the top left corner. All results are new pictures.
 
@@ -9,18 +9,18 @@ use fir::pixels::U8x3;
 
 const CHANNELS: usize = 3;
 
-/// What lies beyond a picture's border.
+/// The pixels beyond a picture's border.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Border {
-    /// Nothing.
+    /// Black.
     Black,
-    /// Its outermost pixels, again and again.
+    /// The outermost pixels, repeated.
     Repeated,
 }
 
 impl Picture {
-    /// Turned clockwise by 0, 90, 180 or 270 degrees, pixel by pixel. Any other angle counts as the
-    /// quarter turn below it, modulo 360.
+    /// Returns the picture rotated clockwise by 0, 90, 180 or 270 degrees, pixel by pixel. Any
+    /// other angle counts as the quarter turn below it, modulo 360.
     pub fn turned(&self, degrees_clockwise: u16) -> Self {
         let (width, height) = (self.width as usize, self.height as usize);
         let pixel = |x: usize, y: usize| (y * width + x) * CHANNELS;
@@ -38,7 +38,7 @@ impl Picture {
         Self { width, height, rgb, ..*self }
     }
 
-    /// As seen in a mirror: left is right.
+    /// Returns the mirror image: left and right are swapped.
     pub fn mirrored(&self) -> Self {
         let mut rgb = self.rgb.clone();
         let rows = rgb.chunks_exact_mut(self.width as usize * CHANNELS);
@@ -46,8 +46,8 @@ impl Picture {
         Self { rgb, ..*self }
     }
 
-    /// The part from `(x0, y0)` up to, not including, `(x1, y1)`, as far as it lies within the picture;
-    /// `None` if nothing of it does.
+    /// Returns the part from `(x0, y0)` up to, not including, `(x1, y1)`, as far as it lies within
+    /// the picture; `None` if no pixel of it does.
     pub fn cropped(&self, x0: i64, y0: i64, x1: i64, y1: i64) -> Option<Self> {
         let x0 = x0.clamp(0, self.width.into()) as usize;
         let x1 = x1.clamp(0, self.width.into()) as usize;
@@ -58,23 +58,24 @@ impl Picture {
         }
         let stride = self.width as usize * CHANNELS;
         let rows = self.rgb.chunks_exact(stride).skip(y0).take(y1 - y0);
-        // Row by row: an iterator of bytes takes milliseconds, and every aligned crop begins here.
+        // Row by row: an iterator of bytes takes milliseconds, and every aligned crop starts with
+        // this.
         let mut rgb = Vec::with_capacity((x1 - x0) * (y1 - y0) * CHANNELS);
         rows.for_each(|row| rgb.extend_from_slice(&row[x0 * CHANNELS..x1 * CHANNELS]));
         Self::new((x1 - x0) as u32, (y1 - y0) as u32, rgb)
     }
 
-    /// Scaled to `width` x `height` (a side of 0 counts as 1) with a triangle filter that grows with the
-    /// reduction, so that fine structure is averaged and does not alias.
+    /// Returns the picture scaled to `width` x `height` (a side of 0 counts as 1) with a triangle
+    /// filter that grows with the reduction, so that fine structure is averaged and does not alias.
     pub fn resized(&self, width: u32, height: u32) -> Self {
         let (width, height) = (width.max(1), height.max(1));
         let mut rgb = vec![0; width as usize * height as usize * CHANNELS];
         let options = fir::ResizeOptions::new()
             .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear));
-        // By pixel type: the untyped call compiles every pixel type there is into this crate.
+        // By pixel type: the untyped call compiles every pixel type into this crate.
         let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.rgb);
         let scaled = TypedImage::<U8x3>::from_buffer(width, height, &mut rgb);
-        // The lengths match and nothing is cropped: no error can arise.
+        // The lengths match and nothing is cropped: no error is possible.
         let done = source.ok().zip(scaled.ok()).and_then(|(source, mut scaled)| {
             fir::Resizer::new().resize_typed(&source, &mut scaled, &options).ok()
         });
@@ -82,10 +83,11 @@ impl Picture {
         Self { width, height, rgb, reduction: 1 }
     }
 
-    /// The part of the picture that starts at `left`, `top`, brought to `to_width` x `to_height` by
-    /// interpolating between four neighbours, however far apart the samples lie: fine structure aliases, as in
-    /// OpenCV's `resize` with `INTER_LINEAR`, which this is to within one level. Beyond its border the part
-    /// goes on with its outermost pixels. `None` if a side is 0 or the part does not lie within the picture.
+    /// Returns the part of the picture that starts at `left`, `top`, resized to `to_width` x
+    /// `to_height` by interpolating between four neighbours, however far apart the samples are.
+    /// Fine structure aliases, as in OpenCV's `resize` with `INTER_LINEAR`; the results agree to
+    /// within one level. Beyond its border the part continues with its outermost pixels. `None` if
+    /// a side is 0 or the part does not lie within the picture.
     pub fn sampled(
         &self,
         [left, top, width, height]: [u32; 4],
@@ -118,10 +120,10 @@ impl Picture {
         Self::new(to_width, to_height, rgb)
     }
 
-    /// The picture seen through an affine map: output pixel (x, y) shows the source at
-    /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours. Pixel centres lie at
-    /// whole numbers. This is OpenCV's `warpAffine` with `INTER_LINEAR | WARP_INVERSE_MAP` and a constant
-    /// border of 0 or a replicated one, to within one level. A side of 0 counts as 1.
+    /// Returns the picture warped by an affine map: output pixel (x, y) shows the source at `(m0 x
+    /// + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours. Pixel centres are
+    /// at whole numbers. Agrees to within one level with OpenCV's `warpAffine` with `INTER_LINEAR |
+    /// WARP_INVERSE_MAP` and a constant border of 0 or a replicated one. A side of 0 counts as 1.
     pub fn warped(&self, matrix: &[f32; 6], width: u32, height: u32, border: Border) -> Self {
         let (width, height) = (width.max(1), height.max(1));
         let [m0, m1, m2, m3, m4, m5] = *matrix;
@@ -140,7 +142,7 @@ impl Picture {
         Self { width, height, rgb, reduction: 1 }
     }
 
-    /// The colour at a position between pixels.
+    /// Returns the colour at a position between pixels.
     fn sample(&self, x: f32, y: f32) -> [u8; CHANNELS] {
         let (left, top) = (x.floor(), y.floor());
         let (right_share, lower_share) = (x - left, y - top);
@@ -168,11 +170,11 @@ impl Picture {
                 }
             }
         }
-        // A position that is not a number has no taps and stays black.
+        // A position that is NaN has no taps and stays black.
         sum.map(nearest)
     }
 
-    /// The pixel at whole-numbered coordinates, if it lies in the picture.
+    /// Returns the pixel at whole-numbered coordinates, if it lies in the picture.
     fn tap(&self, x: f32, y: f32) -> Option<&[u8]> {
         if !(x >= 0.0 && y >= 0.0 && x < self.width as f32 && y < self.height as f32) {
             return None;
@@ -182,14 +184,14 @@ impl Picture {
     }
 }
 
-/// The nearest byte to a value that is not below 0; saturates. `f32::round` is a call into the system's
-/// library wherever the processor need not have an instruction for it.
+/// Returns the nearest byte to a value that is not below 0; saturates. `f32::round` calls the
+/// system's library on processors that may lack the instruction.
 fn nearest(value: f32) -> u8 {
     (value + 0.5) as u8
 }
 
-/// For each of `to` samples spread over `length` pixels from `from` on: the pixels before and after it,
-/// and how far it is on the way from the first to the second.
+/// Returns for each of `to` samples spread over `length` pixels from `from`: the pixels before and
+/// after it, and its position between them as a fraction.
 fn neighbours(from: u32, length: u32, to: u32) -> Vec<(usize, usize, f32)> {
     let step = length as f32 / to as f32;
     (0..to)
@@ -206,7 +208,7 @@ fn neighbours(from: u32, length: u32, to: u32) -> Vec<(usize, usize, f32)> {
 mod tests {
     use super::*;
 
-    /// Every pixel tells its place: R is x, G is y.
+    /// Every pixel encodes its place: R is x, G is y.
     fn places(width: u32, height: u32) -> Picture {
         let rgb =
             (0..height).flat_map(|y| (0..width).flat_map(move |x| [x as u8, y as u8, 7])).collect();
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn resizing_to_the_same_size_or_to_nothing() {
+    fn resizing_to_the_same_size_or_to_zero() {
         let picture = places(7, 5);
         assert_eq!(picture.resized(7, 5), picture);
         assert_eq!(picture.resized(0, 3).width(), 1);

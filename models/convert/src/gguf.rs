@@ -1,9 +1,9 @@
-//! Layers to GGUF bytes, through the code of candle that reads them again.
+//! Encodes layers as GGUF bytes, with the code of candle that reads them.
 //!
-//! Per layer: `{layer}.weight`, a matrix whose rows are padded to whole Q8_0 blocks;
-//! `{layer}.bias` and, after a PReLU, `{layer}.slope`, both F32. In 8 bits, a layer whose input has a
-//! range computes in bytes: the blocks of a row of its weights share one scale. Nothing in a file
-//! depends on time, machine or order of a map, so the same originals and ranges give the same bytes.
+//! Per layer: `{layer}.weight`, a matrix whose rows are padded to whole Q8_0 blocks; `{layer}.bias`
+//! and, for a PReLU, `{layer}.slope`, both F32. In 8 bits, a layer whose input has a range computes
+//! in bytes: the blocks of a row of its weights share one scale. The file does not depend on time,
+//! machine or the order of a map, so the same originals and ranges give the same bytes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,18 +19,20 @@ use super::layer::Layer;
 /// The maps that are kept in bytes, by `{layer}.input` and `{layer}.output`.
 pub type Ranges = BTreeMap<String, Range>;
 
-/// What a map holds.
+/// The value range of a map.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Range {
     /// Least and greatest value.
     span: [f32; 2],
-    /// One digit a channel: how often it is doubled where it is written, and halved where it is read.
+    /// One digit per channel: how often the channel is doubled by its writer, and halved by its
+    /// reader.
     #[serde(default)]
     shifts: String,
 }
 
 impl Range {
-    /// Of a map of so many channels, one a channel; none where nothing is doubled.
+    /// Returns the factors of a map with this many channels, one per channel; none if no channel is
+    /// doubled.
     fn factors(&self, map: &str, channels: usize) -> Result<Vec<f64>> {
         let factors = self.shifts.chars().map(|digit| Some(f64::from(1u32 << digit.to_digit(10)?)));
         match factors.collect::<Option<Vec<f64>>>() {
@@ -43,21 +45,21 @@ impl Range {
     }
 }
 
-/// Weights that share one scale in Q8_0. The F32 twin keeps the padding, so that one reader's
-/// shapes serve both.
+/// Weights that share one scale in Q8_0. The F32 twin keeps the padding, so that a reader needs
+/// only one set of shapes.
 const BLOCK: usize = 32;
 
-/// What the matrices of a file are.
+/// The storage type of a file's matrices.
 #[derive(Clone, Copy)]
 pub enum Stored<'a> {
     /// f32: the twin for parity tests.
     Values,
-    /// Q8_0, with what the bytes of the maps stand for.
+    /// Q8_0, with the ranges of the byte maps.
     Bytes(&'a Ranges),
 }
 
-/// A file with matrices so stored, and the worst of the relative errors (root mean square) that
-/// this made in a matrix.
+/// Returns a file with the matrices in this type, and the largest relative error (root mean square)
+/// of a matrix.
 pub fn encode(
     layers: &[Layer],
     metadata: &[(&str, Value)],
@@ -88,7 +90,7 @@ pub fn encode(
     Ok((file.into_inner(), worst))
 }
 
-/// The layer that reads and writes doubled channels.
+/// Returns the layer with the shifts of its input and output channels.
 fn shifted(layer: &Layer, stored: Stored<'_>) -> Result<Layer> {
     let mut layer = layer.clone();
     if let Stored::Bytes(ranges) = stored {
@@ -103,7 +105,7 @@ fn shifted(layer: &Layer, stored: Stored<'_>) -> Result<Layer> {
     Ok(layer)
 }
 
-/// A byte stands for scale · (byte − zero), and some byte for 0.
+/// Returns scale and zero: a byte means scale · (byte − zero), and one byte means exactly 0.
 fn scale_and_zero([low, high]: [f32; 2]) -> Vec<f32> {
     let scale = ((high - low) / 255.0).max(f32::MIN_POSITIVE);
     vec![scale, (-low / scale).round().clamp(0.0, 255.0)]
@@ -125,7 +127,7 @@ fn matrix(layer: &Layer, stored: Stored<'_>) -> Result<(QTensor, f64)> {
     Ok((quantized, relative))
 }
 
-/// Q8_0 whose blocks share one scale in each row.
+/// Returns Q8_0 whose blocks share one scale in each row.
 fn one_scale_a_row(values: &Tensor) -> Result<QTensor> {
     let (rows, columns) = values.dims2()?;
     let mut data = Vec::new();
@@ -144,7 +146,7 @@ fn one_scale_a_row(values: &Tensor) -> Result<QTensor> {
     QTensor::new(storage, (rows, columns))
 }
 
-/// The nearest f16, and its bytes by way of a GGUF tensor of that type.
+/// Returns the nearest f16, and its bytes taken from a GGUF tensor of that type.
 fn as_f16(value: f32) -> Result<(f32, Vec<u8>)> {
     let value = Tensor::new(&[value], &Device::Cpu)?;
     let stored = QTensor::quantize(&value, GgmlDType::F16)?;
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn shifts_that_are_not_one_digit_a_channel_are_refused() {
+    fn shifts_without_one_digit_per_channel_are_refused() {
         let encoded = |shifts: &str| {
             let range = Range { span: [-1.0, 1.0], shifts: shifts.to_owned() };
             encode(&[layer()], &[], Stored::Bytes(&[("l.output".to_owned(), range)].into()))
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_in_bytes_has_one_scale_a_row_and_its_input_a_range() {
+    fn a_byte_layer_has_one_scale_per_row_and_an_input_range() {
         let scales = |ranges: &Ranges| {
             let (bytes, _) = encode(&[layer()], &[], Stored::Bytes(ranges)).unwrap();
             let mut file = Cursor::new(&bytes);

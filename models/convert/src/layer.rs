@@ -1,12 +1,13 @@
-//! A layer on its way from the authors' form to ours.
+//! Converts a layer from the authors' form to ours.
 //!
-//! Ours: one matrix a layer, a row for each output channel, batch-norm folded in. A row runs over
-//! the kernel as an NHWC convolution meets it: (ky, kx, input channel), the channel fastest; for a
-//! depthwise layer that leaves (ky, kx). Sums are kept in f64, so the weights are rounded once.
+//! Our form: one matrix per layer, one row per output channel, batch-norm folded in. A row runs
+//! over the kernel in the order of an NHWC convolution: (ky, kx, input channel), the channel
+//! fastest; for a depthwise layer that leaves (ky, kx). Sums are kept in f64, so the weights are
+//! rounded once.
 
 use super::weights::{Array, Malformed};
 
-/// One convolution or matrix, whose bias and PReLU slopes are one number an output channel.
+/// One convolution or matrix, with one bias and PReLU slope per output channel.
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub name: String,
@@ -20,7 +21,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// From `[output, input / groups, ky, kx]`, or `[output, input]` for a matrix.
+    /// Makes a layer from `[output, input / groups, ky, kx]`, or `[output, input]` for a matrix.
     pub fn new(name: impl Into<String>, weight: &Array) -> Result<Self, Malformed> {
         let name = name.into();
         let (rows, channels, taps) = match *weight.shape() {
@@ -76,13 +77,14 @@ impl Layer {
         Ok(self)
     }
 
-    /// Channels that it reads.
+    /// Returns the number of channels that it reads.
     pub fn inputs(&self) -> usize {
-        // A filter has one, the channel of its row.
+        // A depthwise filter has one, the channel of its row.
         if self.channels == 1 { self.bias.len() } else { self.channels }
     }
 
-    /// Multiplies outputs and divides inputs, one factor a channel; none where there are none.
+    /// Multiplies outputs and divides inputs, with one factor per channel; an empty slice changes
+    /// nothing.
     pub fn scale(&mut self, inputs: &[f64], outputs: &[f64]) {
         for (row, weights) in self.weight.chunks_exact_mut(self.columns).enumerate() {
             let output = outputs.get(row).copied().unwrap_or(1.0);
@@ -94,7 +96,7 @@ impl Layer {
         }
     }
 
-    /// The matrix in f32, each row zero-padded to a multiple of `block` columns.
+    /// Returns the matrix in f32, each row zero-padded to a multiple of `block` columns.
     pub fn padded(&self, block: usize) -> (Vec<f32>, usize) {
         let columns = self.columns.next_multiple_of(block);
         let padding = columns - self.columns;
@@ -107,7 +109,7 @@ impl Layer {
 
     fn per_row<'a>(&self, array: &'a Array) -> Result<&'a [f32], Malformed> {
         if array.data().len() != self.bias.len() {
-            return Err(shape(self.name.clone(), "one number a channel", array));
+            return Err(shape(self.name.clone(), "one number per channel", array));
         }
         Ok(array.data())
     }
@@ -117,7 +119,7 @@ fn shape(name: String, expected: &'static str, found: &Array) -> Malformed {
     Malformed::Shape { name, expected, found: found.shape().to_vec() }
 }
 
-/// A batch-norm at inference, which is a scale and a shift for each channel.
+/// A batch-norm at inference: a scale and a shift per channel.
 pub struct BatchNorm {
     scale: Vec<f64>,
     shift: Vec<f64>,
@@ -159,8 +161,8 @@ mod tests {
         Array::new("test", shape.to_vec(), data.to_vec()).unwrap()
     }
 
-    /// gamma 6 over √(8 + 1) is a scale of 2; beta 5 less 2·mean 1 is a shift of 3.
-    /// gamma −1 over √(0 + 1) is a scale of −1; beta 0 plus mean 4 is a shift of 4.
+    /// gamma 6 divided by √(8 + 1) is a scale of 2; beta 5 minus 2·mean 1 is a shift of 3. gamma −1
+    /// divided by √(0 + 1) is a scale of −1; beta 0 plus mean 4 is a shift of 4.
     fn norm() -> BatchNorm {
         let [gamma, beta, mean, variance] =
             [[6.0, -1.0], [5.0, 0.0], [1.0, 4.0], [8.0, 0.0]].map(|data| array(&[2], &data));
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubled_where_it_is_written_is_halved_where_it_is_read() {
+    fn channels_doubled_by_the_writer_are_halved_by_the_reader() {
         let of = |shape: &[usize], data: &[f32]| Layer::new("l", &array(shape, data)).unwrap();
         let writer = of(&[2, 1], &[3.0, 5.0]).with_bias(&array(&[2], &[1.0, 2.0])).unwrap();
         for reader in [of(&[2, 1, 1, 2], &[1., 2., 3., 4.]), of(&[1, 2, 1, 2], &[1., 2., 3., 4.])] {
@@ -203,7 +205,8 @@ mod tests {
             doubled.scale(&[], &[2.0, 8.0]);
             halved.scale(&[2.0, 8.0], &[]);
             assert_eq!((doubled.weight, doubled.bias), (vec![6.0, 40.0], vec![2.0, 16.0]));
-            // A filter's rows are of the channels; another's columns, tap by tap.
+            // A depthwise filter has a row per channel; another layer has its channels in the
+            // columns, tap by tap.
             let expected = match reader.bias.len() {
                 2 => [0.5, 1.0, 0.375, 0.5],
                 _ => [0.5, 0.375, 1.0, 0.5],

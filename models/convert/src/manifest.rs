@@ -1,4 +1,4 @@
-//! `models/manifest.toml`: what each file of weights is, where it comes from and what it hashes to.
+//! Writes `models/manifest.toml`: for each weights file its content, its source and its hash.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::sha256;
 
 const HEADING: &str = "\
 # Written by `cargo xtask models`, which makes the same files again from the same originals.
-# tests/models.rs holds the files to it.
+# tests/models.rs checks the files against it.
 
 ";
-/// What is in 8 bits, and how.
+/// The values stored in 8 bits, and how.
 pub const QUANTIZATION: &str = "Q8_0: every convolution and matrix, one f16 scale for 32 weights; \
      where ranges.toml names the input, for a row of weights, and the layer computes in bytes";
-/// What is not, and why.
+/// The values stored in F32, and why.
 const UNQUANTIZED: &str = "biases and PReLU slopes, F32: one number a channel, added to \
      or scaling sums that are in full precision";
 
-/// One table a model, named like its file.
+/// One table per model, named like its file.
 #[derive(Default, Serialize)]
 #[serde(transparent)]
 pub struct Manifest(BTreeMap<&'static str, Entry>);

@@ -1,8 +1,8 @@
-//! MiniFASNet V2 and V1SE: two liveness networks of one plan, pruned to different widths.
+//! MiniFASNet V2 and V1SE: two liveness networks of one design, pruned to different widths.
 //!
-//! The plan: conv1 (stride 2), conv2_dw, then three times a block of stride 2 followed by residual
-//! blocks, then conv_6_sep, conv_6_dw over the whole 5×5 map, linear, prob. A block is a 1×1
-//! convolution, a depthwise 3×3 and a 1×1 projection; in V1SE the last residual block of each
+//! The design: conv1 (stride 2), conv2_dw, then three times a block of stride 2 followed by
+//! residual blocks, then conv_6_sep, conv_6_dw over the whole 5×5 map, linear, prob. A block is a
+//! 1×1 convolution, a depthwise 3×3 and a 1×1 projection; in V1SE the last residual block of each
 //! stage weighs the channels of its projection (squeeze and excite) before the sum.
 
 use candle_core::quantized::gguf_file::Value;
@@ -58,7 +58,7 @@ pub fn convert(bytes: &[u8], squeeze_excite: bool) -> Result<Vec<Layer>, Malform
     Ok(layers)
 }
 
-/// Convolution, batch-norm and, where the authors have one, PReLU.
+/// Reads convolution, batch-norm and, where the authors have one, PReLU.
 fn convolution(weights: &mut Weights, name: &str) -> Result<Layer, Malformed> {
     let weight = weights.take(&format!("module.{name}.conv.weight"))?;
     let norm = batch_norm(weights, &format!("module.{name}.bn"))?;
@@ -69,7 +69,7 @@ fn convolution(weights: &mut Weights, name: &str) -> Result<Layer, Malformed> {
     }
 }
 
-/// One of the two matrices that turn a block's channel means into channel weights.
+/// Reads one of the two matrices that compute channel weights from a block's channel means.
 fn excitation(weights: &mut Weights, block: &str, number: u32) -> Result<Layer, Malformed> {
     let weight = weights.take(&format!("module.{block}.se_module.fc{number}.weight"))?;
     let norm = batch_norm(weights, &format!("module.{block}.se_module.bn{number}"))?;

@@ -1,4 +1,4 @@
-//! The four networks: which original each is made from and what it wants to be fed.
+//! The four networks: the original of each and the input it needs.
 
 use candle_core::quantized::gguf_file::Value;
 
@@ -16,13 +16,13 @@ pub struct Network {
     pub original: Original,
     /// SPDX identifier of the weights' licence.
     pub licence: &'static str,
-    /// The text of that licence, beside the weights.
+    /// The text of that licence, next to the weights.
     pub licence_file: &'static str,
     /// Colour order, value range, layout and size of the picture.
     pub input: &'static str,
-    /// What its own reader needs beyond the tensors.
+    /// Data that its reader needs besides the tensors.
     pub metadata: fn() -> Vec<(&'static str, Value)>,
-    /// From the original's bytes to layers in the order of the forward pass.
+    /// Converts the original's bytes to layers in the order of the forward pass.
     pub convert: fn(&[u8]) -> Result<Vec<Layer>, Malformed>,
 }
 

@@ -1,7 +1,7 @@
-//! Reads the weights and the wiring of an ONNX graph.
+//! Reads the weights and the connections of an ONNX graph.
 //!
 //! ONNX is protobuf. The messages below are those fields of `onnx.proto` (IR version 3 and later)
-//! that hold the weights and tell which operator reads what; prost skips the rest.
+//! that hold the weights and the inputs of each operator; prost skips the rest.
 
 use prost::Message;
 
@@ -24,7 +24,7 @@ struct GraphProto {
     initializer: Vec<TensorProto>,
 }
 
-/// One operator of the graph: what it reads, what it makes, its settings.
+/// One operator of the graph: inputs, outputs and settings.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
     #[prost(string, repeated, tag = "1")]
@@ -59,7 +59,7 @@ struct TensorProto {
     raw_data: Vec<u8>,
 }
 
-/// The operators of a model, its weights apart.
+/// The operators of a model, without the weights.
 #[derive(Debug)]
 pub struct Graph {
     nodes: Vec<Node>,
@@ -77,7 +77,7 @@ pub fn read(bytes: &[u8]) -> Result<(Graph, Weights), Malformed> {
 }
 
 fn array(tensor: TensorProto) -> Result<Array, Malformed> {
-    // A negative side becomes one that no number of values can fill.
+    // A negative side becomes a size that no number of values can fill.
     let side = |&side: &i64| usize::try_from(side).unwrap_or(usize::MAX);
     let shape = tensor.dims.iter().map(side).collect();
     if tensor.raw_data.is_empty() {
@@ -88,7 +88,8 @@ fn array(tensor: TensorProto) -> Result<Array, Malformed> {
 }
 
 impl Graph {
-    /// The one operator of this kind that reads `value`, an input, a weight or another's output.
+    /// Returns the only operator of this kind that reads `value`: an input, a weight or another's
+    /// output.
     pub fn reader(&self, operator: &'static str, value: &str) -> Result<&Node, Malformed> {
         let reads = |node: &&Node| {
             node.op_type == operator && node.input.iter().any(|input| input == value)
@@ -100,7 +101,7 @@ impl Graph {
         }
     }
 
-    /// The one operator of this kind that reads what `node` makes.
+    /// Returns the only operator of this kind that reads an output of `node`.
     pub fn next(&self, node: &Node, operator: &'static str) -> Result<&Node, Malformed> {
         let value = node.output.first().map(String::as_str).unwrap_or_default();
         self.reader(operator, value)
@@ -108,7 +109,7 @@ impl Graph {
 }
 
 impl Node {
-    /// The name of the operand at `index`, in the operator's own order.
+    /// Returns the name of the operand at `index`, in the operator's own order.
     pub fn operand(&self, index: usize) -> Result<&str, Malformed> {
         let missing = || Malformed::Missing(format!("operand {index} of a {}", self.op_type));
         self.input.get(index).map(String::as_str).ok_or_else(missing)
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_wiring_and_weights() {
+    fn reads_connections_and_weights() {
         let (graph, mut weights) = read(&model(vec![1, 2], two_values())).unwrap();
         let conv = graph.reader("Conv", "x").unwrap();
         assert_eq!(conv.attribute("epsilon").unwrap(), 0.5);
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_lie_are_errors() {
+    fn wrong_shapes_are_errors() {
         for dims in [vec![3], vec![-2], vec![i64::MAX, i64::MAX], vec![]] {
             let error = read(&model(dims, two_values())).unwrap_err();
             assert!(matches!(error, Malformed::Length { .. }), "{error}");
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn wiring_that_is_not_there_is_an_error() {
+    fn missing_connections_are_errors() {
         let (graph, weights) = read(&model(vec![2], two_values())).unwrap();
         let conv = graph.reader("Conv", "x").unwrap();
         assert!(matches!(graph.next(conv, "PRelu").unwrap_err(), Malformed::Graph { .. }));

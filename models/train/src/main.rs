@@ -2,17 +2,17 @@
 //! `cargo xtask train-attributes` run it.
 //!
 //! ```text
-//! logistic    the one kind of model that is fitted
-//! folds       who is judged by which model
-//! liveness    what the liveness networks' margins are worth
+//! logistic    the only kind of model that is fitted
+//! folds       assigns groups to cross-validation folds
+//! liveness    fits the margins of the liveness networks
 //! attributes  sunglasses, mask, veil, hat
-//! ranges      what the bytes of the networks' maps stand for
+//! ranges      finds the value ranges of the networks' byte maps
 //! ```
 //!
-//! The first two commands write two files each: the weights `models/NAME.gguf`, and
-//! `models/NAME.toml`, the report: hash and size of the weights, what they were fitted on, and the errors on those
-//! photographs from out-of-fold predictions alone. The same photographs give the same bytes.
-//! `ranges` needs no photographs but the portraits of the tests.
+//! The first two commands write two files each: the weights `models/NAME.gguf`, and the report
+//! `models/NAME.toml`: hash and size of the weights, the photographs they were fitted on, and the
+//! errors on those photographs from out-of-fold predictions only. The same photographs give the
+//! same bytes. `ranges` needs only the portraits of the tests.
 
 mod attributes;
 mod folds;
@@ -41,7 +41,7 @@ enum Command {
     Liveness,
     /// Write models/attributes.gguf, the heads for sunglasses, mask, veil and hat, and its report
     Attributes,
-    /// Write models/ranges.toml, what the bytes of the networks' maps stand for
+    /// Write models/ranges.toml, the value ranges of the networks' byte maps
     Ranges,
 }
 

@@ -1,16 +1,16 @@
-//! What the bytes of the networks' maps stand for: the least and the greatest value that each map
-//! held while the unquantized networks looked at the portraits of the tests, in many sizes and
-//! lights. `cargo xtask models` makes networks that compute in bytes by them.
+//! Finds the ranges of the networks' byte maps: the least and the greatest value of each map while
+//! the unquantized networks process the portraits of the tests, in many sizes and lights. `cargo
+//! xtask models` makes byte networks from these ranges.
 //!
-//! A span holds 0 and every value that was seen: cutting off the rarest ten thousandth made the common
-//! values finer and the embeddings worse. Spans are widened to few digits, so that processors that
-//! round differently write the same file.
+//! A span includes 0 and every value that occurred: cutting off the rarest ten thousandth made the
+//! common values finer and the embeddings worse. Spans are rounded outwards to few digits, so that
+//! processors that round differently write the same file.
 //!
-//! The channels of one map reach differently far, and one step serves all. A *shift* is the power of
-//! two that a channel is multiplied by where it is written and divided by where it is read, which
-//! changes nothing else, ReLU and PReLU included: what reaches half as far gets steps half as wide.
-//! M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
-//! Equalization and Bias Correction", 2019.
+//! The channels of one map have different ranges, but share one step. A *shift* is the power of two
+//! that a channel is multiplied by when it is written and divided by when it is read. It changes
+//! nothing else, ReLU and PReLU included: a channel with half the range gets steps of half the
+//! size. M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through
+//! Weight Equalization and Bias Correction", 2019.
 
 use doorward_face::{Detection, Detector, Embedder, MiniFasNet, aligned_crop};
 use doorward_nn::{Spans, Weights};
@@ -20,32 +20,33 @@ use std::fs;
 
 const FILE: &str = "models/ranges.toml";
 const HEADING: &str = "\
-# Written by `cargo xtask train-ranges`: what the maps of the networks hold at least and at most. A
-# layer whose input is named here computes in bytes, a map whose writer is named here is kept in bytes.
+# Written by `cargo xtask train-ranges`: the least and the greatest value of the networks' maps.
+# A layer whose input is named here computes in bytes; a map whose writer is named here is kept in
+# bytes.
 
 ";
-/// Photographs that are part of the project: few faces, so each is shown in many ways.
+/// Photographs of the project: few faces, so each is used in many variants.
 const PORTRAITS: [&str; 5] = ["obama", "obama2", "obama3", "biden", "replayed"];
-/// Long sides in pixels the portraits are brought to: sharp faces and blurred ones.
+/// Long sides in pixels of the resized portraits: sharp faces and blurred ones.
 const SIDES: [u32; 3] = [96, 160, 320];
-/// byte · gain + offset: as they are, dark, bright, without contrast, with too much of it.
+/// byte · gain + offset: unchanged, dark, bright, low contrast, too much contrast.
 const LIGHTS: [(f32, f32); 5] = [(1.0, 0.0), (0.5, 0.0), (1.4, 0.0), (0.7, 70.0), (1.6, -60.0)];
 /// Detections below this score are not faces.
 const MIN_SCORE: f32 = 0.6;
 /// Significant digits of a span.
 const DIGITS: i32 = 3;
-/// Doublings of a channel at most; they are written as one digit.
+/// Most doublings of a channel; they are written as one digit.
 const MOST_SHIFT: f32 = 7.0;
 
 /// By map.
 type Ranges = BTreeMap<String, Range>;
 
-/// What a map holds.
+/// The value range of a map.
 #[derive(serde::Serialize)]
 struct Range {
     /// Least and greatest value, shifts included.
     span: [f64; 2],
-    /// One digit a channel.
+    /// One digit per channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     shifts: Option<String>,
 }
@@ -56,7 +57,7 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
     let detector = Detector::load(&Weights::read(&unquantized("yunet")?)?)?;
     let mut faces = Vec::new();
     for picture in &portraits {
-        // A portrait holds one face, which all lights but the worst show; the best cell stands for it.
+        // A portrait holds one face, visible in all lights but the worst; its best cell is used.
         let cells = detector.cells(picture, MIN_SCORE)?;
         let best = cells.into_iter().max_by(|a, b| a.score.total_cmp(&b.score));
         faces.extend(best.map(|face| (picture, face)));
@@ -73,7 +74,7 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Every portrait at every size in every light, as it is and mirrored.
+/// Returns every portrait at every size in every light, original and mirrored.
 fn portraits() -> Result<Vec<Picture>, Box<dyn std::error::Error>> {
     let mut pictures = Vec::new();
     for name in PORTRAITS {
@@ -104,9 +105,9 @@ fn unquantized(network: &str) -> Result<Vec<u8>, String> {
     fs::read(&file).map_err(|error| format!("{file}: {error}; `cargo xtask models` makes it"))
 }
 
-/// All but what the heads' filters read and write: scores, boxes and landmarks lie on one map, and one
-/// step would be too coarse for some. The maps between units are halved, added and read by several
-/// layers, and keep their channels as they are.
+/// All maps except inputs and outputs of the heads' filters: scores, boxes and landmarks share one
+/// map, and one step would be too coarse for some. The maps between units are halved, added and
+/// read by several layers, so their channels are not shifted.
 fn yunet(portraits: &[Picture]) -> Result<Ranges, Box<dyn std::error::Error>> {
     let (file, spans) = (unquantized("yunet")?, Spans::default());
     let weights = Weights::read(&file)?.watched(&spans);
@@ -124,8 +125,8 @@ fn yunet(portraits: &[Picture]) -> Result<Ranges, Box<dyn std::error::Error>> {
     ranges(&weights, &spans, in_bytes, &pairs)
 }
 
-/// All but the last map, of which the last matrix sums 50,176 values. The attributes read the middle
-/// map, which keeps its channels as they are.
+/// All maps except the last, of which the last matrix sums 50,176 values. The attributes read the
+/// middle map, so its channels are not shifted.
 fn sface(faces: &[(&Picture, Detection)]) -> Result<Ranges, Box<dyn std::error::Error>> {
     let (file, spans) = (unquantized("sface")?, Spans::default());
     let weights = Weights::read(&file)?.watched(&spans);
@@ -142,8 +143,8 @@ fn sface(faces: &[(&Picture, Detection)]) -> Result<Ranges, Box<dyn std::error::
     ranges(&weights, &spans.all(), |map| map != "conv_14.pointwise.output", &pairs)
 }
 
-/// All but what is one value a channel, what it is made of, and the channels that are yet to be
-/// weighed. What is added to, block after block, keeps its channels as they are.
+/// All maps except those with one value per channel, their inputs, and channels that are not yet
+/// weighted. The channels of maps that blocks add to are not shifted.
 fn minifasnet(
     name: &str,
     faces: &[(&Picture, Detection)],
@@ -173,8 +174,8 @@ fn minifasnet(
     ranges(&weights, &spans, in_bytes, &pairs)
 }
 
-/// What is written of the maps that are to be kept in bytes; of those between the layers of a pair,
-/// one that writes and the only one that reads, the channels are shifted.
+/// Returns the ranges of the maps to be kept in bytes. Between the layers of a pair, one writer and
+/// its only reader, the channels are shifted.
 fn ranges(
     weights: &Weights<'_>,
     spans: &BTreeMap<String, Vec<[f32; 2]>>,
@@ -204,9 +205,9 @@ fn ranges(
     Ok(ranges)
 }
 
-/// How often each channel can be doubled without reaching farther than the farthest. For a reader
-/// that sums over channels, half as often less what makes its weights uneven: what is divided there
-/// has coarser steps.
+/// Returns how often each channel can be doubled without exceeding the largest one. For a reader
+/// that sums over channels, only half as often, minus what would make its weights uneven: a divided
+/// weight has coarser steps.
 fn shifts(
     weights: &Weights<'_>,
     reader: &str,
@@ -225,11 +226,11 @@ fn shifts(
             room.zip(shares).map(|(room, share)| ((room + share.log2()) / 2.0).floor()).collect()
         }
     };
-    // NaN, of a channel that is always 0, becomes 0.
+    // NaN, from a channel that is always 0, becomes 0.
     Ok(doublings.into_iter().map(|shift| shift.clamp(0.0, MOST_SHIFT) as u8).collect())
 }
 
-/// Of each column the largest weight as a share of the largest of its row.
+/// Returns for each column the largest weight as a share of the largest of its row.
 fn column_shares(rows: &[Vec<f32>]) -> Vec<f32> {
     let mut shares = vec![f32::MIN_POSITIVE; rows.first().map_or(0, Vec::len)];
     for row in rows {
@@ -240,14 +241,14 @@ fn column_shares(rows: &[Vec<f32>]) -> Vec<f32> {
     shares
 }
 
-/// The next number away from 0 that has [`DIGITS`] significant digits.
+/// Returns the next number away from 0 with [`DIGITS`] significant digits.
 fn outwards(value: f32) -> f64 {
     if value == 0.0 {
         return 0.0;
     }
     let unit = 10f64.powi(f64::from(value.abs()).log10().floor() as i32 + 1 - DIGITS);
     let rounded = (f64::from(value.abs()) / unit).ceil() * unit;
-    // Free of what the division left behind.
+    // Without the rounding error of the division.
     let rounded = format!("{rounded:.6}").parse().unwrap_or(rounded);
     if value < 0.0 { -rounded } else { rounded }
 }

@@ -1,5 +1,5 @@
-//! One 3×3 filter a channel, in bytes: of four pixels of a row, the three taps of a channel come to
-//! lie in one lane.
+//! One 3×3 filter per channel, in bytes: from four pixels of a row, the three taps of a channel are
+//! moved into one lane.
 
 use super::rounding::{Cell, RoundBlock, Rounding};
 use crate::lanes::{BLOCK, Lanes};
@@ -8,7 +8,7 @@ use crate::level::Kernel;
 /// Taps of a filter's row, and of a filter.
 const ROW: usize = 3;
 const TAPS: usize = 9;
-/// Pixels turned at once: those of the taps, and one more.
+/// Pixels transposed at once: those of the taps, and one more.
 const QUAD: usize = 4;
 /// Bytes of one row of taps of a block.
 const QUADS: usize = BLOCK * QUAD;
@@ -16,10 +16,10 @@ const QUADS: usize = BLOCK * QUAD;
 /// A layer's filters in the order in which the kernel reads them.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteFilters {
-    /// `[blocks, 2, 3 rows, 16, 4]`: of the first of two neighbouring results, whose taps are the
-    /// first three of four pixels, then of the second.
+    /// `[blocks, 2, 3 rows, 16, 4]`: first the taps of the first of two neighbouring results, which
+    /// are the first three of four pixels, then those of the second.
     taps: Vec<i8>,
-    /// Of each channel's weights.
+    /// Sums of each channel's weights.
     sums: Vec<i32>,
     rounding: Rounding,
     /// The input's byte for 0.
@@ -46,7 +46,7 @@ impl ByteFilters {
     }
 }
 
-/// The filters over a map with a border of one pixel that stands for 0; the result's sides are the
+/// The filters over a map with a border of one pixel that represents 0; the result's sides are the
 /// map's divided by the stride, rounded up.
 pub(crate) struct ByteDepthwise<'a, T> {
     pub input: &'a [u8],
@@ -78,7 +78,7 @@ impl<T: Cell> Kernel for ByteDepthwise<'_, T> {
             planes.zip(output.chunks_exact_mut(rows * columns * BLOCK)).enumerate()
         {
             let taps = &filters.taps[block * 2 * ROW * QUADS..][..2 * ROW * QUADS];
-            // SAFETY: blocks lie within the filters; the level is the caller's.
+            // SAFETY: blocks lie within the filters; the caller guarantees the level.
             let (start, rounding) = unsafe {
                 let sums = filters.sums.as_ptr().add(block * BLOCK);
                 let start = V::scaled_sums(sums, V::SHIFT - i32::from(zero));
@@ -94,7 +94,7 @@ impl<T: Cell> Kernel for ByteDepthwise<'_, T> {
                     }
                 }
                 // SAFETY: rows are `width` pixels long or beyond the border, `to` holds a block for
-                // each result of such a stride, the level is the caller's.
+                // each result of such a stride, the caller guarantees the level.
                 unsafe {
                     match stride {
                         1 => Filter::<V, 2>::new(taps, start, rounding).row(rows, width, zero, to),
@@ -107,11 +107,11 @@ impl<T: Cell> Kernel for ByteDepthwise<'_, T> {
     }
 }
 
-/// A row of pixels, or what stands for it beyond the border: one array wherever it is read.
+/// A row of pixels, or its replacement beyond the border, which is the same array for every read.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     pixels: &'a [u8],
-    /// From one pixel to the next.
+    /// Distance from one pixel to the next.
     step: usize,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Row<'a> {
         Self { pixels: zeros, step: 0 }
     }
 
-    /// Four pixels from the one before `column` on, zeros where they lie beyond the border.
+    /// Returns four pixels from the one before `column`, zeros where they lie beyond the border.
     #[inline(always)]
     fn at_edge(self, column: usize, width: usize, zero: u8) -> [u8; QUADS] {
         let mut edge = [zero; QUADS];
@@ -139,8 +139,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A block's filter. Four pixels of a row hold the taps of two neighbouring results, of which a stride
-/// of 1 makes two, one of 2 the first.
+/// A block's filter. Four pixels of a row hold the taps of two neighbouring results. A stride of 1
+/// computes both, a stride of 2 the first.
 #[derive(Clone, Copy)]
 struct Filter<V: Lanes, const RESULTS: usize> {
     weights: [[V::Quads; ROW]; RESULTS],
@@ -153,7 +153,7 @@ impl<V: Lanes, const RESULTS: usize> Filter<V, RESULTS> {
     /// The processor has the level of `V`.
     #[inline(always)]
     unsafe fn new(taps: &[i8], start: V::Sums, rounding: RoundBlock<V>) -> Self {
-        // SAFETY: a slice of 64 bytes; the level is the caller's.
+        // SAFETY: a slice of 64 bytes; the caller guarantees the level.
         unsafe {
             let mut weights = [[V::quads(taps[..QUADS].as_ptr()); ROW]; RESULTS];
             for (result, weights) in weights.iter_mut().enumerate() {
@@ -165,16 +165,17 @@ impl<V: Lanes, const RESULTS: usize> Filter<V, RESULTS> {
         }
     }
 
-    /// A row of results of three rows of `width` pixels.
+    /// Computes a row of results from three rows of `width` pixels.
     ///
     /// # Safety
     /// The processor has the level of `V`; `to` holds a block for every result.
     #[inline(always)]
     unsafe fn row<T: Cell>(&self, rows: [Row<'_>; ROW], width: usize, zero: u8, to: &mut [T]) {
-        // A turn goes on by two pixels. Of those in between, all four pixels lie within the row.
+        // Each iteration advances by two pixels. For iterations away from the edges, all four
+        // pixels lie within the row.
         let turns = width.div_ceil(2);
         let between = 1..(width.saturating_sub(1) / 2).max(1);
-        // SAFETY: the caller's; four pixels are in a row, or in the array of an edge.
+        // SAFETY: the caller guarantees it; four pixels are in a row, or in the array of an edge.
         unsafe {
             self.edge(rows, 0, width, zero, to);
             let mut from = rows.map(|row| row.pixels.as_ptr().wrapping_add(row.step));
@@ -195,7 +196,7 @@ impl<V: Lanes, const RESULTS: usize> Filter<V, RESULTS> {
         }
     }
 
-    /// The results of a turn at an edge of the row.
+    /// Computes the results of an iteration at an edge of the row.
     ///
     /// # Safety
     /// The processor has the level of `V`.
@@ -212,7 +213,7 @@ impl<V: Lanes, const RESULTS: usize> Filter<V, RESULTS> {
         for (pixels, row) in pixels.iter_mut().zip(rows) {
             *pixels = row.at_edge(2 * turn, width, zero);
         }
-        // SAFETY: arrays of four pixels, slices of a block; the level is the caller's.
+        // SAFETY: arrays of four pixels, slices of a block; the caller guarantees the level.
         unsafe {
             let [above, at, below] = &pixels;
             let values = self.values([above.as_ptr(), at.as_ptr(), below.as_ptr()]);
@@ -223,13 +224,13 @@ impl<V: Lanes, const RESULTS: usize> Filter<V, RESULTS> {
         }
     }
 
-    /// Of four pixels of each row.
+    /// Computes the results from four pixels of each row.
     ///
     /// # Safety
     /// The processor has the level of `V`; 64 bytes can be read at each pointer.
     #[inline(always)]
     unsafe fn values(&self, from: [*const u8; ROW]) -> [V; RESULTS] {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let mut sums = [self.start; RESULTS];
             for row in 0..ROW {

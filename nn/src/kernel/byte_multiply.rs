@@ -1,5 +1,5 @@
-//! The matrix product of [`super::Multiply`] in bytes: four products a lane and instruction, exact
-//! sums.
+//! The matrix product of [`super::Multiply`] in bytes: four products per lane and instruction,
+//! exact sums.
 
 use super::rounding::{Cell, RoundBlock, Rounding};
 use crate::lanes::{BLOCK, Lanes};
@@ -8,7 +8,7 @@ use std::ptr;
 
 /// Inputs multiplied at once.
 const QUAD: usize = 4;
-/// Bytes of a map that stay in the second cache while all columns pass over them.
+/// Bytes of a map that stay in the L2 cache while all columns are computed over them.
 const NEAR: usize = 256 << 10;
 
 /// A layer's weights in the order in which the kernel reads them.
@@ -16,7 +16,7 @@ const NEAR: usize = 256 << 10;
 pub(crate) struct ByteMatrix {
     /// `[blocks of outputs, inputs / 4, 16, 4]`.
     weights: Vec<i8>,
-    /// Of each output's weights.
+    /// Sums of each output's weights.
     sums: Vec<i32>,
     rounding: Rounding,
     /// The input's byte for 0.
@@ -25,7 +25,7 @@ pub(crate) struct ByteMatrix {
 }
 
 impl ByteMatrix {
-    /// `rows` is `[outputs, inputs]`, the inputs whole blocks.
+    /// Packs `rows`, which is `[outputs, inputs]`; the inputs are whole blocks.
     pub fn pack(rows: &[i8], inputs: usize, zero: u8, rounding: Rounding) -> Self {
         assert_eq!(inputs % BLOCK, 0, "whole blocks of inputs");
         let padded = rounding.blocks() * BLOCK;
@@ -56,9 +56,9 @@ pub(crate) struct ByteMultiply<'a, T> {
 /// A map to be added.
 #[derive(Clone, Copy)]
 pub(crate) struct Residual<'a> {
-    /// Of the form of the output.
+    /// Has the shape of the output.
     pub map: &'a [u8],
-    /// Factor and summand that make of its bytes values in steps of the output.
+    /// Factor and summand that convert its bytes to steps of the output.
     pub line: [f32; 2],
 }
 
@@ -81,8 +81,8 @@ impl<T: Cell> Kernel for ByteMultiply<'_, T> {
             let tiles = count.div_ceil(V::BYTE_TILE);
             let (each, more) = (count / tiles, count % tiles);
             for block in 0..blocks {
-                // SAFETY: blocks and pixels lie within the slices, as asserted; the level is the
-                // caller's.
+                // SAFETY: blocks and pixels lie within the slices, as asserted; the caller
+                // guarantees the level.
                 unsafe {
                     let mut tile = Tile {
                         input: input.as_ptr().add(first * BLOCK),
@@ -109,7 +109,7 @@ impl<T: Cell> Kernel for ByteMultiply<'_, T> {
     }
 }
 
-/// Some pixels by one block of outputs; moves on to the next pixels.
+/// Some pixels by one block of outputs; then moves on to the next pixels.
 struct Tile<V: Lanes, T> {
     input: *const u8,
     plane: usize,
@@ -117,7 +117,7 @@ struct Tile<V: Lanes, T> {
     weights: *const i8,
     start: V::Sums,
     rounding: RoundBlock<V>,
-    /// Null for none.
+    /// Null for no residual.
     residual: *const u8,
     residual_line: [f32; 2],
     output: *mut T,
@@ -125,13 +125,13 @@ struct Tile<V: Lanes, T> {
 
 impl<V: Lanes, T: Cell> Tile<V, T> {
     /// # Safety
-    /// The processor has the level of `V`; the pointers are good for so many pixels.
+    /// The processor has the level of `V`; the pointers are valid for this many pixels.
     #[inline(always)]
     unsafe fn of_pixels(&mut self, pixels: usize) {
         macro_rules! one_of {
             ($($count:literal)*) => {
                 match pixels {
-                    // SAFETY: the caller's.
+                    // SAFETY: the caller guarantees it.
                     $($count if $count <= V::BYTE_TILE => unsafe { self.sum::<$count>() },)*
                     _ => unreachable!("a tile of {pixels} pixels"),
                 }
@@ -149,7 +149,7 @@ impl<V: Lanes, T: Cell> Tile<V, T> {
     /// As for [`Tile::of_pixels`].
     #[inline(always)]
     unsafe fn sum<const PIXELS: usize>(&self) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let mut sums = [self.start; PIXELS];
             let mut weights = self.weights;

@@ -1,16 +1,16 @@
-//! Many rows in bytes times one vector in bytes: which rows may reach a floor.
+//! Multiplies many rows in bytes by one vector in bytes, to find the rows that may reach a floor.
 //!
-//! Terms. A *group* is sixteen rows that share a scale, a row a lane: no sum goes across a register,
-//! and a group of which no row may reach the floor costs one comparison. A row *may* reach it when
-//! its product in bytes and the *bound*, the most that rounding to bytes can have taken, do. With
-//! `a` a row, `b` the vector, `â` and `b̂` what their bytes stand for:
+//! Terms. A *group* is sixteen rows that share a scale, one row per lane: no sum crosses lanes, and
+//! a group in which no row may reach the floor costs one comparison. A row *may* reach the floor
+//! when the sum of its byte product and the *bound* does; the bound is the largest possible loss by
+//! rounding to bytes. With `a` a row, `b` the vector, `â` and `b̂` the values of their bytes:
 //!
 //! ```text
 //! a·b = â·b̂ + (a − â)·b + â·(b − b̂) ≤ â·b̂ + |a − â| |b| + |â| |b − b̂|      (Cauchy-Schwarz)
 //! ```
 //!
-//! Memory is read once from its beginning to its end, which processors foresee: fetching ahead by
-//! instruction gained nothing.
+//! Memory is read once from start to end, which processors prefetch by themselves: prefetch
+//! instructions gained nothing.
 
 use crate::lanes::{BLOCK, Lanes};
 use crate::level::Kernel;
@@ -19,44 +19,45 @@ use crate::level::Kernel;
 pub(crate) const QUAD: usize = 4;
 /// Rows of a group.
 pub(crate) const GROUP: usize = BLOCK;
-/// What a byte of the vector is more than the number it stands for.
+/// The offset of the vector's bytes from the numbers they represent.
 pub(crate) const ZERO: u8 = 128;
 
-/// Four elements of each row of a group. Aligned, because a load across two lines of the cache is
+/// Four elements of each row of a group. Aligned, because a load across two cache lines counts as
 /// two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(align(64))]
 pub(crate) struct Quads(pub [[i8; QUAD]; GROUP]);
 
-/// What the scan knows of a group beside its bytes.
+/// A group's data besides its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Group {
-    /// Of each row's bytes.
+    /// Sums of each row's bytes.
     pub sums: [i32; GROUP],
-    /// What a byte of 1 stands for.
+    /// The value of a byte of 1.
     pub scale: f32,
-    /// |â| of the row where it is greatest.
+    /// The greatest |â| of its rows.
     pub norm: f32,
-    /// |a − â| of the row where it is greatest.
+    /// The greatest |a − â| of its rows.
     pub lost: f32,
 }
 
 /// The vector.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ByteVector<const COLUMNS: usize> {
-    /// Each [`ZERO`] more than what it stands for, in steps of the scale.
+    /// Each byte is its value in steps of the scale, plus [`ZERO`].
     pub bytes: [u8; COLUMNS],
     pub scale: f32,
     /// |b|
     pub norm: f32,
     /// |b − b̂|
     pub lost: f32,
-    /// What rounding in f32 adds to the bound, as a part of |a| |b|.
+    /// The rounding error in f32, added to the bound, as a share of |a| |b|.
     pub slack: f32,
 }
 
-/// Calls `reached` with each group of which rows may reach the floor, and with these rows, bit i for
-/// row i; it answers the floor from there on. Sums are exact, and the same on every level.
+/// Calls `reached` with each group that has rows which may reach the floor, and with these rows,
+/// bit i for row i; `reached` returns the floor to use from there on. Sums are exact, and the same
+/// on every level.
 pub(crate) struct ByteScan<'a, const COLUMNS: usize, F> {
     /// `[groups, COLUMNS / 4]`
     pub rows: &'a [Quads],
@@ -78,8 +79,8 @@ impl<const COLUMNS: usize, F: FnMut(usize, u16) -> f32> Kernel for ByteScan<'_, 
         };
         assert_eq!(rows.len(), groups.len() * quads, "rows of the scan");
         for (index, group) in groups.iter().enumerate() {
-            // SAFETY: each group has so many quads, as asserted, and so has the vector; the level is
-            // the caller's.
+            // SAFETY: each group has COLUMNS / 4 quads, as asserted, and so has the vector; the
+            // caller guarantees the level.
             let reaching = unsafe {
                 let rows = rows.as_ptr().add(index * quads);
                 let mut sums = V::scaled_sums(group.sums.as_ptr(), V::SHIFT - i32::from(ZERO));

@@ -1,4 +1,4 @@
-//! One 3×3 filter a channel, plane by plane.
+//! One 3×3 filter per channel, plane by plane.
 
 use super::prelu;
 use crate::activation::Activation;
@@ -15,13 +15,13 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Filters {
     /// `[blocks, 9, 16]`.
     taps: Vec<f32>,
-    /// Filled up with zeros to whole blocks.
+    /// Padded with zeros to whole blocks.
     bias: Vec<f32>,
     activation: Activation,
 }
 
 impl Filters {
-    /// `rows` is `[channels, 9]`, one bias and slope a channel.
+    /// Packs `rows`, which is `[channels, 9]`, with one bias and slope per channel.
     pub fn pack(rows: &[f32], mut bias: Vec<f32>, activation: Activation) -> Self {
         let channels = bias.len();
         assert_eq!(rows.len(), channels * TAPS, "filters of {channels} channels");
@@ -36,7 +36,7 @@ impl Filters {
         Self { taps, bias, activation: activation.padded(channels) }
     }
 
-    /// Blocks of channels.
+    /// Returns the number of channel blocks.
     pub fn blocks(&self) -> usize {
         self.bias.len() / BLOCK
     }
@@ -60,9 +60,9 @@ impl Kernel for DepthwiseRows<'_> {
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
         match self.stride {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             1 => unsafe { self.strided::<V, 1>() },
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             2 => unsafe { self.strided::<V, 2>() },
             other => unreachable!("a stride of {other}"),
         }
@@ -110,12 +110,12 @@ impl DepthwiseRows<'_> {
     }
 }
 
-/// One row of results and the three rows it is made of, those beyond the border empty.
+/// One row of results and the three rows it is computed from; rows beyond the border are empty.
 struct Line<'a> {
     rows: [&'a [f32]; 3],
     taps: *const f32,
     bias: *const f32,
-    /// `None` for zeros.
+    /// `None` means zeros.
     slopes: Option<*const f32>,
     straight: bool,
     width: usize,
@@ -128,7 +128,7 @@ impl Line<'_> {
     #[inline(always)]
     unsafe fn filter<V: Lanes, const STRIDE: usize>(&self, to: &mut [f32]) {
         let columns = to.len() / BLOCK;
-        // SAFETY: the caller's; columns whose three taps lie within the width are `inner`.
+        // SAFETY: the caller guarantees it; `inner` columns have all three taps within the width.
         unsafe {
             let mut weights = [V::splat(0.0); TAPS];
             for (tap, weight) in weights.iter_mut().enumerate() {
@@ -162,7 +162,7 @@ impl Line<'_> {
         column: usize,
         to: &mut [f32],
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let mut sums = [V::load(self.bias); COUNT];
             for (row, weights) in self.rows.iter().zip(weights.chunks_exact(3)) {
@@ -192,7 +192,7 @@ impl Line<'_> {
         column: usize,
         to: &mut [f32],
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let mut sum = V::load(self.bias);
             for (row, weights) in self.rows.iter().zip(weights.chunks_exact(3)) {
@@ -212,7 +212,7 @@ impl Line<'_> {
     /// As for [`Line::filter`].
     #[inline(always)]
     unsafe fn bent<V: Lanes>(&self, sum: V) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             match (self.straight, self.slopes) {
                 (true, _) => sum,

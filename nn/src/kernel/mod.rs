@@ -1,7 +1,9 @@
-//! The inner loops, over plain slices: each is a struct of what it works on, and runs on a level.
+//! The inner loops, over plain slices: each kernel is a struct of its operands, and runs on a
+//! level.
 //!
-//! Terms. A *plane* holds one block of channels of a map, pixel after pixel, row after row: a map of
-//! 40 channels is three planes, the last filled up with zeros. A pixel's next block is a plane away.
+//! Terms. A *plane* holds one block of channels of a map, pixel after pixel, row after row: a map
+//! of 40 channels is three planes, the last padded with zeros. A pixel's next block is in the next
+//! plane.
 #![allow(unsafe_code, reason = "pointers, checked against the slices before the loops")]
 
 mod byte_depthwise;
@@ -33,7 +35,7 @@ use super::lanes::Lanes;
 /// The processor has the level of `V`.
 #[inline(always)]
 unsafe fn prelu<V: Lanes>(x: V, slope: V) -> V {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe {
         let zero = V::splat(0.0);
         x.smallest(zero).times_plus(slope, x.largest(zero))

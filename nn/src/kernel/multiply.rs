@@ -1,5 +1,5 @@
 //! A matrix product whose rows are the pixels of a map and whose columns are its next channels: the
-//! pointwise convolution, and the first one, whose few channels lie side by side (implicit GEMM).
+//! pointwise convolution, and the first one, whose few channels are side by side (implicit GEMM).
 
 use super::prelu;
 use super::rounding::Cell;
@@ -8,7 +8,7 @@ use crate::lanes::{BLOCK, Lanes};
 use crate::level::Kernel;
 use std::ptr;
 
-/// Bytes of a map that stay in the second cache while all columns pass over them.
+/// Bytes of a map that stay in the L2 cache while all columns are computed over them.
 const NEAR: usize = 256 << 10;
 
 /// A layer's weights in the order in which the kernel reads them.
@@ -16,14 +16,14 @@ const NEAR: usize = 256 << 10;
 pub(crate) struct Matrix {
     /// `[blocks of outputs, inputs, 16]`.
     weights: Vec<f32>,
-    /// Filled up with zeros to whole blocks.
+    /// Padded with zeros to whole blocks.
     bias: Vec<f32>,
     activation: Activation,
     inputs: usize,
 }
 
 impl Matrix {
-    /// `rows` is `[outputs, inputs]`, one bias and slope an output.
+    /// Packs `rows`, which is `[outputs, inputs]`, with one bias and slope per output.
     pub fn pack(rows: &[f32], inputs: usize, mut bias: Vec<f32>, activation: Activation) -> Self {
         let outputs = bias.len();
         assert_eq!(rows.len(), outputs * inputs, "weights of {outputs} outputs");
@@ -39,35 +39,35 @@ impl Matrix {
         Self { weights, bias, activation: activation.padded(outputs), inputs }
     }
 
-    /// Blocks of outputs.
+    /// Returns the number of output blocks.
     pub fn blocks(&self) -> usize {
         self.bias.len() / BLOCK
     }
 
-    /// Values that one output is summed of.
+    /// Returns the number of values that one output sums.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 }
 
-/// Where the inputs of a pixel lie: `runs` runs of values, the first of each `step` after that of the
-/// one before.
+/// The positions of a pixel's inputs: `runs` runs of values; each run begins `step` after the
+/// previous one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taps {
     pub runs: usize,
     pub step: usize,
 }
 
-/// Runs of `RUN` values a pixel; the next pixel of a row lies `PIXEL` values on.
+/// Runs of `RUN` values per pixel; the next pixel of a row is `PIXEL` values further.
 pub(crate) struct Multiply<'a, T, const PIXEL: usize, const RUN: usize> {
     pub input: &'a [f32],
     pub taps: Taps,
-    /// Rows of pixels, pixels of a row, and how far apart rows begin in the input.
+    /// Rows of pixels, pixels per row, and the distance between rows in the input.
     pub rows: usize,
     pub columns: usize,
     pub row_step: usize,
     pub matrix: &'a Matrix,
-    /// Added before the activation; of the form of the output.
+    /// Added before the activation; has the shape of the output.
     pub residual: Option<&'a [f32]>,
     /// Added after the activation.
     pub offset: f32,
@@ -126,7 +126,7 @@ impl<T: Cell, const PIXEL: usize, const RUN: usize> Kernel for Multiply<'_, T, P
     }
 }
 
-/// Some pixels of a row by one block of outputs: sums that stay in registers.
+/// Some pixels by one block of outputs; the sums stay in registers.
 struct Tile<'a, T> {
     input: *const f32,
     taps: Taps,
@@ -134,7 +134,7 @@ struct Tile<'a, T> {
     bias: *const f32,
     activation: &'a Activation,
     block: usize,
-    /// Null for none.
+    /// Null for no residual.
     residual: *const f32,
     offset: f32,
     output: *mut T,
@@ -142,13 +142,13 @@ struct Tile<'a, T> {
 
 impl<T: Cell> Tile<'_, T> {
     /// # Safety
-    /// As for [`Tile::sum`], of so many pixels.
+    /// As for [`Tile::sum`], for this many pixels.
     #[inline(always)]
     unsafe fn of_pixels<V: Lanes, const PIXEL: usize, const RUN: usize>(&self, pixels: usize) {
         macro_rules! one_of {
             ($($count:literal)*) => {
                 match pixels {
-                    // SAFETY: the caller's.
+                    // SAFETY: the caller guarantees it.
                     $($count if $count <= V::TILE => unsafe { self.sum::<V, $count, PIXEL, RUN>() },)*
                     _ => unreachable!("a tile of {pixels} pixels"),
                 }
@@ -158,10 +158,10 @@ impl<T: Cell> Tile<'_, T> {
     }
 
     /// # Safety
-    /// The processor has the level of `V`; the pointers are good for `PIXELS` pixels.
+    /// The processor has the level of `V`; the pointers are valid for `PIXELS` pixels.
     #[inline(always)]
     unsafe fn sum<V: Lanes, const PIXELS: usize, const PIXEL: usize, const RUN: usize>(&self) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let mut sums = [V::load(self.bias); PIXELS];
             let mut weights = self.weights;
@@ -185,7 +185,7 @@ impl<T: Cell> Tile<'_, T> {
     /// As for [`Tile::sum`].
     #[inline(always)]
     unsafe fn finish<V: Lanes, const PIXELS: usize>(&self, sums: [V; PIXELS]) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let slope = match self.activation.slopes(self.block) {
                 Some(slopes) => V::load(slopes.as_ptr()),

@@ -1,16 +1,16 @@
-//! Bytes of a picture to values, with the border that the first convolution looks at.
+//! Converts a picture's bytes to values, with the border that the first convolution reads.
 
 use crate::lanes::Lanes;
 use crate::level::Kernel;
 
-/// byte · scale + offset, into rows that have a border of zeros.
+/// Writes byte · scale + offset into rows that have a border of zeros.
 pub(crate) struct Scale<'a> {
     /// Rows of `row` bytes.
     pub bytes: &'a [u8],
     pub row: usize,
     pub scale: f32,
     pub offset: f32,
-    /// `[rows + 2 or more, row_step]`; the first value lies at `[1, before]`.
+    /// `[rows + 2 or more, row_step]`; the first value is at `[1, before]`.
     pub output: &'a mut [f32],
     pub row_step: usize,
     pub before: usize,

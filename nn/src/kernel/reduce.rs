@@ -1,5 +1,5 @@
-//! A matrix in 8 bits times one vector: the embedder's last layer, whose weights are read once a
-//! face and are as fast as memory gives them.
+//! A matrix in 8 bits times one vector: the embedder's last layer. Its weights are read once per
+//! face, so the speed of memory limits it.
 
 use crate::lanes::{BLOCK, Lanes};
 use crate::level::Kernel;
@@ -7,7 +7,7 @@ use crate::level::Kernel;
 /// Rows summed at once, so that the vector is read less often.
 const AT_ONCE: usize = 4;
 
-/// A matrix as GGUF's type Q8_0 holds it: bytes and one scale for each 32 of a row.
+/// A matrix in GGUF's type Q8_0: bytes and one scale for each 32 of a row.
 #[derive(Clone, Debug)]
 pub(crate) struct Q8_0 {
     /// `[rows, columns]`.
@@ -24,7 +24,7 @@ impl Q8_0 {
 
 const GROUP: usize = Q8_0::GROUP;
 
-/// Each row times the vector.
+/// Multiplies each row by the vector.
 pub(crate) struct BytesTimes<'a> {
     pub matrix: &'a Q8_0,
     pub vector: &'a [f32],
@@ -44,7 +44,7 @@ impl Kernel for BytesTimes<'_> {
         assert_eq!((weights.len(), scales.len()), (rows * columns, rows * groups), "matrix");
         let mut row = 0;
         while row < rows {
-            // SAFETY: rows below `rows`, groups of whole columns; the level is the caller's.
+            // SAFETY: rows below `rows`, groups of whole columns; the caller guarantees the level.
             unsafe {
                 let at = (weights.as_ptr().add(row * columns), scales.as_ptr().add(row * groups));
                 if row + AT_ONCE <= rows {
@@ -61,14 +61,14 @@ impl Kernel for BytesTimes<'_> {
 }
 
 /// # Safety
-/// The processor has the level of `V`; the pointers are good for `ROWS` rows as long as the vector,
-/// which is of whole groups.
+/// The processor has the level of `V`; the pointers are valid for `ROWS` rows of the vector's
+/// length, which is of whole groups.
 #[inline(always)]
 unsafe fn rows_times<V: Lanes, const ROWS: usize>(
     (weights, scales): (*const i8, *const f32),
     vector: &[f32],
 ) -> [f32; ROWS] {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe {
         let groups = vector.len() / GROUP;
         let mut sums = [V::splat(0.0); ROWS];

@@ -4,7 +4,7 @@ use super::rounding::Cell;
 use crate::lanes::{BLOCK, Lanes};
 use crate::level::Kernel;
 
-/// 2×2 maximum, stride 2; all planes one below the other, so that `height` is that of all.
+/// 2×2 maximum, stride 2; all planes are stacked, so that `height` covers all of them.
 pub(crate) struct HalveByMaximum<'a, T> {
     pub input: &'a [T],
     /// Rows of all planes together: even.
@@ -37,7 +37,7 @@ impl<T: Cell> Kernel for HalveByMaximum<'_, T> {
     }
 }
 
-/// Of two rows of two pixels each.
+/// Returns the maximum of two rows of two pixels each.
 #[inline(always)]
 fn largest<T: Cell>(upper: &[T; 2 * BLOCK], lower: &[T; 2 * BLOCK]) -> [T; BLOCK] {
     std::array::from_fn(|channel| {
@@ -54,8 +54,8 @@ pub(crate) struct AddDoubled<'a, T> {
     /// Even.
     pub width: usize,
     pub coarse: &'a [T],
-    /// Factors of fine and coarse cells, and what is added: what the ranges of the two maps are in the
-    /// steps of the sum's; 1, 1, 0 of values.
+    /// Factors of fine and coarse cells, and a summand, which convert the ranges of the two maps to
+    /// steps of the sum's; 1, 1, 0 for values.
     pub line: [f32; 3],
 }
 
@@ -77,7 +77,7 @@ impl<T: Cell> Kernel for AddDoubled<'_, T> {
             for row in pair.chunks_exact_mut(row_len) {
                 for (pixels, from) in row.chunks_exact_mut(2 * BLOCK).zip(from.chunks_exact(BLOCK))
                 {
-                    // SAFETY: `pixels` is two pixels long, `from` one; the level is the caller's.
+                    // SAFETY: `pixels` has two pixels, `from` one; the caller guarantees the level.
                     unsafe {
                         let [fine, coarse, summand] = line.map(|x| V::splat(x));
                         let add = T::get::<V>(from.as_ptr()).fused(coarse, summand);

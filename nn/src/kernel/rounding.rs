@@ -1,54 +1,54 @@
-//! From the whole-number sums of a layer to what the next one reads.
+//! Converts the integer sums of a layer to the input of the next one.
 //!
-//! A map in bytes stands for values by a *range*: value = scale · (byte − zero). All of a layer's
-//! scales are divided by that of its output when it is packed, so that a byte is one fused product and
-//! sum, or where the activation bends one of two, and rounding: the same bits on every level.
+//! A map in bytes represents values by a *range*: value = scale · (byte − zero). All of a layer's
+//! scales are divided by its output's scale when it is packed. So a byte is one fused multiply-add
+//! (one of two where the activation bends) and one rounding: the same bits on every level.
 
 use crate::activation::Activation;
 use crate::lanes::{BLOCK, Lanes};
 
-/// What a map in bytes stands for: value = scale · (byte − zero).
+/// The values of a map in bytes: value = scale · (byte − zero).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
-    /// Of one step.
+    /// The size of one step.
     pub scale: f32,
-    /// The byte that stands for 0.
+    /// The byte that represents 0.
     pub zero: u8,
 }
 
 impl Range {
-    /// Factor and summand that make of a byte its value in steps of another range.
+    /// Returns factor and summand that convert a byte to its value in steps of another range.
     pub(crate) fn in_steps_of(self, other: Self) -> [f32; 2] {
         let factor = self.scale / other.scale;
         [factor, -f32::from(self.zero) * factor]
     }
 
-    /// Where 0 lies among the values that a byte is stored from: −128…127.
+    /// Returns the position of 0 among the values that a byte is stored from: −128…127.
     pub(crate) fn zero_stored(self) -> f32 {
         f32::from(self.zero) - 128.0
     }
 }
 
-/// A value of a map.
+/// A cell of a map.
 pub(crate) trait Cell: Copy {
-    /// As they are, without what a range makes of them.
+    /// Reads cells as they are, without applying a range.
     ///
     /// # Safety
     /// The processor has the level of `V`; sixteen cells can be read at `from`.
     unsafe fn get<V: Lanes>(from: *const Self) -> V;
-    /// The greater of two cells of one range.
+    /// Returns the greater of two cells of one range.
     fn larger(self, other: Self) -> Self;
     /// # Safety
     /// The processor has the level of `V`; sixteen cells can be written at `to`.
     unsafe fn put<V: Lanes>(value: V, to: *mut Self);
-    /// Blocks one after the other.
+    /// Writes blocks one after the other.
     ///
     /// # Safety
     /// The processor has the level of `V`; sixteen cells a value can be written at `to`.
     #[inline(always)]
     unsafe fn put_all<V: Lanes, const COUNT: usize>(values: [V; COUNT], to: *mut Self) {
         for (index, value) in values.into_iter().enumerate() {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             unsafe { Self::put(value, to.add(index * BLOCK)) }
         }
     }
@@ -57,7 +57,7 @@ pub(crate) trait Cell: Copy {
 impl Cell for f32 {
     #[inline(always)]
     unsafe fn get<V: Lanes>(from: *const Self) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { V::load(from) }
     }
 
@@ -68,7 +68,7 @@ impl Cell for f32 {
 
     #[inline(always)]
     unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { value.store(to) }
     }
 }
@@ -76,7 +76,7 @@ impl Cell for f32 {
 impl Cell for u8 {
     #[inline(always)]
     unsafe fn get<V: Lanes>(from: *const Self) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { V::load_unsigned(from) }
     }
 
@@ -87,14 +87,14 @@ impl Cell for u8 {
 
     #[inline(always)]
     unsafe fn put<V: Lanes>(value: V, to: *mut Self) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { value.store_shifted(to) }
     }
 
     #[inline(always)]
     unsafe fn put_all<V: Lanes, const COUNT: usize>(values: [V; COUNT], to: *mut Self) {
         let mut index = 0;
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             while index + 4 <= COUNT {
                 let four = [values[index], values[index + 1], values[index + 2], values[index + 3]];
@@ -109,20 +109,20 @@ impl Cell for u8 {
     }
 }
 
-/// From sums to values of the output, in steps of its range.
+/// Converts sums to values of the output, in steps of its range.
 #[derive(Clone, Debug)]
 pub(crate) struct Rounding {
     /// Above the bend: factor and summand of each channel.
     above: [Vec<f32>; 2],
-    /// Below the bend; empty where there is none.
+    /// Below the bend; empty if there is no bend.
     below: [Vec<f32>; 2],
-    /// The value where it bends.
+    /// The value at the bend.
     bend: f32,
 }
 
 impl Rounding {
-    /// `scales` are those of the weights, one a channel. Without `output` the values come out as
-    /// they are.
+    /// `scales` are those of the weights, one per channel. Without `output` the results are plain
+    /// values.
     pub fn new(
         scales: &[f32],
         bias: &[f32],
@@ -147,7 +147,7 @@ impl Rounding {
         };
         let below = match activation {
             Activation::Identity => [Vec::new(), Vec::new()],
-            // Where 0 is the lowest byte, saturation cuts what is below.
+            // Where 0 is the lowest byte, saturation cuts lower values.
             Activation::Relu if output.is_some_and(|range| range.zero == 0) => {
                 [Vec::new(), Vec::new()]
             }
@@ -157,19 +157,19 @@ impl Rounding {
         Self { above: line(&|_| 1.0), below, bend: zero }
     }
 
-    /// Blocks of channels.
+    /// Returns the number of channel blocks.
     pub fn blocks(&self) -> usize {
         self.above[0].len() / BLOCK
     }
 
-    /// What one block needs.
+    /// Returns the part for one block.
     ///
     /// # Safety
     /// The processor has the level of `V`.
     #[inline(always)]
     pub(super) unsafe fn block<V: Lanes>(&self, block: usize) -> RoundBlock<V> {
         let at = block * BLOCK..(block + 1) * BLOCK;
-        // SAFETY: sixteen values each; the level is the caller's.
+        // SAFETY: sixteen values each; the caller guarantees the level.
         unsafe {
             let [factor, summand] = &self.below;
             RoundBlock {
@@ -198,13 +198,13 @@ pub(super) struct RoundBlock<V> {
 }
 
 impl<V: Lanes> RoundBlock<V> {
-    /// The value of a sum, before it is rounded.
+    /// Returns the value of a sum, before rounding.
     ///
     /// # Safety
     /// The processor has the level of `V`.
     #[inline(always)]
     pub unsafe fn value(&self, sums: V::Sums) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             let sum = V::values(sums);
             let value = sum.fused(self.above[0], self.above[1]);

@@ -1,5 +1,5 @@
-//! Every kernel on every level of this processor against the definition, written out in f64: random
-//! shapes, and every number of pixels and channels that leaves a rest.
+//! Tests every kernel on every level of this processor against the definition, computed in f64:
+//! random shapes, and every number of pixels and channels that leaves a remainder.
 
 mod bytes;
 
@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::lanes::BLOCK;
 use crate::level::Level;
 
-/// xorshift64*: the same values each time.
+/// xorshift64*: a fixed sequence of values.
 pub(crate) struct Random(pub u64);
 
 impl Random {
@@ -82,8 +82,8 @@ fn bent(activation: &Activation, channel: usize, x: f64) -> f64 {
     }
 }
 
-/// Each channel of each pixel as defined, within what rounding does to a sum of so many terms, and
-/// zeros in the channels that fill up a block.
+/// Compares each channel of each pixel with its definition, within the rounding error of a sum of
+/// this many terms, and expects zeros in the channels that pad a block.
 fn expect(
     what: &str,
     planes: &[f32],
@@ -155,13 +155,13 @@ fn pointwise_is_a_matrix_at_every_pixel() {
             let outputs = random.between(1, 100);
             pointwise(&mut random, level, pixels, inputs, outputs);
         }
-        // More inputs than fit the second cache with all pixels: the pixels are split.
+        // More inputs than fit the L2 cache with all pixels: the pixels are split.
         pointwise(&mut random, level, 67, 1600, 33);
     }
 }
 
 #[test]
-fn the_stem_looks_at_nine_pixels() {
+fn the_stem_filters_nine_pixels() {
     let mut random = Random(2);
     for level in Level::available() {
         for _ in 0..30 {
@@ -229,7 +229,7 @@ fn the_stem_looks_at_nine_pixels() {
 }
 
 #[test]
-fn depthwise_looks_at_nine_pixels_of_its_channel() {
+fn depthwise_filters_nine_pixels_of_its_channel() {
     let mut random = Random(3);
     for level in Level::available() {
         let sides = (1..=12).flat_map(|height| (1..=12).map(move |width| (height, width)));
@@ -314,7 +314,7 @@ fn halving_takes_the_maximum_and_doubling_repeats() {
 }
 
 #[test]
-fn whole_maps_are_summed_and_weighed() {
+fn whole_maps_are_summed_and_weighted() {
     let mut random = Random(5);
     for level in Level::available() {
         for pixels in 1..=26 {

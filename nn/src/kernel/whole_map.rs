@@ -1,4 +1,4 @@
-//! What sees all pixels of a plane: their weighted sum, and one weight for all.
+//! Kernels over all pixels of a plane: their weighted sum, and one weight for all.
 
 use super::rounding::Cell;
 use crate::lanes::{BLOCK, Lanes};
@@ -9,9 +9,9 @@ pub(crate) struct WholeMap<'a> {
     /// Planes of `pixels` pixels.
     pub input: &'a [f32],
     pub pixels: usize,
-    /// Of the form of the input.
+    /// Has the shape of the input.
     pub taps: &'a [f32],
-    /// One value a channel.
+    /// One value per channel.
     pub bias: &'a [f32],
     pub output: &'a mut [f32],
 }
@@ -26,8 +26,8 @@ impl Kernel for WholeMap<'_> {
         assert_eq!(taps.len(), input.len(), "the weights of the map");
         assert_eq!(bias.len(), output.len(), "bias");
         for (block, to) in output.chunks_exact_mut(BLOCK).enumerate() {
-            // SAFETY: each pixel of each block lies within the slices, as asserted; the level is
-            // the caller's.
+            // SAFETY: each pixel of each block lies within the slices, as asserted; the caller
+            // guarantees the level.
             unsafe {
                 let mut sum = V::load(bias.as_ptr().add(block * BLOCK));
                 for pixel in block * pixels..(block + 1) * pixels {
@@ -45,14 +45,14 @@ pub(crate) struct Weigh<'a, T> {
     /// Planes of `pixels` pixels.
     pub map: &'a [f32],
     pub pixels: usize,
-    /// One value a channel.
+    /// One value per channel.
     pub weights: &'a [f32],
-    /// Of the form of the map.
+    /// Has the shape of the map.
     pub plus: &'a [T],
-    /// Factors of the map and of the cells of `plus`, and what is added: all in the steps of the
-    /// output; 1, 1, 0 of values.
+    /// Factors of the map and of the cells of `plus`, and a summand, all in steps of the output; 1,
+    /// 1, 0 for values.
     pub line: [f32; 3],
-    /// Of the form of the map.
+    /// Has the shape of the map.
     pub output: &'a mut [T],
 }
 

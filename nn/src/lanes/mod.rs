@@ -1,12 +1,13 @@
-//! Sixteen f32 side by side, on every level of instructions: what the kernels are written in.
+//! Sixteen f32 side by side, on every instruction level: the type that the kernels are written
+//! with.
 //!
-//! A *block* is sixteen channels of one pixel. One AVX-512 register holds it, two of AVX2, four of
-//! NEON; the kernels are the same text for all and are compiled once a level. The portable level is
-//! the twin that the others are tested against.
+//! A *block* is sixteen channels of one pixel. It takes one AVX-512 register, two of AVX2 or four
+//! of NEON. The kernels have one source for all levels and are compiled once per level. The
+//! portable level is the reference that the others are tested against.
 //!
 //! Every method is unsafe for two reasons: the processor must have the level's instructions, which
-//! [`super::Level::run`] sees to, and a pointer must be good for sixteen values, which the kernels
-//! see to.
+//! [`super::Level::run`] ensures, and a pointer must be valid for sixteen values, which the kernels
+//! ensure.
 #![allow(unsafe_code, reason = "instructions of one processor level")]
 
 #[cfg(target_arch = "x86_64")]
@@ -30,7 +31,7 @@ pub(super) const BLOCK: usize = 16;
 
 /// Sixteen values.
 pub(super) trait Lanes: Copy {
-    /// Pixels that the matrix kernel sums at once: as many as the registers hold.
+    /// Pixels that the matrix kernel sums at once: limited by the registers.
     const TILE: usize;
     /// The same where bytes are multiplied.
     const BYTE_TILE: usize;
@@ -61,20 +62,20 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; sixteen bytes can be read at `from`.
     unsafe fn load_bytes(from: *const i8) -> Self;
-    /// The sum of the sixteen, in the same order on every level: the upper half is added to the lower
-    /// one until one is left.
+    /// Returns the sum of the sixteen, in the same order on every level: the upper half is added to
+    /// the lower one until one value is left.
     /// # Safety
     /// The processor has the level.
     unsafe fn sum(self) -> f32;
 
-    /// Sixteen whole numbers.
+    /// Sixteen integers.
     type Sums: Copy;
-    /// Sixteen times four bytes, in the level's own order; of weights, none is −128.
+    /// Sixteen times four bytes, in the level's own order; no weight is −128.
     type Quads: Copy;
-    /// Sixteen bytes of one pixel, as [`Lanes::dot_same`] takes them.
+    /// Sixteen bytes of one pixel, in the form for [`Lanes::dot_same`].
     type Pixel: Copy;
-    /// What [`Lanes::pixel`] and [`Lanes::turned`] subtract from every byte they read: 0, or 128 where
-    /// the processor multiplies signed bytes only.
+    /// The number that [`Lanes::pixel`] and [`Lanes::turned`] subtract from every byte they read:
+    /// 0, or 128 on processors that multiply only signed bytes.
     const SHIFT: i32;
 
     /// from · by
@@ -88,15 +89,15 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; sixteen bytes can be read at `from`, as long as the pixel is used.
     unsafe fn pixel(from: *const u8) -> Self::Pixel;
-    /// Four pixels' blocks, turned: of each channel its four pixels.
+    /// Four pixels' blocks, transposed: for each channel its four pixels.
     /// # Safety
     /// The processor has the level; 64 bytes can be read at `from`.
     unsafe fn turned(from: *const u8) -> Self::Quads;
-    /// To each sum its four bytes of `x` times those of `weights`; exact.
+    /// Adds to each sum its four bytes of `x` times those of `weights`; exact.
     /// # Safety
     /// The processor has the level.
     unsafe fn dot(sums: Self::Sums, x: Self::Quads, weights: Self::Quads) -> Self::Sums;
-    /// To each sum the same four bytes of the pixel, those from 4 · `QUAD` on, times those of
+    /// Adds to each sum the same four bytes of the pixel, those from 4 · `QUAD`, times those of
     /// `weights`; exact. `QUAD` is at most 3.
     /// # Safety
     /// The processor has the level; what [`Lanes::pixel`] read can still be read.
@@ -108,15 +109,16 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level.
     unsafe fn values(sums: Self::Sums) -> Self;
-    /// self · by + and, rounded once on every level: for sums whose bits must not depend on it.
+    /// self · by + and, rounded once on every level: for sums whose bits must not depend on the
+    /// level.
     /// # Safety
     /// The processor has the level.
     unsafe fn fused(self, by: Self, and: Self) -> Self;
-    /// Of each lane `above` where self is greater than `limit`, else `below`.
+    /// For each lane `above` if self is greater than `limit`, else `below`.
     /// # Safety
     /// The processor has the level.
     unsafe fn choose(self, limit: Self, above: Self, below: Self) -> Self;
-    /// Which lanes are `limit` or greater: bit i for lane i.
+    /// Returns the lanes that are `limit` or greater: bit i for lane i.
     /// # Safety
     /// The processor has the level.
     unsafe fn reaching(self, limit: Self) -> u16;
@@ -129,13 +131,13 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The processor has the level; sixteen bytes can be written at `to`.
     unsafe fn store_shifted(self, to: *mut u8);
-    /// The same of four blocks, one after the other.
+    /// The same for four blocks, one after the other.
     /// # Safety
     /// The processor has the level; 64 bytes can be written at `to`.
     #[inline(always)]
     unsafe fn store_four_shifted(values: [Self; 4], to: *mut u8) {
         for (index, value) in values.into_iter().enumerate() {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             unsafe { value.store_shifted(to.add(index * BLOCK)) }
         }
     }

@@ -1,4 +1,4 @@
-//! A search against all products written out, on every level.
+//! Compares a search with all products computed directly, on every level.
 
 use super::*;
 use crate::kernel::tests::Random;
@@ -15,7 +15,7 @@ fn random_row(random: &mut Random) -> Row {
     unit(random.values(128).try_into().unwrap())
 }
 
-/// A little beside another row.
+/// Returns a row at a small distance from another row.
 fn near(random: &mut Random, row: &Row, distance: f32) -> Row {
     let mut near = *row;
     near.iter_mut().zip(random.values(128)).for_each(|(value, by)| *value += distance * by);
@@ -34,7 +34,8 @@ fn filled(level: Level, rows: &[Row]) -> Rows<128> {
     filled
 }
 
-/// Searches with one floor after another and expects what is not below it, in order and to the bit.
+/// Searches with one floor after another and expects all rows not below it, in order and
+/// bit-identical.
 fn expect_all_above(what: &str, rows: &[Row], vector: &Row) {
     let products: Vec<f32> = rows.iter().map(|row| dot(row, vector)).collect();
     for level in Level::available() {
@@ -59,7 +60,7 @@ fn expect_all_above(what: &str, rows: &[Row], vector: &Row) {
 }
 
 #[test]
-fn nothing_above_the_floor_is_left_out() {
+fn no_row_above_the_floor_is_skipped() {
     let mut random = Random(2);
     for count in 0..=50 {
         let probe = random_row(&mut random);
@@ -77,17 +78,17 @@ fn nothing_above_the_floor_is_left_out() {
     }
 }
 
-/// Whole steps of a scale, and beyond them 0.49 in the direction of `signs` that rounding takes: as
-/// much, and as much along one vector, as can be.
+/// Whole steps of a scale, plus 0.49 in the direction of `signs` that rounding removes: the largest
+/// possible rounding error, along one vector.
 fn beyond_steps(random: &mut Random, signs: &Row) -> Row {
     let mut row = signs.map(|sign| (random.between(0, 60) as f32) - 30.0 + 0.49 * sign);
-    // One element is 127 steps, and so says how long a step is.
+    // One element is 127 steps, and so determines the step size.
     row[random.between(0, 127)] = 127.0;
     unit(row)
 }
 
 #[test]
-fn nothing_is_left_out_where_rounding_takes_most() {
+fn no_row_is_skipped_at_the_largest_rounding_error() {
     let mut random = Random(3);
     for _ in 0..20 {
         let signs: Row = [(); 128].map(|()| [1.0, -1.0][random.between(0, 1)]);
@@ -98,9 +99,9 @@ fn nothing_is_left_out_where_rounding_takes_most() {
     }
 }
 
-/// Equal elements are one byte exactly; what is left is how f32 rounds sums.
+/// Equal elements have exact bytes; only f32 rounds the sums.
 #[test]
-fn nothing_is_left_out_where_bytes_are_exact() {
+fn no_row_is_skipped_where_bytes_are_exact() {
     let mut random = Random(6);
     let mut equal = || [(random.between(8_000, 9_500) as f32) * 1e-5; 128];
     for _ in 0..50 {
@@ -110,7 +111,7 @@ fn nothing_is_left_out_where_bytes_are_exact() {
 }
 
 #[test]
-fn most_rows_are_left_out() {
+fn most_rows_are_skipped() {
     let mut random = Random(4);
     let rows: Vec<Row> = (0..20_000).map(|_| random_row(&mut random)).collect();
     let probe = random_row(&mut random);
@@ -126,13 +127,13 @@ fn most_rows_are_left_out() {
 }
 
 #[test]
-fn bytes_follow_from_the_rows_whatever_went_before() {
+fn bytes_depend_only_on_the_current_rows() {
     let mut random = Random(5);
     let level = Level::available().last().unwrap();
     let mut rows = Rows::<128>::new(level);
     let mut expected: Vec<Row> = Vec::new();
     for step in 0..2_000 {
-        // Grows to some hundred, then shrinks to nothing.
+        // Grows to some hundred rows, then shrinks to zero.
         let pushes = if step < 1_000 { 6 } else { 3 };
         if expected.is_empty() || random.between(0, 9) < pushes {
             let row = match random.between(0, 3) {

@@ -1,11 +1,11 @@
-//! People under several ids, in a real gallery.
+//! Tests people with several ids in a real gallery.
 
 use super::*;
 use crate::access::look::Usable;
 use crate::face::{Coverings, EMBEDDING_LEN};
 use crate::gallery::{self, EnrolMode, Enrolment, SubjectChange};
 
-/// A face at an angle, in degrees, from that of the door's visitor, to one of several sides.
+/// Returns a face at an angle, in degrees, from the visitor's face, to one of several sides.
 fn face(side: usize, degrees: f32) -> Embedding {
     let mut values = [0.0; EMBEDDING_LEN];
     let radians = degrees.to_radians();
@@ -19,7 +19,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// With these ids, each with the faces and groups.
+    /// Creates a gallery with these ids, each with faces and groups.
     fn of(ids: &[(&str, &[Embedding], &[&str])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = gallery::Settings { model_id: "m".into(), store_images: false };
@@ -57,13 +57,13 @@ impl Fixture {
         self.change(id, change);
     }
 
-    /// Who the visitor is; groups let in at all times, but for `night`.
-    fn who(&self) -> Result<Person, Reason> {
-        self.who_looks([0.0; 3])
+    /// Identifies the visitor. Every group except `night` is open.
+    fn person(&self) -> Result<Person, Reason> {
+        self.person_by_looks([0.0; 3])
     }
 
-    /// The same, seen by looks at these angles to one side.
-    fn who_looks(&self, degrees: [f32; 3]) -> Result<Person, Reason> {
+    /// Identifies the visitor by looks at these angles to one side.
+    fn person_by_looks(&self, degrees: [f32; 3]) -> Result<Person, Reason> {
         let settings = Settings::default();
         let threshold = 82.0;
         let least = cosine(threshold) as f32 - settings.margin;
@@ -88,11 +88,11 @@ impl Fixture {
     }
 }
 
-/// Whether an id was let in, and the reason if not.
-fn told(who: Result<Person, Reason>) -> (String, Result<String, Reason>) {
-    match who {
+/// Returns the id, and the group or the reason for a denial.
+fn summary(person: Result<Person, Reason>) -> (String, Result<String, Reason>) {
+    match person {
         Ok(person) => (person.id, person.permitted),
-        Err(reason) => ("nobody".into(), Err(reason)),
+        Err(reason) => ("none".into(), Err(reason)),
     }
 }
 
@@ -101,60 +101,60 @@ fn granted(id: &str) -> (String, Result<String, Reason>) {
 }
 
 #[test]
-fn a_second_id_for_the_same_face_does_not_lock_the_resident_out() {
-    // The very photograph, a better one, a worse one.
+fn second_id_for_the_same_face_never_locks_the_resident_out() {
+    // The same photograph, a better one, a worse one.
     for degrees in [30.0, 10.0, 32.0] {
         let fixture = Fixture::of(&[
             ("ada", &[face(0, 30.0)], &["family"]),
             ("guest-17", &[face(0, degrees)], &[]),
         ]);
-        let person = fixture.who().unwrap();
+        let person = fixture.person().unwrap();
         assert_eq!((person.id.as_str(), &person.also), ("ada", &vec!["guest-17".to_owned()]));
         assert_eq!(person.permitted, Ok("family".into()), "{degrees}");
-        // The similarity is that of the id that opens.
+        // The similarity is that of the id that opens the door.
         assert!((person.cosine - 30f32.to_radians().cos()).abs() < 1e-4);
     }
 }
 
 #[test]
-fn looks_that_name_now_one_id_and_now_the_other_agree() {
+fn looks_that_name_different_ids_of_one_person_agree() {
     let fixture = Fixture::of(&[
         ("ada", &[face(0, 20.0)], &["family"]),
         ("guest-17", &[face(0, -20.0)], &[]),
     ]);
-    assert_eq!(told(fixture.who_looks([10.0, -10.0, 10.0])), granted("ada"));
+    assert_eq!(summary(fixture.person_by_looks([10.0, -10.0, 10.0])), granted("ada"));
 }
 
 #[test]
-fn many_ids_of_the_same_face_do_not_push_the_resident_out() {
+fn many_ids_of_the_same_face_never_lock_the_resident_out() {
     let ids: Vec<String> = (0..40).map(|index| format!("guest-{index:02}")).collect();
     let faces = [face(0, 5.0)];
     let mut all: Vec<(&str, &[Embedding], &[&str])> =
         ids.iter().map(|id| (id.as_str(), &faces[..], &[][..])).collect();
     let ada = [face(0, 30.0)];
     all.push(("ada", &ada, &["family"]));
-    let person = Fixture::of(&all).who().unwrap();
+    let person = Fixture::of(&all).person().unwrap();
     assert_eq!((person.id.as_str(), person.also.len()), ("ada", MOST_NAMED));
     assert!(person.permitted.is_ok());
 }
 
 #[test]
-fn two_people_who_are_about_as_similar_are_nobody() {
-    // 50° from the visitor each, to two sides: 66° from each other.
+fn two_equally_similar_people_are_ambiguous() {
+    // Each 50° from the visitor, to two sides: 66° from each other.
     let fixture = Fixture::of(&[
         ("ada", &[face(0, 50.0)], &["family"]),
         ("eve", &[face(1, 50.0)], &["family"]),
     ]);
-    assert!(matches!(fixture.who(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.who());
+    assert!(matches!(fixture.person(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.person());
     let fixture =
         Fixture::of(&[("ada", &[face(0, 50.0)], &["family"]), ("eve", &[face(1, 50.0)], &[])]);
-    assert!(matches!(fixture.who(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.who());
+    assert!(matches!(fixture.person(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.person());
 }
 
 #[test]
-fn a_stranger_who_enrols_passes_no_more_than_before() {
-    // Somebody who is nearly like the resident, and whom she would not open for: not even with the
-    // resident's own photograph beside the own one, under one id or two.
+fn stranger_who_enrols_is_still_denied() {
+    // A person who nearly resembles the resident is not admitted in her place, not even by
+    // enrolling the resident's photograph along with an own one, under one id or two.
     let (ada, own) = (face(0, 70.0), face(1, 5.0));
     for faces in [vec![own.clone()], vec![own.clone(), ada.clone()]] {
         let fixture = Fixture::of(&[
@@ -162,64 +162,64 @@ fn a_stranger_who_enrols_passes_no_more_than_before() {
             ("eve", &faces, &[]),
             ("eve-2", std::slice::from_ref(&ada), &[]),
         ]);
-        assert_eq!(told(fixture.who()), ("eve".into(), Err(Reason::NoGroup)));
+        assert_eq!(summary(fixture.person()), ("eve".into(), Err(Reason::NoGroup)));
     }
 }
 
 #[test]
-fn who_is_clearly_another_is_not_taken_for_a_look_alike() {
-    // Enrolled, not let in, and less than surely like the resident: 60° is below 90.
+fn clearly_better_match_is_never_taken_for_another_subject() {
+    // Enrolled without a group, and below the level high with the resident: 60° is below 90.
     let fixture =
         Fixture::of(&[("ada", &[face(0, 60.0)], &["family"]), ("bob", &[face(0, 5.0)], &[])]);
-    assert_eq!(told(fixture.who()), ("bob".into(), Err(Reason::NoGroup)));
-    // A sibling with hours of its own keeps to them, however alike the two are.
+    assert_eq!(summary(fixture.person()), ("bob".into(), Err(Reason::NoGroup)));
+    // A sibling with hours of its own keeps to them, however similar the two are.
     let fixture = Fixture::of(&[
         ("ada", &[face(0, 40.0)], &["family"]),
         ("bob", &[face(0, 5.0)], &["night"]),
     ]);
-    assert_eq!(told(fixture.who()), ("bob".into(), Err(Reason::NoGroup)));
-    // By the template that was found, not by another one of the same id.
+    assert_eq!(summary(fixture.person()), ("bob".into(), Err(Reason::NoGroup)));
+    // The template that was found counts, not another template of the same id.
     let fixture = Fixture::of(&[
         ("ada", &[face(0, 50.0)], &["family"]),
         ("bob", &[face(1, 50.0), face(0, 60.0)], &[]),
     ]);
-    assert!(matches!(fixture.who(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.who());
+    assert!(matches!(fixture.person(), Err(Reason::Ambiguous { .. })), "{:?}", fixture.person());
 }
 
 #[test]
-fn an_id_disabled_by_an_administrator_denies_the_others_of_the_person() {
+fn id_disabled_by_an_administrator_denies_all_ids_of_the_person() {
     for degrees in [10.0, 30.0, 45.0] {
         let ids: [(&str, &[Embedding], &[&str]); 2] =
             [("ada", &[face(0, 30.0)], &["family"]), ("ada-old", &[face(0, degrees)], &[])];
         let fixture = Fixture::of(&ids);
         fixture.disable("ada-old", true);
-        // Nothing that a client does lifts it.
+        // A client's change does not lift the denial.
         fixture.disable("ada-old", false);
         let denied = Err(Reason::OtherIdDisabled("ada-old".into()));
-        assert_eq!(told(fixture.who()), ("ada".into(), denied), "{degrees}");
+        assert_eq!(summary(fixture.person()), ("ada".into(), denied), "{degrees}");
         let fixture = Fixture::of(&ids);
         let outdated = SubjectChange { valid_until: Some(Some(2.0)), ..Default::default() };
         fixture.change("ada-old", outdated);
-        assert_eq!(told(fixture.who()), granted("ada"), "{degrees}");
+        assert_eq!(summary(fixture.person()), granted("ada"), "{degrees}");
         let fixture = Fixture::of(&ids);
         fixture.disable("ada-old", false);
-        assert_eq!(told(fixture.who()), granted("ada"), "{degrees}");
+        assert_eq!(summary(fixture.person()), granted("ada"), "{degrees}");
     }
-    // Somebody else who is disabled is no matter.
+    // A disabled id of another person does not matter.
     let fixture =
         Fixture::of(&[("ada", &[face(0, 10.0)], &["family"]), ("eve", &[face(1, 60.0)], &[])]);
     fixture.disable("eve", true);
-    assert_eq!(told(fixture.who()), granted("ada"));
+    assert_eq!(summary(fixture.person()), granted("ada"));
 }
 
 #[test]
-fn each_look_by_itself_must_name_the_person() {
+fn each_look_must_name_the_person() {
     let fixture = Fixture::of(&[
         ("ada", &[face(0, 60.0)], &["family"]),
         ("eve", &[face(1, 30.0)], &["family"]),
     ]);
-    // The mean is nearer to eve, as two of the looks are, one is nearer to ada.
-    assert_eq!(told(fixture.who_looks([0.0, 0.0, 0.0])), granted("eve"));
-    let who = fixture.who_looks([25.0, 0.0, -25.0]);
-    assert_eq!(told(who), ("nobody".into(), Err(Reason::NoAgreement)));
+    // The mean is closer to eve. Two looks are closer to eve, one is closer to ada.
+    assert_eq!(summary(fixture.person_by_looks([0.0, 0.0, 0.0])), granted("eve"));
+    let person = fixture.person_by_looks([25.0, 0.0, -25.0]);
+    assert_eq!(summary(person), ("none".into(), Err(Reason::NoAgreement)));
 }

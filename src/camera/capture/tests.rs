@@ -1,4 +1,4 @@
-//! The life of the capture thread, told by scripts: what a device does, one attempt after the other.
+//! Tests the capture thread with scripts: what a device does, one attempt after another.
 
 use super::*;
 use crate::camera::frame::{Layout, PixelFormat};
@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What a device does when it is asked for a frame.
 #[derive(Clone, Copy)]
 enum Step {
-    /// A whole frame with this number by the device's count.
+    /// Returns a whole frame with this number by the device's count.
     Frame(u32),
-    /// The same, taken so many seconds ago.
+    /// Returns a frame taken this many seconds ago.
     Old(u32, u64),
-    /// Fewer bytes than a frame has.
+    /// Returns fewer bytes than a frame has.
     Short,
-    /// All bytes, and a flag that says they are wrong.
+    /// Returns all bytes, with a flag that says they are damaged.
     Flagged,
     Nothing,
     Unplugged,
@@ -26,19 +26,19 @@ enum Step {
 
 use Step::{Flagged, Frame as Whole, Nothing, Old, Panic, Short, Unplugged};
 
-/// What opening does: gives a device with a script, or not.
+/// What opening does: returns a device with a script, or fails.
 type Attempt = Result<Vec<Step>, Fault>;
 
 struct Script {
     attempts: VecDeque<Attempt>,
     warms_up: bool,
-    /// Devices that are open at this moment; more than one is a device that was not closed.
+    /// Number of open devices; more than one means that a device was not closed.
     open: Arc<AtomicUsize>,
 }
 
 impl Open for Script {
     fn open(&mut self, _: &Settings) -> Result<Box<dyn Device>, Fault> {
-        // Behind its end every script is a camera that is fine.
+        // After its attempts, every script is a working camera.
         let steps = self.attempts.pop_front().unwrap_or(Ok(Vec::new()))?;
         assert_eq!(self.open.fetch_add(1, Ordering::SeqCst), 0, "opened while it was open");
         let (warms_up, open) = (self.warms_up, Arc::clone(&self.open));
@@ -127,7 +127,7 @@ fn start_warm(
     let open = Arc::default();
     let script =
         Script { attempts: attempts.into_iter().collect(), warms_up, open: Arc::clone(&open) };
-    // Subscribed by way of a first attempt that fails, so that no frame passes unseen.
+    // Subscribes during a first attempt that fails, so that no frame is missed.
     let mut script = Box::new(script);
     script.attempts.push_front(Err(Fault::Busy(path())));
     let camera = Camera::with(script, settings()).unwrap();
@@ -137,7 +137,7 @@ fn start_warm(
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// The status once it is as wished; a test that waits in vain fails.
+/// Waits for a status that matches and returns it; panics after [`LONG`].
 fn once(camera: &Camera, wished: impl Fn(&Status) -> bool) -> Status {
     let until = Instant::now() + LONG;
     loop {
@@ -151,7 +151,7 @@ fn once(camera: &Camera, wished: impl Fn(&Status) -> bool) -> Status {
 }
 
 #[test]
-fn a_device_that_is_busy_missing_and_unplugged_is_opened_again_each_time() {
+fn busy_missing_and_unplugged_devices_are_opened_again() {
     let attempts = [
         Err(Fault::Missing(path())),
         Ok(vec![Whole(1), Unplugged]),
@@ -178,7 +178,7 @@ fn a_device_that_is_busy_missing_and_unplugged_is_opened_again_each_time() {
 }
 
 #[test]
-fn silence_ends_in_a_new_attempt() {
+fn device_without_frames_is_opened_again() {
     let (camera, mut frames, _) = start([Ok(vec![Whole(1), Nothing, Nothing, Nothing])]);
     assert!(frames.next(LONG).is_some());
     let status = once(&camera, |status| status.state == "lost" && status.reopened > 0);
@@ -187,11 +187,11 @@ fn silence_ends_in_a_new_attempt() {
 }
 
 #[test]
-fn short_frames_are_counted_and_skipped_and_many_in_a_row_are_a_fault() {
+fn short_frames_are_skipped_and_many_in_a_row_are_a_fault() {
     let few = vec![Short, Flagged, Whole(1), Short, Whole(2)];
     let many = vec![Short; DAMAGED as usize];
     let (camera, mut frames, _) = start([Ok([few, many].concat())]);
-    // The numbers leave out what was not whole.
+    // Damaged frames leave gaps in the numbers.
     assert_eq!(frames.next(LONG).unwrap().sequence(), 3);
     assert_eq!(frames.next(LONG).unwrap().sequence(), 5);
     let status = once(&camera, |status| status.state == "lost" && status.reopened > 0);
@@ -201,8 +201,8 @@ fn short_frames_are_counted_and_skipped_and_many_in_a_row_are_a_fault() {
 }
 
 #[test]
-fn a_frame_of_long_ago_is_never_new() {
-    // What lay in the buffers while the machine stood still, and what is merely late.
+fn old_frames_are_never_handed_out() {
+    // Frames left in the buffers of a suspended machine, then a frame that is merely late.
     let left_over = [Old(1, 40), Old(2, 40), Old(3, 40), Old(4, 40), Old(5, 3), Whole(6)];
     let (camera, mut frames, _) = start([Ok(left_over.to_vec())]);
     let late = frames.next(LONG).unwrap();
@@ -211,7 +211,7 @@ fn a_frame_of_long_ago_is_never_new() {
     assert_eq!(frames.next(LONG).unwrap().sequence(), 6);
     assert_eq!(once(&camera, |status| status.state == "streaming").reopened, 1);
 
-    // A driver that gives nothing else.
+    // A driver that gives only old frames.
     let nothing_else: Vec<_> = (0..=MOST_OLD).map(|number| Old(number, 40)).collect();
     let (camera, mut frames, _) = start([Ok(nothing_else)]);
     let old = |why: &String| why.contains("more than 10 s ago");
@@ -220,17 +220,17 @@ fn a_frame_of_long_ago_is_never_new() {
 }
 
 #[test]
-fn what_the_driver_lost_shows_in_the_numbers() {
+fn frames_lost_by_the_driver_leave_gaps_in_the_numbers() {
     let numbers = [5, 6, 9, 9, 2].map(Whole);
     let (camera, mut frames, _) = start([Ok(numbers.to_vec())]);
     let seen: Vec<_> = (0..5).filter_map(|_| Some(frames.next(LONG)?.sequence())).collect();
-    // Two lost between 6 and 9; a number that stays or falls says nothing.
+    // Two lost between 6 and 9. A number that stays or falls means nothing.
     assert_eq!(seen, [1, 2, 5, 6, 7]);
     assert!(camera.status().dropped >= 2);
 }
 
 #[test]
-fn a_driver_that_makes_the_crate_panic_is_a_camera_lost_and_no_end() {
+fn panic_in_the_crate_is_a_lost_camera_and_not_the_end() {
     let (camera, mut frames, open) = start([Ok(vec![Whole(1), Panic])]);
     assert!(frames.next(LONG).is_some());
     once(&camera, |status| status.state == "lost" && status.reopened > 0);
@@ -239,19 +239,19 @@ fn a_driver_that_makes_the_crate_panic_is_a_camera_lost_and_no_end() {
 }
 
 #[test]
-fn nothing_is_handed_out_while_the_exposure_is_found() {
+fn no_frame_is_handed_out_during_warm_up() {
     let (camera, mut frames, _) = start_warm([Ok(Vec::new())], true);
     let status = once(&camera, |status| status.frames > 0);
     assert_ne!(status.state, "streaming");
     let first = frames.next(LONG).unwrap();
     let status = camera.status();
-    // At 10 ms a frame, 200 ms of warm-up.
+    // 200 ms of warm-up at 10 ms a frame.
     assert!(status.frames > 5 && first.sequence() > 5, "{status:?}");
     assert_eq!(status.state, "streaming");
 }
 
 #[test]
-fn a_replay_that_is_over_stays_over() {
+fn replay_that_ended_stays_ended() {
     let (camera, mut frames, open) = start([Ok(vec![Whole(1), Step::End])]);
     assert!(frames.next(LONG).is_some());
     once(&camera, |status| status.state == "ended");
@@ -263,7 +263,7 @@ fn a_replay_that_is_over_stays_over() {
 }
 
 #[test]
-fn progress_shows_while_there_is_no_camera() {
+fn progress_rises_without_a_camera() {
     let (camera, ..) = start(std::iter::repeat_n(Err(gone()), 100));
     let before = camera.progress();
     std::thread::sleep(4 * STEP);
@@ -271,7 +271,7 @@ fn progress_shows_while_there_is_no_camera() {
 }
 
 #[test]
-fn the_thread_ends_with_the_last_handle() {
+fn thread_ends_with_the_last_handle() {
     let (camera, mut frames, open) = start([]);
     let other = camera.clone();
     drop(camera);
@@ -288,7 +288,7 @@ fn the_thread_ends_with_the_last_handle() {
 }
 
 #[test]
-fn changes_of_state_are_told_once() {
+fn state_changes_are_reported_once() {
     let (camera, mut frames, _) =
         start([Err(gone()), Err(gone()), Ok(vec![Whole(1), Unplugged]), Ok(Vec::new())]);
     let mut states = camera.states();

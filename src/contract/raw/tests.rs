@@ -1,4 +1,4 @@
-//! Payloads as they come, hostile ones among them.
+//! Tests payloads as received, including hostile ones.
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn hostile_json_is_a_fault() {
 }
 
 #[test]
-fn what_could_be_read_before_a_fault_is_kept() {
+fn fields_before_a_fault_are_kept() {
     for text in [
         r#"{"request_id": "r1", "limit": 1, "limit": 2}"#,
         r#"{"limit": 1, "limit": 2, "request_id": "r1"}"#,
@@ -82,7 +82,7 @@ fn what_could_be_read_before_a_fault_is_kept() {
 }
 
 #[test]
-fn what_is_an_object_is_one_whatever_its_faults() {
+fn an_object_with_faults_is_an_object() {
     for (text, is_object) in [
         ("{}", true),
         ("", true),
@@ -100,7 +100,7 @@ fn what_is_an_object_is_one_whatever_its_faults() {
 }
 
 #[test]
-fn who_asks_is_read_behind_too_many_fields() {
+fn sender_fields_are_read_after_too_many_fields() {
     let many: Vec<String> = (0..1000).map(|n| format!(r#""f{n}": 0"#)).collect();
     let identity = r#""app_id": "a", "api_key": "k", "request_id": "r""#;
     let body = json(&format!("{{{},{identity}}}", many.join(",")));
@@ -112,14 +112,14 @@ fn who_asks_is_read_behind_too_many_fields() {
 }
 
 #[test]
-fn a_payload_does_not_show_its_values() {
+fn debug_output_does_not_show_values() {
     let body = json(r#"{"api_key": "s3cret", "image": "AAAA"}"#);
     assert_eq!(format!("{:?}", Raw::read(None, &body)), r#"["api_key", "image"]"#);
     assert_eq!(format!("{body:?}"), "Json(38 bytes)");
 }
 
 #[test]
-fn a_payload_of_nothing_is_an_empty_object() {
+fn an_empty_payload_is_an_empty_object() {
     for body in
         [json(""), json(" \n"), json("{}"), Body::Image { bytes: Vec::new(), fields: Vec::new() }]
     {
@@ -157,7 +157,7 @@ fn text_properties_take_the_type_of_their_field() {
 }
 
 #[test]
-fn properties_that_are_no_decimal_number_stay_text() {
+fn properties_that_are_not_decimal_numbers_stay_text() {
     for text in ["inf", "NaN", "0x10", " 8", "8 ", "", "1,5", "1e999", "true"] {
         let kind = Some(Kind::Number(None));
         assert_eq!(from_text(kind, text), RawValue::Text(text.into()), "{text:?}");

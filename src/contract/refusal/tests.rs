@@ -108,14 +108,14 @@ fn codes_and_statuses_of_the_contract() {
 }
 
 #[test]
-fn what_went_wrong_inside_stays_inside() {
+fn internal_errors_are_not_shown_to_the_client() {
     let refusal = Refusal::internal("/secret/path is full");
     assert_eq!(refusal.reason(), None);
     assert!(!refusal.to_string().contains("secret"));
 }
 
 #[test]
-fn an_unknown_operation_is_told_which_there_are() {
+fn an_unknown_operation_lists_the_known_ones() {
     let refusal = Refusal::unknown_operation("unlock");
     assert_eq!(refusal.code(), "INVALID_PAYLOAD");
     assert!(refusal.reason().unwrap().contains("subject/list"));

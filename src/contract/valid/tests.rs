@@ -1,4 +1,4 @@
-//! Every fault of a request in the order of the contract, every default, every bound.
+//! Tests every fault of a request in the order of the contract, every default and every limit.
 
 use super::*;
 use crate::contract::body::Body;
@@ -8,7 +8,7 @@ use crate::contract::image::Source;
 use crate::picture::source::TooLarge;
 use serde_json::{Value, json};
 
-/// Base64 of "hi": an image as far as validation looks.
+/// Base64 of "hi": validation accepts it as an image.
 const IMAGE: &str = "aGk=";
 
 fn body(fields: &Value) -> Body {
@@ -20,7 +20,7 @@ fn image_body(bytes: &[u8], fields: &[(&str, &str)]) -> Body {
     Body::Image { bytes: bytes.to_vec(), fields }
 }
 
-/// Validates where `anna` alone is enrolled.
+/// Validates with only `anna` enrolled.
 fn judged(operation: Operation, body: &Body) -> Result<Valid, Refusal> {
     let limits = Limits { max_bytes: 100 };
     let context = Context { enrolled: &|id| id == "anna", limits: &limits };
@@ -38,7 +38,7 @@ fn face(operation: Operation, fields: Value) -> FaceRequest {
     }
 }
 
-/// The code and the field to blame.
+/// Returns the code and the faulty field.
 fn refused(operation: Operation, fields: Value) -> (String, Option<String>) {
     match judged(operation, &body(&fields)) {
         Ok(valid) => panic!("{fields} passed as {valid:?}"),
@@ -105,7 +105,7 @@ fn null_is_absent() {
 }
 
 #[test]
-fn step_2_payloads_that_are_no_request() {
+fn step_2_payloads_that_are_not_a_request() {
     for text in ["", "{", "[]", "7", "null", "\"x\"", "{} x", r#"{"image": 1, "image": 1}"#] {
         let refusal = judged(Search, &Body::Json(text.into())).unwrap_err();
         assert_eq!(refusal.code(), "INVALID_PAYLOAD", "{text}");
@@ -120,7 +120,7 @@ fn step_2_payloads_that_are_no_request() {
     ] {
         assert_eq!(refused(Enroll, fields), ("INVALID_PAYLOAD".into(), None));
     }
-    // Empty names of who asks are not counted.
+    // Empty fields that identify the sender are not counted.
     let fields = json!({"image": "", "request_id": "", "app_id": "", "api_key": ""});
     assert_eq!(code(Enroll, fields), "INVALID_PAYLOAD_IMAGE_MISSING");
 }
@@ -187,7 +187,7 @@ fn step_3_forms_of_images() {
     assert_eq!(source("data:image/jpeg;base64,aGk="), Source::Bytes(b"hi".to_vec()));
     assert_eq!(source("https://host/a.jpg"), Source::Url("https://host/a.jpg".into()));
     assert_eq!(source("camera:"), Source::Camera(Duration::from_millis(5000)));
-    // Told in step 8, not here.
+    // Refused in step 8, not here.
     let large = TooLarge { bytes: 102, limit: 100 };
     assert_eq!(source(&"AAAA".repeat(34)), Source::TooLarge(large));
 }
@@ -264,9 +264,9 @@ fn step_6_thresholds_and_limits() {
     assert_eq!(face(Search, fields).task, task);
 }
 
-/// A request with a fault in each step from 2 on; mending one shows the next.
+/// A request with a fault in each step from 2 on; fixing one shows the next.
 #[test]
-fn the_earlier_step_answers() {
+fn the_earliest_failing_step_decides_the_refusal() {
     let mut fields = json!({
         "surprise": 1, "subject_id": "bob", "is_quality": false, "validate_quality": true,
         "threshold": "none"
@@ -291,7 +291,7 @@ fn the_earlier_step_answers() {
 }
 
 #[test]
-fn images_as_the_payload_itself() {
+fn the_payload_itself_can_be_the_image() {
     let fields = [("limit", "3"), ("threshold", "75.5"), ("return_image", "true")];
     let Ok(Valid::Face(request)) = judged(Search, &image_body(b"hi", &fields)) else {
         panic!("refused")
@@ -318,7 +318,7 @@ fn images_as_the_payload_itself() {
 }
 
 #[test]
-fn what_needs_nothing_may_come_empty() {
+fn operations_without_required_fields_accept_an_empty_payload() {
     for text in ["", "{}", r#"{"request_id": "r"}"#] {
         let judged = |operation| judged(operation, &Body::Json(text.into()));
         assert_eq!(judged(Health), Ok(Valid::Health));
@@ -355,7 +355,7 @@ fn changes_of_a_subject() {
 }
 
 #[test]
-fn changes_out_of_bounds() {
+fn changes_out_of_range_are_refused() {
     let cases = [
         (json!({"subject_id": "anna"}), None),
         (json!({"subject_id": "anna", "name": null}), None),

@@ -1,9 +1,9 @@
-//! The index against brute force, on every level.
+//! Compares the index with brute force, on every level.
 
 use super::*;
 use std::collections::HashSet;
 
-/// SplitMix64: the same values each time.
+/// SplitMix64: the same values in every run.
 struct Random(u64);
 
 impl Random {
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// Everybody who is in the index, and the index, changed together.
+/// The index and a plain list of its contents, changed together.
 struct IndexPair {
     index: Index,
     all: Vec<(String, TemplateId, Embedding)>,
@@ -51,7 +51,7 @@ impl IndexPair {
         self.all.retain(|(other, _, _)| other != subject);
     }
 
-    /// Compares with every template, sorts them all, takes each subject's first.
+    /// Compares with every template, sorts all results and keeps each subject's first.
     fn brute_force(&self, probe: &Embedding, limit: usize) -> Vec<Candidate> {
         let mut all: Vec<Candidate> = self
             .all
@@ -72,7 +72,7 @@ impl IndexPair {
         all
     }
 
-    /// The same people, to the last bit of their cosines.
+    /// Expects the same subjects, with bit-identical cosines.
     fn expect_equal(&self, what: &str, probe: &Embedding) {
         for limit in [1, 2, 10, 1_000] {
             let found = self.index.search(probe, limit);
@@ -103,67 +103,67 @@ impl IndexPair {
 }
 
 #[test]
-fn random_people_with_several_templates() {
+fn random_subjects_with_several_templates_match_brute_force() {
     for level in Level::available() {
         let mut random = Random(1);
-        let mut twins = IndexPair::new(level);
+        let mut pair = IndexPair::new(level);
         for at in 0..1_500 {
             let subject = format!("s{}", random.below(600));
             let embedding = random.embedding();
-            twins.insert(&subject, embedding);
+            pair.insert(&subject, embedding);
             if at % 5 == 0 {
-                twins.remove(&format!("s{}", random.below(600)));
+                pair.remove(&format!("s{}", random.below(600)));
             }
             if at % 50 == 0 {
                 let probe = random.embedding();
-                twins.expect_equal(&format!("{level} at {at}"), &probe);
-                let enrolled = twins.all[random.below(twins.all.len().max(1))].2.clone();
-                twins.expect_equal(&format!("{level} at {at}, enrolled"), &enrolled);
+                pair.expect_equal(&format!("{level} at {at}"), &probe);
+                let enrolled = pair.all[random.below(pair.all.len().max(1))].2.clone();
+                pair.expect_equal(&format!("{level} at {at}, enrolled"), &enrolled);
             }
         }
     }
 }
 
 #[test]
-fn clusters_of_near_duplicates() {
+fn near_duplicates_match_brute_force() {
     for level in Level::available() {
         let mut random = Random(2);
         for distance in [1e-1, 1e-2, 1e-4, 1e-6, 1e-8] {
-            let mut twins = IndexPair::new(level);
+            let mut pair = IndexPair::new(level);
             let centres = [(); 5].map(|()| random.embedding());
             for _ in 0..500 {
                 let subject = format!("s{}", random.below(200));
                 let centre = &centres[random.below(5)];
                 let embedding = random.near(centre, distance);
-                twins.insert(&subject, embedding);
+                pair.insert(&subject, embedding);
             }
             for centre in &centres {
-                twins.expect_equal(&format!("{level}, {distance}"), centre);
+                pair.expect_equal(&format!("{level}, {distance}"), centre);
                 let probe = random.near(centre, distance);
-                twins.expect_equal(&format!("{level}, beside {distance}"), &probe);
+                pair.expect_equal(&format!("{level}, near {distance}"), &probe);
             }
         }
     }
 }
 
-/// Among them cosines that rounding puts beyond 1 and −1, which count as 1 and −1.
+/// Includes cosines that rounding puts beyond 1 and −1; they count as 1 and −1.
 #[test]
-fn equal_cosines() {
+fn equal_cosines_match_brute_force() {
     for level in Level::available() {
         let mut random = Random(3);
         let faces = [(); 4].map(|()| random.embedding());
         let longer = |face: &Embedding, by: f32| Embedding(face.0.map(|value| value * by));
-        let mut twins = IndexPair::new(level);
+        let mut pair = IndexPair::new(level);
         for _ in 0..300 {
             let subject = format!("s{}", random.below(100));
             let sign = [1.0, -1.0][random.below(2)];
             let by = [1.0, 1.0002, 0.9998, 1.0 + f32::EPSILON][random.below(4)];
             let face = longer(&faces[random.below(4)], sign * by);
-            twins.insert(&subject, face);
+            pair.insert(&subject, face);
         }
         for face in &faces {
-            twins.expect_equal(&format!("{level}"), face);
-            twins.expect_equal(&format!("{level}, longer"), &longer(face, 1.0003));
+            pair.expect_equal(&format!("{level}"), face);
+            pair.expect_equal(&format!("{level}, longer"), &longer(face, 1.0003));
         }
         let mut opposite = IndexPair::new(level);
         for at in (0..40).rev() {
@@ -179,19 +179,19 @@ fn equal_cosines() {
     }
 }
 
-/// Each row is better than all before it: nothing is spared, nothing missed.
+/// Each row is better than all before it: none is skipped, none missed.
 #[test]
-fn the_worst_order() {
+fn ascending_similarity_matches_brute_force() {
     for level in Level::available() {
         let mut random = Random(4);
         let probe = random.embedding();
         let mut faces: Vec<Embedding> = (0..400).map(|_| random.embedding()).collect();
         faces.sort_by(|a, b| a.cosine(&probe).total_cmp(&b.cosine(&probe)));
-        let mut twins = IndexPair::new(level);
+        let mut pair = IndexPair::new(level);
         for (at, face) in faces.into_iter().enumerate() {
-            twins.insert(&format!("s{at}"), face);
+            pair.insert(&format!("s{at}"), face);
         }
-        twins.expect_equal(&format!("{level}"), &probe);
+        pair.expect_equal(&format!("{level}"), &probe);
     }
 }
 
@@ -201,7 +201,7 @@ fn axis(at: usize) -> Embedding {
     Embedding(vector)
 }
 
-/// On the level this processor is used at.
+/// Makes an index at the level used on this processor.
 fn empty() -> Index {
     Index::new(Level::available().last().unwrap())
 }
@@ -225,7 +225,7 @@ fn a_subject_appears_once_by_its_best_template() {
 }
 
 #[test]
-fn equal_cosines_are_ordered_by_id_whatever_the_row_order() {
+fn equal_cosines_are_ordered_by_id_in_any_row_order() {
     for order in [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]] {
         let mut index = empty();
         for (row, subject) in order.iter().enumerate() {
@@ -244,7 +244,7 @@ fn removal_keeps_the_rows_of_others() {
         insert(&mut index, ["a", "b", "c"][at % 3], TemplateId(at as u64), &axis(at));
     }
     index.remove("b");
-    index.remove("nobody");
+    index.remove("unknown");
     assert!(!index.contains("b"));
     for at in 0..30 {
         let expected = if at % 3 == 1 { 0.0 } else { 1.0 };
@@ -259,7 +259,7 @@ fn removal_keeps_the_rows_of_others() {
 }
 
 #[test]
-fn a_probe_that_is_no_unit_vector_finds_nobody() {
+fn a_probe_that_is_not_a_unit_vector_finds_no_subject() {
     let mut index = empty();
     insert(&mut index, "a", TemplateId(0), &axis(0));
     for bad in [0.0, 2.0, f32::NAN, f32::INFINITY] {

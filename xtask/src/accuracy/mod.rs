@@ -1,9 +1,9 @@
-//! `cargo xtask accuracy`: every evaluation on `$DOORWARD_DATA`, and the tables of
-//! `docs/accuracy.md` made anew; the prose around them stays.
+//! `cargo xtask accuracy`: runs every evaluation on `$DOORWARD_DATA` and rewrites the tables of
+//! `docs/accuracy.md`; the prose around them stays.
 //!
-//! What was fitted on a set says nothing about it: such tables come from the out-of-fold errors that
-//! the training programs write to `models/liveness.toml` and `models/attributes.toml`, and the
-//! shipped weights' rows on those sets are marked.
+//! Errors on the set a model was fitted on are not evidence. Such tables come from the out-of-fold
+//! errors that the training programs write to `models/liveness.toml` and `models/attributes.toml`,
+//! and the rows of the shipped weights on those sets are marked.
 
 mod report;
 mod tables;
@@ -16,14 +16,14 @@ use report::{Report, ReportError};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// One evaluation, or all tables of it.
+/// One evaluation, with all its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// Faces found, and things taken for faces; seconds.
+    /// Faces found, and other things taken for faces; seconds.
     Detection,
     /// Blur, darkness, grayscale; seconds.
     Quality,
-    /// Live people refused, spoofs let in; a minute.
+    /// Live people refused, spoofs accepted; a minute.
     Liveness,
     /// Sunglasses, mask, veil, hat; a minute.
     Attributes,
@@ -35,38 +35,38 @@ pub enum Part {
     Anchors,
 }
 
-/// Why there are no tables; `docs/accuracy.md` is as it was.
+/// Why there are no tables; `docs/accuracy.md` is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum AccuracyError {
-    /// The build.
+    /// The build failed.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// No photographs.
+    /// There are no photographs.
     #[error("DOORWARD_DATA is not set: name the folder that holds the labelled photographs")]
     NoData,
-    /// It could not be started.
+    /// doorward could not be started.
     #[error("cannot start doorward: {0}")]
     Start(#[from] std::io::Error),
-    /// It said why.
+    /// doorward failed and printed the reason.
     #[error("`{0}` failed; the reason is above")]
     Failed(String),
-    /// No JSON, or not the fields that a table needs.
+    /// The output is not JSON, or lacks a field that a table needs.
     #[error("`{command}` printed {what}")]
     Figures {
         /// The command.
         command: String,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
-    /// The document.
+    /// The document cannot be changed.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// A report of a training program.
+    /// A training program's report cannot be used.
     #[error(transparent)]
     Report(#[from] ReportError),
 }
 
-/// Runs the parts named, or all.
+/// Runs the named parts, or all.
 pub fn run(parts: &[Part]) -> Result<(), AccuracyError> {
     if std::env::var_os("DOORWARD_DATA").is_none_or(|data| data.is_empty()) {
         return Err(AccuracyError::NoData);
@@ -78,14 +78,14 @@ pub fn run(parts: &[Part]) -> Result<(), AccuracyError> {
         for (name, table) in part.tables()? {
             document.replace(name, &table)?;
         }
-        // One part after the other: what took minutes is not lost to an error in a later one.
+        // The document is written after each part: an error in a later part loses no results.
         document.write()?;
     }
     Ok(())
 }
 
 impl Part {
-    /// The tables by the names of their places.
+    /// Returns the tables by the names of their places.
     fn tables(self) -> Result<Vec<(&'static str, String)>, AccuracyError> {
         let of_lfw = |part: &str, csv: &str| {
             let command = |face: &str| {
@@ -146,7 +146,7 @@ impl Part {
     }
 }
 
-/// What a command printed.
+/// The output of a command.
 struct Measured {
     /// The folder of the set.
     set: String,
@@ -156,12 +156,12 @@ struct Measured {
 }
 
 impl Measured {
-    /// A number, by the way to it.
+    /// Returns the number at a path.
     fn number(&self, way: &[&str]) -> Result<f64, AccuracyError> {
         self.at(way)?.as_f64().ok_or_else(|| self.wrong(way))
     }
 
-    /// A number, or `null`.
+    /// Returns the number or `null` at a path.
     fn maybe(&self, way: &[&str]) -> Result<Option<f64>, AccuracyError> {
         Ok(self.at(way)?.as_f64())
     }
@@ -176,7 +176,7 @@ impl Measured {
             .ok_or_else(|| self.wrong(way))
     }
 
-    /// The names below a way.
+    /// Returns the names below a path.
     fn names(&self, way: &[&str]) -> Result<Vec<&str>, AccuracyError> {
         let object = self.at(way)?.as_object().ok_or_else(|| self.wrong(way))?;
         Ok(object.keys().map(String::as_str).collect())
@@ -188,7 +188,7 @@ impl Measured {
     }
 }
 
-/// The same evaluation of several sets by the labels file of this name in each.
+/// Runs the same evaluation on several sets, with the labels file of this name in each.
 fn on_sets(part: &str, sets: &[&str], labels: &str) -> Result<Vec<Measured>, AccuracyError> {
     let run = |set: &&str| {
         let root = format!("$DOORWARD_DATA/{set}");
@@ -198,7 +198,7 @@ fn on_sets(part: &str, sets: &[&str], labels: &str) -> Result<Vec<Measured>, Acc
     sets.iter().map(run).collect()
 }
 
-/// Runs `doorward evaluate`; its progress is shown.
+/// Runs `doorward evaluate` and shows its progress.
 fn evaluate(arguments: &str) -> Result<Measured, AccuracyError> {
     let command = format!("doorward evaluate {arguments}");
     println!("$ {command}");

@@ -1,14 +1,14 @@
-//! The report that a training program writes beside a model: its out-of-fold errors, as a table.
+//! The report that a training program writes next to a model: its out-of-fold errors, as a table.
 //!
-//! Wherever the report counts errors of a kind in [`ERRORS`], that is a row, and the way to it says of
-//! what. More fields are of no interest here.
+//! Each place where the report counts errors of a kind in [`ERRORS`] is a row, named by the path to
+//! it. Other fields are ignored.
 
 use super::tables::{of, table};
 use crate::workspace::root;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
-/// The field that counts errors, the one that says of how many, and what went wrong.
+/// The field that counts errors, the field with the total, and the kind of error.
 const ERRORS: [(&str, &str, &str); 6] = [
     ("missed", "positives", "missed where it is"),
     ("false", "negatives", "said where it is not"),
@@ -17,10 +17,10 @@ const ERRORS: [(&str, &str, &str); 6] = [
     ("passed", "attacks", "spoofs let in (APCER)"),
     ("passed", "n", "spoofs let in (APCER)"),
 ];
-/// Fields that name a table among its like.
+/// Fields that name a table in an array.
 const NAMES: [&str; 5] = ["set", "fitted_on", "judged", "name", "species"];
 
-/// No report.
+/// The report cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}; `cargo xtask train-{name}` writes it")]
 pub struct ReportError {
@@ -48,12 +48,12 @@ impl Report {
         read.map_err(|reason| ReportError { name: name.to_owned(), path, reason })
     }
 
-    /// Whether the model was fitted on this set.
+    /// Returns true if the model was fitted on this set.
     pub fn knows(&self, set: &str) -> bool {
         self.text.contains(set)
     }
 
-    /// Every count of errors, with the command that made them.
+    /// Returns every count of errors, with the command that made them.
     pub fn table(&self) -> String {
         let mut rows = Vec::new();
         walk(&self.table, &mut Vec::new(), &mut rows);
@@ -63,11 +63,11 @@ impl Report {
     }
 }
 
-/// Depth first; names of tables in arrays are those in their fields.
+/// Walks depth first; tables in arrays are named by these fields.
 fn walk(table: &Table, way: &mut Vec<String>, rows: &mut Vec<Vec<String>>) {
     let whole = |name: &str| table.get(name)?.as_integer()?.try_into().ok();
     for (k, n, what) in ERRORS {
-        // Nobody of a class in a set: nothing to say.
+        // A set without subjects of this class gives no row.
         if let (Some(k), Some(n @ 1..)) = (whole(k), whole(n)) {
             let way: Vec<&str> =
                 way.iter().map(String::as_str).filter(|name| *name != "out_of_fold").collect();

@@ -1,11 +1,11 @@
-//! Figures as Markdown tables, each with the commands that made it.
+//! Formats figures as Markdown tables, each with the commands that made it.
 
 use super::report::Report;
 use super::{AccuracyError, Measured};
 
 type Table = Result<String, AccuracyError>;
 
-/// Rows below a header.
+/// Formats rows below a header.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
@@ -20,7 +20,7 @@ fn with_commands<'a>(table: String, measured: impl IntoIterator<Item = &'a Measu
     format!("{table}\n```sh\n{}\n```\n", commands.join("\n"))
 }
 
-/// `3 of 320, 0.9 % (0.3–2.7)`; the interval as it was printed, or Wilson's for 95 %.
+/// Formats `3 of 320, 0.9 % (0.3–2.7)`; the interval as printed, or Wilson's for 95 %.
 pub fn of(k: u64, n: u64, interval: Option<[f64; 2]>) -> String {
     if n == 0 {
         return "–".into();
@@ -35,7 +35,7 @@ pub fn of(k: u64, n: u64, interval: Option<[f64; 2]>) -> String {
     format!("{k} of {n}, {share:.1} % ({:.1}–{:.1})", 100.0 * low, 100.0 * high)
 }
 
-/// A count of a measured number, with the interval of this name beside it.
+/// Formats a count from a result, with the interval of this name.
 fn counted(
     of_set: &Measured,
     way: &[&str],
@@ -55,7 +55,7 @@ fn shown(number: Option<f64>) -> String {
     number.map_or("–".into(), |number| format!("{number:.4}"))
 }
 
-/// The set's name, marked when the weights were fitted on it.
+/// Returns the set's name, marked when the weights were fitted on it.
 fn named(of_set: &Measured, report: Option<&Report>) -> String {
     match report.is_some_and(|report| report.knows(&of_set.set)) {
         true => format!("{} (fitted on it)", of_set.set),
@@ -63,7 +63,7 @@ fn named(of_set: &Measured, report: Option<&Report>) -> String {
     }
 }
 
-/// Faces found by set.
+/// Faces found, per set.
 pub fn detection(sets: &[Measured]) -> Table {
     let mut rows = Vec::new();
     for set in sets {
@@ -78,7 +78,7 @@ pub fn detection(sets: &[Measured]) -> Table {
     Ok(with_commands(table(&header, &rows), sets))
 }
 
-/// Properties that are there or not, by set.
+/// Presence of properties, per set.
 pub fn properties(sets: &[Measured], report: Option<&Report>) -> Table {
     let mut rows = Vec::new();
     for set in sets {
@@ -107,7 +107,7 @@ pub fn properties(sets: &[Measured], report: Option<&Report>) -> Table {
     Ok(with_commands(table(&header, &rows), sets))
 }
 
-/// What was said of the photographs of each label.
+/// Results for the photographs of each label.
 pub fn quality_labels(set: &Measured) -> Table {
     let mut rows = Vec::new();
     for name in set.names(&["labels"])? {
@@ -124,7 +124,7 @@ pub fn quality_labels(set: &Measured) -> Table {
 const BPCER: &str = "live refused (BPCER)";
 const APCER: &str = "spoofs let in (APCER)";
 
-/// Errors of the shipped weights by set.
+/// Errors of the shipped weights, per set.
 pub fn liveness(sets: &[Measured], report: &Report) -> Table {
     let mut rows = Vec::new();
     for set in sets {
@@ -139,7 +139,7 @@ pub fn liveness(sets: &[Measured], report: &Report) -> Table {
     Ok(with_commands(table(&["set", BPCER, APCER, "EER", "no face"], &rows), sets))
 }
 
-/// Spoofs let in by species.
+/// Accepted spoofs, per species.
 pub fn species(sets: &[Measured], report: &Report) -> Table {
     let mut rows = Vec::new();
     for set in sets {
@@ -151,7 +151,7 @@ pub fn species(sets: &[Measured], report: &Report) -> Table {
     Ok(table(&["set", "species", APCER], &rows))
 }
 
-/// Errors by person or source.
+/// Errors per person or source.
 pub fn groups(sets: &[Measured], report: &Report) -> Table {
     let mut rows = Vec::new();
     for set in sets {
@@ -168,7 +168,7 @@ pub fn groups(sets: &[Measured], report: &Report) -> Table {
     Ok(table(&["set", "person or source", BPCER, APCER], &rows))
 }
 
-/// 1:1, with the face in the middle and with the largest.
+/// 1:1, with the face in the middle and with the largest face.
 pub fn verification(columns: &[Measured; 2]) -> Table {
     let [middle, _] = columns;
     let first = format!(
@@ -184,7 +184,7 @@ pub fn verification(columns: &[Measured; 2]) -> Table {
     Ok(with_commands(table(&["1:1", "face in the middle", "largest face"], &rows), columns))
 }
 
-/// 1:N, with the face in the middle and with the largest.
+/// 1:N, with the face in the middle and with the largest face.
 pub fn search(columns: &[Measured; 2]) -> Table {
     let [middle, _] = columns;
     let first = format!(
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_carry_their_interval() {
+    fn counts_are_printed_with_their_interval() {
         assert_eq!(of(0, 10, None), "0 of 10, 0.0 % (0.0–27.8)");
         assert_eq!(of(10, 100, Some([0.05, 0.2])), "10 of 100, 10.0 % (5.0–20.0)");
         assert_eq!(of(0, 0, None), "–");

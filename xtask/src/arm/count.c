@@ -1,5 +1,5 @@
-/* Counts the instructions that a program retires under qemu's user emulation: a plugin of it. Debian ships
-   no header, so the few declarations it takes stand here, as of version 1 of the interface (qemu 7.2). */
+/* A plugin of qemu's user emulation that counts the instructions a program retires. Debian ships no
+   header, so the needed declarations of interface version 1 (qemu 7.2) are copied here. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,10 +19,10 @@ void qemu_plugin_register_vcpu_tb_exec_inline(
 
 int qemu_plugin_version = 1;
 
-/* Added to without a lock: right for one thread only. */
+/* Incremented without a lock: correct for one thread only. */
 static uint64_t retired;
 
-/* Code is translated in blocks that run from their first instruction to their last. */
+/* Code is translated in blocks that run from the first to the last instruction. */
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     (void)id;
     qemu_plugin_register_vcpu_tb_exec_inline(

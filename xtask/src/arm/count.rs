@@ -1,7 +1,7 @@
-//! How many instructions one pass of each network takes on ARM: what several passes retire more than
-//! one pass does, divided by how many they are more. Counted by a plugin of qemu's user emulation,
-//! which the static build cannot load: Debian 12's own build of it is unpacked into
-//! `target/arm-count`.
+//! Counts the instructions of one pass of each network on ARM: the instructions of several passes
+//! minus those of one pass, divided by the number of additional passes. A plugin of qemu's user
+//! emulation counts them. The static build cannot load plugins, so Debian 12's own build is
+//! unpacked into `target/arm-count`.
 
 use super::ArmError;
 use super::emulated::{Cpu, LEVEL, Program, output};
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PLUGIN: &str = include_str!("count.c");
-/// The emulator, and those of its libraries that are on few machines.
+/// The emulator, and those of its libraries that few machines have.
 const PACKAGES: [&str; 4] =
     ["qemu-user/bookworm", "libcapstone4/bookworm", "libnuma1/bookworm", "liburing2/bookworm"];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const PASSES: u64 = 3;
 const NETWORKS: [&str; 4] = ["yunet", "sface", "minifasnet-v2", "minifasnet-v1se"];
-/// The networks as shipped, and their f32 twins, which `cargo xtask models` leaves.
+/// The networks as shipped, and their f32 twins, which `cargo xtask models` makes.
 const MODELS: [&str; 2] = ["models", "target/models-f32"];
 const PORTRAIT: &str = "tests/portraits/obama.jpg";
 
-/// Prints a table, in millions.
+/// Prints a table, in millions of instructions.
 pub fn print(passes: &Program) -> Result<(), ArmError> {
     let counter = Counter::make(&root().join("target/arm-count"))?;
     println!("| processor, level | networks | {} |", NETWORKS.join(" | "));
@@ -48,7 +48,7 @@ pub fn print(passes: &Program) -> Result<(), ArmError> {
     Ok(())
 }
 
-/// The emulator with its plugin.
+/// The emulator with its counting plugin.
 struct Counter {
     emulator: PathBuf,
     libraries: PathBuf,

@@ -1,4 +1,4 @@
-//! A program for ARM, on a processor that is not there.
+//! A program for ARM, run on an emulated processor.
 
 use super::ArmError;
 use crate::workspace::root;
@@ -8,19 +8,19 @@ use std::process::{Command, Stdio};
 
 /// The variable that chooses the level.
 pub const LEVEL: &str = "DOORWARD_CPU";
-/// A release of its own, without libraries of the machine.
+/// A statically linked build, without libraries of the machine.
 const EMULATOR: &str = "qemu-aarch64-static";
 
-/// A processor, as qemu names it.
+/// A processor, by qemu's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu(&'static str);
 
 impl Cpu {
-    /// Raspberry Pi 4: no products of bytes.
+    /// Raspberry Pi 4: no byte products.
     pub const A72: Self = Self("cortex-a72");
     /// Raspberry Pi 5: `sdot`.
     pub const A76: Self = Self("cortex-a76");
-    /// Each that programs are tested on.
+    /// Every processor that programs are tested on.
     pub const ALL: [Self; 3] = [Self::A72, Self::A76, Self("max")];
 }
 
@@ -34,13 +34,13 @@ impl fmt::Display for Cpu {
 pub struct Program(pub PathBuf);
 
 impl Program {
-    /// To be run on a processor, in the workspace's root. Without the development photographs, which
-    /// would take hours.
+    /// Returns the command that runs it on a processor, in the workspace's root. Without the
+    /// development photographs, which would take hours.
     pub fn on(&self, cpu: Cpu) -> Command {
         self.under(EMULATOR, cpu, &[])
     }
 
-    /// The same by another emulator, with options of its own.
+    /// The same with another emulator and its options.
     pub fn under(
         &self,
         emulator: impl AsRef<std::ffi::OsStr>,
@@ -53,13 +53,13 @@ impl Program {
         command
     }
 
-    /// The levels that it finds on a processor, the best last; of the example `passes`.
+    /// Returns the levels that the example `passes` finds on a processor, the best last.
     pub fn levels(&self, cpu: Cpu) -> Result<Vec<String>, ArmError> {
         let (printed, _) = output(self.on(cpu).arg("levels"))?;
         Ok(printed.lines().map(str::to_owned).collect())
     }
 
-    /// Runs a test program; how many tests passed.
+    /// Runs a test program and returns how many tests passed.
     pub fn tests(&self, cpu: Cpu, level: &str, filter: &[&str]) -> Result<usize, ArmError> {
         let mut command = self.on(cpu);
         let (printed, _) = output(command.env(LEVEL, level).args(filter))?;
@@ -71,7 +71,7 @@ impl Program {
     }
 }
 
-/// Standard output and standard error of a program that ends well.
+/// Returns standard output and standard error of a program that succeeds.
 pub fn output(command: &mut Command) -> Result<(String, String), ArmError> {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output();

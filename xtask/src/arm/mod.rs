@@ -1,8 +1,9 @@
-//! `cargo xtask arm`: networks, faces and gallery on 64-bit ARM, under qemu's user emulation, on the
-//! processors of a Raspberry Pi 4, of a Raspberry Pi 5 and on one with all that qemu knows. Their
-//! tests must pass there, and the networks must say to the last bit what they say on this machine.
+//! `cargo xtask arm`: runs networks, faces and gallery on 64-bit ARM, under qemu's user emulation,
+//! on the processors of a Raspberry Pi 4, of a Raspberry Pi 5 and on one with all features of qemu.
+//! Their tests must pass there, and the networks' results must be bit-identical to those on this
+//! machine.
 //!
-//! The time that emulation takes says nothing; instructions can be counted (`--count`).
+//! Times under emulation are meaningless; instructions can be counted (`--count`).
 
 mod count;
 mod emulated;
@@ -16,11 +17,11 @@ use emulated::{Cpu, Program};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Packages whose library's tests are run, and the modules of them, or all.
+/// Packages whose library tests are run, and the modules of each; empty: all.
 const LIBRARIES: [(&str, &[&str]); 3] =
     [("doorward-nn", &[]), ("doorward-face", &[]), ("doorward", &["gallery::"])];
-/// Programs whose tests start no program themselves (which would be of the wrong machine), and time
-/// nothing.
+/// Test programs that start no other program (it would be for the wrong machine) and measure no
+/// time.
 const QUICK: [&str; 1] = ["warm_pass"];
 const ALL: [&str; 10] = [
     "warm_pass",
@@ -35,45 +36,45 @@ const ALL: [&str; 10] = [
     "gallery_threads",
 ];
 
-/// How much is run.
+/// How much to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// The library's tests on each processor's best level; the shipped networks on two portraits, on
+    /// Library tests on each processor's best level; the shipped networks on two portraits, on
     /// every level.
     Quick,
-    /// Every test and every portrait on every level, with the networks in f32 besides.
+    /// Every test and every portrait on every level, and the networks in f32 too.
     All,
 }
 
-/// Why ARM is not as this machine.
+/// Why the check on ARM failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArmError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// The programs for ARM.
+    /// The programs for ARM could not be built.
     #[error(transparent)]
     Cross(#[from] CrossError),
-    /// The program for this machine.
+    /// The program for this machine could not be built.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// Debian's archive, for the emulator that counts.
+    /// Debian's archive, for the counting emulator, failed.
     #[error(transparent)]
     Archive(#[from] VmError),
     /// A program could not be started.
     #[error("{command} does not start: {reason}")]
     Start {
-        /// What was run.
+        /// The command.
         command: String,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
     /// A program ended with an error.
     #[error("{command} failed:\n{output}")]
     Failed {
-        /// What was run.
+        /// The command.
         command: String,
-        /// What it said.
+        /// Its output.
         output: String,
     },
     /// A test program ran none of its tests.
@@ -81,20 +82,20 @@ pub enum ArmError {
         "{0} has no test of that name: what `cargo xtask arm` runs is listed in xtask/src/arm/mod.rs"
     )]
     NoTests(String),
-    /// Two processors see the same picture differently.
+    /// Two processors give different results for the same picture.
     #[error("{here} and {there} differ:\n{lines}")]
     Differ {
         /// Processor and level that are the reference.
         here: String,
-        /// Those that say something else.
+        /// Processor and level that differ.
         there: String,
-        /// What each says, shortened.
+        /// Both results, shortened.
         lines: String,
     },
-    /// Nothing to compare with.
+    /// This machine has no level to compare with.
     #[error(
-        "this machine has no level that fuses a product and a sum (x86-64 with AVX2 and FMA has): what \
-         ARM says cannot be compared here"
+        "this machine has no fused multiply-add level (x86-64 with AVX2 and FMA has one): results \
+         of ARM cannot be compared here"
     )]
     NoReference,
     /// The emulator that counts printed no count.
@@ -104,7 +105,7 @@ pub enum ArmError {
     NoCount(String),
 }
 
-/// Builds, runs, compares; with the time of each part.
+/// Builds, runs and compares; prints the time of each part.
 pub fn run(extent: Extent) -> Result<(), ArmError> {
     prerequisites::meet(prerequisites::USER_EMULATION)?;
     let tests = match extent {
@@ -143,14 +144,14 @@ pub fn count() -> Result<(), ArmError> {
     count::print(&passes()?)
 }
 
-/// The example that prints what the networks say, for ARM.
+/// Builds the example that prints the networks' results, for ARM.
 fn passes() -> Result<Program, ArmError> {
     let target = Target::Aarch64;
     cross::build(target, Profile::Release, &["--example", "passes"])?;
     Ok(Program(target.folder(Profile::Release).join("examples/passes")))
 }
 
-/// The same for this machine.
+/// Builds the same for this machine.
 fn passes_here() -> Result<PathBuf, ArmError> {
     cargo::run(&["build", "--release", "--workspace", "--example", "passes"])?;
     Ok(crate::workspace::release("examples/passes"))

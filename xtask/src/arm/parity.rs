@@ -1,9 +1,9 @@
-//! Do the networks say on ARM what they say on this machine, bit by bit?
+//! Compares the networks' results on ARM with those on this machine, bit by bit.
 //!
-//! Levels are of two kinds: `portable`, which computes a fused product and sum by way of f64, and all
-//! others, whose instructions fuse them. Within a kind nothing may differ, whatever the processor: sums
-//! of bytes are exact, and those of f32 are made in one order everywhere. Between the kinds a last bit
-//! may differ, once in hundreds of millions of sums; how far that may go is tested elsewhere.
+//! There are two kinds of levels: `portable`, which computes a fused multiply-add in f64, and all
+//! others, which have instructions for it. Within a kind no result may differ, whatever the
+//! processor: byte sums are exact, and f32 sums have the same order everywhere. Between the kinds a
+//! last bit may differ, once in hundreds of millions of sums; other tests bound that difference.
 
 use super::emulated::{Cpu, LEVEL, Program, output};
 use super::{ArmError, Extent};
@@ -12,11 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// The level that is a kind by itself.
+/// The only level of its kind.
 const PORTABLE: &str = "portable";
-/// The unquantized networks, which `cargo xtask models` leaves.
+/// The unquantized networks, which `cargo xtask models` makes.
 const IN_F32: &str = "target/models-f32";
-/// Of values of an embedding, whose length is 1.
+/// For values of an embedding, whose length is 1.
 const TOLERANCE: f32 = 1e-5;
 const PORTRAITS: [&str; 4] = ["obama.jpg", "biden.jpg", "obama2.jpg", "obama3.jpg"];
 
@@ -28,7 +28,7 @@ pub fn check(passes: &Program, extent: Extent) -> Result<(), ArmError> {
         Extent::All => (&PORTRAITS[..], &["models", IN_F32][..]),
     };
     for models in sets {
-        // Those in f32 are left by `cargo xtask models`.
+        // `cargo xtask models` makes those in f32.
         if models == &IN_F32 && !root().join(models).join("sface.gguf").exists() {
             println!("SKIPPED {models}: it is not there; `cargo xtask models` makes it");
             continue;
@@ -39,7 +39,7 @@ pub fn check(passes: &Program, extent: Extent) -> Result<(), ArmError> {
             Ok((level, said))
         });
         let own: Vec<(&str, String)> = own.collect::<Result<_, ArmError>>()?;
-        // The reference of a level: another of its kind.
+        // The reference of a level: another level of its kind.
         let reference = |level: &str| {
             let mut kind = own.iter().filter(|(own, _)| (*own == PORTABLE) == (level == PORTABLE));
             kind.next().ok_or(ArmError::NoReference)
@@ -65,7 +65,7 @@ pub fn check(passes: &Program, extent: Extent) -> Result<(), ArmError> {
     Ok(())
 }
 
-/// What the networks say on a level.
+/// Returns the networks' results on a level.
 fn say(
     passes: &mut Command,
     level: &str,
@@ -77,8 +77,9 @@ fn say(
     Ok(output(passes)?.0)
 }
 
-/// Whether two processors say the same, to the last bit; of networks in f32 to within
-/// [`TOLERANCE`], since candle multiplies the embedder's last matrix as the processor likes it.
+/// Checks that two processors give the same results: bit-identical, or for networks in f32 within
+/// [`TOLERANCE`], because candle's multiplication of the embedder's last matrix depends on the
+/// processor.
 fn same(
     (level, expected): &(&str, String),
     there: &str,
@@ -101,7 +102,7 @@ fn same(
     })
 }
 
-/// Whether two lines are of the same picture and network, and their numbers nearly the same.
+/// Returns true if two lines are of the same picture and network, with nearly the same numbers.
 fn near(a: &str, b: &str) -> bool {
     let ((a_name, a), (b_name, b)) = match (a.rsplit_once(' '), b.rsplit_once(' ')) {
         (Some(a), Some(b)) => (a, b),

@@ -1,8 +1,9 @@
-//! `cargo xtask bench peers`: doorward beside other engines, by turns on one core of this machine, and the
-//! tables of `docs/performance.md` made anew; the prose around them stays.
+//! `cargo xtask bench peers`: compares doorward with other engines, in alternating turns on one
+//! core of this machine, and rewrites the tables of `docs/performance.md`; the prose around them
+//! stays.
 //!
-//! `benches/peers/compare.py` measures; here is what it needs, and what becomes of its report. A ratio
-//! that is a loss is a row like any other.
+//! `benches/peers/compare.py` measures; this module prepares its inputs and formats its report. A
+//! ratio that is a loss is a row like any other.
 
 mod tables;
 
@@ -18,63 +19,63 @@ use std::process::Command;
 const SCRIPT: &str = "benches/peers/compare.py";
 const REQUIREMENTS: &str = "benches/peers/requirements.txt";
 const VENV: &str = "target/peers-venv";
-/// Networks, pictures and vectors that all of them are given, and the report.
+/// The networks, pictures and vectors that all engines get, and the report.
 const WORK: &str = "target/peers";
-/// As the authors name them.
+/// By the authors' names.
 const ORIGINALS: [(&str, &str); 2] = [
     ("yunet", "face_detection_yunet_2023mar.onnx"),
     ("sface", "face_recognition_sface_2021dec.onnx"),
 ];
 const DOCUMENT: &str = "docs/performance.md";
 
-/// With whom doorward is compared.
+/// What doorward is compared with.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum With {
     /// onnxruntime, OpenCV, ncnn, faiss and usearch, from PyPI
     Peers {
-        /// Fewer turns; the document stays as it is
+        /// Fewer turns; the document is not changed
         #[arg(long)]
         quick: bool,
-        /// Print the ratios, our time to the best peer's, as one line of JSON
+        /// Print the ratios of our time to the best peer's, as one line of JSON
         #[arg(long)]
         json: bool,
     },
 }
 
-/// Why there is no comparison; the document is as it was.
+/// Why there is no comparison; the document is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// The build.
+    /// The build failed.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// The networks.
+    /// The networks could not be made.
     #[error(transparent)]
     Models(#[from] ModelsError),
-    /// The peers.
+    /// The peers could not be installed.
     #[error(transparent)]
     Venv(#[from] VenvError),
-    /// A file.
+    /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// It said why.
+    /// The script failed and printed the reason.
     #[error("{SCRIPT} failed; the reason is above")]
     Failed,
-    /// Not the report that the tables are made of.
+    /// The report lacks a field that the tables need.
     #[error(
-        "the report of {SCRIPT} has no {0}; the script and this program do not belong together"
+        "the report of {SCRIPT} has no {0}; the script and this program are of different versions"
     )]
     Report(String),
-    /// The document.
+    /// The document cannot be changed.
     #[error(transparent)]
     Document(#[from] DocumentError),
 }
 
-/// Measures and shows; without `quick` into the document too.
+/// Measures and prints; without `quick` also writes the document.
 pub fn run(with: &With) -> Result<(), BenchError> {
     let With::Peers { quick, json } = *with;
     let report = measured(quick)?;
@@ -113,9 +114,9 @@ fn measured(quick: bool) -> Result<Value, BenchError> {
     script.arg("--twins").arg(root().join("target/models-f32"));
     script.arg("--portraits").arg(root().join("tests/portraits"));
     script.arg("--work").arg(&work).arg("--out").arg(&report);
-    // Nothing of a run stays in the project.
+    // The run leaves no files in the project.
     script.env("PYTHONDONTWRITEBYTECODE", "1");
-    // OpenCV warns once a network that it ignores a target nobody set.
+    // OpenCV warns once per network that it ignores a target that was never set.
     script.env("OPENCV_LOG_LEVEL", "ERROR");
     if quick {
         script.arg("--quick");

@@ -1,9 +1,9 @@
-//! The report of a comparison as tables.
+//! Formats the report of a comparison as tables.
 
 use super::BenchError;
 use serde_json::Value;
 
-/// Of each work its name in the report and in the table.
+/// Each workload's name in the report and in the table.
 const WORKS: [(&str, &str); 5] = [
     ("yunet", "YuNet, 320×320"),
     ("sface", "SFace, 112×112"),
@@ -11,7 +11,7 @@ const WORKS: [(&str, &str); 5] = [
     ("verify", "a whole verify, 640×480"),
     ("search", "1:N, 1,000,000 × 128"),
 ];
-/// Key of a ratio, what it is of, and the most that it may be.
+/// A ratio's key, its description, and its upper bound.
 const BARS: [(&str, &str, &str); 13] = [
     ("yunet", "YuNet, as shipped", "0.60"),
     ("sface", "SFace, as shipped", "0.40"),
@@ -28,7 +28,7 @@ const BARS: [(&str, &str, &str); 13] = [
     ("minifasnet_vs_ncnn_bf16", "MiniFASNet, as shipped, to ncnn in bf16", ""),
 ];
 
-/// The tables by the names of their places in the document.
+/// Returns the tables by the names of their places in the document.
 pub fn of(report: &Value) -> Result<[(&'static str, String); 3], BenchError> {
     Ok([
         ("peers-machine", machine(report)?),
@@ -37,7 +37,7 @@ pub fn of(report: &Value) -> Result<[(&'static str, String); 3], BenchError> {
     ])
 }
 
-/// What stands at the end of a way through the report.
+/// Returns the value at a path through the report.
 pub fn at<'a>(report: &'a Value, way: &[&str]) -> Result<&'a Value, BenchError> {
     way.iter()
         .try_fold(report, |value, name| value.get(name))
@@ -144,7 +144,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_loss_and_a_peer_that_failed_stay_in_the_table() {
+    fn losses_and_failed_peers_stay_in_the_table() {
         let ours = [Some(3.0), None];
         let row = json!({
             "median_ms": 2.0, "fastest_ms": 1.25, "fastest_turn_ms": 1.5, "slowest_turn_ms": 2.5,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_too_far_off_is_marked() {
+    fn an_inaccurate_peer_is_marked() {
         let row = json!({
             "median_ms": 2.0, "fastest_ms": 1.25, "fastest_turn_ms": 1.5, "slowest_turn_ms": 2.5,
             "figure": 9.0, "unit": "px", "agrees": false,

@@ -1,12 +1,12 @@
-//! What a person wants to see of the output of test programs.
+//! Extracts the useful lines from the output of test programs.
 
 use std::fmt;
 
-/// Lines behind a panic or an error that belong to it: its message, the values compared.
+/// Lines after a panic or an error that belong to it: its message, the compared values.
 const BEHIND: usize = 6;
 
-/// Panics and compiler errors with the lines behind them, and every line with `FAILED`, in their order,
-/// each once.
+/// Returns panics and compiler errors with the lines after them, and every line with `FAILED`, in
+/// order, each once.
 pub fn faults(log: &str) -> Vec<&str> {
     let mut until = 0;
     let lines = log.lines().enumerate().filter(|(index, line)| {
@@ -19,18 +19,18 @@ pub fn faults(log: &str) -> Vec<&str> {
     lines.map(|(_, line)| line).collect()
 }
 
-/// The lines of tests that did not run for want of something.
+/// Returns the lines of tests that were skipped because a prerequisite is missing.
 pub fn skipped(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains("SKIPPED")).collect()
 }
 
-/// The last lines.
+/// Returns the last lines.
 pub fn tail(log: &str, count: usize) -> Vec<&str> {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(count)..].to_vec()
 }
 
-/// Tests of all programs together.
+/// Test counts of all programs together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     passed: u32,
@@ -88,7 +88,7 @@ test result: ok. 24 passed; 0 failed; 3 ignored; 0 measured; 5 filtered out; fin
 ";
 
     #[test]
-    fn panics_are_shown_with_what_they_say() {
+    fn panics_are_shown_with_their_message() {
         let faults = faults(LOG);
         let position = |line| faults.iter().position(|fault| fault == &line);
         assert_eq!(position("thread 'two' (7) panicked at tests/two.rs:3:5:"), Some(0));

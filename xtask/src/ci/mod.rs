@@ -1,7 +1,7 @@
-//! `cargo xtask ci`: everything a change must pass, part by part, with the time of each. What runs on a
-//! server and what a person runs are the same commands; each is printed before it runs.
+//! `cargo xtask ci`: runs everything that a change must pass, part by part, with the time of each.
+//! A server and a person run the same commands; each is printed before it runs.
 //!
-//! A part that cannot run is an error: nothing is left out in silence.
+//! A part that cannot run is an error: no part is skipped silently.
 
 mod log;
 mod tools;
@@ -16,12 +16,12 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 use tools::{Tool, ToolError};
 
-/// What the tests say, in whole.
+/// The full output of the tests.
 const LOG: &str = "target/test.log";
-/// Lines of it that are printed last when the tests fail.
+/// Lines of the log that are printed last when the tests fail.
 const TAIL: usize = 120;
 
-/// A part of the checks, in the order in which they run: what fails soonest is first.
+/// A part of the checks, in the order in which they run: the part that fails soonest is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// rustfmt
@@ -44,7 +44,7 @@ pub enum Part {
     Arm,
     /// The daemon on an emulated board
     VmTest,
-    /// Lints, among them that the code needs no newer Rust than Cargo.toml promises
+    /// Lints; one checks that the code needs no newer Rust than Cargo.toml promises
     Clippy,
     /// Documentation without a warning
     Doc,
@@ -56,18 +56,18 @@ pub enum CiError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// A program of cargo.
+    /// A cargo tool is missing.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// A file or a process.
+    /// A file or a process failed.
     #[error("{what}: {reason}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// A command ended with an error, which it has printed.
+    /// A command failed and printed the reason.
     #[error("`{0}` failed; its output is above")]
     Failed(String),
     /// Tests were skipped that must run.
@@ -80,12 +80,12 @@ fn system(what: &str) -> impl FnOnce(std::io::Error) -> CiError {
 }
 
 impl Part {
-    /// What runs, as it is typed in the workspace's root.
+    /// Returns the commands as typed in the workspace's root.
     fn commands(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Format => &[&["cargo", "fmt", "--all", "--check"]],
             Self::Unused => &[&["cargo", "machete"]],
-            // Of duplicate versions cargo-deny warns on some pages; they are no reason to fail.
+            // cargo-deny prints pages of warnings about duplicate versions; they are not failures.
             Self::Deny => &[&[
                 "cargo",
                 "deny",
@@ -99,13 +99,13 @@ impl Part {
                 "sources",
             ]],
             Self::Demo => &[&["cargo", "xtask", "demo"]],
-            // Not `--check`: the parity tests need the f32 twins that this leaves in target/.
+            // Not `--check`: the parity tests need the f32 twins that this makes in target/.
             Self::Models => &[
                 &["cargo", "xtask", "models"],
                 &["git", "diff", "--exit-code", "--stat", "--", "models"],
             ],
             Self::Reference => &[&["cargo", "xtask", "reference"]],
-            // --nocapture: a test that is skipped says so.
+            // --nocapture: shows which tests are skipped.
             Self::Tests => &[&["cargo", "xtask", "test", "--nocapture"]],
             Self::Cross => &[&["cargo", "xtask", "cross", "aarch64"]],
             Self::Arm => &[&["cargo", "xtask", "arm"]],
@@ -136,7 +136,7 @@ impl Part {
     fn run(self) -> Result<(), CiError> {
         match self {
             Self::Models | Self::Reference => prerequisites::meet(prerequisites::PYTHON)?,
-            // These compile the bindings to V4L2; the chores see to it themselves.
+            // These compile the bindings to V4L2; the tasks install what they need.
             Self::Clippy | Self::Doc => prerequisites::meet(prerequisites::BUILD)?,
             _ => {}
         }
@@ -156,7 +156,7 @@ impl Part {
     }
 }
 
-/// Runs the parts, all of them where none is named, until one fails.
+/// Runs the parts, or all if none is named, until one fails.
 pub fn run(parts: &[Part]) -> Result<(), CiError> {
     let started = Instant::now();
     let parts = if parts.is_empty() { Part::value_variants() } else { parts };
@@ -171,7 +171,7 @@ pub fn run(parts: &[Part]) -> Result<(), CiError> {
     Ok(())
 }
 
-/// `path` in front of the programs' search path.
+/// Returns the command, with `path` in front of the programs' search path.
 fn command(words: &[&str], path: Option<&OsString>) -> Command {
     let mut command = match words[0] {
         "cargo" => cargo::cargo(),
@@ -188,8 +188,8 @@ fn succeed(success: bool, words: &[&str]) -> Result<(), CiError> {
     if success { Ok(()) } else { Err(CiError::Failed(words.join(" "))) }
 }
 
-/// The README's test command, its output in a file. Of failures what explains them is printed first,
-/// of which there may be little in the last lines.
+/// Runs the README's test command, with its output in a file. Of failures it first prints the lines
+/// that explain them, which the last lines may lack.
 fn tests(command: &mut Command) -> Result<(), CiError> {
     let path = root().join(LOG);
     let cannot = || system("cannot write the log of the tests");
@@ -198,7 +198,7 @@ fn tests(command: &mut Command) -> Result<(), CiError> {
     let status = command.stdin(Stdio::null()).stdout(file).stderr(both).status();
     let success = status.map_err(system("cargo"))?.success();
     let bytes = fs::read(&path).map_err(system("cannot read the log of the tests"))?;
-    // What a daemon under test prints need not be UTF-8.
+    // The output of a daemon under test may not be UTF-8.
     let text = String::from_utf8_lossy(&bytes);
     let skipped = log::skipped(&text);
     skipped.iter().for_each(|line| println!("{line}"));

@@ -1,13 +1,13 @@
-//! Programs of cargo that the checks need and that are no part of it. One that is on the search path is
-//! used as it is, else it is built once into `target/tools`, unoptimised: it runs for seconds, and takes
-//! longer to build.
+//! Cargo tools that the checks need and cargo does not include. A tool on the search path is used
+//! as it is; otherwise it is built once into `target/tools`, unoptimised: it runs for seconds and
+//! takes longer to build.
 
 use crate::cargo;
 use crate::workspace::root;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The newest version that was tried.
+/// A tool and the newest version that was tested.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
     name: &'static str,
@@ -19,16 +19,16 @@ pub const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 /// Unused dependencies.
 pub const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
 
-/// It is not there and could not be built.
+/// A tool is missing and could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// It could not be started.
+    /// Cargo could not be started.
     #[error("cannot start cargo: {0}")]
     Start(#[from] std::io::Error),
     /// The search path cannot be written.
     #[error("PATH: {0}")]
     Path(#[from] std::env::JoinPathsError),
-    /// The build.
+    /// The build failed.
     #[error(
         "{name} could not be built, see above; install it: cargo install {name} --version {version} --locked"
     )]
@@ -41,7 +41,7 @@ pub enum ToolError {
 }
 
 impl Tool {
-    /// A search path on which it is.
+    /// Returns a search path that contains the tool.
     pub fn path(self) -> Result<OsString, ToolError> {
         let Self { name, version } = self;
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Three people walk up to the door: portraits played as a camera's frames, a simulated strike, and
-//! the timeline from the daemon's own audit log. The portraits stand still, so the first two are shown
-//! with liveness off, as every line repeats; the third time it is on.
+//! the timeline from the daemon's own audit log. The portraits are still pictures, so the first two
+//! are shown with liveness off, as every line says; the third time it is on.
 
 use super::terminal::Terminal;
 use super::{DemoError, system};
@@ -8,10 +8,10 @@ use crate::workspace::root;
 use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A decision takes well under a second; a loaded machine gets more.
+/// A decision takes well under a second; this allows for a loaded machine.
 const DECIDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Who stands there, and what should come of it.
+/// Who stands at the door, and the expected decision.
 struct Approach {
     title: &'static str,
     portrait: &'static str,
@@ -29,7 +29,7 @@ const APPROACHES: [Approach; 3] = [
         outcome: "granted",
     },
     Approach {
-        title: "a stranger comes: nobody, the door stays shut",
+        title: "a stranger comes: not recognised, the door stays shut",
         portrait: "biden.jpg",
         liveness: "off-for-this-test",
         action: "access",
@@ -44,7 +44,7 @@ const APPROACHES: [Approach; 3] = [
     },
 ];
 
-/// Plays the approaches, one configuration after the other, on a running daemon.
+/// Plays the approaches on a running daemon, one configuration after the other.
 pub fn show(terminal: &Terminal) -> Result<(), DemoError> {
     terminal.cli(&["gallery", "delete", "joe"])?;
     println!("$ doorward gallery update barack --groups residents\n");
@@ -69,12 +69,13 @@ pub fn show(terminal: &Terminal) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// The audit log since a time, once it has the decision, and the strike's return if it moved.
+/// Returns the audit log since a time, when it has the decision, and the strike's return if it
+/// moved.
 fn decided(terminal: &Terminal, since: f64, approach: &Approach) -> Result<Vec<Value>, DemoError> {
     let started = Instant::now();
     loop {
         let mut lines = lines(terminal, since)?;
-        // What the configuration before decided to its end is not of this approach.
+        // Lines of the previous configuration do not belong to this approach.
         let start = lines.iter().position(|line| line["action"] == "start");
         lines.drain(..start.unwrap_or(lines.len()));
         let is = |line: &Value, action: &str, outcome: &str| {
@@ -112,7 +113,7 @@ fn unexpected(approach: &Approach, answer: String) -> DemoError {
     }
 }
 
-/// Lines of the audit log since a time.
+/// Returns the lines of the audit log since a time.
 fn lines(terminal: &Terminal, since: f64) -> Result<Vec<Value>, DemoError> {
     let text = terminal.cli(&["audit", "list", "--since", &since.to_string()])?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())

@@ -1,4 +1,4 @@
-//! A daemon of its own in a throw-away folder.
+//! A separate daemon in a temporary folder.
 
 use super::{DemoError, system};
 use crate::workspace::{release, root};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The daemon is ready in well under a second; a machine that swaps gets more.
+/// The daemon is ready in well under a second; this allows for a machine that swaps.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Answers longer than this are cut when printed.
 const SHOWN: usize = 1400;
@@ -17,12 +17,12 @@ const SHOWN: usize = 1400;
 pub struct Terminal {
     daemon: Child,
     folder: PathBuf,
-    /// Of its broker.
+    /// The port of its broker.
     pub port: u16,
 }
 
 impl Terminal {
-    /// Starts it and waits until it answers.
+    /// Starts the daemon and waits until it answers.
     pub fn start() -> Result<Self, DemoError> {
         let folder = root().join(format!("target/demo-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(system("cannot make the folder"))?;
@@ -50,7 +50,7 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Writes other keys behind those of device and broker, and has them read anew.
+    /// Replaces the keys after those of device and broker, and reloads the configuration.
     pub fn reconfigure(&self, keys: &str) -> Result<(), DemoError> {
         configure(&self.folder, self.port, keys)?;
         let id = self.daemon.id().to_string();
@@ -58,12 +58,12 @@ impl Terminal {
         sent.map(drop).map_err(system("cannot reach the daemon"))
     }
 
-    /// A folder of its own.
+    /// Returns the daemon's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What a command of the command line prints.
+    /// Runs the command line and returns its output.
     pub fn cli(&self, arguments: &[&str]) -> Result<String, DemoError> {
         let output = doorward(&self.folder)
             .args(arguments)
@@ -81,7 +81,7 @@ impl Terminal {
         Ok(output.status.success())
     }
 
-    /// One request over MQTT; prints it, the answer and the time it took.
+    /// Sends one request over MQTT; prints it, the answer and the time it took.
     pub fn ask(
         &self,
         step: &str,
@@ -116,7 +116,7 @@ impl Terminal {
         })
     }
 
-    /// SIGTERM, as a service manager would; a clean end is part of the demonstration.
+    /// Sends SIGTERM, as a service manager would; a clean end is part of the demonstration.
     pub fn stop(mut self) -> Result<(), DemoError> {
         Command::new("kill")
             .arg(self.daemon.id().to_string())
@@ -136,7 +136,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Already gone after `stop`; after an error it must not stay behind.
+        // Already ended after `stop`; after an error it must not keep running.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
         if !std::thread::panicking() {

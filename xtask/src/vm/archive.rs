@@ -1,19 +1,19 @@
-//! Debian 12's archive, read by an apt of its own: packages of another architecture can be
-//! downloaded and unpacked without root, without registering that architecture, and without
-//! touching the machine's own lists and sources. Signatures are checked as ever.
+//! Debian 12's archive, read by a separate apt configuration: packages of another architecture can
+//! be downloaded and unpacked without root, without registering that architecture, and without
+//! touching the machine's own lists and sources. Signatures are checked as usual.
 
 use super::VmError;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where the packages are signed for. Backports hold a newer qemu.
+/// Signed package sources. Backports hold a newer qemu.
 const SOURCES: &str = "\
 deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main
 deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main
 deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian-security bookworm-security main
 ";
 
-/// Lists as fresh as [`Archive::open`].
+/// Package lists as fresh as [`Archive::open`].
 pub struct Archive {
     folder: PathBuf,
 }
@@ -22,7 +22,7 @@ impl Archive {
     /// Reads the archive's lists into a folder.
     ///
     /// # Errors
-    /// No network, or no apt.
+    /// There is no network, or no apt.
     pub fn open(folder: PathBuf) -> Result<Self, VmError> {
         for dir in ["lists/partial", "cache/archives/partial", "packages"] {
             let dir = folder.join(dir);
@@ -48,7 +48,7 @@ impl Archive {
         self.folder.join("apt.conf")
     }
 
-    /// Runs a program of apt on these lists, and gives what it prints.
+    /// Runs an apt program on these lists, and returns its output.
     fn apt(&self, program: &str, arguments: &[&str]) -> Result<String, VmError> {
         let mut command = Command::new(program);
         command
@@ -60,10 +60,10 @@ impl Archive {
         VmError::succeed(&mut command)
     }
 
-    /// The package that a package without content of its own stands for: the newest kernel's.
+    /// Returns the package that a metapackage depends on: for the newest kernel.
     ///
     /// # Errors
-    /// It depends on nothing.
+    /// It depends on no package.
     pub fn stands_for(&self, package: &str) -> Result<String, VmError> {
         let text = self.apt("apt-cache", &["depends", "--important", package])?;
         let depends = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
@@ -77,10 +77,10 @@ impl Archive {
     /// Downloads packages (`name:architecture`) and unpacks them into a folder.
     ///
     /// # Errors
-    /// No such package, no network, no space.
+    /// There is no such package, no network, or no space.
     pub fn unpack(&self, packages: &[String], into: &Path) -> Result<(), VmError> {
         let downloads = self.folder.join("packages");
-        // A package of an earlier download could be of another version.
+        // A package from an earlier download could have another version.
         for old in std::fs::read_dir(&downloads).map_err(VmError::file(&downloads))?.flatten() {
             std::fs::remove_file(old.path()).map_err(VmError::file(&old.path()))?;
         }
@@ -96,8 +96,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Installs packages on this machine from the backports: as root, or with the command in the
-    /// error.
+    /// Installs packages on this machine from the backports: as root, or the error names the
+    /// command.
     ///
     /// # Errors
     /// apt refuses.

@@ -1,6 +1,6 @@
-//! A mosquitto on this machine's loopback, heard by the guest as well (there it is 10.0.2.2):
-//! encrypted and with a password for the terminal, since a strike obeys no other broker that is on
-//! another machine; plain for this program.
+//! A mosquitto on this machine's loopback, which the guest reaches as 10.0.2.2. For the terminal it
+//! is encrypted and has a password, because doorward arms a strike only over such a broker when it
+//! is on another machine; for this program it is plain.
 
 use super::VmError;
 use serde_json::Value;
@@ -11,24 +11,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Where the guest finds this machine's loopback.
+/// The guest's address of this machine's loopback.
 pub const HOST: &str = "10.0.2.2";
-/// The terminal's login and this program's.
+/// The logins of the terminal and of this program.
 pub const LOGINS: [(&str, &str); 2] = [("terminal", "t3rminal"), ("observer", "0bserver")];
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// A broker, ended when dropped.
+/// A broker, stopped when dropped.
 pub struct Broker {
     process: Child,
     folder: PathBuf,
-    /// For this program.
+    /// Port for this program.
     plain: u16,
-    /// For the terminal.
+    /// Port for the terminal.
     pub encrypted: u16,
 }
 
 impl Broker {
-    /// Starts one, and waits until it listens.
+    /// Starts a broker, and waits until it listens.
     ///
     /// # Errors
     /// mosquitto or openssl fail.
@@ -44,7 +44,8 @@ impl Broker {
         }
         let (plain, encrypted) = (free_port()?, free_port()?);
         let here = folder.display();
-        // `user` counts for root alone: else it would become a user that may not read this folder.
+        // `user` only has an effect for root: otherwise it would become a user that may not read
+        // this folder.
         let configuration = format!(
             "user root\npersistence false\nallow_anonymous false\n\
              password_file {here}/passwords\nmax_packet_size 9437184\n\
@@ -57,7 +58,7 @@ impl Broker {
         let log = std::fs::File::create(&log).map_err(VmError::file(&log))?;
         let path = std::env::var("PATH").unwrap_or_default();
         let process = Command::new("mosquitto")
-            // Debian keeps servers where a user's PATH may not look.
+            // Debian installs servers in a folder that a user's PATH may lack.
             .env("PATH", format!("{path}:/usr/sbin"))
             .arg("-c")
             .arg(&file)
@@ -78,12 +79,12 @@ impl Broker {
         Ok(broker)
     }
 
-    /// The certificate of its authority, for the terminal.
+    /// Returns the certificate of its authority, for the terminal.
     pub fn authority(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
 
-    /// A client program, told where and who.
+    /// Returns a client program with address and login.
     fn client(&self, program: &str) -> Command {
         let (name, password) = LOGINS[1];
         let mut command = Command::new(program);
@@ -92,7 +93,7 @@ impl Broker {
         command
     }
 
-    /// Hears some topics from here on, whose bodies must be text.
+    /// Subscribes to some topics from here on; their payloads must be text.
     ///
     /// # Errors
     /// mosquitto_sub does not start.
@@ -122,7 +123,7 @@ impl Broker {
         Ok(Messages { process, receiver })
     }
 
-    /// Sends a command with a JSON body, to be kept by the broker if `retained`.
+    /// Publishes a command with a JSON body; the broker keeps it if `retained`.
     ///
     /// # Errors
     /// mosquitto_pub fails.
@@ -134,7 +135,7 @@ impl Broker {
         VmError::succeed(&mut command).map(drop)
     }
 
-    /// Sends a command whose body is a JPEG and whose fields are user properties.
+    /// Publishes a command whose body is a JPEG and whose fields are user properties.
     ///
     /// # Errors
     /// mosquitto_pub fails.
@@ -161,21 +162,21 @@ impl Drop for Broker {
     }
 }
 
-/// A message that the broker passed on.
+/// A message from the broker.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Where to.
+    /// Its topic.
     pub topic: String,
-    /// Was it published to be kept by the broker?
+    /// True if it was published as retained.
     pub retained: bool,
     /// The body, as it came.
     pub text: String,
-    /// The same as JSON; null if it is none.
+    /// The same as JSON; null if it is not JSON.
     pub body: Value,
 }
 
 impl Message {
-    /// `RETAINED TOPIC BODY`, as [`Broker::listen`] asks for.
+    /// Parses `RETAINED TOPIC BODY`, the format of [`Broker::listen`].
     fn parse(line: &str) -> Option<Self> {
         let (retained, rest) = line.split_once(' ')?;
         let (topic, text) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -188,14 +189,14 @@ impl Message {
     }
 }
 
-/// What arrives below a topic, in its order.
+/// The messages below a topic, in order.
 pub struct Messages {
     process: Child,
     receiver: Receiver<Message>,
 }
 
 impl Messages {
-    /// The next message, if one comes in time.
+    /// Returns the next message, if one comes in time.
     ///
     /// # Errors
     /// mosquitto_sub ended.
@@ -225,7 +226,7 @@ fn free_port() -> Result<u16, VmError> {
         .map_err(VmError::io("no free port on loopback"))
 }
 
-/// An authority, and a certificate for the address that the guest connects to.
+/// Makes an authority, and a certificate for the address that the guest connects to.
 fn make_certificates(folder: &Path) -> Result<(), VmError> {
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_a_message_whatever_is_in_its_body() {
+    fn a_line_is_parsed_as_one_message() {
         let event = Message::parse(r#"0 doorward/vm/event/door {"outcome":"a b"}"#).unwrap();
         assert_eq!((event.topic.as_str(), event.retained), ("doorward/vm/event/door", false));
         assert_eq!(event.body["outcome"], "a b");

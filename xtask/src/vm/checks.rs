@@ -1,4 +1,4 @@
-//! What must hold on the virtual terminal, in the order in which it is tried.
+//! The checks on the virtual terminal, in the order in which they run.
 
 use super::VmError;
 use super::terminal::{PULSE, Terminal, expect};
@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the invariant grants beyond the pulse, and what a look from outside may be late by.
+/// Tolerance of the invariant beyond the pulse, including the delay of an observation from outside.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A still portrait opens the door while liveness is off; then everything that breaks.
+/// Checks that a still portrait opens the door while liveness is off; then tests every failure.
 pub fn recognition(terminal: &mut Terminal<'_>, portraits: &Path) -> Result<(), VmError> {
     terminal.step("the camera gives YUYV and the daemon starts, liveness off for this test")?;
     terminal.plug_camera("YUYV")?;
@@ -23,22 +23,22 @@ pub fn recognition(terminal: &mut Terminal<'_>, portraits: &Path) -> Result<(), 
     terminal.command("gallery update obama --groups family")?;
 
     let before = terminal.pulses();
-    terminal.step("a stranger is nobody, and the strike does not move")?;
+    terminal.step("a stranger is not recognised, and the strike does not move")?;
     terminal.show("biden.jpg")?;
     let refused = terminal.event("access", "unknown")?;
     expect("a stranger's event", &refused, refused.get("subject_id").is_none())?;
     expect_liveness_off(&refused)?;
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before)?;
-    terminal.show_nobody()?;
+    terminal.show_empty_scene()?;
 
-    terminal.step("the resident is let in: one pulse, seen from outside")?;
+    terminal.step("the resident is admitted: one pulse, seen from outside")?;
     granted(terminal)?;
 
-    let torn = terminal.step("the camera is torn away")?;
+    let torn = terminal.step("the camera is disconnected")?;
     terminal.unplug_camera()?;
     terminal.camera("lost")?;
     terminal.event("camera", "lost")?;
-    println!("  told after {:.1} s", torn.elapsed().as_secs_f64());
+    println!("  reported after {:.1} s", torn.elapsed().as_secs_f64());
 
     terminal.step("the button inside opens without a camera")?;
     let before = terminal.pulses();
@@ -47,12 +47,12 @@ pub fn recognition(terminal: &mut Terminal<'_>, portraits: &Path) -> Result<(), 
     pulse(terminal)?;
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before + 1)?;
 
-    terminal.step("the camera is given back, and speaks MJPG")?;
+    terminal.step("the camera is reconnected, with MJPG")?;
     terminal.plug_camera("MJPG")?;
     let camera = terminal.camera("streaming")?;
     expect("the camera's format", &camera, camera["format"] == "MJPG")?;
 
-    terminal.step("the resident is let in again")?;
+    terminal.step("the resident is admitted again")?;
     granted(terminal)?;
 
     terminal.step("the daemon is killed with the strike engaged")?;
@@ -70,11 +70,11 @@ pub fn recognition(terminal: &mut Terminal<'_>, portraits: &Path) -> Result<(), 
     let facts = json!({ "killed_s": killed.as_secs_f64(), "engaged_s": engaged.as_secs_f64() });
     expect("killing it within the pulse", &facts, killed < PULSE)?;
     expect("the line's way to its safe level", &facts, engaged <= PULSE + GRACE)?;
-    terminal.show_nobody()?;
+    terminal.show_empty_scene()?;
     stays_locked(terminal)
 }
 
-/// The same portrait, which does not move, once liveness counts.
+/// Shows the same still portrait with liveness required.
 pub fn liveness(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     let before = terminal.pulses();
     terminal.step("the daemon starts again, liveness required; the same portrait is refused")?;
@@ -91,7 +91,7 @@ pub fn liveness(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     expect("the answer to unlock", &answer, answer["status"] != 200)?;
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before)?;
 
-    terminal.step("the audit log is whole, and nothing of it was lost on the way")?;
+    terminal.step("the audit log is intact, and no event was lost")?;
     let verified = terminal.command("audit verify")?;
     let verified: Value = serde_json::from_str(&verified).unwrap_or(Value::String(verified));
     expect("what audit verify says", &verified, verified["status"] == 200)?;
@@ -100,15 +100,15 @@ pub fn liveness(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
         recorded.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     events_are_whole(terminal, &recorded)?;
 
-    terminal.step("it stops when it is told to, and says so")?;
+    terminal.step("it stops on SIGTERM, and publishes `stopped`")?;
     terminal.stop()?;
     terminal.available("stopped")
 }
 
-/// Commands from elsewhere; and a camera whose device goes away while it streams, and comes back.
+/// Checks remote commands, and a camera whose device disappears while it streams and returns.
 pub fn remote(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     let before = terminal.pulses();
-    terminal.step("an unlock that the broker kept opens nothing when the daemon starts")?;
+    terminal.step("a retained unlock opens nothing when the daemon starts")?;
     terminal.unplug_camera()?;
     terminal.load_pluggable()?;
     terminal.send_unlock("kept", true)?;
@@ -116,7 +116,7 @@ pub fn remote(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     terminal.camera("streaming")?;
     stays_locked(terminal)?;
 
-    terminal.step("a fresh one does, now that it is configured")?;
+    terminal.step("a fresh unlock opens the door, as configured")?;
     let answer = terminal.unlock("fresh")?;
     expect("the answer to unlock", &answer, answer["status"] == 200)?;
     terminal.engaged()?;
@@ -124,7 +124,7 @@ pub fn remote(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     pulse(terminal)?;
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before + 1)?;
 
-    terminal.step("the camera is pulled out of its socket")?;
+    terminal.step("the camera is unplugged")?;
     terminal.pull_out()?;
     terminal.camera("lost")?;
     terminal.step("it is plugged in again")?;
@@ -139,8 +139,8 @@ fn granted(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     let shown = Instant::now();
     terminal.show("obama.jpg")?;
     let rise = terminal.engaged()?;
-    // Away before the next look, so that there is one pulse.
-    terminal.show_nobody()?;
+    // Removed before the next recheck, so that there is one pulse.
+    terminal.show_empty_scene()?;
     println!(
         "  engaged {:.1} s after the portrait was shown",
         rise.at.duration_since(shown).as_secs_f64()
@@ -155,13 +155,13 @@ fn granted(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     expect("the strike's pulses", &json!(terminal.pulses()), terminal.pulses() == before + 1)
 }
 
-/// Every decision says so.
+/// Checks that the decision says that liveness is off.
 fn expect_liveness_off(event: &Value) -> Result<(), VmError> {
     let reason = event["reason"].as_str().unwrap_or_default();
     expect("the reason of a decision without liveness", event, reason.contains("LIVENESS IS OFF"))
 }
 
-/// The pulse that has begun ends when it should.
+/// Checks that the current pulse ends in time.
 fn pulse(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     let rise = terminal.last_rise()?;
     let fall = terminal.locked()?.at;
@@ -171,7 +171,7 @@ fn pulse(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     expect("the pulse's length", &json!(length.as_secs_f64()), fits)
 }
 
-/// For longer than a pulse, nothing engages the strike.
+/// Checks that the strike stays locked for longer than a pulse.
 fn stays_locked(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     let before = terminal.pulses();
     std::thread::sleep(PULSE + GRACE);
@@ -182,7 +182,7 @@ fn stays_locked(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     )
 }
 
-/// No event is kept by the broker, none was lost, and none goes by two numbers.
+/// Checks that the broker retains no event, that none was lost, and that none has two numbers.
 fn events_are_whole(terminal: &Terminal<'_>, recorded: &[Value]) -> Result<(), VmError> {
     let (mut events, mut retained) = (Vec::new(), Vec::new());
     for message in terminal.heard().iter().filter(|message| message.topic.contains("/event/")) {

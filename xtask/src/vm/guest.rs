@@ -1,4 +1,4 @@
-//! The virtual machine while it runs: qemu, and shell commands in the guest.
+//! The running virtual machine: qemu, and shell commands in the guest.
 
 use super::VmError;
 use super::monitor::{Monitor, Watched};
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A Raspberry Pi 4's processor: without the instructions that newer ones have.
+/// A Raspberry Pi 4's processor, without the instructions of newer ones.
 const PROCESSOR: &str = "cortex-a72";
-/// For qemu itself.
+/// How long qemu may take to make its sockets.
 const SOCKETS_WITHIN: Duration = Duration::from_secs(30);
-/// Ends of waiting are for a machine that is emulated on one that is busy.
+/// These limits allow for emulation on a busy machine.
 const BOOT_WITHIN: Duration = Duration::from_secs(180);
-/// For a command that does not wait for anything.
+/// For a command that does not wait.
 const COMMAND_WITHIN: Duration = Duration::from_secs(120);
 
 /// A machine that runs until it is dropped.
@@ -28,10 +28,10 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots, and returns when the guest takes commands.
+    /// Boots, and returns when the guest accepts commands.
     ///
     /// # Errors
-    /// qemu does not start, the guest does not come up: its console is in the message.
+    /// qemu does not start, or the guest does not; the message holds its console.
     pub fn boot(folder: &Path, kernel: &Path, initramfs: &Path) -> Result<Self, VmError> {
         // Not in `folder`: a socket's name has at most 107 bytes.
         let sockets = std::env::temp_dir().join(format!("doorward-vm-{}", std::process::id()));
@@ -78,10 +78,10 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Runs a line of shell in the guest; its output, if its status is 0.
+    /// Runs a line of shell in the guest and returns its output, if its status is 0.
     ///
     /// # Errors
-    /// Another status, no answer in time.
+    /// Another status, or no answer in time.
     pub fn run(&mut self, line: &str) -> Result<String, VmError> {
         let (status, output) = self.try_run(line)?;
         if status == 0 {
@@ -91,7 +91,7 @@ impl Guest {
         }
     }
 
-    /// Runs a line of shell in the guest; its status and output.
+    /// Runs a line of shell in the guest; returns its status and output.
     ///
     /// # Errors
     /// No answer in time.
@@ -115,7 +115,7 @@ impl Guest {
                     }
                     output += &read;
                 }
-                // The rest of the line is still to come.
+                // The rest of the line has not arrived yet.
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return Err(self.silent(line)),
@@ -133,7 +133,7 @@ impl Guest {
         }
     }
 
-    /// Waits for something to be seen, asking again and again.
+    /// Polls until something is seen.
     ///
     /// # Errors
     /// It is not seen in time.
@@ -161,13 +161,13 @@ impl Guest {
         }
     }
 
-    /// What the guest wrote to its console.
+    /// Returns what the guest wrote to its console.
     pub fn console(&self) -> String {
         let console = std::fs::read(self.folder.join("console")).unwrap_or_default();
         String::from_utf8_lossy(&console).into_owned()
     }
 
-    /// The machine from outside.
+    /// Returns the machine's monitor.
     pub fn monitor(&mut self) -> &mut Monitor {
         &mut self.monitor
     }
@@ -175,20 +175,20 @@ impl Guest {
     /// Watches a GPIO line from outside.
     ///
     /// # Errors
-    /// qemu is gone, or one is watched already.
+    /// qemu is gone, or a line is watched already.
     pub fn watch(&mut self, line: u8) -> Result<Watched, VmError> {
         Ok(Watched::start(Monitor::over(self.machine.connect("watch")?)?, line))
     }
 }
 
-/// The process and its sockets; both gone when dropped.
+/// The process and its sockets; both removed when dropped.
 struct Machine {
     qemu: Child,
     sockets: PathBuf,
 }
 
 impl Machine {
-    /// Connects to one of its sockets, as soon as there is one.
+    /// Connects to one of its sockets, as soon as it exists.
     fn connect(&mut self, name: &str) -> Result<UnixStream, VmError> {
         let path = self.sockets.join(name);
         let started = Instant::now();

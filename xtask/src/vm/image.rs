@@ -1,23 +1,23 @@
-//! What the virtual terminal boots: Debian's arm64 kernel and an initramfs with busybox, the
+//! The virtual terminal's boot image: Debian's arm64 kernel and an initramfs with busybox, the
 //! modules, the loopback camera (compiled here), the daemon and its files.
 //!
-//! Everything downloaded or compiled is kept in `target/vm`; the initramfs is packed at each run.
+//! Everything downloaded or compiled is kept in `target/vm`; the initramfs is packed for each run.
 
 use super::VmError;
 use super::archive::Archive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// In the order they are loaded, each after what it depends on: the bus of the devices, the
-/// network, the port for commands, the camera, the disk that is made to hang.
+/// In loading order, each after its dependencies: the device bus, the network, the command port,
+/// the camera, the disk that is made to hang.
 const MODULES: [&str; 6] =
     ["virtio_mmio", "virtio_net", "virtio_console", "videodev", "loop", "ext4"];
-/// A camera that can be pulled out: test patterns, from a driver that can be unbound. Loaded when it
-/// is tried.
+/// A camera that can be unplugged: test patterns, from a driver that can be unbound. Loaded when it
+/// is tested.
 const PLUGGABLE: &str = "vivid";
-/// The camera: a device that gives what is written to another end of it.
+/// The camera: a device that returns the frames written to its other end.
 const LOOPBACK: &str = "v4l2loopback-0.12.7";
-/// What the daemon links to.
+/// The shared libraries of the daemon.
 const LIBRARIES: [&str; 4] = ["ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libgcc_s.so.1"];
 /// The first program of the guest.
 const INIT: &str = include_str!("init.sh");
@@ -31,10 +31,10 @@ pub struct Base {
 }
 
 impl Base {
-    /// Downloads and compiles what is not there yet.
+    /// Downloads and compiles what is missing.
     ///
     /// # Errors
-    /// No network at the first run; a compiler that fails.
+    /// There is no network at the first run, or a compiler fails.
     pub fn make(folder: &Path) -> Result<Self, VmError> {
         let root = folder.join("root");
         let done = folder.join("kernel");
@@ -69,7 +69,7 @@ impl Base {
         Ok(base)
     }
 
-    /// The kernel.
+    /// Returns the kernel.
     pub fn kernel(&self) -> PathBuf {
         self.root.join(format!("boot/vmlinuz-{}", self.version))
     }
@@ -77,7 +77,7 @@ impl Base {
     fn compile_loopback(&self) -> Result<(), VmError> {
         let headers = self.root.join(format!("usr/src/linux-headers-{}", self.version));
         let makefile = headers.join("Makefile");
-        // It includes another one by its installed path.
+        // It includes another makefile by its installed path.
         let text = std::fs::read_to_string(&makefile).map_err(VmError::file(&makefile))?;
         let here = format!("{}/usr/src/", self.root.display());
         std::fs::write(&makefile, text.replace("/usr/src/", &here))
@@ -86,14 +86,14 @@ impl Base {
         let mut make = Command::new("make");
         make.arg("-C").arg(&headers).arg(format!("M={}", module.display()));
         make.args(["ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-", "modules"]);
-        // Debian's makefiles choose another compiler by these.
+        // These variables would make Debian's makefiles choose another compiler.
         make.env_remove("DEB_HOST_ARCH").env_remove("DEB_BUILD_ARCH");
-        // What a cargo above this leaves to its children.
+        // Variables that a parent cargo passes to its children.
         make.env_remove("MAKEFLAGS").env_remove("MFLAGS");
         VmError::succeed(&mut make).map(drop)
     }
 
-    /// The files of some modules in the order of loading.
+    /// Returns the files of some modules in loading order.
     fn modules(&self, modules: &[&str]) -> Result<Vec<PathBuf>, VmError> {
         let mut files = Vec::new();
         for module in modules {
@@ -105,7 +105,7 @@ impl Base {
                 module,
             ]);
             for line in VmError::succeed(&mut modprobe)?.lines() {
-                // A module that is compiled in is shown as `builtin`.
+                // A compiled-in module is shown as `builtin`.
                 if let Some(file) = line.trim().strip_prefix("insmod ") {
                     let file = PathBuf::from(file);
                     if !files.contains(&file) {
@@ -120,7 +120,7 @@ impl Base {
     /// Packs the initramfs: `files` are what this run adds, by their paths in the guest.
     ///
     /// # Errors
-    /// A file that is not there, no space.
+    /// A file is missing, or there is no space.
     pub fn pack(&self, folder: &Path, files: &[(String, PathBuf)]) -> Result<PathBuf, VmError> {
         let tree = folder.join("tree");
         let _ = std::fs::remove_dir_all(&tree);

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
-# The first program of the virtual terminal: devices, modules, network; then it obeys the lines that
-# arrive on the virtual port, one shell command each, and answers with the output and <<status>>.
+# The first program of the virtual terminal: sets up devices, modules and network; then runs the
+# lines that arrive on the virtual port, one shell command each, and answers with the output and
+# <<status>>.
 /bin/busybox mkdir -p /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
 mount -t devtmpfs none /dev
@@ -15,8 +16,9 @@ while read -r module; do
         *) insmod /modules/$module ;;
     esac
 done < /modules/start
-# What systemd does for the lock controller: starts it first and again whenever it ends, and lets it take
-# the strike's line without current in between. `lock` says the kind of the lock; without it there is none.
+# Does what systemd does for the lock controller: starts it first and again whenever it ends, and in
+# between keeps the strike's line without current (--off). `lock` is the kind of lock; without it
+# the controller does not run.
 echo fail_secure > /run/lock
 while true; do
     lock=$(cat /run/lock)
@@ -40,6 +42,6 @@ while true; do
         status=$?
         printf '%s\n<<%d>>\n' "$output" "$status" >&3
     done
-    # Nobody is at the other end yet.
+    # No program is connected yet.
     sleep 0.1
 done

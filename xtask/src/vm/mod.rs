@@ -1,9 +1,9 @@
-//! `cargo xtask vm-test`: the daemon as a Raspberry Pi 4 would run it, in an emulated machine with a
-//! real kernel: its camera is Video4Linux, its strike hangs on a GPIO chip, its broker is on another
-//! machine. What it does is seen from outside.
+//! `cargo xtask vm-test`: runs the daemon as a Raspberry Pi 4 would, in an emulated machine with a
+//! real kernel. Its camera is Video4Linux, its strike is on a GPIO chip, its broker is on another
+//! machine. Its behaviour is observed from outside.
 //!
-//! Emulation is slow: everything here waits for states, never for times, but where a time is what is
-//! tested. Everything it makes is in `target/vm`.
+//! Emulation is slow: the checks wait for states, not for times, except where a time is tested. All
+//! files are in `target/vm`.
 
 mod archive;
 mod broker;
@@ -31,63 +31,63 @@ use terminal::{PASSES, Terminal};
 const BOARD: &str = include_str!("board.toml");
 /// … and the line of the strike in it.
 const STRIKE: u8 = 0;
-/// For the daemon's files, and little else.
+/// For little more than the daemon's files.
 const DISK_BYTES: u64 = 24 << 20;
 
-/// Why the terminal did not pass.
+/// Why the terminal failed the test.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// A package whose newer version is needed.
+    /// A newer version of a package is needed.
     #[error(
         "{0} could not be installed; as root: echo 'deb http://deb.debian.org/debian \
          bookworm-backports main' > /etc/apt/sources.list.d/backports.list && apt-get update && \
          apt-get install -y --no-install-recommends -t bookworm-backports {0}"
     )]
     Backports(String),
-    /// The daemon for the guest.
+    /// The daemon for the guest could not be built.
     #[error(transparent)]
     Cross(#[from] CrossError),
-    /// A file.
+    /// A file cannot be used.
     #[error("{}: {reason}", .path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// A process, a socket.
+    /// A process or a socket failed.
     #[error("{what}: {reason}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// A program that ended with an error.
+    /// A program failed.
     #[error("{command} failed:\n{output}")]
     Failed {
-        /// What was run.
+        /// The command.
         command: String,
-        /// What it said.
+        /// Its output.
         output: String,
     },
-    /// Something other than what is understood.
+    /// A value is not as expected.
     #[error("{what} is not as expected: {found}")]
     Unexpected {
-        /// What was looked at.
+        /// The value.
         what: String,
-        /// What it was.
+        /// What was found.
         found: String,
     },
-    /// Waited for in vain.
+    /// A wait timed out.
     #[error("{what} was not seen within {} s; this was:\n{seen}", .limit.as_secs())]
     Late {
-        /// What.
+        /// What was waited for.
         what: String,
-        /// How long.
+        /// The limit.
         limit: Duration,
         /// What was seen.
         seen: String,
@@ -95,7 +95,7 @@ pub enum VmError {
 }
 
 impl VmError {
-    /// A file that cannot be read or written.
+    /// A file cannot be read or written.
     pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |reason| Self::File { path, reason }
@@ -106,7 +106,7 @@ impl VmError {
         move |reason| Self::System { what, reason }
     }
 
-    /// Runs a program to its end; what it prints, if that was a good one.
+    /// Runs a program to its end and returns its output if it succeeded.
     fn succeed(command: &mut Command) -> Result<String, Self> {
         let shown = format!("{command:?}");
         let output = command
@@ -123,7 +123,7 @@ impl VmError {
     }
 }
 
-/// Builds, boots, checks.
+/// Builds, boots and checks.
 pub fn run() -> Result<(), VmError> {
     prerequisites::meet(prerequisites::VIRTUAL_TERMINAL)?;
     let folder = root().join("target/vm");
@@ -176,7 +176,7 @@ pub fn run() -> Result<(), VmError> {
     Ok(())
 }
 
-/// The disk of the checks of the way out: small, so that it is soon full.
+/// Makes the disk for the way-out checks: small, so that it is soon full.
 fn disk(folder: &Path) -> Result<PathBuf, VmError> {
     let disk = folder.join("disk.ext4");
     let file = std::fs::File::create(&disk).map_err(VmError::file(&disk))?;
@@ -186,7 +186,8 @@ fn disk(folder: &Path) -> Result<PathBuf, VmError> {
     Ok(disk)
 }
 
-/// qemu-system-arm; where the installed parts of qemu are newer than Debian 12's, from the backports.
+/// Installs qemu-system-arm; from the backports if the installed parts of qemu are newer than
+/// Debian 12's.
 fn meet_qemu(folder: &Path) -> Result<(), VmError> {
     if prerequisites::meet(prerequisites::QEMU).is_ok() {
         return Ok(());

@@ -1,9 +1,9 @@
-//! What can be seen of the virtual machine from outside, and done to it, without the guest's help:
-//! by qemu's monitor (QMP).
+//! Observes and controls the virtual machine from outside, without the guest's help, through qemu's
+//! monitor (QMP).
 //!
-//! The machine's GPIO chip is a PL061: a read of its data register through the address of a line
-//! (the mask is in address bits 2–9) gives that line's level alone, as the outside world has it. The
-//! one button that the machine has is wired to line 3.
+//! The machine's GPIO chip is a PL061. A read of its data register through the address of a line
+//! (the mask is in address bits 2–9) gives only that line's level, as seen from outside. The
+//! machine's only button is wired to line 3.
 
 use super::VmError;
 use serde_json::{Value, json};
@@ -12,11 +12,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Where the machine has its PL061.
+/// The address of the machine's PL061.
 const GPIO: u64 = 0x0903_0000;
-/// For an answer of qemu; it waits for the emulation to come to a halt.
+/// Time for an answer of qemu, which waits for the emulation to pause.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Between two looks at a line: far below the shortest pulse.
+/// Time between two readings of a line: far below the shortest pulse.
 const LOOK: Duration = Duration::from_millis(25);
 
 /// A connection to the monitor.
@@ -25,7 +25,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Greets the monitor at the other end of a connection.
+    /// Connects to the monitor at the other end of a stream.
     ///
     /// # Errors
     /// It is not qemu's.
@@ -67,7 +67,7 @@ impl Monitor {
         }
     }
 
-    /// The level of a GPIO line: `true` is high.
+    /// Returns the level of a GPIO line: `true` is high.
     ///
     /// # Errors
     /// qemu is gone.
@@ -101,21 +101,21 @@ impl Monitor {
 /// A change of a watched line.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge {
-    /// When it was seen, at most [`LOOK`] and an answer of qemu after it happened.
+    /// When it was seen, at most [`LOOK`] and one answer of qemu after it happened.
     pub at: Instant,
-    /// To high?
+    /// True if the line went high.
     pub high: bool,
 }
 
-/// A line that is looked at all the time.
+/// A line that is read continuously.
 #[derive(Clone)]
 pub struct Watched {
     edges: Arc<Mutex<Vec<Edge>>>,
 }
 
 impl Watched {
-    /// Watches a line over a monitor connection of its own, until qemu ends. Its first edge is its
-    /// level at the start.
+    /// Watches a line over its own monitor connection, until qemu ends. Its first edge is its level
+    /// at the start.
     pub fn start(mut monitor: Monitor, line: u8) -> Self {
         let edges = Arc::new(Mutex::new(Vec::<Edge>::new()));
         let watched = Self { edges: edges.clone() };
@@ -134,14 +134,14 @@ impl Watched {
         watched
     }
 
-    /// Every edge so far.
+    /// Returns every edge so far.
     pub fn edges(&self) -> Vec<Edge> {
         self.edges.lock().map(|edges| edges.clone()).unwrap_or_default()
     }
 
-    /// How many times it went high.
+    /// Returns how many times it went high.
     pub fn pulses(&self) -> usize {
-        // The first is the level it had.
+        // The first edge is the level at the start.
         self.edges().iter().skip(1).filter(|edge| edge.high).count()
     }
 }

@@ -1,5 +1,5 @@
-//! The daemon in the guest, as the house and a thief see it: what it says over the broker, and what
-//! its strike's line does.
+//! The daemon in the guest, as its clients and a thief see it: its MQTT messages, and the level of
+//! its strike's line.
 
 use super::broker::{Broker, HOST, LOGINS, Message, Messages};
 use super::guest::Guest;
@@ -9,34 +9,34 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the strike is engaged, and long enough for the daemon to be killed meanwhile.
+/// How long the strike is engaged: long enough to kill the daemon meanwhile.
 pub const PULSE: Duration = Duration::from_secs(6);
-/// For everything that is waited for: minutes, since a look at a face takes seconds.
+/// For every wait: minutes, because recognising a face takes seconds.
 pub const LIMIT: Duration = Duration::from_secs(300);
-/// Frames a second of the camera: few, so that feeding it leaves the processors to the daemon.
+/// Frames per second of the camera: few, so that feeding it leaves the processors to the daemon.
 const RATE: &str = "3";
-/// What the camera shows; a link that the feeder follows.
+/// The picture that the camera shows; a link that the feeder follows.
 const SHOWN: &str = "/tmp/shown.jpg";
 
-/// The camera that is fed.
+/// The loopback camera.
 pub const FED: &str = "/dev/video0";
-/// The camera that can be pulled out, by a link as udev makes them: plugged in again while somebody
-/// still has it open, the device gets another number.
+/// The camera that can be unplugged, by a link as udev makes them: if it is plugged in again while
+/// a program still has it open, the device gets another number.
 pub const PLUGGABLE: &str = "/run/camera";
 
-/// What udev would do; prints where the link leads.
+/// Makes udev's link; prints its target.
 const LINK: &str = "cd /sys/bus/platform/devices/vivid.0/video4linux && \
                     ln -sfn /dev/$(echo video*) /run/camera && readlink -f /run/camera";
 
-/// What differs between the passes.
+/// The settings that differ between the passes.
 pub struct Pass {
-    /// Its name, and its configuration's.
+    /// The name of the pass and of its configuration.
     pub name: &'static str,
     /// `camera.source`.
     pub camera: &'static str,
     /// `liveness.policy`.
     pub liveness: &'static str,
-    /// `door.remote_unlock`. The permission is given in every pass.
+    /// `door.remote_unlock`. Every pass grants the permission.
     pub remote_unlock: bool,
     /// `door.lock`.
     pub lock: &'static str,
@@ -44,7 +44,7 @@ pub struct Pass {
     pub data: &'static str,
 }
 
-/// Where the daemon has its files, in memory …
+/// The daemon's data folder, in memory …
 const DATA: &str = "/var/doorward";
 /// … or on a disk that can be made to hang.
 pub const ON_DISK: &str = "/mnt/doorward";
@@ -68,7 +68,7 @@ const PASS: Pass = Pass {
 };
 
 impl Pass {
-    /// The daemon's configuration.
+    /// Returns the daemon's configuration.
     pub fn configuration(&self, broker: &Broker) -> String {
         let Self { camera, liveness, remote_unlock, lock, data, .. } = self;
         let (name, password) = LOGINS[0];
@@ -88,14 +88,14 @@ impl Pass {
     }
 }
 
-/// A terminal, its house, and what both have seen.
+/// A terminal, its broker, and what both have sent.
 pub struct Terminal<'a> {
     guest: &'a mut Guest,
     broker: &'a Broker,
     messages: Messages,
     /// All messages so far …
     heard: Vec<Message>,
-    /// … and those before this one belong to steps that are over.
+    /// … and those before this one belong to earlier steps.
     step: usize,
     strike: Watched,
     daemon: Option<String>,
@@ -103,9 +103,9 @@ pub struct Terminal<'a> {
 }
 
 impl<'a> Terminal<'a> {
-    /// Nothing runs in the guest yet.
+    /// Makes a terminal without a running daemon.
     pub fn new(guest: &'a mut Guest, broker: &'a Broker) -> Result<Self, VmError> {
-        // Not `cmd/`: there are pictures.
+        // Not `cmd/`: it carries pictures.
         let topics = ["availability", "event/#", "state/#", "response/#"];
         let topics = topics.map(|topic| format!("doorward/vm/{topic}"));
         let messages = broker.listen(&topics.each_ref().map(String::as_str))?;
@@ -114,7 +114,7 @@ impl<'a> Terminal<'a> {
         Ok(Self { guest, broker, messages, heard, step: 0, strike, daemon, feeder })
     }
 
-    /// Says what is tried; what was heard before is over.
+    /// Prints the step; earlier messages do not count.
     pub fn step(&mut self, what: &str) -> Result<Instant, VmError> {
         while let Some(message) = self.messages.next(Duration::ZERO)? {
             self.heard.push(message);
@@ -124,13 +124,13 @@ impl<'a> Terminal<'a> {
         Ok(Instant::now())
     }
 
-    /// Starts the daemon for a pass, and waits until it is there for the house.
+    /// Starts the daemon for a pass, and waits until it is online.
     pub fn start(&mut self, pass: &str) -> Result<(), VmError> {
         self.launch(pass)?;
         self.available("online")
     }
 
-    /// Waits for a word on `availability`.
+    /// Waits for a value of `availability`.
     pub fn available(&mut self, word: &str) -> Result<(), VmError> {
         self.hear(&format!("availability {word}"), |message| {
             message.topic.ends_with("availability") && message.text == word
@@ -138,14 +138,14 @@ impl<'a> Terminal<'a> {
         .map(drop)
     }
 
-    /// Ends it as a service manager does, and waits for it.
+    /// Stops the daemon as a service manager does, and waits for its end.
     pub fn stop(&mut self) -> Result<(), VmError> {
         let Some(daemon) = self.daemon.take() else { return Ok(()) };
         self.guest.run(&format!("kill -TERM {daemon}"))?;
         self.gone(&daemon)
     }
 
-    /// Ends it as the kernel does when memory is short.
+    /// Kills the daemon as the kernel does when memory is short.
     pub fn kill(&mut self) -> Result<(), VmError> {
         let Some(daemon) = self.daemon.take() else { return Ok(()) };
         self.guest.run(&format!("kill -KILL {daemon}"))?;
@@ -154,13 +154,13 @@ impl<'a> Terminal<'a> {
 
     fn gone(&mut self, process: &str) -> Result<(), VmError> {
         self.guest.wait_for("the end of a process", LIMIT, |guest| {
-            // A zombie is gone as well: the guest's init does not collect it.
+            // A zombie has ended as well: the guest's init does not collect it.
             let state = guest.try_run(&format!("cut -d ' ' -f 3 /proc/{process}/stat"))?;
             Ok((state.0 != 0 || state.1 == "Z").then_some(()))
         })
     }
 
-    /// What the daemon wrote, its last lines.
+    /// Returns the last lines of the daemon's log.
     pub fn log(&mut self) -> String {
         let log = self.guest.try_run(
             "tail -n 60 /tmp/daemon.log; tail -n 5 /tmp/feed.log; tail -n 30 /tmp/lockd.log",
@@ -168,7 +168,7 @@ impl<'a> Terminal<'a> {
         log.map(|(_, text)| text).unwrap_or_default()
     }
 
-    /// Plugs the camera in, with an empty wall before it.
+    /// Plugs the camera in; it shows an empty wall.
     pub fn plug_camera(&mut self, format: &str) -> Result<(), VmError> {
         let line = format!(
             "rm -f {SHOWN}; feed {FED} {format} {RATE} {SHOWN} >> /tmp/feed.log 2>&1 & echo $!"
@@ -177,23 +177,23 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
-    /// Tears it off: no frame comes any more.
+    /// Disconnects the camera: no more frames come.
     pub fn unplug_camera(&mut self) -> Result<(), VmError> {
         let Some(feeder) = self.feeder.take() else { return Ok(()) };
         self.guest.run(&format!("kill -KILL {feeder}"))?;
         self.gone(&feeder)
     }
 
-    /// Plugs in the camera that can be pulled out, for the first time.
+    /// Loads the camera that can be unplugged, for the first time.
     pub fn load_pluggable(&mut self) -> Result<(), VmError> {
-        // Modules that are loaded already are refused, which is as well.
+        // Modules that are already loaded are refused, which is fine.
         let line = "while read -r module; do insmod /modules/$module \
                     $(test $module = vivid.ko && echo n_devs=1 node_types=0x1 vid_cap_nr=1) \
                     2> /dev/null; done < /modules/vivid";
         self.guest.run(&format!("{line}; {LINK}")).map(drop)
     }
 
-    /// Pulls it out: the device itself goes, and its link.
+    /// Unplugs it: the device itself and its link are removed.
     pub fn pull_out(&mut self) -> Result<(), VmError> {
         let line = format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind; rm {PLUGGABLE}");
         self.guest.run(&line).map(drop)
@@ -206,13 +206,13 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
-    /// Puts somebody before the camera.
+    /// Shows a portrait to the camera.
     pub fn show(&mut self, portrait: &str) -> Result<(), VmError> {
         self.guest.run(&format!("ln -sfn /portraits/{portrait} {SHOWN}")).map(drop)
     }
 
-    /// Everybody has left.
-    pub fn show_nobody(&mut self) -> Result<(), VmError> {
+    /// Shows an empty scene to the camera.
+    pub fn show_empty_scene(&mut self) -> Result<(), VmError> {
         self.guest.run(&format!("rm -f {SHOWN}")).map(drop)
     }
 
@@ -221,7 +221,7 @@ impl<'a> Terminal<'a> {
         self.guest.run(&format!("doorward --config /etc/doorward/recognition.toml {arguments}"))
     }
 
-    /// Enrols a portrait over the broker.
+    /// Enrolls a portrait over the broker.
     pub fn enrol(&mut self, portrait: &Path, subject: &str) -> Result<(), VmError> {
         let fields = [("subject_id", subject), ("is_attribute", "false"), ("request_id", subject)];
         self.broker.publish_picture("doorward/vm/cmd/enroll", portrait, &fields)?;
@@ -231,7 +231,7 @@ impl<'a> Terminal<'a> {
         expect("the answer to enroll", &answer, answer["status"] == 200)
     }
 
-    /// Sends an unlock command over the broker, and gives the answer.
+    /// Sends an unlock command over the broker, and returns the answer.
     pub fn unlock(&mut self, request: &str) -> Result<Value, VmError> {
         self.send_unlock(request, false)?;
         self.hear("the answer to unlock", |message| {
@@ -239,28 +239,28 @@ impl<'a> Terminal<'a> {
         })
     }
 
-    /// Sends an unlock command, to be kept by the broker for whoever comes later if `retained`.
+    /// Sends an unlock command; if `retained`, the broker keeps it for later subscribers.
     pub fn send_unlock(&self, request: &str, retained: bool) -> Result<(), VmError> {
         let body = json!({ "reason": "the virtual terminal's test", "request_id": request });
         self.broker.publish("doorward/vm/cmd/unlock", &body, retained)
     }
 
-    /// Presses the button inside, until it was felt: the emulated door may look away for the 0.1 s
-    /// that the machine's button is down.
+    /// Presses the button inside until the door reacts: the emulated door may miss the 0.1 s for
+    /// which the machine's button is pressed.
     pub fn press_button_until_felt(&mut self) -> Result<(), VmError> {
         let before = self.strike.pulses();
         let strike = self.strike.clone();
         self.guest.wait_for("the strike's answer to the button", LIMIT, |guest| {
             guest.monitor().press_button()?;
-            // Pressed during a pulse it would be remembered, and give another.
+            // Pressed during a pulse it would be remembered, and cause another pulse.
             std::thread::sleep(Duration::from_secs(3));
             Ok((strike.pulses() > before).then_some(()))
         })
     }
 
-    /// Presses the button, and waits until its line of the strike is as a release has it (`high`):
-    /// how long after the press that was. Pressed again where the emulated machine stood still through
-    /// the 0.1 s that its button is down; `None` if nothing comes of three presses.
+    /// Presses the button, and waits until the strike's line has the level of a release (`high`).
+    /// Returns the time since the press. Presses again if the emulated machine was paused for the
+    /// 0.1 s of the press; `None` if three presses have no effect.
     pub fn release_by_button(&mut self, high: bool) -> Result<Option<Duration>, VmError> {
         for _ in 0..3 {
             let pressed = Instant::now();
@@ -276,7 +276,7 @@ impl<'a> Terminal<'a> {
         Ok(None)
     }
 
-    /// Waits until the strike's line is at a level.
+    /// Waits until the strike's line has a level.
     pub fn level(&mut self, high: bool) -> Result<Edge, VmError> {
         self.edge(high)
     }
@@ -286,12 +286,12 @@ impl<'a> Terminal<'a> {
         self.guest.run(line)
     }
 
-    /// The process of the daemon, if it was started.
+    /// Returns the process of the daemon, if it was started.
     pub fn daemon(&self) -> Option<&str> {
         self.daemon.as_deref()
     }
 
-    /// Starts the daemon for a pass without waiting for what comes of it.
+    /// Starts the daemon for a pass without waiting for it.
     pub fn launch(&mut self, pass: &str) -> Result<(), VmError> {
         let line = format!(
             "RUST_BACKTRACE=1 doorward --config /etc/doorward/{pass}.toml run \
@@ -301,7 +301,7 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
-    /// Waits for a message of this step that is as wanted.
+    /// Waits for a message of this step that matches.
     pub fn hear(
         &mut self,
         what: &str,
@@ -342,7 +342,7 @@ impl<'a> Terminal<'a> {
         let event = self.hear(&format!("{topic} {outcome}"), |message| {
             message.topic.ends_with(&topic) && message.body["outcome"] == outcome
         })?;
-        let subject = event["subject_id"].as_str().unwrap_or("nobody");
+        let subject = event["subject_id"].as_str().unwrap_or("no subject");
         println!("  {topic}: {outcome}, {subject}, {}", event["reason"].as_str().unwrap_or(""));
         Ok(event)
     }
@@ -356,12 +356,12 @@ impl<'a> Terminal<'a> {
         Ok(seen)
     }
 
-    /// Everything heard so far.
+    /// Returns all messages so far.
     pub fn heard(&self) -> &[Message] {
         &self.heard
     }
 
-    /// How many times the strike was engaged, as seen from outside.
+    /// Returns how many times the strike was engaged, as seen from outside.
     pub fn pulses(&self) -> usize {
         self.strike.pulses()
     }
@@ -371,7 +371,7 @@ impl<'a> Terminal<'a> {
         self.edge(true)
     }
 
-    /// When its line last went high.
+    /// Returns when its line last went high.
     pub fn last_rise(&self) -> Result<Instant, VmError> {
         let edges = self.strike.edges();
         let rise = edges.iter().rev().find(|edge| edge.high).map(|edge| edge.at);
@@ -381,7 +381,7 @@ impl<'a> Terminal<'a> {
         })
     }
 
-    /// Waits for it to be low again.
+    /// Waits for the line to be low again.
     pub fn locked(&mut self) -> Result<Edge, VmError> {
         self.edge(false)
     }
@@ -395,7 +395,7 @@ impl<'a> Terminal<'a> {
     }
 }
 
-/// What was heard is as it must be, or else it is shown.
+/// Checks a received value; the error shows it.
 pub fn expect(what: &str, value: &Value, holds: bool) -> Result<(), VmError> {
     if holds {
         return Ok(());

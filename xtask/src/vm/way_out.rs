@@ -1,19 +1,19 @@
-//! The button inside opens within half a second while the daemon is killed, stopped, hangs on a disk,
-//! has a full one, is replaced on disk or starts without a gallery, and right after its controller was
-//! killed; for both kinds of lock.
+//! Checks that the button inside opens within half a second while the daemon is killed, stopped,
+//! hangs on a disk, has a full disk, is replaced on disk or starts without a gallery, and right
+//! after its controller was killed; for both kinds of lock.
 
 use super::VmError;
 use super::terminal::{ON_DISK, Terminal, expect};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Who presses the button walks on.
+/// A person who presses the button expects the door to open at once.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// For a trial of the other version and its start, emulated.
+/// Time to test the other version and start it, emulated.
 const UPGRADED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Every check for a lock that current releases, and for one that current holds.
+/// Runs every check for a lock that current releases, and for one that current holds.
 pub fn for_both_locks(terminal: &mut Terminal<'_>) -> Result<(), VmError> {
     terminal.shell("mkdir -p /mnt && mount -o loop /disk /mnt")?;
     for lock in ["fail_secure", "fail_safe"] {
@@ -41,7 +41,7 @@ impl Door<'_, '_> {
         self.terminal.step(&format!("{lock}: {what}"))
     }
 
-    /// The controller of this lock, killed once.
+    /// Checks the controller of this lock, killed once.
     fn controller(&mut self) -> Result<(), VmError> {
         let lock = self.lock;
         self.step("the lock controller starts before any daemon, and the button opens")?;
@@ -58,7 +58,8 @@ impl Door<'_, '_> {
         self.opened()?;
         self.terminal.shell("killall -9 doorward-lockd")?;
         let killed = Instant::now();
-        // No current is what a fail-safe lock has in a release: it gets it back when the button is read.
+        // A fail-safe lock has no current during a release: it gets it back when the button is
+        // read.
         let low = self.terminal.level(false)?.at.saturating_duration_since(killed);
         println!("  no current {:.2} s after the kill", low.as_secs_f64());
         expect("the way to no current", &json!(low.as_secs_f64()), low <= Duration::from_secs(1))?;
@@ -71,7 +72,7 @@ impl Door<'_, '_> {
         self.terminal.start(self.lock)?;
         self.button()?;
         self.terminal.event("door", "exit_pressed")?;
-        self.step("the daemon is killed: what it asked for ends, and the button opens")?;
+        self.step("the daemon is killed: its release ends, and the button opens")?;
         let answer = self.terminal.unlock(&format!("{}-killed", self.lock))?;
         expect("the answer to unlock", &answer, answer["status"] == 200)?;
         let killed = Instant::now();
@@ -82,7 +83,7 @@ impl Door<'_, '_> {
             locked.duration_since(killed).as_secs_f64()
         );
         self.button()?;
-        self.step("another takes the presses that it did not see, with their time")?;
+        self.step("the next daemon records the missed presses, with their time")?;
         self.terminal.start(self.lock)?;
         self.terminal.event("door", "exit_pressed")?;
         self.step("the daemon is stopped in the middle: the same")?;
@@ -101,13 +102,13 @@ impl Door<'_, '_> {
         self.button()
     }
 
-    /// On a frozen file system every write blocks, and `fdatasync` with it.
+    /// On a frozen file system every write blocks, and `fdatasync` too.
     fn disk_hangs(&mut self) -> Result<(), VmError> {
         self.step("the disk hangs")?;
         self.terminal.shell("fsfreeze --freeze /mnt")?;
         self.button()?;
         self.button()?;
-        self.step("an unlock is refused, for it cannot be recorded first")?;
+        self.step("an unlock is refused, because it cannot be recorded first")?;
         let answer = self.terminal.unlock(&format!("{}-hung", self.lock))?;
         expect("the answer to unlock", &answer, answer["status"] == 503)?;
         self.terminal.shell("fsfreeze --unfreeze /mnt")?;
@@ -132,7 +133,7 @@ impl Door<'_, '_> {
              cp /bin/$program /bin/$program.new && mv /bin/$program.new /bin/$program; done",
         )?;
         self.button()?;
-        self.step("the controller takes the other version up, and no line moves")?;
+        self.step("the controller starts the other version, and no line changes")?;
         let before = self.terminal.pulses();
         let id = self.terminal.shell("pidof doorward-lockd")?;
         let starts = self.starts()?;
@@ -154,7 +155,7 @@ impl Door<'_, '_> {
         self.terminal.stop()
     }
 
-    /// How many times the controller has said that it is ready.
+    /// Returns how many times the controller has reported that it is ready.
     fn starts(&mut self) -> Result<u64, VmError> {
         let said = self.terminal.shell("grep -c ready /tmp/lockd.log")?;
         said.trim()
@@ -173,7 +174,7 @@ impl Door<'_, '_> {
         self.terminal.shell(&format!("rm {ON_DISK}; mv /mnt/aside {ON_DISK}")).map(drop)
     }
 
-    /// Pressed, it opens within half a second.
+    /// Checks that a press opens within half a second.
     fn opened(&mut self) -> Result<(), VmError> {
         let Some(after) = self.terminal.release_by_button(self.released)? else {
             return Err(VmError::Unexpected {
@@ -185,7 +186,7 @@ impl Door<'_, '_> {
         expect("the time to the opening", &json!(after.as_secs_f64()), after <= AT_ONCE)
     }
 
-    /// The same, and locked again after the pulse.
+    /// The same, and that the door is locked again after the pulse.
     fn button(&mut self) -> Result<(), VmError> {
         self.opened()?;
         self.terminal.level(!self.released).map(drop)

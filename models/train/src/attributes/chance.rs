@@ -1,4 +1,4 @@
-//! Random numbers that depend on a name alone: the same photograph is always drawn on alike.
+//! Random numbers that depend only on a name: the same photograph always gets the same drawing.
 
 use doorward_picture::Picture;
 use sha2::{Digest, Sha256};
@@ -7,35 +7,35 @@ use sha2::{Digest, Sha256};
 pub struct Chance(u64);
 
 impl Chance {
-    /// The stream of a name.
+    /// Returns the stream of a name.
     pub fn of(name: &str) -> Self {
         let digest = Sha256::digest(name.as_bytes());
         Self(digest[..8].iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte)))
     }
 
-    /// A number from `low` up to `high`.
+    /// Returns a number from `low` up to `high`.
     pub fn between(&mut self, low: f32, high: f32) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // 24 bits: what an f32 can tell apart.
+        // 24 bits: the precision of an f32.
         low + (high - low) * ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// Whether something of that probability happens.
+    /// Returns true with that probability.
     pub fn happens(&mut self, probability: f32) -> bool {
         self.between(0.0, 1.0) < probability
     }
 
-    /// One of `count`, 0 up to and without it.
+    /// Returns one of `count`, from 0 to `count` − 1.
     pub fn index(&mut self, count: usize) -> usize {
         ((self.between(0.0, 1.0) * count as f32) as usize).min(count - 1)
     }
 }
 
-/// The photograph as a worse camera in another light would have taken it: softer, darker or
-/// brighter, of another tint; same size.
+/// Returns the photograph as from a worse camera in another light: softer, darker or brighter, with
+/// another tint; same size.
 pub fn worse(picture: &Picture, chance: &mut Chance) -> Picture {
     let (width, height) = (picture.width(), picture.height());
     let finer = chance.between(0.3, 0.9);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worse_photograph_keeps_its_size_and_is_another() {
+    fn a_worse_photograph_keeps_its_size_and_differs() {
         let rgb = (0..60 * 40).flat_map(|i| [(i % 60 * 4) as u8, (i / 60 * 6) as u8, 90]).collect();
         let picture = Picture::new(60, 40, rgb).unwrap();
         let worse = worse(&picture, &mut Chance::of("a"));

@@ -1,10 +1,10 @@
-//! The heads of sunglasses, mask, veil and hat.
+//! Fits the heads of sunglasses, mask, veil and hat.
 //!
-//! Every labelled photograph gives two samples, itself and a worse version of itself. People of whom
-//! nothing is labelled are drawn on for more positives, and stand undrawn for more negatives. A head
-//! is fitted five times without one fold of the groups, which it then judges, and once with all: the
-//! last is shipped, the others are its report. A fold's threshold is chosen on the other folds'
-//! judgements. Only photographs as they are count in the report, never a drawing.
+//! Every labelled photograph gives two samples: itself and a worse version. People without any
+//! label get drawings for more positives, and are used without drawings for more negatives. A head
+//! is fitted five times, each time without one fold of the groups, which it then judges, and once
+//! with all: the last is shipped, the others give its report. A fold's threshold is chosen on the
+//! judgements of the other folds. Only original photographs count in the report, never a drawing.
 
 mod chance;
 mod overlay;
@@ -25,21 +25,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const HEADS: usize = Attributes::NAMES.len();
 const FOLDS: u64 = 5;
-/// Drawings of each thing.
+/// Number of drawings of each thing.
 const DRAWINGS: usize = 250;
-/// How much a worse version counts beside its photograph, and a drawing or its worse version: the
-/// drawings keep the heads from learning few people's few things by heart, but are no photographs.
+/// The weight of a worse version relative to its photograph, and of a drawing or its worse version.
+/// Drawings keep the heads from memorising the few things of few people, but they are not
+/// photographs.
 const WORSE: f64 = 0.5;
 const DRAWN: f64 = 0.15;
-/// How much a photograph drawn on counts, undrawn, for what nobody has looked for in it.
+/// The weight of the original of a drawing as a negative for attributes without a label.
 const UNSEEN: f64 = 0.25;
-/// Strength of the fit's penalty, by head: sunglasses are told from spectacles by less; veils are few,
+/// Strength of the fit's penalty, per head. Sunglasses differ less from spectacles; veils are few,
 /// and look like hair and curtains.
 const PENALTY: [f64; HEADS] = [10.0, 100.0, 1000.0, 100.0];
-/// What a threshold weighs misses and false alarms by, by head: the rates that would be just right.
+/// The rates by which a threshold weighs misses and false alarms, per head: the acceptable rates.
 const RIGHT: [(f64, f64); HEADS] = [(0.02, 0.01), (0.03, 0.02), (0.03, 0.03), (0.10, 0.03)];
-/// From this cosine on two photographs of the web show one person. Lower, what people wear joins them:
-/// at 0.42 nearly all veils are one group, and no fold is left to learn from.
+/// From this cosine two photographs from the web show one person. With a lower value, coverings
+/// join people: at 0.42 nearly all veils are one group, and no fold is left to fit on.
 const LOOK_ALIKE: f32 = 0.6;
 
 /// Why no heads were fitted.
@@ -50,7 +51,7 @@ pub enum AttributesError {
     Labels {
         /// The CSV file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: csv::Error,
     },
     /// A photograph cannot be read.
@@ -58,7 +59,7 @@ pub enum AttributesError {
     Photograph {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// A network failed.
@@ -67,10 +68,10 @@ pub enum AttributesError {
     /// A head has no samples of one class.
     #[error("no photographs to fit {0} on; is this the data's folder?")]
     NoSamples(&'static str),
-    /// The weights could not be written down.
+    /// The weights could not be encoded.
     #[error("cannot encode the weights: {0}")]
     Encode(#[from] candle_core::Error),
-    /// The report could not be written down.
+    /// The report could not be encoded.
     #[error("cannot encode the report: {0}")]
     Report(#[from] toml::ser::Error),
     /// A file could not be written.
@@ -78,26 +79,26 @@ pub enum AttributesError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: std::io::Error,
     },
 }
 
-/// What a photograph gives to fit on.
+/// The samples of one photograph.
 struct Seen {
-    /// One vector a head; of a drawing, its head's alone.
+    /// One vector per head; for a drawing, only that of its head.
     features: [Option<Vec<f32>>; HEADS],
-    /// Of the same in worse quality.
+    /// The same for the worse version.
     worse: [Option<Vec<f32>>; HEADS],
     embedding: Option<Embedding>,
 }
 
-/// One head: its model and what it made of the photographs it was not fitted on.
+/// One head: its model and its judgements of the photographs it was not fitted on.
 pub struct Fitted {
     /// Fitted on everything; log-odds 0 is the operating point.
     pub model: Logistic,
-    /// Log-odds of each photograph by a model that has not seen its group, less the threshold that
-    /// was chosen without its fold; none without a face.
+    /// Log-odds of each photograph by a model that has not seen its group, minus the threshold that
+    /// was chosen without its fold; `None` without a face.
     pub judged: Vec<Option<f32>>,
 }
 
@@ -143,7 +144,8 @@ pub fn train(data: &Path) -> Result<(), AttributesError> {
     report::write(&photos, bases.len(), &heads)
 }
 
-/// Does the same with each photograph on all cores; the results in the photographs' order.
+/// Runs the same work for each photograph on all cores; returns the results in the photographs'
+/// order.
 fn each<Result: Send>(
     photos: &[Photo],
     work: impl Fn(usize, &Photo) -> std::result::Result<Result, AttributesError> + Sync,
@@ -168,7 +170,7 @@ fn each<Result: Send>(
     done.into_iter().map(|(_, one)| one).collect()
 }
 
-/// The upright picture and its face in the middle.
+/// Returns the upright picture and its central face.
 fn face(
     analyzer: &Analyzer,
     data: &Path,
@@ -277,7 +279,7 @@ fn fit(
             Some(models[fold(&photo.group, FOLDS) as usize].log_odds(features))
         })
         .collect();
-    // Chosen on what the models had not seen, and for a fold's photographs without that fold.
+    // Chosen on judgements of unseen photographs; for a fold's photographs, without that fold.
     let threshold = |left_out: Option<u64>| {
         let scores = photos.iter().zip(&judged).filter_map(|(photo, judged)| {
             let known = Some(fold(&photo.group, FOLDS)) != left_out;
@@ -296,7 +298,7 @@ fn fit(
     Some(Fitted { model, judged })
 }
 
-/// The samples with their weights scaled so that both classes weigh half of all.
+/// Returns the samples with weights scaled so that each class has half of the total.
 fn balanced(samples: &[&Sample]) -> Vec<Sample> {
     let weight = |positive: bool| {
         samples.iter().filter(|s| s.positive == positive).map(|s| s.weight).sum::<f64>()
@@ -312,8 +314,8 @@ fn balanced(samples: &[&Sample]) -> Vec<Sample> {
         .collect()
 }
 
-/// The log-odds between two neighbouring scores at which misses and false alarms, each measured by
-/// the rate that is just right, weigh least; in the middle where several are as good.
+/// Returns the log-odds between two neighbouring scores with the lowest weighted sum of misses and
+/// false alarms, each divided by its acceptable rate; in the middle where several are equal.
 fn best_threshold(mut scores: Vec<(f32, bool)>, (right_misses, right_false): (f64, f64)) -> f32 {
     scores.sort_by(|a, b| a.0.total_cmp(&b.0));
     let positives = scores.iter().filter(|(_, positive)| *positive).count().max(1) as f64;
@@ -342,17 +344,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_lies_where_the_errors_weigh_least() {
+    fn the_threshold_minimises_the_weighted_errors() {
         let scores = |wrong: f32| vec![(-3.0, false), (-1.0, false), (wrong, true), (2.0, true)];
         assert_eq!(best_threshold(scores(1.0), (0.1, 0.1)), 0.0);
-        // A miss weighs more than a false alarm, so the positive at −2 is not given up …
+        // A miss weighs more than a false alarm, so the positive at −2 is kept …
         assert_eq!(best_threshold(scores(-2.0), (0.01, 0.1)), -2.5);
         // … unless it weighs less.
         assert_eq!(best_threshold(scores(-2.0), (0.1, 0.01)), 0.5);
     }
 
     #[test]
-    fn balanced_classes_weigh_the_same_and_all_as_before() {
+    fn balancing_equalises_classes_and_keeps_the_total() {
         let sample = |positive| Sample { features: vec![0.0], positive, weight: 1.0 };
         let samples = [sample(true), sample(false), sample(false), sample(false)];
         let balanced = balanced(&samples.iter().collect::<Vec<_>>());

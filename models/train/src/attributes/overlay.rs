@@ -1,9 +1,9 @@
-//! Draws things to wear onto photographed faces: positives of every shape and colour, on people of
-//! whom no such photograph exists.
+//! Draws coverings onto photographed faces: positives of every shape and colour, on people without
+//! such photographs.
 //!
-//! A thing is a few *shapes* in the coordinates of the embedder's template (112×112, eyes at height
-//! 51.6, mouth at 92.3), so that it turns and grows with the face. A shape is a signed distance,
-//! below 0 inside, and a colour; edges are as soft as the photograph is coarse.
+//! A covering is a few *shapes* in the coordinates of the embedder's template (112×112, eyes at
+//! height 51.6, mouth at 92.3), so that it rotates and scales with the face. A shape is a signed
+//! distance, below 0 inside, and a colour; edges are as soft as the photograph is coarse.
 
 use super::chance::Chance;
 use doorward_picture::Picture;
@@ -15,7 +15,7 @@ const EYE_HEIGHT: f32 = 51.6;
 /// Distance of an eye from the middle.
 const EYE_ASIDE: f32 = 17.6;
 
-/// What is drawn; in the order of the heads.
+/// The coverings that are drawn, in the order of the heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thing {
     Sunglasses,
@@ -28,9 +28,9 @@ impl Thing {
     pub const ALL: [Self; 4] = [Self::Sunglasses, Self::Mask, Self::Veil, Self::Hat];
 }
 
-/// Signed distance in template pixels at a place of the template, below 0 inside.
+/// Signed distance in template pixels at a point of the template, below 0 inside.
 type Shape = Box<dyn Fn(f32, f32) -> f32>;
-/// Red, green, blue, 0–255, at a place of the template.
+/// Red, green, blue, 0–255, at a point of the template.
 type Paint = Box<dyn Fn(f32, f32) -> [f32; 3]>;
 
 /// One painted shape.
@@ -38,11 +38,11 @@ struct Layer {
     shape: Shape,
     paint: Paint,
     opacity: f32,
-    /// How much of the light and shade of the photograph shows on it, 0–1.
+    /// How much of the photograph's light and shade shows on it, 0–1.
     shaded: f32,
 }
 
-/// The picture with a thing on the face; `matrix` maps template to picture.
+/// Returns the picture with a covering on the face; `matrix` maps template to picture.
 pub fn worn(picture: &Picture, matrix: &[f32; 6], thing: Thing, chance: &mut Chance) -> Picture {
     let layers = match thing {
         Thing::Sunglasses => sunglasses(chance),
@@ -57,8 +57,8 @@ pub fn worn(picture: &Picture, matrix: &[f32; 6], thing: Thing, chance: &mut Cha
 fn draw(picture: &Picture, matrix: &[f32; 6], tilt: f32, layers: &[Layer]) -> Picture {
     let [a, b, c, d, e, f] = *matrix;
     let determinant = a * e - b * d;
-    // Picture pixels a template pixel: an edge is a picture pixel wide, but never sharper than the
-    // template.
+    // Picture pixels per template pixel: an edge is one picture pixel wide, but never sharper than
+    // the template.
     let softness = (1.0 / determinant.abs().sqrt()).max(1.0);
     let (width, height) = (picture.width(), picture.height());
     let mut rgb = picture.rgb().to_vec();
@@ -82,7 +82,7 @@ fn draw(picture: &Picture, matrix: &[f32; 6], tilt: f32, layers: &[Layer]) -> Pi
     Picture::new(width, height, rgb).unwrap_or_else(|| picture.clone())
 }
 
-/// Two lenses, a bridge and temples: dark, tinted or mirrored.
+/// Draws two lenses, a bridge and temples: dark, tinted or mirrored.
 fn sunglasses(chance: &mut Chance) -> Vec<Layer> {
     let (wide, high) = (chance.between(12.5, 18.0), chance.between(8.5, 15.0));
     let (aside, lower) = (EYE_ASIDE + chance.between(0.0, 2.5), chance.between(-1.0, 4.0));
@@ -129,7 +129,7 @@ fn sunglasses(chance: &mut Chance) -> Vec<Layer> {
     ]
 }
 
-/// A cloth from the nose to under the chin with its straps.
+/// Draws a cloth from the nose to under the chin, with its straps.
 fn mask(chance: &mut Chance) -> Vec<Layer> {
     let (top, bow) = (chance.between(61.0, 72.0), chance.between(0.002, 0.011));
     let (wide, bottom) = (chance.between(33.0, 42.0), chance.between(112.0, 124.0));
@@ -162,7 +162,7 @@ fn mask(chance: &mut Chance) -> Vec<Layer> {
     ]
 }
 
-/// A cloth over hair, neck and shoulders that leaves the face free, or the eyes alone.
+/// Draws a cloth over hair, neck and shoulders that leaves the face free, or only the eyes.
 fn veil(chance: &mut Chance) -> Vec<Layer> {
     let (wide, crown) = (chance.between(46.0, 66.0), chance.between(66.0, 88.0));
     let spread = chance.between(0.1, 0.9);
@@ -192,13 +192,13 @@ fn veil(chance: &mut Chance) -> Vec<Layer> {
     let paint = folded(chance, colour, move |u, v| {
         let angle = (v - open_at).atan2(u - MIDDLE);
         let edge = rounded(u - MIDDLE, v - open_at, open_wide, open_high, 2.0);
-        // Darker next to the face, where the cloth lies in the head's shade.
+        // Darker next to the face, where the cloth is in the head's shade.
         (1.0 - 0.25 * (-edge / 12.0).exp()) * (1.0 + depth * (folds * angle + 0.06 * edge).sin())
     });
     vec![Layer { shape, paint, opacity: 1.0, shaded: chance.between(0.0, 0.25) }]
 }
 
-/// A crown above the brows: a woollen hat, a cap with its visor, a hat with a brim.
+/// Draws a crown above the brows: a woollen hat, a cap with its visor, a hat with a brim.
 fn hat(chance: &mut Chance) -> Vec<Layer> {
     let rim = chance.between(8.0, 30.0);
     let (wide, high) = (chance.between(44.0, 58.0), chance.between(42.0, 78.0));
@@ -232,7 +232,7 @@ fn hat(chance: &mut Chance) -> Vec<Layer> {
         let same = if chance.happens(0.8) { colour } else { self::colour(chance, 10.0, 240.0) };
         let paint = folded(chance, same, move |_, v| darker * (1.0 - 0.02 * (v - rim)));
         layers.push(Layer { shape: brim, paint, opacity: 1.0, shaded: 0.1 });
-        // The shade it throws onto the forehead.
+        // Its shade on the forehead.
         let shade: Shape = Box::new(move |u, v| {
             rounded(u - MIDDLE, v - rim - thick, 0.8 * half.min(44.0), thick, 2.0)
         });
@@ -242,7 +242,7 @@ fn hat(chance: &mut Chance) -> Vec<Layer> {
     layers
 }
 
-/// Distance to a superellipse, below 0 inside; exact at its half axes.
+/// Returns the distance to a superellipse, below 0 inside; exact at its half axes.
 fn rounded(x: f32, y: f32, wide: f32, high: f32, power: f32) -> f32 {
     let radius = ((x / wide).abs().powf(power) + (y / high).abs().powf(power)).powf(1.0 / power);
     (radius - 1.0) * wide.min(high)
@@ -256,7 +256,7 @@ fn flat(colour: [f32; 3]) -> Paint {
     Box::new(move |_, _| colour)
 }
 
-/// A colour under a given light, with a soft pattern of its own now and then.
+/// Returns a colour under a given light, sometimes with a soft pattern.
 fn folded(
     chance: &mut Chance,
     colour: [f32; 3],
@@ -276,7 +276,7 @@ fn folded(
     })
 }
 
-/// A colour of medium saturation whose brightness lies between the two.
+/// Returns a colour of medium saturation whose brightness is between the two.
 fn colour(chance: &mut Chance, dark: f32, light: f32) -> [f32; 3] {
     let brightness = chance.between(dark, light);
     let tint = if chance.happens(0.4) { 0.1 } else { 0.6 };
@@ -298,13 +298,13 @@ mod tests {
         picture.rgb()[at..at + 3].iter().any(|value| value.abs_diff(128) > 6)
     }
 
-    /// In how many of forty drawings the place is covered.
+    /// Returns in how many of forty drawings the place is covered.
     fn covered(thing: Thing, u: f32, v: f32) -> usize {
         (0..40).filter(|i| changed(&drawn(thing, &format!("face {i}")), u, v)).count()
     }
 
     #[test]
-    fn each_thing_covers_what_it_should_and_spares_the_rest() {
+    fn each_thing_covers_only_its_part_of_the_face() {
         // Places of the template: an eye, the mouth, the crown, beside the chin, the far corner.
         let (eye, mouth, crown, neck) = ([38.3, 51.7], [56.0, 92.0], [56.0, -8.0], [14.0, 116.0]);
         for (thing, on, off) in [
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_face_draws_the_same_thing_again_and_another_face_another() {
+    fn drawings_are_reproducible_and_differ_between_faces() {
         for thing in Thing::ALL {
             assert_eq!(drawn(thing, "a"), drawn(thing, "a"));
             assert_ne!(drawn(thing, "a"), drawn(thing, "b"));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thing_turns_with_the_face() {
+    fn the_thing_rotates_with_the_face() {
         let grey = Picture::new(200, 200, vec![128; 200 * 200 * 3]).unwrap();
         // The face lies on its side: template (u, v) at (150 − v, u + 40).
         let lying =

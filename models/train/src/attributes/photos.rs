@@ -1,6 +1,6 @@
-//! The labelled photographs: what is known of each, and whom or where it comes from.
+//! The labelled photographs: the labels of each, and its person or source.
 //!
-//! A label is `None` where the sets do not tell: such a photograph is neither positive nor negative.
+//! A label is `None` where the sets have none: such a photograph is neither positive nor negative.
 
 use super::AttributesError;
 use doorward_face::Attributes;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-/// Known or not, in the order of [`Attributes::NAMES`].
+/// One label per attribute, `None` if unknown, in the order of [`Attributes::NAMES`].
 pub type Labels = [Option<bool>; Attributes::NAMES.len()];
 
 const SUNGLASSES: usize = 0;
@@ -19,31 +19,31 @@ const HAT: usize = 3;
 
 /// One photograph.
 pub struct Photo {
-    /// Below the data's folder.
+    /// Path below the data's folder.
     pub path: String,
-    /// Whose it is or where it was published: never split between fitting and judging.
+    /// Its person or publication: never split between fitting and judging.
     pub group: String,
-    /// What is worn on it.
+    /// The coverings in it.
     pub labels: Labels,
 }
 
 impl Photo {
-    /// The set it belongs to: the first part of the path.
+    /// Returns the set it belongs to: the first part of the path.
     pub fn set(&self) -> &str {
         self.path.split('/').next().unwrap_or_default()
     }
 }
 
-/// Photographs of `attr_mask/images/without_mask` whose head is covered, seen by eye: no negatives
-/// of hat and veil. 258 wears sunglasses.
+/// Photographs of `attr_mask/images/without_mask` whose head is covered, checked by eye: not
+/// negatives of hat and veil. 258 wears sunglasses.
 const COVERED_WITHOUT_MASK: [&str; 9] =
     ["024", "049", "074", "144", "148", "203", "223", "272", "287"];
 const SUNGLASSES_WITHOUT_MASK: &str = "258";
-/// Photographs of `attr_mask/images/with_mask` with a hood, a surgeon's cap or a scarf: no negatives
-/// of veil.
+/// Photographs of `attr_mask/images/with_mask` with a hood, a surgeon's cap or a scarf: not
+/// negatives of veil.
 const COVERED_WITH_MASK: [&str; 9] =
     ["086", "100", "149", "154", "155", "166", "178", "185", "290"];
-/// People in the `low_luma_but_lit` photographs of LFW who wear something, or perhaps.
+/// People in the `low_luma_but_lit` photographs of LFW who wear a covering, or perhaps do.
 const COVERED_LOW_LUMA: [&str; 7] = [
     "Alek_Wek",
     "Brandon_Jones",
@@ -53,7 +53,7 @@ const COVERED_LOW_LUMA: [&str; 7] = [
     "Serena_Williams",
     "Whoopi_Goldberg",
 ];
-/// Live frames taken of each session of `liveness_nuaa`: they are much alike.
+/// Live frames taken from each session of `liveness_nuaa`: they are very similar.
 const FRAMES_A_SESSION: usize = 8;
 
 #[derive(Deserialize)]
@@ -107,16 +107,16 @@ struct Person {
     identity: String,
 }
 
-/// Marks of a row that says nothing.
+/// Marks of a row without a usable label.
 const LEFT_OUT: [&str; 2] = ["unchecked", "tinted"];
 
-/// Every labelled photograph, in the order of the sets' files.
+/// Returns every labelled photograph, in the order of the sets' files.
 pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
     let mut photos = Vec::new();
     let mut seen = HashSet::new();
     for row in rows::<Worn>(data, "lfw/attributes.csv")? {
         seen.insert(row.path.clone());
-        // Nobody is sure of such a row, or it is neither.
+        // The label of such a row is uncertain, or it is neither.
         if [&row.eyewear, &row.headwear].iter().any(|mark| LEFT_OUT.contains(&mark.as_str())) {
             continue;
         }
@@ -132,7 +132,7 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
             _ => None,
         };
         labels[VEIL] = labels[HAT].map(|_| false);
-        // A cloth around the head may reach over the mouth.
+        // A cloth around the head may extend over the mouth.
         if row.headwear == "headcloth" {
             labels[MASK] = None;
         }
@@ -169,11 +169,11 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
     }
     for row in rows::<Veiled>(data, "attr_veil/labels.csv")? {
         let labels: Labels = match row.class.as_str() {
-            // Some of them wear sunglasses too, which the set does not tell.
+            // Some of them wear sunglasses too, which the set does not label.
             "hijab_mask" => [None, Some(true), Some(true), Some(false)],
             "hijab" => [Some(false), Some(false), Some(true), Some(false)],
-            // A niqab is a veil and no mask, yet lies on mouth and nose as a mask does, where alone the
-            // head looks: it has nothing to tell them apart by.
+            // A niqab is a veil and not a mask, yet it covers mouth and nose like a mask. The
+            // mask's head reads only that region, so it cannot tell them apart.
             "niqab_sunglasses" => [Some(true), None, Some(true), Some(false)],
             _ => [Some(false), None, Some(true), Some(false)],
         };
@@ -202,8 +202,8 @@ pub fn labelled(data: &Path) -> Result<Vec<Photo>, AttributesError> {
     Ok(photos)
 }
 
-/// Photographs to draw on: one each of people of whom nothing is labelled, in an order that says
-/// nothing about them. They are taken to wear neither mask nor veil: in LFW next to nobody does.
+/// Returns photographs to draw on: one each of people without any label, in an order independent of
+/// them. They are assumed to wear neither mask nor veil: in LFW almost no one does.
 pub fn bare(data: &Path, labelled: &[Photo]) -> Result<Vec<Photo>, AttributesError> {
     let mut known: HashSet<String> = labelled.iter().map(|photo| photo.group.clone()).collect();
     let mut photos = Vec::new();
@@ -219,7 +219,7 @@ pub fn bare(data: &Path, labelled: &[Photo]) -> Result<Vec<Photo>, AttributesErr
 }
 
 /// Joins groups that show the same person by the cosine of their embeddings, so that no look-alike
-/// is on both sides.
+/// is both fitted on and judged.
 pub fn join_look_alikes(
     photos: &mut [Photo],
     cosine: impl Fn(usize, usize) -> Option<f32>,
@@ -254,7 +254,7 @@ fn of_lfw(path: &str, labels: Labels) -> Photo {
     Photo { path: format!("lfw/{path}"), group: format!("lfw/{}", person(path)), labels }
 }
 
-/// The folder of an LFW photograph.
+/// Returns the folder of an LFW photograph.
 fn person(path: &str) -> &str {
     path.rsplit('/').nth(1).unwrap_or(path)
 }
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn look_alikes_share_a_group_through_a_third() {
+    fn look_alikes_share_a_group_transitively() {
         let photo = |name: &str| Photo { path: name.into(), group: name.into(), labels: [None; 4] };
         let mut photos = ["a", "b", "c", "d"].map(photo);
         let alike = [(0, 2), (1, 2)];

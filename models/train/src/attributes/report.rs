@@ -1,4 +1,4 @@
-//! Writes the heads and what is known of their errors.
+//! Writes the heads and their error report.
 
 use super::photos::Photo;
 use super::{AttributesError, DRAWINGS, FOLDS, Fitted, HEADS};
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-/// Weights of a row are padded to a multiple of this: the reader's layout.
+/// Rows of weights are padded to a multiple of this: the reader's layout.
 const BLOCK: usize = 32;
 
 #[derive(Serialize)]
@@ -42,7 +42,8 @@ struct FittedOn {
     sets: BTreeMap<String, usize>,
 }
 
-/// A positive without a face counts as missed; a negative without one is in `negatives` and right.
+/// A positive without a face counts as missed; a negative without one is in `negatives` and counts
+/// as right.
 #[derive(Default, Serialize)]
 struct Errors {
     positives: usize,
@@ -105,7 +106,7 @@ pub fn write(photos: &[Photo], bases: usize, heads: &[Fitted]) -> Result<(), Att
     };
     let text = format!(
         "# Written by `cargo xtask train-attributes`, which makes the same file again from the same\n\
-         # photographs. Errors are of photographs by models that have not seen their group.\n\n{}",
+         # photographs. Errors come from models that had not seen the photograph's group.\n\n{}",
         toml::to_string(&report)?
     );
     eprint!("{text}");
@@ -163,12 +164,12 @@ fn errors(photos: &[Photo], head: usize, fitted: &Fitted) -> Errors {
     let found = Rate { k: errors.positives - errors.missed, n: errors.positives };
     (errors.tpr, errors.tpr_95) = share(found);
     (errors.fpr, errors.fpr_95) = share(Rate { k: errors.falsely, n: errors.negatives });
-    // A face that was not found ranks below all.
+    // A face that was not found ranks below all others.
     errors.auc = rounded(area_under_roc(&worn, &bare).unwrap_or(0.0));
     errors
 }
 
-/// The share and its 95 % interval; of nothing it may be any.
+/// Returns the share and its 95 % interval; without samples the interval is everything.
 fn share(rate: Rate) -> (f64, [f64; 2]) {
     let interval = rate.interval().unwrap_or([0.0, 1.0]);
     (rounded(rate.share().unwrap_or(0.0)), interval.map(rounded))

@@ -1,4 +1,4 @@
-//! The photographs: their labels, and what the networks see in them.
+//! The photographs: their labels, and the networks' margins for them.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use super::LivenessError;
 
-/// People before a webcam, and their printed photographs.
+/// People in front of a webcam, and their printed photographs.
 pub const PRINTS: &str = "liveness_nuaa";
 /// People and screens, some prints and paper masks.
 pub const SCREENS: &str = "liveness_replay";
-/// Press photographs: each is live, none is fitted on.
+/// Press photographs: all are live, none is used for fitting.
 const PRESS: &str = "lfw";
-/// Of the press photographs every tenth is looked at.
+/// Every tenth press photograph is used.
 const PRESS_STEP: usize = 10;
 
 /// One labelled photograph.
@@ -24,10 +24,10 @@ pub struct Face {
     pub set: &'static str,
     /// The person or the source.
     pub group: String,
-    /// As the labels call it.
+    /// By the label's name.
     pub species: String,
     pub live: bool,
-    /// Margins near and far; `None` where no face was found.
+    /// Margins near and far; `None` if no face was found.
     pub features: Option<[f32; 2]>,
 }
 
@@ -46,7 +46,7 @@ struct Press {
     identity: String,
 }
 
-/// Both sets, in the order of their labels.
+/// Returns both sets, in the order of their labels.
 pub fn labelled(data: &Path) -> Result<Vec<Face>, LivenessError> {
     let analyzer = Analyzer::load()?;
     let mut faces = Vec::new();
@@ -65,7 +65,7 @@ pub fn labelled(data: &Path) -> Result<Vec<Face>, LivenessError> {
     Ok(faces)
 }
 
-/// Photographs of the living that no model was fitted on, by set.
+/// Returns photographs of live people that no model was fitted on, by set.
 pub fn genuine(data: &Path) -> Result<Vec<(&'static str, Vec<Face>)>, LivenessError> {
     let analyzer = Analyzer::load()?;
     let mut faces = Vec::new();
@@ -89,7 +89,7 @@ fn rows<Row: DeserializeOwned>(data: &Path, set: &str) -> Result<Vec<Row>, Liven
     rows.map_err(|error| LivenessError::Data(path, error.to_string()))
 }
 
-/// What a request would see: the largest face of the picture brought upright.
+/// Returns the features as in a request: of the largest face of the upright picture.
 fn features(analyzer: &Analyzer, path: &Path) -> Result<Option<[f32; 2]>, LivenessError> {
     let unreadable = |reason: String| LivenessError::Data(path.to_owned(), reason);
     let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;

@@ -1,6 +1,6 @@
-//! The report beside the weights: what they were fitted on, and the errors as counts with 95 %
-//! confidence intervals, in the terms of ISO/IEC 30107-3. APCER: share of the attacks of one species
-//! that pass as live. BPCER: share of the living who are refused.
+//! The report next to the weights: the photographs they were fitted on, and the errors as counts
+//! with 95 % confidence intervals, in the terms of ISO/IEC 30107-3. APCER: share of the attacks of
+//! one species that pass as live. BPCER: share of live people who are refused.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{BEYOND, Face, Judged, LivenessError, OUTLIERS, PENALTY};
 use crate::logistic::Logistic;
 
 const HEADING: &str = "\
-# Written by `cargo xtask train-liveness`. docs/liveness.md reads it aloud.
+# Written by `cargo xtask train-liveness`. docs/liveness.md explains it.
 #
 # Every error was made by a model that has seen nothing of the person or source it judged, its
 # operating point included. `low` and `high` bound the share with 95 % confidence (Wilson), as if the
@@ -51,7 +51,7 @@ struct Fitted {
     left_out: [&'static str; 5],
 }
 
-/// Living people; a photograph without a face that was found is one refused.
+/// Live people; a photograph without a found face counts as refused.
 #[derive(Serialize)]
 struct BonaFide {
     set: &'static str,
@@ -64,7 +64,7 @@ struct BonaFide {
     high: f64,
 }
 
-/// Attacks of one species; without a face that was found they are stopped.
+/// Attacks of one species; without a found face they count as stopped.
 #[derive(Serialize)]
 struct Attack {
     set: &'static str,
@@ -89,7 +89,7 @@ struct Group {
     passed: usize,
 }
 
-/// A model that has seen one set only, on the other; attacks as far as they are fitted.
+/// A model that has seen only one set, evaluated on the other; only attacks that are fitted on.
 #[derive(Serialize)]
 struct Across {
     fitted_on: &'static str,
@@ -196,7 +196,7 @@ fn bona_fide(set: &'static str, species: String, judged: &[Judged]) -> BonaFide 
     BonaFide { set, species, n: judged.len(), refused, no_face, bpcer, low, high }
 }
 
-/// Live, of these refused, attacks, of these passed.
+/// Counts live, refused live, attacks and passed attacks.
 fn counts<'a>(rows: impl Iterator<Item = (&'a Face, Judged)>) -> [usize; 4] {
     let mut counts = [0; 4];
     for (face, judged) in rows {
@@ -207,7 +207,8 @@ fn counts<'a>(rows: impl Iterator<Item = (&'a Face, Judged)>) -> [usize; 4] {
     counts
 }
 
-/// k of n with its 95 % interval, to four decimals; of nothing it may be any share.
+/// Returns k of n with its 95 % interval, to four decimals; without samples the interval is
+/// everything.
 fn share(k: usize, n: usize) -> [f64; 3] {
     let rate = Rate { k, n };
     let [low, high] = rate.interval().unwrap_or([0.0, 1.0]);
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_face_not_found_is_a_live_one_refused_and_an_attack_stopped() {
+    fn without_a_found_face_live_is_refused_and_attacks_are_stopped() {
         let live = bona_fide("a", "live".to_owned(), &[None, Some(0.0), Some(-0.1)]);
         assert_eq!((live.n, live.refused, live.no_face), (3, 2, 1));
         assert!(!passes(&None) && passes(&Some(0.0)));

@@ -1,10 +1,11 @@
-//! The scan on every level against its definition: sums written out, every byte, every rest.
+//! Tests the scan on every level against its definition: explicit sums, every byte, every
+//! remainder.
 
 use super::*;
 use crate::kernel::tests::Random;
 use crate::level::Level;
 
-/// Rows of any bytes, as the scan takes them and as they are.
+/// Rows of arbitrary bytes, in the scan's layout and plain.
 struct TestRows<const COLUMNS: usize> {
     quads: Vec<Quads>,
     groups: Vec<Group>,
@@ -26,7 +27,7 @@ impl<const COLUMNS: usize> TestRows<COLUMNS> {
         Self { quads, groups, rows }
     }
 
-    /// The rows that reach a floor on a level.
+    /// Returns the rows that reach a floor on a level.
     fn reaching(&self, level: Level, vector: &ByteVector<COLUMNS>, floor: f32) -> Vec<usize> {
         let mut found = Vec::new();
         level.run(ByteScan {
@@ -50,12 +51,12 @@ impl<const COLUMNS: usize> TestRows<COLUMNS> {
     }
 }
 
-/// A vector that adds nothing to the sums: what reaches is what they say.
+/// A vector with a bound of zero: only the sums decide which rows reach the floor.
 fn bare<const COLUMNS: usize>(bytes: [u8; COLUMNS]) -> ByteVector<COLUMNS> {
     ByteVector { bytes, scale: 1.0, norm: 0.0, lost: 0.0, slack: 0.0 }
 }
 
-/// A row reaches its own sum, and no row a greater one: so each sum is the one defined.
+/// A row reaches its own sum, and no row reaches a greater one: so each sum is the defined one.
 fn sums_are_exact<const COLUMNS: usize>(random: &mut Random, count: usize) {
     let mut byte = || random.next().to_le_bytes()[3];
     let rows = (0..count).map(|_| [(); COLUMNS].map(|()| byte().cast_signed())).collect();
@@ -73,7 +74,7 @@ fn sums_are_exact<const COLUMNS: usize>(random: &mut Random, count: usize) {
 }
 
 #[test]
-fn sums_are_exact_for_every_rest_of_rows() {
+fn sums_are_exact_for_every_remainder_of_rows() {
     let mut random = Random(1);
     for count in 0..=50 {
         sums_are_exact::<128>(&mut random, count);
@@ -88,7 +89,7 @@ fn sums_are_exact_for_every_rest_of_rows() {
 
 #[test]
 fn the_greatest_bytes_do_not_overflow() {
-    // Rows of whatever values have no −128.
+    // Quantised rows have no −128.
     for (row, vector) in [(-127, 0), (-127, u8::MAX), (127, 0), (127, u8::MAX)] {
         let rows = TestRows::new(vec![[row; 128]; 16]);
         let vector = bare([vector; 128]);

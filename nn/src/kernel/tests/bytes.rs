@@ -1,5 +1,5 @@
-//! Every kernel in bytes against its definition: exact sums, one rounding, and the same bits on every
-//! level of this processor.
+//! Tests every kernel in bytes against its definition: exact sums, one rounding, and the same bits
+//! on every level of this processor.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn signed(random: &mut Random, count: usize) -> Vec<i8> {
     bytes(random, count).into_iter().map(u8::cast_signed).collect()
 }
 
-/// A layer in bytes as its file states it.
+/// A byte layer with the data of its file.
 struct ByteLayer {
     scales: Vec<f32>,
     bias: Vec<f32>,
@@ -21,7 +21,7 @@ struct ByteLayer {
 }
 
 impl ByteLayer {
-    /// Sums of so many products spread over the output's bytes and beyond them.
+    /// Sums of this many products cover the output's bytes and exceed them.
     fn random(random: &mut Random, channels: usize, terms: usize) -> Self {
         let range = |random: &mut Random| Range { scale: 0.05, zero: (random.next() >> 56) as u8 };
         let scale = 0.5 / (terms as f32).sqrt() / 128.0;
@@ -42,20 +42,21 @@ impl ByteLayer {
         Rounding::new(&self.scales, &self.bias, &self.activation, self.input, output)
     }
 
-    /// What a sum of (byte − zero) · weight stands for.
+    /// Returns the value of a sum of (byte − zero) · weight.
     fn value(&self, channel: usize, sum: i64) -> f64 {
         let scale = f64::from(self.scales[channel]) * f64::from(self.input.scale);
         bent(&self.activation, channel, sum as f64 * scale + f64::from(self.bias[channel]))
     }
 
-    /// The byte nearest to the value; either of two where it lies between them within rounding.
+    /// Expects the byte nearest to the value; either of two if the value is halfway between them
+    /// within rounding.
     fn expect_byte(&self, what: &str, found: u8, value: f64) {
         let steps = value / f64::from(self.output.scale) + f64::from(self.output.zero);
         expect_steps(what, found, steps);
     }
 }
 
-/// Runs on every level and gives the bits that all of them gave.
+/// Runs on every level, checks that all give the same bits, and returns them.
 fn on_every_level<T: PartialEq + std::fmt::Debug>(mut run: impl FnMut(Level) -> T) -> T {
     let mut levels = Level::available();
     let expected = run(levels.next().unwrap());
@@ -74,7 +75,7 @@ fn a_matrix_in_bytes_is_exact_and_the_same_on_every_level() {
     for (pixels, inputs, outputs) in shapes.chain([(100, 70, 33), (300, 1024, 20)]) {
         let padded = inputs.next_multiple_of(BLOCK);
         let layer = ByteLayer::random(&mut random, outputs, inputs);
-        // Full range: saturating instructions would be found out.
+        // Full range: saturating instructions would give other results.
         let mut weights = signed(&mut random, outputs * padded);
         for row in weights.chunks_exact_mut(padded) {
             row[inputs..].fill(0);
@@ -156,7 +157,7 @@ fn filters_in_bytes_are_exact_and_the_same_on_every_level() {
         for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
             for channel in 0..channels {
                 let sum = (0..9).map(|tap| {
-                    // Shifted by one, so that the border stands for 0.
+                    // Shifted by one, so that the border is 0.
                     let (sy, sx) = (y * stride + tap / 3, x * stride + tap % 3);
                     if !(1..=height).contains(&sy) || !(1..=width).contains(&sx) {
                         return 0;
@@ -172,14 +173,15 @@ fn filters_in_bytes_are_exact_and_the_same_on_every_level() {
     }
 }
 
-/// The byte nearest to a number of steps, either of two where it lies between them within rounding.
+/// Expects the byte nearest to a number of steps, either of two if it is halfway between them
+/// within rounding.
 fn expect_steps(what: &str, found: u8, steps: f64) {
     let apart = (f64::from(found) - steps.clamp(0.0, 255.0)).abs();
     assert!(apart <= 0.5 + 1e-3, "{what}: {found} for {steps}");
 }
 
 #[test]
-fn bytes_are_halved_doubled_and_weighed_the_same_on_every_level() {
+fn bytes_are_halved_doubled_and_weighted_the_same_on_every_level() {
     let mut random = Random(9);
     for _ in 0..20 {
         let (height, width) = (2 * random.between(1, 6), 2 * random.between(1, 6));
@@ -191,7 +193,7 @@ fn bytes_are_halved_doubled_and_weighed_the_same_on_every_level() {
             level.run(HalveByMaximum { input: &fine, height, width, output: &mut output });
             output
         });
-        // Factors and summand so that most sums lie within the bytes and some beyond.
+        // Factors and summand for which most sums lie within the bytes and some beyond.
         let line = [0.7f32, 0.6, -40.0 - 128.0];
         let doubled = on_every_level(|level| {
             let mut sum = fine.clone();
