@@ -16,13 +16,13 @@
 //! | [`camera`] | frames from a V4L2 device or from replay files | decode unasked, look for faces |
 //! | [`nn`], a package | weights from GGUF, operators on candle tensors | know faces |
 //! | [`face`], a package | pixels, detector, alignment, embedder and its similarity scale, liveness, quality | know requests, files, topics or the clock |
-//! | [`gallery`] | who is enrolled: redb file and in-memory index | look into pictures |
-//! | [`contract`] | what is said: raw request → valid request; operations, codes, answers | do anything, know gallery, network or clock |
-//! | [`applications`] | who may ask by key: keys, permissions, quotas and their file | keep or log a key |
+//! | [`gallery`] | enrolled subjects: redb file and in-memory index | look into pictures |
+//! | [`contract`] | the wire contract: raw request → valid request; operations, codes, answers | do anything, know gallery, network or clock |
+//! | [`applications`] | applications: keys, permissions, quotas and their file | keep or log a key |
 //! | [`secret`] | passwords and keys in memory | print one |
-//! | [`service`] | what is done: valid request → operation → answer | know the transport |
-//! | [`access`] | the door's judgement on frames | move anything, read a clock |
-//! | [`log`] | lines to standard error, for which nobody waits | block |
+//! | [`service`] | executes requests: valid request → operation → answer | know the transport |
+//! | [`access`] | the access decision on frames | move anything, read a clock |
+//! | [`log`] | log lines to standard error, without waiting | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
 //! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the access decision | be part of a request |

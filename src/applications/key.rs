@@ -17,7 +17,7 @@ const KEY_BYTES: usize = 24;
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
-/// An API key in the clear: shown once, kept nowhere.
+/// An API key in plain text: shown once, stored nowhere.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ApiKey(Secret);
 

@@ -36,7 +36,7 @@ pub fn complete_or_not(complete: bool) -> ExitCode {
     if complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-/// Draws if there is a file to draw to.
+/// Draws the chart if a file is given.
 pub fn draw(
     file: Option<&Path>,
     svg: impl FnOnce() -> Result<String, ChartError>,

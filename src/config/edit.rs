@@ -5,7 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use toml_edit::{DocumentMut, Item, TomlError};
+use toml_edit::{DocumentMut, Item, Table, TomlError};
 
 /// Why a key was not set; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum EditError {
         reason: io::Error,
     },
     /// The file is not TOML, or has something else in the section's place.
-    #[error("cannot set a key in {path} ({reason}); it is as it was: write by hand {wanted}")]
+    #[error("cannot set a key in {path} ({reason}); the file is unchanged: write by hand {wanted}")]
     Text {
         /// The file.
         path: PathBuf,
@@ -44,12 +44,15 @@ pub fn set_in_file(file: &Path, section: &str, key: &str, value: f64) -> Result<
     replace(&file, changed.as_bytes()).map_err(failed)
 }
 
-/// The text with the key set; the inner error says why the key cannot be set in place.
+/// Returns the text with the key set; the inner error says why it cannot be set.
 fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, String> {
     // The parser's own display quotes the line, which may hold a password.
     let mut document: DocumentMut =
         text.parse().map_err(|error: TomlError| error.message().trim_end().to_owned())?;
-    let entry = document.entry(section).or_insert_with(toml_edit::table);
+    if !document.contains_key(section) {
+        append(&mut document, section);
+    }
+    let entry = &mut document[section];
     let table = entry.as_table_like_mut().ok_or_else(|| format!("{section} is not a section"))?;
     let mut item = toml_edit::value(value);
     // A comment behind the old value stays there.
@@ -58,6 +61,17 @@ fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, Strin
     }
     table.insert(key, item);
     Ok(document.to_string())
+}
+
+/// Appends an empty section, below the comments at the end of the document.
+fn append(document: &mut DocumentMut, section: &str) {
+    let mut table = Table::new();
+    let comments = document.trailing().as_str().unwrap_or_default();
+    if !(document.is_empty() && comments.is_empty()) {
+        table.decor_mut().set_prefix(format!("{comments}\n"));
+    }
+    document.set_trailing("");
+    document.insert(section, Item::Table(table));
 }
 
 /// Writes a new file next to the old one and renames it over: a reader sees one or the other, also

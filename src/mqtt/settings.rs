@@ -38,7 +38,7 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Login name.
     pub username: Option<String>,
-    /// Password of that name.
+    /// Password for `username`.
     pub password: Option<Secret>,
     /// MQTT client identifier; absent: `doorward-<device_id>`. It stays the same over restarts, so
     /// that a new connection ends a dead one at once, and the dead one's last will does not

@@ -2,9 +2,10 @@
 //! values mean.
 
 use plotters::coord::Shift;
-use plotters::coord::combinators::BindKeyPoints as _;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::ops::Range;
 
 /// Size of one chart in SVG pixels.
 const SIZE: (u32, u32) = (454, 466);
@@ -32,43 +33,56 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// Both ends of the axis: values, or their decimal logarithms.
-    fn range(self) -> (f64, f64) {
-        match self {
-            Self::Linear(from, to) => (from, to),
-            Self::Log(from, to) => (from.into(), to.into()),
-        }
-    }
-
-    /// A value's place between the ends; values outside are on the border.
+    /// A value's place along the axis, 0–1; values outside are on the border.
     fn place(self, value: f64) -> f64 {
-        let (from, to) = self.range();
-        let value = match self {
-            Self::Linear(..) => value,
-            Self::Log(..) => value.max(f64::MIN_POSITIVE).log10(),
+        let (value, from, to) = match self {
+            Self::Linear(from, to) => (value, from, to),
+            Self::Log(from, to) => {
+                (value.max(f64::MIN_POSITIVE).log10(), f64::from(from), f64::from(to))
+            }
         };
-        value.clamp(from, to)
+        ((value - from) / (to - from)).clamp(0.0, 1.0)
     }
 
     fn ticks(self) -> Vec<f64> {
-        let (from, to) = self.range();
-        let step = match self {
-            Self::Linear(..) => {
+        match self {
+            Self::Linear(from, to) => {
                 let fits = |step: &f64| (to - from) / step <= 10.0;
-                STEPS.into_iter().find(fits).unwrap_or((to - from) / 10.0)
+                let step = STEPS.into_iter().find(fits).unwrap_or((to - from) / 10.0);
+                let (first, last) = ((from / step).ceil(), (to / step + 1e-6).floor());
+                (first as i64..=last as i64).map(|i| i as f64 * step).collect()
             }
-            Self::Log(..) => 1.0,
-        };
-        let (first, last) = ((from / step).ceil() as i64, (to / step + 1e-6).floor() as i64);
-        (first..=last).map(|i| i as f64 * step).collect()
+            Self::Log(from, to) => (from..=to).map(|exponent| 10f64.powi(exponent)).collect(),
+        }
+    }
+}
+
+impl Ranged for Scale {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
+        first + (f64::from(last - first) * self.place(*value)).round() as i32
     }
 
-    /// The label of a tick.
-    fn label(self, tick: f64) -> String {
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks()
+    }
+
+    fn range(&self) -> Range<f64> {
+        match *self {
+            Self::Linear(from, to) => from..to,
+            Self::Log(from, to) => 10f64.powi(from)..10f64.powi(to),
+        }
+    }
+}
+
+impl ValueFormatter<f64> for Scale {
+    fn format_ext(&self, tick: &f64) -> String {
         match self {
             Self::Linear(..) => format!("{}", (tick * 10.0).round() / 10.0),
-            Self::Log(..) if tick < -3.5 => format!("1e{tick:.0}"),
-            Self::Log(..) => format!("{} %", (10f64.powf(tick + 2.0) * 10.0).round() / 10.0),
+            Self::Log(..) if *tick < 5e-4 => format!("1e{:.0}", tick.log10()),
+            Self::Log(..) => format!("{} %", (tick * 1000.0).round() / 10.0),
         }
     }
 }
@@ -109,42 +123,33 @@ fn draw<B: DrawingBackend>(
     chart: &Chart,
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     let ((x_name, x), (y_name, y)) = (chart.x, chart.y);
-    let axis = |scale: Scale| {
-        let (from, to) = scale.range();
-        (from..to).with_key_points(scale.ticks())
-    };
     let mut canvas = ChartBuilder::on(area)
         .caption(chart.title, (FONT, 15))
         .margin(10)
         .x_label_area_size(48)
         .y_label_area_size(62)
-        .build_cartesian_2d(axis(x), axis(y))?;
+        .build_cartesian_2d(x, y)?;
     canvas
         .configure_mesh()
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .label_style((FONT, 12))
         .x_desc(x_name)
-        .x_label_formatter(&|tick| x.label(*tick))
         .y_desc(y_name)
-        .y_label_formatter(&|tick| y.label(*tick))
         .draw()?;
-    let (bottom, top) = y.range();
-    let (left, right) = x.range();
+    let Range { start: bottom, end: top } = y.range();
     for (index, (value, name)) in chart.marks.iter().enumerate() {
-        let at = x.place(*value);
-        let line = [(at, bottom), (at, top)];
+        let line = [(*value, bottom), (*value, top)];
         canvas.draw_series(DashedLineSeries::new(line, 2, 3, MARK.into()))?;
         // Names on the side with more room, one below the other: marks may be close together.
-        let is_right = at > left + 0.6 * (right - left);
-        let (side, gap) = if is_right { (HPos::Right, -4) } else { (HPos::Left, 4) };
+        let (side, gap) = if x.place(*value) > 0.6 { (HPos::Right, -4) } else { (HPos::Left, 4) };
         let style = (FONT, 12).into_text_style(area).color(&MARK).pos(Pos::new(side, VPos::Top));
         let place = (gap, 4 + 14 * index as i32);
-        let text = Text::new(name.as_str(), place, style);
-        canvas.draw_series([EmptyElement::at((at, top)) + text])?;
+        let text = Text::new(name.clone(), place, style);
+        canvas.draw_series([EmptyElement::at((*value, top)) + text])?;
     }
     for ((name, points), (colour, dash)) in chart.curves.iter().zip(STROKES) {
-        let points = points.iter().map(|(at, value)| (x.place(*at), y.place(*value)));
+        let points = points.iter().copied();
         let style = colour.stroke_width(2);
         let drawn = match dash {
             None => canvas.draw_series(LineSeries::new(points, style))?,
@@ -167,16 +172,16 @@ mod tests {
 
     #[test]
     fn values_have_their_place() {
-        assert_eq!(Scale::Linear(-2.0, 2.0).place(0.5), 0.5);
+        assert_eq!(Scale::Linear(-2.0, 2.0).place(0.0), 0.5);
         assert_eq!(Scale::Linear(0.0, 1.0).place(7.0), 1.0);
-        assert_eq!(Scale::Log(-4, 0).place(1e-2), -2.0);
-        assert_eq!(Scale::Log(-4, 0).place(0.0), -4.0);
+        assert_eq!(Scale::Log(-4, 0).place(1e-2), 0.5);
+        assert_eq!(Scale::Log(-4, 0).place(0.0), 0.0);
     }
 
     #[test]
     fn ticks_are_round_numbers() {
         let ticks = |scale: Scale| {
-            scale.ticks().into_iter().map(|tick| scale.label(tick)).collect::<Vec<_>>()
+            scale.ticks().iter().map(|tick| scale.format_ext(tick)).collect::<Vec<_>>()
         };
         assert_eq!(ticks(Scale::Linear(40.0, 100.0)), ["40", "50", "60", "70", "80", "90", "100"]);
         assert_eq!(ticks(Scale::Linear(0.0, 0.3)), ["0", "0.1", "0.2", "0.3"]);

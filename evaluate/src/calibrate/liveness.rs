@@ -222,7 +222,7 @@ impl LivenessCalibration {
         notes
     }
 
-    /// APCER and BPCER over the operating point, and the DET curve, as an SVG file.
+    /// Returns APCER and BPCER over the operating point, and the DET curve, as an SVG file.
     pub fn to_svg(&self) -> Result<String, ChartError> {
         let finite = || {
             let all = self.live.iter().chain(&self.spoof).map(|s| f64::from(s.log_odds));

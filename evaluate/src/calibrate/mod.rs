@@ -33,10 +33,10 @@ pub enum CalibrateError {
     /// A photograph or a network failed.
     #[error(transparent)]
     Look(#[from] EvaluateError),
-    /// The chart.
+    /// The chart cannot be drawn.
     #[error(transparent)]
     Chart(#[from] ChartError),
-    /// Too few people, or too few photographs of them.
+    /// There are too few people, or too few photographs of them.
     #[error(
         "{dir} shows {people} people with a face, {pairs} pairs of photographs of the same person: \
          two people are needed, and two photographs of at least one of them; one folder a person"

@@ -252,7 +252,7 @@ impl PeopleCalibration {
         notes
     }
 
-    /// FMR and FNMR over the similarity, and the DET curve, as an SVG file.
+    /// Returns FMR and FNMR over the similarity, and the DET curve, as an SVG file.
     pub fn to_svg(&self) -> Result<String, ChartError> {
         let all = || self.genuine.iter().chain(&self.impostor).copied().map(f64::from);
         let low = (all().fold(100.0, f64::min) / 10.0).floor() * 10.0;
