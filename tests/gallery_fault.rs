@@ -7,17 +7,18 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod gallery_people;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
 
 use doorward::face::Embedding;
 use doorward::gallery::{Enrolment, Gallery, SubjectChange};
-use gallery_people::{Random, enrolment, open};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::gallery_people::{Random, enrolment, open};
 
 const GALLERY: &str = "DOORWARD_TEST_GALLERY";
 /// A file that failed is not opened again for five seconds.

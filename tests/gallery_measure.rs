@@ -4,11 +4,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod gallery_people;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
 
 use doorward::gallery::Enrolment;
-use gallery_people::{Random, enrolment, open};
 use std::time::{Duration, Instant};
+use support::gallery_people::{Random, enrolment, open};
 
 const SUBJECTS: usize = 10_000;
 /// A stored crop of 320 px at most.

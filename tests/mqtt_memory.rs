@@ -3,16 +3,16 @@
 //! its process; the flood comes from other processes.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-#[path = "support/mosquitto.rs"]
-mod mosquitto;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
 
 use doorward::contract::{Answer, Request};
 use doorward::mqtt::{Session, Settings};
-use mosquitto::{Mosquitto, Wanted};
 use serde_json::{Map, json};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::mosquitto::{Mosquitto, Wanted};
 
 const MIB: usize = 1024 * 1024;
 

@@ -8,15 +8,15 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is test code")]
 
-#[path = "support/costly_files.rs"]
-mod costly_files;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
 
-use costly_files::{Jpeg, Png, exif, push};
 use doorward::face::Analyzer;
 use doorward::picture::{DecodeError, Limits, Picture, decode};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops;
 use rustix::time::{ClockId, clock_gettime};
+use support::costly_files::{Jpeg, Png, exif, push};
 
 /// Limit of the memory above the idle process, in MB, including the memory kept by earlier
 /// pictures.

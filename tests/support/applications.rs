@@ -1,10 +1,8 @@
 //! A terminal whose applications have keys, on a real broker, and a client of it. Test programs
 //! that include it also include `asker`, `mosquitto` and `terminal`.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
-use crate::asker::{Asker, reply_to};
-use crate::mosquitto::{Mosquitto, Wanted};
-use crate::terminal::Terminal;
+use super::asker::{Asker, reply_to};
+use super::mosquitto::{Mosquitto, Wanted};
+use super::terminal::Terminal;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use serde_json::Value;
 use std::time::{Duration, Instant};

@@ -1,6 +1,4 @@
 //! A client that sends requests to a device over a real broker and keeps every message it receives.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, Packet, Publish, PublishProperties, RetainForwardRule,

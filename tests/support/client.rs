@@ -1,9 +1,7 @@
 //! A client of a terminal's embedded broker: each request gets its own answer, and the common
 //! fields of every answer are checked.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
-use crate::asker::{Asker, reply_to};
-use crate::terminal::Terminal;
+use super::asker::{Asker, reply_to};
+use super::terminal::Terminal;
 use doorward::mqtt::Login;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;

@@ -1,8 +1,6 @@
 //! Picture files with the highest cost that their format allows: few bytes for many pixels, many
 //! scans over the same pixels, sixteen bits instead of eight. Written bit by bit, because no
 //! encoder makes them.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 /// Bits, the highest first, as JPEG packs them.
 #[derive(Default)]
 struct JpegBits {

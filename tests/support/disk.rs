@@ -1,7 +1,5 @@
 //! A disk that hangs: a small file system in a file, mounted by a loop device and frozen. While it
 //! is frozen, every write to it blocks in the kernel, as on a memory card that does not answer.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;

@@ -2,9 +2,7 @@
 //! placeholder for values that differ between runs or processors.
 //!
 //! `DOORWARD_GOLDEN=write` writes the files; the author must then review the changes.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
-use crate::pictures;
+use super::pictures;
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,4 @@
 //! Receives every message of a broker on some topics, across its restarts.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};

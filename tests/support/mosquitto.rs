@@ -1,10 +1,6 @@
 //! A real mosquitto for a test: its own directory, a free port on loopback, stopped with the test.
 
-#[path = "ports.rs"]
-#[allow(clippy::duplicate_mod, reason = "each file of support stands for itself")]
-mod ports;
-
-use ports::Port;
+use super::ports::Port;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -37,12 +33,10 @@ pub struct Wanted {
 impl Mosquitto {
     /// Name and password of the terminal, of a client, and of one that may write only below its
     /// name.
-    #[allow(dead_code, reason = "each test program takes what it needs")]
     pub const LOGINS: [(&str, &str); 3] =
         [("terminal", "t3rminal"), ("desk", "d3sk"), ("office", "0ffice")];
 
     /// Name and password of Home Assistant.
-    #[allow(dead_code, reason = "each test program takes what it needs")]
     pub const HOME_ASSISTANT: (&str, &str) = ("house", "h0use");
 
     /// Starts a broker on 127.0.0.1 and waits until it listens.
@@ -69,7 +63,6 @@ impl Mosquitto {
 
     /// Returns the path of a file in its directory: `ca.pem`, `client.pem`, `client.key`,
     /// `mosquitto.log`.
-    #[allow(dead_code, reason = "each test program takes what it needs")]
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

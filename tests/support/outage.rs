@@ -1,7 +1,5 @@
 //! A network between a terminal and its broker that can fail: data in transit are lost and, if
 //! requested before, also the broker's answers. It can also stall and deliver later.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};

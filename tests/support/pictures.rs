@@ -1,7 +1,5 @@
 //! Pictures that the tests make from the portraits: good ones, and one for each fault.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
-use crate::terminal::portrait;
+use super::terminal::portrait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;

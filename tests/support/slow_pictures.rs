@@ -1,6 +1,4 @@
 //! A web server that answers every request with one picture, after a delay.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;

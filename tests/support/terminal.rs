@@ -1,11 +1,5 @@
 //! Runs the real binary as a daemon in its own folder, stopped with the test.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
-#[path = "ports.rs"]
-#[allow(clippy::duplicate_mod, reason = "each file of support stands for itself")]
-mod ports;
-
-use ports::Port;
+use super::ports::Port;
 use serde_json::Value;
 use std::fs;
 use std::net::Ipv4Addr;

@@ -1,6 +1,4 @@
 //! A web server on loopback that serves one picture and simulates server faults.
-#![allow(dead_code, reason = "each test program takes what it needs")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

@@ -120,10 +120,11 @@ impl Picture {
         Self::new(to_width, to_height, rgb)
     }
 
-    /// Returns the picture warped by an affine map: output pixel (x, y) shows the source at `(m0 x
-    /// + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours. Pixel centres are
-    /// at whole numbers. Agrees to within one level with OpenCV's `warpAffine` with `INTER_LINEAR |
-    /// WARP_INVERSE_MAP` and a constant border of 0 or a replicated one. A side of 0 counts as 1.
+    /// Returns the picture warped by an affine map: output pixel (x, y) shows the source at
+    /// `(m0 x + m1 y + m2, m3 x + m4 y + m5)`, interpolated between its four neighbours. Pixel
+    /// centres are at whole numbers. Agrees to within one level with OpenCV's `warpAffine` with
+    /// `INTER_LINEAR | WARP_INVERSE_MAP` and a constant border of 0 or a replicated one. A side of
+    /// 0 counts as 1.
     pub fn warped(&self, matrix: &[f32; 6], width: u32, height: u32, border: Border) -> Self {
         let (width, height) = (width.max(1), height.max(1));
         let [m0, m1, m2, m3, m4, m5] = *matrix;

@@ -10,7 +10,7 @@ use crate::sha256;
 
 const HEADING: &str = "\
 # Written by `cargo xtask models`, which makes the same files again from the same originals.
-# tests/models.rs checks the files against it.
+# tests/it/models.rs checks the files against it.
 
 ";
 /// The values stored in 8 bits, and how.

@@ -1,0 +1,183 @@
+//! Tests Home Assistant discovery: the door is shown with what it can do, and removed on request.
+//!
+//! A client of a real mosquitto acts as Home Assistant. The requirements for a discovery message
+//! are from Home Assistant's own schemas (device discovery; lock, event, binary_sensor, sensor,
+//! button).
+
+use crate::support::asker::Asker;
+use crate::support::mosquitto::{Mosquitto, Wanted};
+use crate::support::terminal::Terminal;
+use doorward::contract::{Answer, Request};
+use doorward::mqtt::{DECISIONS, HomeAssistant, Session, Settings};
+use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Publish;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const CONFIG: &str = "homeassistant/device/doorward_front/config";
+const STATUS: &str = "homeassistant/status";
+
+fn settings(port: u16, homeassistant: HomeAssistant) -> Settings {
+    Settings {
+        device_id: "front".into(),
+        host: Some("127.0.0.1".into()),
+        port: Some(port),
+        homeassistant,
+        ..Settings::default()
+    }
+}
+
+async fn start(settings: Settings) -> Session {
+    let no_answer = |_: Request| async { None::<Answer> };
+    Session::start(settings, no_answer, Arc::new(|| json!({ "health": "up" }))).await.unwrap()
+}
+
+fn message(publish: &Publish) -> Value {
+    serde_json::from_slice(&publish.payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_message_meets_home_assistants_schemas() {
+    let broker = Mosquitto::start(Wanted::default());
+    let all = HomeAssistant { remote_unlock: true, ..HomeAssistant::default() };
+    let session = start(settings(broker.port(), all)).await;
+    let publisher = session.publisher();
+    while !publisher.is_connected() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // The message is retained, so a later subscriber gets it.
+    let mut home = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
+    let config = message(&home.next().await);
+
+    let device = &config["device"];
+    assert_eq!(device["identifiers"], json!(["doorward_front"]));
+    assert!(device["name"].is_string() && device["sw_version"].is_string());
+    assert!(config["origin"]["name"].is_string());
+    assert_eq!(config["availability"][0]["topic"], "doorward/front/availability");
+    let required: &[(&str, &[&str])] = &[
+        ("event", &["event_types", "state_topic"]),
+        ("binary_sensor", &["state_topic"]),
+        ("sensor", &["state_topic"]),
+        ("lock", &["command_topic"]),
+        ("button", &["command_topic"]),
+    ];
+    let components = config["components"].as_object().unwrap();
+    assert_eq!(components.len(), 11);
+    for (name, component) in components {
+        let platform = component["platform"].as_str().unwrap();
+        let (_, required) = required.iter().find(|(known, _)| *known == platform).unwrap();
+        for key in required.iter().chain(&["unique_id", "name"]) {
+            assert!(!component[*key].is_null(), "{name}: no {key}");
+        }
+        for (key, topic) in component.as_object().unwrap() {
+            if key.ends_with("_topic") {
+                let topic = topic.as_str().unwrap();
+                assert!(topic.starts_with("doorward/front/"), "{name}: {key} = {topic}");
+            }
+        }
+        if let Some(template) = component["value_template"].as_str() {
+            assert!(template.starts_with("{{ ") && template.ends_with(" }}"), "{template}");
+        }
+    }
+    assert_eq!(components["decision"]["event_types"], json!(DECISIONS));
+    assert_eq!(components["decision"]["state_topic"], "doorward/front/event/access");
+    assert_eq!(components["door"]["device_class"], "door");
+    assert_eq!(components["tamper"]["device_class"], "tamper");
+    assert_eq!(components["camera"]["device_class"], "connectivity");
+    let lock = &components["lock"];
+    assert_eq!((&lock["optimistic"], &lock["retain"]), (&json!(false), &json!(false)));
+    let unlock: Value = serde_json::from_str(lock["payload_unlock"].as_str().unwrap()).unwrap();
+    assert_eq!(unlock, json!({ "reason": "home assistant" }));
+    assert_eq!(components["unlock"]["payload_press"], lock["payload_unlock"]);
+    // Includes the time of issue: a late command is not done.
+    for name in ["lock", "unlock"] {
+        let template = components[name]["command_template"].as_str().unwrap();
+        assert!(template.contains("issued_at=now().timestamp()"), "{name}: {template}");
+    }
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_is_sent_again_when_home_assistant_starts() {
+    let broker = Mosquitto::start(Wanted { logins: true, ..Wanted::default() });
+    let [(name, password), ..] = Mosquitto::LOGINS;
+    let login = Settings {
+        username: Some(name.into()),
+        password: Some(password.to_owned().into()),
+        ..settings(broker.port(), HomeAssistant::default())
+    };
+    let session = start(login).await;
+    let (home, secret) = Mosquitto::HOME_ASSISTANT;
+    let mut options = MqttOptions::new("ha", "127.0.0.1", broker.port());
+    options.set_credentials(home, secret);
+    let mut home = Asker::connect_with(options, &["homeassistant/#"]).await;
+    assert_eq!(message(&home.next().await)["device"]["name"], "front");
+    for (said, answered) in [("offline", false), ("online", true)] {
+        home.client.publish(STATUS, QoS::AtMostOnce, false, said).await.unwrap();
+        home.wait_for(STATUS, said).await;
+        match answered {
+            true => assert_eq!(home.next().await.topic, CONFIG),
+            false => assert!(home.hears_nothing().await),
+        }
+    }
+    // A hundred birth messages are answered only a few times.
+    for _ in 0..50 {
+        home.client.publish(STATUS, QoS::AtLeastOnce, false, "online").await.unwrap();
+    }
+    let mut answers = 0;
+    let listening = async {
+        loop {
+            answers += usize::from(home.next().await.topic == CONFIG);
+        }
+    };
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(4), listening).await;
+    assert!((1..=5).contains(&answers), "{answers}");
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_are_published_again_after_the_broker_forgot_them() {
+    let mut broker = Mosquitto::start(Wanted::default());
+    let session = start(settings(broker.port(), HomeAssistant::default())).await;
+    session.publisher().state("door", &json!({ "lock": "LOCKED" })).await.unwrap();
+    session.publisher().state("door", &json!({ "lock": "UNLOCKED" })).await.unwrap();
+    let state = "doorward/front/state/door";
+    let mut home = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
+    home.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
+    broker.kill();
+    broker.revive();
+    let mut home = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
+    home.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
+    assert_eq!(message(&home.next().await)["device"]["name"], "front");
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn door_is_removed_by_command_and_by_configuration() {
+    let broker = Mosquitto::start(Wanted::default());
+    let of_broker = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port());
+    let mut terminal = Terminal::prepare(&of_broker);
+    terminal.run();
+    let mut home = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
+    let offered = message(&home.next().await);
+    // Without a configured strike, no component that moves one is offered.
+    assert_eq!(offered["components"]["lock"], json!({ "platform": "lock" }));
+    assert!(terminal.stop());
+
+    let removed = terminal.cli(&["homeassistant", "remove"]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    assert!(home.next().await.payload.is_empty());
+    terminal.run();
+    assert!(!home.next().await.payload.is_empty());
+    assert!(terminal.stop());
+
+    let mut without =
+        Terminal::prepare(&format!("{of_broker}[homeassistant]\ndiscovery = false\n"));
+    without.run();
+    assert!(home.next().await.payload.is_empty());
+    assert!(without.stop());
+    // Nothing is left for a new subscriber.
+    let mut late = Asker::connect(broker.port(), "late", &[CONFIG]).await;
+    assert!(late.hears_nothing().await);
+}
