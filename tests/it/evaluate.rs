@@ -315,7 +315,7 @@ fn labels_without_usable_values_are_refused() {
     let gone = write(
         &dir,
         "gone.csv",
-        "path,live,mask,quality,n_faces\nobama.jpg,1,1,good,1\nnobody.jpg,1,1,good,1\n",
+        "path,live,mask,quality,n_faces\nobama.jpg,1,1,good,1\nmissing.jpg,1,1,good,1\n",
     );
     let empty = write(&dir, "empty.csv", "path,live,mask,quality,n_faces\n");
     let words = write(&dir, "words.csv", "path,live,mask,dark,n_faces\nobama.jpg,x,x,x,x\n");
