@@ -14,6 +14,7 @@
 use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
 use super::event::{Kind, Recorded};
 use super::queue::Content;
+use super::retention::{YOUNG, expired};
 use crate::record_file::{Opening, begin_write};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use redb::{StorageError, WriteTransaction};
@@ -28,7 +29,7 @@ pub(super) const SCHEMA: u64 = 1;
 const CACHE_BYTES: usize = 4 << 20;
 /// Maximum number of lines that one transaction retires, so that shortening the log delays no
 /// event.
-const MOST_RETIRED: usize = 64;
+const MOST_RETIRED: u64 = 64;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const HASHES: TableDefinition<&str, &[u8]> = TableDefinition::new("hashes");
@@ -173,25 +174,36 @@ impl Change {
         Ok(())
     }
 
-    /// Retires the oldest lines: those beyond `most`, and those whose time `is_old`. Returns
-    /// whether there may be more.
-    pub fn retire(&mut self, most: u64, is_old: impl Fn(f64) -> bool) -> Result<bool, redb::Error> {
+    /// Retires the oldest lines beyond `most`. Returns whether there may be more.
+    pub fn retire(&mut self, most: u64) -> Result<bool, redb::Error> {
+        let beyond = self.head.chain.lines().saturating_sub(most);
+        self.retire_first(beyond.min(MOST_RETIRED))?;
+        Ok(beyond > MOST_RETIRED)
+    }
+
+    /// Retires up to `limit` of the oldest lines that are older than `days`, but none of the
+    /// newest. Returns how many.
+    pub fn retire_aged(&mut self, limit: u64, now: f64, days: u32) -> Result<u64, redb::Error> {
+        let limit = limit.min(MOST_RETIRED).min(self.head.chain.lines().saturating_sub(YOUNG));
+        let mut times = Vec::new();
+        for entry in self.write.open_table(AUDIT)?.iter()?.take(limit as usize) {
+            times.push(time_of(split(entry?.1.value())?.1));
+        }
+        let count = expired(times, now, days) as u64;
+        self.retire_first(count)?;
+        Ok(count)
+    }
+
+    /// Retires the first `count` lines.
+    fn retire_first(&mut self, count: u64) -> Result<(), redb::Error> {
         let chain = &mut self.head.chain;
         let mut audit = self.write.open_table(AUDIT)?;
-        for _ in 0..MOST_RETIRED {
-            let (number, hash) = {
-                let Some((number, bytes)) = audit.first()? else { return Ok(false) };
-                let (hash, line) = split(bytes.value())?;
-                if chain.lines() <= most && !time_of(line).is_some_and(&is_old) {
-                    return Ok(false);
-                }
-                (number.value(), hash)
-            };
-            audit.remove(number)?;
-            chain.first = number + 1;
-            chain.base = hash;
+        for _ in 0..count {
+            let Some((number, bytes)) = audit.pop_first()? else { break };
+            chain.first = number.value() + 1;
+            chain.base = split(bytes.value())?.0;
         }
-        Ok(true)
+        Ok(())
     }
 
     pub fn commit(self) -> Result<(), redb::Error> {
@@ -324,9 +336,10 @@ fn split(bytes: &[u8]) -> Result<(Hash, &[u8]), redb::Error> {
     Ok((Hash(*hash), line))
 }
 
-fn time_of(line: &[u8]) -> Option<f64> {
-    let line: Value = serde_json::from_slice(line).ok()?;
-    line.get("time")?.as_f64()
+/// Returns the time of a line; NaN if it cannot be read.
+fn time_of(line: &[u8]) -> f64 {
+    let line: Option<Value> = serde_json::from_slice(line).ok();
+    line.and_then(|line| line.get("time")?.as_f64()).unwrap_or(f64::NAN)
 }
 
 fn corrupted(what: String) -> redb::Error {

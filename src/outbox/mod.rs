@@ -10,7 +10,8 @@
 //!    second. A crash in between publishes it a second time, with the same `id`, and never loses
 //!    it.
 //! 3. `seq` and the line number rise by one for ever.
-//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted.
+//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted. A wrong clock
+//!    erases neither ([`retention`]).
 //! 5. Records that the disk does not accept wait in memory, bounded by kind. Records beyond that
 //!    are counted, and a line of the log reports the number when the disk accepts lines again. Only
 //!    the recorder waits for a hung disk without limit, callers wait [`PATIENCE`].
@@ -25,6 +26,7 @@
 //! | `chain.rs` | the hash chain |
 //! | `bounds.rs` | size limits of a record |
 //! | `queue.rs` | records that wait for the disk, and the callers that wait for them |
+//! | `retention.rs` | which records are removed for their age |
 //! | `file.rs` | the tables and their bytes |
 //! | `recorder.rs` | the open file, its state in memory, and the writing thread |
 //! | `error.rs` | errors |
@@ -36,6 +38,7 @@ mod event;
 mod file;
 mod queue;
 mod recorder;
+mod retention;
 
 pub use chain::{Chain, Hash, Verdict};
 pub use error::OutboxError;
@@ -43,7 +46,6 @@ pub use event::{Entry, Event, Kind, Recorded};
 pub use file::Dropped;
 pub use queue::{MOST_UNWRITTEN, Ticket};
 
-use crate::time::unix_time;
 use recorder::{Recorder, Shared};
 use serde::Serialize;
 use serde_json::Value;
@@ -78,6 +80,8 @@ pub struct Settings {
     pub max_lines: u64,
     /// Maximum days that a line is kept.
     pub max_line_days: u32,
+    /// How often a portion of the records that are too old is removed.
+    pub retire_every: Duration,
 }
 
 impl Default for Settings {
@@ -90,6 +94,7 @@ impl Default for Settings {
             // A year at a busy door; about 50 MB.
             max_lines: 100_000,
             max_line_days: 365,
+            retire_every: retention::RETIRE_EVERY,
         }
     }
 }
@@ -137,17 +142,18 @@ impl Slot {
 }
 
 impl Outbox {
-    /// Opens the file, or creates it in an existing folder, and starts the recorder.
+    /// Opens the file, or creates it in an existing folder, and starts the recorder. Removes nothing
+    /// for its age.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        Self::open_with(path, settings, unix_time)
+        Self::open_with(path, settings, || None)
     }
 
-    /// Does the same with a clock that returns Unix seconds, UTC; the age of records is measured by
-    /// it.
+    /// Does the same with a clock that returns Unix seconds, UTC, while it is believed to be
+    /// synchronised; the age of records is measured by it.
     pub fn open_with(
         path: &Path,
         settings: Settings,
-        clock: impl Fn() -> f64 + Send + Sync + 'static,
+        clock: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) -> Result<Self, OutboxError> {
         Self::start(path, Shared::open(path, settings, Box::new(clock))?)
     }
@@ -156,8 +162,12 @@ impl Outbox {
     /// opened, which is tried again and again.
     ///
     /// # Errors The recorder's thread cannot be started.
-    pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        Self::start(path, Shared::without_file(path, settings, Box::new(unix_time)))
+    pub fn without_file(
+        path: &Path,
+        settings: Settings,
+        clock: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) -> Result<Self, OutboxError> {
+        Self::start(path, Shared::without_file(path, settings, Box::new(clock)))
     }
 
     fn start(path: &Path, shared: Shared) -> Result<Self, OutboxError> {

@@ -14,8 +14,10 @@ use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
 use super::queue::{Content, NotRecorded, Queue, Record, Ticket};
+use super::retention::{Pace, YOUNG, expired};
 use super::{PATIENCE, REST, SILENCE, Settings};
 use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
+use crate::time::unix_time;
 use redb::Database;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,15 +29,10 @@ use tokio::sync::watch;
 
 /// Time between two commits of acknowledged events.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// Interval at which an idle terminal looks for expired events and lines.
-const RETIRE_EVERY: Duration = Duration::from_secs(60 * 60);
-/// 2025-01-01. A terminal without a clock of its own starts long before that; its records from that
-/// time only look old.
-pub(super) const CLOCK_IS_SET: f64 = 1_735_689_600.0;
-pub(super) const DAY: f64 = 86_400.0;
 
-/// Returns Unix seconds, UTC. The age of a record is measured only by this clock.
-pub(super) type Clock = Box<dyn Fn() -> f64 + Send + Sync>;
+/// Returns Unix seconds, UTC, while the clock is believed to be synchronised. The age of a record
+/// is measured only by this clock.
+pub(super) type Clock = Box<dyn Fn() -> Option<f64> + Send + Sync>;
 
 /// State shared by the users of the outbox and its recorder.
 pub(super) struct Shared {
@@ -63,6 +60,7 @@ pub(super) struct State {
     disk: Disk,
     /// True if there may be more to retire than one commit takes.
     retire_due: bool,
+    pace: Pace,
     last_commit: Instant,
     stopping: bool,
     /// True if no more records are accepted.
@@ -95,6 +93,8 @@ struct Attempt {
     leaving: Removals,
     /// For each record of the batch: the result if it is an event.
     recorded: Vec<Option<(Recorded, Waiting)>>,
+    /// Number of lines retired for their age.
+    aged: u64,
     /// True if there is more to retire.
     more: bool,
 }
@@ -133,6 +133,7 @@ impl Shared {
             disk,
             // The limits may have changed since the last start.
             retire_due: true,
+            pace: Pace::new(settings.retire_every),
             last_commit: Instant::now(),
             stopping: false,
             ended: false,
@@ -171,7 +172,7 @@ impl Shared {
     /// Hands a line over to the recorder. Does not wait.
     pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
         let what = Content::Entry(entry.bounded());
-        let ticket = self.state().hand_over(what, &self.path, (self.clock)());
+        let ticket = self.state().hand_over(what, &self.path, unix_time());
         self.work.notify_all();
         ticket
     }
@@ -184,7 +185,7 @@ impl Shared {
             return Err(Box::new(event));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let ticket = state.hand_over(Content::Event(event, id), &self.path, (self.clock)());
+        let ticket = state.hand_over(Content::Event(event, id), &self.path, unix_time());
         drop(state);
         self.work.notify_all();
         Ok(ticket)
@@ -230,11 +231,14 @@ impl Shared {
         }
     }
 
-    fn leaving(&self, arriving: usize, now: f64) -> Removals {
+    fn leaving(&self, arriving: usize, now: Option<f64>) -> Removals {
         let state = self.state();
         let mut seqs: Vec<u64> = state.removed.iter().copied().collect();
-        let too_old = |waiting: &&Waiting| is_old(waiting.time, now, self.settings.max_age_days);
-        let expired = state.waiting.values().take_while(too_old).count();
+        let expired = now.map_or(0, |now| {
+            let last = state.head.last_seq.saturating_sub(YOUNG);
+            let may = state.waiting.range(..=last).take(state.pace.events as usize);
+            expired(may.map(|(_, waiting)| waiting.time), now, self.settings.max_age_days)
+        });
         let room = self.settings.max_events.saturating_sub(arriving);
         let overflow = (state.waiting.len() - expired).saturating_sub(room);
         seqs.extend(state.waiting.keys().take(expired + overflow));
@@ -293,7 +297,7 @@ impl State {
         } else if self.retire_due || !self.removed.is_empty() {
             rests_until.max(self.last_commit + COMMIT_EVERY)
         } else {
-            self.last_commit + RETIRE_EVERY
+            self.pace.next
         })
     }
 }
@@ -377,6 +381,12 @@ impl Recorder {
         }
         self.attempt = None;
         let now = (shared.clock)();
+        let lines_for_age = {
+            let mut state = shared.state();
+            let (events, lines) = (state.waiting.len() as u64, state.head.chain.lines());
+            state.pace.refill(events, lines, &shared.settings);
+            state.pace.lines
+        };
         let is_event = |record: &&Record| matches!(record.what, Content::Event(..));
         let leaving = shared.leaving(self.batch.iter().filter(is_event).count(), now);
         let (batch, intended) = (&self.batch, &mut self.attempt);
@@ -390,8 +400,13 @@ impl Recorder {
             let recorded = batch.iter().map(|record| file.add(&record.what, device_id));
             let recorded = recorded.collect::<Result<_, _>>()?;
             let Settings { max_lines, max_line_days, .. } = shared.settings;
-            let more = file.retire(max_lines, |time| is_old(time, now, max_line_days))?;
-            *intended = Some(Attempt { head: file.head, leaving, recorded, more });
+            let too_many = file.retire(max_lines)?;
+            let aged = match now {
+                Some(now) => file.retire_aged(lines_for_age, now, max_line_days)?,
+                None => 0,
+            };
+            let more = too_many || aged > 0 || leaving.dropped.expired > 0;
+            *intended = Some(Attempt { head: file.head, leaving, recorded, aged, more });
             file.commit()
         };
         let path = || shared.path.to_path_buf();
@@ -414,7 +429,7 @@ impl Recorder {
 
     /// Updates the memory after a commit and notifies the waiting callers.
     fn written(&mut self, attempt: Attempt, began: Instant) {
-        let Attempt { head, leaving, recorded, more } = attempt;
+        let Attempt { head, leaving, recorded, aged, more } = attempt;
         let shared = &self.shared;
         let mut state = shared.state();
         for seq in &leaving.seqs {
@@ -422,6 +437,8 @@ impl Recorder {
             state.removed.remove(seq);
         }
         state.too_large -= leaving.dropped.too_large.min(state.too_large);
+        state.pace.lines = state.pace.lines.saturating_sub(aged);
+        state.pace.events = state.pace.events.saturating_sub(leaving.dropped.expired);
         for (recorded, waiting) in recorded.iter().flatten() {
             state.waiting.insert(recorded.seq, *waiting);
         }
@@ -462,12 +479,6 @@ impl Recorder {
     }
 }
 
-/// Checks whether a record of this time has been kept for longer than `days`. A record from before
-/// the clock was set never counts as old: its age is unknown.
-pub(super) fn is_old(time: f64, now: f64, days: u32) -> bool {
-    time >= CLOCK_IS_SET && now - time > f64::from(days) * DAY
-}
-
 fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), OutboxError> {
     let damaged = |what| OutboxError::Damaged { path: path.to_owned(), what };
     match guarded(|| file::open(path)) {
@@ -493,7 +504,6 @@ fn opening_error(path: &Path, error: redb::Error) -> OutboxError {
 mod tests {
     use super::*;
     use crate::outbox::Kind;
-    use crate::time::unix_time;
     use std::sync::mpsc::channel;
 
     /// A commit that reached the disk but reported an error.
@@ -501,8 +511,7 @@ mod tests {
     fn a_commit_that_reached_the_disk_and_failed_is_not_recorded_twice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
-        let shared =
-            Arc::new(Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap());
+        let shared = Arc::new(Shared::open(&path, Settings::default(), Box::new(|| None)).unwrap());
         let mut recorder = Recorder::new(shared.clone());
         let first = shared.hand_over_event(Event::new(Kind::Door, "opened", "")).unwrap();
         assert!(recorder.next());
@@ -528,6 +537,7 @@ mod tests {
             head: Head { last_seq: 7, ..head },
             leaving: Removals { seqs: Vec::new(), dropped: Dropped::default() },
             recorded: vec![None],
+            aged: 0,
             more: false,
         });
         *shared.file_mut() = None;
@@ -543,7 +553,7 @@ mod tests {
     fn callers_do_not_wait_for_a_silent_disk() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
-        let shared = Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap();
+        let shared = Shared::open(&path, Settings::default(), Box::new(|| None)).unwrap();
         let long_ago = Instant::now().checked_sub(SILENCE).unwrap();
         shared.state().disk = Disk::Busy(long_ago);
         let fault = shared.state().fault().unwrap();

@@ -1,11 +1,11 @@
 //! Tests the outbox: events are kept in order, bounded, and removed when acknowledged.
 
-use super::recorder::{CLOCK_IS_SET, DAY, is_old};
+use super::retention::{CLOCK_IS_SET, DAY, YOUNG};
 use super::*;
 use crate::time::unix_time;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -149,28 +149,90 @@ fn a_full_outbox_drops_the_oldest_and_counts_for_ever() {
     assert_eq!((all(&outbox), outbox.stats().dropped.overflow), (vec![6], 4));
 }
 
-#[test]
-fn expired_events_are_dropped_unless_the_clock_was_not_set() {
-    let now = 1.8e9;
-    assert!(is_old(now - 31.0 * DAY, now, 30));
-    assert!(!is_old(now - 29.0 * DAY, now, 30));
-    assert!(!is_old(1000.0, now, 30), "recorded before the clock was set");
+/// A clock that tests set; `None` while it is not believed.
+#[derive(Clone, Default)]
+struct TestClock(Arc<Mutex<Option<f64>>>);
 
+impl TestClock {
+    fn set(&self, time: Option<f64>) {
+        *self.0.lock().unwrap() = time;
+    }
+
+    fn outbox(&self, store: &Store, settings: Settings) -> Outbox {
+        let clock = self.clone();
+        Outbox::open_with(&store.path(), settings, move || *clock.0.lock().unwrap()).unwrap()
+    }
+}
+
+/// Waits until the recorder has committed several times.
+fn after_some_commits(outbox: &Outbox) {
+    for _ in 0..3 {
+        outbox.audit(Entry::new("test", "local")).unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_for_seconds_erases_nothing() {
     let store = Store::new();
-    let days = Arc::new(AtomicU32::new(0));
-    let clock = {
-        let days = days.clone();
-        move || now + f64::from(days.load(Ordering::Relaxed)) * DAY
-    };
-    let outbox = Outbox::open_with(&store.path(), Settings::default(), clock.clone()).unwrap();
-    let record = || outbox.record(Event { time: clock(), ..opened("opened") }).unwrap();
-    record();
-    days.store(30, Ordering::Relaxed);
-    record();
-    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![1, 2], 0));
-    days.store(31, Ordering::Relaxed);
-    record();
-    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![2, 3], 1));
+    let clock = TestClock::default();
+    let start = unix_time();
+    clock.set(Some(start));
+    let outbox = clock.outbox(&store, Settings::default());
+    for _ in 0..400 {
+        outbox.slot().post(opened("opened")).unwrap_or(());
+        if outbox.stats().unwritten > 200 {
+            outbox.audit(Entry::new("test", "local")).unwrap();
+        }
+    }
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    let before = outbox.stats();
+    assert_eq!(before.depth, 400);
+    clock.set(Some(start + 400.0 * DAY));
+    after_some_commits(&outbox);
+    std::thread::sleep(Duration::from_secs(2));
+    clock.set(Some(start));
+    let stats = outbox.stats();
+    assert_eq!((stats.depth, stats.audit.first), (400, 1), "{stats:?}");
+    assert_eq!(stats.dropped, Dropped::default());
+    // Nor does a restart meanwhile: the first portion is due an hour after the start.
+    drop(outbox);
+    clock.set(Some(start + 400.0 * DAY));
+    let outbox = clock.outbox(&store, Settings::default());
+    after_some_commits(&outbox);
+    assert_eq!((outbox.stats().depth, outbox.stats().audit.first), (400, 1));
+}
+
+#[test]
+fn old_records_leave_in_portions_by_a_believed_clock_and_young_ones_stay() {
+    let store = Store::new();
+    let clock = TestClock::default();
+    let settings = Settings { retire_every: Duration::from_millis(50), ..Settings::default() };
+    let outbox = clock.outbox(&store, settings);
+    let young = YOUNG;
+    let time = unix_time();
+    for at in 0..young + 10 {
+        // The first were recorded before the clock was set, and some while it was ahead.
+        let time = match at {
+            0..3 => 1000.0,
+            3..5 => time + 400.0 * DAY,
+            _ => time,
+        };
+        outbox.record(Event { time, ..opened("opened") }).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(outbox.stats().audit.first, 1, "the clock is not believed");
+    clock.set(Some(time + 29.0 * DAY));
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(outbox.stats().dropped.expired, 0);
+    clock.set(Some(time + 31.0 * DAY));
+    wait_until(|| outbox.stats().dropped.expired == 10);
+    assert_eq!(outbox.stats().audit.first, 1);
+    clock.set(Some(time + 10_000.0 * DAY));
+    wait_until(|| outbox.stats().audit.first == 11);
+    std::thread::sleep(Duration::from_millis(200));
+    let stats = outbox.stats();
+    assert_eq!((stats.depth as u64, stats.audit.lines()), (young, young));
+    assert!(is_whole(&outbox));
 }
 
 #[test]
@@ -190,12 +252,6 @@ fn the_log_is_bounded_and_stays_verifiable() {
     let chain = outbox.stats().audit;
     assert_eq!((chain.first, chain.last), (11, 11));
     assert!(is_whole(&outbox));
-    // Lines that are too old are removed even without a new line.
-    drop(outbox);
-    let outbox = store.open(Settings { max_line_days: 0, ..Settings::default() });
-    wait_until(|| outbox.stats().audit.lines() == 0);
-    assert!(is_whole(&outbox));
-    assert_eq!(outbox.stats().audit.last, 11);
 }
 
 #[test]
