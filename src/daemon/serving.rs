@@ -66,6 +66,10 @@ impl Handler for Arc<Service> {
         Service::sender(self, request)
     }
 
+    fn is_enrolled(&self, subject_id: &str) -> bool {
+        Service::is_enrolled(self, subject_id)
+    }
+
     fn handle(&self, request: Request) -> Answering {
         let service = self.clone();
         Box::pin(async move { service.as_ref().handle(request).await })
@@ -174,6 +178,8 @@ impl Serving {
             gallery,
             mut tasks,
         } = self;
+        // Kept open until the last users are gone, for the scrub.
+        let open = gallery.upgrade();
         tasks.shutdown().await;
         // A thread that waits for frames, half a second at most.
         let judge = tokio::task::spawn_blocking(move || drop((judge, camera, outbox)));
@@ -186,6 +192,10 @@ impl Serving {
         let _ = judge.await;
         if let Some(broker) = embedded {
             broker.stop().await;
+        }
+        if let Some(gallery) = open {
+            let scrub = move || maintenance::scrub_at_stop(&gallery);
+            let _ = tokio::task::spawn_blocking(scrub).await;
         }
         closed(&gallery).await;
     }
