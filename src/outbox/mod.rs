@@ -6,8 +6,8 @@
 //! 1. Only one thread writes, the *recorder*; the others hand records over. An event and its line
 //!    are on disk, in one transaction, when [`Outbox::record`] returns, and are published only
 //!    then. [`Slot::post`] does not wait, so neither judge nor door ever waits for a disk.
-//! 2. An event is removed when it is acknowledged; these removals are written at most once a
-//!    second. A crash in between publishes it a second time, with the same `id`, and never loses
+//! 2. An event is removed when it is acknowledged; these removals are written with the next record,
+//!    or after some seconds. A crash in between publishes it a second time, with the same `id`, and never loses
 //!    it.
 //! 3. `seq` and the line number rise by one for ever.
 //! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted. A wrong clock
@@ -24,20 +24,24 @@
 //! |---|---|
 //! | `event.rs` | input types |
 //! | `chain.rs` | the hash chain |
+//! | `classes.rs` | classes of lines, and their shares of the log |
 //! | `bounds.rs` | size limits of a record |
 //! | `queue.rs` | records that wait for the disk, and the callers that wait for them |
-//! | `retention.rs` | which records are removed for their age |
+//! | `repeats.rs` | repeats, which are counted |
+//! | `retention.rs` | which records are removed for their age or number |
 //! | `file.rs` | the tables and their bytes |
 //! | `recorder.rs` | the open file, its state in memory, and the writing thread |
 //! | `error.rs` | errors |
 
 mod bounds;
 mod chain;
+mod classes;
 mod error;
 mod event;
 mod file;
 mod queue;
 mod recorder;
+mod repeats;
 mod retention;
 
 pub use chain::{Chain, Hash, Verdict};
@@ -108,6 +112,8 @@ pub struct Stats {
     pub last_seq: u64,
     /// Number of events acknowledged since the start.
     pub delivered: u64,
+    /// Number of commits since the start; each syncs the disk twice.
+    pub commits: u64,
     /// Number of events ever dropped.
     pub dropped: Dropped,
     /// Number of events and lines that wait for the disk.
@@ -131,11 +137,12 @@ pub struct Outbox {
 pub struct Slot(Weak<Shared>);
 
 impl Slot {
-    /// Hands over an event, which is recorded as soon as the disk accepts it. Returns the event if
-    /// the outbox is closed.
+    /// Hands over an event, which is recorded as soon as the disk accepts it, together with those of
+    /// the next tenth of a second. A repeat may only be counted (`repeats.rs`). Returns the event
+    /// if the outbox is closed.
     pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
         match self.0.upgrade() {
-            Some(shared) => shared.hand_over_event(event).map(drop),
+            Some(shared) => shared.post(event),
             None => Err(Box::new(event)),
         }
     }
@@ -247,6 +254,7 @@ impl Outbox {
             depth: state.waiting.len(),
             last_seq: state.head.last_seq,
             delivered: state.delivered,
+            commits: state.commits,
             dropped,
             unwritten: state.queue.unwritten(),
             not_recorded: state.queue.not_recorded().clone(),

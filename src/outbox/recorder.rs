@@ -9,12 +9,12 @@
 //! Locks: `file`, exclusive only to close and reopen it; `state`, which is never held while the
 //! disk is written or read.
 
-use super::chain::Chain;
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
 use super::queue::{Content, NotRecorded, Queue, Record, Ticket};
-use super::retention::{Pace, YOUNG, expired};
+use super::repeats::Repeats;
+use super::retention::{Pace, YOUNG, expired, overflowing};
 use super::{PATIENCE, REST, SILENCE, Settings};
 use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
 use crate::time::unix_time;
@@ -27,8 +27,11 @@ use std::sync::{
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Time between two commits of acknowledged events.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Time between two commits of acknowledged events, unless other records take them along: each
+/// commit wears an SD card.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// Time between two commits that only retire.
+const RETIRE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Returns Unix seconds, UTC, while the clock is believed to be synchronised. The age of a record
 /// is measured only by this clock.
@@ -56,7 +59,9 @@ pub(super) struct State {
     /// Number of those that were too large and are not in the file's count yet.
     pub too_large: u64,
     pub delivered: u64,
+    pub commits: u64,
     pub queue: Queue,
+    repeats: Repeats,
     disk: Disk,
     /// True if there may be more to retire than one commit takes.
     retire_due: bool,
@@ -109,10 +114,9 @@ impl Shared {
 
     /// Starts with a file that cannot be opened at present: the recorder tries again and again.
     pub fn without_file(path: &Path, settings: Settings, clock: Clock) -> Self {
-        let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
         let what = "it could not be opened at the start".to_owned();
         let failed = Disk::Failed { what, rests_until: Instant::now() + REST };
-        Self::new(path, settings, clock, head, BTreeMap::new(), failed)
+        Self::new(path, settings, clock, Head::NEW, BTreeMap::new(), failed)
     }
 
     fn new(
@@ -129,7 +133,9 @@ impl Shared {
             removed: BTreeSet::new(),
             too_large: 0,
             delivered: 0,
+            commits: 0,
             queue: Queue::default(),
+            repeats: Repeats::default(),
             disk,
             // The limits may have changed since the last start.
             retire_due: true,
@@ -171,10 +177,32 @@ impl Shared {
 
     /// Hands a line over to the recorder. Does not wait.
     pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
+        let mut state = self.state();
         let what = Content::Entry(entry.bounded());
-        let ticket = self.state().hand_over(what, &self.path, unix_time());
+        let ticket = match state.repeats.admit(what, Instant::now()) {
+            Some(what) => state.hand_over(what, &self.path, unix_time()),
+            None => Ticket::counted(self.path.clone()),
+        };
+        drop(state);
         self.work.notify_all();
         ticket
+    }
+
+    /// Hands over an event that no caller waits for; returns it if the recorder has ended. A repeat
+    /// may only be counted.
+    pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
+        let event = event.bounded(&self.settings.device_id);
+        let mut state = self.state();
+        if state.ended {
+            return Err(Box::new(event));
+        }
+        let what = Content::Event(event, new_id());
+        if let Some(what) = state.repeats.admit(what, Instant::now()) {
+            state.queue.push(Record::posted(what), unix_time());
+        }
+        drop(state);
+        self.work.notify_all();
+        Ok(())
     }
 
     /// Hands an event over to the recorder; returns it if the recorder has ended.
@@ -184,8 +212,8 @@ impl Shared {
         if state.ended {
             return Err(Box::new(event));
         }
-        let id = uuid::Uuid::new_v4().to_string();
-        let ticket = state.hand_over(Content::Event(event, id), &self.path, unix_time());
+        let what = Content::Event(event, new_id());
+        let ticket = state.hand_over(what, &self.path, unix_time());
         drop(state);
         self.work.notify_all();
         Ok(ticket)
@@ -241,7 +269,9 @@ impl Shared {
         });
         let room = self.settings.max_events.saturating_sub(arriving);
         let overflow = (state.waiting.len() - expired).saturating_sub(room);
-        seqs.extend(state.waiting.keys().take(expired + overflow));
+        seqs.extend(state.waiting.keys().take(expired));
+        let rest = state.waiting.iter().skip(expired).map(|(seq, waiting)| (*seq, waiting.kind));
+        seqs.extend(overflowing(rest, overflow));
         let dropped = Dropped {
             overflow: overflow as u64,
             expired: expired as u64,
@@ -265,6 +295,13 @@ impl State {
         ticket
     }
 
+    /// Queues the repeats that are due, or all of them at the end.
+    fn queue_repeats(&mut self) {
+        for what in self.repeats.take(Instant::now(), self.stopping) {
+            self.queue.push(Record::posted(what), unix_time());
+        }
+    }
+
     /// Returns the fault of the disk as text.
     pub fn fault(&self) -> Option<String> {
         match &self.disk {
@@ -281,24 +318,26 @@ impl State {
     /// if it already holds a batch.
     fn due(&self, unwritten: bool) -> Option<Instant> {
         let now = Instant::now();
-        let records = unwritten || !self.queue.is_empty();
+        let records = if unwritten { Some(now) } else { self.queue.due() };
         let rests_until = match &self.disk {
             Disk::Failed { rests_until, .. } => *rests_until,
             _ => now,
         };
         if self.stopping {
             let failed = matches!(self.disk, Disk::Failed { .. });
-            let something = records || !self.removed.is_empty();
+            let something = records.is_some() || !self.removed.is_empty();
             // A disk that fails is not tried for ever.
             return (something && !failed).then_some(now);
         }
-        Some(if records {
-            rests_until
-        } else if self.retire_due || !self.removed.is_empty() {
+        let removals = if self.retire_due {
+            rests_until.max(self.last_commit + RETIRE_AGAIN)
+        } else if !self.removed.is_empty() {
             rests_until.max(self.last_commit + COMMIT_EVERY)
         } else {
             self.pace.next
-        })
+        };
+        let records = records.map(|due| rests_until.max(due));
+        records.into_iter().chain([removals]).min()
     }
 }
 
@@ -341,7 +380,16 @@ impl Recorder {
     fn next(&mut self) -> bool {
         let shared = &self.shared;
         let mut state = shared.state();
+        if state.stopping {
+            state.queue_repeats();
+        }
         while let Some(due) = state.due(!self.batch.is_empty()) {
+            let repeats = state.repeats.due();
+            let due = repeats.map_or(due, |repeats| due.min(repeats));
+            if repeats.is_some_and(|repeats| repeats <= Instant::now()) {
+                state.queue_repeats();
+                continue;
+            }
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 if self.batch.is_empty() {
@@ -352,6 +400,9 @@ impl Recorder {
             }
             let waited = shared.work.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.stopping {
+                state.queue_repeats();
+            }
         }
         state.ended = true;
         false
@@ -400,7 +451,8 @@ impl Recorder {
             let recorded = batch.iter().map(|record| file.add(&record.what, device_id));
             let recorded = recorded.collect::<Result<_, _>>()?;
             let Settings { max_lines, max_line_days, .. } = shared.settings;
-            let too_many = file.retire(max_lines)?;
+            let is_old = |time| now.is_some_and(|now| expired([time], now, max_line_days) == 1);
+            let too_many = file.retire(max_lines, is_old)?;
             let aged = match now {
                 Some(now) => file.retire_aged(lines_for_age, now, max_line_days)?,
                 None => 0,
@@ -443,6 +495,7 @@ impl Recorder {
             state.waiting.insert(recorded.seq, *waiting);
         }
         (state.head, state.retire_due) = (head, more);
+        state.commits += 1;
         (state.disk, state.last_commit) = (Disk::Idle, Instant::now());
         state.queue.written(&self.batch);
         drop(state);
@@ -477,6 +530,10 @@ impl Recorder {
         self.batch.iter().for_each(|record| record.resolve(Err(failure.clone())));
         tracing::error!(%error, "events wait for the disk");
     }
+}
+
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
 }
 
 fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), OutboxError> {

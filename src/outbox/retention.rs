@@ -1,4 +1,4 @@
-//! Which records are removed for their age.
+//! Which records are removed for their age, or because there are too many.
 //!
 //! A wrong clock must not erase the record, so age counts only by a clock that is believed to be
 //! synchronised, only an hour after the start, and only a portion an hour: a clock that is wrong
@@ -6,6 +6,8 @@
 //! for their age, whatever the clock says.
 
 use super::Settings;
+use super::event::Kind;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Interval between two portions.
@@ -68,6 +70,23 @@ pub(super) fn expired(times: impl IntoIterator<Item = f64>, now: f64, days: u32)
     expired
 }
 
+/// Chooses `count` of the waiting events: the oldest of the most numerous kind, one after the
+/// other, so that a flood of one kind pushes out no event of another.
+pub(super) fn overflowing(
+    waiting: impl IntoIterator<Item = (u64, Kind)>,
+    count: usize,
+) -> Vec<u64> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut kinds: BTreeMap<Kind, VecDeque<u64>> = BTreeMap::new();
+    waiting.into_iter().for_each(|(seq, kind)| kinds.entry(kind).or_default().push_back(seq));
+    let most = |kinds: &mut BTreeMap<Kind, VecDeque<u64>>| {
+        kinds.values_mut().max_by_key(|seqs| seqs.len()).and_then(VecDeque::pop_front)
+    };
+    (0..count).map_while(|_| most(&mut kinds)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +106,17 @@ mod tests {
         assert_eq!(expired_of(&[future, unset, 29.0, 31.0]), 0);
         assert_eq!(expired_of(&[future, unset]), 0);
         assert_eq!(expired_of(&[f64::NAN, 31.0]), 2);
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_pushes_out_no_event_of_another() {
+        let kinds = [Kind::Access, Kind::Door, Kind::Spoof, Kind::Spoof, Kind::Spoof, Kind::Door];
+        let waiting = || (1..).zip(kinds);
+        assert_eq!(overflowing(waiting(), 0), [0; 0]);
+        assert_eq!(overflowing(waiting(), 1), [3]);
+        assert_eq!(overflowing(waiting(), 2).len(), 2);
+        assert!(!overflowing(waiting(), 3).contains(&1));
+        assert_eq!(overflowing(waiting(), 9).len(), 6);
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn an_event_and_its_line_survive_a_crash() {
 }
 
 #[test]
-fn acknowledged_events_are_removed_within_a_second_and_never_return() {
+fn acknowledged_events_are_removed_within_seconds_and_never_return() {
     let store = Store::new();
     let outbox = store.open(Settings::default());
     for _ in 0..3 {
@@ -111,6 +111,30 @@ fn acknowledged_events_are_removed_within_a_second_and_never_return() {
     assert_eq!(all(&outbox), [1, 3]);
     // The log keeps delivered events.
     assert_eq!(outbox.stats().audit.lines(), 3);
+}
+
+#[test]
+fn a_decision_is_one_commit_and_its_acknowledgements_go_with_the_next() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
+    // The first commit of a start looks for lines to retire.
+    wait_until(|| outbox.stats().commits > 0);
+    let before = outbox.stats().commits;
+    let slot = outbox.slot();
+    slot.post(Event::new(Kind::Access, "granted", "recognised")).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    slot.post(Event::new(Kind::Door, "unlocked", "face")).unwrap();
+    wait_until(|| outbox.stats().unwritten == 0);
+    assert_eq!((outbox.stats().commits - before, all(&outbox).len()), (1, 2));
+    outbox.acknowledge(1);
+    outbox.acknowledge(2);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(outbox.stats().commits - before, 1);
+    slot.post(Event::new(Kind::Door, "locked", "")).unwrap();
+    wait_until(|| outbox.stats().unwritten == 0);
+    assert_eq!(outbox.stats().commits - before, 2);
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    assert_eq!(store.crashed().open(Settings::default()).stats().depth, 1);
 }
 
 #[test]
@@ -179,10 +203,7 @@ fn a_clock_that_is_ahead_for_seconds_erases_nothing() {
     clock.set(Some(start));
     let outbox = clock.outbox(&store, Settings::default());
     for _ in 0..400 {
-        outbox.slot().post(opened("opened")).unwrap_or(());
-        if outbox.stats().unwritten > 200 {
-            outbox.audit(Entry::new("test", "local")).unwrap();
-        }
+        outbox.record(opened("opened")).unwrap();
     }
     outbox.audit(Entry::new("test", "local")).unwrap();
     let before = outbox.stats();
@@ -251,6 +272,56 @@ fn the_log_is_bounded_and_stays_verifiable() {
     outbox.audit(Entry::new("test", "local")).unwrap();
     let chain = outbox.stats().audit;
     assert_eq!((chain.first, chain.last), (11, 11));
+    assert!(is_whole(&outbox));
+}
+
+#[test]
+fn a_flood_of_one_class_pushes_out_no_line_of_another() {
+    let store = Store::new();
+    let settings = Settings { max_lines: 80, ..Settings::default() };
+    let outbox = store.open(settings.clone());
+    for number in 0..5 {
+        outbox.audit(Entry::new("app/create", "local").with("number", number)).unwrap();
+    }
+    let mut granted = Event::new(Kind::Access, "granted", "");
+    granted.subject_id = Some("anna".into());
+    outbox.record(granted).unwrap();
+    let first = outbox.lines(0, 0.0, 1).unwrap().0.remove(0);
+    for number in 0..300 {
+        outbox.slot().post(opened(&format!("flood-{number}"))).unwrap();
+        if number % 50 == 0 {
+            outbox.record(opened("flood")).unwrap();
+        }
+    }
+    drop(outbox);
+    let outbox = store.open(settings.clone());
+    wait_until(|| outbox.stats().audit.lines() <= 80);
+    let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
+    let created: Vec<&Value> = lines.iter().filter(|line| line["action"] == "app/create").collect();
+    let numbers: Vec<u64> = created.iter().filter_map(|line| line["number"].as_u64()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    assert!(lines.iter().any(|line| line["subject_id"] == "anna"));
+    // A carried line says when and as which line it was first written.
+    assert_eq!((&created[0]["time"], &created[0]["carried_from"]), (&first["time"], &json!(1)));
+    assert!(created[0]["line"].as_u64().unwrap() > 6);
+    assert!(is_whole(&outbox));
+    // Beyond its share the flood pushes out its own oldest lines.
+    let floods = lines.iter().filter(|line| line["action"] == "door").count();
+    assert_eq!((lines.len(), floods), (80, 74));
+    // The counts of a file that an older program has written are made when it is opened.
+    drop(outbox);
+    let database = redb::Database::open(store.path()).unwrap();
+    let write = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    write.open_table(meta).unwrap().remove("lines_door").unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let outbox = store.open(settings);
+    for number in 0..100 {
+        outbox.record(opened(&format!("flood-{number}"))).unwrap();
+    }
+    let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
+    assert_eq!(lines.iter().filter(|line| line["action"] == "app/create").count(), 5);
     assert!(is_whole(&outbox));
 }
 
