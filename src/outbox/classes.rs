@@ -28,8 +28,8 @@ pub(super) struct Class(usize);
 impl Class {
     pub fn of(line: &Map<String, Value>) -> Self {
         let action = line.get("action").and_then(Value::as_str).unwrap_or_default();
-        let is = |name: &&str| name.strip_prefix("lines_") == Some(action);
-        Self(CLASSES.iter().position(|name| is(&name)).unwrap_or(CLASSES.len() - 1))
+        let place = CLASSES.iter().position(|name| name.strip_prefix("lines_") == Some(action));
+        Self(place.unwrap_or(CLASSES.len() - 1))
     }
 
     /// Returns the number of lines that no other class can push out of a log of `most` lines.

@@ -59,6 +59,9 @@ pub struct Dropped {
     pub too_large: u64,
 }
 
+/// Number and fields of a line.
+type Numbered = (u64, Map<String, Value>);
+
 /// Metadata of the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Head {
@@ -226,7 +229,7 @@ impl Change {
     }
 
     /// Retires the first line, and returns it with its number.
-    fn retire_first(&mut self) -> Result<Option<(u64, Map<String, Value>)>, redb::Error> {
+    fn retire_first(&mut self) -> Result<Option<Numbered>, redb::Error> {
         let mut audit = self.write.open_table(AUDIT)?;
         let Some((number, bytes)) = audit.pop_first()? else { return Ok(None) };
         let (hash, line) = split(bytes.value())?;

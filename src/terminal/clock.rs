@@ -37,6 +37,10 @@ const LOOKS_PER_QUESTION: u32 = 15;
 /// do not change the offset.
 const JUMP: i64 = 2_000_000;
 
+/// Smallest change of the offset that is kept, in microseconds: a time server may set the clock by
+/// less than a jump again and again.
+const STEP: i64 = 100_000;
+
 /// Origin of the monotonic time of every clock in this process: times stored before a reload stay
 /// comparable.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -106,7 +110,12 @@ impl State {
                 self.before = belief.set_us;
                 self.belief = None;
             }
-            Some(belief) => belief.set_us = set_us,
+            Some(belief) => {
+                belief.set_us = set_us;
+                if belief.offset_us.abs_diff(offset) > STEP.unsigned_abs() {
+                    belief.offset_us = offset;
+                }
+            }
             None => {}
         }
         seen.map(|seen| offset - seen)
@@ -174,7 +183,7 @@ impl Clock {
     /// Notices jumps, and when the clock is synchronised, for as long as it is polled. The file
     /// keeps the belief.
     pub async fn watch(self, file: PathBuf, events: DoorEvents) {
-        let (mut looks, mut kept) = (0, None);
+        let (mut looks, mut kept) = (0, self.state().belief.clone());
         loop {
             let reading = Reading::now();
             let set_us = set_by_timesyncd();
@@ -316,6 +325,16 @@ mod tests {
             assert_eq!(state.look(at(3603, 0), Some(8)), Some(-ahead));
             assert!(!state.believes(at(3603, 0)), "the way back is a jump too");
             state = believed(at(3603, 0), Some(8));
+        }
+    }
+
+    #[test]
+    fn small_corrections_do_not_add_up_to_a_jump() {
+        let mut state = believed(at(0, 0), None);
+        for number in 1..10 {
+            let reading = at(number, number * SECOND);
+            assert_eq!(state.look(reading, None), None);
+            assert!(state.believes(reading));
         }
     }
 
