@@ -192,6 +192,10 @@ pub enum Gallery {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Removes the bytes of deleted and replaced faces from the gallery's file: writes the file
+    /// again without them, and overwrites the old one. The daemon does it at its start and stop,
+    /// and every quarter of an hour, if a face was deleted.
+    Scrub,
     /// Enrolls a folder of photographs: one folder per person, or one file per person.
     Import {
         /// The folder; names of folders and files become subject ids.

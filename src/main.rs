@@ -119,6 +119,7 @@ fn run_gallery(runner: &Runner, gallery: Gallery) -> Result<ExitCode, Failure> {
             runner.local(Operation::SubjectDelete, body.with(field::SUBJECT_ID, Some(subject_id)))
         }
         Gallery::Reindex { dry_run } => runner.reindex(dry_run),
+        Gallery::Scrub => runner.local(Operation::GalleryScrub, body),
         Gallery::Import { dir } => runner.import(&dir),
     }
 }

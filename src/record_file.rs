@@ -145,7 +145,12 @@ impl Opening {
 
     /// Opens an existing file.
     pub fn existing(self, path: &Path) -> Result<Database, redb::Error> {
-        Ok(self.builder().open(path)?)
+        let database = self.builder().open(path)?;
+        // Only after it opened as one of our files: a restored copy may have a wider mode.
+        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, Permissions::from_mode(MODE))?;
+        }
+        Ok(database)
     }
 
     /// Opens a file, or creates it with the content written by `fill`, in an existing folder.
@@ -155,12 +160,7 @@ impl Opening {
         fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<Database, redb::Error> {
         if fs::exists(path)? {
-            let database = self.existing(path)?;
-            // Only after it opened as one of our files: a restored copy may have a wider mode.
-            if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-                fs::set_permissions(path, Permissions::from_mode(MODE))?;
-            }
-            return Ok(database);
+            return self.existing(path);
         }
         match fs::remove_file(beside(path, "new")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

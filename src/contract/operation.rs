@@ -162,6 +162,8 @@ operations! {
     AuditList = Row { name: "audit/list", needs_nothing: true, ..COMMAND_LINE };
     /// Embed the stored crops of templates of other models with the present model.
     GalleryReindex = Row { name: "gallery/reindex", needs_nothing: true, ..COMMAND_LINE };
+    /// Remove the bytes of deleted and replaced faces from the gallery's file.
+    GalleryScrub = Row { name: "gallery/scrub", needs_nothing: true, ..COMMAND_LINE };
 }
 
 impl Operation {

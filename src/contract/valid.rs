@@ -49,6 +49,8 @@ pub(crate) enum Valid {
     Audit(AuditQuery),
     /// Embed templates of other models with the present model.
     Reindex(Portion),
+    /// Remove the bytes of deleted and replaced faces from the file.
+    Scrub,
 }
 
 impl Valid {
@@ -187,6 +189,7 @@ pub(crate) fn validate(
             Ok(Valid::Unlock { reason, issued_at: payload.number(field::ISSUED_AT) })
         }
         Operation::Stats => Ok(Valid::Stats),
+        Operation::GalleryScrub => Ok(Valid::Scrub),
         Operation::Health => Ok(Valid::Health),
         Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
             payload.administration().map(Valid::Administration)

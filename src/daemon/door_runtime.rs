@@ -6,7 +6,7 @@ use super::{DaemonError, LAST_PATIENCE, record, settings};
 use crate::access::Lockout;
 use crate::config::Config;
 use crate::outbox::Outbox;
-use crate::terminal::{DoorEvents, DoorHandle, DoorSettings, DoorWorker};
+use crate::terminal::{Clock, DoorEvents, DoorHandle, DoorSettings, DoorWorker};
 use std::sync::{Arc, Mutex};
 use tokio::time::timeout;
 use tracing::error;
@@ -19,14 +19,17 @@ pub struct KeptOverReload {
     pub door_events: DoorEvents,
     /// The failed attempts at the door.
     pub lockout: Arc<Mutex<Lockout>>,
+    /// The clock, and whether it is believed.
+    pub clock: Clock,
 }
 
-/// The door's worker, its settings, its door events, and the failed attempts.
+/// The door's worker, its settings, its door events, the failed attempts, and the clock.
 pub struct DoorRuntime {
     settings: Option<DoorSettings>,
     worker: Option<DoorWorker>,
     door_events: DoorEvents,
     lockout: Arc<Mutex<Lockout>>,
+    clock: Clock,
 }
 
 impl DoorRuntime {
@@ -36,7 +39,7 @@ impl DoorRuntime {
         let door_events = DoorEvents::default();
         let start = |settings| DoorWorker::start(settings, door_events.clone());
         let worker = settings.clone().map(start).transpose()?;
-        Ok(Self { settings, worker, door_events, lockout: Arc::default() })
+        Ok(Self { settings, worker, door_events, lockout: Arc::default(), clock: Clock::new() })
     }
 
     /// Returns true if there is a door, with its thread.
@@ -50,6 +53,7 @@ impl DoorRuntime {
             door: self.worker.as_ref().map(DoorWorker::handle),
             door_events: self.door_events.clone(),
             lockout: self.lockout.clone(),
+            clock: self.clock.clone(),
         }
     }
 

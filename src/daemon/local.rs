@@ -1,9 +1,9 @@
 //! The command line's access to the service: through the running daemon, or with its own files.
 
-use super::{BadFiles, DaemonError, control, open_service, start_camera};
+use super::{BadFiles, DaemonError, control, maintenance, open_service, start_camera};
 use crate::config::Config;
 use crate::contract::{Answer, Operation};
-use crate::gallery::OpenError;
+use crate::gallery::{Gallery, OpenError};
 use crate::outbox::OutboxError;
 use crate::service::Service;
 use serde_json::{Map, Value};
@@ -19,7 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// opens the files.
 pub struct Local {
     config: Config,
-    own: Option<Arc<Service>>,
+    own: Option<Own>,
+}
+
+/// The files that this process has opened.
+struct Own {
+    service: Arc<Service>,
+    gallery: Arc<Gallery>,
+}
+
+impl Drop for Own {
+    /// Removes the bytes of deleted faces, as a daemon does at its stop.
+    fn drop(&mut self) {
+        maintenance::scrub_after_command(&self.gallery);
+    }
 }
 
 /// Why a local operation has no answer.
@@ -58,7 +71,8 @@ impl Local {
             }
             match open_service(config, None, Arc::new(|| None), BadFiles::Refused) {
                 Ok(opened) => {
-                    return Ok(Self { config: config.clone(), own: Some(opened.service) });
+                    let own = Own { service: opened.service, gallery: opened.gallery };
+                    return Ok(Self { config: config.clone(), own: Some(own) });
                 }
                 Err(
                     DaemonError::Gallery(OpenError::InUse { .. })
@@ -78,7 +92,7 @@ impl Local {
         body: Map<String, Value>,
     ) -> Result<Answer, LocalError> {
         let (operation, body) = (operation.name(), Value::Object(body));
-        if let Some(service) = &self.own {
+        if let Some(Own { service, .. }) = &self.own {
             let request = control::request(operation, &body);
             // The camera starts only for a request that needs it.
             if !service.has_camera()

@@ -1,6 +1,6 @@
 //! Maintains the gallery's file: opens a failed file again, writes pending changes as soon as
-//! possible, and reports faults. From time to time it removes the bytes of deleted or replaced
-//! faces from the file, not only from its tables.
+//! possible, and reports faults. It removes the bytes of deleted or replaced faces from the file,
+//! not only from its tables: at the start, from time to time, and at the stop.
 
 use crate::gallery::{Gallery, Health};
 use crate::outbox::{Entry, Outbox};
@@ -15,16 +15,33 @@ const TEND_EVERY: Duration = Duration::from_secs(5);
 /// subject is deleted. The same holds for copies, which hold no images: none while nothing changes.
 const EVERY: Duration = Duration::from_secs(15 * 60);
 
-/// Scrubs and copies for as long as it is polled.
+/// Largest file that is scrubbed at the stop, in bytes: a card writes it twice within a second or
+/// two. A larger one is scrubbed at the next start.
+const MOST_AT_STOP: u64 = 32 << 20;
+
+/// Scrubs and copies for as long as it is polled, first at once: a daemon that is restarted often
+/// must not keep deleted faces.
 pub async fn scrub_when_due(gallery: Arc<Gallery>) {
     loop {
-        let copied = gallery.clone();
-        // The file is written on a blocking thread; only the runtime's end can cancel that.
-        let _ = tokio::task::spawn_blocking(move || copy_if_due(&copied)).await;
-        tokio::time::sleep(EVERY).await;
         let gallery = gallery.clone();
-        let _ = tokio::task::spawn_blocking(move || scrub_if_due(&gallery)).await;
+        let maintain = move || {
+            scrub_if_due(&gallery, u64::MAX);
+            copy_if_due(&gallery);
+        };
+        // The file is written on a blocking thread; only the runtime's end can cancel that.
+        let _ = tokio::task::spawn_blocking(maintain).await;
+        tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Scrubs a small file at the stop of a daemon.
+pub fn scrub_at_stop(gallery: &Gallery) {
+    scrub_if_due(gallery, MOST_AT_STOP);
+}
+
+/// Scrubs at the end of a command that has opened the file itself.
+pub fn scrub_after_command(gallery: &Gallery) {
+    scrub_if_due(gallery, u64::MAX);
 }
 
 fn copy_if_due(gallery: &Gallery) {
@@ -70,9 +87,11 @@ fn tell(health: &Health, outbox: &Outbox) {
     }
 }
 
-fn scrub_if_due(gallery: &Gallery) {
+/// Scrubs a file of at most `most` bytes that may hold the bytes of deleted or replaced faces.
+fn scrub_if_due(gallery: &Gallery, most: u64) {
     let scrubbed = gallery.stats().and_then(|stats| match stats.remnants {
         0 => Ok(None),
+        _ if stats.file_bytes > most => Ok(None),
         _ => gallery.scrub().map(Some),
     });
     match scrubbed {

@@ -66,11 +66,13 @@ pub fn open_service(
         opened => opened?,
     };
     let path = data_dir.join("events.redb");
-    let outbox = match Outbox::open(&path, settings::outbox(config)) {
+    let believed = clock.clone();
+    let believed = move || believed();
+    let outbox = match Outbox::open_with(&path, settings::outbox(config), believed.clone()) {
         Err(OutboxError::InUse { path }) => return Err(OutboxError::InUse { path }.into()),
         Err(error) if bad_files == BadFiles::Tolerated => {
             error!("{error}; until then nothing is recorded");
-            Outbox::without_file(&path, settings::outbox(config))?
+            Outbox::without_file(&path, settings::outbox(config), believed)?
         }
         opened => opened?,
     };

@@ -15,10 +15,11 @@ use crate::gallery::Gallery;
 use crate::mqtt::{Answering, Delivery, Embedded, Handler, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::{Door, Service};
-use crate::terminal::{Clock, Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
+use crate::terminal::{Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -65,6 +66,10 @@ impl Handler for Arc<Service> {
         Service::sender(self, request)
     }
 
+    fn is_enrolled(&self, subject_id: &str) -> bool {
+        Service::is_enrolled(self, subject_id)
+    }
+
     fn handle(&self, request: Request) -> Answering {
         let service = self.clone();
         Box::pin(async move { service.as_ref().handle(request).await })
@@ -76,10 +81,12 @@ impl Serving {
     /// closed when this returns.
     pub async fn start(config: &Config, kept: KeptOverReload) -> Result<Self, DaemonError> {
         let house = kept.door.clone().map(|door| Arc::new(RemoteDoor(door)) as Arc<dyn Door>);
-        let clock = Clock::new(config.schedules.trust_clock);
+        let clock = kept.clock.clone();
+        clock.trust(config.schedules.trust_clock);
+        clock.restore(&clock_file(config));
         let opened = open_service(config, house, Arc::new(clock.wall()), BadFiles::Tolerated)?;
         let gallery = Arc::downgrade(&opened.gallery);
-        let serving = Self::begin(config, kept, clock, opened).await;
+        let serving = Self::begin(config, kept, opened).await;
         if serving.is_err() {
             let _ = timeout(CLOSE_PATIENCE, closed(&gallery)).await;
         }
@@ -89,7 +96,6 @@ impl Serving {
     async fn begin(
         config: &Config,
         kept: KeptOverReload,
-        clock: Clock,
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
@@ -118,7 +124,7 @@ impl Serving {
             mqtt = mqtt.aimed_at_embedded(broker.port(), broker.terminal());
             embedded = Some(broker);
         }
-        tasks.spawn(clock.clone().wait());
+        tasks.spawn(kept.clock.clone().watch(clock_file(config), kept.door_events.clone()));
         let decisions = Arc::new(Decisions::default());
         let health = health(service.clone(), decisions.clone());
         let gallery_changes = service.gallery_changes();
@@ -127,7 +133,7 @@ impl Serving {
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery.clone(), gallery_changes, publisher.clone()));
         spawn_publishing(&mut tasks, &publisher, &kept, camera.as_ref());
-        let KeptOverReload { door, door_events, lockout } = kept;
+        let KeptOverReload { door, door_events, lockout, clock } = kept;
         let stopwatch = stopwatch::started;
         let parts =
             Parts { analyzer, gallery, door, door_events, clock, decisions, lockout, stopwatch };
@@ -172,6 +178,8 @@ impl Serving {
             gallery,
             mut tasks,
         } = self;
+        // Kept open until the last users are gone, for the scrub.
+        let open = gallery.upgrade();
         tasks.shutdown().await;
         // A thread that waits for frames, half a second at most.
         let judge = tokio::task::spawn_blocking(move || drop((judge, camera, outbox)));
@@ -185,8 +193,17 @@ impl Serving {
         if let Some(broker) = embedded {
             broker.stop().await;
         }
+        if let Some(gallery) = open {
+            let scrub = move || maintenance::scrub_at_stop(&gallery);
+            let _ = tokio::task::spawn_blocking(scrub).await;
+        }
         closed(&gallery).await;
     }
+}
+
+/// Returns the file in which the clock keeps that it is synchronised.
+fn clock_file(config: &Config) -> PathBuf {
+    config.device.data_dir.join("clock.json")
 }
 
 /// Starts the control socket; `None` where the data folder cannot be written.

@@ -48,6 +48,7 @@ pub fn outbox(config: &Config) -> outbox::Settings {
         max_age_days: config.outbox.max_age_days,
         max_lines: config.audit.max_lines,
         max_line_days: config.audit.max_age_days,
+        ..outbox::Settings::default()
     }
 }
 

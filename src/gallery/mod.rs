@@ -277,7 +277,6 @@ impl Gallery {
                     subject.change(&change)?;
                     let encoded = subject.encode()?;
                     write.open_table(tables::SUBJECTS)?.insert(id, encoded.as_slice())?;
-                    add_remnants(write, 1)?;
                     Some(subject)
                 }
                 // Deleted in the meantime.

@@ -84,7 +84,6 @@ impl PendingRemovals {
                         let record = record.narrowed(bound).encode()?;
                         let mut subjects = write.open_table(tables::SUBJECTS)?;
                         subjects.insert(id.as_str(), record.as_slice())?;
-                        add_remnants(write, 1)?;
                     }
                 }
             }

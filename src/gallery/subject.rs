@@ -3,6 +3,7 @@
 //! Times are Unix seconds, UTC; the file keeps them to the microsecond. The gallery reads no clock.
 
 use crate::face::Embedding;
+use serde::Serialize;
 use std::fmt;
 
 /// Identifies one template. An id is never given twice, not even after a deletion.
@@ -175,7 +176,7 @@ pub struct Stats {
     pub templates: u64,
     /// Number of templates that are kept but not compared.
     pub templates_of_other_models: u64,
-    /// Number of deletions, replacements and changes whose old bytes may still be in unused parts
+    /// Number of deleted subjects and replaced templates whose bytes may still be in unused parts
     /// of the file; [`super::Gallery::scrub`] resets it to 0.
     pub remnants: u64,
     /// Size of the file in bytes.
@@ -185,7 +186,7 @@ pub struct Stats {
 }
 
 /// Result of a scrub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Scrubbed {
     /// Size of the file before, in bytes.
     pub bytes_before: u64,

@@ -232,6 +232,7 @@ impl Dispatcher {
             return self.publish(&reply, payload.to_vec(), false).await;
         };
         let identities = Identity::of(&operation, &sender, &reply, request_id.clone(), content);
+        locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
         let seen = locked(memory).meet(&identities, &reply, Instant::now());
         match seen {
             Seen::Never => {
@@ -242,6 +243,7 @@ impl Dispatcher {
                     answer.as_ref().zip(payload.as_ref()),
                     Instant::now(),
                 );
+                locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
                 let Some(payload) = payload else { return };
                 self.publish(&reply, payload.to_vec(), false).await;
                 for reply in waiting {

@@ -10,6 +10,12 @@ pub trait Handler: Send + Sync + 'static {
     /// before any other check of the request.
     fn sender(&self, request: &Request) -> Result<Sender, Answer>;
 
+    /// Checks whether a subject is enrolled: what is remembered of one that is not is forgotten.
+    fn is_enrolled(&self, subject_id: &str) -> bool {
+        let _ = subject_id;
+        true
+    }
+
     /// Executes a request and returns its answer, or `None` when it had expired.
     fn handle(&self, request: Request) -> Answering;
 }

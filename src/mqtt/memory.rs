@@ -13,11 +13,15 @@
 //! different senders. The content belongs to it because a client that uses an id for two different
 //! requests means both. An empty id counts as no id, and commands without an id are never repeats.
 //!
+//! What was answered about a subject that is not enrolled any more is forgotten, except that it was
+//! deleted: an answer "enrolled" would not be true, and a deletion leaves nothing of the subject.
+//!
 //! The memory is bounded by number and by bytes; the oldest answers are dropped first. Commands in
 //! work are bounded by the places of the [`super::dispatcher`].
 
 use super::incoming::ReplyTo;
-use crate::contract::{Answer, Outcome, Sender};
+use crate::contract::{Answer, Operation, Outcome, Sender};
+use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,7 +108,8 @@ pub(crate) enum Seen {
 enum Entry {
     /// The repeats that wait for the answer.
     InWork(Vec<ReplyTo>),
-    Answered(Arc<Vec<u8>>),
+    /// The payload, and the subject that it is about.
+    Answered(Arc<Vec<u8>>, Option<String>),
 }
 
 #[derive(Debug)]
@@ -133,7 +138,7 @@ impl Memory {
                     }
                     return Seen::InWork;
                 }
-                Some(Entry::Answered(answer)) => return Seen::Answered(answer.clone()),
+                Some(Entry::Answered(answer, _)) => return Seen::Answered(answer.clone()),
                 None => {}
             }
         }
@@ -159,15 +164,33 @@ impl Memory {
             }
             let Some((answer, payload)) = answer else { continue };
             let bytes = payload.len() + identity.bytes();
+            let deletes = identity.operation == Operation::SubjectDelete.name();
             if is_done(answer) && bytes <= MOST_BYTES {
                 self.bytes += bytes;
                 let identity = Arc::new(identity);
                 self.ages.push_back((now, identity.clone()));
-                self.entries.insert(identity, Entry::Answered(payload.clone()));
+                let subject = answer.fields.get("subject_id").and_then(Value::as_str);
+                let subject = subject.filter(|_| !deletes).map(str::to_owned);
+                self.entries.insert(identity, Entry::Answered(payload.clone(), subject));
             }
         }
         self.forget_old(now);
         waiting
+    }
+
+    /// Forgets the answers about subjects that are not enrolled.
+    pub(crate) fn forget_subjects(&mut self, is_enrolled: impl Fn(&str) -> bool) {
+        let Self { entries, ages, bytes, .. } = self;
+        ages.retain(|(_, identity)| {
+            let gone = match entries.get(identity) {
+                Some(Entry::Answered(_, Some(subject))) => !is_enrolled(subject),
+                _ => false,
+            };
+            if gone && let Some(Entry::Answered(payload, _)) = entries.remove(identity) {
+                *bytes -= payload.len() + identity.bytes();
+            }
+            !gone
+        });
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -177,7 +200,7 @@ impl Memory {
                 return;
             }
             let Some((_, identity)) = self.ages.pop_front() else { return };
-            if let Some(Entry::Answered(payload)) = self.entries.remove(&identity) {
+            if let Some(Entry::Answered(payload, _)) = self.entries.remove(&identity) {
                 self.bytes -= payload.len() + identity.bytes();
             }
         }
@@ -245,6 +268,26 @@ mod tests {
         let too_late = start + Duration::from_secs(600);
         assert_eq!(meet(&mut memory, "1", too_late), Seen::Never);
         assert_eq!(memory.bytes, 0);
+    }
+
+    #[test]
+    fn what_was_answered_about_a_deleted_subject_is_forgotten_except_its_deletion() {
+        let (mut memory, now) = (memory(), Instant::now());
+        let mut done = answer(200);
+        done.fields.insert("subject_id".into(), "anna".into());
+        let deletion = Identity::of("subject/delete", &Sender::Anybody, &reply("2"), None, BODY);
+        for identities in [identity("1"), deletion.clone()] {
+            assert_eq!(memory.meet(&identities, &reply("1"), now), Seen::Never);
+            memory.finish(identities, Some((&done, &payload(5))), now);
+        }
+        memory.forget_subjects(|id| id == "anna");
+        assert_eq!(meet(&mut memory, "1", now), Seen::Answered(payload(5)));
+        memory.forget_subjects(|_| false);
+        assert_eq!(meet(&mut memory, "1", now), Seen::Never);
+        assert_eq!(memory.meet(&deletion, &reply("2"), now), Seen::Answered(payload(5)));
+        memory.finish(identity("1"), None, now);
+        memory.forget_old(now + Duration::from_secs(600));
+        assert_eq!((memory.bytes, memory.entries.len(), memory.ages.len()), (0, 0, 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `schema`, `last_seq`, `first_line`, `last_line`, `overflow`, `expired`, `too_large` | a number |
+//! | `meta` | `schema`, `last_seq`, `first_line`, `last_line`, `overflow`, `expired`, `too_large`, `lines_<class>` | a number |
 //! | `hashes` | `base`, `head` | 32 bytes, of [`Chain`] |
 //! | `outbox` | seq | 1 byte of the kind, 8 of the time (f64, little-endian), the payload as JSON |
 //! | `audit` | number of the line | 32 bytes of hash, the line as JSON |
@@ -12,8 +12,10 @@
 //! a start does not read years of history.
 
 use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
+use super::classes::{Class, Counts, carried};
 use super::event::{Kind, Recorded};
 use super::queue::Content;
+use super::retention::{YOUNG, expired};
 use crate::record_file::{Opening, begin_write};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use redb::{StorageError, WriteTransaction};
@@ -28,7 +30,7 @@ pub(super) const SCHEMA: u64 = 1;
 const CACHE_BYTES: usize = 4 << 20;
 /// Maximum number of lines that one transaction retires, so that shortening the log delays no
 /// event.
-const MOST_RETIRED: usize = 64;
+const MOST_RETIRED: u64 = 64;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const HASHES: TableDefinition<&str, &[u8]> = TableDefinition::new("hashes");
@@ -57,12 +59,27 @@ pub struct Dropped {
     pub too_large: u64,
 }
 
+/// Number and fields of a line.
+type Numbered = (u64, Map<String, Value>);
+
 /// Metadata of the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Head {
     pub last_seq: u64,
     pub chain: Chain,
+    /// Lines by class.
+    pub counts: Counts,
     pub dropped: Dropped,
+}
+
+impl Head {
+    /// The head of a new file.
+    pub const NEW: Head = Head {
+        last_seq: 0,
+        chain: Chain::NEW,
+        counts: Counts::NONE,
+        dropped: Dropped { overflow: 0, expired: 0, too_large: 0 },
+    };
 }
 
 /// Why a file cannot be used.
@@ -85,8 +102,7 @@ pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting
         write.open_table(META)?.insert("schema", SCHEMA)?;
         write.open_table(OUTBOX)?;
         write.open_table(AUDIT)?;
-        let new = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
-        write_head(write, &new)
+        write_head(write, &Head::NEW)
     })?;
     let read = database.begin_read()?;
     match read.open_table(META)?.get("schema")?.map(|schema| schema.value()) {
@@ -94,7 +110,14 @@ pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting
         Some(newer) if newer > SCHEMA => return Err(Unusable::TooNew(newer)),
         other => return Err(Unusable::Damaged(format!("schema version {other:?}"))),
     }
-    let head = head_of(&read.open_table(META)?, &read.open_table(HASHES)?)?;
+    let mut head = head_of(&read.open_table(META)?, &read.open_table(HASHES)?)?;
+    if head.counts.sum() != head.chain.lines() {
+        // A program that does not know the classes has written the file.
+        head.counts = counted(&read.open_table(AUDIT)?)?;
+        let write = begin_write(&database)?;
+        write_head(&write, &head)?;
+        write.commit()?;
+    }
     let mut waiting = BTreeMap::new();
     for entry in read.open_table(OUTBOX)?.iter()? {
         let (seq, bytes) = entry?;
@@ -164,34 +187,57 @@ impl Change {
 
     /// Adds a line to the audit log.
     fn append(&mut self, line: &Map<String, Value>) -> Result<(), redb::Error> {
-        let line = Value::Object(line.clone()).to_string();
+        let text = Value::Object(line.clone()).to_string();
+        self.head.counts.add(Class::of(line));
         let chain = &mut self.head.chain;
-        chain.head = chain.head.of_next(line.as_bytes());
+        chain.head = chain.head.of_next(text.as_bytes());
         chain.last += 1;
-        let bytes = [&chain.head.0, line.as_bytes()].concat();
+        let bytes = [&chain.head.0, text.as_bytes()].concat();
         self.write.open_table(AUDIT)?.insert(chain.last, bytes.as_slice())?;
         Ok(())
     }
 
-    /// Retires the oldest lines: those beyond `most`, and those whose time `is_old`. Returns
-    /// whether there may be more.
+    /// Retires the oldest lines beyond `most`; carries those of a class within its share, unless
+    /// `is_old` is true for their time. Returns whether there are more.
     pub fn retire(&mut self, most: u64, is_old: impl Fn(f64) -> bool) -> Result<bool, redb::Error> {
-        let chain = &mut self.head.chain;
-        let mut audit = self.write.open_table(AUDIT)?;
         for _ in 0..MOST_RETIRED {
-            let (number, hash) = {
-                let Some((number, bytes)) = audit.first()? else { return Ok(false) };
-                let (hash, line) = split(bytes.value())?;
-                if chain.lines() <= most && !time_of(line).is_some_and(&is_old) {
-                    return Ok(false);
-                }
-                (number.value(), hash)
-            };
-            audit.remove(number)?;
-            chain.first = number + 1;
-            chain.base = hash;
+            if self.head.chain.lines() <= most {
+                break;
+            }
+            let Some((number, line)) = self.retire_first()? else { break };
+            let is_within = self.head.counts.of(Class::of(&line)) < Class::share(most);
+            if is_within && !line.is_empty() && !is_old(time_in(&line)) {
+                self.append(&carried(&line, number, self.head.chain.last + 1))?;
+            }
         }
-        Ok(true)
+        Ok(self.head.chain.lines() > most)
+    }
+
+    /// Retires up to `limit` of the oldest lines that are older than `days`, but none of the
+    /// newest. Returns how many.
+    pub fn retire_aged(&mut self, limit: u64, now: f64, days: u32) -> Result<u64, redb::Error> {
+        let limit = limit.min(MOST_RETIRED).min(self.head.chain.lines().saturating_sub(YOUNG));
+        let mut times = Vec::new();
+        for entry in self.write.open_table(AUDIT)?.iter()?.take(limit as usize) {
+            times.push(time_in(&parsed(split(entry?.1.value())?.1)));
+        }
+        let count = expired(times, now, days) as u64;
+        for _ in 0..count {
+            self.retire_first()?;
+        }
+        Ok(count)
+    }
+
+    /// Retires the first line, and returns it with its number.
+    fn retire_first(&mut self) -> Result<Option<Numbered>, redb::Error> {
+        let mut audit = self.write.open_table(AUDIT)?;
+        let Some((number, bytes)) = audit.pop_first()? else { return Ok(None) };
+        let (hash, line) = split(bytes.value())?;
+        let line = parsed(line);
+        let chain = &mut self.head.chain;
+        (chain.first, chain.base) = (number.value() + 1, hash);
+        self.head.counts.remove(Class::of(&line));
+        Ok(Some((number.value(), line)))
     }
 
     pub fn commit(self) -> Result<(), redb::Error> {
@@ -284,6 +330,7 @@ fn head_of(
             base: hash("base")?,
             head: hash("head")?,
         },
+        counts: Counts::read(meta)?,
         dropped: Dropped {
             overflow: number("overflow")?,
             expired: number("expired")?,
@@ -293,8 +340,9 @@ fn head_of(
 }
 
 fn write_head(write: &WriteTransaction, head: &Head) -> Result<(), redb::Error> {
-    let Head { last_seq, chain, dropped } = head;
+    let Head { last_seq, chain, counts, dropped } = head;
     let mut meta = write.open_table(META)?;
+    counts.write(&mut meta)?;
     for (name, value) in [
         ("last_seq", *last_seq),
         ("first_line", chain.first),
@@ -324,9 +372,23 @@ fn split(bytes: &[u8]) -> Result<(Hash, &[u8]), redb::Error> {
     Ok((Hash(*hash), line))
 }
 
-fn time_of(line: &[u8]) -> Option<f64> {
-    let line: Value = serde_json::from_slice(line).ok()?;
-    line.get("time")?.as_f64()
+/// Counts the lines by class.
+fn counted(audit: &impl ReadableTable<u64, &'static [u8]>) -> Result<Counts, redb::Error> {
+    let mut counts = Counts::NONE;
+    for entry in audit.iter()? {
+        counts.add(Class::of(&parsed(split(entry?.1.value())?.1)));
+    }
+    Ok(counts)
+}
+
+/// Returns the fields of a line; none if it was made unreadable.
+fn parsed(line: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(line).unwrap_or_default()
+}
+
+/// Returns the time of a line; NaN if it has none.
+fn time_in(line: &Map<String, Value>) -> f64 {
+    line.get("time").and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
 fn corrupted(what: String) -> redb::Error {

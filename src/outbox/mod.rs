@@ -6,11 +6,12 @@
 //! 1. Only one thread writes, the *recorder*; the others hand records over. An event and its line
 //!    are on disk, in one transaction, when [`Outbox::record`] returns, and are published only
 //!    then. [`Slot::post`] does not wait, so neither judge nor door ever waits for a disk.
-//! 2. An event is removed when it is acknowledged; these removals are written at most once a
-//!    second. A crash in between publishes it a second time, with the same `id`, and never loses
+//! 2. An event is removed when it is acknowledged; these removals are written with the next record,
+//!    or after some seconds. A crash in between publishes it a second time, with the same `id`, and never loses
 //!    it.
 //! 3. `seq` and the line number rise by one for ever.
-//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted.
+//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted. A wrong clock
+//!    erases neither ([`retention`]).
 //! 5. Records that the disk does not accept wait in memory, bounded by kind. Records beyond that
 //!    are counted, and a line of the log reports the number when the disk accepts lines again. Only
 //!    the recorder waits for a hung disk without limit, callers wait [`PATIENCE`].
@@ -23,19 +24,25 @@
 //! |---|---|
 //! | `event.rs` | input types |
 //! | `chain.rs` | the hash chain |
+//! | `classes.rs` | classes of lines, and their shares of the log |
 //! | `bounds.rs` | size limits of a record |
 //! | `queue.rs` | records that wait for the disk, and the callers that wait for them |
+//! | `repeats.rs` | repeats, which are counted |
+//! | `retention.rs` | which records are removed for their age or number |
 //! | `file.rs` | the tables and their bytes |
 //! | `recorder.rs` | the open file, its state in memory, and the writing thread |
 //! | `error.rs` | errors |
 
 mod bounds;
 mod chain;
+mod classes;
 mod error;
 mod event;
 mod file;
 mod queue;
 mod recorder;
+mod repeats;
+mod retention;
 
 pub use chain::{Chain, Hash, Verdict};
 pub use error::OutboxError;
@@ -43,7 +50,6 @@ pub use event::{Entry, Event, Kind, Recorded};
 pub use file::Dropped;
 pub use queue::{MOST_UNWRITTEN, Ticket};
 
-use crate::time::unix_time;
 use recorder::{Recorder, Shared};
 use serde::Serialize;
 use serde_json::Value;
@@ -78,6 +84,8 @@ pub struct Settings {
     pub max_lines: u64,
     /// Maximum days that a line is kept.
     pub max_line_days: u32,
+    /// How often a portion of the records that are too old is removed.
+    pub retire_every: Duration,
 }
 
 impl Default for Settings {
@@ -90,6 +98,7 @@ impl Default for Settings {
             // A year at a busy door; about 50 MB.
             max_lines: 100_000,
             max_line_days: 365,
+            retire_every: retention::RETIRE_EVERY,
         }
     }
 }
@@ -103,6 +112,8 @@ pub struct Stats {
     pub last_seq: u64,
     /// Number of events acknowledged since the start.
     pub delivered: u64,
+    /// Number of commits since the start; each syncs the disk twice.
+    pub commits: u64,
     /// Number of events ever dropped.
     pub dropped: Dropped,
     /// Number of events and lines that wait for the disk.
@@ -126,28 +137,30 @@ pub struct Outbox {
 pub struct Slot(Weak<Shared>);
 
 impl Slot {
-    /// Hands over an event, which is recorded as soon as the disk accepts it. Returns the event if
-    /// the outbox is closed.
+    /// Hands over an event, which is recorded as soon as the disk accepts it, together with those of
+    /// the next tenth of a second. A repeat may only be counted (`repeats.rs`). Returns the event
+    /// if the outbox is closed.
     pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
         match self.0.upgrade() {
-            Some(shared) => shared.hand_over_event(event).map(drop),
+            Some(shared) => shared.post(event),
             None => Err(Box::new(event)),
         }
     }
 }
 
 impl Outbox {
-    /// Opens the file, or creates it in an existing folder, and starts the recorder.
+    /// Opens the file, or creates it in an existing folder, and starts the recorder. Removes nothing
+    /// for its age.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        Self::open_with(path, settings, unix_time)
+        Self::open_with(path, settings, || None)
     }
 
-    /// Does the same with a clock that returns Unix seconds, UTC; the age of records is measured by
-    /// it.
+    /// Does the same with a clock that returns Unix seconds, UTC, while it is believed to be
+    /// synchronised; the age of records is measured by it.
     pub fn open_with(
         path: &Path,
         settings: Settings,
-        clock: impl Fn() -> f64 + Send + Sync + 'static,
+        clock: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) -> Result<Self, OutboxError> {
         Self::start(path, Shared::open(path, settings, Box::new(clock))?)
     }
@@ -156,8 +169,12 @@ impl Outbox {
     /// opened, which is tried again and again.
     ///
     /// # Errors The recorder's thread cannot be started.
-    pub fn without_file(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
-        Self::start(path, Shared::without_file(path, settings, Box::new(unix_time)))
+    pub fn without_file(
+        path: &Path,
+        settings: Settings,
+        clock: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) -> Result<Self, OutboxError> {
+        Self::start(path, Shared::without_file(path, settings, Box::new(clock)))
     }
 
     fn start(path: &Path, shared: Shared) -> Result<Self, OutboxError> {
@@ -237,6 +254,7 @@ impl Outbox {
             depth: state.waiting.len(),
             last_seq: state.head.last_seq,
             delivered: state.delivered,
+            commits: state.commits,
             dropped,
             unwritten: state.queue.unwritten(),
             not_recorded: state.queue.not_recorded().clone(),

@@ -4,6 +4,7 @@
 //! limit is not recorded: it is counted, and a line of the log reports the count once there is
 //! room.
 
+use super::PATIENCE;
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
 use serde_json::json;
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Maximum number of waiting records of one kind: about half an hour at a busy door.
 pub const MOST_UNWRITTEN: usize = 256;
+/// How long a record that no caller waits for may wait for others of the same decision: a grant and
+/// the movement of the strike are written together.
+const GATHER: Duration = Duration::from_millis(100);
 /// Maximum number of records in one transaction.
 const MOST_AT_ONCE: usize = 64;
 
@@ -24,6 +28,28 @@ pub(super) enum Content {
     Event(Event, String),
     /// A line without an event.
     Entry(Entry),
+}
+
+impl Content {
+    /// Returns when it happened: Unix seconds.
+    pub fn time(&self) -> f64 {
+        match self {
+            Content::Event(event, _) => event.time,
+            Content::Entry(entry) => entry.time,
+        }
+    }
+
+    /// Notes that it stands for `count` further records like it, the first at `since`.
+    pub fn stands_for(&mut self, count: u64, since: f64) {
+        let fields = match self {
+            Content::Event(event, _) => &mut event.extra,
+            Content::Entry(entry) => &mut entry.detail,
+        };
+        if count > 0 {
+            fields.insert("repeated".to_owned(), count.into());
+            fields.insert("since".to_owned(), since.into());
+        }
+    }
 }
 
 /// Why a record is not on disk.
@@ -40,6 +66,8 @@ type Outcome = Result<Option<Recorded>, NotRecorded>;
 /// A record, and the channel for its outcome.
 pub(super) struct Record {
     pub what: Content,
+    /// True if a caller may wait for it.
+    is_awaited: bool,
     outcome: SyncSender<Outcome>,
 }
 
@@ -55,7 +83,13 @@ impl Record {
     /// Makes a record, and the ticket that waits for it until `until` at most.
     pub fn new(what: Content, until: Instant, path: Arc<Path>) -> (Self, Ticket) {
         let (sender, receiver) = sync_channel(1);
-        (Self { what, outcome: sender }, Ticket { outcome: receiver, until, path })
+        let record = Self { what, is_awaited: true, outcome: sender };
+        (record, Ticket { outcome: receiver, until, path })
+    }
+
+    /// Makes a record that no caller waits for.
+    pub fn posted(what: Content) -> Self {
+        Self { what, is_awaited: false, outcome: sync_channel(1).0 }
     }
 
     /// Returns the kind under which it is counted.
@@ -76,6 +110,13 @@ impl Record {
 }
 
 impl Ticket {
+    /// Makes the ticket of a record that is only counted.
+    pub fn counted(path: Arc<Path>) -> Self {
+        let (sender, receiver) = sync_channel(1);
+        let _ = sender.try_send(Ok(None));
+        Self { outcome: receiver, until: Instant::now() + PATIENCE, path }
+    }
+
     /// Waits until it is on disk, at most for `patience`. After a disk error it is still recorded
     /// once the disk accepts it again, unless the process ends before.
     pub fn wait(self, patience: Duration) -> Result<Option<Recorded>, OutboxError> {
@@ -103,6 +144,8 @@ struct Gap {
 #[derive(Default)]
 pub(super) struct Queue {
     records: VecDeque<Record>,
+    /// When the records are to be written; `None` if there are none.
+    due: Option<Instant>,
     /// Number of records by kind, including those being written.
     unwritten: BTreeMap<&'static str, usize>,
     gap: Option<Gap>,
@@ -113,11 +156,13 @@ pub(super) struct Queue {
 impl Queue {
     /// Adds a record at this time (Unix seconds) if there is room for its kind.
     pub fn push(&mut self, record: Record, now: f64) {
+        let due = Instant::now() + if record.is_awaited { Duration::ZERO } else { GATHER };
         let kind = record.kind();
         let unwritten = self.unwritten.entry(kind).or_default();
         if *unwritten < MOST_UNWRITTEN {
             *unwritten += 1;
             self.records.push_back(record);
+            self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
             return;
         }
         record.resolve(Err(NotRecorded::Full));
@@ -130,14 +175,16 @@ impl Queue {
         *gap.counts.entry(kind).or_default() += 1;
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+    /// Returns when the records are to be written; `None` if there are none.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
     }
 
     /// Takes the next records, in order, followed by a record of the dropped ones, if any.
     pub fn take(&mut self, path: &Arc<Path>) -> Vec<Record> {
         let most = self.records.len().min(MOST_AT_ONCE);
         let mut taken: Vec<Record> = self.records.drain(..most).collect();
+        self.due = (!self.records.is_empty()).then(Instant::now);
         if let Some(Gap { since, until, counts }) = self.gap.take() {
             let entry = Entry::new("not_recorded", "daemon")
                 .with("since", since)

@@ -9,13 +9,15 @@
 //! Locks: `file`, exclusive only to close and reopen it; `state`, which is never held while the
 //! disk is written or read.
 
-use super::chain::Chain;
 use super::error::OutboxError;
 use super::event::{Entry, Event, Recorded};
 use super::file::{self, Change, Dropped, Head, Unusable, Waiting};
 use super::queue::{Content, NotRecorded, Queue, Record, Ticket};
+use super::repeats::Repeats;
+use super::retention::{Pace, YOUNG, expired, overflowing};
 use super::{PATIENCE, REST, SILENCE, Settings};
 use crate::record_file::{Identity, REPLACED, guarded, identity, is_damage, is_replaced};
+use crate::time::unix_time;
 use redb::Database;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,17 +27,15 @@ use std::sync::{
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Time between two commits of acknowledged events.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// Interval at which an idle terminal looks for expired events and lines.
-const RETIRE_EVERY: Duration = Duration::from_secs(60 * 60);
-/// 2025-01-01. A terminal without a clock of its own starts long before that; its records from that
-/// time only look old.
-pub(super) const CLOCK_IS_SET: f64 = 1_735_689_600.0;
-pub(super) const DAY: f64 = 86_400.0;
+/// Time between two commits of acknowledged events, unless other records take them along: each
+/// commit wears an SD card.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// Time between two commits that only retire.
+const RETIRE_AGAIN: Duration = Duration::from_secs(1);
 
-/// Returns Unix seconds, UTC. The age of a record is measured only by this clock.
-pub(super) type Clock = Box<dyn Fn() -> f64 + Send + Sync>;
+/// Returns Unix seconds, UTC, while the clock is believed to be synchronised. The age of a record
+/// is measured only by this clock.
+pub(super) type Clock = Box<dyn Fn() -> Option<f64> + Send + Sync>;
 
 /// State shared by the users of the outbox and its recorder.
 pub(super) struct Shared {
@@ -59,10 +59,13 @@ pub(super) struct State {
     /// Number of those that were too large and are not in the file's count yet.
     pub too_large: u64,
     pub delivered: u64,
+    pub commits: u64,
     pub queue: Queue,
+    repeats: Repeats,
     disk: Disk,
     /// True if there may be more to retire than one commit takes.
     retire_due: bool,
+    pace: Pace,
     last_commit: Instant,
     stopping: bool,
     /// True if no more records are accepted.
@@ -95,6 +98,8 @@ struct Attempt {
     leaving: Removals,
     /// For each record of the batch: the result if it is an event.
     recorded: Vec<Option<(Recorded, Waiting)>>,
+    /// Number of lines retired for their age.
+    aged: u64,
     /// True if there is more to retire.
     more: bool,
 }
@@ -109,10 +114,9 @@ impl Shared {
 
     /// Starts with a file that cannot be opened at present: the recorder tries again and again.
     pub fn without_file(path: &Path, settings: Settings, clock: Clock) -> Self {
-        let head = Head { last_seq: 0, chain: Chain::NEW, dropped: Dropped::default() };
         let what = "it could not be opened at the start".to_owned();
         let failed = Disk::Failed { what, rests_until: Instant::now() + REST };
-        Self::new(path, settings, clock, head, BTreeMap::new(), failed)
+        Self::new(path, settings, clock, Head::NEW, BTreeMap::new(), failed)
     }
 
     fn new(
@@ -129,10 +133,13 @@ impl Shared {
             removed: BTreeSet::new(),
             too_large: 0,
             delivered: 0,
+            commits: 0,
             queue: Queue::default(),
+            repeats: Repeats::default(),
             disk,
             // The limits may have changed since the last start.
             retire_due: true,
+            pace: Pace::new(settings.retire_every),
             last_commit: Instant::now(),
             stopping: false,
             ended: false,
@@ -170,10 +177,32 @@ impl Shared {
 
     /// Hands a line over to the recorder. Does not wait.
     pub fn hand_over_entry(&self, entry: Entry) -> Ticket {
+        let mut state = self.state();
         let what = Content::Entry(entry.bounded());
-        let ticket = self.state().hand_over(what, &self.path, (self.clock)());
+        let ticket = match state.repeats.admit(what, Instant::now()) {
+            Some(what) => state.hand_over(what, &self.path, unix_time()),
+            None => Ticket::counted(self.path.clone()),
+        };
+        drop(state);
         self.work.notify_all();
         ticket
+    }
+
+    /// Hands over an event that no caller waits for; returns it if the recorder has ended. A repeat
+    /// may only be counted.
+    pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
+        let event = event.bounded(&self.settings.device_id);
+        let mut state = self.state();
+        if state.ended {
+            return Err(Box::new(event));
+        }
+        let what = Content::Event(event, new_id());
+        if let Some(what) = state.repeats.admit(what, Instant::now()) {
+            state.queue.push(Record::posted(what), unix_time());
+        }
+        drop(state);
+        self.work.notify_all();
+        Ok(())
     }
 
     /// Hands an event over to the recorder; returns it if the recorder has ended.
@@ -183,8 +212,8 @@ impl Shared {
         if state.ended {
             return Err(Box::new(event));
         }
-        let id = uuid::Uuid::new_v4().to_string();
-        let ticket = state.hand_over(Content::Event(event, id), &self.path, (self.clock)());
+        let what = Content::Event(event, new_id());
+        let ticket = state.hand_over(what, &self.path, unix_time());
         drop(state);
         self.work.notify_all();
         Ok(ticket)
@@ -230,14 +259,19 @@ impl Shared {
         }
     }
 
-    fn leaving(&self, arriving: usize, now: f64) -> Removals {
+    fn leaving(&self, arriving: usize, now: Option<f64>) -> Removals {
         let state = self.state();
         let mut seqs: Vec<u64> = state.removed.iter().copied().collect();
-        let too_old = |waiting: &&Waiting| is_old(waiting.time, now, self.settings.max_age_days);
-        let expired = state.waiting.values().take_while(too_old).count();
+        let expired = now.map_or(0, |now| {
+            let last = state.head.last_seq.saturating_sub(YOUNG);
+            let may = state.waiting.range(..=last).take(state.pace.events as usize);
+            expired(may.map(|(_, waiting)| waiting.time), now, self.settings.max_age_days)
+        });
         let room = self.settings.max_events.saturating_sub(arriving);
         let overflow = (state.waiting.len() - expired).saturating_sub(room);
-        seqs.extend(state.waiting.keys().take(expired + overflow));
+        seqs.extend(state.waiting.keys().take(expired));
+        let rest = state.waiting.iter().skip(expired).map(|(seq, waiting)| (*seq, waiting.kind));
+        seqs.extend(overflowing(rest, overflow));
         let dropped = Dropped {
             overflow: overflow as u64,
             expired: expired as u64,
@@ -261,6 +295,13 @@ impl State {
         ticket
     }
 
+    /// Queues the repeats that are due, or all of them at the end.
+    fn queue_repeats(&mut self) {
+        for what in self.repeats.take(Instant::now(), self.stopping) {
+            self.queue.push(Record::posted(what), unix_time());
+        }
+    }
+
     /// Returns the fault of the disk as text.
     pub fn fault(&self) -> Option<String> {
         match &self.disk {
@@ -277,24 +318,26 @@ impl State {
     /// if it already holds a batch.
     fn due(&self, unwritten: bool) -> Option<Instant> {
         let now = Instant::now();
-        let records = unwritten || !self.queue.is_empty();
+        let records = if unwritten { Some(now) } else { self.queue.due() };
         let rests_until = match &self.disk {
             Disk::Failed { rests_until, .. } => *rests_until,
             _ => now,
         };
         if self.stopping {
             let failed = matches!(self.disk, Disk::Failed { .. });
-            let something = records || !self.removed.is_empty();
+            let something = records.is_some() || !self.removed.is_empty();
             // A disk that fails is not tried for ever.
             return (something && !failed).then_some(now);
         }
-        Some(if records {
-            rests_until
-        } else if self.retire_due || !self.removed.is_empty() {
+        let removals = if self.retire_due {
+            rests_until.max(self.last_commit + RETIRE_AGAIN)
+        } else if !self.removed.is_empty() {
             rests_until.max(self.last_commit + COMMIT_EVERY)
         } else {
-            self.last_commit + RETIRE_EVERY
-        })
+            self.pace.next
+        };
+        let records = records.map(|due| rests_until.max(due));
+        records.into_iter().chain([removals]).min()
     }
 }
 
@@ -337,7 +380,16 @@ impl Recorder {
     fn next(&mut self) -> bool {
         let shared = &self.shared;
         let mut state = shared.state();
+        if state.stopping {
+            state.queue_repeats();
+        }
         while let Some(due) = state.due(!self.batch.is_empty()) {
+            let repeats = state.repeats.due();
+            let due = repeats.map_or(due, |repeats| due.min(repeats));
+            if repeats.is_some_and(|repeats| repeats <= Instant::now()) {
+                state.queue_repeats();
+                continue;
+            }
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 if self.batch.is_empty() {
@@ -348,6 +400,9 @@ impl Recorder {
             }
             let waited = shared.work.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.stopping {
+                state.queue_repeats();
+            }
         }
         state.ended = true;
         false
@@ -377,6 +432,12 @@ impl Recorder {
         }
         self.attempt = None;
         let now = (shared.clock)();
+        let lines_for_age = {
+            let mut state = shared.state();
+            let (events, lines) = (state.waiting.len() as u64, state.head.chain.lines());
+            state.pace.refill(events, lines, &shared.settings);
+            state.pace.lines
+        };
         let is_event = |record: &&Record| matches!(record.what, Content::Event(..));
         let leaving = shared.leaving(self.batch.iter().filter(is_event).count(), now);
         let (batch, intended) = (&self.batch, &mut self.attempt);
@@ -390,8 +451,14 @@ impl Recorder {
             let recorded = batch.iter().map(|record| file.add(&record.what, device_id));
             let recorded = recorded.collect::<Result<_, _>>()?;
             let Settings { max_lines, max_line_days, .. } = shared.settings;
-            let more = file.retire(max_lines, |time| is_old(time, now, max_line_days))?;
-            *intended = Some(Attempt { head: file.head, leaving, recorded, more });
+            let is_old = |time| now.is_some_and(|now| expired([time], now, max_line_days) == 1);
+            let too_many = file.retire(max_lines, is_old)?;
+            let aged = match now {
+                Some(now) => file.retire_aged(lines_for_age, now, max_line_days)?,
+                None => 0,
+            };
+            let more = too_many || aged > 0 || leaving.dropped.expired > 0;
+            *intended = Some(Attempt { head: file.head, leaving, recorded, aged, more });
             file.commit()
         };
         let path = || shared.path.to_path_buf();
@@ -414,7 +481,7 @@ impl Recorder {
 
     /// Updates the memory after a commit and notifies the waiting callers.
     fn written(&mut self, attempt: Attempt, began: Instant) {
-        let Attempt { head, leaving, recorded, more } = attempt;
+        let Attempt { head, leaving, recorded, aged, more } = attempt;
         let shared = &self.shared;
         let mut state = shared.state();
         for seq in &leaving.seqs {
@@ -422,10 +489,13 @@ impl Recorder {
             state.removed.remove(seq);
         }
         state.too_large -= leaving.dropped.too_large.min(state.too_large);
+        state.pace.lines = state.pace.lines.saturating_sub(aged);
+        state.pace.events = state.pace.events.saturating_sub(leaving.dropped.expired);
         for (recorded, waiting) in recorded.iter().flatten() {
             state.waiting.insert(recorded.seq, *waiting);
         }
         (state.head, state.retire_due) = (head, more);
+        state.commits += 1;
         (state.disk, state.last_commit) = (Disk::Idle, Instant::now());
         state.queue.written(&self.batch);
         drop(state);
@@ -462,10 +532,8 @@ impl Recorder {
     }
 }
 
-/// Checks whether a record of this time has been kept for longer than `days`. A record from before
-/// the clock was set never counts as old: its age is unknown.
-pub(super) fn is_old(time: f64, now: f64, days: u32) -> bool {
-    time >= CLOCK_IS_SET && now - time > f64::from(days) * DAY
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
 }
 
 fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), OutboxError> {
@@ -493,7 +561,6 @@ fn opening_error(path: &Path, error: redb::Error) -> OutboxError {
 mod tests {
     use super::*;
     use crate::outbox::Kind;
-    use crate::time::unix_time;
     use std::sync::mpsc::channel;
 
     /// A commit that reached the disk but reported an error.
@@ -501,8 +568,7 @@ mod tests {
     fn a_commit_that_reached_the_disk_and_failed_is_not_recorded_twice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
-        let shared =
-            Arc::new(Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap());
+        let shared = Arc::new(Shared::open(&path, Settings::default(), Box::new(|| None)).unwrap());
         let mut recorder = Recorder::new(shared.clone());
         let first = shared.hand_over_event(Event::new(Kind::Door, "opened", "")).unwrap();
         assert!(recorder.next());
@@ -528,6 +594,7 @@ mod tests {
             head: Head { last_seq: 7, ..head },
             leaving: Removals { seqs: Vec::new(), dropped: Dropped::default() },
             recorded: vec![None],
+            aged: 0,
             more: false,
         });
         *shared.file_mut() = None;
@@ -543,7 +610,7 @@ mod tests {
     fn callers_do_not_wait_for_a_silent_disk() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.redb");
-        let shared = Shared::open(&path, Settings::default(), Box::new(unix_time)).unwrap();
+        let shared = Shared::open(&path, Settings::default(), Box::new(|| None)).unwrap();
         let long_ago = Instant::now().checked_sub(SILENCE).unwrap();
         shared.state().disk = Disk::Busy(long_ago);
         let fault = shared.state().fault().unwrap();

@@ -1,11 +1,11 @@
 //! Tests the outbox: events are kept in order, bounded, and removed when acknowledged.
 
-use super::recorder::{CLOCK_IS_SET, DAY, is_old};
+use super::retention::{CLOCK_IS_SET, DAY, YOUNG};
 use super::*;
 use crate::time::unix_time;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -88,7 +88,7 @@ fn an_event_and_its_line_survive_a_crash() {
 }
 
 #[test]
-fn acknowledged_events_are_removed_within_a_second_and_never_return() {
+fn acknowledged_events_are_removed_within_seconds_and_never_return() {
     let store = Store::new();
     let outbox = store.open(Settings::default());
     for _ in 0..3 {
@@ -111,6 +111,30 @@ fn acknowledged_events_are_removed_within_a_second_and_never_return() {
     assert_eq!(all(&outbox), [1, 3]);
     // The log keeps delivered events.
     assert_eq!(outbox.stats().audit.lines(), 3);
+}
+
+#[test]
+fn a_decision_is_one_commit_and_its_acknowledgements_go_with_the_next() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
+    // The first commit of a start looks for lines to retire.
+    wait_until(|| outbox.stats().commits > 0);
+    let before = outbox.stats().commits;
+    let slot = outbox.slot();
+    slot.post(Event::new(Kind::Access, "granted", "recognised")).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    slot.post(Event::new(Kind::Door, "unlocked", "face")).unwrap();
+    wait_until(|| outbox.stats().unwritten == 0);
+    assert_eq!((outbox.stats().commits - before, all(&outbox).len()), (1, 2));
+    outbox.acknowledge(1);
+    outbox.acknowledge(2);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(outbox.stats().commits - before, 1);
+    slot.post(Event::new(Kind::Door, "locked", "")).unwrap();
+    wait_until(|| outbox.stats().unwritten == 0);
+    assert_eq!(outbox.stats().commits - before, 2);
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    assert_eq!(store.crashed().open(Settings::default()).stats().depth, 1);
 }
 
 #[test]
@@ -149,28 +173,87 @@ fn a_full_outbox_drops_the_oldest_and_counts_for_ever() {
     assert_eq!((all(&outbox), outbox.stats().dropped.overflow), (vec![6], 4));
 }
 
-#[test]
-fn expired_events_are_dropped_unless_the_clock_was_not_set() {
-    let now = 1.8e9;
-    assert!(is_old(now - 31.0 * DAY, now, 30));
-    assert!(!is_old(now - 29.0 * DAY, now, 30));
-    assert!(!is_old(1000.0, now, 30), "recorded before the clock was set");
+/// A clock that tests set; `None` while it is not believed.
+#[derive(Clone, Default)]
+struct TestClock(Arc<Mutex<Option<f64>>>);
 
+impl TestClock {
+    fn set(&self, time: Option<f64>) {
+        *self.0.lock().unwrap() = time;
+    }
+
+    fn outbox(&self, store: &Store, settings: Settings) -> Outbox {
+        let clock = self.clone();
+        Outbox::open_with(&store.path(), settings, move || *clock.0.lock().unwrap()).unwrap()
+    }
+}
+
+/// Waits until the recorder has committed several times.
+fn after_some_commits(outbox: &Outbox) {
+    for _ in 0..3 {
+        outbox.audit(Entry::new("test", "local")).unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_for_seconds_erases_nothing() {
     let store = Store::new();
-    let days = Arc::new(AtomicU32::new(0));
-    let clock = {
-        let days = days.clone();
-        move || now + f64::from(days.load(Ordering::Relaxed)) * DAY
-    };
-    let outbox = Outbox::open_with(&store.path(), Settings::default(), clock.clone()).unwrap();
-    let record = || outbox.record(Event { time: clock(), ..opened("opened") }).unwrap();
-    record();
-    days.store(30, Ordering::Relaxed);
-    record();
-    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![1, 2], 0));
-    days.store(31, Ordering::Relaxed);
-    record();
-    assert_eq!((all(&outbox), outbox.stats().dropped.expired), (vec![2, 3], 1));
+    let clock = TestClock::default();
+    let start = unix_time();
+    clock.set(Some(start));
+    let outbox = clock.outbox(&store, Settings::default());
+    for _ in 0..400 {
+        outbox.record(opened("opened")).unwrap();
+    }
+    outbox.audit(Entry::new("test", "local")).unwrap();
+    let before = outbox.stats();
+    assert_eq!(before.depth, 400);
+    clock.set(Some(start + 400.0 * DAY));
+    after_some_commits(&outbox);
+    std::thread::sleep(Duration::from_secs(2));
+    clock.set(Some(start));
+    let stats = outbox.stats();
+    assert_eq!((stats.depth, stats.audit.first), (400, 1), "{stats:?}");
+    assert_eq!(stats.dropped, Dropped::default());
+    // Nor does a restart meanwhile: the first portion is due an hour after the start.
+    drop(outbox);
+    clock.set(Some(start + 400.0 * DAY));
+    let outbox = clock.outbox(&store, Settings::default());
+    after_some_commits(&outbox);
+    assert_eq!((outbox.stats().depth, outbox.stats().audit.first), (400, 1));
+}
+
+#[test]
+fn old_records_leave_in_portions_by_a_believed_clock_and_young_ones_stay() {
+    let store = Store::new();
+    let clock = TestClock::default();
+    let settings = Settings { retire_every: Duration::from_millis(50), ..Settings::default() };
+    let outbox = clock.outbox(&store, settings);
+    let young = YOUNG;
+    let time = unix_time();
+    for at in 0..young + 10 {
+        // The first were recorded before the clock was set, and some while it was ahead.
+        let time = match at {
+            0..3 => 1000.0,
+            3..5 => time + 400.0 * DAY,
+            _ => time,
+        };
+        outbox.record(Event { time, ..opened("opened") }).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(outbox.stats().audit.first, 1, "the clock is not believed");
+    clock.set(Some(time + 29.0 * DAY));
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(outbox.stats().dropped.expired, 0);
+    clock.set(Some(time + 31.0 * DAY));
+    wait_until(|| outbox.stats().dropped.expired == 10);
+    assert_eq!(outbox.stats().audit.first, 1);
+    clock.set(Some(time + 10_000.0 * DAY));
+    wait_until(|| outbox.stats().audit.first == 11);
+    std::thread::sleep(Duration::from_millis(200));
+    let stats = outbox.stats();
+    assert_eq!((stats.depth as u64, stats.audit.lines()), (young, young));
+    assert!(is_whole(&outbox));
 }
 
 #[test]
@@ -190,12 +273,56 @@ fn the_log_is_bounded_and_stays_verifiable() {
     let chain = outbox.stats().audit;
     assert_eq!((chain.first, chain.last), (11, 11));
     assert!(is_whole(&outbox));
-    // Lines that are too old are removed even without a new line.
+}
+
+#[test]
+fn a_flood_of_one_class_pushes_out_no_line_of_another() {
+    let store = Store::new();
+    let settings = Settings { max_lines: 80, ..Settings::default() };
+    let outbox = store.open(settings.clone());
+    for number in 0..5 {
+        outbox.audit(Entry::new("app/create", "local").with("number", number)).unwrap();
+    }
+    let mut granted = Event::new(Kind::Access, "granted", "");
+    granted.subject_id = Some("anna".into());
+    outbox.record(granted).unwrap();
+    let first = outbox.lines(0, 0.0, 1).unwrap().0.remove(0);
+    for number in 0..300 {
+        outbox.slot().post(opened(&format!("flood-{number}"))).unwrap();
+        if number % 50 == 0 {
+            outbox.record(opened("flood")).unwrap();
+        }
+    }
     drop(outbox);
-    let outbox = store.open(Settings { max_line_days: 0, ..Settings::default() });
-    wait_until(|| outbox.stats().audit.lines() == 0);
+    let outbox = store.open(settings.clone());
+    wait_until(|| outbox.stats().audit.lines() <= 80);
+    let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
+    let created: Vec<&Value> = lines.iter().filter(|line| line["action"] == "app/create").collect();
+    let numbers: Vec<u64> = created.iter().filter_map(|line| line["number"].as_u64()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    assert!(lines.iter().any(|line| line["subject_id"] == "anna"));
+    // A carried line says when and as which line it was first written.
+    assert_eq!((&created[0]["time"], &created[0]["carried_from"]), (&first["time"], &json!(1)));
+    assert!(created[0]["line"].as_u64().unwrap() > 6);
     assert!(is_whole(&outbox));
-    assert_eq!(outbox.stats().audit.last, 11);
+    // Beyond its share the flood pushes out its own oldest lines.
+    let floods = lines.iter().filter(|line| line["action"] == "door").count();
+    assert_eq!((lines.len(), floods), (80, 74));
+    // The counts of a file that an older program has written are made when it is opened.
+    drop(outbox);
+    let database = redb::Database::open(store.path()).unwrap();
+    let write = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    write.open_table(meta).unwrap().remove("lines_door").unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let outbox = store.open(settings);
+    for number in 0..100 {
+        outbox.record(opened(&format!("flood-{number}"))).unwrap();
+    }
+    let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
+    assert_eq!(lines.iter().filter(|line| line["action"] == "app/create").count(), 5);
+    assert!(is_whole(&outbox));
 }
 
 #[test]

@@ -118,6 +118,12 @@ impl AuditTrail {
         self.log_failure(self.outbox.audit(entry.with("model_id", model_id)));
     }
 
+    /// Records that the bytes of deleted faces were removed from the gallery's file by command.
+    pub fn scrubbed(&self, by: &Sender) {
+        let entry = Entry::new(Operation::GalleryScrub.name(), by.to_string());
+        self.log_failure(self.outbox.audit(entry));
+    }
+
     /// Records a remote unlock request, before the strike moves.
     pub fn unlock_asked(&self, by: &Sender, reason: &str) -> UnlockRecord {
         let line = Entry::new(Operation::Unlock.name(), by.to_string())

@@ -245,6 +245,11 @@ impl Service {
         self.audit_trail.gallery_changes()
     }
 
+    /// Checks whether a subject is enrolled. Does not wait for the disk.
+    pub fn is_enrolled(&self, subject_id: &str) -> bool {
+        self.recognizer.gallery.contains(subject_id)
+    }
+
     /// Returns the sender of a request. A transport keys requests by sender and `request_id`, so
     /// that an answer goes only to the client that sent the request. If the sender is not
     /// authorised, returns the answer instead; it takes precedence over every other error of the

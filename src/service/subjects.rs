@@ -3,7 +3,7 @@
 use super::faces::{self, Facts};
 use super::recognition::{Recognizer, Requester};
 use crate::contract::blocks::{Meta, SubjectBlock, SubjectGone, SubjectPage};
-use crate::contract::{Change, Operation, Refusal, Reply};
+use crate::contract::{Change, Operation, Refusal, Reply, Sender};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;
 
@@ -69,6 +69,14 @@ pub(super) fn update(
         return Ok(reply.with_meta(meta));
     }
     Ok(reply)
+}
+
+/// Removes the bytes of deleted, replaced and changed records from the gallery's file. Answers
+/// `bytes_before` and `bytes_after`, the size of the file.
+pub(super) fn scrub(recognizer: &Recognizer, by: &Sender) -> Result<Reply, Refusal> {
+    let scrubbed = recognizer.gallery.scrub().map_err(Refusal::internal)?;
+    recognizer.audit_trail.scrubbed(by);
+    Ok(Reply::of(Operation::GalleryScrub, &scrubbed))
 }
 
 /// Converts the change for the gallery, with the present time.

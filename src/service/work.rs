@@ -74,6 +74,10 @@ impl Service {
                 let work = move || reindex::reindex(&recognizer, &by.sender, &portion);
                 turn(&self.workers, local, expires, work).await
             }
+            Valid::Scrub => {
+                let work = move || subjects::scrub(&recognizer, &by.sender);
+                turn(&self.workers, local, expires, work).await
+            }
             Valid::Health => {
                 let mut reply = Reply::success(operation);
                 reply.extend(self.health());

@@ -6,12 +6,13 @@ use super::door::NotUnlocked;
 use crate::outbox::{Event as OutboxEvent, Kind, MOST_UNWRITTEN, Slot};
 use doorward_board::controller::Cause;
 use doorward_board::{ContactEvent, Event, TamperEvent};
-use std::collections::VecDeque;
+use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::error;
 
-/// Most events kept while no outbox is open: one less than an outbox has room for, so that one
+/// Most events of a kind kept while no outbox is open: one less than an outbox has room for, so that one
 /// place remains for the number of lost events.
 const MOST: usize = MOST_UNWRITTEN - 1;
 
@@ -23,9 +24,11 @@ pub struct DoorEvents(Arc<Mutex<Places>>);
 struct Places {
     /// Outbox of the present configuration.
     slot: Option<Slot>,
-    /// Events that no outbox has taken yet. When it is full, the newest event is dropped.
+    /// Events that no outbox has taken yet, [`MOST`] of each kind: a flood of one kind takes no room
+    /// from another. Beyond that the newest event is dropped.
     kept: VecDeque<OutboxEvent>,
-    dropped: u64,
+    /// Number of dropped events by kind.
+    dropped: BTreeMap<&'static str, u64>,
 }
 
 impl DoorEvents {
@@ -47,9 +50,14 @@ impl DoorEvents {
         let kept = std::mem::take(&mut places.kept);
         kept.into_iter().for_each(|event| places.take(event));
         let dropped = std::mem::take(&mut places.dropped);
-        if dropped > 0 {
-            let reason = format!("{dropped} door events found no room while no record was open");
-            places.take(OutboxEvent::new(Kind::Door, "not_recorded", reason));
+        if !dropped.is_empty() {
+            let counts: Vec<String> =
+                dropped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let reason =
+                format!("no room while no record was open, events lost: {}", counts.join(", "));
+            let mut event = OutboxEvent::new(Kind::Door, "not_recorded", reason);
+            event.extra.insert("events".to_owned(), json!(dropped));
+            places.take(event);
         }
     }
 
@@ -67,11 +75,15 @@ impl Places {
             },
             None => event,
         };
-        if self.kept.len() < MOST {
+        let kind = event.kind;
+        if self.kept.iter().filter(|kept| kept.kind == kind).count() < MOST {
             self.kept.push_back(event);
-        } else {
-            self.dropped += 1;
-            error!(kind = event.kind.name(), outcome = event.outcome, "an event finds no room");
+            return;
+        }
+        let dropped = self.dropped.entry(kind.name()).or_default();
+        *dropped += 1;
+        if *dropped == 1 {
+            error!(kind = kind.name(), "no record is open, and there is no room: events are lost");
         }
     }
 }
@@ -138,9 +150,12 @@ mod tests {
         events.go_to(outbox.slot());
         events.add(Event::Relocked, SystemTime::now());
         drop(outbox);
+        let granted = || OutboxEvent::new(Kind::Access, "granted", "recognised");
+        events.record(granted());
         for _ in 0..MOST + 3 {
-            events.add(Event::ExitPressed, SystemTime::now());
+            events.add(Event::Relocked, SystemTime::now());
         }
+        events.record(granted());
         let outbox = open();
         events.go_to(outbox.slot());
         drop(outbox);
@@ -149,8 +164,9 @@ mod tests {
         assert_eq!((outcomes[0], outcomes[1]), (&"exit_pressed".into(), &"locked".into()));
         let recorded = lines[0]["time"].as_f64().unwrap();
         assert!((recorded - pressed).abs() < 1e-3, "{recorded}, not {pressed}");
-        // All kept events, and one that says that three were lost.
-        assert_eq!(lines.len(), 2 + MOST + 1, "{lines:?}");
-        assert!(lines.last().unwrap()["reason"].as_str().unwrap().starts_with("3 door events"));
+        // All kept events, and one that says that three were lost; none of another kind is.
+        assert_eq!(lines.len(), 2 + MOST + 2 + 1, "{lines:?}");
+        assert_eq!(lines.last().unwrap()["events"], json!({ "door": 3 }));
+        assert_eq!(lines[2 + MOST + 1]["outcome"], "granted");
     }
 }

@@ -160,6 +160,31 @@ fn every_strike_movement_has_a_line_with_requester_and_reason() {
 }
 
 #[test]
+fn flood_of_name_changes_is_folded_with_its_count() {
+    let mut terminal = Terminal::prepare("");
+    let image = portrait("obama").display().to_string();
+    assert_eq!(terminal.json(&["enroll", &image, "--subject-id", "o"])["status"], 200);
+    terminal.run();
+    for number in 0..60 {
+        let name = format!("name=flood {number}");
+        let update = terminal.json(&["gallery", "update", "o", "--field", &name]);
+        assert_eq!(update["status"], 200, "{update}");
+    }
+    // Another change in the flood has a line of its own.
+    assert_eq!(terminal.json(&["gallery", "update", "o", "--groups", "staff"])["status"], 200);
+    assert!(terminal.stop());
+    let lines = list(&terminal, &[]);
+    let updates: Vec<&Value> =
+        lines.iter().filter(|line| line["action"] == "subject/update").collect();
+    let names: Vec<&&Value> = updates.iter().filter(|line| line["name"] == "changed").collect();
+    let stands_for = |line: &Value| 1 + line["repeated"].as_u64().unwrap_or(0);
+    assert_eq!(names.iter().map(|line| stands_for(line)).sum::<u64>(), 60, "{updates:#?}");
+    assert!(names.len() <= 8, "{updates:#?}");
+    assert_eq!(updates.len(), names.len() + 1);
+    assert_eq!(verify(&terminal, &[]).0, 0);
+}
+
+#[test]
 fn list_since_returns_later_lines() {
     let terminal = with_lines(2);
     assert_eq!(terminal.json(&["app", "revoke", "app-1"])["status"], 200);
@@ -274,10 +299,12 @@ fn full_disk_loses_only_audit_lines() {
         let health = terminal.call("health", &json!({}));
         health["outbox"]["not_recorded"].as_u64().unwrap()
     };
-    let groups = (0..60).map(|at| format!("{}{at}", "g".repeat(120))).collect::<Vec<_>>().join(",");
     let mut updates = 0;
     while not_recorded(&terminal) == 0 {
         for _ in 0..20 {
+            // Each is another change: repeats of one are folded.
+            let group = |at| format!("{}-{updates}-{at}", "g".repeat(100));
+            let groups = (0..60).map(group).collect::<Vec<_>>().join(",");
             let update = terminal.json(&["gallery", "update", "o", "--groups", &groups]);
             assert_eq!(update["status"], 200, "{update}");
             updates += 1;

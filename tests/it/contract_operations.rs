@@ -25,6 +25,28 @@ fn ids(matches: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn remembered_answers_of_a_deleted_subject_are_forgotten() {
+    let (terminal, mut client) = start("").await;
+    let image = pictures::face("obama");
+    let enroll = json!({"image": image, "subject_id": "anna", "request_id": "visit-7"});
+    assert_eq!(verdict(&client.ask("enroll", &enroll).await), (200, "", ""));
+    let templates = async |client: &mut Client| {
+        let subject = client.ask("subject/get", &json!({"subject_id": "anna"})).await;
+        subject["templates"].as_u64()
+    };
+    assert_eq!(terminal.json(&["gallery", "delete", "anna"])["status"], 200);
+    assert_eq!(templates(&mut client).await, None);
+    // Answered from memory, it would say that she is enrolled, and she would not be.
+    assert_eq!(verdict(&client.ask("enroll", &enroll).await), (200, "", ""));
+    assert_eq!(templates(&mut client).await, Some(1));
+    // A deletion that is repeated is answered again.
+    let delete = json!({"subject_id": "anna", "request_id": "visit-8"});
+    for _ in 0..2 {
+        assert_eq!(verdict(&client.ask("subject/delete", &delete).await), (200, "", ""));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn enroll_creates_replaces_and_adds() {
     let (_terminal, mut client) = start("").await;
     let (obama, biden) = (pictures::face("obama"), pictures::face("biden"));

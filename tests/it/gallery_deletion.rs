@@ -53,11 +53,13 @@ fn scrub_leaves_no_trace_of_deleted_subjects() {
             _ => kept.push(traces),
         }
     }
+    let remnants = gallery.stats().unwrap().remnants;
     let renamed = SubjectChange {
         name: Some(Some("a former name of somebody".into())),
         ..SubjectChange::default()
     };
     gallery.update("somebody-with-a-long-id-02", renamed).unwrap();
+    assert_eq!(gallery.stats().unwrap().remnants, remnants, "changed names rewrite nothing");
     let forgotten = SubjectChange { name: Some(None), ..SubjectChange::default() };
     gallery.update("somebody-with-a-long-id-02", forgotten).unwrap();
     gone.push(Traces(vec![b"a former name of somebody".to_vec()]));
