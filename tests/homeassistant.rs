@@ -71,7 +71,7 @@ async fn discovery_message_meets_home_assistants_schemas() {
         ("button", &["command_topic"]),
     ];
     let components = config["components"].as_object().unwrap();
-    assert_eq!(components.len(), 11);
+    assert_eq!(components.len(), 14);
     for (name, component) in components {
         let platform = component["platform"].as_str().unwrap();
         let (_, required) = required.iter().find(|(known, _)| *known == platform).unwrap();
@@ -89,7 +89,18 @@ async fn discovery_message_meets_home_assistants_schemas() {
         }
     }
     assert_eq!(components["decision"]["event_types"], json!(DECISIONS));
-    assert_eq!(components["decision"]["state_topic"], "doorward/front/event/access");
+    // Spoofs have a kind of their own.
+    assert_eq!(components["decision"]["state_topic"], "doorward/front/event/+");
+    let template = components["decision"]["value_template"].as_str().unwrap();
+    assert!(template.contains("value_json.kind in ['access', 'spoof']"), "{template}");
+    for (name, alarm) in [("forced_open", "forced_open"), ("held_open", "held_open")] {
+        let template = components[name]["value_template"].as_str().unwrap();
+        assert!(template.contains(&format!("value_json.alarm == '{alarm}'")), "{template}");
+    }
+    assert_eq!(components["fault"]["device_class"], "problem");
+    // A number with a unit: no logbook entry a minute.
+    assert_eq!(components["audit_head"]["unit_of_measurement"], "lines");
+    assert_eq!(components["audit_head"]["value_template"], "{{ value_json.audit.last }}");
     assert_eq!(components["door"]["device_class"], "door");
     assert_eq!(components["tamper"]["device_class"], "tamper");
     assert_eq!(components["camera"]["device_class"], "connectivity");
@@ -120,7 +131,7 @@ async fn discovery_is_sent_again_when_home_assistant_starts() {
     let mut options = MqttOptions::new("ha", "127.0.0.1", broker.port());
     options.set_credentials(home, secret);
     let mut home = Asker::connect_with(options, &["homeassistant/#"]).await;
-    assert_eq!(message(&home.next().await)["device"]["name"], "front");
+    assert_eq!(message(&home.next().await)["device"]["name"], "Front");
     for (said, answered) in [("offline", false), ("online", true)] {
         home.client.publish(STATUS, QoS::AtMostOnce, false, said).await.unwrap();
         home.wait_for(STATUS, said).await;
@@ -157,7 +168,7 @@ async fn states_are_published_again_after_the_broker_forgot_them() {
     broker.revive();
     let mut home = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
     home.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
-    assert_eq!(message(&home.next().await)["device"]["name"], "front");
+    assert_eq!(message(&home.next().await)["device"]["name"], "Front");
     session.stop().await;
 }
 
@@ -176,6 +187,9 @@ async fn door_is_removed_by_command_and_by_configuration() {
     let removed = terminal.cli(&["homeassistant", "remove"]);
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
     assert!(home.next().await.payload.is_empty());
+    // Nothing of the terminal is left at the broker.
+    let mut everything = Asker::connect(broker.port(), "left", &["#"]).await;
+    assert!(everything.hears_nothing().await);
     terminal.run();
     assert!(!home.next().await.payload.is_empty());
     assert!(terminal.stop());
@@ -188,4 +202,24 @@ async fn door_is_removed_by_command_and_by_configuration() {
     // Nothing is left for a new subscriber.
     let mut late = Asker::connect(broker.port(), "late", &[CONFIG]).await;
     assert!(late.hears_nothing().await);
+}
+
+/// Runs on a Home Assistant core: `pip install homeassistant==2025.4.4` in a Python 3.13, named by
+/// `DOORWARD_HOMEASSISTANT_PYTHON`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Home Assistant core"]
+async fn automation_of_the_docs_fires_on_events_only() {
+    let python = std::env::var("DOORWARD_HOMEASSISTANT_PYTHON").unwrap();
+    let broker = Mosquitto::start(Wanted::default());
+    let session = start(settings(broker.port(), HomeAssistant::default())).await;
+    let mut home = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
+    std::fs::write(broker.file("config.json"), home.next().await.payload).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/homeassistant/automation.py");
+    let run = std::process::Command::new(python)
+        .arg(script)
+        .stdin(std::fs::File::open(broker.file("config.json")).unwrap())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    session.stop().await;
 }
