@@ -13,14 +13,14 @@ mod mosquitto;
 mod terminal;
 
 use asker::Asker;
-use doorward::contract::{Answer, Request};
+use doorward::contract::{Answer, Body, Request};
 use doorward::mqtt::{DECISIONS, HomeAssistant, Session, Settings};
 use mosquitto::{Mosquitto, Wanted};
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use terminal::Terminal;
 
 const CONFIG: &str = "homeassistant/device/doorward_front/config";
@@ -204,22 +204,44 @@ async fn door_is_removed_by_command_and_by_configuration() {
     assert!(late.hears_nothing().await);
 }
 
-/// Runs on a Home Assistant core: `pip install homeassistant==2025.4.4` in a Python 3.13, named by
-/// `DOORWARD_HOMEASSISTANT_PYTHON`.
+/// Runs a Home Assistant core: `pip install homeassistant==2025.4.4 paho-mqtt==2.1.0` in a Python
+/// 3.13, which `DOORWARD_HOMEASSISTANT_PYTHON` names.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Home Assistant core"]
-async fn automation_of_the_docs_fires_on_events_only() {
+async fn home_assistant_core_shows_and_unlocks_the_door() {
     let python = std::env::var("DOORWARD_HOMEASSISTANT_PYTHON").unwrap();
     let broker = Mosquitto::start(Wanted::default());
-    let session = start(settings(broker.port(), HomeAssistant::default())).await;
-    let mut home = Asker::connect(broker.port(), "ha", &[CONFIG]).await;
-    std::fs::write(broker.file("config.json"), home.next().await.payload).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/homeassistant/automation.py");
-    let run = std::process::Command::new(python)
-        .arg(script)
-        .stdin(std::fs::File::open(broker.file("config.json")).unwrap())
-        .output()
-        .unwrap();
+    let unlocked = Arc::new(Mutex::new(Vec::new()));
+    let seen = unlocked.clone();
+    let unlock = move |request: Request| {
+        let Body::Json(body) = request.body else { panic!("not JSON") };
+        seen.lock().unwrap().push((request.operation, serde_json::from_slice(&body).unwrap()));
+        async { Some(Answer { status: 200, fields: serde_json::Map::new() }) }
+    };
+    let homeassistant = HomeAssistant {
+        name: Some("Front door".into()),
+        remote_unlock: true,
+        ..HomeAssistant::default()
+    };
+    let settings = Settings { allow_insecure: true, ..settings(broker.port(), homeassistant) };
+    let audit = json!({ "last": 4711, "head": "ab".repeat(32) });
+    let health = json!({ "version": "1", "outbox": { "depth": 0 }, "audit": audit });
+    let session = Session::start(settings, unlock, Arc::new(move || health.clone())).await.unwrap();
+    let door = json!({
+        "lock": "LOCKED", "open": null, "tamper": false, "alarm": "forced_open",
+        "faults": ["buzzer"],
+    });
+    session.publisher().state("door", &door).await.unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/homeassistant/core.py");
+    let mut core = std::process::Command::new(python);
+    core.arg(script).arg(broker.port().to_string());
+    let run = tokio::task::spawn_blocking(move || core.output().unwrap()).await.unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let unlocked: Vec<(String, Value)> = unlocked.lock().unwrap().clone();
+    assert_eq!(unlocked.len(), 2, "lock and button: {unlocked:?}");
+    for (operation, body) in unlocked {
+        assert_eq!((operation.as_str(), &body["reason"]), ("unlock", &json!("home assistant")));
+        assert!(body["issued_at"].is_f64(), "{body}");
+    }
     session.stop().await;
 }
