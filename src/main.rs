@@ -20,8 +20,19 @@ use doorward_evaluate::calibrate;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// Core dumps would contain faces and passwords. The limit alone does not stop one that goes to a
+/// program, such as systemd-coredump.
+fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Each fails only on a kernel that has no core dumps.
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 fn main() -> ExitCode {
     doorward::nn::give_back_large_buffers();
+    forbid_core_dumps();
     let cli = Cli::parse();
     let log = match Log::start() {
         Ok(log) => log,

@@ -290,6 +290,13 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
         self.status.filter(|_| self.is_up)
     }
 
+    /// Returns whether the housing is open; `None` without a tamper switch, or while it is unknown.
+    pub fn tamper(&self) -> Option<bool> {
+        let switch = self.parts.tamper.as_ref()?;
+        let fails = self.failing().any(|part| part == Part::Tamper);
+        switch.is_raised().filter(|_| !fails)
+    }
+
     /// Returns the parts that fail.
     pub fn failing(&self) -> impl Iterator<Item = Part> {
         Part::ALL.into_iter().filter(|part| self.failing[*part as usize])
@@ -508,7 +515,8 @@ impl<Output: OutputPin, Input: InputPin> Door<Output, Input> {
 
     fn signal(&mut self, now: Duration) {
         let Parts { lamps, buzzer, tamper, motion, .. } = &mut self.parts;
-        let alarm = self.forced || tamper.as_ref().is_some_and(Tamper::is_raised);
+        let raised = tamper.as_ref().and_then(Tamper::is_raised);
+        let alarm = self.forced || raised == Some(true);
         let lit = Lit {
             red: alarm || self.held || now < self.refused_until,
             green: self.released.is_some(),

@@ -38,9 +38,9 @@ impl<Pin: InputPin> Tamper<Pin> {
         })
     }
 
-    /// Checks whether the housing is open.
-    pub fn is_raised(&self) -> bool {
-        self.switch.level() == Some(true)
+    /// Returns whether the housing is open; `None` until the switch was read.
+    pub fn is_raised(&self) -> Option<bool> {
+        self.switch.level()
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(tamper.step(Duration::ZERO).unwrap(), None);
         let raised = tamper.step(Duration::from_millis(50)).unwrap();
         assert_eq!(raised, Some(TamperEvent::Raised));
-        assert!(tamper.is_raised());
+        assert_eq!(tamper.is_raised(), Some(true));
         pin.done();
     }
 }

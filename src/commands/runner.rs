@@ -158,6 +158,9 @@ impl Runner {
     /// Checks the configuration.
     pub fn check_config(&self) -> Result<ExitCode, Failure> {
         daemon::check(&self.config)?;
+        for warning in daemon::warnings(&self.config) {
+            eprintln!("warning: {warning}");
+        }
         eprintln!("the configuration is valid");
         Ok(ExitCode::SUCCESS)
     }

@@ -312,6 +312,9 @@ keys! {
         discovery: bool = true, Any;
         /// Home Assistant's discovery prefix.
         prefix: String = "homeassistant".to_owned(), Any;
+        /// The device's name there. Empty: the device id in words, such as `Front door` for
+        /// front-door.
+        name: String = String::new(), Any;
         /// Home Assistant's NAME in mqtt.clients, if that table is used: it then unlocks by
         /// from/NAME/cmd/unlock.
         client: String = String::new(), Any;

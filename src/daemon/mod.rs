@@ -30,7 +30,7 @@ mod watchdog;
 
 pub use error::DaemonError;
 pub use local::{Local, LocalError};
-pub use open::{BadFiles, Opened, check, client_settings, open_service};
+pub use open::{BadFiles, Opened, check, client_settings, open_service, warnings};
 pub use run::run;
 
 use open::start_camera;

@@ -4,6 +4,7 @@ use super::{DaemonError, settings};
 use crate::applications::Applications;
 use crate::camera::Camera;
 use crate::config::Config;
+use crate::contract::Permission;
 use crate::face::Analyzer;
 use crate::fetch::allow::AllowList;
 use crate::gallery::{self, Gallery};
@@ -120,4 +121,49 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::door(config)?;
     settings::camera(config)?;
     Ok(())
+}
+
+/// Returns what a valid configuration promises and does not do.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let Ok(service) = settings::service(config) else { return Vec::new() };
+    let may_unlock = match service.auth {
+        // Applications have their permissions in their own file.
+        service::Auth::AppKey => true,
+        service::Auth::Broker if service.clients.is_empty() => {
+            service.permissions.contains(&Permission::Unlock)
+        }
+        service::Auth::Broker => {
+            service.clients.values().any(|given| given.contains(&Permission::Unlock))
+        }
+    };
+    let key = if service.clients.is_empty() { "mqtt.permissions" } else { "mqtt.clients" };
+    let unlock = (config.door.remote_unlock && !may_unlock).then(|| {
+        format!(
+            "door.remote_unlock = true, but no client may unlock: every unlock over the broker is \
+             refused, Home Assistant's included. Add `unlock` to {key}"
+        )
+    });
+    unlock.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Door, Mqtt};
+
+    #[test]
+    fn remote_unlock_that_no_client_may_use_is_reported() {
+        let with = |permissions: &[&str], clients: &[&str]| {
+            let text = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let mqtt =
+                Mqtt { permissions: text(permissions), clients: text(clients), ..Mqtt::default() };
+            let door = Door { remote_unlock: true, ..Door::default() };
+            warnings(&Config { mqtt, door, ..Config::default() })
+        };
+        assert!(with(&["search"], &[])[0].contains("mqtt.permissions"));
+        assert!(with(&["search", "unlock"], &["desk: search"])[0].contains("mqtt.clients"));
+        assert!(with(&["search", "unlock"], &[]).is_empty());
+        assert!(with(&["search"], &["house: unlock"]).is_empty());
+        assert!(warnings(&Config::default()).is_empty());
+    }
 }

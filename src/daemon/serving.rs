@@ -12,7 +12,7 @@ use crate::camera::Camera;
 use crate::config::Config;
 use crate::contract::{Answer, Request, Sender};
 use crate::gallery::Gallery;
-use crate::mqtt::{Answering, Delivery, Embedded, Handler, Publisher, Session};
+use crate::mqtt::{Answering, BrokerCounts, Delivery, Embedded, Handler, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::{Door, Service};
 use crate::terminal::{Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
@@ -99,6 +99,9 @@ impl Serving {
         Opened { service, analyzer, gallery, outbox }: Opened,
     ) -> Result<Self, DaemonError> {
         let started = Instant::now();
+        for warning in super::warnings(config) {
+            tracing::warn!("{warning}");
+        }
         let mut mqtt = settings::mqtt(config)?;
         let access = settings::access(config)?;
         let camera = start_camera(config)?;
@@ -126,7 +129,8 @@ impl Serving {
         }
         tasks.spawn(kept.clock.clone().watch(clock_file(config), kept.door_events.clone()));
         let decisions = Arc::new(Decisions::default());
-        let health = health(service.clone(), decisions.clone());
+        let broker = embedded.as_ref().map(Embedded::counts);
+        let health = health(service.clone(), decisions.clone(), broker);
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
         let session = Session::start(mqtt, service, health).await?;
@@ -220,14 +224,19 @@ fn start_control(config: &Config, service: Arc<Service>) -> Result<Option<Contro
     }
 }
 
-/// Returns the content of `state/health`: the service's health, and the counts of decisions.
+/// Returns the content of `state/health`: the service's health, and the counts of decisions and of
+/// the embedded broker.
 fn health(
     service: Arc<Service>,
     decisions: Arc<Decisions>,
+    broker: Option<impl Fn() -> BrokerCounts + Send + Sync + 'static>,
 ) -> Arc<impl Fn() -> Value + Send + Sync> {
     Arc::new(move || {
         let mut health = service.health();
         health.insert("decisions".into(), decisions.to_json());
+        if let Some(counts) = &broker {
+            health.insert("broker".into(), json!(counts()));
+        }
         Value::Object(health)
     })
 }

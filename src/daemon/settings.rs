@@ -85,6 +85,7 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
         homeassistant: mqtt::HomeAssistant {
             discovery: config.homeassistant.discovery,
             prefix: config.homeassistant.prefix.clone(),
+            name: text(&config.homeassistant.name),
             client: text(&config.homeassistant.client),
             remote_unlock: config.door.remote_unlock && !config.door.board.is_empty(),
         },

@@ -15,6 +15,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// second.
 const STABLE: Duration = Duration::from_secs(30);
 
+/// The longest wait after another client took the client identifier. The door must not be deaf for a
+/// minute, and two clients that each return after this time are no storm.
+const TAKEN: Duration = Duration::from_secs(4);
+
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -36,6 +40,12 @@ impl Backoff {
     pub(crate) fn next(&mut self, held: Duration) -> Duration {
         // Without entropy the wait only has no jitter.
         self.after(held, getrandom::u32().unwrap_or(u32::MAX))
+    }
+
+    /// Returns the wait after a loss.
+    pub(crate) fn after_loss(&mut self, held: Duration, is_taken_over: bool) -> Duration {
+        let wait = self.next(held);
+        if is_taken_over { wait.min(TAKEN) } else { wait }
     }
 }
 
@@ -67,6 +77,15 @@ mod tests {
         ceilings(&mut backoff, 5);
         assert_eq!(backoff.after(Duration::from_secs(29), u32::MAX).as_secs(), 32);
         assert_eq!(backoff.after(Duration::from_secs(30), u32::MAX).as_secs(), 1);
+    }
+
+    #[test]
+    fn a_taken_identifier_costs_seconds_however_often_it_happens() {
+        let mut backoff = Backoff::default();
+        for _ in 0..100 {
+            assert!(backoff.after_loss(Duration::from_secs(1), true) <= TAKEN);
+        }
+        assert!(backoff.after_loss(Duration::from_secs(1), false) >= Duration::from_secs(30));
     }
 
     #[test]

@@ -135,6 +135,48 @@ fn unusable(key: &'static str, path: &Path, reason: impl ToString) -> ConnectErr
     ConnectError::File { key, path: path.into(), reason: reason.to_string() }
 }
 
+/// Why a connection ended.
+pub(crate) struct Loss {
+    pub why: String,
+    /// Another client took the client identifier, as far as that can be known.
+    pub is_taken_over: bool,
+}
+
+impl From<String> for Loss {
+    fn from(why: String) -> Self {
+        Self { why, is_taken_over: false }
+    }
+}
+
+/// Explains the loss of a connection. `was_up`: the broker had accepted it.
+///
+/// A broker that gives a client identifier to another client sends a DISCONNECT, mosquitto and the
+/// embedded broker in the short form without properties. The library drops that form unread, so the
+/// connection seems to end without a word, as it does when the broker stops.
+pub(crate) fn explain_loss(error: &ConnectionError, settings: &Settings, was_up: bool) -> Loss {
+    let ended_silently =
+        was_up && matches!(error, ConnectionError::MqttState(StateError::ConnectionAborted));
+    if ended_silently {
+        let why = format!(
+            "{}:{} ended the connection: another client connected as {:?} (give every daemon its \
+             own device_id or mqtt.client_id, and let no other client use this one), or the broker \
+             is stopping",
+            settings.host(),
+            settings.port(),
+            settings.client_id()
+        );
+        return Loss { why, is_taken_over: true };
+    }
+    let is_taken_over = matches!(
+        error,
+        ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        })
+    );
+    Loss { why: explain(error, settings), is_taken_over }
+}
+
 /// Explains a lost or refused connection, and what to do about it.
 pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
     use ConnectReturnCode as Code;
@@ -192,5 +234,56 @@ pub(crate) fn explain(error: &ConnectionError, settings: &Settings) -> String {
              (mqtt.tls) or a client certificate (mqtt.client_cert_file)?"
         ),
         other => format!("connection to {address} lost: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::v5::AsyncClient;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Connects to a broker that accepts and then sends these bytes and closes; returns the error.
+    async fn ended_with(last: &'static [u8]) -> (ConnectionError, Settings) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let broker = async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut connect = [0; 256];
+            let _ = stream.read(&mut connect).await.unwrap();
+            stream.write_all(&[0x20, 0x03, 0x00, 0x00, 0x00]).await.unwrap();
+            stream.write_all(last).await.unwrap();
+        };
+        let settings =
+            Settings { host: Some("127.0.0.1".into()), port: Some(port), ..Settings::default() };
+        let options = options(&settings, &settings.client_id()).unwrap();
+        let (_client, mut events) = AsyncClient::new(options, 1);
+        let polling = async {
+            loop {
+                if let Err(error) = events.poll().await {
+                    return error;
+                }
+            }
+        };
+        let ((), error) = tokio::join!(broker, polling);
+        (error, settings)
+    }
+
+    #[tokio::test]
+    async fn a_taken_identifier_is_named_in_every_form_of_disconnect() {
+        // With properties, and the short form of mosquitto and of the embedded broker, which the
+        // library cannot read.
+        for disconnect in [&[0xe0, 0x02, 0x8e, 0x00][..], &[0xe0, 0x01, 0x8e]] {
+            let (error, settings) = ended_with(disconnect).await;
+            let Loss { why, is_taken_over } = explain_loss(&error, &settings, true);
+            assert!(is_taken_over, "{disconnect:x?}: {error:?}");
+            assert!(why.contains("another client connected"), "{why}");
+            assert!(why.contains("doorward-door") && !why.contains("TLS"), "{why}");
+        }
+        // The connection never came up: TLS, or a client certificate.
+        let (error, settings) = ended_with(&[]).await;
+        let Loss { why, is_taken_over } = explain_loss(&error, &settings, false);
+        assert!(!is_taken_over && why.contains("TLS"), "{why}");
     }
 }

@@ -16,7 +16,7 @@
 
 use super::Settings;
 use super::backoff::Backoff;
-use super::connect::{self, ConnectError};
+use super::connect::{self, ConnectError, Loss};
 use super::lane::WRITE_PATIENCE;
 use super::publisher::Link;
 use super::topics::Topics;
@@ -94,7 +94,7 @@ struct Worker {
 /// How a connection ended.
 enum End {
     Stopped,
-    Lost { held: Duration, why: String },
+    Lost { held: Duration, why: Loss },
 }
 
 /// What the connection reports to the publisher, in the order in which it happened.
@@ -110,7 +110,8 @@ impl Worker {
         let mut backoff = Backoff::default();
         loop {
             let End::Lost { held, why } = self.connection().await else { return };
-            let wait = backoff.next(held);
+            let Loss { why, is_taken_over } = why;
+            let wait = backoff.after_loss(held, is_taken_over);
             warn!("events wait: {why}; next attempt in {:.1} s", wait.as_secs_f32());
             tokio::select! {
                 () = sleep(wait) => {}
@@ -120,14 +121,14 @@ impl Worker {
     }
 
     async fn connection(&self) -> End {
-        let lost = |held, why| End::Lost { held, why };
+        let lost = |held, why: Loss| End::Lost { held, why };
         let options = match connect::options(&self.settings, &self.settings.client_id()) {
             Ok(options) => options,
-            Err(error) => return lost(Duration::ZERO, error.to_string()),
+            Err(error) => return lost(Duration::ZERO, error.to_string().into()),
         };
         let (client, mut events) = AsyncClient::new(options, WINDOW);
         let largest = loop {
-            match self.next_event(&mut events).await {
+            match self.next_event(&mut events, false).await {
                 Ok(Event::Incoming(Packet::ConnAck(ConnAck { properties, .. }))) => {
                     break properties.and_then(|properties| properties.max_packet_size);
                 }
@@ -147,7 +148,7 @@ impl Worker {
                 Err(why) => lost(since.elapsed(), why),
             },
             () = publishing.run(told, self.stop.clone()) => {
-                lost(since.elapsed(), "the broker acknowledges nothing".into())
+                lost(since.elapsed(), "the broker acknowledges nothing".to_owned().into())
             }
         }
     }
@@ -157,9 +158,9 @@ impl Worker {
         &self,
         events: &mut EventLoop,
         tell: mpsc::UnboundedSender<Progress>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Loss> {
         loop {
-            let told = match self.next_event(events).await? {
+            let told = match self.next_event(events, true).await? {
                 Event::Outgoing(Outgoing::Publish(pkid)) => Progress::Sent(pkid),
                 Event::Incoming(Packet::PubAck(ack)) => {
                     Progress::Acknowledged(ack.pkid, ack.reason)
@@ -172,13 +173,13 @@ impl Worker {
         }
     }
 
-    async fn next_event(&self, events: &mut EventLoop) -> Result<Event, String> {
+    async fn next_event(&self, events: &mut EventLoop, was_up: bool) -> Result<Event, Loss> {
         // An idle connection yields an event at least every keep-alive: the ping.
         let patience = events.options.keep_alive() + WRITE_PATIENCE;
         match timeout(patience, events.poll()).await {
             Ok(Ok(event)) => Ok(event),
-            Ok(Err(error)) => Err(connect::explain(&error, &self.settings)),
-            Err(_) => Err(format!("{} takes no more data", self.settings.host())),
+            Ok(Err(error)) => Err(connect::explain_loss(&error, &self.settings, was_up)),
+            Err(_) => Err(format!("{} takes no more data", self.settings.host()).into()),
         }
     }
 }

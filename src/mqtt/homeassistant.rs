@@ -34,6 +34,9 @@ pub const DECISIONS: [&str; 8] = [
     "locked_out",
 ];
 
+/// The names of all states: `state/<name>`.
+const STATES: [&str; 4] = ["health", "gallery", "door", "camera"];
+
 /// The payload of a command with the time at which it was sent.
 const ISSUED: &str = "{{ dict(value | from_json, issued_at=now().timestamp()) | to_json }}";
 
@@ -44,6 +47,8 @@ pub struct HomeAssistant {
     pub discovery: bool,
     /// The first levels of its discovery topics.
     pub prefix: String,
+    /// The device's name for people; otherwise the device id in words.
+    pub name: Option<String>,
     /// Its name on the topics of named clients, if there are named clients.
     pub client: Option<String>,
     /// True if a command may move the strike.
@@ -55,6 +60,7 @@ impl Default for HomeAssistant {
         Self {
             discovery: true,
             prefix: "homeassistant".to_owned(),
+            name: None,
             client: None,
             remote_unlock: false,
         }
@@ -118,7 +124,7 @@ impl Device<'_> {
         json!({
             "device": {
                 "identifiers": [id],
-                "name": self.device_id,
+                "name": self.settings.name.clone().unwrap_or_else(|| in_words(self.device_id)),
                 "manufacturer": "doorward",
                 "model": "face recognition terminal",
                 "sw_version": version,
@@ -162,6 +168,9 @@ impl Device<'_> {
                     "value_template": on_off("tamper"),
                 }),
             ),
+            ("forced_open", self.alarm("Forced open", "forced_open", "safety")),
+            ("held_open", self.alarm("Held open", "held_open", "problem")),
+            ("fault", self.fault()),
             (
                 "camera",
                 json!({
@@ -184,7 +193,7 @@ impl Device<'_> {
             ),
             ("outbox", diagnostic("Events waiting", &health, "{{ value_json.outbox.depth }}")),
             ("version", diagnostic("Version", &health, "{{ value_json.version }}")),
-            ("audit_head", diagnostic("Audit log head", &health, "{{ value_json.audit.head }}")),
+            ("audit_head", audit_head(&health)),
             ("latency", self.latency()),
         ];
         components.extend(self.remote_unlock());
@@ -197,8 +206,41 @@ impl Device<'_> {
             "name": "Decision",
             "icon": "mdi:face-recognition",
             "event_types": DECISIONS,
-            "state_topic": self.topics.event(Kind::Access),
-            "value_template": "{{ dict(value_json, event_type=value_json.outcome) | to_json }}",
+            // Decisions are of two kinds: access and spoof. An empty object is no event.
+            "state_topic": self.topics.events(),
+            "value_template": format!(
+                "{{{{ dict(value_json, event_type=value_json.outcome) | to_json \
+                 if value_json.kind in ['{}', '{}'] else '{{}}' }}}}",
+                Kind::Access, Kind::Spoof
+            ),
+        })
+    }
+
+    /// Returns a sensor that is on during an alarm of the door leaf.
+    fn alarm(&self, name: &str, alarm: &str, class: &str) -> Value {
+        json!({
+            "platform": "binary_sensor",
+            "name": name,
+            "device_class": class,
+            "state_topic": self.topics.state("door"),
+            "value_template": format!(
+                "{{{{ 'ON' if value_json.alarm == '{alarm}' else 'OFF' }}}}"
+            ),
+        })
+    }
+
+    /// Returns a sensor that is on while a part of the door fails, with the names of the parts.
+    fn fault(&self) -> Value {
+        let door = self.topics.state("door");
+        json!({
+            "platform": "binary_sensor",
+            "name": "Fault",
+            "device_class": "problem",
+            "entity_category": "diagnostic",
+            "state_topic": door,
+            "value_template": "{{ 'ON' if value_json.faults else 'OFF' }}",
+            "json_attributes_topic": door,
+            "json_attributes_template": "{{ dict(faults=value_json.faults) | to_json }}",
         })
     }
 
@@ -264,6 +306,34 @@ fn on_off(field: &str) -> String {
     format!("{{{{ none if ({value}) is none else ('ON' if value_json.{field} else 'OFF') }}}}")
 }
 
+/// Returns the sensor of the audit log: its last line as a number, so that it has a history and no
+/// logbook entries, and `LINE:HASH` for `audit verify --noted` as an attribute.
+fn audit_head(health: &str) -> Value {
+    let noted = "value_json.audit.last ~ ':' ~ value_json.audit.head";
+    json!({
+        "platform": "sensor",
+        "name": "Audit log",
+        "icon": "mdi:notebook-check",
+        "entity_category": "diagnostic",
+        "state_class": "measurement",
+        "unit_of_measurement": "lines",
+        "state_topic": health,
+        "value_template": "{{ value_json.audit.last }}",
+        "json_attributes_topic": health,
+        "json_attributes_template": format!("{{{{ dict(noted={noted}) | to_json }}}}"),
+    })
+}
+
+/// Returns a device id as a name for people: `Front door` for `front-door`.
+fn in_words(device_id: &str) -> String {
+    let words = device_id.replace(['-', '_', '.'], " ");
+    let words = words.trim();
+    match words.chars().next() {
+        Some(first) => first.to_uppercase().chain(words.chars().skip(1)).collect(),
+        None => device_id.to_owned(),
+    }
+}
+
 fn diagnostic(name: &str, topic: &str, template: &str) -> Value {
     json!({
         "platform": "sensor",
@@ -294,26 +364,40 @@ pub enum RemoveError {
     Random(#[from] getrandom::Error),
 }
 
-/// Removes the device from Home Assistant, for `doorward homeassistant remove`. A daemon whose
+/// Removes the device from Home Assistant and every retained message of the terminal from the broker,
+/// for `doorward homeassistant remove`. A daemon whose
 /// `homeassistant.discovery` is true publishes it again when it connects.
 pub async fn remove(settings: &Settings) -> Result<(), RemoveError> {
     timeout(PATIENCE, removed(settings)).await.unwrap_or(Err(RemoveError::Timeout))
 }
 
+/// Returns every topic on which a terminal leaves a retained message. The embedded broker keeps
+/// none without its daemon, and lets only the terminal itself write its states.
+fn retained_topics(settings: &Settings) -> Vec<String> {
+    let topics = Topics::new(&settings.device_id, &[]);
+    let mut all = vec![settings.homeassistant.config_topic(&settings.device_id)];
+    if !settings.own_broker {
+        all.extend(STATES.map(|name| topics.state(name)));
+        all.push(topics.availability());
+    }
+    all
+}
+
 async fn removed(settings: &Settings) -> Result<(), RemoveError> {
     let name = format!("doorward-remove-{:016x}", getrandom::u64()?);
     let (client, mut events) = AsyncClient::new(connect::options(settings, &name)?, 4);
-    let topic = settings.homeassistant.config_topic(&settings.device_id);
     let gone = |_| RemoveError::Broker("the connection to the broker is gone".into());
-    client.publish(&topic, QoS::AtLeastOnce, true, "").await.map_err(gone)?;
-    loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Packet::PubAck(ack))) => match ack.reason {
-                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => break,
-                _ => return Err(RemoveError::Forbidden(topic)),
-            },
-            Ok(_) => {}
-            Err(error) => return Err(RemoveError::Broker(connect::explain(&error, settings))),
+    for topic in retained_topics(settings) {
+        client.publish(&topic, QoS::AtLeastOnce, true, "").await.map_err(gone)?;
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::PubAck(ack))) => match ack.reason {
+                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => break,
+                    _ => return Err(RemoveError::Forbidden(topic)),
+                },
+                Ok(_) => {}
+                Err(error) => return Err(RemoveError::Broker(connect::explain(&error, settings))),
+            }
         }
     }
     // The disconnect is a courtesy.
@@ -353,6 +437,8 @@ mod tests {
             settings.config_topic("front.1"),
             "homeassistant/device/doorward_front_2E1/config"
         );
+        assert_eq!(in_words("front-door_2.b"), "Front door 2 b");
+        assert_eq!(in_words("---"), "---");
         let message = message(&settings);
         let components = message["components"].as_object().unwrap();
         let ids: Vec<_> = components.values().filter_map(|it| it["unique_id"].as_str()).collect();

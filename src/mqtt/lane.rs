@@ -11,9 +11,9 @@
 //! Where the strike may be moved remotely, `unlock` has a connection of its own. Broker and network
 //! deliver in order: on a shared connection `unlock` would wait behind a flood of pictures.
 
-use super::announcement::Announcement;
+use super::announcement::{Announcement, Foreign};
 use super::backoff::Backoff;
-use super::connect::{self, ConnectError};
+use super::connect::{self, ConnectError, Loss};
 use super::dispatcher::{Dispatcher, acknowledge};
 use super::echo::{Echo, send_every_second};
 use super::publisher::{Link, Publisher};
@@ -29,7 +29,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -39,6 +39,9 @@ const OUTBOX: usize = 16;
 /// Time beyond its keep-alive in which the library may write one packet; then the broker's host
 /// counts as dead. (While it writes, the library does not watch the time itself.)
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Messages of other clients on the terminal's own topics that wait for their repair.
+const FOREIGN: usize = 4;
 
 /// The purpose of a connection.
 pub(super) enum Role {
@@ -77,7 +80,7 @@ enum End {
     /// The session was stopped.
     Stopped,
     /// It broke, or never connected; `held` is the time since the subscription.
-    Lost { held: Duration, why: String },
+    Lost { held: Duration, why: Loss },
 }
 
 impl Worker {
@@ -87,8 +90,8 @@ impl Worker {
             let end = self.connection().await;
             self.link.send_replace(None);
             self.is_ready(false);
-            let End::Lost { held, why } = end else { return };
-            let wait = backoff.next(held);
+            let End::Lost { held, why: Loss { why, is_taken_over } } = end else { return };
+            let wait = backoff.after_loss(held, is_taken_over);
             let what = match self.role {
                 Role::Commands { .. } => "",
                 Role::Unlock(_) => "no remote unlock: ",
@@ -104,10 +107,10 @@ impl Worker {
     /// Connects, and carries packets until the end.
     async fn connection(&self) -> End {
         let mut since: Option<Instant> = None;
-        let lost = |since: Option<Instant>, why: String| End::Lost {
-            held: since.map_or(Duration::ZERO, |since| since.elapsed()),
-            why,
-        };
+        fn lost(since: Option<Instant>, why: impl Into<Loss>) -> End {
+            let held = since.map_or(Duration::ZERO, |since| since.elapsed());
+            End::Lost { held, why: why.into() }
+        }
         let (client, mut events) = match self.client() {
             Ok(pair) => pair,
             Err(error) => return lost(None, error.to_string()),
@@ -116,8 +119,11 @@ impl Worker {
         let echo = Arc::new(Echo::default());
         // Aborted when this function returns.
         let (mut talkers, mut births) = (JoinSet::new(), JoinSet::new());
+        // Full: a repair is already under way.
+        let (foreign, foreign_seen) = mpsc::channel(FOREIGN);
+        let mut foreign_seen = Some(foreign_seen);
         loop {
-            let event = match self.next_event(&mut events).await {
+            let event = match self.next_event(&mut events, since.is_some()).await {
                 Ok(event) => event,
                 Err(why) => return lost(since, why),
             };
@@ -125,7 +131,7 @@ impl Worker {
                 Event::Incoming(Packet::ConnAck(ConnAck { properties, .. })) => {
                     largest = properties.and_then(|p| p.max_packet_size);
                     if client.try_subscribe_many(self.command_filters()).is_err() {
-                        return lost(None, "could not subscribe".into());
+                        return lost(None, "could not subscribe".to_owned());
                     }
                 }
                 Event::Incoming(Packet::SubAck(ack)) if since.is_some() => {
@@ -145,8 +151,9 @@ impl Worker {
                     since = Some(Instant::now());
                     let link = Link::new(client.clone(), largest);
                     self.link.send_replace(Some(link.clone()));
-                    if self.begin(link, &echo, &mut talkers).is_none() {
-                        return lost(since, "could not subscribe".into());
+                    let foreign = foreign_seen.take();
+                    if self.begin(link, &echo, &mut talkers, foreign).is_none() {
+                        return lost(since, "could not subscribe".to_owned());
                     }
                 }
                 Event::Incoming(Packet::Publish(publish)) => match &self.role {
@@ -157,6 +164,10 @@ impl Worker {
                             let said = self.announcement(health, unlock.as_ref());
                             births.spawn(said.answer_birth(client.clone()));
                         }
+                    }
+                    Role::Commands { .. } if self.topics.is_own(&publish.topic) => {
+                        let _ =
+                            foreign.try_send((publish.topic.to_vec(), publish.payload.to_vec()));
                     }
                     Role::Commands { .. } => self.take(publish, &client),
                     Role::Unlock(_) if publish.topic == self.topics.echo().as_bytes() => {
@@ -186,18 +197,26 @@ impl Worker {
 
     /// Starts the announcements and the further subscriptions once commands are heard. `None`: the
     /// connection is gone.
-    fn begin(&self, link: Link, echo: &Arc<Echo>, talkers: &mut JoinSet<()>) -> Option<()> {
+    fn begin(
+        &self,
+        link: Link,
+        echo: &Arc<Echo>,
+        talkers: &mut JoinSet<()>,
+        foreign: Option<Foreign>,
+    ) -> Option<()> {
         let client = link.client.clone();
         match &self.role {
             Role::Commands { health, unlock } => {
                 info!("connected to {}:{}", self.settings.host(), self.settings.port());
-                let homeassistant = &self.settings.homeassistant;
-                if homeassistant.discovery {
-                    // Unacknowledged: no flood of births takes a command's place.
-                    let births = self.filter(homeassistant.status_topic(), QoS::AtMostOnce);
-                    client.try_subscribe_many([births]).ok()?;
+                let further = self.further_topics().into_iter().map(|topic| Filter {
+                    nolocal: true,
+                    // Unacknowledged: no flood of these takes a command's place.
+                    ..self.filter(topic, QoS::AtMostOnce)
+                });
+                client.try_subscribe_many(further).ok()?;
+                if let Some(foreign) = foreign {
+                    talkers.spawn(self.announcement(health, unlock.as_ref()).make(link, foreign));
                 }
-                talkers.spawn(self.announcement(health, unlock.as_ref()).make(link));
             }
             Role::Unlock(_) => {
                 let topic = self.topics.echo();
@@ -253,18 +272,27 @@ impl Worker {
         Ok(AsyncClient::new(options, OUTBOX))
     }
 
-    async fn next_event(&self, events: &mut EventLoop) -> Result<Event, String> {
+    async fn next_event(&self, events: &mut EventLoop, was_up: bool) -> Result<Event, Loss> {
         // An idle connection yields an event at least every keep-alive: the ping.
         let patience = events.options.keep_alive() + WRITE_PATIENCE;
         match timeout(patience, events.poll()).await {
             Ok(Ok(event)) => Ok(event),
-            Ok(Err(error)) => Err(self.explain(&error)),
-            Err(_) => Err(format!("{} takes no more data", self.settings.host())),
+            Ok(Err(error)) => Err(self.explain(&error, was_up)),
+            Err(_) => Err(format!("{} takes no more data", self.settings.host()).into()),
         }
     }
 
-    fn explain(&self, error: &ConnectionError) -> String {
-        connect::explain(error, &self.settings)
+    fn explain(&self, error: &ConnectionError, was_up: bool) -> Loss {
+        let settings = Settings { client_id: Some(self.client_id()), ..(*self.settings).clone() };
+        connect::explain_loss(error, &settings, was_up)
+    }
+
+    /// Returns what the commands connection reads besides commands: the terminal's own retained
+    /// topics, where another client may write, and Home Assistant's births.
+    fn further_topics(&self) -> Vec<String> {
+        let homeassistant = &self.settings.homeassistant;
+        let births = homeassistant.discovery.then(|| homeassistant.status_topic());
+        [self.topics.availability(), self.topics.state("#")].into_iter().chain(births).collect()
     }
 
     fn filters(&self) -> Vec<String> {
@@ -291,20 +319,27 @@ impl Worker {
         }
     }
 
-    /// Warns about a refused later subscription: without Home Assistant's births it is told only at
-    /// connect; without echoes, an `unlock` needs `issued_at`.
+    /// Warns about refused later subscriptions: without Home Assistant's births it is told only at
+    /// connect; without its own topics the terminal cannot repair them; without echoes, an `unlock`
+    /// needs `issued_at`.
     fn judge_later_subscription(&self, ack: &SubAck) {
-        if refused(&ack.return_codes).is_none() {
-            return;
-        }
-        let (topic, so) = match self.role {
-            Role::Commands { .. } => (
-                self.settings.homeassistant.status_topic(),
-                "a Home Assistant that restarts may miss this door",
-            ),
-            Role::Unlock(_) => (self.topics.echo(), "an unlock counts only with issued_at"),
+        let topics = match self.role {
+            Role::Commands { .. } => self.further_topics(),
+            Role::Unlock(_) => vec![self.topics.echo()],
         };
-        warn!("the broker's access list does not let this login read {topic}: {so}");
+        for (topic, code) in topics.iter().zip(&ack.return_codes) {
+            if refused(&[*code]).is_none() {
+                continue;
+            }
+            let so = match self.role {
+                Role::Unlock(_) => "an unlock counts only with issued_at",
+                Role::Commands { .. } if self.is_birth(topic.as_bytes()) => {
+                    "a Home Assistant that restarts may miss this door"
+                }
+                Role::Commands { .. } => "what another client writes there is not repaired",
+            };
+            warn!("the broker's access list does not let this login read {topic}: {so}");
+        }
     }
 
     fn is_birth(&self, topic: &[u8]) -> bool {

@@ -100,6 +100,14 @@ impl Publisher {
         }
     }
 
+    /// Checks whether this is the last value of a state.
+    pub(crate) async fn is_last(&self, topic: &[u8], payload: &[u8]) -> bool {
+        let states = self.states.lock().await;
+        states.iter().any(|(name, value)| {
+            topic == self.topics.state(name).as_bytes() && payload == value.to_string().as_bytes()
+        })
+    }
+
     async fn send_state(&self, link: &Link, name: &str, value: &Value) -> Result<(), PublishError> {
         let (topic, payload) = (self.topics.state(name), value.to_string().into_bytes());
         match send(link, &topic, true, payload, PublishProperties::default()).await {

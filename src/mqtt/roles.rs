@@ -12,25 +12,38 @@
 //! well, or one client could end another's connection and take over its session: the terminal's
 //! identifiers, and those that begin with an App-ID, may be used only by their owner.
 
+use super::listener::shown;
+use super::tally::Tally;
 use super::{HomeAssistant, Login, Settings};
 use crate::service::KnowsApplication;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
+use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::{BrokerEventHandler, ClientPublishEvent, PublishAction};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tracing::warn;
 
 /// The user name of the terminal's own login.
 pub(super) const TERMINAL: &str = "terminal";
 /// Bytes of an App-ID, which is a UUID.
 const APP_ID: usize = 36;
+/// Clients logged in at a time besides the terminal, which always gets in: more than a terminal
+/// needs, few enough for the memory.
+const MOST_CLIENTS: usize = 64;
 
 pub(super) struct Roles {
-    pub terminal: Login,
-    pub operator: Login,
+    terminal: Login,
+    operator: Login,
     /// Checks applications' keys.
-    pub applications: Option<KnowsApplication>,
-    pub topics: Trees,
+    applications: Option<KnowsApplication>,
+    topics: Trees,
+    stats: Arc<BrokerStats>,
+    pub wrong_logins: Tally,
+    pub refused_clients: Tally,
 }
 
 /// The topic prefixes of one device.
@@ -67,6 +80,58 @@ impl<'a> Role<'a> {
             Self::Terminal => TERMINAL,
             Self::Operator(name) | Self::Application(name) => name,
         }
+    }
+}
+
+impl Roles {
+    pub fn new(
+        terminal: Login,
+        operator: Login,
+        applications: Option<KnowsApplication>,
+        topics: Trees,
+        stats: Arc<BrokerStats>,
+    ) -> Self {
+        let (wrong_logins, refused_clients) = (Tally::default(), Tally::default());
+        Self { terminal, operator, applications, topics, stats, wrong_logins, refused_clients }
+    }
+
+    fn refuse_login(&self, name: &str) -> AuthResult {
+        if let Some(times) = self.wrong_logins.count() {
+            let name = shown(name);
+            warn!("wrong login at the embedded broker as {name} ({times}×): refused");
+        }
+        AuthResult::fail(ReasonCode::BadUsernameOrPassword)
+    }
+
+    fn refuse_client(&self, client_id: &str, code: ReasonCode, why: &str) -> AuthResult {
+        if let Some(times) = self.refused_clients.count() {
+            let client = shown(client_id);
+            warn!("the embedded broker refused the client {client} ({times}×): {why}");
+        }
+        AuthResult::fail(code)
+    }
+
+    /// Judges a client with the right name and password.
+    fn admit(&self, name: &str, connect: &ConnectPacket) -> AuthResult {
+        let id = connect.client_id.as_str();
+        let role = Role::of(Some(name), id, self);
+        if !role.is_some_and(|role| self.topics.may_be_called(role, id)) {
+            let code = ReasonCode::ClientIdentifierNotValid;
+            return self.refuse_client(id, code, "this client id belongs to another client");
+        }
+        if role == Some(Role::Terminal) {
+            return AuthResult::success_with_user(name);
+        }
+        if self.stats.clients_connected.load(Ordering::Relaxed) >= MOST_CLIENTS {
+            let code = ReasonCode::ServerBusy;
+            return self.refuse_client(id, code, "too many clients are connected");
+        }
+        // A will is kept beside the limits of other retained messages, one for each topic.
+        if connect.will.as_ref().is_some_and(|will| will.retain) {
+            let code = ReasonCode::RetainNotSupported;
+            return self.refuse_client(id, code, "its last will is retained");
+        }
+        AuthResult::success_with_user(name)
     }
 }
 
@@ -165,13 +230,9 @@ impl AuthProvider for Roles {
             app_id(name) == Some(name) && knows.is_some_and(|(knows, key)| knows(name, key))
         };
         let known = knows(&self.terminal) | knows(&self.operator) || is_application();
-        let role = Role::of(Some(name), &connect.client_id, self);
-        let result = if !known {
-            AuthResult::fail(ReasonCode::BadUsernameOrPassword)
-        } else if role.is_some_and(|role| self.topics.may_be_called(role, &connect.client_id)) {
-            AuthResult::success_with_user(name)
-        } else {
-            AuthResult::fail(ReasonCode::ClientIdentifierNotValid)
+        let result = match known {
+            true => self.admit(name, connect),
+            false => self.refuse_login(name),
         };
         Box::pin(std::future::ready(Ok(result)))
     }
@@ -196,6 +257,24 @@ impl AuthProvider for Roles {
         let role = Role::of(user, client, self);
         let may = role.is_some_and(|role| self.topics.may_read(role, filter));
         Box::pin(std::future::ready(may))
+    }
+}
+
+/// A retained command is never executed, so it is acknowledged and dropped here: kept, it would take
+/// a place from the terminal's states.
+impl BrokerEventHandler for Roles {
+    fn on_client_publish<'a>(
+        &'a self,
+        event: ClientPublishEvent,
+    ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
+        let is_kept_command = event.retain
+            && !event.payload.is_empty()
+            && event
+                .topic
+                .strip_prefix(&*self.topics.root)
+                .is_some_and(|it| it.starts_with("cmd/"));
+        let action = if is_kept_command { PublishAction::Handled } else { PublishAction::Continue };
+        Box::pin(std::future::ready(action))
     }
 }
 

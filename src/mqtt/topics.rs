@@ -119,9 +119,21 @@ impl Topics {
         format!("{}availability", self.root)
     }
 
+    /// Checks whether this is a retained topic that only the terminal writes.
+    pub(crate) fn is_own(&self, topic: &[u8]) -> bool {
+        topic
+            .strip_prefix(self.root.as_bytes())
+            .is_some_and(|below| below == b"availability" || below.starts_with(b"state/"))
+    }
+
     /// `event/<kind>`, never retained.
     pub(crate) fn event(&self, kind: Kind) -> String {
         format!("{}event/{kind}", self.root)
+    }
+
+    /// Returns the filter for events of every kind.
+    pub(crate) fn events(&self) -> String {
+        format!("{}event/+", self.root)
     }
 
     /// `state/<name>`, retained.

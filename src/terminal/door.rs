@@ -367,6 +367,7 @@ impl DoorThread {
         self.state.send_if_modified(|state| {
             let mut next = state.clone();
             next.controller(door.status(), door.released());
+            next.tamper = door.tamper();
             next.faults = door.failing().map(|part| part.name()).collect();
             next.faults.extend(lost);
             if !is_as_configured {

@@ -92,7 +92,8 @@ impl Places {
 fn as_recorded(event: Event) -> OutboxEvent {
     let by = |by: &Cause| match by {
         Cause::Face => "face",
-        Cause::Remote => "remote",
+        // From the broker or the command line: the audit lines of the order name its sender.
+        Cause::Remote => "command",
         Cause::Hours => "hours",
         Cause::Exit => "exit",
         Cause::Fire => "fire",

@@ -1,7 +1,7 @@
 //! The state of the door: the content of `state/door`.
 
 use doorward_board::controller::{Cause, Status};
-use doorward_board::{ContactEvent, Event, InterlockEvent, Part, TamperEvent};
+use doorward_board::{ContactEvent, Event, InterlockEvent, Part};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub struct State {
     pub open: Option<bool>,
     /// True if the other door of the interlock is open; null without an interlock.
     pub interlock_open: Option<bool>,
-    /// True if the housing is open; null without a tamper switch.
+    /// True if the housing is open; null without a tamper switch, or while unknown.
     pub tamper: Option<bool>,
     /// True if the fire alarm is on; null without a fire input, or while unknown.
     pub fire: Option<bool>,
@@ -64,9 +64,9 @@ impl State {
             Event::Contact(ContactEvent::Closed) => self.alarm = None,
             Event::Interlock(InterlockEvent::Opened) => self.interlock_open = Some(true),
             Event::Interlock(InterlockEvent::Closed) => self.interlock_open = Some(false),
-            Event::Tamper(TamperEvent::Raised) => self.tamper = Some(true),
-            Event::Tamper(TamperEvent::Cleared) => self.tamper = Some(false),
-            Event::Unlocked { .. }
+            // The switch itself shows its state, also when it is sound from the start.
+            Event::Tamper(_)
+            | Event::Unlocked { .. }
             | Event::NotUnlocked { .. }
             | Event::Relocked
             | Event::ExitPressed

@@ -413,3 +413,15 @@ fn own_address() -> Option<IpAddr> {
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
+
+#[test]
+fn client_that_takes_the_terminals_client_id_is_named_in_the_log() {
+    let broker = Mosquitto::start(Wanted::default());
+    let mut terminal = online(&broker, "");
+    let taker =
+        ["-p", &broker.port().to_string(), "-V", "5", "-i", "doorward-front", "-t", "x", "-W", "1"];
+    let _ = Command::new("mosquitto_sub").args(taker).output().unwrap();
+    logged(&terminal, "another client connected as \"doorward-front\"");
+    assert!(!terminal.log().contains("does it want TLS"), "{}", terminal.log());
+    assert!(terminal.stop());
+}

@@ -7,13 +7,13 @@
 use crate::support::asker::Asker;
 use crate::support::mosquitto::{Mosquitto, Wanted};
 use crate::support::terminal::Terminal;
-use doorward::contract::{Answer, Request};
+use doorward::contract::{Answer, Body, Request};
 use doorward::mqtt::{DECISIONS, HomeAssistant, Session, Settings};
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const CONFIG: &str = "homeassistant/device/doorward_front/config";
 const STATUS: &str = "homeassistant/status";
@@ -63,7 +63,7 @@ async fn discovery_message_meets_home_assistants_schemas() {
         ("button", &["command_topic"]),
     ];
     let components = config["components"].as_object().unwrap();
-    assert_eq!(components.len(), 11);
+    assert_eq!(components.len(), 14);
     for (name, component) in components {
         let platform = component["platform"].as_str().unwrap();
         let (_, required) = required.iter().find(|(known, _)| *known == platform).unwrap();
@@ -81,7 +81,18 @@ async fn discovery_message_meets_home_assistants_schemas() {
         }
     }
     assert_eq!(components["decision"]["event_types"], json!(DECISIONS));
-    assert_eq!(components["decision"]["state_topic"], "doorward/front/event/access");
+    // Spoofs have a kind of their own.
+    assert_eq!(components["decision"]["state_topic"], "doorward/front/event/+");
+    let template = components["decision"]["value_template"].as_str().unwrap();
+    assert!(template.contains("value_json.kind in ['access', 'spoof']"), "{template}");
+    for (name, alarm) in [("forced_open", "forced_open"), ("held_open", "held_open")] {
+        let template = components[name]["value_template"].as_str().unwrap();
+        assert!(template.contains(&format!("value_json.alarm == '{alarm}'")), "{template}");
+    }
+    assert_eq!(components["fault"]["device_class"], "problem");
+    // A number with a unit: no logbook entry a minute.
+    assert_eq!(components["audit_head"]["unit_of_measurement"], "lines");
+    assert_eq!(components["audit_head"]["value_template"], "{{ value_json.audit.last }}");
     assert_eq!(components["door"]["device_class"], "door");
     assert_eq!(components["tamper"]["device_class"], "tamper");
     assert_eq!(components["camera"]["device_class"], "connectivity");
@@ -112,7 +123,7 @@ async fn discovery_is_sent_again_when_home_assistant_starts() {
     let mut options = MqttOptions::new("ha", "127.0.0.1", broker.port());
     options.set_credentials(home, secret);
     let mut home = Asker::connect_with(options, &["homeassistant/#"]).await;
-    assert_eq!(message(&home.next().await)["device"]["name"], "front");
+    assert_eq!(message(&home.next().await)["device"]["name"], "Front");
     for (said, answered) in [("offline", false), ("online", true)] {
         home.client.publish(STATUS, QoS::AtMostOnce, false, said).await.unwrap();
         home.wait_for(STATUS, said).await;
@@ -149,7 +160,7 @@ async fn states_are_published_again_after_the_broker_forgot_them() {
     broker.revive();
     let mut home = Asker::connect(broker.port(), "ha", &[state, CONFIG]).await;
     home.wait_for(state, r#"{"lock":"UNLOCKED"}"#).await;
-    assert_eq!(message(&home.next().await)["device"]["name"], "front");
+    assert_eq!(message(&home.next().await)["device"]["name"], "Front");
     session.stop().await;
 }
 
@@ -168,6 +179,9 @@ async fn door_is_removed_by_command_and_by_configuration() {
     let removed = terminal.cli(&["homeassistant", "remove"]);
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
     assert!(home.next().await.payload.is_empty());
+    // Nothing of the terminal is left at the broker.
+    let mut everything = Asker::connect(broker.port(), "left", &["#"]).await;
+    assert!(everything.hears_nothing().await);
     terminal.run();
     assert!(!home.next().await.payload.is_empty());
     assert!(terminal.stop());
@@ -180,4 +194,46 @@ async fn door_is_removed_by_command_and_by_configuration() {
     // Nothing is left for a new subscriber.
     let mut late = Asker::connect(broker.port(), "late", &[CONFIG]).await;
     assert!(late.hears_nothing().await);
+}
+
+/// Runs a Home Assistant core: `pip install homeassistant==2025.4.4 paho-mqtt==2.1.0` in a Python
+/// 3.13, which `DOORWARD_HOMEASSISTANT_PYTHON` names.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Home Assistant core"]
+async fn home_assistant_core_shows_and_unlocks_the_door() {
+    let python = std::env::var("DOORWARD_HOMEASSISTANT_PYTHON").unwrap();
+    let broker = Mosquitto::start(Wanted::default());
+    let unlocked = Arc::new(Mutex::new(Vec::new()));
+    let seen = unlocked.clone();
+    let unlock = move |request: Request| {
+        let Body::Json(body) = request.body else { panic!("not JSON") };
+        seen.lock().unwrap().push((request.operation, serde_json::from_slice(&body).unwrap()));
+        async { Some(Answer { status: 200, fields: serde_json::Map::new() }) }
+    };
+    let homeassistant = HomeAssistant {
+        name: Some("Front door".into()),
+        remote_unlock: true,
+        ..HomeAssistant::default()
+    };
+    let settings = Settings { allow_insecure: true, ..settings(broker.port(), homeassistant) };
+    let audit = json!({ "last": 4711, "head": "ab".repeat(32) });
+    let health = json!({ "version": "1", "outbox": { "depth": 0 }, "audit": audit });
+    let session = Session::start(settings, unlock, Arc::new(move || health.clone())).await.unwrap();
+    let door = json!({
+        "lock": "LOCKED", "open": null, "tamper": false, "alarm": "forced_open",
+        "faults": ["buzzer"],
+    });
+    session.publisher().state("door", &door).await.unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/homeassistant/core.py");
+    let mut core = std::process::Command::new(python);
+    core.arg(script).arg(broker.port().to_string());
+    let run = tokio::task::spawn_blocking(move || core.output().unwrap()).await.unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let unlocked: Vec<(String, Value)> = unlocked.lock().unwrap().clone();
+    assert_eq!(unlocked.len(), 2, "lock and button: {unlocked:?}");
+    for (operation, body) in unlocked {
+        assert_eq!((operation.as_str(), &body["reason"]), ("unlock", &json!("home assistant")));
+        assert!(body["issued_at"].is_f64(), "{body}");
+    }
+    session.stop().await;
 }

@@ -5,6 +5,7 @@ use crate::support::asker::Asker;
 use crate::support::mosquitto::{Mosquitto, Wanted};
 use doorward::contract::{Answer, Body, Credentials, Request};
 use doorward::mqtt::{Call, CallError, ConnectError, Health, Session, Settings, Tls, call};
+use rumqttc::v5::mqttbytes::QoS;
 use serde_json::{Map, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -290,4 +291,54 @@ async fn two_daemons_with_one_name_back_off() {
     .await;
     assert!(changes < 20, "{changes} changes of availability in 3 s");
     drop((one, two));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_client_writes_on_the_terminals_topics_is_replaced() {
+    let broker = Mosquitto::start(Wanted::default());
+    let session = start(settings(&broker)).await;
+    session.publisher().state("door", &json!({ "lock": "LOCKED" })).await.unwrap();
+    let mut watcher = Asker::connect(broker.port(), "w", &["doorward/front/#"]).await;
+    watcher.wait_for("availability", "online").await;
+    let state = "doorward/front/state/door";
+    for (topic, spoofed, right) in [
+        (AVAILABILITY, "offline", "online"),
+        (AVAILABILITY, "", "online"),
+        (state, r#"{"lock":"UNLOCKED"}"#, r#"{"lock":"LOCKED"}"#),
+    ] {
+        watcher.client.publish(topic, QoS::AtLeastOnce, true, spoofed).await.unwrap();
+        watcher.wait_for(topic, spoofed).await;
+        watcher.wait_for(topic, right).await;
+        let mut late = Asker::connect(broker.port(), "late", &[topic]).await;
+        assert!(late.wait_for(topic, right).await.retain);
+    }
+    // A flood costs a few messages.
+    for _ in 0..200 {
+        watcher.client.publish(AVAILABILITY, QoS::AtLeastOnce, true, "offline").await.unwrap();
+    }
+    let mut repairs = 0;
+    let _ = timeout(Duration::from_secs(3), async {
+        loop {
+            repairs += usize::from(watcher.next().await.payload == "online");
+        }
+    })
+    .await;
+    assert!((1..=5).contains(&repairs), "{repairs} repairs in 3 s");
+    session.stop().await;
+    watcher.wait_for("availability", "stopped").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminal_is_back_within_seconds_after_its_identifier_is_taken() {
+    let broker = Mosquitto::start(Wanted::default());
+    let session = start(settings(&broker)).await;
+    for _ in 0..5 {
+        let taker = Asker::connect(broker.port(), "doorward-front", &["x"]).await;
+        while session.publisher().is_connected() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        drop(taker);
+        assert!(connected(&session, Duration::from_secs(6)).await);
+    }
+    session.stop().await;
 }

@@ -375,7 +375,7 @@ fn interlock_blocks_faces_and_commands_while_the_other_door_is_open() {
     let refused = terminal.json(&["unlock", "a parcel"]);
     assert!(refused["data"]["message"].as_str().unwrap().contains("interlock"), "{refused}");
     recorded(&terminal, |line| line["outcome"] == "unlocked" && line["reason"] == "exit");
-    recorded(&terminal, |line| line["outcome"] == "not_unlocked" && door_says(line, "remote"));
+    recorded(&terminal, |line| line["outcome"] == "not_unlocked" && door_says(line, "command"));
     let by_exit = |line: &Value| line["outcome"] != "unlocked" || line["reason"] == "exit";
     let lines = record(&terminal);
     assert!(lines.iter().filter(|line| line["action"] == "door").all(by_exit), "{lines:#?}");

@@ -145,8 +145,8 @@ user terminal
 topic read doorward/front/cmd/#
 topic read doorward/front/from/+/cmd/#
 topic readwrite doorward/front/echo
-topic write doorward/front/availability
-topic write doorward/front/state/#
+topic readwrite doorward/front/availability
+topic readwrite doorward/front/state/#
 topic write doorward/front/event/#
 topic write doorward/front/response/#
 topic write doorward/front/client/#
