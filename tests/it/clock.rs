@@ -1,15 +1,11 @@
 //! Tests what the daemon believes of its clock. A clock that was set must end the belief and be on
 //! record; a restart while the time server is away must not end it, or no schedule would grant.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-#[path = "support/terminal.rs"]
-mod terminal;
-
+use crate::support::terminal::Terminal;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
-use terminal::Terminal;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

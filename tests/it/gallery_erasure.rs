@@ -1,11 +1,8 @@
 //! Tests that deleted faces leave the gallery's file by themselves. A deletion hides a face from
 //! searches, but redb keeps its bytes in free pages until the file is scrubbed: at the end of the
 //! command, by command, at the daemon's stop, and at its start after a power cut.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-#[path = "support/terminal.rs"]
-mod terminal;
-
+use crate::support::terminal::{Terminal, portrait};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -13,7 +10,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
-use terminal::{Terminal, portrait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a piece of a crop: too long to occur by chance.

@@ -1,12 +1,8 @@
 //! Tests that the daemon gives away as little as its unit says: the exposure that systemd rates, and
 //! no core dump, which would contain faces, also when no unit starts it.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-#[path = "support/terminal.rs"]
-mod terminal;
-
+use crate::support::terminal::Terminal;
 use std::process::Command;
-use terminal::Terminal;
 
 #[test]
 fn systemd_rates_the_units_exposure_below_the_limit() {
