@@ -72,7 +72,7 @@ impl Clock {
 
 /// Checks systemd-timesyncd's file, or the kernel's own flag (which chrony and ntpd set) as
 /// `timedatectl` reads it. Without either, the clock counts as not synchronised.
-async fn is_synchronised() -> bool {
+pub(crate) async fn is_synchronised() -> bool {
     if Path::new(TIMESYNCD).exists() {
         return true;
     }
