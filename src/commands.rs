@@ -2,13 +2,15 @@
 
 mod body;
 mod failure;
+mod people;
 mod results;
 mod runner;
+mod times;
 
 pub use body::{Body, filled, image_field};
 pub use failure::Failure;
 pub use results::show;
-pub use runner::Runner;
+pub use runner::{AuditFilter, Runner};
 
 use clap::{Args, Parser, Subcommand};
 use doorward::contract::{Operation, field};
@@ -16,7 +18,6 @@ use doorward::{camera, evaluate};
 use doorward_evaluate::calibrate;
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Face recognition at a door.
 ///
@@ -30,6 +31,10 @@ pub struct Cli {
     /// also be set by a variable: DOORWARD__MQTT__HOST is host in [mqtt].
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// JSON also on a terminal, where `search`, `gallery list` and `audit list` print lines for
+    /// people.
+    #[arg(long, global = true)]
+    pub json: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -119,7 +124,8 @@ pub enum Command {
     Calibrate(calibrate::Command),
     #[command(subcommand)]
     Camera(camera::Command),
-    /// Prints processor, models and versions, for a bug report.
+    /// Checks configuration, data folder, disk, clock, camera, board, broker and daemon, and prints
+    /// processor, models and versions, for a bug report. Exit code 1 when a check failed.
     Doctor,
     /// The configuration.
     #[command(subcommand)]
@@ -159,19 +165,20 @@ pub struct Fields {
 
 #[derive(Subcommand)]
 pub enum Gallery {
-    /// Lists subjects by id.
+    /// Lists subjects by id: all of them on a terminal, else the JSON of one page.
     List {
-        /// Most subjects to list, 1–100.
+        /// Most subjects to list in one page, 1–100.
         #[arg(long)]
         limit: Option<u32>,
         /// Where the previous page ended.
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Changes a subject's data, such as its groups, which open doors.
+    /// Changes the data of subjects, such as their groups, which open doors.
     Update {
-        /// Id of the subject.
-        subject_id: String,
+        /// Ids of the subjects.
+        #[arg(required = true)]
+        subject_ids: Vec<String>,
         /// All its groups; an empty entry (`--groups ""`) means no groups.
         #[arg(long, value_delimiter = ',')]
         groups: Option<Vec<String>>,
@@ -198,8 +205,16 @@ pub enum Gallery {
     Scrub,
     /// Enrolls a folder of photographs: one folder per person, or one file per person.
     Import {
-        /// The folder; names of folders and files become subject ids.
+        /// The folder; names of folders and files become subject ids. A name that cannot be an id,
+        /// such as Jörg Müller, gets one (Jorg-Muller), and the subject keeps the name.
         dir: PathBuf,
+        /// CSV file with a first line id,name,groups: the id and the data of the folder that is
+        /// named by id or by name. Several groups are separated by `;`.
+        #[arg(long, value_name = "CSV")]
+        names: Option<PathBuf>,
+        /// Groups of all imported subjects that have none in the list. Groups open doors.
+        #[arg(long, value_delimiter = ',')]
+        groups: Option<Vec<String>>,
     },
 }
 
@@ -239,9 +254,20 @@ pub enum App {
 pub enum Audit {
     /// Lists lines as JSON, one per line, oldest first, each with its hash.
     List {
-        /// Only lines written since: Unix seconds, or an age such as 90m, 24h, 7d.
-        #[arg(long, value_parser = since)]
+        /// Only lines written since: Unix seconds, an age such as 90m, 24h, 7d, or a local date
+        /// such as 2026-11-29 or 2026-11-29T14:00.
+        #[arg(long, value_parser = times::parse)]
         since: Option<f64>,
+        /// Only lines written before: as --since.
+        #[arg(long, value_parser = times::parse)]
+        until: Option<f64>,
+        /// Only lines about this subject.
+        #[arg(long, value_name = "ID")]
+        subject: Option<String>,
+        /// Only lines of this kind: access, spoof, door, subject/update, start, … `subject` and
+        /// `app` name all kinds that begin with it.
+        #[arg(long)]
+        kind: Option<String>,
     },
     /// Verifies every line: prints the number of lines and the head hash, or the first line that
     /// was changed.
@@ -304,23 +330,6 @@ impl Fields {
         }
         Ok(body)
     }
-}
-
-/// Parses Unix seconds or an age: `90m`, `24h`, `7d`.
-fn since(text: &str) -> Result<f64, String> {
-    let why = || format!("{text:?} is neither Unix seconds nor an age such as 90m, 24h, 7d");
-    let number =
-        |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-    let unit = match text.chars().last() {
-        Some('s') => 1.0,
-        Some('m') => 60.0,
-        Some('h') => 3600.0,
-        Some('d') => 86_400.0,
-        _ => return number(text).ok_or_else(why),
-    };
-    let age = number(&text[..text.len() - 1]).ok_or_else(why)? * unit;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok((now.as_secs_f64() - age).max(0.0))
 }
 
 /// Parses `17:9f2c…`: a line and its hash.

@@ -8,15 +8,16 @@ mod commands;
 
 use clap::Parser;
 use commands::{
-    Audit, Body, Cli, Command, ConfigCommand, Failure, Gallery, Homeassistant, Runner, image_field,
-    show,
+    Audit, AuditFilter, Body, Cli, Command, ConfigCommand, Failure, Gallery, Homeassistant, Runner,
+    image_field, show,
 };
 use doorward::config::Config;
 use doorward::contract::{Mode, Operation, field};
 use doorward::face::Analyzer;
 use doorward::log::{self, Log};
-use doorward::{doctor, mqtt};
+use doorward::mqtt;
 use doorward_evaluate::calibrate;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -44,12 +45,15 @@ fn main() -> ExitCode {
     log.take_panics();
     let _last_lines = log.flushed_at_end();
     run(cli, &log).unwrap_or_else(|failure| {
+        if failure.is_closed_pipe() {
+            return ExitCode::SUCCESS;
+        }
         log.say(format_args!("doorward: {failure}"));
         failure.exit_code()
     })
 }
 
-fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failure> {
+fn run(Cli { config: file, json, command }: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let config = Config::load(file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Every command checks the level, but only the daemon logs at it: for other commands only lines
@@ -59,7 +63,8 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
         Command::Run => log.take_traces(level),
         _ => log.take_traces(log::filter("error", mqtt::QUIET_LOGS)?),
     }
-    let runner = Runner { file, config, runtime };
+    let for_people = !json && std::io::stdout().is_terminal();
+    let runner = Runner { file, config, runtime, for_people };
     match command {
         Command::Run => runner.daemon(),
         Command::Unlock { reason } => {
@@ -96,13 +101,15 @@ fn run(Cli { config: file, command }: Cli, log: &Log) -> Result<ExitCode, Failur
             let body = Body::default().with(field::LINE, line).with(field::HASH, hash);
             runner.local(Operation::AuditVerify, body)
         }
-        Command::Audit(Audit::List { since }) => runner.audit_list(since),
+        Command::Audit(Audit::List { since, until, subject, kind }) => {
+            runner.audit_list(&AuditFilter { since, until, subject, kind })
+        }
         Command::Homeassistant(Homeassistant::Remove) => runner.remove_from_homeassistant(),
         Command::Evaluate(evaluate) => {
             show(format_args!("{}\n", evaluate.run(Arc::new(Analyzer::load()?))?))
         }
         Command::Camera(camera) => show(format_args!("{:#}\n", camera.run(&runner.config.camera)?)),
-        Command::Doctor => show(format_args!("{:#}\n", doctor::report()?)),
+        Command::Doctor => runner.doctor(),
         Command::Calibrate(calibrate::Command { part: None, dir, plot }) => {
             runner.calibrate_people(dir, plot)
         }
@@ -118,19 +125,19 @@ fn run_gallery(runner: &Runner, gallery: Gallery) -> Result<ExitCode, Failure> {
     let body = Body::default();
     match gallery {
         Gallery::List { limit, cursor } => {
-            let body = body.with(field::LIMIT, limit).with(field::CURSOR, cursor);
-            runner.local(Operation::SubjectList, body)
+            runner.list(body.with(field::LIMIT, limit).with(field::CURSOR, cursor))
         }
-        Gallery::Update { subject_id, groups, fields } => {
-            let body = fields.body()?.with(field::SUBJECT_ID, Some(subject_id));
+        Gallery::Update { subject_ids, groups, fields } => {
             let groups = groups.map(commands::filled);
-            runner.local(Operation::SubjectUpdate, body.with(field::GROUPS, groups))
+            runner.update(&subject_ids, &fields.body()?.with(field::GROUPS, groups))
         }
         Gallery::Delete { subject_id } => {
             runner.local(Operation::SubjectDelete, body.with(field::SUBJECT_ID, Some(subject_id)))
         }
         Gallery::Reindex { dry_run } => runner.reindex(dry_run),
         Gallery::Scrub => runner.local(Operation::GalleryScrub, body),
-        Gallery::Import { dir } => runner.import(&dir),
+        Gallery::Import { dir, names, groups } => {
+            runner.import(&dir, names.as_deref(), groups.map(commands::filled).as_deref())
+        }
     }
 }

@@ -39,6 +39,19 @@ pub enum EvaluateError {
     Face(#[from] doorward_face::FaceError),
 }
 
+impl EvaluateError {
+    /// True if the file with the labels does not exist.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Labels { reason, .. } => match reason.kind() {
+                csv::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 /// Columns `path, identity`: the person that a photograph shows.
 #[derive(Deserialize)]
 pub struct Identified {

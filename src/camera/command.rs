@@ -126,9 +126,15 @@ fn probe(settings: Settings) -> Result<Value, CommandError> {
     let mut frames = camera.frames();
     let mut picture = None;
     let mut until = Instant::now() + PATIENCE;
+    // A camera that is lost at once is reported at once; the daemon would open it again.
+    let is_over = |seen: bool| match &*camera.states().borrow() {
+        State::Ended => true,
+        State::Lost { .. } => !seen,
+        State::Starting | State::Streaming => false,
+    };
     while let left = until.duration_since(Instant::now())
         && !left.is_zero()
-        && *camera.states().borrow() != State::Ended
+        && !is_over(picture.is_some())
     {
         let Some(frame) = frames.next(left.min(Duration::from_millis(200))) else { continue };
         if picture.is_none() {
@@ -139,7 +145,15 @@ fn probe(settings: Settings) -> Result<Value, CommandError> {
             });
         }
     }
+    if picture.is_none() {
+        return Err(no_frames(&camera));
+    }
     Ok(json!({ "status": camera.status(), "picture": picture, "offers": offers }))
+}
+
+fn no_frames(camera: &Camera) -> CommandError {
+    let state = camera.states().borrow().clone();
+    CommandError::NoFrames(state.why().unwrap_or("no frame came").to_owned())
 }
 
 fn offers(path: &Path, settings: &Settings) -> Value {
@@ -166,10 +180,8 @@ fn taken(camera: &Camera) -> Result<Picture, CommandError> {
         if let Some(frame) = frames.next(left.min(Duration::from_millis(200))) {
             return Ok(frame.picture()?);
         }
-        let state = camera.states().borrow().clone();
-        if left.is_zero() || state == State::Ended {
-            let why = state.why().unwrap_or("no frame came").to_owned();
-            return Err(CommandError::NoFrames(why));
+        if left.is_zero() || *camera.states().borrow() == State::Ended {
+            return Err(no_frames(camera));
         }
     }
 }

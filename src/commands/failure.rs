@@ -50,6 +50,21 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// True if the reader of standard output is gone: `doorward audit list | head`.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
+    /// True if a file or folder on the command line does not exist.
+    fn is_missing_path(&self) -> bool {
+        match self {
+            Self::Import(ImportError::Photographs(error))
+            | Self::Calibrate(CalibrateError::Photographs(error)) => error.is_missing(),
+            Self::Evaluate(EvaluateError::Photographs(error)) => error.is_missing(),
+            _ => false,
+        }
+    }
+
     /// Returns the exit code. 2: the command line or the configuration is wrong; 4: something
     /// failed or cannot be reached.
     pub fn exit_code(&self) -> ExitCode {
@@ -58,12 +73,14 @@ impl Failure {
             | Self::Level(_)
             | Self::Usage(_)
             | Self::Camera(CommandError::NoCamera | CommandError::Settings(_))
+            | Self::Import(ImportError::People(_))
             | Self::Edit(EditError::Text { .. }) => ExitCode::from(2),
             Self::Daemon(error) | Self::Local(LocalError::Files(error))
                 if error.is_configuration() =>
             {
                 ExitCode::from(2)
             }
+            _ if self.is_missing_path() => ExitCode::from(2),
             Self::Call(CallError::Connect(_)) | Self::Remove(RemoveError::Connect(_)) => {
                 ExitCode::from(2)
             }

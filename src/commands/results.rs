@@ -23,12 +23,17 @@ pub fn show(result: impl Display) -> Result<ExitCode, Failure> {
 /// Prints an answer; the exit code says what it is.
 pub fn print(answer: &Answer) -> Result<ExitCode, Failure> {
     out(format_args!("{:#}\n", answer.with_status()))?;
-    Ok(match answer.outcome() {
+    Ok(exit_code(answer))
+}
+
+/// Returns the exit code for an answer.
+pub fn exit_code(answer: &Answer) -> ExitCode {
+    match answer.outcome() {
         Outcome::Done => ExitCode::SUCCESS,
         Outcome::No => ExitCode::from(1),
         Outcome::Refused => ExitCode::from(3),
         Outcome::Failed => ExitCode::from(4),
-    })
+    }
 }
 
 /// Returns success, or the exit code for a partial result.

@@ -1,19 +1,20 @@
 //! The commands that need more than one call of the library.
 
-use super::results::{complete_or_not, draw, out, print};
-use super::{Body, Call, Failure, image_field};
+use super::results::{complete_or_not, draw, exit_code, out, print};
+use super::{Body, Call, Failure, image_field, people};
 use doorward::config::{self, Config};
 use doorward::contract::{self, Answer, AuditPage, Operation, Reindexed, Templates, field};
 use doorward::daemon::{self, Local};
+use doorward::doctor;
 use doorward::face::Analyzer;
 use doorward::import;
 use doorward::mqtt;
 use doorward_evaluate::calibrate;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 
 /// The context of a command.
@@ -24,12 +25,38 @@ pub struct Runner {
     pub config: Config,
     /// Runs the network tasks.
     pub runtime: Runtime,
+    /// True if results are printed in lines for people.
+    pub for_people: bool,
+}
+
+/// The lines of the audit log to print.
+pub struct AuditFilter {
+    /// Unix seconds.
+    pub since: Option<f64>,
+    /// Unix seconds.
+    pub until: Option<f64>,
+    /// Id of a subject.
+    pub subject: Option<String>,
+    /// An action, or the part before its `/`.
+    pub kind: Option<String>,
+}
+
+impl AuditFilter {
+    fn passes(&self, line: &Value) -> bool {
+        let is_of = |action: &str, kind: &str| {
+            action == kind || action.split_once('/').is_some_and(|(first, _)| first == kind)
+        };
+        let action = line["action"].as_str().unwrap_or_default();
+        self.kind.as_deref().is_none_or(|kind| is_of(action, kind))
+            && self.subject.as_deref().is_none_or(|id| line["subject_id"] == id)
+            && self.until.is_none_or(|until| line["time"].as_f64().is_none_or(|time| time < until))
+    }
 }
 
 impl Runner {
     /// Runs the daemon to its end.
     pub fn daemon(self) -> Result<ExitCode, Failure> {
-        let Self { file, config, runtime } = self;
+        let Self { file, config, runtime, .. } = self;
         runtime.block_on(daemon::run(config, || Config::load(file.as_deref())))?;
         // Fetching a picture from a URL may take 15 s, and a hanging disk never ends. The results
         // are not needed: the end of this process ends their threads.
@@ -42,7 +69,66 @@ impl Runner {
         let answer = self
             .runtime
             .block_on(async { Local::connect(&self.config).await?.ask(operation, body).await })?;
-        print(&answer)
+        match people::matches(&answer).filter(|_| self.for_people) {
+            Some(lines) => {
+                out(format_args!("{lines}"))?;
+                Ok(exit_code(&answer))
+            }
+            None => print(&answer),
+        }
+    }
+
+    /// Lists subjects: as a table of all pages for people, else the JSON of one page.
+    pub fn list(&self, mut body: Body) -> Result<ExitCode, Failure> {
+        if !self.for_people {
+            return self.local(Operation::SubjectList, body);
+        }
+        let one_page = body.0.contains_key(field::LIMIT);
+        self.runtime.block_on(async {
+            let local = Local::connect(&self.config).await?;
+            let mut subjects = Vec::new();
+            let cursor = loop {
+                let answer = local.ask(Operation::SubjectList, body.0.clone()).await?;
+                let Some(page) = answer.read::<people::Page>() else { return print(&answer) };
+                subjects.extend(page.subjects);
+                match page.cursor {
+                    Some(cursor) if !one_page => body = body.with(field::CURSOR, Some(cursor)),
+                    cursor => break cursor,
+                }
+            };
+            let stats = local.ask(Operation::Stats, Map::new()).await?;
+            let total = stats.read::<Templates>().map_or(0, Templates::subjects);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            out(format_args!("{}", people::table(&subjects, now.as_secs_f64())))?;
+            let shown = subjects.len();
+            eprintln!("{shown} of {total} subjects");
+            if let Some(cursor) = cursor {
+                eprintln!("next page: --cursor {cursor}");
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    /// Changes subjects: prints the answer for one, a report for several.
+    pub fn update(&self, subject_ids: &[String], body: &Body) -> Result<ExitCode, Failure> {
+        let of = |id: &String| body.clone().with(field::SUBJECT_ID, Some(id.clone()));
+        if let [id] = subject_ids {
+            return self.local(Operation::SubjectUpdate, of(id));
+        }
+        self.runtime.block_on(async {
+            let local = Local::connect(&self.config).await?;
+            let (mut updated, mut failed) = (0, Vec::new());
+            for id in subject_ids {
+                let Body(body) = of(id);
+                match import::refusal(&local.ask(Operation::SubjectUpdate, body).await?) {
+                    None => updated += 1,
+                    Some(reason) => failed.push(json!({ "subject_id": id, "reason": reason })),
+                }
+            }
+            let complete = failed.is_empty();
+            out(format_args!("{:#}\n", json!({ "updated": updated, "failed": failed })))?;
+            Ok(complete_or_not(complete))
+        })
     }
 
     /// Executes one operation through the broker.
@@ -79,17 +165,24 @@ impl Runner {
     }
 
     /// Enrolls a folder of photographs.
-    pub fn import(&self, dir: &Path) -> Result<ExitCode, Failure> {
+    pub fn import(
+        &self,
+        dir: &Path,
+        names: Option<&Path>,
+        groups: Option<&[String]>,
+    ) -> Result<ExitCode, Failure> {
         let report = self.runtime.block_on(async {
             let local = Local::connect(&self.config).await?;
-            Ok::<_, Failure>(import::import(&local, dir).await?)
+            Ok::<_, Failure>(import::import(&local, dir, names, groups).await?)
         })?;
-        out(format_args!("{}\n", report.to_json()))?;
-        Ok(complete_or_not(report.failed.is_empty()))
+        let complete = report.is_complete();
+        out(format_args!("{:#}\n", serde_json::to_value(report).map_err(std::io::Error::from)?))?;
+        Ok(complete_or_not(complete))
     }
 
     /// Prints the lines of the audit log, page by page.
-    pub fn audit_list(&self, since: Option<f64>) -> Result<ExitCode, Failure> {
+    pub fn audit_list(&self, filter: &AuditFilter) -> Result<ExitCode, Failure> {
+        let since = filter.since;
         self.runtime.block_on(async {
             let local = Local::connect(&self.config).await?;
             let mut line = 1;
@@ -98,8 +191,11 @@ impl Runner {
                 let Body(body) = body.with(field::LIMIT, Some(500));
                 let answer = local.ask(Operation::AuditList, body).await?;
                 let Some(page) = answer.read::<AuditPage>() else { return print(&answer) };
-                for line in page.lines {
-                    out(format_args!("{line}\n"))?;
+                for line in page.lines.iter().filter(|line| filter.passes(line)) {
+                    match self.for_people {
+                        true => out(format_args!("{}", people::audit_line(line)))?,
+                        false => out(format_args!("{line}\n"))?,
+                    }
                 }
                 match page.next {
                     Some(next) => line = next,
@@ -155,10 +251,20 @@ impl Runner {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Checks what a terminal needs, and prints the report.
+    pub fn doctor(&self) -> Result<ExitCode, Failure> {
+        let file = Config::file(self.file.as_deref());
+        let report = self.runtime.block_on(doctor::report(&self.config, file))?;
+        out(format_args!("{:#}\n", report.json))?;
+        Ok(complete_or_not(!report.has_failed))
+    }
+
     /// Checks the configuration.
     pub fn check_config(&self) -> Result<ExitCode, Failure> {
         daemon::check(&self.config)?;
-        for warning in daemon::warnings(&self.config) {
+        let mut warnings = daemon::warnings(&self.config);
+        warnings.extend(doctor::problems(&self.config, Config::file(self.file.as_deref())));
+        for warning in warnings {
             eprintln!("warning: {warning}");
         }
         eprintln!("the configuration is valid");

@@ -39,6 +39,15 @@ pub enum ConfigError {
     Refused(Vec<String>),
 }
 
+/// Returns the variable that a misspelt one probably means: `DOORWARD__MQTT__HOST` for
+/// `DOORWARD_MQTT_HOST`. Variables of other names are not ours.
+fn meant_by(name: &str) -> Option<String> {
+    let letters = |text: &str| text.to_ascii_lowercase().replace('_', "");
+    let wanted = letters(name.strip_prefix("DOORWARD_")?);
+    let key = KEYS.iter().find(|key| letters(key.section) + &letters(key.name) == wanted)?;
+    Some(format!("{PREFIX}{}__{}", key.section, key.name).to_ascii_uppercase())
+}
+
 impl Config {
     /// Returns the file that is read: `named`, else the default file if it exists.
     pub fn file(named: Option<&Path>) -> Option<&Path> {
@@ -80,6 +89,9 @@ impl Config {
         for (name, value) in environment {
             if let Some(key) = name.strip_prefix(PREFIX) {
                 config.set(&name, &key.to_lowercase(), &value)?;
+            } else if let Some(variable) = meant_by(&name) {
+                let reason = format!("the variable of this key is {variable}");
+                return Err(ConfigError::Invalid { origin: name, reason });
             }
         }
         Ok(config)

@@ -20,7 +20,7 @@ pub enum Outcome {
     /// It was done, and the answer is yes.
     Done,
     /// It was processed, and the answer is no: a check failed, the faces differ, the face is not
-    /// live, the audit log is broken.
+    /// live or of no subject, the audit log is broken.
     No,
     /// It was refused: the request is invalid, or its sender has no permission.
     Refused,
@@ -57,7 +57,9 @@ impl Answer {
     /// Returns whether it was done, and whether the answer is yes.
     pub fn outcome(&self) -> Outcome {
         match self.status {
-            200 if self.error_code().is_some() || self.is_spoof() => Outcome::No,
+            200 if self.error_code().is_some() || self.is_spoof() || self.is_unknown() => {
+                Outcome::No
+            }
             200 => Outcome::Done,
             400..=499 => Outcome::Refused,
             _ => Outcome::Failed,
@@ -69,6 +71,11 @@ impl Answer {
         let code = self.fields.get("status_code").and_then(Value::as_str);
         let live = self.fields.get("liveness").and_then(|block| block.get("status"));
         code == Operation::Liveness.status_code() && live == Some(&Value::Bool(false))
+    }
+
+    /// Checks for an unknown face: the operation search succeeded and found no subject.
+    fn is_unknown(&self) -> bool {
+        self.fields.get("matches").and_then(Value::as_array).is_some_and(Vec::is_empty)
     }
 
     /// Returns the `error_code`, if there is one.
@@ -109,6 +116,8 @@ mod tests {
             (live, Outcome::Done),
             (beside, Outcome::Done),
             (spoof, Outcome::No),
+            (json!({"status": 200, "matches": [{"subject_id": "a"}]}), Outcome::Done),
+            (json!({"status": 200, "matches": []}), Outcome::No),
             (json!({"status": 200, "error_code": "FAIL_ON_4"}), Outcome::No),
             (json!({"status": 200, "error_code": "AUDIT_BROKEN"}), Outcome::No),
             (json!({"status": 400, "error_code": "INVALID_PAYLOAD"}), Outcome::Refused),

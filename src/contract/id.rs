@@ -1,7 +1,7 @@
 //! Ids of subjects, groups, applications and clients.
 
 /// Longest `subject_id` and group, in characters.
-const MAX_ID: usize = 128;
+pub(crate) const MAX_ID: usize = 128;
 /// The rule for an id, for a message.
 pub(crate) const ID: &str = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ - : @";
 

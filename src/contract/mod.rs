@@ -51,7 +51,7 @@ pub(crate) use audit::AuditQuery;
 pub(crate) use change::Change;
 pub(crate) use checks::Failed;
 pub(crate) use field::ImageField;
-pub(crate) use id::is_id;
+pub(crate) use id::{MAX_ID, is_id};
 pub(crate) use image::{Image, Source};
 pub(crate) use quota::{Quota, QuotaKind};
 pub(crate) use raw::Raw;

@@ -48,10 +48,16 @@ pub struct Templates {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct InGallery {
+    subjects: u64,
     templates: u64,
 }
 
 impl Templates {
+    /// Returns the number of subjects.
+    pub fn subjects(self) -> u64 {
+        self.gallery.subjects
+    }
+
     /// Returns the number of templates of all subjects.
     pub fn in_gallery(self) -> u64 {
         self.gallery.templates

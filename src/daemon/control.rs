@@ -220,6 +220,11 @@ pub async fn connect(data_dir: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
+/// Checks whether a daemon serves this data folder.
+pub async fn is_running(data_dir: &Path) -> io::Result<bool> {
+    Ok(connect(data_dir).await?.is_some())
+}
+
 /// Sends a request to the daemon that serves this data folder. `None` when none runs there.
 pub async fn ask(data_dir: &Path, operation: &str, body: &Value) -> io::Result<Option<Value>> {
     let Some(stream) = connect(data_dir).await? else { return Ok(None) };

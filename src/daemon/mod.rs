@@ -28,6 +28,7 @@ mod signals;
 mod stopwatch;
 mod watchdog;
 
+pub(crate) use control::is_running;
 pub use error::DaemonError;
 pub use local::{Local, LocalError};
 pub use open::{BadFiles, Opened, check, client_settings, open_service, warnings};

@@ -267,6 +267,11 @@ fn set_by_timesyncd() -> Option<i64> {
     i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok()
 }
 
+/// Checks whether the clock was synchronised since boot, now.
+pub(crate) async fn is_synchronised() -> bool {
+    set_by_timesyncd().is_some() || kernel_says_synchronised().await
+}
+
 /// Asks for the kernel's own flag, which chrony, ntpd and timesyncd set, as `timedatectl` reads it.
 /// The kernel clears it when another program sets the clock. Without the program the clock counts
 /// as not synchronised.

@@ -24,6 +24,7 @@ mod lock_controller;
 mod worker;
 
 pub use clock::Clock;
+pub(crate) use clock::is_synchronised;
 pub use door::{DoorError, DoorHandle, DoorWorker, NotUnlocked, Settings as DoorSettings};
 pub use door_events::DoorEvents;
 pub use door_state::State as DoorState;

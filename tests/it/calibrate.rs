@@ -103,7 +103,7 @@ fn too_few_people_error_says_what_is_needed() {
         assert!(stderr(&output).contains(said), "{}", stderr(&output));
     };
     refused(&dir.join("obama"), 4, "3 people with a face, 0 pairs");
-    refused(&dir.join("nowhere"), 4, "nowhere");
+    refused(&dir.join("nowhere"), 2, "nowhere");
     fs::remove_file(dir.join("biden.jpg")).unwrap();
     refused(&dir, 4, "two people are needed");
     fs::write(dir.join("biden.jpg"), "no picture").unwrap();

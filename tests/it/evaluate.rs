@@ -359,17 +359,18 @@ fn missing_or_wrong_inputs_are_named() {
     let nowhere = dir.path().join("nowhere.csv").display().to_string();
     let text = write(&dir, "text.jpg", "no picture");
     let no_picture = write(&dir, "text.csv", "path_a,path_b,same\ntext.jpg,obama.jpg,0\n");
-    for (pairs, named) in [
-        (&missing, "missing.jpg"),
-        (&empty, "empty.csv"),
-        (&words, "line: 2"),
-        (&nowhere, "nowhere.csv"),
-        (&good, "path_a"),
-        (&no_picture, text.as_str()),
+    for (pairs, code, named) in [
+        (&missing, 4, "missing.jpg"),
+        (&empty, 4, "empty.csv"),
+        (&words, 4, "line: 2"),
+        // A path on the command line that does not exist.
+        (&nowhere, 2, "nowhere.csv"),
+        (&good, 4, "path_a"),
+        (&no_picture, 4, text.as_str()),
     ] {
         let output = evaluate(dir.path(), "verification", &["--pairs", pairs]);
         let (out, err) = texts(&output);
-        assert_eq!(output.status.code(), Some(4), "{pairs}: {err}");
+        assert_eq!(output.status.code(), Some(code), "{pairs}: {err}");
         assert_eq!(out, "", "{pairs}");
         assert!(err.contains(named), "{pairs}: {err}");
     }

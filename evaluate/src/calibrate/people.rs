@@ -163,7 +163,7 @@ impl PeopleCalibration {
                 "templates": self.templates,
                 "target_fpir": self.target_fpir,
                 "similarity": hundredths(self.door.similarity),
-                "fpir": self.door.fpir,
+                "fpir": significant(self.door.fpir),
                 "reaches_target": self.door.reaches_target,
                 "fmr": share(fmr),
                 "fnmr": fnmr.to_json(),
