@@ -69,7 +69,7 @@ const SOURCES: &[(&str, &[&[&str]])] = &[
 const ONLY: &[(&str, &[&str])] = &[
     // The meaning of a text (base64, a URL, the camera) and the bounds of a picture.
     ("src/contract", &["contract", "picture"]),
-    ("src/applications", &["applications", "contract", "record_file"]),
+    ("src/applications", &["applications", "contract", "record_file", "secret"]),
 ];
 
 fn root() -> PathBuf {
