@@ -70,6 +70,18 @@ mod tests {
     }
 
     #[test]
+    fn sound_switch_is_known_to_be_closed_without_an_event() {
+        let mut pin = Mock::new(&[Transaction::get(State::Low), Transaction::get(State::Low)]);
+        let mut tamper = Tamper::new(pin.clone());
+        assert_eq!(tamper.is_raised(), None);
+        for at in [0, 50] {
+            assert_eq!(tamper.step(Duration::from_millis(at)).unwrap(), None);
+        }
+        assert_eq!(tamper.is_raised(), Some(false));
+        pin.done();
+    }
+
+    #[test]
     fn housing_open_at_the_start_is_reported() {
         let mut pin = Mock::new(&[Transaction::get(State::High), Transaction::get(State::High)]);
         let mut tamper = Tamper::new(pin.clone());

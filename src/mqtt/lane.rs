@@ -139,14 +139,7 @@ impl Worker {
                 }
                 Event::Incoming(Packet::SubAck(SubAck { return_codes, .. })) => {
                     if let Some(refused) = refused(&return_codes) {
-                        return lost(
-                            None,
-                            format!(
-                                "the broker refused the subscription to {} ({refused:?}): its \
-                                 access list must let this login read it",
-                                self.filters().join(" or ")
-                            ),
-                        );
+                        return lost(None, self.explain_refusal(refused));
                     }
                     since = Some(Instant::now());
                     let link = Link::new(client.clone(), largest);
@@ -179,16 +172,7 @@ impl Worker {
                     }
                     Role::Unlock(_) => self.dispatcher.receive(publish, &client, echo.is_live()),
                 },
-                Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
-                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {}
-                    reason => warn!(
-                        "the broker refused a message ({reason:?}): its access list must let this \
-                         login write to availability, state/#, event/#, echo, response/# and \
-                         client/# below doorward/{}/, and to {}",
-                        self.settings.device_id,
-                        self.settings.homeassistant.config_topic(&self.settings.device_id)
-                    ),
-                },
+                Event::Incoming(Packet::PubAck(ack)) => self.judge_acknowledgement(ack.reason),
                 Event::Outgoing(Outgoing::Disconnect) => return End::Stopped,
                 _ => {}
             }
@@ -317,6 +301,28 @@ impl Worker {
             preserve_retain: true,
             retain_forward_rule: RetainForwardRule::Never,
         }
+    }
+
+    fn explain_refusal(&self, refused: SubscribeReasonCode) -> String {
+        format!(
+            "the broker refused the subscription to {} ({refused:?}): its access list must let this \
+             login read it",
+            self.filters().join(" or ")
+        )
+    }
+
+    /// Warns about a refused message.
+    fn judge_acknowledgement(&self, reason: PubAckReason) {
+        if let PubAckReason::Success | PubAckReason::NoMatchingSubscribers = reason {
+            return;
+        }
+        let Settings { device_id, homeassistant, .. } = &*self.settings;
+        warn!(
+            "the broker refused a message ({reason:?}): its access list must let this login write \
+             to availability, state/#, event/#, echo, response/# and client/# below \
+             doorward/{device_id}/, and to {}",
+            homeassistant.config_topic(device_id)
+        );
     }
 
     /// Warns about refused later subscriptions: without Home Assistant's births it is told only at
