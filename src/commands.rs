@@ -237,6 +237,24 @@ pub enum App {
     },
     /// Lists the applications, their permissions, and the used and remaining quotas.
     List,
+    /// Changes an application's mode, quota or permissions; its key stays valid.
+    Update {
+        /// Its name or its App-ID.
+        app: String,
+        /// Into live mode: without quotas.
+        #[arg(long, conflicts_with_all = ["testing", "quota"])]
+        live: bool,
+        /// Into testing mode, with 100 of each kind unless --quota says otherwise.
+        #[arg(long)]
+        testing: bool,
+        /// The quota of each kind, as search=100,verify=50, in testing mode; a kind that is not
+        /// named gets none. What was used stays counted.
+        #[arg(long, value_delimiter = ',')]
+        quota: Option<Vec<String>>,
+        /// All its permissions, in place of the present ones.
+        #[arg(long, value_delimiter = ',')]
+        allow: Option<Vec<String>>,
+    },
     /// Removes an application: its key is invalid from the next request on.
     Revoke {
         /// Its name or its App-ID.
@@ -304,6 +322,12 @@ impl App {
                 (Operation::AppCreate, body.with(field::ALLOW, allow.map(filled)))
             }
             Self::List => (Operation::AppList, body),
+            Self::Update { app, live, testing, quota, allow } => {
+                let body = body.with(field::APP, Some(app));
+                let body = body.with(field::TESTING, (live || testing).then_some(testing));
+                let body = body.with(field::QUOTA, quota.map(filled));
+                (Operation::AppUpdate, body.with(field::ALLOW, allow.map(filled)))
+            }
             Self::Revoke { app } => (Operation::AppRevoke, body.with(field::APP, Some(app))),
             Self::Rotate { app } => (Operation::AppRotate, body.with(field::APP, Some(app))),
         }

@@ -29,12 +29,17 @@ pub enum Source<'a> {
 /// Why a text is not a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
+    /// Spaces where `+` was.
+    #[error(
+        "the base64 has spaces where `+` was: a form decodes `+` as a space; send JSON, or write + as %2B"
+    )]
+    LostPlus,
     /// Only white space, or a `data:` prefix without content.
     #[error("the image is empty: send base64, an http(s):// URL or camera:")]
     Empty,
     /// Neither base64 nor a known scheme.
     #[error(
-        "the image is neither base64 (standard alphabet, data:…;base64, allowed) nor an http(s):// URL nor camera:"
+        "the image is neither base64 (standard or URL-safe alphabet, data:…;base64, allowed) nor an http(s):// URL nor camera:"
     )]
     Unknown,
 }
@@ -87,27 +92,32 @@ pub struct Base64<'a> {
     text: &'a str,
     /// Characters that carry six bits each: no white space, no padding.
     digits: usize,
-    has_space: bool,
+    /// False if it has white space, or characters of the URL-safe alphabet.
+    is_plain: bool,
 }
 
 impl<'a> Base64<'a> {
     fn parse(text: &'a str) -> Result<Self, SourceError> {
-        let (mut digits, mut padding, mut has_space) = (0, 0, false);
+        let (mut digits, mut padding, mut is_plain) = (0, 0, true);
         for byte in text.bytes() {
             match byte {
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' if padding == 0 => {
                     digits += 1
                 }
+                b'-' | b'_' if padding == 0 => (digits, is_plain) = (digits + 1, false),
                 b'=' => padding += 1,
-                b' ' | b'\t' | b'\r' | b'\n' => has_space = true,
+                b' ' | b'\t' | b'\r' | b'\n' => is_plain = false,
                 _ => return Err(SourceError::Unknown),
             }
+        }
+        if lost_plus(text) {
+            return Err(SourceError::LostPlus);
         }
         match (digits, padding) {
             (0, 0) => Err(SourceError::Empty),
             _ if digits % 4 == 1 => Err(SourceError::Unknown),
-            (_, 1 | 2) if (digits + padding) % 4 == 0 => Ok(Self { text, digits, has_space }),
-            (_, 0) => Ok(Self { text, digits, has_space }),
+            (_, 1 | 2) if (digits + padding) % 4 == 0 => Ok(Self { text, digits, is_plain }),
+            (_, 0) => Ok(Self { text, digits, is_plain }),
             _ => Err(SourceError::Unknown),
         }
     }
@@ -123,17 +133,37 @@ impl<'a> Base64<'a> {
         if bytes > limit {
             return Err(TooLarge { bytes, limit });
         }
-        let decoded = if self.has_space {
-            let dense: Vec<u8> = self.text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-            ENGINE.decode(dense)
-        } else {
+        let decoded = if self.is_plain {
             ENGINE.decode(self.text)
+        } else {
+            let dense = self.text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+            let standard = dense.map(|byte| match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                byte => byte,
+            });
+            ENGINE.decode(standard.collect::<Vec<u8>>())
         };
         // `parse` has checked every character, so decoding cannot fail. If it did, the result is
         // empty, and the picture decoder refuses it.
         debug_assert!(decoded.is_ok());
         Ok(decoded.unwrap_or_default())
     }
+}
+
+/// Checks for spaces that were `+`. Other spaces replace line breaks: then all lines but the last
+/// have one length, a multiple of four.
+fn lost_plus(text: &str) -> bool {
+    let text = text.trim();
+    if !text.contains(' ') || text.contains(['\r', '\n']) {
+        return false;
+    }
+    let mut lines = text.split(' ');
+    let first = lines.next().unwrap_or_default().len();
+    let last = lines.next_back().unwrap_or_default().len();
+    // Of one lost `+` alone, the groups of four do not come out even.
+    let uneven = first % 4 != 0 || last % 4 != 0;
+    uneven || first == 0 || last > first || lines.any(|line| line.len() != first)
 }
 
 impl std::fmt::Debug for Base64<'_> {
@@ -146,6 +176,7 @@ impl std::fmt::Debug for Base64<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     fn bytes(text: &str) -> Result<Vec<u8>, SourceError> {
         match Source::parse(text)? {
@@ -168,6 +199,7 @@ mod tests {
             "data:image/jpeg;base64,Zm9vYmE=",
             "DATA:;BASE64,Zm9vYmE",
             "data:image/png;name=a.png;base64,\nZm9vYmE=",
+            "Zm9v YmE=",
         ] {
             assert_eq!(bytes(text).unwrap(), b"fooba", "{text:?}");
         }
@@ -182,7 +214,6 @@ mod tests {
             "Zm9vYmE==",
             "Zm9v====",
             "====",
-            "Zm9v_-",
             "data:image/jpeg,Zm9v",
             "data:image/jpeg;base64",
             "data:text/plain;charset=utf-8,hello",
@@ -195,6 +226,32 @@ mod tests {
         ] {
             assert_eq!(Source::parse(text), Err(SourceError::Unknown), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_url_safe_alphabet_is_read_too() {
+        let all: Vec<u8> = (0..=255).rev().collect();
+        for engine in [base64::engine::general_purpose::URL_SAFE, URL_SAFE_NO_PAD] {
+            let Ok(Source::Base64(base64)) = Source::parse(&engine.encode(&all)) else { panic!() };
+            assert_eq!(base64.decode(256).unwrap(), all);
+        }
+    }
+
+    /// 0xFB, 0xEF, 0xBE is `++++` in base64; a form turns it into four spaces.
+    #[test]
+    fn a_plus_that_a_form_decoded_is_named() {
+        let mut bytes: Vec<u8> = (0..=255).cycle().take(3000).collect();
+        bytes[600..603].copy_from_slice(&[0xFB, 0xEF, 0xBE]);
+        let encoded = base64::engine::general_purpose::STANDARD.encode(&bytes);
+        let posted = encoded.replace('+', " ");
+        assert_eq!(Source::parse(&posted), Err(SourceError::LostPlus));
+        assert_eq!(Source::parse("Zm9vYmFy fo="), Err(SourceError::LostPlus));
+        assert_eq!(Source::parse("Zm9v  YmE="), Err(SourceError::LostPlus));
+        // Lines that a shell joined by spaces stay readable.
+        let lines: Vec<&str> =
+            encoded.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let Ok(Source::Base64(base64)) = Source::parse(&lines.join(" ")) else { panic!() };
+        assert_eq!(base64.decode(3000).unwrap(), bytes);
     }
 
     #[test]

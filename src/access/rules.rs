@@ -23,10 +23,7 @@ pub(super) fn permit(
     if has_dates && !now.synchronised {
         return Err(Reason::Clock);
     }
-    // A comparison with NaN is false, and false means denied.
-    let valid = subject.valid_from.is_none_or(|from| now.unix >= from)
-        && subject.valid_until.is_none_or(|until| now.unix <= until);
-    if !valid {
+    if !subject.is_active(Some(now.unix)) {
         return Err(Reason::NotValid);
     }
     let known: Vec<_> =

@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `schema` | 1 |
-//! | `applications` | app id | [`Record`] as JSON: written when an application is made or its key changes |
+//! | `applications` | app id | [`Record`] as JSON: written when an application is made or changed |
 //! | `usage` | app id | [`Usage`] as JSON: written up to once a second |
 //!
 //! This file is separate from the gallery's. Counts change with every request, faces do not. A

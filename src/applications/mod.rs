@@ -5,7 +5,7 @@
 //! or *testing* with a quota for each kind of request. A *reservation* is quota taken before a
 //! request is done; it is returned unless it is kept.
 //!
-//! Keys are never stored or logged. A creation, revocation or rotation is on disk when the call
+//! Keys are never stored or logged. A creation, change, revocation or rotation is on disk when the call
 //! returns and applies to the next request. Usage is counted in memory at once and written at most
 //! once a second, without open reservations: a crash returns those, and besides them at most the
 //! last second. A revoked key is invalid immediately, even if the disk refuses the change. A file
@@ -25,7 +25,7 @@ pub use error::ApplicationsError;
 pub(crate) use key::ApiKey;
 pub(crate) use quota::Amounts;
 
-use crate::contract::{Creation, Permission, QuotaKind};
+use crate::contract::{Alteration, Creation, Permission, QuotaKind};
 use file::{ApplicationsFile, Loaded, Record, Usage};
 use key::KeyHash;
 use state::Application;
@@ -171,19 +171,43 @@ impl Applications {
     pub(crate) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
         let key = ApiKey::random()?;
         let hash = KeyHash::of(&key)?;
+        let listed = self.changed(id_or_name, |record| Record { key: hash, ..record })?;
+        Ok((listed, key))
+    }
+
+    /// Changes an application, selected by id or name; its key and its usage stay. The change
+    /// applies to the next request.
+    pub(crate) fn update(
+        &self,
+        id_or_name: &str,
+        Alteration { quota, allow }: Alteration,
+    ) -> Result<Listed, ApplicationsError> {
+        let quota = quota.map(|quota| quota.as_ref().map(Amounts::from));
+        self.changed(id_or_name, |record| Record {
+            quota: quota.unwrap_or(record.quota),
+            allow: allow.unwrap_or(record.allow),
+            ..record
+        })
+    }
+
+    /// Replaces the record of an application, on disk first.
+    fn changed(
+        &self,
+        id_or_name: &str,
+        change: impl FnOnce(Record) -> Record,
+    ) -> Result<Listed, ApplicationsError> {
         let mut file = self.shared.file();
         let id = self.shared.found(id_or_name)?;
         let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
         let record = {
             let state = self.shared.state();
-            let application = state.applications.get(&id).ok_or_else(unknown)?;
-            Record { key: hash, ..application.record.clone() }
+            change(state.applications.get(&id).ok_or_else(unknown)?.record.clone())
         };
         self.shared.write(&mut file, |file, revoked| file.put(revoked, &id, &record))?;
         let mut state = self.shared.state();
         let application = state.applications.get_mut(&id).ok_or_else(unknown)?;
         application.record = record;
-        Ok((application.listed(&id), key))
+        Ok(application.listed(&id))
     }
 
     /// Returns the application with this id and key. An unknown id takes as long as a wrong key.

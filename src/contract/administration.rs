@@ -1,5 +1,5 @@
-//! Requests of the operations on applications: `app/create`, `app/list`, `app/revoke`,
-//! `app/rotate`.
+//! Requests of the operations on applications: `app/create`, `app/list`, `app/update`,
+//! `app/revoke`, `app/rotate`.
 
 use super::field;
 use super::id::{ID, is_id};
@@ -17,6 +17,8 @@ pub(crate) enum Administration {
     Create(Creation),
     List,
     /// By id or name.
+    Update(String, Alteration),
+    /// By id or name.
     Revoke(String),
     /// By id or name.
     Rotate(String),
@@ -31,11 +33,21 @@ pub(crate) struct Creation {
     pub allow: BTreeSet<Permission>,
 }
 
+/// Changes to an application: `None` leaves a property.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Alteration {
+    /// For testing mode; `Some(None)` for live mode.
+    pub quota: Option<Option<Quota>>,
+    /// Replaces all permissions.
+    pub allow: Option<BTreeSet<Permission>>,
+}
+
 impl Payload<'_> {
     /// Reads the request; part of step 2.
     pub fn administration(&self) -> Result<Administration, Refusal> {
         match self.operation {
             Operation::AppCreate => self.creation().map(Administration::Create),
+            Operation::AppUpdate => Ok(Administration::Update(self.app()?, self.alteration()?)),
             Operation::AppRevoke => self.app().map(Administration::Revoke),
             Operation::AppRotate => self.app().map(Administration::Rotate),
             _ => Ok(Administration::List),
@@ -51,27 +63,44 @@ impl Payload<'_> {
     fn creation(&self) -> Result<Creation, Refusal> {
         let name = self.text(field::NAME).filter(|name| is_id(name));
         let name = name.ok_or_else(|| Refusal::field(field::NAME, format!("`name` {ID}")))?;
-        let quota = match (self.bool(field::TESTING), self.texts(field::QUOTA)) {
-            (false, None) => None,
-            (true, None) => Some(quota::for_testing()),
+        let quota = self.quota(self.bool(field::TESTING))?;
+        let allow = self.allow()?.unwrap_or_else(Permission::granted_unasked);
+        Ok(Creation { name: name.to_owned(), quota, allow })
+    }
+
+    fn alteration(&self) -> Result<Alteration, Refusal> {
+        let quota = match (self.maybe_bool(field::TESTING), self.texts(field::QUOTA)) {
+            (None, None) => None,
+            // A quota is what testing mode is.
+            (testing, _) => Some(self.quota(testing.unwrap_or(true))?),
+        };
+        let alteration = Alteration { quota, allow: self.allow()? };
+        if alteration == Alteration::default() {
+            return Err(Refusal::payload("nothing is to be changed; give testing, quota or allow"));
+        }
+        Ok(alteration)
+    }
+
+    /// Reads the quota of an application in testing mode; `None` in live mode.
+    fn quota(&self, testing: bool) -> Result<Option<Quota>, Refusal> {
+        match (testing, self.texts(field::QUOTA)) {
+            (false, None) => Ok(None),
+            (true, None) => Ok(Some(quota::for_testing())),
             (true, Some(entries)) => {
                 let bad = |error: BadQuota| Refusal::field(field::QUOTA, error.to_string());
-                Some(quota::parse(entries).map_err(bad)?)
+                quota::parse(entries).map(Some).map_err(bad)
             }
             (false, Some(_)) => {
                 let why = "only an application in testing mode has a quota; add `testing`";
-                return Err(Refusal::field(field::QUOTA, why));
+                Err(Refusal::field(field::QUOTA, why))
             }
-        };
-        let allow = match self.texts(field::ALLOW) {
-            None => Permission::granted_unasked(),
-            Some(names) => names
-                .iter()
-                .map(|name| name.parse())
-                .collect::<Result<_, UnknownPermission>>()
-                .map_err(|error| Refusal::field(field::ALLOW, error.to_string()))?,
-        };
-        Ok(Creation { name: name.to_owned(), quota, allow })
+        }
+    }
+
+    fn allow(&self) -> Result<Option<BTreeSet<Permission>>, Refusal> {
+        let bad = |error: UnknownPermission| Refusal::field(field::ALLOW, error.to_string());
+        let names = self.texts(field::ALLOW);
+        names.map(|names| names.iter().map(|name| name.parse()).collect()).transpose().map_err(bad)
     }
 
     fn texts(&self, name: &str) -> Option<&[String]> {

@@ -8,4 +8,6 @@ pub(crate) const ASPECT_NOT_4_3: &str = "aspect_not_4_3";
 pub(crate) const BACKLIT: &str = "backlit";
 pub(crate) const TOO_SMALL: &str = "face_too_small";
 pub(crate) const ALREADY_ENROLLED: &str = "already_enrolled";
+pub(crate) const NOT_LIVE: &str = "not_live";
+pub(crate) const REPLACED_FACE_DIFFERS: &str = "replaced_face_differs";
 pub(crate) const FACES_DISAGREE: &str = "faces_disagree";

@@ -105,6 +105,9 @@ pub(crate) struct Found {
     /// verify, compare: true if it is the same person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub similarity_status: Option<bool>,
+    /// verify: false if the subject is not active, otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
     /// enroll, verify.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_id: Option<String>,
@@ -118,6 +121,9 @@ pub(crate) struct Found {
 pub(crate) struct Match {
     pub subject_id: String,
     pub similarity: f64,
+    /// False if the subject is not active, otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
     /// The stored crop, base64, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -32,9 +32,14 @@ impl Body {
             #[serde(borrow)]
             request_id: Option<Cow<'a, str>>,
         }
-        let identity: Identity = serde_json::from_slice(bytes).ok()?;
+        let identity: Identity = serde_json::from_slice(without_bom(bytes)).ok()?;
         identity.request_id.map(Cow::into_owned)
     }
+}
+
+/// Returns the bytes after a byte order mark, which some programs write before JSON.
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
 impl fmt::Debug for Body {

@@ -42,6 +42,8 @@ pub const THRESHOLD: &str = "threshold";
 pub const LIMIT: &str = "limit";
 /// Include the stored crops in the answer.
 pub const RETURN_IMAGE: &str = "return_image";
+/// Also match subjects that are disabled or outside their validity.
+pub const INCLUDE_INACTIVE: &str = "include_inactive";
 /// The end of the previous page.
 pub const CURSOR: &str = "cursor";
 /// Display name of a subject or an application.

@@ -77,6 +77,7 @@ const TABLE: &[Field] = &[
     row(field::THRESHOLD, Kind::Number(Some(82.0)), &[Search]),
     row(field::LIMIT, Kind::Number(Some(1.0)), &[Search]),
     row(field::RETURN_IMAGE, Kind::Bool(Some(false)), &[Search]),
+    row(field::INCLUDE_INACTIVE, Kind::Bool(Some(false)), &[Verify, Search]),
     // Subjects.
     row(field::LIMIT, Kind::Number(Some(50.0)), &[SubjectList]),
     row(field::CURSOR, Kind::Text(None), &[SubjectList]),
@@ -92,9 +93,10 @@ const TABLE: &[Field] = &[
     row(field::ISSUED_AT, Kind::Number(None), &[Unlock]),
     // Applications.
     row(field::TESTING, Kind::Bool(Some(false)), &[AppCreate]),
-    row(field::QUOTA, Kind::Texts, &[AppCreate]),
-    row(field::ALLOW, Kind::Texts, &[AppCreate]),
-    row(field::APP, Kind::Text(None), &[AppRevoke, AppRotate]),
+    row(field::TESTING, Kind::Bool(None), &[AppUpdate]),
+    row(field::QUOTA, Kind::Texts, &[AppCreate, AppUpdate]),
+    row(field::ALLOW, Kind::Texts, &[AppCreate, AppUpdate]),
+    row(field::APP, Kind::Text(None), &[AppUpdate, AppRevoke, AppRotate]),
     // The audit log.
     row(field::LINE, Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
     row(field::HASH, Kind::Text(None), &[AuditVerify]),
@@ -118,6 +120,11 @@ pub(crate) fn of(operation: Operation) -> impl Iterator<Item = &'static Field> {
 /// Returns the type of a field in an operation.
 pub(crate) fn kind(operation: Operation, name: &str) -> Option<Kind> {
     of(operation).find(|field| field.name == name).map(|field| field.kind)
+}
+
+/// Checks whether a name is that of a field of some operation, in any case of its letters.
+pub(crate) fn is_field(name: &str) -> bool {
+    TABLE.iter().any(|field| field.name.eq_ignore_ascii_case(name))
 }
 
 /// Checks for a field that identifies the sender. A request with only such fields requests nothing;
@@ -164,6 +171,10 @@ mod tests {
             (Search, "limit", Some(Kind::Number(Some(1.0)))),
             (SubjectList, "limit", Some(Kind::Number(Some(50.0)))),
             (Search, "return_image", Some(Kind::Bool(Some(false)))),
+            (Search, "include_inactive", Some(Kind::Bool(Some(false)))),
+            (Verify, "include_inactive", Some(Kind::Bool(Some(false)))),
+            (Compare, "include_inactive", None),
+            (Enroll, "include_inactive", None),
             (Verify, "capture_timeout_ms", Some(Kind::Number(Some(5000.0)))),
             (EnrollMode, "timeout_ms", Some(Kind::Number(Some(15_000.0)))),
             (EnrollMode, "is_liveness", Some(Kind::Bool(Some(false)))),

@@ -39,6 +39,7 @@ mod valid;
 
 pub use answer::{Answer, Outcome};
 pub use body::Body;
+pub(crate) use body::without_bom;
 pub use mode::Mode;
 pub use operation::Operation;
 pub use permission::{Permission, UnknownPermission};
@@ -46,7 +47,7 @@ pub use raw::MAX_REQUEST_ID;
 pub use read::{AuditPage, NotEmbedded, Reindexed, Templates};
 pub use request::{Caller, Credentials, Request, Sender};
 
-pub(crate) use administration::{Administration, Creation};
+pub(crate) use administration::{Administration, Alteration, Creation};
 pub(crate) use audit::AuditQuery;
 pub(crate) use change::Change;
 pub(crate) use checks::Failed;

@@ -152,6 +152,8 @@ operations! {
     AppCreate = Row { name: "app/create", ..COMMAND_LINE };
     /// The applications and their usage.
     AppList = Row { name: "app/list", needs_nothing: true, ..COMMAND_LINE };
+    /// Change an application's mode, quota or permissions; its key stays.
+    AppUpdate = Row { name: "app/update", ..COMMAND_LINE };
     /// Remove an application.
     AppRevoke = Row { name: "app/revoke", ..COMMAND_LINE };
     /// Give an application another key.

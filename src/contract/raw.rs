@@ -3,7 +3,7 @@
 //! Of a hostile payload it keeps at most one scalar per field and a short list. Values that no
 //! operation accepts (objects, long or mixed lists, superfluous fields) are skipped, not kept.
 
-use super::body::Body;
+use super::body::{Body, without_bom};
 use super::field;
 use super::fields::{self, Kind};
 use super::operation::Operation;
@@ -67,8 +67,10 @@ impl<'a> Raw<'a> {
     /// far, above all `request_id`, are available for the answer.
     pub fn read(operation: Option<Operation>, body: &'a Body) -> Self {
         match body {
-            Body::Json(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Self::empty(),
-            Body::Json(bytes) => Self::json(bytes),
+            Body::Json(bytes) => match without_bom(bytes) {
+                bytes if bytes.iter().all(u8::is_ascii_whitespace) => Self::empty(),
+                bytes => Self::json(bytes),
+            },
             Body::Image { bytes, fields } => Self::image(operation, bytes, fields),
         }
     }

@@ -7,10 +7,15 @@ use super::operation::Operation;
 use super::quota::QuotaKind;
 use super::raw::shortened;
 use std::fmt;
+use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
 /// The code of a 401 in logs and statistics; the contract gives it no `error_code`.
 pub(crate) const UNAUTHORIZED: &str = "UNAUTHORIZED";
+
+/// When to send a request again that found the queue full: on a slow terminal, the pictures before
+/// it take about this long.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A `validate_x` that needs its `is_x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -280,8 +285,14 @@ impl Refusal {
             | Refusal::InsecureBroker { why }
             | Refusal::Permission { why } => Some(why),
             Refusal::Unwritten { told, .. } => Some(told),
+            Refusal::Busy => Some("too many requests wait; send this one again later"),
             _ => None,
         }
+    }
+
+    /// Returns after what time the same request may succeed, if it may.
+    pub fn retry_after(&self) -> Option<Duration> {
+        (*self == Refusal::Busy).then_some(RETRY_AFTER)
     }
 }
 

@@ -10,6 +10,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
+/// The code of a verification of a subject that is disabled or outside its validity.
+const SUBJECT_NOT_ACTIVE: &str = "SUBJECT_NOT_ACTIVE";
+
 /// Identifies an answer; made by the sender of the answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
@@ -71,6 +74,14 @@ impl Reply {
         reply
     }
 
+    /// Makes a 200 for a face that is the subject's, while the subject is not active.
+    pub fn subject_not_active(operation: Operation) -> Self {
+        let mut reply = Self::success(operation);
+        reply.message = "Subject is not active".into();
+        reply.insert("error_code", SUBJECT_NOT_ACTIVE);
+        reply
+    }
+
     /// Adds a field.
     pub fn insert(&mut self, name: &str, value: impl Into<Value>) {
         self.fields.insert(name.to_owned(), value.into());
@@ -126,6 +137,11 @@ impl From<&Refusal> for Reply {
         }
         if let Some(reason) = refusal.reason() {
             reply.insert("data", json!({ "message": reason }));
+        }
+        if let (Some(after), Some(data)) =
+            (refusal.retry_after(), reply.fields.get_mut("data").and_then(Value::as_object_mut))
+        {
+            data.insert("retry_after_ms".into(), (after.as_millis() as u64).into());
         }
         reply
     }

@@ -3,8 +3,10 @@
 use super::body::Body;
 use super::field;
 use super::field::ImageField;
+use super::fields;
 use super::operation::{Camera, Operation};
 use super::raw::Raw;
+use super::refusal::Refusal;
 use crate::picture;
 use std::fmt;
 use std::time::Instant;
@@ -16,6 +18,9 @@ pub struct Request {
     pub operation: String,
     /// The payload.
     pub body: Body,
+    /// Names of the properties that a transport received beside a JSON body. A field among them is
+    /// refused: a check that was requested there would be off.
+    pub beside_json: Vec<String>,
     /// App-ID and API-Key, if the transport carried them outside the body.
     pub credentials: Credentials,
     /// The origin.
@@ -38,6 +43,20 @@ impl Request {
     /// recognises repeated requests by it.
     pub fn request_id(&self) -> Option<String> {
         Raw::read(None, &self.body).request_id().map(str::to_owned)
+    }
+
+    /// Checks the beginning of step 2: no field may stand in a property beside a JSON body.
+    pub(crate) fn fields_in_body(&self) -> Result<(), Refusal> {
+        match self.beside_json.iter().find(|name| fields::is_field(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let why = format!(
+                    "`{name}` is a user property beside a JSON body, where no field is read: put it \
+                     into the JSON"
+                );
+                Err(Refusal::field(name, why))
+            }
+        }
     }
 
     /// Checks whether the request needs the terminal's camera.
@@ -127,6 +146,7 @@ mod tests {
         let request = Request {
             operation: "search".into(),
             body: Body::Json(br#"{"api_key": "s3cret"}"#.to_vec()),
+            beside_json: Vec::new(),
             credentials: Credentials {
                 app_id: Some("kiosk".into()),
                 api_key: Some("s3cret".into()),

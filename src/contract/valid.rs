@@ -131,11 +131,13 @@ pub(crate) enum Task {
     Verify {
         subject_id: String,
         level: Level,
+        include_inactive: bool,
     },
     Search {
         limit: usize,
         threshold: f64,
         return_image: bool,
+        include_inactive: bool,
     },
     Compare {
         level: Level,
@@ -191,9 +193,11 @@ pub(crate) fn validate(
         Operation::Stats => Ok(Valid::Stats),
         Operation::GalleryScrub => Ok(Valid::Scrub),
         Operation::Health => Ok(Valid::Health),
-        Operation::AppCreate | Operation::AppList | Operation::AppRevoke | Operation::AppRotate => {
-            payload.administration().map(Valid::Administration)
-        }
+        Operation::AppCreate
+        | Operation::AppList
+        | Operation::AppUpdate
+        | Operation::AppRevoke
+        | Operation::AppRotate => payload.administration().map(Valid::Administration),
         Operation::AuditVerify | Operation::AuditList => payload.audit_query().map(Valid::Audit),
         Operation::GalleryReindex => Ok(Valid::Reindex(Portion {
             limit: payload.limit(100)?,
@@ -217,16 +221,18 @@ impl Payload<'_> {
             _ => None,
         };
         let checks = self.checks()?;
+        let include_inactive = self.bool(field::INCLUDE_INACTIVE);
         let task = match (self.operation, subject_id) {
             (Operation::Enroll, subject_id) => Task::Enroll { subject_id, mode: self.mode()? },
             (Operation::Verify, Some(subject_id)) => {
-                Task::Verify { subject_id, level: self.level()? }
+                Task::Verify { subject_id, level: self.level()?, include_inactive }
             }
             (Operation::Compare, _) => Task::Compare { level: self.level()? },
             (Operation::Search, _) => Task::Search {
                 threshold: self.threshold()?,
                 limit: self.limit(10)?,
                 return_image: self.bool(field::RETURN_IMAGE),
+                include_inactive,
             },
             _ => Task::Liveness,
         };

@@ -201,6 +201,7 @@ pub fn request(operation: &str, body: &Value) -> Request {
     Request {
         operation: operation.to_owned(),
         body: Body::Json(body.to_string().into_bytes()),
+        beside_json: Vec::new(),
         credentials: Credentials::default(),
         caller: Caller::Local,
         expires: None,

@@ -6,6 +6,7 @@ use crate::contract::{Answer, Operation};
 use crate::gallery::{Gallery, OpenError};
 use crate::outbox::OutboxError;
 use crate::service::Service;
+use crate::terminal::Clock;
 use serde_json::{Map, Value};
 use std::io;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ impl Local {
     pub async fn connect(config: &Config) -> Result<Self, LocalError> {
         let data_dir = config.device.data_dir.clone();
         let started = Instant::now();
+        // Not synchronised unless configured: too short a life to find out.
+        let clock = Clock::new(config.schedules.trust_clock);
         loop {
             let daemon = control::connect(&data_dir).await.map_err(|reason| {
                 LocalError::Socket { path: control::socket_path(&data_dir), reason }
@@ -69,7 +72,7 @@ impl Local {
             if daemon.is_some() {
                 return Ok(Self { config: config.clone(), own: None });
             }
-            match open_service(config, None, Arc::new(|| None), BadFiles::Refused) {
+            match open_service(config, None, Arc::new(clock.wall()), BadFiles::Refused) {
                 Ok(opened) => {
                     let own = Own { service: opened.service, gallery: opened.gallery };
                     return Ok(Self { config: config.clone(), own: Some(own) });

@@ -225,12 +225,25 @@ impl Index {
     /// cosines are ordered by subject id, then by template. Empty for a probe that is not a unit
     /// vector.
     pub fn search(&self, probe: &Embedding, limit: usize) -> Vec<Candidate> {
+        self.search_among(probe, limit, |_| true)
+    }
+
+    /// Like [`Index::search`], over the subjects that `counts` selects.
+    pub fn search_among(
+        &self,
+        probe: &Embedding,
+        limit: usize,
+        counts: impl Fn(&SubjectRecord) -> bool,
+    ) -> Vec<Candidate> {
         if limit == 0 || !is_unit(probe) {
             return Vec::new();
         }
         let mut best = Best { limit, found: Vec::new() };
         self.vectors.search(&probe.0, |row, product| {
-            best.offer(Found { cosine: clamped(product), owner: &self.owners[row] });
+            let found = Found { cosine: clamped(product), owner: &self.owners[row] };
+            if best.takes(&found) && self.record(&found.owner.subject).is_some_and(&counts) {
+                best.offer(found);
+            }
             best.floor()
         });
         best.found.iter().map(Found::candidate).collect()
@@ -267,13 +280,16 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// Inserts a row if it is better than the present ones. A subject that was pushed out re-enters
+    /// Checks whether a row is better than the last of the present ones, or there is room.
+    fn takes(&self, found: &Found<'_>) -> bool {
+        let last = self.found.last().filter(|_| self.found.len() == self.limit);
+        last.is_none_or(|last| found.order(last) == Ordering::Less)
+    }
+
+    /// Inserts a row that [`Best::takes`], unless its subject has a better one. A subject that was pushed out re-enters
     /// only by a better row, so dropping the old row loses nothing.
     fn offer(&mut self, found: Found<'a>) {
         let full = self.found.len() == self.limit;
-        if full && self.found.last().is_some_and(|last| found.order(last) != Ordering::Less) {
-            return;
-        }
         let same = |other: &Found<'_>| Arc::ptr_eq(&other.owner.subject, &found.owner.subject);
         match self.found.iter().position(same) {
             Some(at) if found.order(&self.found[at]) == Ordering::Less => {

@@ -334,6 +334,19 @@ impl Gallery {
         self.memory().map(|memory| memory.index.search(probe, limit)).unwrap_or_default()
     }
 
+    /// Like [`Gallery::search`], over the subjects that are active now ([`Subject::is_active`]).
+    pub fn search_active(
+        &self,
+        probe: &Embedding,
+        limit: usize,
+        now: Option<f64>,
+    ) -> Vec<Candidate> {
+        let memory = self.memory();
+        let found = memory
+            .map(|memory| memory.index.search_among(probe, limit, |record| record.is_active(now)));
+        found.unwrap_or_default()
+    }
+
     /// Returns every subject whose best template has at least this cosine with the probe, in the
     /// order of [`Gallery::search`].
     pub fn at_least(&self, probe: &Embedding, least: f32) -> Vec<Candidate> {

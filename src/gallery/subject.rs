@@ -98,6 +98,24 @@ pub struct Subject {
     pub templates: usize,
 }
 
+impl Subject {
+    /// Checks whether it may be used now: enabled and within its validity. `now` is the time in
+    /// Unix seconds, `None` if it is not known: then no date is kept, and a subject with one is not
+    /// active.
+    pub fn is_active(&self, now: Option<f64>) -> bool {
+        self.enabled && is_valid(self.valid_from, self.valid_until, now)
+    }
+}
+
+/// Checks whether a time lies between two dates. A comparison with NaN is false, and false means
+/// not valid.
+pub(super) fn is_valid(from: Option<f64>, until: Option<f64>, now: Option<f64>) -> bool {
+    match now {
+        Some(now) => from.is_none_or(|from| now >= from) && until.is_none_or(|until| now <= until),
+        None => from.is_none() && until.is_none(),
+    }
+}
+
 /// Changes to a subject: `None` leaves a field, `Some(None)` clears it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SubjectChange {

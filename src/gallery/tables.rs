@@ -7,7 +7,7 @@
 use super::error::GalleryError;
 use super::health::LeftOut;
 use super::index::{Index, is_unit};
-use super::subject::{Subject, SubjectChange, TemplateId};
+use super::subject::{Subject, SubjectChange, TemplateId, is_valid};
 use crate::face::{EMBEDDING_LEN, Embedding};
 use crate::nn::Level;
 use redb::{
@@ -72,6 +72,12 @@ pub(super) struct SubjectRecord {
 }
 
 impl SubjectRecord {
+    /// Like [`Subject::is_active`].
+    pub fn is_active(&self, now: Option<f64>) -> bool {
+        let [from, until] = [self.valid_from_us, self.valid_until_us].map(|at| at.map(seconds));
+        self.enabled && is_valid(from, until, now)
+    }
+
     /// Makes a subject that may not open any door yet.
     pub fn new(time_us: i64) -> Self {
         Self {

@@ -5,7 +5,9 @@
 
 use super::memory::Digest;
 use super::topics::{ResponseTopicError, Topics};
-use crate::contract::{API_KEY, APP_ID, Body, Caller, Credentials, MAX_REQUEST_ID, Request};
+use crate::contract::{
+    API_KEY, APP_ID, Body, Caller, Credentials, MAX_REQUEST_ID, Request, without_bom,
+};
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use sha2::{Digest as _, Sha256};
 use std::time::{Duration, Instant};
@@ -112,9 +114,10 @@ impl Command {
         let media_type = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         match media_type.as_str() {
             "application/json" => Ok(Form::Json),
-            "image/jpeg" | "image/png" => Ok(Form::Image),
+            "image/jpeg" | "image/jpg" | "image/png" => Ok(Form::Image),
             "" => {
-                let first = self.publish.payload.iter().find(|byte| !byte.is_ascii_whitespace());
+                let payload = without_bom(&self.publish.payload);
+                let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
                 Ok(if first == Some(&b'{') { Form::Json } else { Form::Image })
             }
             _ => Err(format!(
@@ -173,15 +176,15 @@ impl Command {
             }
         }
         let bytes = Vec::from(publish.payload);
-        let body = match form {
-            Form::Json => Body::Json(bytes),
-            Form::Image => Body::Image { bytes, fields },
+        let (body, beside_json) = match form {
+            Form::Json => (Body::Json(bytes), fields.into_iter().map(|(name, _)| name).collect()),
+            Form::Image => (Body::Image { bytes, fields }, Vec::new()),
         };
         let expires = properties
             .message_expiry_interval
             .and_then(|seconds| received.checked_add(Duration::from_secs(seconds.into())));
         let caller = Caller::Mqtt { client };
-        Request { operation, body, credentials, caller, expires, fresh_until }
+        Request { operation, body, beside_json, credentials, caller, expires, fresh_until }
     }
 }
 
@@ -221,6 +224,8 @@ mod tests {
             ("Application/JSON; charset=utf-8", b"{}", Some(Form::Json)),
             ("image/jpeg", b"{}", Some(Form::Image)),
             ("image/png", b"\x89PNG", Some(Form::Image)),
+            ("image/jpg", b"\xff\xd8", Some(Form::Image)),
+            ("", b"\xef\xbb\xbf {}", Some(Form::Json)),
             ("", b" \r\n\t{\"image\": 1}", Some(Form::Json)),
             ("", b"\xff\xd8\xff", Some(Form::Image)),
             ("", b"[]", Some(Form::Image)),

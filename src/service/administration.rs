@@ -1,5 +1,5 @@
-//! The operations on applications: `app/create`, `app/list`, `app/revoke`, `app/rotate`. Only the
-//! command line can use them.
+//! The operations on applications: `app/create`, `app/list`, `app/update`, `app/revoke`,
+//! `app/rotate`. Only the command line can use them.
 
 use super::audit_trail::AuditTrail;
 use crate::applications::{Applications, ApplicationsError, Listed};
@@ -32,6 +32,17 @@ pub(super) fn administer(
             tracing::info!(app_id = listed.id, name = listed.name, "application key rotated");
             audit_trail.application(Operation::AppRotate, &listed.id, &listed.name, None);
             Ok(Reply::of(Operation::AppRotate, &block(&listed, Some(key.reveal()))))
+        }
+        Administration::Update(app, alteration) => {
+            let listed = applications.update(&app, alteration).map_err(refused)?;
+            tracing::info!(app_id = listed.id, name = listed.name, "application changed");
+            audit_trail.application(
+                Operation::AppUpdate,
+                &listed.id,
+                &listed.name,
+                Some(allowed(&listed)),
+            );
+            Ok(Reply::of(Operation::AppUpdate, &block(&listed, None)))
         }
         Administration::Revoke(app) => {
             let listed = applications.revoke(&app).map_err(|error| {

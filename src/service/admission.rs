@@ -31,6 +31,8 @@ impl Service {
         let admitted = self.access(request, &raw).and_then(|access| {
             let operation =
                 operation.ok_or_else(|| Refusal::unknown_operation(&request.operation))?;
+            access.permits(operation)?;
+            request.fields_in_body()?;
             self.admitted(operation, &raw, &access)
         });
         (raw.request_id().map(str::to_owned), admitted)
@@ -43,7 +45,6 @@ impl Service {
         access: &Access,
     ) -> Result<Reserved, Refusal> {
         let Recognizer { gallery, settings, .. } = &*self.recognizer;
-        access.permits(operation)?;
         let context = Context { enrolled: &|id| gallery.contains(id), limits: &settings.limits };
         let valid = validate(operation, raw, &context)?;
         if let Valid::SubjectUpdate { change, .. } = &valid

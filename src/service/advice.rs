@@ -28,7 +28,7 @@ pub(super) struct Seen<'a> {
 }
 
 /// Returns the codes that apply, in the order of the contract.
-pub(super) fn advice(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
+pub(super) fn advice_on(checks: &Checks, seen: &Seen) -> Vec<&'static str> {
     let codes = [
         (checks.is_liveness && !checks.validate_quality, advice::QUALITY_NOT_VALIDATED),
         (seen.nface > 1, advice::SEVERAL_FACES),
@@ -126,7 +126,7 @@ mod tests {
             let picture = picture(width, height, 120);
             let face = face(100.0, 100.0, 200.0);
             let seen = Seen { picture: &picture, nface: 1, face: &face, quality: quality(false) };
-            assert!(advice(&OFF, &seen).is_empty());
+            assert!(advice_on(&OFF, &seen).is_empty());
         }
     }
 
@@ -153,7 +153,7 @@ mod tests {
             (OFF, seen(&dim, 1, &small, false), &["face_too_small"]),
         ];
         for (checks, seen, expected) in cases {
-            assert_eq!(advice(checks, seen), *expected);
+            assert_eq!(advice_on(checks, seen), *expected);
         }
     }
 

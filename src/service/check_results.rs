@@ -27,6 +27,11 @@ pub(super) fn liveness_block(probability: f32) -> LivenessBlock {
 }
 
 impl CheckResults {
+    /// Checks for a face whose liveness was judged and that is not live.
+    pub fn is_spoof(&self) -> bool {
+        self.liveness.is_some_and(|(_, probability)| probability < LIVE)
+    }
+
     /// Returns the blocks of the answer.
     pub fn blocks(&self) -> CheckBlocks {
         let on = |probability: f32| probability >= Attributes::WORN;

@@ -12,7 +12,7 @@ use crate::contract::blocks::{DuplicateOf, Meta};
 use crate::contract::{Refusal, advice};
 use crate::face::Embedding;
 use crate::face::similarity::{Level, similarity};
-use crate::gallery::{Candidate, Gallery, GalleryError, SubjectChange};
+use crate::gallery::{Candidate, EnrolMode, Gallery, GalleryError, SubjectChange};
 use crate::outbox::Event;
 use std::fmt;
 use std::sync::{MutexGuard, PoisonError};
@@ -127,6 +127,17 @@ impl Recognizer {
         })
     }
 
+    /// Returns the similarity of these faces, which replace the subject's, to the present ones if
+    /// they are another person's.
+    pub fn replaced(&self, mode: EnrolMode, faces: &[Embedding], subject_id: &str) -> Option<f64> {
+        if mode != EnrolMode::Replace {
+            return None;
+        }
+        let cosines = faces.iter().filter_map(|face| self.gallery.verify(subject_id, face));
+        let similarity = cosines.max_by(f32::total_cmp).map(similarity)?;
+        (similarity < ONE_PERSON.similarity()).then_some(shown(similarity))
+    }
+
     /// Refuses a duplicate, if so configured.
     pub fn refuse(&self, found: Option<&Duplicate>, by: &Requester) -> Result<(), Refusal> {
         let found = found.filter(|Duplicate(found)| {
@@ -149,6 +160,8 @@ impl Recognizer {
 pub(super) struct Facts<'a> {
     pub duplicate: Option<&'a Duplicate>,
     pub disagreement: Option<&'a Disagreement>,
+    /// Similarity to the faces that were replaced, if those were another person's.
+    pub replaced: Option<f64>,
     /// Probability of "live", 0–100, if it was requested.
     pub liveness: Option<f64>,
 }
@@ -162,6 +175,7 @@ impl Facts<'_> {
         }
         meta.advice.extend(self.duplicate.map(|_| advice::ALREADY_ENROLLED));
         meta.advice.extend(self.disagreement.map(|_| advice::FACES_DISAGREE));
+        meta.advice.extend(self.replaced.map(|_| advice::REPLACED_FACE_DIFFERS));
         meta.duplicate_of = self.duplicate.map(|Duplicate(found)| DuplicateOf {
             subject_id: found.subject_id.clone(),
             similarity: shown(similarity(found.cosine)),
@@ -174,6 +188,9 @@ impl Facts<'_> {
         if let Some(Duplicate(found)) = self.duplicate {
             event.extra.insert("duplicate_of".into(), found.subject_id.as_str().into());
             event.similarity = Some(shown(similarity(found.cosine)));
+        }
+        if let Some(similarity) = self.replaced {
+            event.extra.insert("replaced_similarity".into(), similarity.into());
         }
         if let Some(disagreement) = self.disagreement {
             event.extra.insert("faces_disagree".into(), disagreement.to_string().into());

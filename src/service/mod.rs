@@ -136,6 +136,7 @@ impl Service {
                 audit_trail: Arc::clone(&audit_trail),
                 gallery,
                 settings,
+                clock: Arc::clone(&clock),
                 changes: Mutex::default(),
             }),
             audit_trail,

@@ -14,7 +14,7 @@ use super::recognition::{Recognizer, Requester, crop, not_enrolled};
 use super::statistics::Times;
 use crate::camera::Frame;
 use crate::contract::blocks::{EnrolModeBlock, Meta};
-use crate::contract::{Failed, Operation, PosesRequest, Refusal, Reply};
+use crate::contract::{Failed, Operation, PosesRequest, Refusal, Reply, advice};
 use crate::face::{Embedding, similarity};
 use crate::gallery::{self, EnrolMode, Enrolment};
 use crate::time::unix_time;
@@ -204,6 +204,7 @@ impl Recognizer {
         let _changing = self.changing();
         let duplicate = self.duplicate(&embeddings, &subject_id);
         self.refuse(duplicate.as_ref(), by)?;
+        let replaced = self.replaced(EnrolMode::Replace, &embeddings, &subject_id);
         let mut poses = poses.into_iter();
         let first = poses.next().ok_or_else(|| Refusal::internal("an enrolment of no pose"))?;
         let further =
@@ -222,7 +223,8 @@ impl Recognizer {
         let milliseconds = times.milliseconds();
         let alive = liveness.map(f64::from);
         let mode = EnrolMode::Replace;
-        let facts = Facts { duplicate: duplicate.as_ref(), disagreement: None, liveness: alive };
+        let facts =
+            Facts { duplicate: duplicate.as_ref(), disagreement: None, replaced, liveness: alive };
         self.audit_trail.enrolled(&by.sender, &subject_id, mode, &enrolled, facts, milliseconds);
         let posed = EnrolModeBlock {
             liveness: liveness.map(liveness_block),
@@ -235,6 +237,9 @@ impl Recognizer {
             timings_ms: Some(times.block()),
             ..Meta::default()
         };
+        if liveness.is_some_and(|probability| probability < LIVE) {
+            meta.advice.push(advice::NOT_LIVE);
+        }
         facts.add_to_meta(by, &mut meta);
         Ok(Reply::of(Operation::EnrollMode, &posed).with_meta(meta))
     }

@@ -1,10 +1,11 @@
 //! The five operations on images, from the image's bytes to the answer: steps 8 to 11. Runs on a
 //! worker thread, step by step, without waiting.
 
-use super::advice::{Seen, advice};
+use super::advice::{Seen, advice_on};
 use super::audit_trail::AuditTrail;
 use super::check_results::{CheckResults, failed, scores};
 use super::faces::{self, Disagreement, Facts};
+use super::freshness::WallClock;
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
 use super::settings::Settings;
@@ -13,7 +14,7 @@ use super::statistics::Times;
 use crate::camera::Frame;
 use crate::contract::blocks::{self, Found, Match, Meta, Scores};
 use crate::contract::{
-    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, field,
+    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, advice, field,
 };
 use crate::face::similarity::{Level, similarity};
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
@@ -33,6 +34,8 @@ pub(super) struct Recognizer {
     pub audit_trail: Arc<AuditTrail>,
     pub gallery: Arc<Gallery>,
     pub settings: Settings,
+    /// Decides whether a subject is within its validity.
+    pub clock: WallClock,
     /// Held while faces are compared with the enrolled ones and the gallery is changed accordingly.
     pub changes: Mutex<()>,
 }
@@ -83,8 +86,32 @@ struct Done {
     failed: Failed,
     found: Found,
     cosine: Option<f32>,
+    /// True if the face is that of a subject that is not active, which the request does not accept.
+    not_active: bool,
     /// The enrolment to store.
     enrolment: Option<Enrolment>,
+}
+
+impl Done {
+    /// Refuses a verification that succeeded although the subject is not active, unless the request
+    /// accepts that.
+    fn accepted_if(mut self, include_inactive: bool) -> Self {
+        let same = self.found.similarity_status == Some(true);
+        if same && self.found.active == Some(false) && !include_inactive {
+            self.not_active = true;
+            self.found.similarity_status = Some(false);
+        } else if !same {
+            // A stranger does not learn whether the subject is active.
+            self.found.active = None;
+        }
+        self
+    }
+
+    /// Checks whether the face was matched with one that is enrolled or sent, or is to be enrolled.
+    fn is_success(&self) -> bool {
+        let matched = self.found.matches.as_ref().is_some_and(|matches| !matches.is_empty());
+        matched || self.found.similarity_status == Some(true) || self.enrolment.is_some()
+    }
 }
 
 /// Outcome of a job.
@@ -142,10 +169,16 @@ impl Recognizer {
             bounding_box: turn.bounding_box(&probe.face),
             face_landmark: turn.face_landmark(&probe.face),
         };
-        let reply = Reply::checked(job.operation, done.failed);
+        let reply = match done.not_active {
+            true => Reply::subject_not_active(job.operation),
+            false => Reply::checked(job.operation, done.failed),
+        };
         let reply = reply.with(&check_results.blocks()).with(&seen).with(&done.found);
         let scores = scores(&probe.face, &check_results, done.cosine);
-        let meta = self.meta(&job.checks, &probe, check_results.quality, scores);
+        let mut meta = self.meta(&job.checks, &probe, check_results.quality, scores);
+        if done.is_success() && check_results.is_spoof() {
+            meta.advice.push(advice::NOT_LIVE);
+        }
         let Some(enrolment) = done.enrolment else {
             return Ok(Outcome::Answered(reply.with_meta(timed(meta, times))));
         };
@@ -159,14 +192,20 @@ impl Recognizer {
         let (subject_id, mode) = (enrolment.subject_id.clone(), enrolment.mode);
         // Held from the search for duplicates until the face is stored.
         let _changing = self.changing();
-        let duplicate = self.duplicate(std::slice::from_ref(&enrolment.embedding), &subject_id);
+        let faces = std::slice::from_ref(&enrolment.embedding);
+        let duplicate = self.duplicate(faces, &subject_id);
         self.refuse(duplicate.as_ref(), &by)?;
+        let replaced = self.replaced(mode, faces, &subject_id);
         let enrolled = self.gallery.enroll(enrolment).map_err(not_enrolled)?;
         // Templates of another model were reported before.
         let disagreement = faces::disagreement(&self.gallery, &subject_id)
             .filter(|found| matches!(found, Disagreement::Unlike(_)));
-        let facts =
-            Facts { duplicate: duplicate.as_ref(), disagreement: disagreement.as_ref(), liveness };
+        let facts = Facts {
+            duplicate: duplicate.as_ref(),
+            disagreement: disagreement.as_ref(),
+            replaced,
+            liveness,
+        };
         self.audit_trail.enrolled(
             &by.sender,
             &subject_id,
@@ -266,7 +305,7 @@ impl Recognizer {
             Task::Enroll { subject_id, mode } => {
                 self.enroll(subject_id, mode, by, probe, embedding)
             }
-            Task::Verify { subject_id, level } => {
+            Task::Verify { subject_id, level, include_inactive } => {
                 // The subject was enrolled at validation: it can only have been deleted since, or
                 // have no template of this model.
                 let cosine = self
@@ -274,11 +313,15 @@ impl Recognizer {
                     .verify(&subject_id, &embedding)
                     .ok_or_else(|| Refusal::unknown_subject(&subject_id))?;
                 let mut done = compared(cosine, level_of(level));
+                done.found.active = self.inactive(&subject_id)?;
                 done.found.subject_id = Some(subject_id);
-                Ok(done)
+                Ok(done.accepted_if(include_inactive))
             }
-            Task::Search { limit, threshold, return_image } => {
-                let found = times.stage("search", || self.gallery.search(&embedding, limit));
+            Task::Search { limit, threshold, return_image, include_inactive } => {
+                let found = times.stage("search", || match include_inactive {
+                    true => self.gallery.search(&embedding, limit),
+                    false => self.gallery.search_active(&embedding, limit, (self.clock)()),
+                });
                 self.matches(&found, threshold, return_image)
             }
             Task::Compare { level } => {
@@ -345,6 +388,14 @@ impl Recognizer {
         Ok(done)
     }
 
+    /// Returns the answer's `active`: false for a subject that is not active, `None` for others.
+    fn inactive(&self, subject_id: &str) -> Result<Option<bool>, Refusal> {
+        let subject = self.gallery.subject(subject_id)?;
+        // A subject that was deleted a moment ago is not active either.
+        let active = subject.is_some_and(|subject| subject.is_active((self.clock)()));
+        Ok((!active).then_some(false))
+    }
+
     /// Returns the candidates at or above the threshold; an empty list means no match.
     fn matches(
         &self,
@@ -365,6 +416,7 @@ impl Recognizer {
             matches.push(Match {
                 subject_id: candidate.subject_id.to_string(),
                 similarity: shown(value),
+                active: self.inactive(&candidate.subject_id)?,
                 image: image.map(|image| STANDARD.encode(image)),
             });
         }
@@ -386,7 +438,7 @@ impl Recognizer {
             device_id: Some(self.settings.device_id.clone()),
             model_id: Some(self.analyzer.model_id().to_owned()),
             scores: Some(scores),
-            advice: advice(checks, &seen),
+            advice: advice_on(checks, &seen),
             ..Meta::default()
         }
     }

@@ -62,6 +62,7 @@ pub(super) fn update(
         let mut meta = Meta::default();
         let facts = Facts {
             duplicate: duplicate.as_ref(),
+            replaced: None,
             disagreement: disagreement.as_ref(),
             liveness: None,
         };

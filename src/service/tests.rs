@@ -83,6 +83,7 @@ fn request(operation: &str, fields: Value) -> Request {
     Request {
         operation: operation.into(),
         body: Body::Json(fields.to_string().into_bytes()),
+        beside_json: Vec::new(),
         credentials: Credentials::default(),
         caller: Caller::Mqtt { client: None },
         expires: None,

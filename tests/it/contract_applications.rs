@@ -335,3 +335,41 @@ async fn keys_are_shown_once_and_stored_nowhere() {
     }
     assert_eq!(files, 1);
 }
+
+/// A quota is raised, a permission taken, testing becomes live: the key stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn applications_change_without_another_key() {
+    let mut site = Site::start(APP_KEY).await;
+    let app = site.app(&["kiosk", "--testing", "--quota", "search=0", "--allow", "search"]);
+    let search = json!({"image": "aGVsbG8="});
+    let code = async |site: &mut Site| site.code(&app, "search", &search).await;
+    assert_eq!(code(&mut site).await, denied(403, "INSUFFICIENT_QUOTA_SEARCH"));
+    let format = denied(400, "INVALID_PAYLOAD_IMAGE_FORMAT");
+    let update = |site: &Site, arguments: &[&str]| {
+        site.terminal.json(&[&["app", "update", "kiosk"], arguments].concat())
+    };
+    let changed = update(&site, &["--quota", "search=1,liveness=1"]);
+    assert_eq!(
+        (&changed["mode"], &changed["quota"]["search"]["quota"]),
+        (&json!("testing"), &json!(1))
+    );
+    assert!(changed.get("api_key").is_none(), "{changed}");
+    assert_eq!(code(&mut site).await, format);
+    let changed = update(&site, &["--live"]);
+    assert_eq!(changed["mode"], "live");
+    assert_eq!(changed["allow"], json!(["search"]));
+    for _ in 0..3 {
+        assert_eq!(code(&mut site).await, format);
+    }
+    assert_eq!(update(&site, &["--allow", "verify"])["mode"], "live");
+    assert_eq!(code(&mut site).await, denied(403, "PERMISSION_DENIED"));
+    assert_eq!(update(&site, &["--allow", "search"])["status"], 200);
+    assert_eq!(code(&mut site).await, format);
+    for (wrong, field) in [(vec![], None), (vec!["--allow", "fly"], Some("allow"))] {
+        let refused = update(&site, &wrong);
+        assert_eq!(
+            (refused["status"].as_u64(), refused["error_field"].as_str()),
+            (Some(400), field)
+        );
+    }
+}

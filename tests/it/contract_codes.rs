@@ -130,7 +130,7 @@ async fn failed_checks_stop_every_operation() {
         (
             field(&pictures::blurred(&two)),
             "FAIL_ON_12",
-            "fail on quality and number of face (nface)",
+            "fail on number of face (nface) and quality",
         ),
     ];
     let operations = [

@@ -79,6 +79,8 @@ fn walk() -> Vec<(&'static str, &'static str, Value)> {
                 "enabled": false, "valid_from": 1_700_000_000, "valid_until": 1_900_000_000
             }),
         ),
+        ("verify_subject_not_active", "verify", verify(&obama)),
+        ("search_include_inactive", "search", json!({"image": obama, "include_inactive": true})),
         ("subject_get", "subject/get", anna.clone()),
         ("subject_list", "subject/list", json!({})),
         ("subject_list_page", "subject/list", json!({"limit": 1})),

@@ -361,3 +361,123 @@ async fn stats_and_health() {
     assert_eq!(stats["requests"]["search"], json!({"MISSING_PAYLOAD_IMAGE": 1}));
     assert!(stats["median_ms"]["embed"].as_f64().unwrap() > 0.0);
 }
+
+/// A subject that is disabled or outside its validity is not verified or found without a sign.
+#[tokio::test(flavor = "multi_thread")]
+async fn inactive_subjects_are_not_found_and_not_verified() {
+    let (_terminal, mut client) = start(
+        "permissions = [\"enroll\", \"verify\", \"search\", \"subject\", \"admin\"]\n\
+         [schedules]\ntrust_clock = true",
+    )
+    .await;
+    let (obama, biden) = (pictures::face("obama"), pictures::face("biden"));
+    enroll(&mut client, "anna", "obama").await;
+    enroll(&mut client, "again", "obama").await;
+    let expired = json!({"subject_id": "anna", "valid_until": 1_700_000_000});
+    let early = json!({"subject_id": "anna", "valid_until": 0, "valid_from": 4_000_000_000u64});
+    let disabled = json!({"subject_id": "anna", "valid_from": 0, "enabled": false});
+    let active = json!({"subject_id": "anna", "enabled": true});
+    for (change, is_active) in
+        [(&expired, false), (&early, false), (&disabled, false), (&active, true)]
+    {
+        let changed = client.ask("subject/update", change).await;
+        assert_eq!(changed["status"], 200, "{changed}");
+        for inclusive in [false, true] {
+            let verify = async |client: &mut Client, image: &str| {
+                let body = json!({
+                    "image": image, "subject_id": "anna", "include_inactive": inclusive
+                });
+                client.ask("verify", &body).await
+            };
+            let same = verify(&mut client, &obama).await;
+            let code = if is_active || inclusive { "" } else { "SUBJECT_NOT_ACTIVE" };
+            assert_eq!(verdict(&same), (200, code, ""), "{change} {same}");
+            assert_eq!(same["similarity_status"], code.is_empty(), "{same}");
+            assert!(same["similarity"].as_f64().unwrap() > 90.0, "{same}");
+            assert_eq!(same.get("active"), (!is_active).then_some(&json!(false)), "{same}");
+            // Another person does not learn whether the subject is active.
+            let other = verify(&mut client, &biden).await;
+            assert_eq!(verdict(&other).1, "FAIL_ON_16");
+            assert!(other.get("active").is_none(), "{other}");
+
+            let body = json!({"image": obama, "limit": 2, "include_inactive": inclusive});
+            let found = client.ask("search", &body).await;
+            let expected: &[&str] =
+                if is_active || inclusive { &["again", "anna"] } else { &["again"] };
+            assert_eq!(ids(&found["matches"]), expected, "{change}");
+            for found in found["matches"].as_array().unwrap() {
+                let inactive = found["subject_id"] == "anna" && !is_active;
+                assert_eq!(found.get("active"), inactive.then_some(&json!(false)), "{found}");
+            }
+            // The first place goes to an active subject.
+            let body = json!({"image": obama, "limit": 1, "include_inactive": inclusive});
+            assert_eq!(ids(&client.ask("search", &body).await["matches"]), ["again"]);
+        }
+    }
+}
+
+/// Checks requested beside a JSON body would be off without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_beside_json_are_refused() {
+    let (_terminal, mut client) = start("").await;
+    let body = json!({"image": pictures::face("obama"), "subject_id": "anna"}).to_string();
+    let json = Some("application/json");
+    for name in ["validate_liveness", "mode", "image", "Validate_NFace", "request_id"] {
+        let fields = [("traceparent", "00-1"), (name, "true")];
+        let answer = client.ask_bytes("enroll", body.as_bytes(), json, &fields).await;
+        assert_eq!(verdict(&answer), (400, "INVALID_PAYLOAD", name), "{answer}");
+        assert!(answer["data"]["message"].as_str().unwrap().contains(name), "{answer}");
+    }
+    let fields = [("traceparent", "00-1"), ("x-validate_liveness", "true")];
+    let answer = client.ask_bytes("enroll", body.as_bytes(), json, &fields).await;
+    assert_eq!(verdict(&answer), (200, "", ""), "{answer}");
+}
+
+/// What clients of other services send: a byte order mark, image/jpg, URL-safe base64.
+#[tokio::test(flavor = "multi_thread")]
+async fn harmless_variants_are_accepted() {
+    let (_terminal, mut client) = start("").await;
+    let obama = pictures::face("obama");
+    let marked = format!("\u{feff}{}", json!({"image": obama}));
+    for content_type in [Some("application/json"), None] {
+        let answer = client.ask_bytes("liveness", marked.as_bytes(), content_type, &[]).await;
+        assert_eq!(verdict(&answer), (200, "", ""), "{answer}");
+    }
+    let file = pictures::jpeg(&pictures::scaled("obama"));
+    let answer = client.ask_bytes("liveness", &file, Some("image/jpg"), &[]).await;
+    assert_eq!(verdict(&answer), (200, "", ""), "{answer}");
+    let safe = obama.replace('+', "-").replace('/', "_");
+    assert_ne!(safe, obama);
+    assert_eq!(client.ask("liveness", &json!({"image": safe})).await["status"], 200);
+    let posted = obama.replace('+', " ");
+    let answer = client.ask("liveness", &json!({"image": posted})).await;
+    assert_eq!(verdict(&answer).1, "INVALID_PAYLOAD_IMAGE_MISSING");
+    assert!(answer["data"]["message"].as_str().unwrap().contains('+'), "{answer}");
+}
+
+/// Who replaces a face by another person's, or takes a spoof's name for a person, is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_persons_photo_and_a_matched_spoof_are_advised() {
+    let (_terminal, mut client) = start("").await;
+    let advised = |answer: &Value, code: &str| {
+        assert_eq!(answer["status"], 200, "{answer}");
+        answer["meta"]["advice"].as_array().unwrap().iter().any(|given| given == code)
+    };
+    enroll(&mut client, "anna", "obama").await;
+    for (portrait, differs) in [("obama2", false), ("biden", true), ("biden", false)] {
+        let body = json!({"image": pictures::face(portrait), "subject_id": "anna"});
+        let answer = client.ask("enroll", &body).await;
+        assert_eq!(advised(&answer, "replaced_face_differs"), differs, "{portrait} {answer}");
+    }
+    enroll(&mut client, "anna", "obama2").await;
+    let spoof = pictures::base64(&pictures::jpeg(&pictures::replayed(&pictures::scaled("obama2"))));
+    for (image, is_spoof) in [(&spoof, true), (&pictures::face("obama2"), false)] {
+        let found = client.ask("search", &json!({"image": image})).await;
+        assert_eq!(ids(&found["matches"]), ["anna"]);
+        assert_eq!(advised(&found, "not_live"), is_spoof, "{found}");
+        let body = json!({"image": image, "subject_id": "anna", "is_liveness": true});
+        assert_eq!(advised(&client.ask("verify", &body).await, "not_live"), is_spoof);
+    }
+    let answer = client.ask("liveness", &json!({"image": spoof})).await;
+    assert!(!advised(&answer, "not_live"), "{answer}");
+}

@@ -114,7 +114,9 @@ fn check_common(answer: &Value) {
     if status == 200 && answer.get("error_code").is_none() {
         assert_eq!(answer["message"], "Request Success");
     }
-    let failed = answer["error_code"].as_str().is_some_and(|code| code.starts_with("FAIL_ON_"));
+    let failed = answer["error_code"]
+        .as_str()
+        .is_some_and(|code| code.starts_with("FAIL_ON_") || code == "SUBJECT_NOT_ACTIVE");
     assert_eq!(status == 200 && answer.get("error_code").is_some(), failed, "{answer}");
 }
 

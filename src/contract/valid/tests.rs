@@ -71,11 +71,17 @@ fn defaults_per_operation() {
 
     let verify = face(Verify, json!({"image": IMAGE, "subject_id": "anna"}));
     assert_eq!(verify.checks, off);
-    assert_eq!(verify.task, Task::Verify { subject_id: "anna".into(), level: Level::Moderate });
+    assert_eq!(
+        verify.task,
+        Task::Verify { subject_id: "anna".into(), level: Level::Moderate, include_inactive: false }
+    );
 
     let search = face(Search, json!({"image": IMAGE}));
     assert_eq!(search.checks, Checks { is_liveness: true, ..off });
-    assert_eq!(search.task, Task::Search { limit: 1, threshold: 82.0, return_image: false });
+    assert_eq!(
+        search.task,
+        Task::Search { limit: 1, threshold: 82.0, return_image: false, include_inactive: false }
+    );
 
     let compare = face(Compare, json!({"image_1": IMAGE, "image_2": IMAGE}));
     assert_eq!(compare.checks, off);
@@ -246,7 +252,7 @@ fn step_6_thresholds_and_limits() {
     for (name, level) in
         [("basic", Level::Basic), ("moderate", Level::Moderate), ("high", Level::High)]
     {
-        let task = Task::Verify { subject_id: "anna".into(), level };
+        let task = Task::Verify { subject_id: "anna".into(), level, include_inactive: false };
         assert_eq!(face(Verify, verify(name)).task, task);
     }
     for threshold in [json!(-0.1), json!(100.1), json!(1e300)] {
@@ -260,7 +266,8 @@ fn step_6_thresholds_and_limits() {
         assert_eq!(code(SubjectList, json!({"limit": limit})), "INVALID_PAYLOAD_LIMIT");
     }
     let fields = json!({"image": IMAGE, "limit": 2.0, "threshold": 0, "return_image": true});
-    let task = Task::Search { limit: 2, threshold: 0.0, return_image: true };
+    let task =
+        Task::Search { limit: 2, threshold: 0.0, return_image: true, include_inactive: false };
     assert_eq!(face(Search, fields).task, task);
 }
 
@@ -297,7 +304,10 @@ fn the_payload_itself_can_be_the_image() {
         panic!("refused")
     };
     assert_eq!(request.probe.source, Source::Bytes(b"hi".to_vec()));
-    assert_eq!(request.task, Task::Search { limit: 3, threshold: 75.5, return_image: true });
+    assert_eq!(
+        request.task,
+        Task::Search { limit: 3, threshold: 75.5, return_image: true, include_inactive: false }
+    );
 
     let large = judged(Search, &image_body(&[0; 101], &[]));
     let Ok(Valid::Face(FaceRequest { probe, .. })) = large else { panic!("{large:?}") };
