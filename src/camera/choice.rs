@@ -3,7 +3,7 @@
 //! The requested size comes first, then the rate, then the pixel format: a wrong size costs every
 //! frame, a worse format only decoding time.
 
-use super::frame::PixelFormat;
+use super::pixel_format::PixelFormat;
 use super::settings::Settings;
 use serde::Serialize;
 use std::fmt;

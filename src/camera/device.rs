@@ -1,6 +1,6 @@
 //! The interface between capture and a source of frames: a camera, a replay or a test script.
 
-use super::frame::Layout;
+use super::pixel_format::Layout;
 use super::settings::Settings;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -116,7 +116,7 @@ impl Readers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::frame::{Layout, PixelFormat};
+    use crate::camera::pixel_format::{Layout, PixelFormat};
 
     fn frame(sequence: u64) -> Frame {
         let layout = Layout { format: PixelFormat::File, width: 0, height: 0, stride: 0 };

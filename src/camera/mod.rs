@@ -18,14 +18,16 @@ mod container;
 mod device;
 mod frame;
 mod frames;
+mod pixel_format;
 mod replay;
 mod settings;
 mod state;
 mod v4l2;
 
 pub use command::{Command, CommandError};
-pub use frame::{Frame, FrameError, PixelFormat};
+pub use frame::Frame;
 pub use frames::Frames;
+pub use pixel_format::{FrameError, PixelFormat};
 pub use settings::{Settings, SettingsError, Source};
 pub use state::{State, Status};
 

@@ -3,7 +3,7 @@
 
 use super::container::Container;
 use super::device::{Device, Fault, Next, Open, Raw};
-use super::frame::{Layout, PixelFormat};
+use super::pixel_format::{Layout, PixelFormat};
 use super::settings::Settings;
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! Settings of the camera. They are plain values: the configuration fills them, [`Settings::new`]
 //! checks them, and nothing here acts.
 
-use super::frame::PixelFormat;
+use super::pixel_format::PixelFormat;
 use crate::config;
 use std::fmt;
 use std::path::PathBuf;

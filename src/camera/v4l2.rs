@@ -16,7 +16,7 @@
 
 use super::choice::{Offer, Range, candidates};
 use super::device::{Device, Fault, Next, Open, Raw};
-use super::frame::{Layout, PixelFormat};
+use super::pixel_format::{Layout, PixelFormat};
 use super::settings::Settings;
 use libc::{EACCES, EBUSY, EIO, ENODEV, ENOENT, ENXIO, EPERM, POLLIN};
 use rustix::time::{ClockId, clock_gettime};

@@ -6,7 +6,7 @@
 //! | read the fields as sent | `raw` |
 //! | validate them, in the contract's order (steps 2 to 6) | `payload`, `valid`, `image`, `change`, `administration`, `audit`, by the table in `fields` |
 //! | name the error | `refusal`, `checks` |
-//! | write the answer | `reply`, from the fields in `blocks` |
+//! | write the answer | `reply`, from the fields in `answer_fields` |
 //! | read the answer | `answer`, `read` |
 //!
 //! Only this module spells fields, codes and messages. It must never have side effects: it has no
@@ -16,8 +16,8 @@
 mod administration;
 pub(crate) mod advice;
 mod answer;
+pub(crate) mod answer_fields;
 mod audit;
-pub(crate) mod blocks;
 mod body;
 mod change;
 mod checks;

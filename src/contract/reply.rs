@@ -1,7 +1,7 @@
 //! Writes an answer: the fields of an operation or a refusal, then session, time and request id.
 
 use super::answer::Answer;
-use super::blocks::Meta;
+use super::answer_fields::Meta;
 use super::checks::Failed;
 use super::field;
 use super::operation::Operation;

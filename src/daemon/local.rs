@@ -63,8 +63,9 @@ impl Local {
     pub async fn connect(config: &Config) -> Result<Self, LocalError> {
         let data_dir = config.device.data_dir.clone();
         let started = Instant::now();
-        // Not synchronised unless configured: too short a life to find out.
-        let clock = Clock::new(config.schedules.trust_clock);
+        // Not believed unless configured: a command is too short to find out.
+        let clock = Clock::new();
+        clock.trust(config.schedules.trust_clock);
         loop {
             let daemon = control::connect(&data_dir).await.map_err(|reason| {
                 LocalError::Socket { path: control::socket_path(&data_dir), reason }

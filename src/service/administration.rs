@@ -3,7 +3,7 @@
 
 use super::audit_trail::AuditTrail;
 use crate::applications::{Applications, ApplicationsError, Listed};
-use crate::contract::blocks::{
+use crate::contract::answer_fields::{
     ApplicationBlock, ApplicationGone, ApplicationList, QuotaBlock, Used,
 };
 use crate::contract::{Administration, Operation, QuotaKind, Refusal, Reply, field};

@@ -1,7 +1,7 @@
 //! The operations on the audit log: `audit/verify`, `audit/list`. Only the command line can use
 //! them.
 
-use crate::contract::blocks::{AuditBroken, AuditWhole};
+use crate::contract::answer_fields::{AuditBroken, AuditWhole};
 use crate::contract::{AuditPage, AuditQuery, Operation, Refusal, Reply};
 use crate::outbox::{Outbox, Verdict};
 

@@ -1,7 +1,7 @@
 //! Check results of a probe: the blocks of the answer, the failed checks (step 10), and the raw
 //! scores.
 
-use crate::contract::blocks::{
+use crate::contract::answer_fields::{
     self, AttributeScores, CheckBlocks, LivenessBlock, LivenessScores, QualityScores, Scores,
 };
 use crate::contract::{Checks, Failed, Operation};
@@ -37,9 +37,9 @@ impl CheckResults {
         let on = |probability: f32| probability >= Attributes::WORN;
         CheckBlocks {
             image_quality: self.quality.map(|Quality { blur, dark, grayscale, .. }| {
-                blocks::ImageQuality { blur, dark, grayscale }
+                answer_fields::ImageQuality { blur, dark, grayscale }
             }),
-            attributes: self.attributes.map(|worn| blocks::Attributes {
+            attributes: self.attributes.map(|worn| answer_fields::Attributes {
                 sunglasses_on: on(worn.sunglasses),
                 mask_on: on(worn.mask),
                 veil_on: on(worn.veil),

@@ -3,7 +3,7 @@
 
 use super::audit_trail::{AuditTrail, UnlockRecord};
 use super::workers::{NotDone, expired};
-use crate::contract::blocks::DoorBlock;
+use crate::contract::answer_fields::DoorBlock;
 use crate::contract::{Operation, Refusal, Reply, Sender};
 use serde_json::Value;
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@
 
 use super::recognition::{Recognizer, Requester};
 use super::similarity::shown;
-use crate::contract::blocks::{DuplicateOf, Meta};
+use crate::contract::answer_fields::{DuplicateOf, Meta};
 use crate::contract::{Refusal, advice};
 use crate::face::Embedding;
 use crate::face::similarity::{Level, similarity};

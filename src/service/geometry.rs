@@ -4,7 +4,7 @@
 //! Coordinates are continuous: 0 is the left or upper edge of the first pixel, `width` the right
 //! edge of the last.
 
-use crate::contract::blocks::{BoundingBox, Hundredths, Landmarks};
+use crate::contract::answer_fields::{BoundingBox, Hundredths, Landmarks};
 use crate::face::Detection;
 
 /// Longest side of a stored crop, in pixels.

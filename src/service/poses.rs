@@ -13,7 +13,7 @@ use super::faces::{self, Facts};
 use super::recognition::{Recognizer, Requester, crop, not_enrolled};
 use super::statistics::Times;
 use crate::camera::Frame;
-use crate::contract::blocks::{EnrolModeBlock, Meta};
+use crate::contract::answer_fields::{EnrolModeBlock, Meta};
 use crate::contract::{Failed, Operation, PosesRequest, Refusal, Reply, advice};
 use crate::face::{Embedding, similarity};
 use crate::gallery::{self, EnrolMode, Enrolment};

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::similarity::shown;
 use super::statistics::Times;
 use crate::camera::Frame;
-use crate::contract::blocks::{self, Found, Match, Meta, Scores};
+use crate::contract::answer_fields::{self, Found, Match, Meta, Scores};
 use crate::contract::{
     self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, advice, field,
 };
@@ -163,7 +163,7 @@ impl Recognizer {
         };
 
         let turn = probe.turn();
-        let seen = blocks::ProbeFace {
+        let seen = answer_fields::ProbeFace {
             rotation: turn.rotation,
             nface: probe.faces.faces.len(),
             bounding_box: turn.bounding_box(&probe.face),

@@ -2,7 +2,7 @@
 
 use super::faces::{self, Facts};
 use super::recognition::{Recognizer, Requester};
-use crate::contract::blocks::{Meta, SubjectBlock, SubjectGone, SubjectPage};
+use crate::contract::answer_fields::{Meta, SubjectBlock, SubjectGone, SubjectPage};
 use crate::contract::{Change, Operation, Refusal, Reply, Sender};
 use crate::gallery::{Gallery, GalleryError, Subject, SubjectChange};
 use crate::time::unix_time;

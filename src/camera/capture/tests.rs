@@ -1,7 +1,7 @@
 //! Tests the capture thread with scripts: what a device does, one attempt after another.
 
 use super::*;
-use crate::camera::frame::{Layout, PixelFormat};
+use crate::camera::pixel_format::{Layout, PixelFormat};
 use crate::camera::{Camera, Frames, Source, Status};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
