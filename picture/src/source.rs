@@ -162,7 +162,7 @@ fn lost_plus(text: &str) -> bool {
     let first = lines.next().unwrap_or_default().len();
     let last = lines.next_back().unwrap_or_default().len();
     // Of one lost `+` alone, the groups of four do not come out even.
-    let uneven = first % 4 != 0 || last % 4 != 0;
+    let uneven = !first.is_multiple_of(4) || !last.is_multiple_of(4);
     uneven || first == 0 || last > first || lines.any(|line| line.len() != first)
 }
 

@@ -105,7 +105,7 @@ pub fn audit_line(line: &Value) -> String {
     });
     format!(
         "{:>6}  {}  {}  {}{}\n",
-        line["line"],
+        line["line"].to_string(),
         times::written(line["time"].as_f64().unwrap_or(0.0)),
         printable(text("action")),
         printable(text("by")),

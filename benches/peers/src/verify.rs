@@ -68,6 +68,7 @@ impl Verify {
             caller: Caller::Local,
             expires: None,
             fresh_until: None,
+            beside_json: Vec::new(),
         };
         let answer = self.runtime.block_on(self.service.handle(request));
         let answer = answer.map_or(Value::Null, |answer| answer.with_status());
