@@ -8,13 +8,14 @@
 //! The result equals Pillow's `exif_transpose(image).convert("RGB")`, except for 16-bit gray, which
 //! is scaled to 8 bits here and clipped there. So transparency is ignored and the colours are used
 //! as stored; colour profiles and gamma are ignored; CMYK is inverted as Adobe writes it; an
-//! animation shows its still picture. A JPEG that ends before its end marker is refused, because
-//! decoders fill the missing part with gray; bit errors within the data pass as in every viewer.
+//! animation shows its still picture. A JPEG that lacks pixels is refused, because decoders fill
+//! the missing part with gray; one that lacks only its end marker is decoded. Bit errors within the data pass as in every viewer.
 
 use super::limits::{self, Bound, Limits, NoMemory};
 use super::{Picture, jpeg, png, raster};
 use image::ImageFormat;
 use image::metadata::Orientation;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Why bytes could not be decoded. The message is for the client that sent them.
@@ -83,6 +84,8 @@ pub(super) struct ImageData {
     pub(super) bytes: Vec<u8>,
     /// The bounds of this kind of file.
     pub(super) bound: &'static Bound,
+    /// True if the file ends before its end marker: its pixels may be incomplete.
+    pub(super) is_unfinished: bool,
 }
 
 /// Decodes a JPEG or PNG file and rotates it upright according to its EXIF orientation.
@@ -106,8 +109,27 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     }
     // The decoders are foreign code with untrusted input, and overflow checks are enabled: a failed
     // assertion in them means a damaged file, and must not end the worker.
-    catch_unwind(AssertUnwindSafe(|| raster::picture(&data)))
-        .unwrap_or_else(|_| Err(DecodeError::Damaged("its data contradict each other".to_owned())))
+    catch_unwind(AssertUnwindSafe(|| {
+        if data.is_unfinished { complete(&data) } else { raster::picture(&data) }
+    }))
+    .unwrap_or_else(|_| Err(DecodeError::Damaged("its data contradict each other".to_owned())))
+}
+
+/// Decodes a JPEG without an end marker, if all its pixels are there: then they do not depend on
+/// what follows. Decoders fill missing ones from it.
+fn complete(data: &ImageData) -> Result<Picture, DecodeError> {
+    let digest = |picture: &Picture| {
+        let mut hasher = DefaultHasher::new();
+        picture.rgb().hash(&mut hasher);
+        hasher.finish()
+    };
+    // One picture at a time: a large one takes much memory.
+    let expected = digest(&raster::picture(&jpeg::followed_by_noise(data))?);
+    let picture = raster::picture(data)?;
+    match digest(&picture) == expected {
+        true => Ok(picture),
+        false => Err(jpeg::cut_off()),
+    }
 }
 
 /// Names the likely format of the bytes, for the message.
@@ -163,6 +185,35 @@ mod tests {
             decode(&bytes, &Limits { max_bytes: bytes.len() - 1 }),
             Err(DecodeError::TooManyBytes { bytes: bytes.len(), limit: bytes.len() - 1 })
         );
+    }
+
+    /// Files that clients sent: `tests/cases/README.md`.
+    #[test]
+    fn cases_from_the_field() {
+        let decoded = |bytes: &[u8]| decode(bytes, &Limits::default());
+        let turned = include_bytes!("../../tests/cases/exif-orientation-long.jpg");
+        let raw = image::load_from_memory(turned).unwrap();
+        let picture = decoded(turned).unwrap();
+        // The file stores the portrait on its side, and says so in a LONG.
+        assert_eq!((picture.width(), picture.height()), (raw.height(), raw.width()));
+        assert_ne!(picture.width(), picture.height());
+
+        let padded = include_bytes!("../../tests/cases/jpeg-no-eoi-zero-padded.jpg");
+        let end = padded.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+        let with_end = [&padded[..end], &[0xFF, 0xD9]].concat();
+        let whole = decoded(&with_end).unwrap();
+        assert_eq!(decoded(padded), Ok(whole.clone()));
+        assert_eq!(decoded(&padded[..end]), Ok(whole));
+        for lost in [50, 500, 5_000, 50_000, 100_000] {
+            let cut = &padded[..end - lost];
+            assert!(matches!(decoded(cut), Err(DecodeError::Damaged(_))), "{lost}");
+            let filled = [cut, &vec![0; lost + 4096][..]].concat();
+            assert!(matches!(decoded(&filled), Err(DecodeError::Damaged(_))), "{lost}, filled");
+        }
+
+        let long = include_bytes!("../../tests/cases/png-40000000x1.png");
+        let (width, height) = (40_000_000, 1);
+        assert_eq!(decoded(long), Err(DecodeError::TooLong { width, height }));
     }
 
     #[test]

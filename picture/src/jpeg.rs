@@ -38,6 +38,11 @@ const RGB_IDS: [u8; 3] = *b"RGB";
 /// The largest body of one JPEG segment.
 const MAX_BODY: usize = 0xFFFF - 2;
 
+/// Zeros kept after data without an end marker: fewer than one block of pixels takes.
+const KEPT_ZEROS: usize = 8;
+/// Data that decode to something else than the gray of missing data.
+const NOISE: [u8; 4] = [0x5A, 0xC3, 0x96, 0x69];
+
 pub(super) const MAGIC: &[u8] = &[0xFF, SOI, 0xFF];
 
 /// Copies the parts that the pixels need. `bytes` starts with [`MAGIC`].
@@ -61,12 +66,22 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
                 walk.segment(marker, body)?;
                 at = end;
                 if marker == SOS {
-                    at = scan_end(bytes, end).ok_or_else(cut_off)?;
+                    let Some(marker) = scan_end(bytes, end) else {
+                        return walk.finish_without_end(&bytes[end..]);
+                    };
+                    at = marker;
                     walk.out.extend_from_slice(&bytes[end..at]);
                 }
             }
         }
     }
+}
+
+/// Returns the file with noise between the data of its last scan and its end marker.
+pub(super) fn followed_by_noise(data: &ImageData) -> ImageData {
+    let end = data.bytes.len() - 2;
+    let bytes = [&data.bytes[..end], &NOISE.repeat(64), &data.bytes[end..]].concat();
+    ImageData { bytes, ..*data }
 }
 
 /// Returns the length of the JPEG file at the start of `bytes`, its end marker included; later
@@ -240,6 +255,20 @@ impl Walk {
         Ok(())
     }
 
+    /// Ends a file without an end marker after the data of its only scan. Cameras pad the last
+    /// buffer with zeros; a few stay, because they may belong to the data.
+    fn finish_without_end(mut self, scan: &[u8]) -> Result<ImageData, DecodeError> {
+        if self.frame.as_ref().is_none_or(|frame| frame.in_scans) {
+            return Err(cut_off());
+        }
+        let data = scan.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        // The first half of a marker.
+        let data = if scan[..data].ends_with(&[0xFF]) { data - 1 } else { data };
+        self.out.extend_from_slice(&scan[..data]);
+        self.out.extend_from_slice(&[0; KEPT_ZEROS]);
+        self.finish().map(|data| ImageData { is_unfinished: true, ..data })
+    }
+
     fn finish(mut self) -> Result<ImageData, DecodeError> {
         let Some(frame) = self.frame else {
             return Err(damaged("it has no frame header"));
@@ -252,6 +281,7 @@ impl Walk {
             orientation: self.orientation,
             bound: frame.bound(),
             bytes: self.out,
+            is_unfinished: false,
         })
     }
 }
@@ -273,7 +303,7 @@ fn damaged(what: &str) -> DecodeError {
     DecodeError::Damaged(what.to_owned())
 }
 
-fn cut_off() -> DecodeError {
+pub(super) fn cut_off() -> DecodeError {
     damaged("it is cut off before its end")
 }
 
@@ -338,17 +368,18 @@ mod tests {
     fn a_file_without_its_end_is_cut_off() {
         let whole = file(&[exif(1), frame(), scan(), eoi()]);
         for length in 2..whole.len() {
-            assert!(
-                matches!(image_data(&whole[..length]), Err(DecodeError::Damaged(_))),
-                "{length}"
-            );
+            // In the last scan, only the decoder can find out whether pixels are missing.
+            let cut = image_data(&whole[..length]);
+            let is_damaged = matches!(cut, Err(DecodeError::Damaged(_)));
+            assert!(is_damaged || cut.is_ok_and(|data| data.is_unfinished), "{length}");
         }
     }
 
     #[test]
     fn the_end_marker_of_a_preview_is_not_the_end() {
         let preview = segment(APP1, &file(&[frame(), scan(), eoi()]));
-        assert!(image_data(&file(&[preview, frame(), scan()])).is_err());
+        let data = image_data(&file(&[preview, frame(), scan()]));
+        assert!(data.is_ok_and(|data| data.is_unfinished));
     }
 
     #[test]

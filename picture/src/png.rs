@@ -55,7 +55,15 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
         return Err(cut_off());
     }
     out.extend_from_slice(IEND);
-    Ok(ImageData { format: image::ImageFormat::Png, width, height, orientation, bytes: out, bound })
+    Ok(ImageData {
+        format: image::ImageFormat::Png,
+        width,
+        height,
+        orientation,
+        bytes: out,
+        bound,
+        is_unfinished: false,
+    })
 }
 
 /// The state of the walk: the image data are one run of IDAT chunks.

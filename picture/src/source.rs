@@ -232,7 +232,8 @@ mod tests {
     fn the_url_safe_alphabet_is_read_too() {
         let all: Vec<u8> = (0..=255).rev().collect();
         for engine in [base64::engine::general_purpose::URL_SAFE, URL_SAFE_NO_PAD] {
-            let Ok(Source::Base64(base64)) = Source::parse(&engine.encode(&all)) else { panic!() };
+            let text = engine.encode(&all);
+            let Ok(Source::Base64(base64)) = Source::parse(&text) else { panic!() };
             assert_eq!(base64.decode(256).unwrap(), all);
         }
     }
@@ -250,7 +251,8 @@ mod tests {
         // Lines that a shell joined by spaces stay readable.
         let lines: Vec<&str> =
             encoded.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
-        let Ok(Source::Base64(base64)) = Source::parse(&lines.join(" ")) else { panic!() };
+        let joined = lines.join(" ");
+        let Ok(Source::Base64(base64)) = Source::parse(&joined) else { panic!() };
         assert_eq!(base64.decode(3000).unwrap(), bytes);
     }
 

@@ -48,7 +48,6 @@ fn hostile_json_is_a_fault() {
         r#"{limit: 1}"#,
         r#"{"limit": 1,}"#,
         r#"{"image": "\ud800"}"#,
-        "\u{feff}{}",
         "\"text\"",
         "[]",
         "7",
