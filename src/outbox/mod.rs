@@ -43,6 +43,7 @@ mod queue;
 mod recorder;
 mod repeats;
 mod retention;
+mod shared;
 
 pub use chain::{Chain, Hash, Verdict};
 pub use error::OutboxError;
@@ -50,9 +51,10 @@ pub use event::{Entry, Event, Kind, Recorded};
 pub use file::Dropped;
 pub use queue::{MOST_UNWRITTEN, Ticket};
 
-use recorder::{Recorder, Shared};
+use recorder::Recorder;
 use serde::Serialize;
 use serde_json::Value;
+use shared::Shared;
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::path::Path;

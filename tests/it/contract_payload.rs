@@ -34,7 +34,7 @@ async fn step_2_payloads_that_are_not_requests() {
     let (_terminal, mut client) = start().await;
     let before = client.gallery().await;
     let deep = format!(r#"{{"image": {}"#, "[".repeat(100_000));
-    let payloads: [&[u8]; 18] = [
+    let payloads: [&[u8]; 17] = [
         b"",
         b" \n",
         b"{",
@@ -51,7 +51,6 @@ async fn step_2_payloads_that_are_not_requests() {
         b"{\"image\": \"aGVsbG8=\", \"limit\": 1e999}",
         b"{\"image\": \"\xFF\xFE\"}",
         b"\xFF\xD8\xFF\xE0",
-        b"\xEF\xBB\xBF{\"image\": \"aGVsbG8=\"}",
         deep.as_bytes(),
     ];
     for payload in payloads {

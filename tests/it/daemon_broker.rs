@@ -119,7 +119,7 @@ fn people_are_recognised_over_tls_with_login_and_access_list() {
     let found = json_of(&ask("search", json!({}), "obama3"));
     assert_eq!(found["matches"][0]["subject_id"], "obama", "{found}");
     let no_match = ask("search", json!({}), "biden");
-    assert_eq!(no_match.status.code(), Some(0));
+    assert_eq!(no_match.status.code(), Some(1));
     assert_eq!(json_of(&no_match)["matches"], json!([]));
 
     // The access list lets the terminal's own login answer, but not send commands.
