@@ -276,10 +276,6 @@ impl Analyzer {
         &self.liveness
     }
 
-    pub(super) fn detector(&self) -> &Detector {
-        &self.detector
-    }
-
     pub(super) fn embedder(&self) -> &Embedder {
         &self.embedder
     }
