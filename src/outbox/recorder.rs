@@ -222,7 +222,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::Kind;
+    use crate::outbox::{Entry, Event, Kind, PATIENCE, file};
     use std::sync::mpsc::channel;
 
     /// A commit that reached the disk but reported an error.

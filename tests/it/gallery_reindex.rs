@@ -26,7 +26,8 @@ fn open(terminal: &Terminal, model_id: &str) -> Gallery {
 
 /// Prepares a terminal with the gallery of an old version; `fill` enrolls.
 fn left_by_an_old_version(fill: impl FnOnce(&Gallery)) -> Terminal {
-    let terminal = Terminal::prepare("");
+    // A subject with an end date is active only by a believed clock.
+    let terminal = Terminal::prepare("[schedules]\ntrust_clock = true\n");
     fs::create_dir(terminal.data_dir()).unwrap();
     fill(&open(&terminal, OLD));
     terminal
