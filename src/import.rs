@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use doorward_evaluate::folder::{self, FolderError};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -86,23 +86,6 @@ impl Report {
     }
 }
 
-/// The block of an answer that names another subject with the same face.
-#[derive(Deserialize)]
-struct WithMeta {
-    meta: Meta,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    duplicate_of: Option<DuplicateOf>,
-}
-
-#[derive(Deserialize)]
-struct DuplicateOf {
-    subject_id: String,
-    similarity: f64,
-}
-
 /// Enrolls every photograph below `dir`, with progress on standard error. Subjects get the names
 /// and groups of `list`, a CSV file; a subject without groups there gets `groups`.
 pub async fn import(
@@ -162,8 +145,7 @@ async fn enroll(
         return Ok(());
     }
     report.enrolled += 1;
-    let duplicate_of = answer.read::<WithMeta>().and_then(|answer| answer.meta.duplicate_of);
-    report.duplicates.extend(duplicate_of.map(|other| Duplicate {
+    report.duplicates.extend(answer.duplicate_of().map(|other| Duplicate {
         file: file.to_owned(),
         subject_id: person.id.clone(),
         duplicate_of: other.subject_id,

@@ -12,8 +12,8 @@
 //! process.
 
 use super::ApplicationsError::{self, NotWritten};
+use super::amounts::Amounts;
 use super::key::KeyHash;
-use super::quota::Amounts;
 use crate::contract::Permission;
 use crate::record_file::{Handle, Opening, begin_write, guarded, is_damage_of};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};

@@ -14,16 +14,16 @@
 //! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never
 //! held while the disk is written.
 
+mod amounts;
 mod error;
 mod file;
 mod key;
-mod quota;
 mod state;
 mod writer;
 
+pub(crate) use amounts::Amounts;
 pub use error::ApplicationsError;
 pub(crate) use key::ApiKey;
-pub(crate) use quota::Amounts;
 
 use crate::contract::{Alteration, Creation, Permission, QuotaKind};
 use file::{ApplicationsFile, Loaded, Record, Usage};

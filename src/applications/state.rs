@@ -1,7 +1,7 @@
 //! The applications in memory: settings, usage, and the changes that are not on disk yet.
 
+use super::amounts::Amounts;
 use super::file::{Loaded, Record, Usage};
-use super::quota::Amounts;
 use super::{ApplicationsError, DAY, Listed};
 use std::collections::{BTreeMap, BTreeSet};
 

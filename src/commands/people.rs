@@ -1,43 +1,9 @@
 //! Results in lines for people, where standard output is a terminal.
 
 use super::times;
-use doorward::contract::Answer;
-use serde::Deserialize;
+use doorward::contract::{Answer, Match, Matches, SubjectBlock};
 use serde_json::{Map, Value};
 use std::fmt::Write;
-
-/// A subject of an answer.
-#[derive(Deserialize)]
-pub struct Listed {
-    subject_id: String,
-    name: Option<String>,
-    groups: Vec<String>,
-    enabled: bool,
-    valid_from: Option<f64>,
-    valid_until: Option<f64>,
-    updated: f64,
-    templates: usize,
-}
-
-/// A page of subjects.
-#[derive(Deserialize)]
-pub struct Page {
-    /// The subjects.
-    pub subjects: Vec<Listed>,
-    /// Start of the next page.
-    pub cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Matches {
-    matches: Vec<Match>,
-}
-
-#[derive(Deserialize)]
-struct Match {
-    subject_id: String,
-    similarity: f64,
-}
 
 /// Returns a line for each match of a search; `None` for other answers.
 pub fn matches(answer: &Answer) -> Option<String> {
@@ -51,7 +17,7 @@ pub fn matches(answer: &Answer) -> Option<String> {
 }
 
 /// Returns subjects as a table, at the time `now` in Unix seconds.
-pub fn table(subjects: &[Listed], now: f64) -> String {
+pub fn table(subjects: &[SubjectBlock], now: f64) -> String {
     let mut rows = vec![["ID", "NAME", "GROUPS", "FACES", "STATE", "CHANGED"].map(str::to_owned)];
     rows.extend(subjects.iter().map(|subject| {
         [
@@ -75,7 +41,7 @@ pub fn table(subjects: &[Listed], now: f64) -> String {
     out
 }
 
-fn state(subject: &Listed, now: f64) -> &'static str {
+fn state(subject: &SubjectBlock, now: f64) -> &'static str {
     if !subject.enabled {
         "disabled"
     } else if subject.valid_from.is_some_and(|from| now < from) {
@@ -126,9 +92,9 @@ mod tests {
     #[test]
     fn table_has_aligned_columns_and_no_control_characters() {
         let subject = |id: &str, name: &str, groups: &[&str], until: Option<f64>| {
-            serde_json::from_value::<Listed>(json!({
+            serde_json::from_value::<SubjectBlock>(json!({
                 "subject_id": id, "name": name, "groups": groups, "enabled": true,
-                "valid_until": until, "updated": 0.0, "templates": 2
+                "valid_until": until, "created": 0.0, "updated": 0.0, "templates": 2
             }))
             .unwrap()
         };

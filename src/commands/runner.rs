@@ -3,7 +3,9 @@
 use super::results::{complete_or_not, draw, exit_code, out, print};
 use super::{Body, Call, Failure, image_field, people};
 use doorward::config::{self, Config};
-use doorward::contract::{self, Answer, AuditPage, Operation, Reindexed, Templates, field};
+use doorward::contract::{
+    self, Answer, AuditPage, Operation, Reindexed, SubjectPage, Templates, field,
+};
 use doorward::daemon::{self, Local};
 use doorward::doctor;
 use doorward::face::Analyzer;
@@ -89,7 +91,7 @@ impl Runner {
             let mut subjects = Vec::new();
             let cursor = loop {
                 let answer = local.ask(Operation::SubjectList, body.0.clone()).await?;
-                let Some(page) = answer.read::<people::Page>() else { return print(&answer) };
+                let Some(page) = answer.read::<SubjectPage>() else { return print(&answer) };
                 subjects.extend(page.subjects);
                 match page.cursor {
                     Some(cursor) if !one_page => body = body.with(field::CURSOR, Some(cursor)),

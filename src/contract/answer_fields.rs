@@ -3,7 +3,7 @@
 
 use super::permission::Permission;
 use super::quota::QuotaKind;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -117,9 +117,11 @@ pub(crate) struct Found {
 }
 
 /// A subject that search found.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Match {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Match {
+    /// Its id.
     pub subject_id: String,
+    /// 0–100.
     pub similarity: f64,
     /// False if the subject is not active, otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,9 +158,12 @@ pub(crate) struct Meta {
     pub duplicate_of: Option<DuplicateOf>,
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct DuplicateOf {
+/// Another subject that is enrolled with the face.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DuplicateOf {
+    /// Its id.
     pub subject_id: String,
+    /// 0–100.
     pub similarity: f64,
 }
 
@@ -199,30 +204,41 @@ pub(crate) struct LivenessScores {
 }
 
 /// A subject; absent properties are omitted. Times are Unix seconds.
-#[derive(Debug, Serialize)]
-pub(crate) struct SubjectBlock {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SubjectBlock {
+    /// Its id.
     pub subject_id: String,
+    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Its groups, which open doors.
     pub groups: Vec<String>,
+    /// Number of its card.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<String>,
+    /// False for a disabled subject.
     pub enabled: bool,
     /// Present only for a subject that an administrator disabled.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub barred: bool,
+    /// Start of its validity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<f64>,
+    /// End of its validity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<f64>,
+    /// Time of its first enrolment.
     pub created: f64,
+    /// Time of its last change.
     pub updated: f64,
+    /// Number of its templates.
     pub templates: usize,
 }
 
 /// A page of subjects.
-#[derive(Debug, Serialize)]
-pub(crate) struct SubjectPage {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SubjectPage {
+    /// The subjects, by id.
     pub subjects: Vec<SubjectBlock>,
     /// Start of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]

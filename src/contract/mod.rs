@@ -38,13 +38,14 @@ mod request;
 mod valid;
 
 pub use answer::{Answer, Outcome};
+pub use answer_fields::{DuplicateOf, Match, SubjectBlock, SubjectPage};
 pub use body::Body;
 pub(crate) use body::without_bom;
 pub use mode::Mode;
 pub use operation::Operation;
 pub use permission::{Permission, UnknownPermission};
 pub use raw::MAX_REQUEST_ID;
-pub use read::{AuditPage, NotEmbedded, Reindexed, Templates};
+pub use read::{AuditPage, Matches, NotEmbedded, Reindexed, Templates};
 pub use request::{Caller, Credentials, Request, Sender};
 
 pub(crate) use administration::{Administration, Alteration, Creation};

@@ -1,6 +1,7 @@
 //! Answers of some operations as a client reads them, and as the service writes some of them.
 
 use super::answer::Answer;
+use super::answer_fields::{DuplicateOf, Match};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,13 @@ pub struct AuditPage {
     /// Number of the first line of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
+}
+
+/// The subjects that a search found, best first.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Matches {
+    /// Empty if no subject is similar enough.
+    pub matches: Vec<Match>,
 }
 
 /// Result of `gallery/reindex`.
@@ -81,6 +89,12 @@ impl Reindexed {
 }
 
 impl Answer {
+    /// Returns the other subject that is enrolled with the face, from the answer to an enrolment.
+    pub fn duplicate_of(&self) -> Option<DuplicateOf> {
+        let block = self.fields.get("meta")?.get("duplicate_of")?;
+        serde_json::from_value(block.clone()).ok()
+    }
+
     /// Returns the fields of a successful answer; `None` for any other.
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
         let fields = (self.status == 200).then(|| self.fields.clone())?;

@@ -4,6 +4,7 @@
 use crate::camera::{self, Source};
 use crate::config::Config;
 use crate::daemon;
+use crate::gallery::Space;
 use crate::terminal::is_synchronised;
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
@@ -16,8 +17,6 @@ use tokio::time::timeout;
 
 /// Time to reach the broker.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Free space below which enrolments are refused on a disk of usual size.
-const LEAST_FREE: u64 = 64 << 20;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,10 +80,12 @@ fn configuration(config: &Config, file: Option<&Path>) -> Check {
     }
     let Some(file) = file else { return Check::ok(name, "defaults and environment; no file") };
     let found = file.display().to_string();
-    // A password may also come from the environment; then it is not in the file.
-    let has_password = || fs::read_to_string(file).is_ok_and(|text| text.contains("password ="));
+    // A password may also come from the environment or a file of its own.
+    let table = fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let has_password = table
+        .is_some_and(|table| table.get("mqtt").is_some_and(|mqtt| mqtt.get("password").is_some()));
     match fs::metadata(file) {
-        Ok(metadata) if metadata.permissions().mode() & 0o004 != 0 && has_password() => {
+        Ok(metadata) if metadata.permissions().mode() & 0o004 != 0 && has_password => {
             let advice = "chmod 640 the file, or move the password to mqtt.password_file";
             Check::warning(
                 name,
@@ -130,16 +131,17 @@ fn disk(config: &Config) -> Check {
     let name = "disk";
     // The folder may not exist yet; its disk does.
     let folder = config.device.data_dir.ancestors().find(|folder| folder.exists());
-    let stat = folder.and_then(|folder| rustix::fs::statvfs(folder).ok());
-    let Some(stat) = stat else { return Check::warning(name, "unknown", "check device.data_dir") };
-    let (free, size) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-    let found = format!("{} MB free of {} MB", free >> 20, size >> 20);
-    if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
-        return Check::failed(name, format!("read-only, {found}"), "mount it for writing");
-    }
-    match free < LEAST_FREE.min(size / 8) {
-        true => Check::failed(name, found, "free some space: enrolments are refused"),
-        false => Check::ok(name, found),
+    let space = folder.and_then(Space::of);
+    let Some(space) = space else {
+        return Check::warning(name, "unknown", "check device.data_dir");
+    };
+    let found = format!("{} MB free of {} MB", space.free >> 20, space.size >> 20);
+    if space.read_only {
+        Check::failed(name, format!("read-only, {found}"), "mount it for writing")
+    } else if space.is_short() {
+        Check::failed(name, found, "free some space: enrolments are refused")
+    } else {
+        Check::ok(name, found)
     }
 }
 

@@ -39,12 +39,14 @@ mod index;
 mod pending_removals;
 mod reindex;
 mod rescue;
+mod space;
 mod subject;
 mod tables;
 mod writing;
 
 pub use error::{GalleryError, OpenError};
 pub use health::{FileState, Health, LeftOut};
+pub(crate) use space::Space;
 pub use subject::{
     Candidate, EnrolMode, Enrolled, Enrolment, Outdated, OutdatedPage, Page, Pose, Scrubbed, Stats,
     Subject, SubjectChange, TemplateId,

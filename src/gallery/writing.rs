@@ -10,6 +10,7 @@ use super::error::{GalleryError, OpenError};
 use super::file::{GalleryFile, closed};
 use super::health::{FileState, Health};
 use super::index::Index;
+use super::space::Space;
 use super::{Gallery, Loaded, Memory, loaded, tables};
 use crate::record_file::{Handle, REPLACED, begin_write, guarded};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
@@ -21,10 +22,6 @@ use tokio::sync::watch;
 /// Cooldown of a damaged file that could not be replaced by its intact records: each attempt writes
 /// as much as the gallery holds, and an SD card would not survive that every few seconds.
 const DAMAGED_COOLDOWN: Duration = Duration::from_secs(5 * 60);
-
-/// Free disk space that an enrolment must leave, in bytes, or an eighth of a small disk: enough for
-/// some thousand deletions and events.
-const RESERVE: u64 = 64 << 20;
 
 /// A change of the tables within a transaction.
 pub(super) struct Change<F> {
@@ -52,12 +49,11 @@ impl Gallery {
         let file = self.file()?;
         // If the file system does not report its free space, the write itself fails when it is
         // full.
-        let Ok(stat) = rustix::fs::statvfs(file.path()) else { return Ok(()) };
-        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        let (free, needed) = (bytes(stat.f_bavail), RESERVE.min(bytes(stat.f_blocks) / 8));
-        match free < needed {
-            true => Err(GalleryError::NoRoom { free: free >> 20, needed: needed >> 20 }),
-            false => Ok(()),
+        match Space::of(file.path()) {
+            Some(space @ Space { free, reserve, .. }) if space.is_short() => {
+                Err(GalleryError::NoRoom { free: free >> 20, needed: reserve >> 20 })
+            }
+            _ => Ok(()),
         }
     }
 

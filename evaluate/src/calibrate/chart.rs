@@ -3,6 +3,7 @@
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
@@ -126,6 +127,7 @@ fn draw<B: DrawingBackend>(
     let mut canvas = ChartBuilder::on(area)
         .caption(chart.title, (FONT, 15))
         .margin(10)
+        .margin_right(24)
         .x_label_area_size(48)
         .y_label_area_size(62)
         .build_cartesian_2d(x, y)?;
@@ -155,7 +157,13 @@ fn draw<B: DrawingBackend>(
             None => canvas.draw_series(LineSeries::new(points, style))?,
             Some(length) => canvas.draw_series(DashedLineSeries::new(points, length, 3, style))?,
         };
-        let symbol = move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style);
+        let symbol = move |(x, y)| {
+            let line = [(x, y), (x + 20, y)];
+            match dash {
+                None => PathElement::new(line, style).into_dyn(),
+                Some(length) => DashedPathElement::new(line, length, 3, style).into_dyn(),
+            }
+        };
         drawn.label(*name).legend(symbol);
     }
     canvas

@@ -1,4 +1,4 @@
-//! Quota and usage of an application in testing mode: a number of requests of each kind.
+//! Numbers of requests of each kind: the quota of an application in testing mode, and its usage.
 
 use crate::contract::{Quota, QuotaKind};
 use serde::{Deserialize, Serialize};
