@@ -66,13 +66,25 @@ fn crop(
     border: Border,
 ) -> Option<Picture> {
     let matrix = seen_through(view, template_to_picture(&face.landmarks)?);
+    Some(unaliased(picture, &matrix, [view.side, view.side], most_skip, border))
+}
+
+/// Like [`Picture::warped`], but a picture with more than `most_skip` pixels per output pixel is
+/// shrunk first.
+pub(super) fn unaliased(
+    picture: &Picture,
+    matrix: &[f32; 6],
+    [width, height]: [u32; 2],
+    most_skip: f32,
+    border: Border,
+) -> Picture {
     let scale = matrix[0].hypot(matrix[1]);
     if scale <= most_skip {
-        return Some(picture.warped(&matrix, view.side, view.side, border));
+        return picture.warped(matrix, width, height, border);
     }
     // Only the surroundings of the face are shrunk; the corners of the crop bound them.
-    let side = (view.side - 1) as f32;
-    let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|[x, y]| {
+    let [last_x, last_y] = [width, height].map(|side| side.saturating_sub(1) as f32);
+    let corners = [[0.0, 0.0], [last_x, 0.0], [0.0, last_y], [last_x, last_y]].map(|[x, y]| {
         [matrix[0] * x + matrix[1] * y + matrix[2], matrix[3] * x + matrix[4] * y + matrix[5]]
     });
     let outermost = |axis: usize, pick: fn(f32, f32) -> f32, margin: f32| {
@@ -84,7 +96,7 @@ fn crop(
         (outermost(0, f32::min, -margin).max(0), outermost(1, f32::min, -margin).max(0));
     let (right, bottom) = (outermost(0, f32::max, margin), outermost(1, f32::max, margin));
     let Some(around) = picture.cropped(left, top, right, bottom) else {
-        return Some(picture.warped(&matrix, view.side, view.side, border));
+        return picture.warped(matrix, width, height, border);
     };
     let shrunk = |length: u32| ((length as f32 / scale).round() as u32).max(1);
     let small = around.resized(shrunk(around.width()), shrunk(around.height()));
@@ -102,7 +114,7 @@ fn crop(
         matrix[4] * fy,
         shift(matrix[5], top, fy),
     ];
-    Some(small.warped(&matrix, view.side, view.side, border))
+    small.warped(&matrix, width, height, border)
 }
 
 /// The positions of an aligned face's landmarks in the crop (ArcFace's template), in the order of

@@ -276,6 +276,10 @@ impl Analyzer {
         &self.liveness
     }
 
+    pub(super) fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
     pub(super) fn embedder(&self) -> &Embedder {
         &self.embedder
     }

@@ -24,6 +24,7 @@ mod observer;
 mod picture;
 mod portrait;
 mod quality;
+mod second_look;
 pub mod similarity;
 
 pub use align::{aligned_crop, template_to_picture};

@@ -3,6 +3,7 @@
 
 use super::align::{shown, smooth_crop};
 use super::embedder::Trunk;
+use super::second_look::SecondLook;
 use super::{Analyzer, Detection, Embedding, FaceError, Liveness, Quality, aligned_crop};
 use crate::Picture;
 use std::cell::OnceCell;
@@ -11,7 +12,9 @@ use std::cell::OnceCell;
 pub struct Portrait<'a> {
     analyzer: &'a Analyzer,
     picture: &'a Picture,
-    face: &'a Detection,
+    /// With the landmarks of the second look, if there was one.
+    face: Detection,
+    second_look: Option<SecondLook>,
     /// The aligned crop.
     crop: Picture,
     trunk: OnceCell<Trunk>,
@@ -23,14 +26,17 @@ impl<'a> Portrait<'a> {
         picture: &'a Picture,
         face: &'a Detection,
     ) -> Result<Self, FaceError> {
-        let crop = aligned_crop(picture, face).ok_or(FaceError::OnePoint)?;
-        Ok(Self { analyzer, picture, face, crop, trunk: OnceCell::new() })
+        let second_look = SecondLook::at(analyzer.detector(), picture, face)?;
+        let landmarks = second_look.as_ref().map_or(face.landmarks, SecondLook::landmarks);
+        let face = Detection { landmarks, ..*face };
+        let crop = aligned_crop(picture, &face).ok_or(FaceError::OnePoint)?;
+        Ok(Self { analyzer, picture, face, second_look, crop, trunk: OnceCell::new() })
     }
 
     /// Returns sharpness, brightness and colour.
     pub fn quality(&self) -> Quality {
-        let shown = shown(self.picture, self.face).unwrap_or_default();
-        match smooth_crop(self.picture, self.face) {
+        let shown = shown(self.picture, &self.face).unwrap_or_default();
+        match smooth_crop(self.picture, &self.face) {
             Some(crop) => Quality::of_crop(&crop, &shown),
             None => Quality::of_crop(&self.crop, &shown),
         }
@@ -38,7 +44,12 @@ impl<'a> Portrait<'a> {
 
     /// Returns the liveness: is this a living face, or a picture of one?
     pub fn liveness(&self) -> Result<Liveness, FaceError> {
-        self.analyzer.liveness().judge(self.picture, self.face, self.analyzer.cores())
+        let (liveness, cores) = (self.analyzer.liveness(), self.analyzer.cores());
+        // The networks know upright faces: of tilted ones they take one in three for a spoof.
+        match self.second_look.as_ref().and_then(|look| look.upright(self.picture)) {
+            Some((upright, face)) => liveness.judge(&upright, &face, cores),
+            None => liveness.judge(self.picture, &self.face, cores),
+        }
     }
 
     /// Returns the embedding of the face.
@@ -79,8 +90,9 @@ impl<'a> Portrait<'a> {
         self.picture
     }
 
-    /// Returns the face's detection.
-    pub(super) fn face(&self) -> &'a Detection {
-        self.face
+    /// Returns the face, in pixels of the picture: its box as detected, its landmarks by a second
+    /// look if the face is tilted or small.
+    pub fn face(&self) -> &Detection {
+        &self.face
     }
 }

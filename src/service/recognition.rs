@@ -167,7 +167,7 @@ impl Recognizer {
             rotation: turn.rotation,
             nface: probe.faces.faces.len(),
             bounding_box: turn.bounding_box(&probe.face),
-            face_landmark: turn.face_landmark(&probe.face),
+            face_landmark: turn.face_landmark(portrait.face()),
         };
         let reply = match done.not_active {
             true => Reply::subject_not_active(job.operation),
