@@ -51,6 +51,7 @@ mod mqtt_repeats;
 mod mqtt_requests;
 mod parity;
 mod pictures_decode;
+mod prominent_face;
 mod quality;
 mod service_units;
 mod terminal_door;
