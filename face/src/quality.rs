@@ -17,6 +17,9 @@ const STRUCTURELESS_BELOW: f32 = 8.0;
 /// Below this brightness a face is dark. Well-lit dark skin starts at 52 in LFW; faces in dark
 /// rooms in front of a webcam end at 43.
 const DARK_BELOW: f32 = 47.0;
+/// The same in a picture without colour, which shows the luma: skin's brightest channel, red, is
+/// brighter. In gray, well-lit dark skin starts at 41.6 and faces in dark rooms end at 36.7.
+const DARK_BELOW_IN_GRAY: f32 = 39.0;
 /// Below this chroma a face has no colour. Grayscale photographs of LFW reach 4.2 through the noise
 /// of JPEG; colour ones start at 18.
 const GRAYSCALE_BELOW: f32 = 8.0;
@@ -58,11 +61,13 @@ impl Quality {
         // One gray level of noise does not count as structure.
         let fineness = sharpness / variance(&fine).max(1.0);
         let (brightness, chroma) = (brightness(crop, shown), chroma(crop));
+        let grayscale = chroma < GRAYSCALE_BELOW;
+        let dark_below = if grayscale { DARK_BELOW_IN_GRAY } else { DARK_BELOW };
         Self {
             blur: sharpness < STRUCTURELESS_BELOW
                 || (sharpness < BLUR_BELOW && fineness < COARSE_BELOW),
-            dark: brightness < DARK_BELOW,
-            grayscale: chroma < GRAYSCALE_BELOW,
+            dark: brightness < dark_below,
+            grayscale,
             sharpness,
             fineness,
             brightness,
