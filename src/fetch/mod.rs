@@ -2,15 +2,19 @@
 //!
 //! The HTTP client uses the resolver of this module, and every connection goes through it: for the
 //! first URL and for each redirect. Only there the [`AllowList`] decides, and only addresses it
-//! allows are passed on to connect to. Logins in URLs, proxies of the environment, cookies and
-//! compression are not used. One deadline covers everything from name resolution to the last byte.
+//! allows are passed on to connect to. Logins come from the configuration, never from a URL; proxies
+//! of the environment, cookies and compression are not used. One deadline covers everything from name resolution to the last byte.
 
 pub mod allow;
+mod logins;
 
-use allow::{AllowList, BadEntry, Refusal};
+use crate::secret::Secret;
+use allow::{AllowList, Refusal, Target, default_port};
+use logins::Logins;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::{StatusCode, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -23,8 +27,36 @@ const MAX_REDIRECTS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     agent: ureq::Agent,
+    logins: Logins,
     deadline: Duration,
     max_bytes: usize,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadEntry {
+    /// An entry that is not a host name, address or network.
+    #[error(
+        "image_url.allow: {0:?} is neither a host name (photos.example.org), an address (192.168.1.5, \
+         fd00::5) nor a network (192.168.1.0/24), each with or without a port (photos.example.org:8080, \
+         [fd00::5]:8080, or :* for every port); schemes and wildcards are not part of an entry"
+    )]
+    Allow(String),
+    /// A login that cannot be read. It is not shown.
+    #[error(
+        "image_url.logins, entry {entry}: it must be of the form \"HOST USER:PASSWORD\", or \
+         \"http://HOST:PORT USER:PASSWORD\" to send the password unencrypted"
+    )]
+    Login {
+        /// Its number, from 1.
+        entry: usize,
+    },
+}
+
+/// Checks the settings of [`Fetcher::new`].
+pub fn check(allow: &[String], logins: &[Secret]) -> Result<(), BadEntry> {
+    AllowList::parse(allow)?;
+    Logins::parse(logins).map(drop)
 }
 
 /// Why a fetch failed.
@@ -48,10 +80,11 @@ pub enum FetchError {
 
 impl Fetcher {
     /// Makes a fetcher for the hosts and networks of `allow` (see [`AllowList::parse`]; empty
-    /// disables fetching). It gives up after `deadline` and beyond `max_bytes`. The contract's
+    /// disables fetching) and the `logins` of some of them. It gives up after `deadline` and beyond `max_bytes`. The contract's
     /// values are 15 s and 5 MiB.
     pub fn new<S: AsRef<str>>(
         allow: &[S],
+        logins: &[Secret],
         deadline: Duration,
         max_bytes: usize,
     ) -> Result<Self, BadEntry> {
@@ -66,6 +99,8 @@ impl Fetcher {
             .proxy(None)
             .timeout_global(Some(deadline))
             .max_redirects(MAX_REDIRECTS)
+            // A login is for the host of the URL, never for the one that it redirects to.
+            .redirect_auth_headers(RedirectAuthHeaders::Never)
             .http_status_as_error(false)
             .accept("image/jpeg, image/png")
             .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")))
@@ -73,13 +108,24 @@ impl Fetcher {
             .max_idle_connections(0)
             .build();
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), gate);
-        Ok(Self { agent, deadline, max_bytes })
+        Ok(Self { agent, logins: Logins::parse(logins)?, deadline, max_bytes })
     }
 
     /// Fetches the body of `url`, an `http://` or `https://` address.
     pub fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
-        let response = self.agent.get(url).call().map_err(|error| self.explain(error))?;
+        let mut request = self.agent.get(url);
+        let login = url.parse().ok().and_then(|url| self.logins.header(&url));
+        if let Some(login) = login {
+            request = request.header(header::AUTHORIZATION, login);
+        }
+        let response = request.call().map_err(|error| self.explain(error))?;
         let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(FetchError::Failed(format!(
+                "the server answered {status}: image_url.logins in the configuration may hold a login \
+                 for its host"
+            )));
+        }
         if status != StatusCode::OK {
             return Err(FetchError::Failed(format!("the server answered {status}")));
         }
@@ -145,13 +191,16 @@ impl Resolver for Gate {
         if authority.contains('@') {
             return Err(refused(OutOfBounds::Login));
         }
+        let usual = default_port(uri.scheme_str().unwrap_or_default());
+        let port = uri.port_u16().or(usual).unwrap_or_default();
         let host = uri.host().unwrap_or_default();
-        self.allow.check_name(host).map_err(refused)?;
+        let target = Target { host, port, is_usual: Some(port) == usual };
+        self.allow.check_name(target).map_err(refused)?;
 
         let mut refusal = None;
         let mut allowed = self.empty();
         for address in self.dns.resolve(uri, config, timeout)?.iter() {
-            match self.allow.check_address(host, address.ip()) {
+            match self.allow.check_address(target, address.ip()) {
                 Ok(()) => allowed.push(*address),
                 Err(reason) => refusal = Some(reason),
             }
@@ -212,11 +261,11 @@ mod tests {
     }
 
     fn fetcher(allow: &[&str]) -> Fetcher {
-        Fetcher::new(allow, Duration::from_millis(1500), LIMIT).unwrap()
+        Fetcher::new(allow, &[], Duration::from_millis(1500), LIMIT).unwrap()
     }
 
     fn fetch(server: SocketAddr) -> Result<Vec<u8>, FetchError> {
-        fetcher(&["127.0.0.1"]).fetch(&format!("http://{server}/a.jpg"))
+        fetcher(&["127.0.0.1:*"]).fetch(&format!("http://{server}/a.jpg"))
     }
 
     #[test]
@@ -260,7 +309,7 @@ mod tests {
             });
             let start = Instant::now();
             let deadline = Duration::from_millis(300);
-            let fetcher = Fetcher::new(&["127.0.0.1"], deadline, LIMIT).unwrap();
+            let fetcher = Fetcher::new(&["127.0.0.1:*"], &[], deadline, LIMIT).unwrap();
             assert_eq!(
                 fetcher.fetch(&format!("http://{slow}/")),
                 Err(FetchError::Timeout(deadline))
@@ -304,13 +353,15 @@ mod tests {
         let login = format!("http://someone:secret@{server}/");
         for (allow, url) in [
             (&[][..], &url),
-            (&["192.0.2.0/24"], &url),
+            (&["192.0.2.0/24:*"], &url),
             (&["photos.example.org"], &url),
             // A listed name that resolves to an address inside.
-            (&["localhost"], &by_name),
-            (&["127.0.0.1"], &login),
+            (&["localhost:*"], &by_name),
+            (&["127.0.0.1:*"], &login),
+            // Listed, but for the usual port.
+            (&["127.0.0.1"], &url),
             // The resolver recognises other spellings of 127.0.0.1.
-            (&["10.0.0.0/8"], &format!("http://2130706433:{}/", server.port())),
+            (&["10.0.0.0/8:*"], &format!("http://2130706433:{}/", server.port())),
         ] {
             let answer = fetcher(allow).fetch(url);
             assert!(
@@ -324,7 +375,7 @@ mod tests {
     fn a_listed_name_in_a_listed_network_is_reached() {
         let server = sending("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
         let url = format!("http://localhost:{}/", server.port());
-        assert_eq!(fetcher(&["localhost", "127.0.0.0/8"]).fetch(&url), Ok(b"hi".to_vec()));
+        assert_eq!(fetcher(&["localhost:*", "127.0.0.0/8:*"]).fetch(&url), Ok(b"hi".to_vec()));
     }
 
     #[test]
@@ -339,16 +390,70 @@ mod tests {
             let failed = fetch(sending(answer));
             assert!(matches!(failed, Err(FetchError::Failed(_))), "{answer:?}: {failed:?}");
         }
-        let unreachable = fetcher(&["127.0.0.1"]).fetch("http://127.0.0.1:1/");
+        let unreachable = fetcher(&["127.0.0.1:*"]).fetch("http://127.0.0.1:1/");
         assert!(matches!(unreachable, Err(FetchError::Failed(_))), "{unreachable:?}");
-        assert!(matches!(fetcher(&["127.0.0.1"]).fetch("http://"), Err(FetchError::Failed(_))));
+        assert!(matches!(fetcher(&["127.0.0.1:*"]).fetch("http://"), Err(FetchError::Failed(_))));
+    }
+
+    /// Starts a server that requires a login, and reports the header of each request.
+    fn with_login(next: Option<SocketAddr>) -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
+        let (seen, requests) = std::sync::mpsc::channel();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let lines = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
+                let head = lines.collect::<Vec<_>>().join("\n").to_ascii_lowercase();
+                let answer = match (head.contains("authorization:"), next) {
+                    (true, Some(next)) => redirect(&format!("http://{next}/")),
+                    (true, None) => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
+                    (false, _) => {
+                        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n".to_owned()
+                    }
+                };
+                seen.send(head).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        (address, requests)
+    }
+
+    fn fetcher_with(logins: &[String]) -> Fetcher {
+        let logins: Vec<Secret> = logins.iter().cloned().map(Secret::from).collect();
+        Fetcher::new(&["127.0.0.1:*"], &logins, Duration::from_millis(1500), LIMIT).unwrap()
+    }
+
+    #[test]
+    fn a_configured_login_is_sent_to_its_host_and_never_on_after_a_redirect() {
+        let (target, seen) = with_login(None);
+        let url = format!("http://{target}/");
+        let login = format!("http://{target} cam:swordfish");
+        assert_eq!(fetcher_with(std::slice::from_ref(&login)).fetch(&url), Ok(b"hi".to_vec()));
+        let expected =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "cam:swordfish");
+        assert!(seen.recv().unwrap().contains(&expected.to_ascii_lowercase()));
+        // Without one, and with one that must not be sent unencrypted.
+        for logins in [vec![], vec![format!("{target} cam:swordfish")]] {
+            let error = fetcher_with(&logins).fetch(&url).unwrap_err();
+            assert!(error.to_string().contains("image_url.logins"), "{error}");
+            assert!(!seen.recv().unwrap().contains("authorization"));
+        }
+        // Another host redirects here: neither its login nor ours is sent.
+        let (other, asked) = with_login(Some(target));
+        let logins = [login, format!("http://{other} cam:other")];
+        let error = fetcher_with(&logins).fetch(&format!("http://{other}/")).unwrap_err();
+        assert!(error.to_string().contains("401"), "{error}");
+        assert!(asked.recv().unwrap().contains("authorization"));
+        assert!(!seen.recv().unwrap().contains("authorization"));
     }
 
     #[test]
     fn https_starts_a_tls_handshake() {
         // There is no certificate, but the handshake must start and fail as a handshake.
         let server = sending("HTTP/1.1 400 Bad Request\r\n\r\n");
-        let answer = fetcher(&["127.0.0.1"]).fetch(&format!("https://{server}/"));
+        let answer = fetcher(&["127.0.0.1:*"]).fetch(&format!("https://{server}/"));
         assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
     }
 }
