@@ -54,4 +54,5 @@ mod pictures_decode;
 mod prominent_face;
 mod quality;
 mod service_units;
+mod stalled_broker;
 mod terminal_door;
