@@ -106,7 +106,7 @@ impl LookContext<'_> {
         if quality.blur {
             return Ok(Look::Blurred);
         }
-        if quality.grayscale && self.liveness {
+        if quality.is_without_colour() && self.liveness {
             return Ok(Look::Gray);
         }
         let liveness = match self.liveness {
