@@ -13,7 +13,7 @@ use crate::contract::{Answer, Mode, Operation, Outcome, field};
 use crate::daemon::{Local, LocalError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use doorward_evaluate::folder::{self, FolderError};
+use doorward_evaluate::folder::{self, FolderError, Ignored};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -51,8 +51,10 @@ pub struct Report {
     pub duplicates: Vec<Duplicate>,
     /// Photographs that were not enrolled, and subjects whose name or groups were refused.
     pub failed: Vec<Failed>,
-    /// Entries of the folder that are not photographs.
-    pub ignored: Vec<PathBuf>,
+    /// Entries of the folder that were not read, each with the reason.
+    pub ignored: Vec<Ignored>,
+    /// The number of them.
+    pub ignored_entries: usize,
     /// Ids of the list without photographs.
     pub without_photographs: Vec<String>,
 }
@@ -97,6 +99,7 @@ pub async fn import(
     let folder = folder::read(dir)?;
     let people = people::people(folder.people, list, groups)?;
     let mut report = Report {
+        ignored_entries: folder.ignored.len(),
         ignored: folder.ignored,
         without_photographs: people.without_photographs,
         ..Report::default()

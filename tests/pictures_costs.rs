@@ -78,6 +78,12 @@ fn profiles() -> Vec<u8> {
     segments
 }
 
+/// Removes the end marker: such a file is decoded twice, to see that it lacks no pixel.
+fn without_end(mut file: Vec<u8>) -> Vec<u8> {
+    assert_eq!(file.split_off(file.len() - 2), [0xFF, 0xD9]);
+    file
+}
+
 fn jpegs() -> Vec<Case> {
     let baseline = |components| Jpeg::new(7300, 5475, components);
     let scans = || Jpeg::new(4160, 3120, 3);
@@ -134,6 +140,9 @@ fn jpegs() -> Vec<Case> {
         case("baseline JPEG", "41 megapixels", too_many, move || {
             Jpeg::new(7400, 5550, 3).baseline(0, None)
         }),
+        case("baseline JPEG", "as full as 5 MiB go, without its end marker", decoded, move || {
+            without_end(baseline(3).baseline(9, None))
+        }),
         case("JPEG", "12 bits", damaged, move || with_precision(small(), 12)),
         case("JPEG", "arithmetic coding", damaged, move || with_frame(small(), 0xC9)),
         case("JPEG", "lossless", damaged, move || with_frame(small(), 0xC3)),
@@ -152,6 +161,9 @@ fn jpegs() -> Vec<Case> {
         case("progressive JPEG", "32 scans of means", decoded, move || scans().refined_means(32)),
         case("progressive JPEG", "mirrored and turned", decoded, move || {
             of(scans(), exif(7)).progressive(10, 5)
+        }),
+        case("progressive JPEG", "32 full scans without an end marker", damaged, move || {
+            without_end(scans().progressive(32, 5))
         }),
         case("progressive JPEG", "33 scans", damaged, move || scans().progressive(33, 0)),
         case("progressive JPEG", "39 megapixels", too_many, move || {
@@ -189,6 +201,9 @@ fn pngs() -> Vec<Case> {
         }),
         case("PNG", "400 MB in a text", decoded, move || {
             Png { bomb: 400_000_000, text_bomb: true, ..plain(8, 2) }.file()
+        }),
+        case("PNG", "400 MB in texts of EXIF", decoded, move || {
+            Png { bomb: 400_000_000, exif_bombs: 12, ..plain(8, 2) }.file()
         }),
         case("PNG", "40,000,000 x 1", too_long, move || {
             Png { filter: 0, ..Png::new(40_000_000, 1, 1, 0) }.file()

@@ -14,12 +14,12 @@ pub enum FaceChoice {
     /// The face that minimises |Δx| + |Δy| from the photograph's middle − 0.3 · its width: for
     /// labelled photographs with bystanders.
     Centre,
-    /// The largest: the rule of the service.
+    /// The most prominent, usually the largest: the rule of the service.
     Largest,
 }
 
 impl FaceChoice {
-    /// Returns the selected face; `faces` are largest first.
+    /// Returns the selected face; `faces` are the most prominent first.
     pub fn pick<'a>(self, faces: &'a [Detection], picture: &Picture) -> Option<&'a Detection> {
         let distance = |face: &Detection| {
             let [x, y] = face.centre();

@@ -3,6 +3,7 @@
 use super::attributes::AttributeHeads;
 use super::cores::Cores;
 use super::detector::blended;
+use super::prominence::most_prominent_first;
 use super::{Detection, Detector, Embedder, FaceError, LivenessModel, Portrait};
 use crate::Picture;
 use doorward_nn::Weights;
@@ -79,14 +80,14 @@ pub static SHIPPED: ModelFiles<'static> = ModelFiles {
     model_id: "sface-2021dec-i8",
 };
 
-/// The faces that the detector found in one picture.
+/// The faces of one picture that are beyond doubt.
 #[derive(Clone, Debug)]
 pub struct Faces {
     /// Clockwise rotation in degrees (0, 90, 180, 270) that makes the picture upright.
     pub rotation: u16,
     /// The picture rotated by `rotation`, unless that is 0; `faces` are in its pixels.
     pub turned: Option<Picture>,
-    /// Largest first.
+    /// The most prominent first, which is to be judged; then the others, largest first.
     pub faces: Vec<Detection>,
 }
 
@@ -140,6 +141,7 @@ impl Analyzer {
         let mut best = Faces { rotation: 0, turned: None, faces };
         // One rotated picture at a time: a large one takes much memory.
         if upright_score >= SURELY_UPRIGHT {
+            most_prominent_first(&mut best.faces, picture);
             return Ok(best);
         }
         let mut score_to_beat = match best.faces.is_empty() {
@@ -162,10 +164,19 @@ impl Analyzer {
         if best.faces.is_empty() {
             best.faces.extend(self.detect_confirmed(picture)?);
         }
+        most_prominent_first(&mut best.faces, best.turned.as_ref().unwrap_or(picture));
         Ok(best)
     }
 
-    /// Finds the faces in a camera frame, largest first: upright ones, of at least a twentieth of
+    /// Finds the faces in a camera frame that are beyond doubt, the most prominent first: the rule
+    /// of [`Analyzer::detect`] for the faces of [`Analyzer::faces_in_frame`].
+    pub fn prominent_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {
+        let mut faces = self.faces_in_frame(frame)?;
+        most_prominent_first(&mut faces, frame);
+        Ok(faces)
+    }
+
+    /// Finds all faces in a camera frame, largest first: upright ones, of at least a twentieth of
     /// the frame's long side. Fast enough for every frame of a video; [`Analyzer::detect`] takes
     /// longer to find a face in any picture.
     pub fn faces_in_frame(&self, frame: &Picture) -> Result<Vec<Detection>, FaceError> {

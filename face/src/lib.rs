@@ -23,6 +23,7 @@ mod minifasnet;
 mod observer;
 mod picture;
 mod portrait;
+mod prominence;
 mod quality;
 mod second_look;
 pub mod similarity;

@@ -17,6 +17,12 @@ const STRUCTURELESS_BELOW: f32 = 8.0;
 /// Below this brightness a face is dark. Well-lit dark skin starts at 52 in LFW; faces in dark
 /// rooms in front of a webcam end at 43.
 const DARK_BELOW: f32 = 47.0;
+/// The same in a picture without colour, which shows the luma: skin's brightest channel, red, is
+/// brighter. In gray, well-lit dark skin starts at 41.6 and faces in dark rooms end at 36.7.
+const DARK_BELOW_IN_GRAY: f32 = 39.0;
+/// Below this chroma, as a share of the brightness, there is no colour at all. Darkness makes colours
+/// faint: in dark rooms the share is 0.176 and more; in gray photographs it is 0.03 and less.
+const WITHOUT_COLOUR_BELOW: f32 = 0.1;
 /// Below this chroma a face has no colour. Grayscale photographs of LFW reach 4.2 through the noise
 /// of JPEG; colour ones start at 18.
 const GRAYSCALE_BELOW: f32 = 8.0;
@@ -58,16 +64,24 @@ impl Quality {
         // One gray level of noise does not count as structure.
         let fineness = sharpness / variance(&fine).max(1.0);
         let (brightness, chroma) = (brightness(crop, shown), chroma(crop));
-        Self {
+        let grayscale = chroma < GRAYSCALE_BELOW;
+        let quality = Self {
             blur: sharpness < STRUCTURELESS_BELOW
                 || (sharpness < BLUR_BELOW && fineness < COARSE_BELOW),
             dark: brightness < DARK_BELOW,
-            grayscale: chroma < GRAYSCALE_BELOW,
+            grayscale,
             sharpness,
             fineness,
             brightness,
             chroma,
-        }
+        };
+        let dark = brightness < DARK_BELOW_IN_GRAY;
+        if quality.is_without_colour() { Self { dark, ..quality } } else { quality }
+    }
+
+    /// Returns true if the camera saw no colour, not only too little light for it.
+    pub fn is_without_colour(&self) -> bool {
+        self.grayscale && self.chroma < WITHOUT_COLOUR_BELOW * self.brightness
     }
 }
 
@@ -188,5 +202,17 @@ mod tests {
             });
             assert!((Quality::of_crop(&face, &[]).brightness - 90.0).abs() < 0.1);
         }
+    }
+
+    #[test]
+    fn faint_colour_in_a_dark_room_is_colour_and_gray_has_a_lower_bound_for_darkness() {
+        let of = |rgb: [u8; 3]| {
+            let quality = Quality::of_crop(&crop(|_, _| rgb), &[]);
+            (quality.dark, quality.grayscale, quality.is_without_colour())
+        };
+        assert_eq!(of([45, 40, 38]), (true, true, false));
+        assert_eq!(of([45; 3]), (false, true, true));
+        assert_eq!(of([38; 3]), (true, true, true));
+        assert_eq!(of([90, 60, 50]), (false, false, false));
     }
 }

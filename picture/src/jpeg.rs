@@ -1,7 +1,7 @@
 //! Extracts from a JPEG file only what its pixels need.
 //!
 //! The file is walked once, before any decoder sees it: the size and the orientation are read, and
-//! the segments that carry pixels are copied. The dropped parts (profiles, XMP, comments, previews,
+//! the segments that carry pixels are copied. The dropped parts (profiles, comments, previews,
 //! bytes after the end marker) are where hostile files hide attacks and where harmless files are
 //! most often damaged. The kept parts are regular: no filler between segments, one frame header, a
 //! bounded number of scans.
@@ -10,8 +10,8 @@
 //! and the entropy-coded bytes after it; a *component* is a colour channel.
 
 use super::decode::{DecodeError, ImageData};
-use super::exif;
 use super::limits::{self, Bound};
+use super::{exif, text_orientation};
 
 const SOF0: u8 = 0xC0;
 const SOF2: u8 = 0xC2;
@@ -141,6 +141,8 @@ struct Walk {
     frame: Option<Frame>,
     scans: usize,
     orientation: Option<image::metadata::Orientation>,
+    /// The orientation in XMP, for a file without one in EXIF.
+    in_xmp: Option<image::metadata::Orientation>,
     jfif: bool,
     /// The colour transform in an Adobe segment: 0 none, 1 YCbCr, 2 YCCK.
     adobe: Option<u8>,
@@ -173,7 +175,15 @@ impl Walk {
         // USB cameras omit the standard Huffman tables; with this segment the decoder adds those
         // that are missing.
         push(&mut out, APP0, b"AVI1\0\0\0\0\0\0\0\0\0\0");
-        Self { out, frame: None, scans: 0, orientation: None, jfif: false, adobe: None }
+        Self {
+            out,
+            frame: None,
+            scans: 0,
+            orientation: None,
+            in_xmp: None,
+            jfif: false,
+            adobe: None,
+        }
     }
 
     fn segment(&mut self, marker: u8, body: &[u8]) -> Result<(), DecodeError> {
@@ -181,6 +191,9 @@ impl Walk {
             APP0 => self.jfif |= body.starts_with(b"JFIF\0"),
             APP1 if self.orientation.is_none() && body.starts_with(exif::PREFIX) => {
                 self.orientation = exif::orientation(body);
+            }
+            APP1 if self.in_xmp.is_none() && body.starts_with(text_orientation::XMP_IN_JPEG) => {
+                self.in_xmp = text_orientation::in_xmp(body);
             }
             APP14 if body.starts_with(b"Adobe") => {
                 self.adobe = body.get(11).copied().or(self.adobe)
@@ -278,7 +291,7 @@ impl Walk {
             format: image::ImageFormat::Jpeg,
             width: frame.width,
             height: frame.height,
-            orientation: self.orientation,
+            orientation: self.orientation.or(self.in_xmp),
             bound: frame.bound(),
             bytes: self.out,
             is_unfinished: false,

@@ -16,6 +16,7 @@ pub mod limits;
 mod png;
 mod raster;
 pub mod source;
+mod text_orientation;
 pub mod yuv;
 
 pub use decode::{DecodeError, decode};

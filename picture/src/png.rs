@@ -2,14 +2,16 @@
 //!
 //! The chunks are walked once, before any decoder sees them: the size and the orientation are read,
 //! and the header, the palette and the image data are copied. Compressed texts and profiles, where
-//! decompression bombs hide, never reach a decoder. Nor do the later frames of an animation, so
+//! decompression bombs hide, never reach a decoder; of one text that may hold the orientation, a
+//! bounded part is decompressed. Nor do the later frames of an animation, so
 //! that its still picture is decoded; nor does transparency, so that the colours are used as
 //! stored.
 //!
 //! A *chunk* is a length, a four-letter type, a body and a checksum.
 
 use super::decode::{DecodeError, ImageData};
-use super::{exif, limits};
+use super::{exif, limits, text_orientation};
+use std::mem::replace;
 
 pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -32,7 +34,10 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
     out.extend_from_slice(header.whole);
     let bound = if depth > 8 || interlace != 0 { &limits::PNG_DEEP } else { &limits::PNG };
 
-    let mut orientation = None;
+    // EXIF, EXIF as text, XMP, in this order of preference. Of each kind only the first is tried: a
+    // file full of compressed texts costs no more than one.
+    let mut stated = [None; 3];
+    let mut tried = [false; 2];
     let mut data = Data::Ahead;
     while let Some(chunk) = next_chunk(&mut rest) {
         if data == Data::Here && &chunk.kind != b"IDAT" {
@@ -44,7 +49,15 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
                 data = Data::Here;
                 out.extend_from_slice(chunk.whole);
             }
-            b"eXIf" if orientation.is_none() => orientation = exif::orientation(chunk.body),
+            b"eXIf" if !replace(&mut tried[0], true) => stated[0] = exif::orientation(chunk.body),
+            b"tEXt" | b"zTXt"
+                if text_orientation::is_hex_exif(chunk.body) && !replace(&mut tried[1], true) =>
+            {
+                stated[1] = text_orientation::in_hex_exif(chunk.body, &chunk.kind == b"zTXt");
+            }
+            b"iTXt" if stated[2].is_none() => {
+                stated[2] = text_orientation::in_png_xmp(chunk.body);
+            }
             b"IEND" => break,
             _ => {}
         }
@@ -59,7 +72,7 @@ pub(super) fn image_data(bytes: &[u8]) -> Result<ImageData, DecodeError> {
         format: image::ImageFormat::Png,
         width,
         height,
-        orientation,
+        orientation: stated.into_iter().flatten().next(),
         bytes: out,
         bound,
         is_unfinished: false,
@@ -145,6 +158,27 @@ mod tests {
             IEND.to_vec(),
         ]);
         assert_eq!(data.bytes, kept);
+    }
+
+    #[test]
+    fn exif_precedes_its_text_and_xmp_and_each_kind_is_read() {
+        let tiff = |value: u8| {
+            [&b"II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[value], &[0; 7]].concat()
+        };
+        let exif = chunk(b"eXIf", &tiff(8));
+        let digits: String = tiff(6).iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = format!("Raw profile type exif\0\nexif\n      26\n{digits}\n");
+        let text = chunk(b"tEXt", text.as_bytes());
+        let xmp = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation=\"3\"/>");
+        let read = |chunks: &[&Vec<u8>]| {
+            let chunks: Vec<_> = chunks.iter().map(|chunk| (*chunk).clone()).collect();
+            let data = [chunk(b"IDAT", b"data"), chunk(b"IEND", b"")];
+            image_data(&file(&[&[header()][..], &chunks, &data].concat())).unwrap().orientation
+        };
+        assert_eq!(read(&[&xmp, &text, &exif]), Some(Orientation::Rotate270));
+        assert_eq!(read(&[&xmp, &text]), Some(Orientation::Rotate90));
+        assert_eq!(read(&[&xmp]), Some(Orientation::Rotate180));
+        assert_eq!(read(&[]), None);
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl Attempt {
         match look {
             Look::Blurred => self.poor = Some(Reason::Blur),
             Look::Dark => self.poor = Some(Reason::Dark),
+            Look::Gray => self.poor = Some(Reason::NoColour),
             Look::Usable(look) => {
                 let change = self.pixels.as_ref().and_then(|pixels| pixels.change(frame));
                 self.pixels = Some(FacePixels::of(frame, face));
@@ -194,6 +195,9 @@ impl Attempt {
         if self.looks.len() < settings.agreement {
             // Only poor frames, or too few good ones: report the last reason.
             return match (&self.poor, over) {
+                (Some(Reason::NoColour), true) => {
+                    Verdict::Failed(Outcome::NoColour, Reason::NoColour)
+                }
                 (Some(reason), true) => Verdict::Failed(Outcome::PoorPicture, reason.clone()),
                 _ => Verdict::Undecided,
             };

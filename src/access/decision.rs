@@ -20,6 +20,8 @@ pub enum Outcome {
     Obscured,
     /// Too dark or too blurred for too long.
     PoorPicture,
+    /// The frames have no colour, so liveness cannot be judged.
+    NoColour,
     /// Several people, although only one may pass at a time.
     SeveralPeople,
     /// Not judged, because of too many failed attempts.
@@ -77,6 +79,12 @@ pub enum Reason {
     /// Darkness.
     #[error("the face is too dark: more light in front of it")]
     Dark,
+    /// The camera delivers gray frames, as cameras do by infrared light.
+    #[error(
+        "the camera shows no colour, and liveness is judged by colour: switch its night mode off, \
+         and light the face"
+    )]
+    NoColour,
     /// More than one face.
     #[error("{0} people before the door: one at a time")]
     People(usize),

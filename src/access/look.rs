@@ -1,5 +1,5 @@
 //! Runs the networks on one face of one frame, with each stage observed. A blurred or dark face is
-//! not worth the networks.
+//! not worth the networks, and a gray one cannot be judged for liveness.
 
 use crate::face::{Analyzer, Coverings, Detection, Embedding, FaceError, Liveness, Observer};
 use crate::gallery::{Candidate, Gallery};
@@ -12,6 +12,9 @@ pub(super) enum Look {
     Blurred,
     /// Too dark.
     Dark,
+    /// Without colour, which the liveness networks need: of a living person in gray frames they say
+    /// nothing.
+    Gray,
     /// Good enough to be judged.
     Usable(Box<Usable>),
 }
@@ -102,6 +105,9 @@ impl LookContext<'_> {
         }
         if quality.blur {
             return Ok(Look::Blurred);
+        }
+        if quality.is_without_colour() && self.liveness {
+            return Ok(Look::Gray);
         }
         let liveness = match self.liveness {
             true => Some(observer.stage("liveness", || portrait.liveness())?),

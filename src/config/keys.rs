@@ -271,9 +271,14 @@ keys! {
     }
     #[doc = " Pictures fetched by http(s) URL."]
     image_url: ImageUrl {
-        /// Host names, addresses or networks (10.0.0.0/8) that pictures may be fetched from. Empty:
-        /// URLs are refused.
+        /// Host names, addresses or networks (10.0.0.0/8) that pictures may be fetched from: at port
+        /// 80 by http and 443 by https, or at the port that the entry names, such as nas.lan:8080;
+        /// `:*` stands for every port. Empty: URLs are refused.
         allow: Vec<String> = Vec::new(), Any;
+        /// Logins of hosts that require one, such as "nas.example.org camera:PASSWORD". A login is
+        /// sent by https alone, to that host and port alone, and not on after a redirect; with
+        /// "http://" before the host, unencrypted by http.
+        logins: Vec<Secret> = Vec::new(), Any;
     }
     #[doc = " Which clients may send requests, and how much work is accepted."]
     service: Service {

@@ -1,6 +1,7 @@
 //! Builds one checked [`Config`] from file, environment and defaults.
 
 use super::keys::{Config, KEYS};
+use super::row::Key;
 use crate::secret::Secret;
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -97,6 +98,14 @@ impl Config {
         Ok(config)
     }
 
+    /// True if the text of a configuration file sets a secret key.
+    pub fn has_secret_in(text: &str) -> bool {
+        let Ok(table) = text.parse::<Table>() else { return false };
+        let is_set =
+            |key: &Key| table.get(key.section).is_some_and(|it| it.get(key.name).is_some());
+        KEYS.iter().filter(|key| key.kind.is_secret()).any(is_set)
+    }
+
     /// Sets `section__key` from an environment variable.
     fn set(&mut self, variable: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         let invalid = |reason: String| ConfigError::Invalid { origin: variable.to_owned(), reason };
@@ -172,7 +181,7 @@ pub(super) fn problems_in(section: &str, values: &impl Serialize) -> Vec<String>
 }
 
 /// Returns the message with its line and column. The line itself, which the library would quote,
-/// may hold a password.
+/// may hold a password; so may the message, if the value of a secret key is not a text.
 fn located(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().trim_end();
     match error.span().and_then(|span| text.get(..span.start)) {
@@ -180,9 +189,26 @@ fn located(text: &str, error: &toml::de::Error) -> String {
         Some(before) => {
             let line = before.matches('\n').count() + 1;
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            let message = if is_secret_at(text, line) { NOT_SHOWN } else { message };
             format!("line {line}, column {column}: {message}")
         }
     }
+}
+
+/// Shown in place of a message that may contain a secret.
+const NOT_SHOWN: &str = "this value is secret and not shown: write it in quotes, such as \"…\"";
+
+/// True if line `line`, from 1, may hold the value of a secret key: if the key is named in it, or in
+/// the last assignment before it.
+fn is_secret_at(text: &str, line: usize) -> bool {
+    let names_secret = |line: &str| {
+        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.any(|word| KEYS.iter().any(|key| key.kind.is_secret() && key.name == word))
+    };
+    let lines: Vec<&str> = text.lines().take(line).collect();
+    let assigned = lines.iter().rposition(|line| line.contains('=')).unwrap_or(0);
+    lines[assigned..].iter().any(|line| names_secret(line))
+        || lines.last().is_some_and(|line| names_secret(line))
 }
 
 /// Returns the host name cut to what a device id may hold, or `doorward` when there is none.
@@ -301,6 +327,47 @@ mod tests {
             from("[liveness]\noperating_point = 1", &[("DOORWARD__SEARCH__TARGET_FPIR", "0.01")])
                 .unwrap();
         assert_eq!((config.liveness.operating_point, config.search.target_fpir), (1.0, 0.01));
+    }
+
+    #[test]
+    fn a_secret_without_quotes_is_not_repeated_in_the_error() {
+        for (text, line) in [
+            ("[mqtt]\npassword = 4711815", 2),
+            ("[mqtt]\npassword = swordfish4711815", 2),
+            ("[mqtt]\nport = 1\npassword = 4711815.5 # mine", 3),
+            ("mqtt.password = 4711815", 1),
+            ("mqtt = { port = 1, password = 4711815 }", 1),
+            ("[mqtt]\n\"password\" = [4711815]", 2),
+            ("[mqtt]\npassword 4711815", 2),
+            ("[image_url]\nlogins = [\n  \"a b:c\",\n  4711815,\n]", 4),
+            ("[image_url]\nlogins = 4711815", 2),
+        ] {
+            let error = from(text, &[]).unwrap_err().to_string();
+            assert!(!error.contains("4711815"), "{text}: {error}");
+            assert!(error.contains(&format!("line {line}")), "{text}: {error}");
+        }
+        // Other values are repeated.
+        let error = from("[mqtt]\nport = \"a\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("\"a\"") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_file_with_a_secret_is_known() {
+        assert!(Config::has_secret_in("[mqtt]\npassword = \"x\""));
+        assert!(Config::has_secret_in("[image_url]\nlogins = [\"a b:c\"]"));
+        assert!(!Config::has_secret_in("[mqtt]\npassword_file = \"x\""));
+    }
+
+    #[test]
+    fn logins_are_masked_and_the_mask_is_not_read_back() {
+        let config =
+            from("", &[("DOORWARD__IMAGE_URL__LOGINS", "a.example b:hunter2, c.example d:e")])
+                .unwrap();
+        assert_eq!(config.image_url.logins[0].reveal(), "a.example b:hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let text = config.to_commented_toml().unwrap();
+        assert!(!text.contains("hunter2") && text.contains("\nlogins = [] # 2 (secret)"), "{text}");
+        assert!(from(&text, &[]).unwrap().image_url.logins.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! of `docs/configuration.md`.
 
 use super::keys::{Config, KEYS, SECTIONS};
-use super::row::{Key, Rule};
+use super::row::{Key, Kind, Rule};
 use crate::secret::MASK;
 use toml::{Table, Value};
 
@@ -24,6 +24,9 @@ impl Config {
                 text += &format!("# ({}; default {default})\n", values(key));
                 match value_of(&present, key) {
                     // Printed empty, so that the mask is not read back as the secret.
+                    Value::Array(secrets) if key.kind == Kind::Secrets && !secrets.is_empty() => {
+                        text += &format!("{} = [] # {} {MASK}\n", key.name, secrets.len());
+                    }
                     value if value.as_str() == Some(MASK) => {
                         text += &format!("{} = \"\" # {MASK}\n", key.name);
                     }

@@ -47,9 +47,16 @@ pub enum Kind {
     Number,
     /// Texts; separated by commas in the environment.
     Texts,
+    /// Texts that are never printed; separated by commas in the environment.
+    Secrets,
 }
 
 impl Kind {
+    /// True if the value is never printed.
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::Secrets)
+    }
+
     /// Reads the text of an environment variable.
     pub(super) fn read(self, text: &str) -> Result<Value, String> {
         let text = text.trim();
@@ -66,7 +73,7 @@ impl Kind {
             Self::Number => {
                 text.parse().map(Value::Float).map_err(|_| format!("{text:?} is not a number"))
             }
-            Self::Texts => {
+            Self::Texts | Self::Secrets => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 Ok(Value::Array(items.map(Value::from).collect()))
             }
@@ -84,6 +91,7 @@ impl fmt::Display for Kind {
             Self::Whole => "whole number",
             Self::Number => "number",
             Self::Texts => "list of texts",
+            Self::Secrets => "list of secret texts",
         })
     }
 }
@@ -112,6 +120,7 @@ kinds! {
     usize: Whole
     f64: Number
     Vec<String>: Texts
+    Vec<Secret>: Secrets
 }
 
 /// The values that a key accepts.

@@ -16,6 +16,17 @@ pub(crate) struct ProbeFace {
     pub nface: usize,
     pub bounding_box: BoundingBox,
     pub face_landmark: Landmarks,
+    /// Every face, the judged one first; empty if there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faces: Vec<FaceBlock>,
+}
+
+/// One of several faces.
+#[derive(Debug, Serialize)]
+pub(crate) struct FaceBlock {
+    pub bounding_box: BoundingBox,
+    /// The detector's score, 0–1.
+    pub score: f64,
 }
 
 /// The computed results: only those that were requested.

@@ -6,7 +6,7 @@ use crate::camera::Camera;
 use crate::config::Config;
 use crate::contract::Permission;
 use crate::face::Analyzer;
-use crate::fetch::allow::AllowList;
+use crate::fetch;
 use crate::gallery::{self, Gallery};
 use crate::outbox::{Outbox, OutboxError};
 use crate::service::{self, Door, Service, WallClock};
@@ -115,7 +115,8 @@ pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonE
 /// name.
 pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::service(config)?;
-    AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;
+    let urls = &config.image_url;
+    fetch::check(&urls.allow, &urls.logins).map_err(service::StartError::from)?;
     crate::mqtt::check(&settings::mqtt(config)?)?;
     settings::access(config)?;
     settings::door(config)?;

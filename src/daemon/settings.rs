@@ -24,6 +24,7 @@ pub fn service(config: &Config) -> Result<service::Settings, DaemonError> {
         queue: config.service.queue,
         vision_threads: config.service.vision_threads,
         url_allow: config.image_url.allow.clone(),
+        url_logins: config.image_url.logins.clone(),
         store_images: config.gallery.store_images,
         refuse_duplicates: config.gallery.refuse_duplicates,
         liveness_operating_point: config.liveness.operating_point as f32,

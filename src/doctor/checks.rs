@@ -81,9 +81,7 @@ fn configuration(config: &Config, file: Option<&Path>) -> Check {
     let Some(file) = file else { return Check::ok(name, "defaults and environment; no file") };
     let found = file.display().to_string();
     // A password may also come from the environment or a file of its own.
-    let table = fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
-    let has_password = table
-        .is_some_and(|table| table.get("mqtt").is_some_and(|mqtt| mqtt.get("password").is_some()));
+    let has_password = fs::read_to_string(file).is_ok_and(|text| Config::has_secret_in(&text));
     match fs::metadata(file) {
         Ok(metadata) if metadata.permissions().mode() & 0o004 != 0 && has_password => {
             let advice = "chmod 640 the file, or move the password to mqtt.password_file";

@@ -3,8 +3,10 @@
 //! A terminal is inside a private network, and any client that may send it a request could use it
 //! to reach hosts that only that network reaches. So only listed entries are allowed, and a listed
 //! *name* does not give access to inside addresses: the owner of a name chooses its address at
-//! every lookup. Only a listed address or network does.
+//! every lookup. Only a listed address or network does. An entry without a port stands for the usual
+//! port of the scheme: other services of a listed host are not pictures.
 
+use super::BadEntry;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -47,18 +49,40 @@ const fn v6(start: [u16; 2], prefix: u8) -> Ipv6Net {
 
 /// The parsed allow-list. An empty list allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowList {
-    names: Vec<String>,
-    networks: Vec<IpNet>,
+pub struct AllowList(Vec<Entry>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    hosts: Hosts,
+    ports: Ports,
 }
 
-/// An entry that is not a host name, address or network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "image_url.allow: {0:?} is neither a host name (photos.example.org), an address (192.168.1.5, fd00::5) \
-     nor a network (192.168.1.0/24); ports, schemes and wildcards are not part of an entry"
-)]
-pub struct BadEntry(pub String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hosts {
+    Name(String),
+    Network(IpNet),
+}
+
+/// The ports of a host that may be asked. A host that serves pictures may serve other things that
+/// are not meant for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// 80 for http, 443 for https.
+    OfScheme,
+    Only(u16),
+    Every,
+}
+
+/// The host and port of a URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Name or address as in the URL.
+    pub host: &'a str,
+    /// Its port.
+    pub port: u16,
+    /// True if the port is the usual one of the scheme.
+    pub is_usual: bool,
+}
 
 /// Why a host is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +93,17 @@ pub enum Refusal {
     /// Neither the name nor its addresses are listed.
     #[error("host {0} is not listed in image_url.allow")]
     NotListed(String),
+    /// The host is listed, for other ports.
+    #[error(
+        "host {host} is listed in image_url.allow, but not with port {port}: list it as {host}:{port} \
+         if that is meant"
+    )]
+    Port {
+        /// The host.
+        host: String,
+        /// The port of the URL.
+        port: u16,
+    },
     /// The name is listed, but resolves to addresses inside that are not.
     #[error(
         "host {0} is listed, but resolves to a loopback, private or otherwise reserved address: list that \
@@ -78,52 +113,116 @@ pub enum Refusal {
 }
 
 impl AllowList {
-    /// Reads host names, addresses and networks in CIDR notation.
+    /// Reads host names, addresses and networks in CIDR notation, each with or without `:port`.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, BadEntry> {
-        let mut list = Self::default();
-        for entry in entries {
+        let parsed = entries.iter().map(|entry| {
             let entry = entry.as_ref().trim();
-            if let Ok(network) = entry.parse::<IpNet>() {
-                list.networks.push(network.trunc());
-            } else if let Ok(address) = entry.parse::<IpAddr>() {
-                list.networks.push(IpNet::from(address.to_canonical()));
-            } else if is_host_name(entry) {
-                list.names.push(normal_name(entry));
-            } else {
-                return Err(BadEntry(entry.to_owned()));
-            }
-        }
-        Ok(list)
+            Entry::parse(entry).ok_or_else(|| BadEntry::Allow(entry.to_owned()))
+        });
+        parsed.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Checks whether `host` must be resolved at all: `Ok` if its name is listed, or if a network
+    /// Checks whether the host must be resolved at all: `Ok` if its name is listed, or if a network
     /// may allow its address.
-    pub fn check_name(&self, host: &str) -> Result<(), Refusal> {
-        if self.names.is_empty() && self.networks.is_empty() {
-            Err(Refusal::Off)
-        } else if self.networks.is_empty() && !self.names.contains(&normal_name(host)) {
-            Err(Refusal::NotListed(host.to_owned()))
-        } else {
-            Ok(())
+    pub fn check_name(&self, target: Target<'_>) -> Result<(), Refusal> {
+        let may_allow = |entry: &Entry| match &entry.hosts {
+            Hosts::Name(name) => *name == normal_name(target.host),
+            Hosts::Network(_) => true,
+        };
+        if self.0.is_empty() {
+            return Err(Refusal::Off);
         }
+        self.check(target, may_allow)
     }
 
-    /// Checks whether `host` may be fetched from at `address`, which is one of its resolved
+    /// Checks whether the target may be fetched from at `address`, which is one of its resolved
     /// addresses or the host itself.
-    pub fn check_address(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
-        self.check_name(host)?;
+    pub fn check_address(&self, target: Target<'_>, address: IpAddr) -> Result<(), Refusal> {
+        self.check_name(target)?;
         // ::ffff:10.0.0.1 reaches 10.0.0.1.
         let address = address.to_canonical();
-        if self.networks.iter().any(|network| network.contains(&address)) {
-            Ok(())
-        } else if !self.names.contains(&normal_name(host)) {
-            Err(Refusal::NotListed(host.to_owned()))
-        } else if is_public(address) {
-            Ok(())
-        } else {
-            Err(Refusal::Inside(host.to_owned()))
+        let name = normal_name(target.host);
+        let is_named = |entry: &Entry| entry.hosts == Hosts::Name(name.clone());
+        let allows = |entry: &Entry| match &entry.hosts {
+            Hosts::Network(network) => network.contains(&address),
+            Hosts::Name(_) => is_named(entry) && is_public(address),
+        };
+        match self.check(target, allows) {
+            Err(Refusal::NotListed(host)) if self.0.iter().any(is_named) => {
+                Err(Refusal::Inside(host))
+            }
+            checked => checked,
         }
     }
+
+    /// Checks for an entry that `allows` the host, and its port.
+    fn check(&self, target: Target<'_>, allows: impl Fn(&Entry) -> bool) -> Result<(), Refusal> {
+        let mut refusal = Refusal::NotListed(target.host.to_owned());
+        for entry in self.0.iter().filter(|entry| allows(entry)) {
+            if entry.ports.hold(target) {
+                return Ok(());
+            }
+            refusal = Refusal::Port { host: target.host.to_owned(), port: target.port };
+        }
+        Err(refusal)
+    }
+}
+
+impl Entry {
+    fn parse(entry: &str) -> Option<Self> {
+        if let Some(hosts) = Hosts::parse(entry) {
+            return Some(Self { hosts, ports: Ports::OfScheme });
+        }
+        let (hosts, ports) = entry.rsplit_once(':')?;
+        // An IPv6 address with a port stands in brackets, as in URLs.
+        let hosts = match hosts.strip_prefix('[') {
+            Some(address) => address.strip_suffix(']')?,
+            None if hosts.contains(':') => return None,
+            None => hosts,
+        };
+        let ports = match ports {
+            "*" => Ports::Every,
+            port => Ports::Only(port.parse().ok().filter(|port| *port > 0)?),
+        };
+        Some(Self { hosts: Hosts::parse(hosts)?, ports })
+    }
+}
+
+impl Hosts {
+    fn parse(text: &str) -> Option<Self> {
+        if let Ok(network) = text.parse::<IpNet>() {
+            Some(Self::Network(network.trunc()))
+        } else if let Ok(address) = text.parse::<IpAddr>() {
+            Some(Self::Network(IpNet::from(address.to_canonical())))
+        } else {
+            is_host_name(text).then(|| Self::Name(normal_name(text)))
+        }
+    }
+}
+
+impl Ports {
+    fn hold(self, target: Target<'_>) -> bool {
+        match self {
+            Self::OfScheme => target.is_usual,
+            Self::Only(port) => port == target.port,
+            Self::Every => true,
+        }
+    }
+}
+
+/// Returns the usual port of a scheme.
+pub(super) fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+/// Checks for a host name or an address; an IPv6 address may stand in brackets.
+pub(super) fn is_host(text: &str) -> bool {
+    let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    address.parse::<IpAddr>().is_ok() || is_host_name(text)
 }
 
 /// Checks whether an address belongs to the public internet.
@@ -138,7 +237,7 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 /// Normalises a name for comparison: lower case, without the dot of a fully qualified name.
-fn normal_name(name: &str) -> String {
+pub(super) fn normal_name(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
@@ -162,20 +261,24 @@ mod tests {
         AllowList::parse(entries).unwrap()
     }
 
+    fn at(host: &str) -> Target<'_> {
+        Target { host, port: 443, is_usual: true }
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     #[test]
     fn an_empty_list_disables_fetching() {
-        assert_eq!(list(&[]).check_name("a.example"), Err(Refusal::Off));
-        assert_eq!(list(&[]).check_address("8.8.8.8", ip("8.8.8.8")), Err(Refusal::Off));
+        assert_eq!(list(&[]).check_name(at("a.example")), Err(Refusal::Off));
+        assert_eq!(list(&[]).check_address(at("8.8.8.8"), ip("8.8.8.8")), Err(Refusal::Off));
     }
 
     #[test]
     fn a_listed_name_allows_only_public_addresses() {
         let list = list(&["Photos.Example.org."]);
-        let check = |address| list.check_address("photos.example.ORG", ip(address));
+        let check = |address| list.check_address(at("photos.example.ORG"), ip(address));
         for public in ["93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8"] {
             assert_eq!(check(public), Ok(()), "{public}");
         }
@@ -210,27 +313,27 @@ mod tests {
         ] {
             assert!(matches!(check(inside), Err(Refusal::Inside(_))), "{inside}");
         }
-        assert!(matches!(list.check_name("example.org"), Err(Refusal::NotListed(_))));
-        assert!(matches!(list.check_name("a.photos.example.org"), Err(Refusal::NotListed(_))));
+        assert!(matches!(list.check_name(at("example.org")), Err(Refusal::NotListed(_))));
+        assert!(matches!(list.check_name(at("a.photos.example.org")), Err(Refusal::NotListed(_))));
     }
 
     #[test]
     fn a_listed_network_allows_its_addresses() {
         let list = list(&["192.168.7.0/24", "fd00::5", "::ffff:10.0.0.9"]);
-        assert_eq!(list.check_address("nas.lan", ip("192.168.7.200")), Ok(()));
-        assert_eq!(list.check_address("x", ip("::ffff:192.168.7.1")), Ok(()));
-        assert_eq!(list.check_address("[fd00::5]", ip("fd00::5")), Ok(()));
-        assert_eq!(list.check_address("10.0.0.9", ip("10.0.0.9")), Ok(()));
-        assert!(list.check_address("nas.lan", ip("192.168.8.1")).is_err());
-        assert!(list.check_address("public.example", ip("8.8.8.8")).is_err());
+        assert_eq!(list.check_address(at("nas.lan"), ip("192.168.7.200")), Ok(()));
+        assert_eq!(list.check_address(at("x"), ip("::ffff:192.168.7.1")), Ok(()));
+        assert_eq!(list.check_address(at("[fd00::5]"), ip("fd00::5")), Ok(()));
+        assert_eq!(list.check_address(at("10.0.0.9"), ip("10.0.0.9")), Ok(()));
+        assert!(list.check_address(at("nas.lan"), ip("192.168.8.1")).is_err());
+        assert!(list.check_address(at("public.example"), ip("8.8.8.8")).is_err());
     }
 
     #[test]
     fn a_listed_name_and_network_allow_inside_addresses() {
         let list = list(&["nas.lan", "10.0.0.0/8"]);
-        assert_eq!(list.check_address("nas.lan", ip("10.9.9.9")), Ok(()));
+        assert_eq!(list.check_address(at("nas.lan"), ip("10.9.9.9")), Ok(()));
         assert!(matches!(
-            list.check_address("nas.lan", ip("192.168.0.1")),
+            list.check_address(at("nas.lan"), ip("192.168.0.1")),
             Err(Refusal::Inside(_))
         ));
     }
@@ -240,7 +343,10 @@ mod tests {
         for entry in [
             "",
             "*.example.org",
-            "host:80",
+            "host:0",
+            "host:65536",
+            "host:",
+            "fd00::5:*:80",
             "http://host",
             "10.0.0.0/33",
             "1.2.3",
@@ -251,5 +357,27 @@ mod tests {
             let parsed = AllowList::parse(&[entry]);
             assert_eq!(parsed.is_ok(), entry == "-", "{entry:?}");
         }
+    }
+
+    #[test]
+    fn an_entry_without_a_port_allows_only_the_usual_one() {
+        let list =
+            list(&["a.example", "b.example:8080", "10.0.0.0/8", "10.0.0.9:*", "[fd00::5]:81"]);
+        let check = |host, port, is_usual, address: &str| {
+            list.check_address(Target { host, port, is_usual }, ip(address))
+        };
+        let port = |host: &str, port| Err(Refusal::Port { host: host.to_owned(), port });
+        let public = "93.184.216.34";
+        assert_eq!(check("a.example", 443, true, public), Ok(()));
+        assert_eq!(check("a.example", 22, false, public), port("a.example", 22));
+        // The usual port of the other scheme.
+        assert_eq!(check("a.example", 443, false, public), port("a.example", 443));
+        assert_eq!(check("b.example", 8080, false, public), Ok(()));
+        assert_eq!(check("b.example", 80, true, public), port("b.example", 80));
+        assert_eq!(check("10.1.1.1", 80, true, "10.1.1.1"), Ok(()));
+        assert_eq!(check("10.1.1.1", 1883, false, "10.1.1.1"), port("10.1.1.1", 1883));
+        assert_eq!(check("10.0.0.9", 1883, false, "10.0.0.9"), Ok(()));
+        assert_eq!(check("[fd00::5]", 81, false, "fd00::5"), Ok(()));
+        assert_eq!(check("[fd00::5]", 80, true, "fd00::5"), port("[fd00::5]", 80));
     }
 }

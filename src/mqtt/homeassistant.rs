@@ -23,13 +23,14 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The outcomes of a decision at the door: the types of the event entity.
-pub const DECISIONS: [&str; 8] = [
+pub const DECISIONS: [&str; 9] = [
     "granted",
     "unknown",
     "denied",
     "spoof",
     "obscured",
     "poor_picture",
+    "no_colour",
     "several_people",
     "locked_out",
 ];

@@ -102,7 +102,7 @@ pub(super) fn scores(
 }
 
 /// Rounds to four decimals: the rest is noise of the quantized networks.
-fn rounded(score: f32) -> f64 {
+pub(super) fn rounded(score: f32) -> f64 {
     (f64::from(score) * 1e4).round() / 1e4
 }
 

@@ -5,8 +5,7 @@ use super::capture::{CaptureContext, NotTaken};
 use super::recognition::DetectedPicture;
 use super::settings::Settings;
 use crate::contract::{Image, ImageField, Refusal, Source};
-use crate::fetch::allow::BadEntry;
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{BadEntry, FetchError, Fetcher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -39,7 +38,8 @@ pub(super) struct Images {
 impl Images {
     /// Makes a fetcher for the hosts and networks that the settings allow.
     pub fn new(settings: &Settings) -> Result<Self, BadEntry> {
-        let fetcher = Fetcher::new(&settings.url_allow, FETCH_TIME, settings.limits.max_bytes)?;
+        let Settings { url_allow, url_logins, limits, .. } = settings;
+        let fetcher = Fetcher::new(url_allow, url_logins, FETCH_TIME, limits.max_bytes)?;
         Ok(Self {
             fetcher: Arc::new(fetcher),
             in_flight: Arc::new(Semaphore::new(settings.url_concurrency.max(1))),

@@ -49,7 +49,7 @@ use crate::applications::Applications;
 use crate::camera::Camera;
 use crate::contract::{Answer, Operation, Raw, Refusal, Reply, Request, Sender};
 use crate::face::Analyzer;
-use crate::fetch::allow::BadEntry;
+use crate::fetch::BadEntry;
 use crate::gallery::Gallery;
 use crate::outbox::Outbox;
 use crate::time::stamp;

@@ -164,7 +164,7 @@ impl Recognizer {
         (is, validate): (bool, bool),
     ) -> Result<FrameVerdict, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(FrameVerdict::NoFace) };
-        let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
+        let faces = self.analyzer.prominent_in_frame(&picture).map_err(Refusal::internal)?;
         let Some(face) = faces.first() else { return Ok(FrameVerdict::NoFace) };
         let portrait = self.analyzer.portrait(&picture, face).map_err(Refusal::internal)?;
         let quality = portrait.quality();

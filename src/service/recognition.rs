@@ -3,7 +3,7 @@
 
 use super::advice::{Seen, advice_on};
 use super::audit_trail::AuditTrail;
-use super::check_results::{CheckResults, failed, scores};
+use super::check_results::{CheckResults, failed, rounded, scores};
 use super::faces::{self, Disagreement, Facts};
 use super::freshness::WallClock;
 use super::geometry::{self, Turn};
@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::similarity::shown;
 use super::statistics::Times;
 use crate::camera::Frame;
-use crate::contract::answer_fields::{self, Found, Match, Meta, Scores};
+use crate::contract::answer_fields::{self, FaceBlock, Found, Match, Meta, Scores};
 use crate::contract::{
     self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, advice, field,
 };
@@ -63,7 +63,7 @@ pub(super) struct Requester {
 pub(super) struct DetectedPicture {
     pub picture: Picture,
     faces: Faces,
-    /// The largest face.
+    /// The most prominent face.
     pub face: Detection,
 }
 
@@ -168,6 +168,7 @@ impl Recognizer {
             nface: probe.faces.faces.len(),
             bounding_box: turn.bounding_box(&probe.face),
             face_landmark: turn.face_landmark(portrait.face()),
+            faces: several(&probe.faces.faces, turn),
         };
         let reply = match done.not_active {
             true => Reply::subject_not_active(job.operation),
@@ -270,11 +271,11 @@ impl Recognizer {
         Ok(DetectedPicture { picture, faces, face })
     }
 
-    /// Returns the largest face of a camera frame and its quality; `None` if there is no face or no
+    /// Returns the most prominent face of a camera frame and its quality; `None` if there is no face or no
     /// picture.
     pub fn look(&self, frame: &Frame) -> Result<Option<(DetectedPicture, Quality)>, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(None) };
-        let faces = self.analyzer.faces_in_frame(&picture).map_err(Refusal::internal)?;
+        let faces = self.analyzer.prominent_in_frame(&picture).map_err(Refusal::internal)?;
         let Some(&face) = faces.first() else { return Ok(None) };
         let portrait = self.analyzer.portrait(&picture, &face).map_err(Refusal::internal)?;
         let quality = portrait.quality();
@@ -442,6 +443,15 @@ impl Recognizer {
             ..Meta::default()
         }
     }
+}
+
+/// Returns box and score of every face; none if there is one face, which the answer describes.
+fn several(faces: &[Detection], turn: Turn) -> Vec<FaceBlock> {
+    let block = |face: &Detection| FaceBlock {
+        bounding_box: turn.bounding_box(face),
+        score: rounded(face.score),
+    };
+    if faces.len() > 1 { faces.iter().map(block).collect() } else { Vec::new() }
 }
 
 /// Adds the timings, last, so that the total is complete.

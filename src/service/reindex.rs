@@ -80,7 +80,7 @@ impl Recognizer {
             picture::decode(crop, &self.settings.limits).map_err(|error| failed(&error))?;
         let found = self.analyzer.detect(&picture).map_err(|error| failed(&error))?;
         let (width, height) = (picture.width() as f32, picture.height() as f32);
-        // The largest face was enrolled, and its crop is upright.
+        // The most prominent face was enrolled, and its crop is upright.
         let face = found.faces.first().filter(|face| {
             found.rotation == 0
                 && face.width >= LEAST_SHARE * width

@@ -2,6 +2,7 @@
 
 use crate::contract::{Permission, UnknownPermission, is_id};
 use crate::picture::Limits;
+use crate::secret::Secret;
 use std::collections::{BTreeMap, BTreeSet};
 use strum::EnumString;
 
@@ -70,6 +71,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Hosts and networks that URL images may come from; empty: none.
     pub url_allow: Vec<String>,
+    /// Logins of those hosts, as `image_url.logins` has them.
+    pub url_logins: Vec<Secret>,
     /// Maximum number of concurrent URL requests before the next is answered `[503] BUSY`.
     pub url_concurrency: usize,
     /// True if `enroll` stores the face crop with the template.
@@ -100,6 +103,7 @@ impl Default for Settings {
             vision_threads: 1,
             limits: Limits::default(),
             url_allow: Vec::new(),
+            url_logins: Vec::new(),
             url_concurrency: 4,
             store_images: true,
             refuse_duplicates: false,

@@ -141,6 +141,8 @@ fn folder_of_photographs_is_imported() {
     let file = |name: &str| dir.join(name);
     fs::create_dir_all(file("obama")).unwrap();
     fs::create_dir_all(file("empty")).unwrap();
+    fs::create_dir_all(file("@eaDir")).unwrap();
+    fs::write(file(".DS_Store"), "").unwrap();
     for (from, to) in [("obama", "obama/1.jpg"), ("obama2", "obama/3.JPEG"), ("biden", "biden.jpg")]
     {
         fs::copy(portrait(from), file(to)).unwrap();
@@ -171,8 +173,14 @@ fn folder_of_photographs_is_imported() {
         let expected =
             [("/obama/2.jpg", "INVALID_PAYLOAD_IMAGE_FORMAT"), ("/wall.png", "FACE_NOT_DETECTED")];
         assert_eq!(failed, expected.map(|(file, code)| (file.to_owned(), code)));
-        let ignored = [file("empty"), file("obama/notes.txt")];
-        assert_eq!(report["ignored"], json!(ignored), "{report}");
+        let ignored =
+            |at: usize| (&report["ignored"][at]["file"], &report["ignored"][at]["reason"]);
+        let hidden = json!("hidden, or left by a system or file server");
+        assert_eq!(ignored(0), (&json!(file(".DS_Store")), &hidden), "{report}");
+        assert_eq!(ignored(1), (&json!(file("@eaDir")), &hidden), "{report}");
+        assert_eq!(ignored(2).0, &json!(file("empty")));
+        assert_eq!(ignored(3).0, &json!(file("obama/notes.txt")));
+        assert_eq!(report["ignored_entries"], 4);
         let duplicate = &report["duplicates"][0];
         let ids = [&duplicate["subject_id"], &duplicate["duplicate_of"]];
         // By the second import, the later one is enrolled already.

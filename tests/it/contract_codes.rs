@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// URLs may point only to 127.0.0.1.
-const WITH_URLS: &str = "[image_url]\nallow = [\"127.0.0.1\"]";
+const WITH_URLS: &str = "[image_url]\nallow = [\"127.0.0.1:*\"]";
 
 fn field(picture: &RgbImage) -> String {
     pictures::base64(&pictures::jpeg(picture))

@@ -119,7 +119,7 @@ async fn busy_requests_spend_no_quota() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn used_quota_survives_restarts_and_power_cuts() {
-    let with_urls = format!("{APP_KEY}\n[image_url]\nallow = [\"127.0.0.1\"]");
+    let with_urls = format!("{APP_KEY}\n[image_url]\nallow = [\"127.0.0.1:*\"]");
     let mut site = Site::start(&with_urls).await;
     let app = site.app(&["kiosk", "--testing", "--quota", "search=6"]);
     let body = json!({"image": pictures::face("obama"), "is_liveness": false});

@@ -241,7 +241,7 @@ async fn repeated_request_is_answered_and_done_once() {
 async fn stale_requests_are_not_done() {
     const MINE: &str = "doorward/front/client/desk";
     let broker = Mosquitto::start(Wanted::default());
-    let mut terminal = online(&broker, "[image_url]\nallow = [\"127.0.0.1\"]");
+    let mut terminal = online(&broker, "[image_url]\nallow = [\"127.0.0.1:*\"]");
     let mut asker = Asker::connect(broker.port(), "desk", &[MINE]).await;
     let photo = fs::read(portrait("obama")).unwrap();
     let enroll = |id: &str| picture(reply_to(MINE, id), &[("subject_id", id)]);

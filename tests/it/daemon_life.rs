@@ -168,7 +168,7 @@ fn idle_connections_block_no_others() {
 
 #[test]
 fn stop_finishes_the_running_request() {
-    let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
+    let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1:*\"]");
     // On a slow disk the first change of a new gallery takes longer than a stop waits.
     enroll(&terminal, "early");
     let (release, released) = channel::<()>();
@@ -196,7 +196,7 @@ fn stop_finishes_the_running_request() {
 
 #[test]
 fn stop_does_not_wait_for_a_url_that_never_answers() {
-    let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1\"]");
+    let mut terminal = Terminal::start("[image_url]\nallow = [\"127.0.0.1:*\"]");
     let (url, arrivals) = slow_pictures::serve(&portrait("obama"), Duration::from_secs(60));
     let mut command = terminal.command();
     let asker = command.args(["search", &url]).stdout(Stdio::piped()).stderr(Stdio::piped());

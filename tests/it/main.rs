@@ -51,6 +51,8 @@ mod mqtt_repeats;
 mod mqtt_requests;
 mod parity;
 mod pictures_decode;
+mod prominent_face;
 mod quality;
 mod service_units;
+mod stalled_broker;
 mod terminal_door;

@@ -113,6 +113,34 @@ fn dark_rooms_are_dark_and_dark_skin_is_not() {
     assert_eq!(count(&lit, |quality| quality.dark).0, 0, "of {} well lit", lit.len());
 }
 
+fn gray(picture: &Picture) -> Picture {
+    let luma = |rgb: &[u8]| {
+        let [r, g, b] = [rgb[0], rgb[1], rgb[2]].map(f32::from);
+        [(0.299 * r + 0.587 * g + 0.114 * b).round() as u8; 3]
+    };
+    let rgb = picture.rgb().chunks_exact(3).flat_map(luma).collect();
+    Picture::new(picture.width(), picture.height(), rgb).unwrap()
+}
+
+/// A camera in its night mode delivers gray pictures, which may be lit or dark.
+#[test]
+fn darkness_is_measured_in_gray_pictures_too() {
+    let Some(data) = terminal::data("dark rooms and lit faces, in gray") else { return };
+    let dark = |photographs: &[PathBuf]| {
+        let seen = photographs.iter().filter_map(|path| quality(&gray(&read(path))));
+        let seen: Vec<Quality> = seen.collect();
+        assert!(seen.iter().all(|quality| quality.grayscale));
+        (seen.iter().filter(|quality| quality.dark).count(), seen.len())
+    };
+    let rooms = dark(&labelled(&data.join("quality_dark"), "labels.csv", "1"));
+    let good = dark(&labelled(&data.join("lfw"), "quality.csv", "good"));
+    let lit = dark(&labelled(&data.join("lfw"), "quality.csv", "low_luma_but_lit"));
+    eprintln!("dark, in gray: rooms {rooms:?}, good {good:?}, dark skin {lit:?}");
+    assert!(rooms.0 * 100 >= rooms.1 * 95, "{rooms:?}");
+    assert_eq!(good.0, 0, "of {}", good.1);
+    assert_eq!(lit.0, 0, "of {}", lit.1);
+}
+
 #[test]
 fn only_photographs_without_colour_are_grayscale() {
     let Some(data) = terminal::data("grayscale photographs") else { return };

@@ -25,7 +25,12 @@ fn keys(more: &str) -> String {
 
 /// Prepares a terminal, not yet running, whose camera shows `face`; obama is enrolled in `groups`.
 fn prepared(face: &str, groups: &str, more: &str) -> Terminal {
-    let terminal = Terminal::prepare(&keys(more));
+    prepared_on("", face, groups, more)
+}
+
+/// Like [`prepared`], with these keys of the section `mqtt`.
+pub(super) fn prepared_on(broker: &str, face: &str, groups: &str, more: &str) -> Terminal {
+    let terminal = Terminal::prepare(&(broker.to_owned() + &keys(more)));
     let frames = terminal.file("frames");
     fs::create_dir(&frames).unwrap();
     fs::copy(portrait(face), frames.join("1.jpg")).unwrap();
@@ -50,13 +55,13 @@ fn script(terminal: &Terminal, script: &str) {
 }
 
 /// Returns every line of the audit log.
-fn record(terminal: &Terminal) -> Vec<Value> {
+pub(super) fn record(terminal: &Terminal) -> Vec<Value> {
     let lines = String::from_utf8(terminal.cli(&["audit", "list"]).stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Waits for a line of the audit log for which `wanted` is true.
-fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(super) fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
         let lines = record(terminal);
@@ -68,7 +73,7 @@ fn recorded(terminal: &Terminal, wanted: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn outcome(kind: &str, outcome: &str) -> impl Fn(&Value) -> bool {
+pub(super) fn outcome(kind: &str, outcome: &str) -> impl Fn(&Value) -> bool {
     let (kind, outcome) = (kind.to_owned(), outcome.to_owned());
     move |line| line["action"] == kind && line["outcome"] == outcome
 }
@@ -125,7 +130,7 @@ async fn listener(terminal: &Terminal) -> Listener {
     Listener { asker: Asker::connect_with(options, &topics).await, kept: Vec::new() }
 }
 
-const LIVENESS_OFF: &str = "[liveness]\npolicy = \"off-for-this-test\"";
+pub(super) const LIVENESS_OFF: &str = "[liveness]\npolicy = \"off-for-this-test\"";
 
 #[tokio::test]
 async fn resident_is_granted_and_clients_receive_the_events() {
@@ -153,6 +158,22 @@ fn frozen_portrait_is_a_spoof_with_liveness_on() {
     assert!(refused["reason"].as_str().unwrap().contains("does not move"), "{refused}");
     assert_eq!(refused.get("subject_id"), None);
     stays_locked(&mut terminal, "spoof", "spoof");
+}
+
+/// A camera in its night mode: a living resident would be called a spoof, and locked out.
+#[test]
+fn gray_frames_are_no_colour_and_cause_no_lock_out() {
+    let mut terminal = prepared("obama", "family", "");
+    let config = terminal.file("doorward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[access]", "[access]\nlockout_after = 2")).unwrap();
+    let gray = image::open(portrait("obama")).unwrap().to_luma8();
+    gray.save(terminal.file("frames").join("1.jpg")).unwrap();
+    terminal.run();
+    let refused = recorded(&terminal, outcome("access", "no_colour"));
+    assert!(refused["reason"].as_str().unwrap().contains("night mode"), "{refused}");
+    assert_eq!(refused.get("subject_id"), None);
+    stays_locked(&mut terminal, "access", "no_colour");
 }
 
 #[test]
@@ -437,6 +458,10 @@ fn unlock_during_a_pulse_starts_a_full_pulse() {
     let asked =
         lines.iter().filter(|line| line["action"] == "unlock" && line["outcome"] == "unlocked");
     assert_eq!(asked.count(), 2, "{lines:#?}");
+    // The command line is a command, by name as well.
+    let moved = lines.iter().find(|line| outcome("door", "unlocked")(line)).unwrap();
+    assert_eq!(moved["reason"], "command", "{lines:#?}");
+    assert!(lines.iter().all(|line| line["action"] != "unlock" || line["by"] == "local"));
 }
 
 #[test]

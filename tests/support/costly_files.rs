@@ -236,13 +236,24 @@ pub struct Png {
     /// Compressed zeros after the pixels, or in the text chunk if there is one.
     pub bomb: u64,
     pub text_bomb: bool,
+    /// Number of compressed texts that could hold an orientation.
+    pub exif_bombs: usize,
 }
 
 impl Png {
     pub fn new(width: u32, height: u32, depth: u8, colour: u8) -> Self {
-        let (filter, orientation) = (4, 1);
-        let (interlaced, bomb, text_bomb) = (false, 0, false);
-        Self { width, height, depth, colour, interlaced, filter, orientation, bomb, text_bomb }
+        Self {
+            width,
+            height,
+            depth,
+            colour,
+            interlaced: false,
+            filter: 4,
+            orientation: 1,
+            bomb: 0,
+            text_bomb: false,
+            exif_bombs: 0,
+        }
     }
 
     pub fn file(&self) -> Vec<u8> {
@@ -256,6 +267,12 @@ impl Png {
             zeros.run(self.bomb);
             let text = [b"bomb\0\x01\0\0\0", &zeros.end()[..]].concat();
             chunk(&mut file, b"iTXt", &text);
+        }
+        for _ in 0..self.exif_bombs {
+            let mut zeros = Zeros::default();
+            zeros.run(self.bomb / 12);
+            let text = [b"Raw profile type exif\0\0", &zeros.end()[..]].concat();
+            chunk(&mut file, b"zTXt", &text);
         }
         if self.colour == 3 {
             chunk(&mut file, b"PLTE", &[7; 3 * 2]);
@@ -288,7 +305,7 @@ impl Png {
         } else {
             rows(self.width, self.height);
         }
-        if !self.text_bomb {
+        if !self.text_bomb && self.exif_bombs == 0 {
             pixels.run(self.bomb);
         }
         chunk(&mut file, b"IDAT", &pixels.end());

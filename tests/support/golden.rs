@@ -53,7 +53,7 @@ fn masked(parent: &str, name: &str, value: &Value) -> Value {
             number(0.0, 100.0);
             "<0 to 100>".into()
         }
-        ("scores", "detection" | "cosine") => {
+        ("scores", "detection" | "cosine") | ("faces", "score") => {
             number(-1.0, 1.0);
             "<number>".into()
         }

@@ -12,7 +12,7 @@ pub fn serve(picture: &Path, delay: Duration) -> (String, Receiver<()>) {
 }
 
 /// Like [`serve`], but sends the picture when `wait` returns. `image_url.allow` must contain
-/// 127.0.0.1. The server ends with the test program.
+/// `127.0.0.1:*`. The server ends with the test program.
 pub fn serve_when(
     picture: &Path,
     wait: impl Fn() + Send + Sync + 'static,

@@ -46,7 +46,7 @@ pub struct PeopleCalibration {
 }
 
 /// Compares every photograph below `dir` (one folder per person, or one file per person) with every
-/// other. If a photograph shows several faces the largest counts, as in `enroll`. `templates` is
+/// other. If a photograph shows several faces the most prominent counts, as in `enroll`. `templates` is
 /// the size of the gallery, for the threshold that `target_fpir` gives there.
 pub fn people(
     analyzer: &Analyzer,

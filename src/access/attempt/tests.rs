@@ -188,6 +188,20 @@ fn dark_and_blurred_frames_fail_when_patience_ends() {
     );
 }
 
+/// A living resident before a gray camera is not called a spoof.
+#[test]
+fn gray_frames_fail_as_no_colour_when_patience_ends() {
+    let settings = Settings::default();
+    let mut attempt = Attempt::new(ms(0), Box::new(()));
+    attempt.add(Look::Blurred, (&frame(0), &FACE), 1, ms(0));
+    attempt.add(Look::Gray, (&frame(1), &FACE), 1, ms(2500));
+    assert_eq!(attempt.verdict(&settings, 82.0, 1, ms(2999)), Verdict::Undecided);
+    assert_eq!(
+        attempt.verdict(&settings, 82.0, 1, ms(3000)),
+        Verdict::Failed(Outcome::NoColour, Reason::NoColour)
+    );
+}
+
 #[test]
 fn second_person_is_refused_only_with_one_person() {
     let one = Settings { one_person: true, ..Settings::default() };

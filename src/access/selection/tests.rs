@@ -105,7 +105,7 @@ fn cooldown_of_a_lingering_stranger_doubles_and_counts_once() {
 
 #[test]
 fn temporary_refusals_are_judged_again_every_two_seconds() {
-    for outcome in [Outcome::Denied, Outcome::Obscured, Outcome::PoorPicture] {
+    for outcome in [Outcome::Denied, Outcome::Obscured, Outcome::PoorPicture, Outcome::NoColour] {
         let mut selection = selection(Settings { lockout_after: 1, ..Settings::default() });
         let times = decided(&mut selection, 0, outcome, None);
         assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 2000), "{outcome:?} {times:?}");
