@@ -135,7 +135,7 @@ pub struct Recorded {
 /// A line of the audit log without an event: administration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The action: `subject/delete`, `app/create`, `start`.
+    /// The action: `subject/delete`, `application/create`, `start`.
     pub action: String,
     /// The sender: `local`, `anybody`, `client:<name>`, `app:<id>`, `daemon`.
     pub by: String,

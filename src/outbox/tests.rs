@@ -281,7 +281,7 @@ fn a_flood_of_one_class_pushes_out_no_line_of_another() {
     let settings = Settings { max_lines: 80, ..Settings::default() };
     let outbox = store.open(settings.clone());
     for number in 0..5 {
-        outbox.audit(Entry::new("app/create", "local").with("number", number)).unwrap();
+        outbox.audit(Entry::new("application/create", "local").with("number", number)).unwrap();
     }
     let mut granted = Event::new(Kind::Access, "granted", "");
     granted.subject_id = Some("anna".into());
@@ -297,7 +297,8 @@ fn a_flood_of_one_class_pushes_out_no_line_of_another() {
     let outbox = store.open(settings.clone());
     wait_until(|| outbox.stats().audit.lines() <= 80);
     let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
-    let created: Vec<&Value> = lines.iter().filter(|line| line["action"] == "app/create").collect();
+    let created: Vec<&Value> =
+        lines.iter().filter(|line| line["action"] == "application/create").collect();
     let numbers: Vec<u64> = created.iter().filter_map(|line| line["number"].as_u64()).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
     assert!(lines.iter().any(|line| line["subject_id"] == "anna"));
@@ -321,7 +322,7 @@ fn a_flood_of_one_class_pushes_out_no_line_of_another() {
         outbox.record(opened(&format!("flood-{number}"))).unwrap();
     }
     let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
-    assert_eq!(lines.iter().filter(|line| line["action"] == "app/create").count(), 5);
+    assert_eq!(lines.iter().filter(|line| line["action"] == "application/create").count(), 5);
     assert!(is_whole(&outbox));
 }
 

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod applications;
 mod attributes;
 mod audit;
 mod calibrate;
