@@ -113,6 +113,9 @@ pub enum Command {
     /// The audit log: who did what at this door, line by line, chained by hashes.
     #[command(subcommand)]
     Audit(Audit),
+    /// The webhook, which gets events by HTTP.
+    #[command(subcommand)]
+    Webhook(Webhook),
     /// Home Assistant.
     #[command(subcommand)]
     Homeassistant(Homeassistant),
@@ -302,6 +305,13 @@ pub enum Audit {
         #[arg(long, value_name = "LINE:HASH", value_parser = noted)]
         noted: Option<(u64, String)>,
     },
+}
+
+#[derive(Subcommand)]
+pub enum Webhook {
+    /// Sends a test event to webhook.url, signed as every event, and prints the server's answer.
+    /// Exit code 4 unless the server acknowledges it.
+    Test,
 }
 
 #[derive(Subcommand)]

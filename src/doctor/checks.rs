@@ -82,11 +82,15 @@ fn configuration(config: &Config, file: Option<&Path>) -> Check {
     let found = file.display().to_string();
     // A password may also come from the environment or a file of its own.
     let table = fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
-    let has_password = table
-        .is_some_and(|table| table.get("mqtt").is_some_and(|mqtt| mqtt.get("password").is_some()));
+    let has = |section: &str, key: &str| {
+        let section = table.as_ref().and_then(|table| table.get(section));
+        section.is_some_and(|section| section.get(key).is_some())
+    };
+    let has_password = has("mqtt", "password") || has("webhook", "secret");
     match fs::metadata(file) {
         Ok(metadata) if metadata.permissions().mode() & 0o004 != 0 && has_password => {
-            let advice = "chmod 640 the file, or move the password to mqtt.password_file";
+            let advice = "chmod 640 the file, or move the password to mqtt.password_file or \
+                          webhook.secret_file";
             Check::warning(
                 name,
                 format!("{found} holds a password, and all users can read it"),

@@ -41,7 +41,7 @@ fn opened(outcome: &str) -> Event {
 fn all(outbox: &Outbox) -> Vec<u64> {
     let mut seqs = Vec::new();
     while let Some((seq, _)) =
-        outbox.pending(seqs.last().map_or(0, |last| last + 1).., |_, _| false)
+        outbox.pending(Consumer::Broker, seqs.last().map_or(0, |last| last + 1).., |_, _| false)
     {
         seqs.push(seq);
     }
@@ -49,7 +49,7 @@ fn all(outbox: &Outbox) -> Vec<u64> {
 }
 
 fn payload(outbox: &Outbox, seq: u64) -> Value {
-    serde_json::from_slice(&outbox.payload(seq).unwrap().unwrap()).unwrap()
+    serde_json::from_slice(&outbox.payload(Consumer::Broker, seq).unwrap().unwrap()).unwrap()
 }
 
 fn is_whole(outbox: &Outbox) -> bool {
@@ -94,9 +94,9 @@ fn acknowledged_events_are_removed_within_seconds_and_never_return() {
     for _ in 0..3 {
         outbox.record(opened("opened")).unwrap();
     }
-    outbox.acknowledge(2);
-    outbox.acknowledge(2);
-    outbox.acknowledge(9);
+    outbox.acknowledge(Consumer::Broker, 2);
+    outbox.acknowledge(Consumer::Broker, 2);
+    outbox.acknowledge(Consumer::Broker, 9);
     assert_eq!(all(&outbox), [1, 3]);
     let stats = outbox.stats();
     assert_eq!((stats.depth, stats.delivered, stats.last_seq), (2, 1, 3));
@@ -126,8 +126,8 @@ fn a_decision_is_one_commit_and_its_acknowledgements_go_with_the_next() {
     slot.post(Event::new(Kind::Door, "unlocked", "face")).unwrap();
     wait_until(|| outbox.stats().unwritten == 0);
     assert_eq!((outbox.stats().commits - before, all(&outbox).len()), (1, 2));
-    outbox.acknowledge(1);
-    outbox.acknowledge(2);
+    outbox.acknowledge(Consumer::Broker, 1);
+    outbox.acknowledge(Consumer::Broker, 2);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(outbox.stats().commits - before, 1);
     slot.post(Event::new(Kind::Door, "locked", "")).unwrap();
@@ -144,7 +144,7 @@ fn last_acknowledgements_are_written_at_shutdown() {
     for _ in 0..50 {
         outbox.record(opened("opened")).unwrap();
     }
-    (1..=50).for_each(|seq| outbox.acknowledge(seq));
+    (1..=50).for_each(|seq| outbox.acknowledge(Consumer::Broker, seq));
     drop(outbox);
     assert_eq!(store.open(Settings::default()).stats().depth, 0);
 }
@@ -349,12 +349,13 @@ fn kinds_and_numbers_can_be_skipped() {
     let outbox = store.open(Settings::default());
     outbox.record(Event::new(Kind::Access, "granted", "")).unwrap();
     outbox.record(opened("opened")).unwrap();
-    let of =
-        |range: std::ops::RangeFrom<u64>, skipped| outbox.pending(range, |_, kind| kind == skipped);
+    let of = |range: std::ops::RangeFrom<u64>, skipped| {
+        outbox.pending(Consumer::Broker, range, |_, kind| kind == skipped)
+    };
     assert_eq!(of(0.., Kind::Access), Some((2, Kind::Door)));
     assert_eq!(of(0.., Kind::Door), Some((1, Kind::Access)));
     assert_eq!(of(2.., Kind::Door), None);
-    assert_eq!(outbox.pending(..2, |seq, _| seq == 1), None);
+    assert_eq!(outbox.pending(Consumer::Broker, ..2, |seq, _| seq == 1), None);
 }
 
 #[test]
@@ -379,7 +380,7 @@ fn many_threads_record_at_once() {
             scope.spawn(|| {
                 for _ in 0..10 {
                     let recorded = outbox.record(opened("opened")).unwrap();
-                    outbox.acknowledge(recorded.seq);
+                    outbox.acknowledge(Consumer::Broker, recorded.seq);
                 }
             });
         }
@@ -400,7 +401,7 @@ fn long_texts_are_shortened_and_recorded() {
     event.extra.insert("note".into(), json!(long));
     let recorded = outbox.record(event).unwrap();
     outbox.audit(Entry::new("test", long.as_str()).with("note", long.as_str())).unwrap();
-    let bytes = outbox.payload(recorded.seq).unwrap().unwrap();
+    let bytes = outbox.payload(Consumer::Broker, recorded.seq).unwrap().unwrap();
     assert!(bytes.len() <= MAX_BYTES, "{}", bytes.len());
     let kept = format!("{}…", "x".repeat(499));
     assert_eq!(payload(&outbox, recorded.seq)["note"], kept.as_str());
@@ -460,4 +461,94 @@ fn records_after_a_replacement_go_to_the_new_file() {
     drop(outbox);
     let lines = store.open(Settings::default()).lines(0, 0.0, 10).unwrap().0;
     assert_eq!((lines.len(), &lines[0]["action"]), (1, &json!("after")), "{lines:?}");
+}
+
+/// An event for every consumer; each has a backlog and bounds of its own.
+#[test]
+fn a_dead_consumer_costs_the_other_nothing() {
+    let store = Store::new();
+    let webhook = vec![Kind::Door, Kind::Access];
+    let settings = Settings { max_events: 3, webhook, ..Settings::default() };
+    let outbox = store.open(settings.clone());
+    let waiting = |outbox: &Outbox, consumer| outbox.backlog(consumer).depth;
+    for _ in 0..5 {
+        let recorded = outbox.record(opened("opened")).unwrap();
+        outbox.acknowledge(Consumer::Broker, recorded.seq);
+    }
+    // A kind that the webhook does not get.
+    outbox.record(Event::new(Kind::Camera, "lost", "")).unwrap();
+    assert_eq!(waiting(&outbox, Consumer::Broker), 1);
+    assert_eq!(waiting(&outbox, Consumer::Webhook), 3);
+    let first = |outbox: &Outbox| outbox.pending(Consumer::Webhook, .., |_, _| false);
+    assert_eq!(first(&outbox), Some((3, Kind::Door)), "the oldest were dropped for it alone");
+    assert_eq!(outbox.backlog(Consumer::Webhook).dropped.overflow, 2);
+    assert_eq!(outbox.stats().dropped.overflow, 0);
+
+    // Its acknowledgement alone does not take the broker's event, and survives a crash.
+    let store = store.crashed();
+    let outbox = store.open(settings.clone());
+    assert_eq!((waiting(&outbox, Consumer::Broker), first(&outbox)), (1, Some((3, Kind::Door))));
+    let payload = outbox.payload(Consumer::Webhook, 3).unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&payload).unwrap()["seq"], 3);
+    (3..=5).for_each(|seq| outbox.acknowledge(Consumer::Webhook, seq));
+    drop(outbox);
+    let outbox = store.open(settings);
+    assert_eq!(waiting(&outbox, Consumer::Broker), 1);
+    assert_eq!(waiting(&outbox, Consumer::Webhook), 0);
+    assert_eq!(outbox.backlog(Consumer::Webhook).dropped.overflow, 2);
+}
+
+/// A consumer begins with the events from when it is configured; one that is not configured any
+/// more holds none.
+#[test]
+fn a_webhook_gets_events_from_its_configuration_to_its_end() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
+    outbox.record(opened("opened")).unwrap();
+    drop(outbox);
+    let with = |webhook: Vec<Kind>| Settings { webhook, ..Settings::default() };
+    let outbox = store.open(with(vec![Kind::Door, Kind::Spoof]));
+    assert_eq!(outbox.backlog(Consumer::Webhook).depth, 0);
+    outbox.record(opened("closed")).unwrap();
+    outbox.record(Event::new(Kind::Spoof, "refused", "")).unwrap();
+    assert_eq!(outbox.forget_unwanted(), 0);
+    drop(outbox);
+    // Another choice of kinds takes effect for what waits, too.
+    let outbox = store.open(with(vec![Kind::Spoof]));
+    assert_eq!((outbox.backlog(Consumer::Webhook).depth, outbox.forget_unwanted()), (2, 1));
+    drop(outbox);
+    // Opening alone removes nothing: a command line may lack the daemon's configuration.
+    let outbox = store.open(Settings::default());
+    assert_eq!((outbox.backlog(Consumer::Webhook).depth, outbox.forget_unwanted()), (1, 1));
+    drop(outbox);
+    let outbox = store.open(with(vec![Kind::Spoof]));
+    assert_eq!(outbox.backlog(Consumer::Webhook).depth, 0);
+    assert_eq!(outbox.stats().depth, 3, "the broker's events are all there");
+}
+
+/// A file of a program that knows no webhook, and has waiting events.
+#[test]
+fn a_file_without_a_webhook_opens_and_gets_one() {
+    let store = Store::new();
+    let outbox = store.open(Settings::default());
+    outbox.record(opened("opened")).unwrap();
+    drop(outbox);
+    let path = store.path();
+    {
+        let database = redb::Database::open(&path).unwrap();
+        let write = database.begin_write().unwrap();
+        let table = redb::TableDefinition::<&str, u64>::new("meta");
+        for name in ["webhook_overflow", "webhook_expired", "webhook_too_large"] {
+            assert!(write.open_table(table).unwrap().remove(name).unwrap().is_some());
+        }
+        let tables = write.list_tables().unwrap().map(|it| redb::TableHandle::name(&it).to_owned());
+        assert!(!tables.collect::<Vec<_>>().contains(&"webhook".to_owned()));
+        write.commit().unwrap();
+    }
+    let outbox = store.open(Settings { webhook: vec![Kind::Door], ..Settings::default() });
+    assert_eq!(outbox.backlog(Consumer::Webhook).depth, 0);
+    outbox.record(opened("closed")).unwrap();
+    let depths = Consumer::ALL.map(|consumer| outbox.backlog(consumer).depth);
+    assert_eq!(depths, [2, 1]);
+    assert!(matches!(outbox.verify().unwrap(), Verdict::Whole(_)));
 }

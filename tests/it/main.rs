@@ -55,3 +55,4 @@ mod pictures_decode;
 mod quality;
 mod service_units;
 mod terminal_door;
+mod webhook_delivery;
