@@ -5,6 +5,7 @@
 //! to each consumer's backlog in one transaction, and has left the disk when all have acknowledged
 //! it.
 
+use super::event::Kind;
 use super::file::{Dropped, Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
@@ -75,6 +76,22 @@ pub(super) struct Backlog {
     pub too_large: u64,
     /// Number of events acknowledged since the start.
     pub delivered: u64,
+}
+
+impl Backlog {
+    /// Takes out the events of other kinds than these; returns their number.
+    pub fn forget_others(&mut self, wanted: &[Kind]) -> usize {
+        let Self { waiting, removed, .. } = self;
+        let before = waiting.len();
+        waiting.retain(|seq, waiting| {
+            let stays = wanted.contains(&waiting.kind);
+            if !stays {
+                removed.insert(*seq);
+            }
+            stays
+        });
+        before - waiting.len()
+    }
 }
 
 /// The state of one consumer's backlog.

@@ -248,20 +248,12 @@ impl Outbox {
     }
 
     /// Removes the events for the webhook that it does not get by the present settings: another
-    /// configuration recorded them. Returns their number.
+    /// configuration recorded them. Returns their number. Also does so when a file that failed is
+    /// opened again. For the daemon: another program may lack its configuration.
     pub fn forget_unwanted(&self) -> usize {
-        let wanted = &self.shared.settings.webhook;
         let mut state = self.shared.state();
-        let backlog = &mut state.backlogs.webhook;
-        let before = backlog.removed.len();
-        backlog.waiting.retain(|seq, waiting| {
-            let stays = wanted.contains(&waiting.kind);
-            if !stays {
-                backlog.removed.insert(*seq);
-            }
-            stays
-        });
-        let forgotten = backlog.removed.len() - before;
+        state.forgets_unwanted = true;
+        let forgotten = state.backlogs.webhook.forget_others(&self.shared.settings.webhook);
         drop(state);
         self.shared.work.notify_all();
         forgotten

@@ -104,24 +104,11 @@ impl Recorder {
             let path = shared.path.to_path_buf();
             return Err(OutboxError::Write { path, what: REPLACED.to_owned() });
         }
-        if shared.file().is_none() {
-            let (database, head, mut waiting) = open(&shared.path)?;
-            self.opened = identity(&shared.path).ok();
-            *shared.file_mut() = Some(database);
-            let mut state = shared.state();
-            for consumer in Consumer::ALL {
-                let backlog = &mut state.backlogs[consumer];
-                backlog.waiting = std::mem::take(&mut waiting[consumer]);
-                backlog.waiting.retain(|seq, _| !backlog.removed.contains(seq));
-            }
-            state.head = head;
-            drop(state);
-            tracing::info!(path = %shared.path.display(), "events are recorded again");
-            // The commit that failed last may have reached the disk.
-            if let Some(attempt) = self.attempt.take_if(|attempt| attempt.head == head) {
-                return Ok(attempt);
-            }
+        let is_closed = shared.file().is_none();
+        if is_closed && let Some(attempt) = self.reopen()? {
+            return Ok(attempt);
         }
+        let shared = &self.shared;
         self.attempt = None;
         let now = (shared.clock)();
         let lines_for_age = {
@@ -183,6 +170,28 @@ impl Recorder {
         // redb accepts nothing after an error; the data it has committed is read again.
         *shared.file_mut() = None;
         Err(OutboxError::Write { path: path(), what })
+    }
+
+    /// Opens a failed file again, and reads it. Returns the last attempt if it reached the disk.
+    fn reopen(&mut self) -> Result<Option<Attempt>, OutboxError> {
+        let shared = &self.shared;
+        let (database, head, mut waiting) = open(&shared.path)?;
+        self.opened = identity(&shared.path).ok();
+        *shared.file_mut() = Some(database);
+        let mut state = shared.state();
+        for consumer in Consumer::ALL {
+            let backlog = &mut state.backlogs[consumer];
+            backlog.waiting = std::mem::take(&mut waiting[consumer]);
+            backlog.waiting.retain(|seq, _| !backlog.removed.contains(seq));
+        }
+        if state.forgets_unwanted {
+            state.backlogs.webhook.forget_others(&shared.settings.webhook);
+        }
+        state.head = head;
+        drop(state);
+        tracing::info!(path = %shared.path.display(), "events are recorded again");
+        // The commit that failed last may have reached the disk.
+        Ok(self.attempt.take_if(|attempt| attempt.head == head))
     }
 
     /// Updates the memory after a commit and notifies the waiting callers.

@@ -49,6 +49,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub head: Head,
     pub backlogs: Each<Backlog>,
+    /// True if events that the webhook does not get by the settings leave its backlog.
+    pub forgets_unwanted: bool,
     pub commits: u64,
     pub queue: Queue,
     pub repeats: Repeats,
@@ -113,6 +115,7 @@ impl Shared {
         let state = State {
             head,
             backlogs,
+            forgets_unwanted: false,
             commits: 0,
             queue: Queue::default(),
             repeats: Repeats::default(),
