@@ -14,7 +14,7 @@ use super::Exposure;
 use super::counts::{Counters, count};
 use super::handler::Handler;
 use super::incoming::{Command, Form, ReplyTo, Stale};
-use super::memory::{Identity, Memory, Seen};
+use super::memory::{Identity, Memory, Seen, kept};
 use super::publisher::{PublishError, Publisher};
 use super::topics::{ResponseTopicError, Topics};
 use crate::contract::{Answer, Operation, Refusal, Reply, Request, Sender};
@@ -243,23 +243,15 @@ impl Dispatcher {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
                 let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
-                // A new key is sent once and never kept: a repeat gets the answer without it.
-                let kept = match (&answer, &payload) {
-                    (Some(answer), Some(_)) if shows_key(&operation) => {
-                        let answer = answer.clone().without_key();
-                        let payload = Arc::new(answer.to_payload());
-                        Some((answer, payload))
-                    }
-                    (answer, payload) => answer.clone().zip(payload.clone()),
-                };
-                let kept = kept.as_ref().map(|(answer, payload)| (answer, payload));
-                let waiting = locked(memory).finish(identities, kept, Instant::now());
+                let answered = answer.as_ref().zip(payload.as_ref());
+                let kept = answered.map(|(answer, payload)| kept(answer, payload));
+                let remembered = answer.as_ref().zip(kept.as_ref());
+                let waiting = locked(memory).finish(identities, remembered, Instant::now());
                 locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
-                let Some(payload) = payload else { return };
+                let (Some(payload), Some(kept)) = (payload, kept) else { return };
                 self.publish(&reply, payload.to_vec(), false).await;
                 for reply in waiting {
-                    let payload = kept.map_or(&payload, |(_, payload)| payload);
-                    self.publish(&reply, payload.to_vec(), true).await;
+                    self.publish(&reply, kept.to_vec(), true).await;
                 }
             }
             Seen::InWork => count(&self.counters.repeats),

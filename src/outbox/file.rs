@@ -14,15 +14,20 @@
 //! Opening it does not verify every checksum: the log's own chain detects and locates changes, and
 //! a start does not read years of history.
 
-use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
+mod reading;
+
+use reading::backlogged;
+pub(super) use reading::{lines, payload, verify};
+
+use super::chain::{Chain, HASH_BYTES, Hash};
 use super::classes::{Class, Counts, carried};
 use super::consumer::{Consumer, Each};
 use super::event::{Kind, Recorded};
 use super::queue::Content;
 use super::retention::{YOUNG, expired};
 use crate::record_file::{Opening, begin_write};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
-use redb::{ReadOnlyTable, StorageError, TableError, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{StorageError, WriteTransaction};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -156,36 +161,6 @@ pub(super) fn open(path: &Path) -> Result<(Database, Head, Each<Backlogged>), Un
     Ok((database, head, waiting))
 }
 
-/// Returns the backlog of a consumer in the file.
-fn backlogged(
-    read: &ReadTransaction,
-    consumer: Consumer,
-    last_seq: u64,
-) -> Result<Backlogged, Unusable> {
-    let mut waiting = Backlogged::new();
-    let Some(table) = backlog_of(read, consumer)? else { return Ok(waiting) };
-    for entry in table.iter()? {
-        let (seq, bytes) = entry?;
-        let known = waiting_of(bytes.value()).filter(|_| seq.value() <= last_seq);
-        let event =
-            known.ok_or_else(|| Unusable::Damaged(format!("event {} is invalid", seq.value())))?;
-        waiting.insert(seq.value(), event);
-    }
-    Ok(waiting)
-}
-
-/// Opens a consumer's table; `None` if there is none yet.
-fn backlog_of(
-    read: &ReadTransaction,
-    consumer: Consumer,
-) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, redb::Error> {
-    match read.open_table(consumer.table()) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) if consumer == Consumer::Webhook => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// One atomic change of the file, on disk when [`Change::commit`] returns.
 pub(super) struct Change {
     write: WriteTransaction,
@@ -314,73 +289,6 @@ impl Change {
         write_head(&self.write, &self.head)?;
         Ok(self.write.commit()?)
     }
-}
-
-/// Returns the payload of an event that waits for a consumer.
-pub(super) fn payload(
-    database: &Database,
-    consumer: Consumer,
-    seq: u64,
-) -> Result<Option<Vec<u8>>, redb::Error> {
-    let Some(backlog) = backlog_of(&database.begin_read()?, consumer)? else { return Ok(None) };
-    let bytes = backlog.get(seq)?;
-    Ok(bytes.and_then(|bytes| bytes.value().get(EVENT_HEAD..).map(<[u8]>::to_vec)))
-}
-
-/// Verifies every line.
-pub(super) fn verify(database: &Database) -> Result<Verdict, redb::Error> {
-    let read = database.begin_read()?;
-    let head = read_head(&read)?;
-    let mut follower = Follower::new(head.chain);
-    for entry in read.open_table(AUDIT)?.iter()? {
-        let (number, bytes) = entry?;
-        let number = number.value();
-        let followed = match split(bytes.value()) {
-            Ok((hash, line)) => follower.follow(number, hash, line),
-            Err(_) => Err(Verdict::Broken { line: number, why: "it is too short".to_owned() }),
-        };
-        if let Err(broken) = followed {
-            return Ok(broken);
-        }
-    }
-    Ok(follower.end())
-}
-
-/// Returns up to `limit` lines from number `from` that are not older than `since`, each with its
-/// `hash`, and the number to continue from.
-pub(super) fn lines(
-    database: &Database,
-    from: u64,
-    since: f64,
-    limit: usize,
-) -> Result<(Vec<Value>, Option<u64>), redb::Error> {
-    let read = database.begin_read()?;
-    let mut found = Vec::new();
-    for entry in read.open_table(AUDIT)?.range(from..)? {
-        let (number, bytes) = entry?;
-        if found.len() == limit {
-            return Ok((found, Some(number.value())));
-        }
-        let (hash, line) = split(bytes.value())?;
-        // A line that was made unreadable is returned as text.
-        let mut line: Map<String, Value> = serde_json::from_slice(line).unwrap_or_else(|_| {
-            let text = String::from_utf8_lossy(line).into_owned();
-            [("line", Value::from(number.value())), ("unreadable", text.into())]
-                .map(|(name, value)| (name.to_owned(), value))
-                .into_iter()
-                .collect()
-        });
-        if line.get("time").and_then(Value::as_f64).is_some_and(|time| time < since) {
-            continue;
-        }
-        line.insert("hash".to_owned(), hash.to_string().into());
-        found.push(Value::Object(line));
-    }
-    Ok((found, None))
-}
-
-fn read_head(read: &ReadTransaction) -> Result<Head, redb::Error> {
-    head_of(&read.open_table(META)?, &read.open_table(HASHES)?)
 }
 
 fn head_of(

@@ -56,3 +56,4 @@ mod quality;
 mod service_units;
 mod terminal_door;
 mod webhook_delivery;
+mod webhook_keys;

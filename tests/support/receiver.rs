@@ -9,6 +9,14 @@ use std::time::{Duration, Instant};
 /// Longer than any expected operation takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Signs the events of the tests.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Returns the keys of a webhook.
+pub fn webhook(url: &str) -> String {
+    format!("[webhook]\nurl = {url:?}\nsecret = {SECRET:?}\n")
+}
+
 /// A request as it came.
 #[derive(Clone)]
 pub struct Received {
