@@ -135,7 +135,7 @@ keys! {
         /// verify, search, liveness, compare, subject (list, get, delete, and update of the name),
         /// unlock (with door.remote_unlock), admin (in addition to subject or enroll: every change
         /// of who is admitted, which is groups, card, enabled, validity, and the photo of a subject
-        /// with groups).
+        /// with groups; and every operation on applications).
         permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
             .map(String::from).to_vec(), Any;
         /// What a client that writes to from/NAME/cmd/ may request: one "NAME: PERMISSION …" per
