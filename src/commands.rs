@@ -113,6 +113,9 @@ pub enum Command {
     /// The audit log: who did what at this door, line by line, chained by hashes.
     #[command(subcommand)]
     Audit(Audit),
+    /// The webhook, which gets events by HTTP.
+    #[command(subcommand)]
+    Webhook(Webhook),
     /// Home Assistant.
     #[command(subcommand)]
     Homeassistant(Homeassistant),
@@ -237,6 +240,11 @@ pub enum App {
     },
     /// Lists the applications, their permissions, and the used and remaining quotas.
     List,
+    /// Shows one application.
+    Get {
+        /// Its name or its App-ID.
+        app: String,
+    },
     /// Changes an application's mode, quota or permissions; its key stays valid.
     Update {
         /// Its name or its App-ID.
@@ -261,10 +269,13 @@ pub enum App {
         app: String,
     },
     /// Gives an application another API-Key and prints it; the old key is invalid from the next
-    /// request on.
+    /// request on, unless --grace is given.
     Rotate {
         /// Its name or its App-ID.
         app: String,
+        /// How long the old key stays valid beside the new one: 90m, 24h, 7d; at most 30d.
+        #[arg(long, value_name = "TIME", value_parser = times::duration)]
+        grace: Option<u64>,
     },
 }
 
@@ -283,7 +294,7 @@ pub enum Audit {
         #[arg(long, value_name = "ID")]
         subject: Option<String>,
         /// Only lines of this kind: access, spoof, door, subject/update, start, … `subject` and
-        /// `app` name all kinds that begin with it.
+        /// `application` name all kinds that begin with it.
         #[arg(long)]
         kind: Option<String>,
     },
@@ -294,6 +305,13 @@ pub enum Audit {
         #[arg(long, value_name = "LINE:HASH", value_parser = noted)]
         noted: Option<(u64, String)>,
     },
+}
+
+#[derive(Subcommand)]
+pub enum Webhook {
+    /// Sends a test event to webhook.url, signed as every event, and prints the server's answer.
+    /// Exit code 4 unless the server acknowledges it.
+    Test,
 }
 
 #[derive(Subcommand)]
@@ -319,17 +337,23 @@ impl App {
             Self::Create { name, testing, quota, allow } => {
                 let body = body.with(field::NAME, Some(name)).with(field::TESTING, Some(testing));
                 let body = body.with(field::QUOTA, quota.map(filled));
-                (Operation::AppCreate, body.with(field::ALLOW, allow.map(filled)))
+                (Operation::ApplicationCreate, body.with(field::ALLOW, allow.map(filled)))
             }
-            Self::List => (Operation::AppList, body),
+            Self::List => (Operation::ApplicationList, body),
             Self::Update { app, live, testing, quota, allow } => {
                 let body = body.with(field::APP, Some(app));
                 let body = body.with(field::TESTING, (live || testing).then_some(testing));
                 let body = body.with(field::QUOTA, quota.map(filled));
-                (Operation::AppUpdate, body.with(field::ALLOW, allow.map(filled)))
+                (Operation::ApplicationUpdate, body.with(field::ALLOW, allow.map(filled)))
             }
-            Self::Revoke { app } => (Operation::AppRevoke, body.with(field::APP, Some(app))),
-            Self::Rotate { app } => (Operation::AppRotate, body.with(field::APP, Some(app))),
+            Self::Get { app } => (Operation::ApplicationGet, body.with(field::APP, Some(app))),
+            Self::Revoke { app } => {
+                (Operation::ApplicationRevoke, body.with(field::APP, Some(app)))
+            }
+            Self::Rotate { app, grace } => {
+                let body = body.with(field::APP, Some(app)).with(field::GRACE_SECONDS, grace);
+                (Operation::ApplicationRotate, body)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! camera ─► picture ─► face ─► access ─► doorward_board   (the door)
-//!                                 └────► outbox ─► mqtt   (clients)
+//!                                 └────► outbox ─► mqtt, webhook   (clients)
 //! mqtt ─► contract ─► service ─► picture ─► face ─► gallery ─► answer
 //! ```
 //!
@@ -25,6 +25,7 @@
 //! | [`log`] | log lines to standard error, without waiting | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
+//! | [`webhook`] | delivery of events to an HTTP server | delay another consumer, log the secret |
 //! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the access decision | be part of a request |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
 //! | [`terminal`] | the running door: door thread, judge, door events, clock | wait for a disk or a network |
@@ -54,6 +55,7 @@ pub mod secret;
 pub mod service;
 pub mod terminal;
 mod time;
+pub mod webhook;
 
 pub use doorward_face as face;
 pub use doorward_nn as nn;

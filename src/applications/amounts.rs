@@ -54,6 +54,15 @@ impl Amounts {
         Ok(())
     }
 
+    /// Returns the sum with `others`.
+    pub fn plus(mut self, others: &Amounts) -> Self {
+        for &kind in QuotaKind::ALL {
+            let sum = self.of(kind).saturating_add(others.of(kind));
+            *self.of_mut(kind) = sum;
+        }
+        self
+    }
+
     /// Adds one of each of `kinds`.
     pub fn add(&mut self, kinds: &[QuotaKind]) {
         for &kind in kinds {

@@ -1,5 +1,7 @@
 //! Errors of the applications, and what the user can do about them.
 
+use crate::contract::Permission;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -55,9 +57,27 @@ pub enum ApplicationsError {
     /// Another application has the name.
     #[error("there is an application {0} already; choose another name, or revoke that one")]
     Taken(String),
+    /// The sender would give, or take over by a new key, permissions that it has not itself.
+    #[error(
+        "this gives {permissions}, which you have not yourself; let the command line on the \
+         terminal do it, or an application that has them",
+        permissions = names(.0)
+    )]
+    Exceeds(BTreeSet<Permission>),
+    /// An application would change its own permissions, quota or mode.
+    #[error(
+        "an application cannot change its own permissions, quota or mode; let another one with \
+         admin do it, or the command line on the terminal"
+    )]
+    Own,
     /// No application has this name or id.
     #[error("there is no application {0}; `doorward app list` shows them")]
     Unknown(String),
+}
+
+fn names(permissions: &BTreeSet<Permission>) -> String {
+    let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
+    names.join(", ")
 }
 
 impl From<redb::Error> for ApplicationsError {

@@ -8,7 +8,8 @@
 //! Keys are never stored or logged. A creation, change, revocation or rotation is on disk when the call
 //! returns and applies to the next request. Usage is counted in memory at once and written at most
 //! once a second, without open reservations: a crash returns those, and besides them at most the
-//! last second. A revoked key is invalid immediately, even if the disk refuses the change. A file
+//! last second. A rotated key is invalid at once, or after an overlap that was asked for; at most
+//! one old key of an application is valid. A revoked key is invalid immediately, even if the disk refuses the change. A file
 //! that fails is closed and opened again.
 //!
 //! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never
@@ -26,14 +27,14 @@ pub use error::ApplicationsError;
 pub(crate) use key::ApiKey;
 
 use crate::contract::{Alteration, Creation, Permission, QuotaKind};
-use file::{ApplicationsFile, Loaded, Record, Usage};
+use file::{ApplicationsFile, Loaded, OldKey, Record, Stored, Usage};
 use key::KeyHash;
 use state::Application;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use writer::Shared;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -45,12 +46,43 @@ pub(crate) struct Listed {
     pub name: String,
     /// Only in testing mode.
     pub quota: Option<Amounts>,
+    /// Counted against the quota.
     pub used: Amounts,
+    /// Done in both modes.
+    pub done: Amounts,
     pub allow: BTreeSet<Permission>,
     /// Unix seconds.
     pub created: u64,
     /// Start of the day, UTC, in Unix seconds.
     pub last_used: Option<u64>,
+    /// Unix seconds, while the key before the present one is valid.
+    pub old_key_until: Option<u64>,
+}
+
+impl Listed {
+    /// Returns `testing` or `live`.
+    pub fn mode(&self) -> &'static str {
+        if self.quota.is_some() { "testing" } else { "live" }
+    }
+}
+
+/// The rights of the sender that changes applications: it gives no permission that it has not
+/// itself, and no application changes its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Grantor {
+    /// `None`: all permissions.
+    pub permissions: Option<BTreeSet<Permission>>,
+    /// Its id, if it is an application.
+    pub application: Option<String>,
+}
+
+impl Grantor {
+    /// Checks that it has all of `permissions`.
+    fn covers(&self, permissions: &BTreeSet<Permission>) -> Result<(), ApplicationsError> {
+        let Some(own) = &self.permissions else { return Ok(()) };
+        let more: BTreeSet<_> = permissions.difference(own).copied().collect();
+        if more.is_empty() { Ok(()) } else { Err(ApplicationsError::Exceeds(more)) }
+    }
 }
 
 /// An authenticated application.
@@ -112,8 +144,13 @@ impl Applications {
     }
 
     /// Makes an application and returns it with its key, which is shown only here.
-    pub(crate) fn create(&self, creation: Creation) -> Result<(Listed, ApiKey), ApplicationsError> {
+    pub(crate) fn create(
+        &self,
+        by: &Grantor,
+        creation: Creation,
+    ) -> Result<(Listed, ApiKey), ApplicationsError> {
         let Creation { name, quota, allow } = creation;
+        by.covers(&allow)?;
         let quota = quota.as_ref().map(Amounts::from);
         let key = ApiKey::random()?;
         let record =
@@ -123,9 +160,10 @@ impl Applications {
         if self.shared.state().find(&record.name).is_some() {
             return Err(ApplicationsError::Taken(record.name));
         }
-        self.shared.write(&mut file, |file, revoked| file.put(revoked, &id, &record))?;
-        let application = Application::new(record, Usage::default());
-        let listed = application.listed(&id);
+        self.shared.write(&mut file, |file, revoked| file.put(revoked, &id, &record, None))?;
+        let stored = Stored { record, usage: Usage::default(), old_key: None };
+        let application = Application::new(stored);
+        let listed = application.listed(&id, unix_seconds());
         self.shared.state().applications.insert(id, application);
         Ok((listed, key))
     }
@@ -136,9 +174,19 @@ impl Applications {
         if let Some(refused) = state.refused() {
             return Err(refused);
         }
-        let mut all: Vec<_> = state.applications.iter().map(|(id, it)| it.listed(id)).collect();
+        let now = unix_seconds();
+        let mut all: Vec<_> =
+            state.applications.iter().map(|(id, it)| it.listed(id, now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// Returns one application by id or name.
+    pub(crate) fn get(&self, id_or_name: &str) -> Result<Listed, ApplicationsError> {
+        let id = self.shared.found(id_or_name)?;
+        let state = self.shared.state();
+        let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
+        Ok(state.applications.get(&id).ok_or_else(unknown)?.listed(&id, unix_seconds()))
     }
 
     /// Removes an application by id or name. Its key is invalid from here on, even if the disk
@@ -152,7 +200,7 @@ impl Applications {
             let gone = state.applications.remove(&id).ok_or_else(unknown)?;
             state.dirty.remove(&id);
             state.revoked.insert(id.clone());
-            let listed = gone.listed(&id);
+            let listed = gone.listed(&id, unix_seconds());
             (id, listed)
         };
         let mut file = self.shared.file();
@@ -166,12 +214,25 @@ impl Applications {
         }
     }
 
-    /// Gives an application, selected by id or name, another key; the old key is invalid from here
-    /// on. Its usage stays.
-    pub(crate) fn rotate(&self, id_or_name: &str) -> Result<(Listed, ApiKey), ApplicationsError> {
+    /// Gives an application, selected by id or name, another key. The old key is invalid from here
+    /// on, or after `grace`; the one before it is invalid in any case. Its usage stays.
+    pub(crate) fn rotate(
+        &self,
+        by: &Grantor,
+        id_or_name: &str,
+        grace: Duration,
+    ) -> Result<(Listed, ApiKey), ApplicationsError> {
         let key = ApiKey::random()?;
         let hash = KeyHash::of(&key)?;
-        let listed = self.changed(id_or_name, |record| Record { key: hash, ..record })?;
+        let from = unix_seconds();
+        let until = from.saturating_add(grace.as_secs());
+        let listed = self.changed(id_or_name, |_, record, _| {
+            // Its new key acts with its permissions.
+            by.covers(&record.allow)?;
+            let old = OldKey { key: record.key, successor: hash.clone(), from, until };
+            let old_key = (!grace.is_zero()).then_some(old);
+            Ok((Record { key: hash, ..record }, old_key))
+        })?;
         Ok((listed, key))
     }
 
@@ -179,47 +240,71 @@ impl Applications {
     /// applies to the next request.
     pub(crate) fn update(
         &self,
+        by: &Grantor,
         id_or_name: &str,
         Alteration { quota, allow }: Alteration,
     ) -> Result<Listed, ApplicationsError> {
         let quota = quota.map(|quota| quota.as_ref().map(Amounts::from));
-        self.changed(id_or_name, |record| Record {
-            quota: quota.unwrap_or(record.quota),
-            allow: allow.unwrap_or(record.allow),
-            ..record
+        self.changed(id_or_name, |id, record, old_key| {
+            if by.application.as_deref() == Some(id) {
+                return Err(ApplicationsError::Own);
+            }
+            if let Some(allow) = &allow {
+                by.covers(&allow.difference(&record.allow).copied().collect())?;
+            }
+            let changed = Record {
+                quota: quota.unwrap_or(record.quota),
+                allow: allow.unwrap_or(record.allow),
+                ..record
+            };
+            Ok((changed, old_key))
         })
     }
 
-    /// Replaces the record of an application, on disk first.
+    /// Replaces the record and the old key of an application, on disk first.
     fn changed(
         &self,
         id_or_name: &str,
-        change: impl FnOnce(Record) -> Record,
+        change: impl FnOnce(
+            &str,
+            Record,
+            Option<OldKey>,
+        ) -> Result<(Record, Option<OldKey>), ApplicationsError>,
     ) -> Result<Listed, ApplicationsError> {
         let mut file = self.shared.file();
         let id = self.shared.found(id_or_name)?;
         let unknown = || ApplicationsError::Unknown(id_or_name.to_owned());
-        let record = {
+        let (record, old_key) = {
             let state = self.shared.state();
-            change(state.applications.get(&id).ok_or_else(unknown)?.record.clone())
+            let present = state.applications.get(&id).ok_or_else(unknown)?;
+            change(&id, present.record.clone(), present.old_key.clone())?
         };
-        self.shared.write(&mut file, |file, revoked| file.put(revoked, &id, &record))?;
+        let put = |file: &mut ApplicationsFile, revoked: &BTreeSet<String>| {
+            file.put(revoked, &id, &record, old_key.as_ref())
+        };
+        self.shared.write(&mut file, put)?;
         let mut state = self.shared.state();
         let application = state.applications.get_mut(&id).ok_or_else(unknown)?;
         application.record = record;
-        Ok(application.listed(&id))
+        application.old_key = old_key;
+        Ok(application.listed(&id, unix_seconds()))
     }
 
     /// Returns the application with this id and key. An unknown id takes as long as a wrong key.
     pub(crate) fn authenticate(&self, id: &str, key: &str) -> Option<Known> {
-        let hash = {
+        let now = unix_seconds();
+        let [present, old] = {
             let state = self.shared.state();
-            state.applications.get(id).map_or(KeyHash::NO_KEY, |it| it.record.key.clone())
+            let application = state.applications.get(id);
+            let old = application.and_then(|it| it.valid_old_key(now));
+            [application.map(|it| &it.record.key), old.map(|old| &old.key)]
+                .map(|hash| hash.cloned().unwrap_or(KeyHash::NO_KEY))
         };
-        if !hash.matches(key) {
+        // Both are always compared, so that the time does not tell whether there is an old key.
+        if !(present.matches(key) | old.matches(key)) {
             return None;
         }
-        let today = unix_seconds() / DAY;
+        let today = now / DAY;
         let mut state = self.shared.state();
         let application = state.applications.get_mut(id)?;
         let known = Known { id: id.to_owned(), allow: application.record.allow.clone() };
@@ -230,7 +315,8 @@ impl Applications {
         Some(known)
     }
 
-    /// Takes one of each of `kinds` from an application's quota; does nothing in live mode.
+    /// Takes one of each of `kinds` from an application's quota. In live mode there is none: the
+    /// request is counted when it is done.
     pub(crate) fn reserve(
         &self,
         id: &str,
@@ -238,15 +324,17 @@ impl Applications {
     ) -> Result<Option<Reservation>, NotReserved> {
         let mut state = self.shared.state();
         let application = state.applications.get_mut(id).ok_or(NotReserved::Revoked)?;
-        let Some(quota) = application.record.quota else { return Ok(None) };
         if kinds.is_empty() {
             return Ok(None);
         }
-        application.usage.used.spend(&kinds, &quota).map_err(NotReserved::Short)?;
-        application.open.add(&kinds);
+        let quota = application.record.quota;
+        if let Some(quota) = &quota {
+            application.usage.used.spend(&kinds, quota).map_err(NotReserved::Short)?;
+            application.open.add(&kinds);
+        }
         drop(state);
         let shared = Arc::clone(&self.shared);
-        Ok(Some(Reservation { shared, id: id.to_owned(), kinds }))
+        Ok(Some(Reservation { shared, id: id.to_owned(), kinds, live: quota.is_none() }))
     }
 }
 
@@ -270,6 +358,8 @@ pub(crate) struct Reservation {
     id: String,
     /// Empty once it is kept.
     kinds: Vec<QuotaKind>,
+    /// True if it took no quota, in live mode.
+    live: bool,
 }
 
 impl Reservation {
@@ -278,7 +368,10 @@ impl Reservation {
         let kinds = std::mem::take(&mut self.kinds);
         let mut state = self.shared.state();
         if let Some(application) = state.applications.get_mut(&self.id) {
-            application.open.give_back(&kinds);
+            match self.live {
+                true => application.usage.live.add(&kinds),
+                false => application.open.give_back(&kinds),
+            }
             self.shared.to_write(&mut state, &self.id);
         }
     }
@@ -286,7 +379,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.kinds.is_empty() {
+        if self.kinds.is_empty() || self.live {
             return;
         }
         let mut state = self.shared.state();

@@ -1,7 +1,7 @@
 //! The applications in memory: settings, usage, and the changes that are not on disk yet.
 
 use super::amounts::Amounts;
-use super::file::{Loaded, Record, Usage};
+use super::file::{Loaded, OldKey, Record, Stored, Usage};
 use super::{ApplicationsError, DAY, Listed};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,18 @@ pub(super) struct Application {
     pub usage: Usage,
     /// The reserved part of the usage; it may be returned.
     pub open: Amounts,
+    /// The key before the present one, while it may be valid.
+    pub old_key: Option<OldKey>,
 }
 
 impl Application {
-    pub fn new(record: Record, usage: Usage) -> Self {
-        Self { record, usage, open: Amounts::default() }
+    pub fn new(Stored { record, usage, old_key }: Stored) -> Self {
+        Self { record, usage, open: Amounts::default(), old_key }
+    }
+
+    /// Returns the old key if it is valid at `now`, in Unix seconds.
+    pub fn valid_old_key(&self, now: u64) -> Option<&OldKey> {
+        self.old_key.as_ref().filter(|old| (old.from..old.until).contains(&now))
     }
 
     /// Returns the usage to write to disk: without open reservations.
@@ -24,16 +31,18 @@ impl Application {
         Usage { used: self.usage.used.without(&self.open), ..self.usage.clone() }
     }
 
-    pub fn listed(&self, id: &str) -> Listed {
+    pub fn listed(&self, id: &str, now: u64) -> Listed {
         let Self { record, usage, .. } = self;
         Listed {
             id: id.to_owned(),
             name: record.name.clone(),
             quota: record.quota,
             used: usage.used,
+            done: usage.used.plus(&usage.live),
             allow: record.allow.clone(),
             created: record.created,
             last_used: usage.last_used_day.map(|day| day * DAY),
+            old_key_until: self.valid_old_key(now).map(|old| old.until),
         }
     }
 }
@@ -57,10 +66,13 @@ impl State {
     pub fn reload(&mut self, mut loaded: Loaded) {
         loaded.retain(|id, _| !self.revoked.contains(id));
         self.applications.retain(|id, _| loaded.contains_key(id));
-        for (id, (record, usage)) in loaded {
+        for (id, stored) in loaded {
             match self.applications.get_mut(&id) {
-                Some(application) => application.record = record,
-                None => drop(self.applications.insert(id, Application::new(record, usage))),
+                Some(application) => {
+                    application.record = stored.record;
+                    application.old_key = stored.old_key;
+                }
+                None => drop(self.applications.insert(id, Application::new(stored))),
             }
         }
     }

@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// The command line.
+const LOCAL: Grantor = Grantor { permissions: None, application: None };
+
 struct Fixture {
     applications: Applications,
     folder: tempfile::TempDir,
@@ -33,7 +36,7 @@ impl Fixture {
     fn create(&self, name: &str, searches: Option<u32>) -> (String, ApiKey) {
         let quota = searches.map(|number| vec![(QuotaKind::Search, number)]);
         let allow = [Permission::Search].into();
-        let made = self.applications.create(Creation { name: name.into(), quota, allow });
+        let made = self.applications.create(&LOCAL, Creation { name: name.into(), quota, allow });
         let (listed, key) = made.unwrap();
         (listed.id, key)
     }
@@ -108,7 +111,7 @@ fn names_are_unique_and_revoked_ones_free() {
     let (id, key) = fixture.create("kiosk", None);
     for taken in ["kiosk", &id] {
         let again = Creation { name: taken.into(), quota: None, allow: BTreeSet::new() };
-        let error = fixture.applications.create(again).unwrap_err();
+        let error = fixture.applications.create(&LOCAL, again).unwrap_err();
         assert!(matches!(error, ApplicationsError::Taken(_)), "{error}");
     }
     assert_eq!(fixture.applications.revoke("kiosk").unwrap().id, id);
@@ -126,7 +129,7 @@ fn a_rotated_key_replaces_the_old_one_over_restarts() {
     let fixture = Fixture::new();
     let (id, old) = fixture.create("kiosk", Some(5));
     fixture.applications.reserve(&id, vec![QuotaKind::Search]).unwrap().unwrap().keep();
-    let (_, new) = fixture.applications.rotate("kiosk").unwrap();
+    let (_, new) = fixture.applications.rotate(&LOCAL, "kiosk", Duration::ZERO).unwrap();
     let fixture = {
         assert_eq!(fixture.applications.authenticate(&id, old.reveal()), None);
         assert!(fixture.applications.authenticate(&id, new.reveal()).is_some());
@@ -157,7 +160,7 @@ fn quota_that_is_not_kept_is_returned() {
     assert!(open.is_some());
     fixture.applications.revoke(&id).unwrap();
     let (live, _) = fixture.create("office", None);
-    assert!(fixture.applications.reserve(&live, vec![QuotaKind::Search]).unwrap().is_none());
+    drop(fixture.applications.reserve(&live, vec![QuotaKind::Search]).unwrap());
     assert_eq!(fixture.used(QuotaKind::Search), 0);
 }
 
@@ -235,7 +238,7 @@ fn many_reservations_at_once_spend_exactly_the_quota() {
 fn the_file_is_private_and_holds_no_key() {
     let fixture = Fixture::new();
     let (_, first) = fixture.create("kiosk", None);
-    let (_, second) = fixture.applications.rotate("kiosk").unwrap();
+    let (_, second) = fixture.applications.rotate(&LOCAL, "kiosk", Duration::ZERO).unwrap();
     let mode = std::fs::metadata(fixture.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let bytes = std::fs::read(fixture.path()).unwrap();
@@ -258,4 +261,113 @@ fn an_invalid_file_is_refused_and_unchanged() {
         assert!(error.to_string().contains("a.redb"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), content);
     }
+}
+
+#[test]
+fn usage_in_live_mode_is_counted_and_spends_no_quota() {
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("kiosk", None);
+    let reserve = || fixture.applications.reserve(&id, vec![QuotaKind::Search]);
+    for _ in 0..3 {
+        reserve().unwrap().unwrap().keep();
+    }
+    drop(reserve().unwrap());
+    let testing = Alteration { quota: Some(Some(vec![(QuotaKind::Search, 1)])), allow: None };
+    fixture.applications.update(&LOCAL, "kiosk", testing).unwrap();
+    reserve().unwrap().unwrap().keep();
+    assert_eq!(reserve().err(), Some(NotReserved::Short(QuotaKind::Search)));
+    let fixture = fixture.reopened();
+    let listed = fixture.applications.get("kiosk").unwrap();
+    let counts = (listed.used.of(QuotaKind::Search), listed.done.of(QuotaKind::Search));
+    assert_eq!(counts, (1, 4), "three in live mode, one in testing mode");
+}
+
+#[test]
+fn an_old_key_is_valid_during_its_overlap_only() {
+    let hour = Duration::from_secs(3600);
+    let fixture = Fixture::new();
+    let (id, first) = fixture.create("kiosk", None);
+    let is_valid = |fixture: &Fixture, key: &ApiKey| {
+        fixture.applications.authenticate(&id, key.reveal()).is_some()
+    };
+    let (listed, second) = fixture.applications.rotate(&LOCAL, "kiosk", hour).unwrap();
+    assert!(listed.old_key_until.is_some_and(|until| until > unix_seconds() + 3500));
+    assert!(is_valid(&fixture, &first) && is_valid(&fixture, &second));
+    let fixture = fixture.reopened();
+    assert!(is_valid(&fixture, &first) && is_valid(&fixture, &second), "after a restart");
+    // A change of something else keeps the overlap.
+    let live = Alteration { quota: Some(None), allow: None };
+    fixture.applications.update(&LOCAL, "kiosk", live).unwrap();
+    assert!(is_valid(&fixture, &first));
+    // At most one old key: another rotation ends the oldest.
+    let (_, third) = fixture.applications.rotate(&LOCAL, "kiosk", hour).unwrap();
+    let valid = [&first, &second, &third].map(|key| is_valid(&fixture, key));
+    assert_eq!(valid, [false, true, true]);
+    let (_, fourth) = fixture.applications.rotate(&LOCAL, "kiosk", Duration::ZERO).unwrap();
+    let valid = [&second, &third, &fourth].map(|key| is_valid(&fixture, key));
+    assert_eq!(valid, [false, false, true]);
+    let (_, fifth) = fixture.applications.rotate(&LOCAL, "kiosk", Duration::from_secs(1)).unwrap();
+    std::thread::sleep(Duration::from_millis(2100));
+    assert_eq!([&fourth, &fifth].map(|key| is_valid(&fixture, key)), [false, true]);
+    assert_eq!(fixture.applications.get("kiosk").unwrap().old_key_until, None);
+    // A revoked application has no key at all.
+    let (_, sixth) = fixture.applications.rotate(&LOCAL, "kiosk", hour).unwrap();
+    fixture.applications.revoke("kiosk").unwrap();
+    let fixture = fixture.reopened();
+    assert!(!is_valid(&fixture, &fifth) && !is_valid(&fixture, &sixth));
+}
+
+/// A doorward that does not know old keys replaces the present one and leaves the old one in the
+/// file.
+#[test]
+fn an_old_key_ends_with_the_key_that_replaced_it() {
+    let fixture = Fixture::new();
+    let (id, first) = fixture.create("kiosk", None);
+    let hour = Duration::from_secs(3600);
+    fixture.applications.rotate(&LOCAL, "kiosk", hour).unwrap();
+    let (path, folder) = (fixture.path(), fixture.folder);
+    drop(fixture.applications);
+    let (mut file, loaded) = ApplicationsFile::open(&path).unwrap();
+    let Stored { mut record, old_key, .. } = loaded.into_iter().next().unwrap().1;
+    let other = ApiKey::random().unwrap();
+    record.key = KeyHash::of(&other).unwrap();
+    file.put(&BTreeSet::new(), &id, &record, old_key.as_ref()).unwrap();
+    drop(file);
+    let applications = Applications::open(&path).unwrap();
+    assert!(applications.authenticate(&id, first.reveal()).is_none());
+    assert!(applications.authenticate(&id, other.reveal()).is_some());
+    drop((applications, folder));
+}
+
+#[test]
+fn no_sender_gives_what_it_has_not() {
+    let fixture = Fixture::new();
+    let (id, _) = fixture.create("office", None);
+    let by = Grantor {
+        permissions: Some([Permission::Search, Permission::Admin].into()),
+        application: Some(id.clone()),
+    };
+    let unlock = BTreeSet::from([Permission::Unlock]);
+    let refused = |error: ApplicationsError| matches!(error, ApplicationsError::Exceeds(more) if more == unlock);
+    let apps = &fixture.applications;
+    let creation = |allow: &BTreeSet<Permission>| Creation {
+        name: "new".into(),
+        quota: None,
+        allow: allow.clone(),
+    };
+    assert!(refused(apps.create(&by, creation(&unlock)).unwrap_err()));
+    apps.create(&by, creation(&[Permission::Search].into())).unwrap();
+    let alteration =
+        |allow: &BTreeSet<Permission>| Alteration { quota: None, allow: Some(allow.clone()) };
+    assert!(refused(apps.update(&by, "new", alteration(&unlock)).unwrap_err()));
+    apps.update(&LOCAL, "new", alteration(&unlock)).unwrap();
+    // The new key of an application that has more would be its way around.
+    assert!(refused(apps.rotate(&by, "new", Duration::ZERO).unwrap_err()));
+    // What the application has already may stay.
+    apps.update(&by, "new", alteration(&[Permission::Unlock, Permission::Search].into())).unwrap();
+    // Its own: neither more nor less, but another key, and an end.
+    let none = Alteration { quota: None, allow: Some(BTreeSet::new()) };
+    assert!(matches!(apps.update(&by, "office", none).unwrap_err(), ApplicationsError::Own));
+    apps.rotate(&by, &id, Duration::ZERO).unwrap();
+    apps.revoke(&id).unwrap();
 }

@@ -11,6 +11,7 @@ use doorward::doctor;
 use doorward::face::Analyzer;
 use doorward::import;
 use doorward::mqtt;
+use doorward::webhook::Attempt;
 use doorward_evaluate::calibrate;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -157,6 +158,18 @@ impl Runner {
                 Ok(ExitCode::from(4))
             }
         }
+    }
+
+    /// Sends a test event to the webhook.
+    pub fn test_webhook(&self) -> Result<ExitCode, Failure> {
+        let none = || Failure::Usage("there is no webhook: set webhook.url".into());
+        let client = daemon::webhook_client(&self.config)?.ok_or_else(none)?;
+        let attempt = client.test(&self.config.device.id);
+        out(format_args!("{:#}\n", attempt.to_json()))?;
+        Ok(match attempt {
+            Attempt::Acknowledged { .. } => ExitCode::SUCCESS,
+            _ => ExitCode::from(4),
+        })
     }
 
     /// Removes the door from Home Assistant.

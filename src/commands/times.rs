@@ -27,6 +27,19 @@ pub fn parse(text: &str) -> Result<f64, String> {
     Ok((now.as_secs_f64() - age).max(0.0))
 }
 
+/// Parses a length of time in whole seconds: `30`, `90m`, `24h`, `7d`.
+pub fn duration(text: &str) -> Result<u64, String> {
+    let why = || format!("{text:?} is no time such as 30s, 90m, 24h, 7d");
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => (text, 1),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(why)
+}
+
 fn local(text: &str) -> Option<f64> {
     let date: DateTime = text.parse().ok()?;
     let zoned = date.to_zoned(TimeZone::system()).ok()?;
@@ -42,6 +55,18 @@ pub fn written(unix: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        for (text, seconds) in
+            [("0", 0), ("30s", 30), ("90m", 5400), ("24h", 86_400), ("2d", 172_800)]
+        {
+            assert_eq!(duration(text), Ok(seconds), "{text}");
+        }
+        for wrong in ["", "m", "-1h", "1.5h", "1w", "99999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn seconds_ages_and_dates_are_read() {

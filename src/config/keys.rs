@@ -135,7 +135,7 @@ keys! {
         /// verify, search, liveness, compare, subject (list, get, delete, and update of the name),
         /// unlock (with door.remote_unlock), admin (in addition to subject or enroll: every change
         /// of who is admitted, which is groups, card, enabled, validity, and the photo of a subject
-        /// with groups).
+        /// with groups; and every operation on applications).
         permissions: Vec<String> = ["enroll", "verify", "search", "liveness", "compare", "subject"]
             .map(String::from).to_vec(), Any;
         /// What a client that writes to from/NAME/cmd/ may request: one "NAME: PERMISSION …" per
@@ -296,12 +296,30 @@ keys! {
         /// cores to spare.
         face_cores: usize = 1, OneOf(&[1, 2]);
     }
-    #[doc = " Events that wait for the broker."]
+    #[doc = " Events that wait for the broker, and as many for the webhook."]
     outbox: Outbox {
         /// Events that may wait for the broker; beyond that the oldest is dropped, and counted.
         max_events: usize = 10_000, Within(1.0..=1_000_000.0);
         /// Days an event may wait; after that it is dropped, and counted.
         max_age_days: u32 = 30, Within(1.0..=3650.0);
+    }
+    #[doc = " Events sent to an HTTP server, in the form of Standard Webhooks."]
+    webhook: Webhook {
+        /// Where events are sent by POST: https://HOST/PATH. Empty: nowhere. http is accepted for
+        /// this machine and the hosts of http_hosts.
+        url: String = String::new(), Any;
+        /// The secret that signs events: whsec_ and the base64 of 24 to 64 random bytes. Better:
+        /// secret_file, or the variable DOORWARD__WEBHOOK__SECRET.
+        secret: Secret = Secret::default(), Any;
+        /// File that holds only the secret.
+        secret_file: PathBuf = PathBuf::new(), Any;
+        /// Kinds of events that are sent: access, enroll, spoof, door, tamper, camera. Empty: all.
+        kinds: Vec<String> = Vec::new(), Any;
+        /// Hosts, as in the URL, to which events may go unencrypted over the network.
+        http_hosts: Vec<String> = Vec::new(), Any;
+        /// PEM file of the authority that signed the server's certificate. Empty: the public
+        /// authorities.
+        ca_file: PathBuf = PathBuf::new(), Any;
     }
     #[doc = " The record of decisions and administration that `doorward audit` shows and verifies."]
     audit: Audit {

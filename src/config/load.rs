@@ -138,20 +138,9 @@ impl Config {
             ));
         }
         let mqtt = &mut self.mqtt;
-        if !mqtt.password_file.as_os_str().is_empty() {
-            if !mqtt.password.is_empty() {
-                problems.push("mqtt.password and mqtt.password_file: give one of them".into());
-            }
-            match std::fs::read_to_string(&mqtt.password_file) {
-                Ok(text) => mqtt.password = Secret::from(text.trim_end().to_owned()),
-                Err(error) => {
-                    problems.push(format!(
-                        "mqtt.password_file {}: {error}",
-                        mqtt.password_file.display()
-                    ));
-                }
-            }
-        }
+        read_secret("mqtt.password", &mut mqtt.password, &mqtt.password_file, &mut problems);
+        let webhook = &mut self.webhook;
+        read_secret("webhook.secret", &mut webhook.secret, &webhook.secret_file, &mut problems);
         if mqtt.host.is_empty() && (mqtt.tls || !mqtt.username.is_empty()) {
             problems.push(
                 "mqtt.tls and mqtt.username need mqtt.host: the embedded broker has its own login"
@@ -166,6 +155,20 @@ impl Config {
             ));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Refused(problems)) }
+    }
+}
+
+/// Reads the secret of a key from the file of the key beside it, if that names one.
+fn read_secret(key: &str, secret: &mut Secret, file: &Path, problems: &mut Vec<String>) {
+    if file.as_os_str().is_empty() {
+        return;
+    }
+    if !secret.is_empty() {
+        problems.push(format!("{key} and {key}_file: give one of them"));
+    }
+    match std::fs::read_to_string(file) {
+        Ok(text) => *secret = Secret::from(text.trim_end().to_owned()),
+        Err(error) => problems.push(format!("{key}_file {}: {error}", file.display())),
     }
 }
 

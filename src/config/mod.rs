@@ -21,6 +21,6 @@ pub use row::{Key, Kind, Rule};
 
 pub use keys::{
     Access, Audit, Camera, Config, Device, Door, Gallery, HomeAssistant, ImageUrl, KEYS, Liveness,
-    Log, Mqtt, Outbox, SECTIONS, Schedules, Search, Service,
+    Log, Mqtt, Outbox, SECTIONS, Schedules, Search, Service, Webhook,
 };
 pub use load::ConfigError;

@@ -1,5 +1,5 @@
-//! Requests of the operations on applications: `app/create`, `app/list`, `app/update`,
-//! `app/revoke`, `app/rotate`.
+//! Requests of the operations on applications: `application/create`, `/list`, `/get`, `/update`,
+//! `/rotate`, `/revoke`.
 
 use super::field;
 use super::id::{ID, is_id};
@@ -10,6 +10,11 @@ use super::quota::{self, BadQuota, Quota};
 use super::raw::RawValue;
 use super::refusal::Refusal;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Longest overlap of an old and a new key: enough to reach every client, and no second key for
+/// ever.
+const MOST_GRACE_SECONDS: f64 = 30.0 * 86_400.0;
 
 /// The requested operation.
 #[derive(Debug, PartialEq)]
@@ -17,11 +22,23 @@ pub(crate) enum Administration {
     Create(Creation),
     List,
     /// By id or name.
+    Get(String),
+    /// By id or name.
     Update(String, Alteration),
+    /// By id or name; the old key stays valid for `grace`.
+    Rotate {
+        app: String,
+        grace: Duration,
+    },
     /// By id or name.
     Revoke(String),
-    /// By id or name.
-    Rotate(String),
+}
+
+impl Administration {
+    /// Checks whether it changes something, and so waits for the disk.
+    pub fn is_change(&self) -> bool {
+        !matches!(self, Self::List | Self::Get(_))
+    }
 }
 
 /// The properties of a new application.
@@ -46,10 +63,15 @@ impl Payload<'_> {
     /// Reads the request; part of step 2.
     pub fn administration(&self) -> Result<Administration, Refusal> {
         match self.operation {
-            Operation::AppCreate => self.creation().map(Administration::Create),
-            Operation::AppUpdate => Ok(Administration::Update(self.app()?, self.alteration()?)),
-            Operation::AppRevoke => self.app().map(Administration::Revoke),
-            Operation::AppRotate => self.app().map(Administration::Rotate),
+            Operation::ApplicationCreate => self.creation().map(Administration::Create),
+            Operation::ApplicationUpdate => {
+                Ok(Administration::Update(self.app()?, self.alteration()?))
+            }
+            Operation::ApplicationGet => self.app().map(Administration::Get),
+            Operation::ApplicationRevoke => self.app().map(Administration::Revoke),
+            Operation::ApplicationRotate => {
+                Ok(Administration::Rotate { app: self.app()?, grace: self.grace()? })
+            }
             _ => Ok(Administration::List),
         }
     }
@@ -58,6 +80,17 @@ impl Payload<'_> {
         let missing =
             || Refusal::field(field::APP, "`app` must be the name or the id of an application");
         self.filled(field::APP).ok_or_else(missing)
+    }
+
+    fn grace(&self) -> Result<Duration, Refusal> {
+        let seconds = self.number(field::GRACE_SECONDS).unwrap_or(0.0);
+        if !(0.0..=MOST_GRACE_SECONDS).contains(&seconds) || seconds.fract() != 0.0 {
+            let why = format!(
+                "`grace_seconds` must be a whole number from 0 to {MOST_GRACE_SECONDS} (30 days)"
+            );
+            return Err(Refusal::field(field::GRACE_SECONDS, why));
+        }
+        Ok(Duration::from_secs(seconds as u64))
     }
 
     fn creation(&self) -> Result<Creation, Refusal> {

@@ -44,6 +44,17 @@ impl Answer {
         Some(Self { status: u16::try_from(status).ok()?, fields })
     }
 
+    /// Checks whether the answer carries a new API-Key.
+    pub(crate) fn has_key(&self) -> bool {
+        self.fields.contains_key(field::API_KEY)
+    }
+
+    /// Returns the answer without a new API-Key, for a memory of answers: the key is shown once.
+    pub(crate) fn without_key(mut self) -> Self {
+        self.fields.shift_remove(field::API_KEY);
+        self
+    }
+
     /// Returns the payload for a transport without a status line.
     pub(crate) fn to_payload(&self) -> Vec<u8> {
         self.with_status().to_string().into_bytes()

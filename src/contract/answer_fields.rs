@@ -266,7 +266,7 @@ pub(crate) struct SubjectGone<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct ApplicationBlock<'a> {
     pub app_id: &'a str,
-    /// Only in the answers to `app/create` and `app/rotate`.
+    /// Only in the answers to `application/create` and `application/rotate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<&'a str>,
     pub name: &'a str,
@@ -274,17 +274,15 @@ pub(crate) struct ApplicationBlock<'a> {
     pub mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaBlock>,
+    /// Requests that were done, in both modes.
+    pub usage: UsageBlock,
     pub allow: &'a BTreeSet<Permission>,
     pub created: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used: Option<u64>,
-}
-
-impl ApplicationBlock<'_> {
-    /// Returns the `mode` of an application with or without a quota.
-    pub fn mode(has_quota: bool) -> &'static str {
-        if has_quota { "testing" } else { "live" }
-    }
+    /// Until when the key before the present one is valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_key_until: Option<u64>,
 }
 
 /// The usage of a quota, kind by kind.
@@ -294,6 +292,16 @@ pub(crate) struct QuotaBlock(pub Vec<(QuotaKind, Used)>);
 impl Serialize for QuotaBlock {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(kind, used)| (kind.name(), used)))
+    }
+}
+
+/// A number of requests for each kind.
+#[derive(Debug)]
+pub(crate) struct UsageBlock(pub Vec<(QuotaKind, u64)>);
+
+impl Serialize for UsageBlock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(kind, number)| (kind.name(), number)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 pub const REQUEST_ID: &str = "request_id";
 /// The application's id.
 pub const APP_ID: &str = "app_id";
-/// The application's key.
+/// The application's key; in an answer, its new key.
 pub const API_KEY: &str = "api_key";
 /// The picture: base64, a URL or `camera:`.
 pub const IMAGE: &str = "image";
@@ -72,6 +72,8 @@ pub const QUOTA: &str = "quota";
 pub const ALLOW: &str = "allow";
 /// Id or name of an application.
 pub const APP: &str = "app";
+/// Seconds that the old key of an application stays valid.
+pub const GRACE_SECONDS: &str = "grace_seconds";
 /// Number of a line of the audit log.
 pub const LINE: &str = "line";
 /// Hash that the line had.

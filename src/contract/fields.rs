@@ -49,6 +49,8 @@ const LIVENESS_CHOSEN: &[Operation] = &[Enroll, Verify, Search, Compare, EnrollM
 const LEVELLED: &[Operation] = &[Verify, Compare];
 const ABOUT_A_SUBJECT: &[Operation] =
     &[Enroll, EnrollMode, Verify, SubjectGet, SubjectUpdate, SubjectDelete];
+const ABOUT_AN_APPLICATION: &[Operation] =
+    &[ApplicationGet, ApplicationUpdate, ApplicationRotate, ApplicationRevoke];
 
 const TABLE: &[Field] = &[
     // Known to every operation.
@@ -81,7 +83,7 @@ const TABLE: &[Field] = &[
     // Subjects.
     row(field::LIMIT, Kind::Number(Some(50.0)), &[SubjectList]),
     row(field::CURSOR, Kind::Text(None), &[SubjectList]),
-    row(field::NAME, Kind::Text(None), &[SubjectUpdate, AppCreate]),
+    row(field::NAME, Kind::Text(None), &[SubjectUpdate, ApplicationCreate]),
     row(field::GROUPS, Kind::Texts, &[SubjectUpdate]),
     row(field::CARD, Kind::Text(None), &[SubjectUpdate]),
     row(field::ENABLED, Kind::Bool(None), &[SubjectUpdate]),
@@ -92,11 +94,12 @@ const TABLE: &[Field] = &[
     row(field::REASON, Kind::Text(None), &[Unlock]),
     row(field::ISSUED_AT, Kind::Number(None), &[Unlock]),
     // Applications.
-    row(field::TESTING, Kind::Bool(Some(false)), &[AppCreate]),
-    row(field::TESTING, Kind::Bool(None), &[AppUpdate]),
-    row(field::QUOTA, Kind::Texts, &[AppCreate, AppUpdate]),
-    row(field::ALLOW, Kind::Texts, &[AppCreate, AppUpdate]),
-    row(field::APP, Kind::Text(None), &[AppUpdate, AppRevoke, AppRotate]),
+    row(field::TESTING, Kind::Bool(Some(false)), &[ApplicationCreate]),
+    row(field::TESTING, Kind::Bool(None), &[ApplicationUpdate]),
+    row(field::QUOTA, Kind::Texts, &[ApplicationCreate, ApplicationUpdate]),
+    row(field::ALLOW, Kind::Texts, &[ApplicationCreate, ApplicationUpdate]),
+    row(field::APP, Kind::Text(None), ABOUT_AN_APPLICATION),
+    row(field::GRACE_SECONDS, Kind::Number(Some(0.0)), &[ApplicationRotate]),
     // The audit log.
     row(field::LINE, Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
     row(field::HASH, Kind::Text(None), &[AuditVerify]),
@@ -185,6 +188,8 @@ mod tests {
             (Compare, "subject_id", None),
             (Health, "request_id", Some(Kind::Text(None))),
             (Stats, "limit", None),
+            (ApplicationRotate, "grace_seconds", Some(Kind::Number(Some(0.0)))),
+            (ApplicationCreate, "app", None),
         ];
         for &(operation, name, expected) in cases {
             assert_eq!(kind(operation, name), expected, "{operation:?} {name}");

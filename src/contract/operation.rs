@@ -16,10 +16,12 @@ struct Row {
     quota: Option<QuotaKind>,
     topics: Topics,
     camera: Camera,
-    /// True if it changes who may enter, or opens the door.
+    /// True if it changes who may enter or who may ask, or opens the door.
     is_change: bool,
     /// True if `{}`, or no payload at all, is a complete request.
     needs_nothing: bool,
+    /// True if the answer carries a new API-Key.
+    shows_key: bool,
 }
 
 /// The topics that carry an operation.
@@ -27,8 +29,8 @@ struct Row {
 enum Topics {
     /// The command topics; also available to the command line.
     Commands,
-    /// None: only the command line has it. Access control, its log and maintenance are tasks of the
-    /// operator of the door; for clients the operation does not exist.
+    /// None: only the command line has it. The audit log and maintenance are tasks of the operator
+    /// of the door; for clients the operation does not exist.
     None,
 }
 
@@ -51,9 +53,11 @@ const QUESTION: Row = Row {
     camera: Camera::Never,
     is_change: false,
     needs_nothing: false,
+    shows_key: false,
 };
 const ON_IMAGES: Row = Row { camera: Camera::IfAsked, ..QUESTION };
 const ON_SUBJECTS: Row = Row { permission: Some(Permission::Subject), ..QUESTION };
+const ON_APPLICATIONS: Row = Row { permission: Some(Permission::Admin), ..QUESTION };
 const COMMAND_LINE: Row = Row { topics: Topics::None, ..QUESTION };
 
 macro_rules! operations {
@@ -149,15 +153,19 @@ operations! {
     /// Versions and states.
     Health = Row { name: "health", needs_nothing: true, ..QUESTION };
     /// Create an application.
-    AppCreate = Row { name: "app/create", ..COMMAND_LINE };
+    ApplicationCreate =
+        Row { name: "application/create", is_change: true, shows_key: true, ..ON_APPLICATIONS };
     /// The applications and their usage.
-    AppList = Row { name: "app/list", needs_nothing: true, ..COMMAND_LINE };
+    ApplicationList = Row { name: "application/list", needs_nothing: true, ..ON_APPLICATIONS };
+    /// One application and its usage.
+    ApplicationGet = Row { name: "application/get", ..ON_APPLICATIONS };
     /// Change an application's mode, quota or permissions; its key stays.
-    AppUpdate = Row { name: "app/update", ..COMMAND_LINE };
-    /// Remove an application.
-    AppRevoke = Row { name: "app/revoke", ..COMMAND_LINE };
+    ApplicationUpdate = Row { name: "application/update", is_change: true, ..ON_APPLICATIONS };
     /// Give an application another key.
-    AppRotate = Row { name: "app/rotate", ..COMMAND_LINE };
+    ApplicationRotate =
+        Row { name: "application/rotate", is_change: true, shows_key: true, ..ON_APPLICATIONS };
+    /// Remove an application.
+    ApplicationRevoke = Row { name: "application/revoke", is_change: true, ..ON_APPLICATIONS };
     /// Verify that the audit log is unchanged.
     AuditVerify = Row { name: "audit/verify", needs_nothing: true, ..COMMAND_LINE };
     /// Lines of the audit log.
@@ -199,7 +207,7 @@ impl Operation {
         self.row().camera
     }
 
-    /// Checks whether it changes who may enter, or opens the door. Over a broker such an operation
+    /// Checks whether it changes who may enter or who may ask, or opens the door. Over a broker such an operation
     /// is done only once, and refused if strangers could send it; all others are queries.
     pub fn is_change(self) -> bool {
         self.row().is_change
@@ -208,6 +216,12 @@ impl Operation {
     /// Checks whether only the command line has this operation.
     pub(crate) fn is_local(self) -> bool {
         self.row().topics == Topics::None
+    }
+
+    /// Checks whether the answer carries a new API-Key: it is for one client, once, and is never
+    /// kept.
+    pub(crate) fn shows_key(self) -> bool {
+        self.row().shows_key
     }
 
     /// Checks whether `{}`, or no payload at all, is a complete request.
@@ -235,6 +249,16 @@ mod tests {
     fn operations_that_change_who_may_enter_need_a_permission() {
         for operation in Operation::ALL {
             assert!(!operation.is_change() || operation.permission().is_some(), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_admin_manages_applications() {
+        for operation in Operation::ALL {
+            if operation.name().starts_with("application/") {
+                assert_eq!(operation.permission(), Some(Permission::Admin), "{operation:?}");
+            }
+            assert!(!operation.shows_key() || operation.is_change(), "{operation:?}");
         }
     }
 }

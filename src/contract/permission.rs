@@ -38,6 +38,7 @@ pub enum Permission {
     Unlock,
     /// In addition to `subject` or `enroll`: change who may enter. That is the groups, card and
     /// validity of a subject, enabling it, and the face of one that has a group or is disabled.
+    /// Also every operation on applications.
     Admin,
 }
 

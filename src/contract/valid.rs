@@ -193,11 +193,12 @@ pub(crate) fn validate(
         Operation::Stats => Ok(Valid::Stats),
         Operation::GalleryScrub => Ok(Valid::Scrub),
         Operation::Health => Ok(Valid::Health),
-        Operation::AppCreate
-        | Operation::AppList
-        | Operation::AppUpdate
-        | Operation::AppRevoke
-        | Operation::AppRotate => payload.administration().map(Valid::Administration),
+        Operation::ApplicationCreate
+        | Operation::ApplicationList
+        | Operation::ApplicationGet
+        | Operation::ApplicationUpdate
+        | Operation::ApplicationRevoke
+        | Operation::ApplicationRotate => payload.administration().map(Valid::Administration),
         Operation::AuditVerify | Operation::AuditList => payload.audit_query().map(Valid::Audit),
         Operation::GalleryReindex => Ok(Valid::Reindex(Portion {
             limit: payload.limit(100)?,

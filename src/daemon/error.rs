@@ -71,6 +71,9 @@ pub enum DaemonError {
     /// The MQTT session cannot start.
     #[error(transparent)]
     Mqtt(#[from] ConnectError),
+    /// The webhook cannot be used.
+    #[error(transparent)]
+    Webhook(#[from] crate::webhook::SettingsError),
     /// The embedded broker cannot start.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
@@ -119,6 +122,7 @@ impl DaemonError {
             | Self::LivenessPolicy(_)
             | Self::Door(_)
             | Self::CameraSettings(_)
+            | Self::Webhook(_)
             | Self::Mqtt(_) => true,
             Self::Service(error) => matches!(error, service::StartError::UrlAllow(_)),
             _ => false,

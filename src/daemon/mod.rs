@@ -31,7 +31,7 @@ mod watchdog;
 pub(crate) use control::is_running;
 pub use error::DaemonError;
 pub use local::{Local, LocalError};
-pub use open::{BadFiles, Opened, check, client_settings, open_service, warnings};
+pub use open::{BadFiles, Opened, check, client_settings, open_service, warnings, webhook_client};
 pub use run::run;
 
 use open::start_camera;

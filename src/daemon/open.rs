@@ -111,6 +111,11 @@ pub fn client_settings(config: &Config) -> Result<crate::mqtt::Settings, DaemonE
     Ok(settings.aimed_at_embedded(settings.port(), &login))
 }
 
+/// Returns a client of the webhook, for a test; `None`: there is no webhook.
+pub fn webhook_client(config: &Config) -> Result<Option<crate::webhook::Client>, DaemonError> {
+    Ok(settings::webhook(config)?.map(crate::webhook::Client::new))
+}
+
 /// Refuses a configuration with which the daemon would not start: checks values, and the files they
 /// name.
 pub fn check(config: &Config) -> Result<(), DaemonError> {
@@ -121,6 +126,7 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::access(config)?;
     settings::door(config)?;
     settings::camera(config)?;
+    settings::webhook(config)?;
     Ok(())
 }
 

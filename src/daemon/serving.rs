@@ -16,6 +16,7 @@ use crate::mqtt::{Answering, BrokerCounts, Delivery, Embedded, Handler, Publishe
 use crate::outbox::Outbox;
 use crate::service::{Door, Service};
 use crate::terminal::{Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
+use crate::webhook::Webhook;
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
@@ -36,6 +37,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Serving {
     session: Session,
     delivery: Delivery,
+    webhook: Option<Webhook>,
     control: Option<Control>,
     embedded: Option<Embedded>,
     /// `None` without a camera.
@@ -133,6 +135,7 @@ impl Serving {
         let health = health(service.clone(), decisions.clone(), broker);
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
+        let webhook = start_webhook(config, &outbox, &service, &mut tasks)?;
         let session = Session::start(mqtt, service, health).await?;
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery.clone(), gallery_changes, publisher.clone()));
@@ -153,7 +156,18 @@ impl Serving {
             "ready"
         );
         let gallery = open;
-        Ok(Self { session, delivery, control, embedded, judge, camera, outbox, gallery, tasks })
+        Ok(Self {
+            session,
+            delivery,
+            webhook,
+            control,
+            embedded,
+            judge,
+            camera,
+            outbox,
+            gallery,
+            tasks,
+        })
     }
 
     /// Returns the counters of the workers' progress.
@@ -174,6 +188,7 @@ impl Serving {
         let Self {
             session,
             delivery,
+            webhook,
             control,
             embedded,
             judge,
@@ -192,7 +207,12 @@ impl Serving {
                 control.stop().await;
             }
         };
-        tokio::join!(session.stop(), control, delivery.stop());
+        let webhook = async {
+            if let Some(webhook) = webhook {
+                webhook.stop().await;
+            }
+        };
+        tokio::join!(session.stop(), control, delivery.stop(), webhook);
         let _ = judge.await;
         if let Some(broker) = embedded {
             broker.stop().await;
@@ -203,6 +223,26 @@ impl Serving {
         }
         closed(&gallery).await;
     }
+}
+
+/// Starts the webhook, if there is one. Events that waited for another, or for none any more, leave
+/// the outbox.
+fn start_webhook(
+    config: &Config,
+    outbox: &Arc<Outbox>,
+    service: &Service,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<Webhook>, DaemonError> {
+    let settings = settings::webhook(config)?;
+    let forgotten = outbox.forget_unwanted();
+    if forgotten > 0 {
+        tracing::warn!(forgotten, "events are dropped that no configured webhook wants any more");
+    }
+    let Some(settings) = settings else { return Ok(None) };
+    let webhook = Webhook::start(settings, outbox)?;
+    tasks.spawn(webhook.wake(outbox.last_seq()));
+    service.attach_webhook(webhook.report());
+    Ok(Some(webhook))
 }
 
 /// Returns the file in which the clock keeps that it is synchronised.

@@ -5,7 +5,7 @@ use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::face::Cores;
 use crate::terminal::{DoorError, DoorSettings, Place};
-use crate::{camera, mqtt, outbox, service};
+use crate::{camera, mqtt, outbox, service, webhook};
 use doorward_board::controller::Keys;
 use doorward_board::wiegand::Format;
 use std::path::Path;
@@ -41,9 +41,17 @@ pub fn cores(config: &Config) -> Cores {
     if config.service.face_cores == 2 { Cores::Two } else { Cores::One }
 }
 
-/// Returns the settings of the outbox and the audit log.
+/// Returns the settings of the webhook, checked; `None`: there is none.
+pub fn webhook(config: &Config) -> Result<Option<webhook::Settings>, webhook::SettingsError> {
+    webhook::Settings::of(&config.webhook)
+}
+
+/// Returns the settings of the outbox and the audit log. A webhook that cannot be used gets no
+/// events; its error is that of [`webhook`].
 pub fn outbox(config: &Config) -> outbox::Settings {
+    let webhook = webhook(config).ok().flatten();
     outbox::Settings {
+        webhook: webhook.map(|webhook| webhook.kinds().to_vec()).unwrap_or_default(),
         device_id: config.device.id.clone(),
         max_events: config.outbox.max_events,
         max_age_days: config.outbox.max_age_days,

@@ -84,7 +84,8 @@ fn configuration(config: &Config, file: Option<&Path>) -> Check {
     let has_password = fs::read_to_string(file).is_ok_and(|text| Config::has_secret_in(&text));
     match fs::metadata(file) {
         Ok(metadata) if metadata.permissions().mode() & 0o004 != 0 && has_password => {
-            let advice = "chmod 640 the file, or move the password to mqtt.password_file";
+            let advice = "chmod 640 the file, or move the password to mqtt.password_file or \
+                          webhook.secret_file";
             Check::warning(
                 name,
                 format!("{found} holds a password, and all users can read it"),

@@ -20,7 +20,7 @@ use super::connect::{self, ConnectError, Loss};
 use super::lane::WRITE_PATIENCE;
 use super::publisher::Link;
 use super::topics::Topics;
-use crate::outbox::{Kind, Outbox};
+use crate::outbox::{Consumer, Kind, Outbox};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, PublishProperties};
@@ -287,10 +287,10 @@ impl<'w> Publishing<'w> {
         let rests = |kind| self.refused.get(&kind).is_some_and(|refusal| now < refusal.retry);
         let skip = |seq, kind| rests(kind) || self.under_way().any(|other| other == seq);
         let outbox = &self.worker.outbox;
-        outbox.pending(self.live.., skip).or_else(|| {
+        outbox.pending(Consumer::Broker, self.live.., skip).or_else(|| {
             let old = self.under_way().filter(|seq| *seq < self.live).count();
             let may_go = now >= self.backlog_at && old < BACKLOG_WINDOW;
-            may_go.then(|| outbox.pending(..self.live, skip)).flatten()
+            may_go.then(|| outbox.pending(Consumer::Broker, ..self.live, skip)).flatten()
         })
     }
 
@@ -318,7 +318,11 @@ impl<'w> Publishing<'w> {
             refusal.retry = Instant::now() + refusal.wait;
         }
         let outbox = self.worker.outbox.clone();
-        let payload = match tokio::task::spawn_blocking(move || outbox.payload(seq)).await {
+        let payload = match tokio::task::spawn_blocking(move || {
+            outbox.payload(Consumer::Broker, seq)
+        })
+        .await
+        {
             Ok(Ok(Some(payload))) => payload,
             // The event was dropped at this moment.
             Ok(Ok(None)) => {
@@ -361,7 +365,7 @@ impl<'w> Publishing<'w> {
                 match reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
                         self.refused.remove(&kind);
-                        self.worker.outbox.acknowledge(seq);
+                        self.worker.outbox.acknowledge(Consumer::Broker, seq);
                     }
                     reason => self.refuse(kind, reason),
                 }

@@ -14,7 +14,7 @@ use super::Exposure;
 use super::counts::{Counters, count};
 use super::handler::Handler;
 use super::incoming::{Command, Form, ReplyTo, Stale};
-use super::memory::{Identity, Memory, Seen};
+use super::memory::{Identity, Memory, Seen, kept};
 use super::publisher::{PublishError, Publisher};
 use super::topics::{ResponseTopicError, Topics};
 use crate::contract::{Answer, Operation, Refusal, Reply, Request, Sender};
@@ -40,6 +40,11 @@ const FRESH_FOR: Duration = Duration::from_secs(2);
 const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
 /// The same for `unlock`: a client that repeats it later finds a door that has locked again.
 const UNLOCKS_FOR: Duration = Duration::from_secs(10);
+
+/// Why an operation that shows a key is refused without a Response Topic.
+const KEY_NEEDS_TOPIC: &str = "the answer carries an API-Key, and many clients may read what is \
+                               answered below response/: name a Response Topic of your own, such \
+                               as one below client/";
 
 pub(crate) struct Dispatcher {
     topics: Arc<Topics>,
@@ -238,16 +243,15 @@ impl Dispatcher {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
                 let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
-                let waiting = locked(memory).finish(
-                    identities,
-                    answer.as_ref().zip(payload.as_ref()),
-                    Instant::now(),
-                );
+                let answered = answer.as_ref().zip(payload.as_ref());
+                let kept = answered.map(|(answer, payload)| kept(answer, payload));
+                let remembered = answer.as_ref().zip(kept.as_ref());
+                let waiting = locked(memory).finish(identities, remembered, Instant::now());
                 locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
-                let Some(payload) = payload else { return };
+                let (Some(payload), Some(kept)) = (payload, kept) else { return };
                 self.publish(&reply, payload.to_vec(), false).await;
                 for reply in waiting {
-                    self.publish(&reply, payload.to_vec(), true).await;
+                    self.publish(&reply, kept.to_vec(), true).await;
                 }
             }
             Seen::InWork => count(&self.counters.repeats),
@@ -275,6 +279,11 @@ impl Dispatcher {
         }
     }
 
+    /// Checks for an answer topic that many clients may read.
+    fn is_shared(&self, reply: &ReplyTo) -> bool {
+        reply.topic.starts_with(&self.topics.default_response(""))
+    }
+
     fn default_reply(&self, operation: &str, reply: ReplyTo) -> ReplyTo {
         ReplyTo { topic: self.topics.default_response(operation), ..reply }
     }
@@ -282,6 +291,10 @@ impl Dispatcher {
     /// Judges the envelope: where the answer goes, and the refusal if the command is not executed.
     async fn judge(&self, command: &Command) -> (ReplyTo, Option<Answer>) {
         match command.reply(&self.topics) {
+            Ok(reply) if shows_key(command.operation()) && self.is_shared(&reply) => {
+                let refusal = Refusal::payload(KEY_NEEDS_TOPIC);
+                (reply, Some(refusal_to(&refusal, command.request_id())))
+            }
             Ok(reply) => {
                 let why = match Operation::named(command.operation()) {
                     Some(operation) if operation.is_change() => self.exposure().await.advice(),
@@ -380,6 +393,11 @@ impl Dispatcher {
 fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     // Nothing under this lock panics. If it did, an incomplete memory would still be usable.
     memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Checks whether the answer to an operation carries a new API-Key.
+fn shows_key(operation: &str) -> bool {
+    Operation::named(operation).is_some_and(Operation::shows_key)
 }
 
 /// Builds the answer to a command that the service does not see.

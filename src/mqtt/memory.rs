@@ -13,6 +13,8 @@
 //! different senders. The content belongs to it because a client that uses an id for two different
 //! requests means both. An empty id counts as no id, and commands without an id are never repeats.
 //!
+//! A new API-Key is never remembered: the answer with it is kept without it.
+//!
 //! What was answered about a subject that is not enrolled any more is forgotten, except that it was
 //! deleted: an answer "enrolled" would not be true, and a deletion leaves nothing of the subject.
 //!
@@ -204,6 +206,15 @@ impl Memory {
                 self.bytes -= payload.len() + identity.bytes();
             }
         }
+    }
+}
+
+/// Returns what is remembered of an answer that is sent as `payload`, and sent to repeats: all but a
+/// new API-Key, which is sent once.
+pub(crate) fn kept(answer: &Answer, payload: &Arc<Vec<u8>>) -> Arc<Vec<u8>> {
+    match answer.has_key() {
+        true => Arc::new(answer.clone().without_key().to_payload()),
+        false => Arc::clone(payload),
     }
 }
 

@@ -3,12 +3,23 @@
 use crate::time::unix_time;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use strum::{Display, FromRepr, IntoStaticStr};
+use strum::{Display, FromRepr, IntoStaticStr, VariantArray};
 
 /// The kind of an event; the last level of its topic, `event/<kind>`. The numbers are the bytes in
 /// the file.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, FromRepr, IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    FromRepr,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
@@ -28,6 +39,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: &[Kind] = Kind::VARIANTS;
+
+    /// Returns the kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
     /// Returns its name in topics and payloads.
     pub fn name(self) -> &'static str {
         self.into()
@@ -135,7 +154,7 @@ pub struct Recorded {
 /// A line of the audit log without an event: administration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The action: `subject/delete`, `app/create`, `start`.
+    /// The action: `subject/delete`, `application/create`, `start`.
     pub action: String,
     /// The sender: `local`, `anybody`, `client:<name>`, `app:<id>`, `daemon`.
     pub by: String,

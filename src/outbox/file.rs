@@ -2,22 +2,31 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `schema`, `last_seq`, `first_line`, `last_line`, `overflow`, `expired`, `too_large`, `lines_<class>` | a number |
+//! | `meta` | `schema`, `last_seq`, `first_line`, `last_line`, `overflow`, `expired`, `too_large`, the same three with `webhook_`, `lines_<class>` | a number |
 //! | `hashes` | `base`, `head` | 32 bytes, of [`Chain`] |
+//! | `webhook` | seq | as `outbox`, for the webhook; missing until one was configured |
 //! | `outbox` | seq | 1 byte of the kind, 8 of the time (f64, little-endian), the payload as JSON |
 //! | `audit` | number of the line | 32 bytes of hash, the line as JSON |
+//!
+//! A program that does not know the table `webhook` leaves it as it is.
 //!
 //! This file is separate from the gallery's: restoring a copy of the gallery changes no history.
 //! Opening it does not verify every checksum: the log's own chain detects and locates changes, and
 //! a start does not read years of history.
 
-use super::chain::{Chain, Follower, HASH_BYTES, Hash, Verdict};
+mod reading;
+
+use reading::backlogged;
+pub(super) use reading::{lines, payload, verify};
+
+use super::chain::{Chain, HASH_BYTES, Hash};
 use super::classes::{Class, Counts, carried};
+use super::consumer::{Consumer, Each};
 use super::event::{Kind, Recorded};
 use super::queue::Content;
 use super::retention::{YOUNG, expired};
 use crate::record_file::{Opening, begin_write};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use redb::{StorageError, WriteTransaction};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -35,12 +44,31 @@ const MOST_RETIRED: u64 = 64;
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const HASHES: TableDefinition<&str, &[u8]> = TableDefinition::new("hashes");
 const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
+const WEBHOOK: TableDefinition<u64, &[u8]> = TableDefinition::new("webhook");
 const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
+
+impl Consumer {
+    /// Returns the table of its backlog.
+    fn table(self) -> TableDefinition<'static, u64, &'static [u8]> {
+        match self {
+            Consumer::Broker => OUTBOX,
+            Consumer::Webhook => WEBHOOK,
+        }
+    }
+
+    /// Returns the names of its counts: overflow, expired, too large.
+    fn counts(self) -> [&'static str; 3] {
+        match self {
+            Consumer::Broker => ["overflow", "expired", "too_large"],
+            Consumer::Webhook => ["webhook_overflow", "webhook_expired", "webhook_too_large"],
+        }
+    }
+}
 
 /// Bytes before an event's payload.
 const EVENT_HEAD: usize = 1 + size_of::<f64>();
 
-/// An event that waits for the broker.
+/// An event that waits for a consumer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Waiting {
     pub kind: Kind,
@@ -55,9 +83,12 @@ pub struct Dropped {
     pub overflow: u64,
     /// They waited too long.
     pub expired: u64,
-    /// The broker does not accept a packet of that size.
+    /// The consumer does not accept an event of that size.
     pub too_large: u64,
 }
+
+/// The waiting events of a consumer, by number.
+pub(super) type Backlogged = BTreeMap<u64, Waiting>;
 
 /// Number and fields of a line.
 type Numbered = (u64, Map<String, Value>);
@@ -69,7 +100,11 @@ pub(super) struct Head {
     pub chain: Chain,
     /// Lines by class.
     pub counts: Counts,
-    pub dropped: Dropped,
+    pub dropped: Each<Dropped>,
+}
+
+impl Dropped {
+    const NONE: Dropped = Dropped { overflow: 0, expired: 0, too_large: 0 };
 }
 
 impl Head {
@@ -78,7 +113,7 @@ impl Head {
         last_seq: 0,
         chain: Chain::NEW,
         counts: Counts::NONE,
-        dropped: Dropped { overflow: 0, expired: 0, too_large: 0 },
+        dropped: Each { broker: Dropped::NONE, webhook: Dropped::NONE },
     };
 }
 
@@ -96,7 +131,7 @@ impl<E: Into<redb::Error>> From<E> for Unusable {
 }
 
 /// Opens or creates the file, and reads the waiting events.
-pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), Unusable> {
+pub(super) fn open(path: &Path) -> Result<(Database, Head, Each<Backlogged>), Unusable> {
     let opening = Opening { cache_bytes: CACHE_BYTES, verify: false };
     let database = opening.existing_or_made(path, |write| {
         write.open_table(META)?.insert("schema", SCHEMA)?;
@@ -118,13 +153,9 @@ pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting
         write_head(&write, &head)?;
         write.commit()?;
     }
-    let mut waiting = BTreeMap::new();
-    for entry in read.open_table(OUTBOX)?.iter()? {
-        let (seq, bytes) = entry?;
-        let known = waiting_of(bytes.value()).filter(|_| seq.value() <= head.last_seq);
-        let event =
-            known.ok_or_else(|| Unusable::Damaged(format!("event {} is invalid", seq.value())))?;
-        waiting.insert(seq.value(), event);
+    let mut waiting = Each::default();
+    for consumer in Consumer::ALL {
+        waiting[consumer] = backlogged(&read, consumer, head.last_seq)?;
     }
     drop(read);
     Ok((database, head, waiting))
@@ -143,11 +174,13 @@ impl Change {
         Ok(Self { write, head })
     }
 
-    /// Adds an event with its line, or a line alone; returns how an event was recorded.
+    /// Adds an event with its line, or a line alone; returns how an event was recorded. `wants` is
+    /// true for a consumer that gets events of a kind.
     pub fn add(
         &mut self,
         what: &Content,
         device_id: &str,
+        wants: impl Fn(Consumer, Kind) -> bool,
     ) -> Result<Option<(Recorded, Waiting)>, redb::Error> {
         let line = self.head.chain.last + 1;
         let (event, id) = match what {
@@ -160,27 +193,39 @@ impl Change {
         let waiting = Waiting { kind: event.kind, time: event.time };
         let recorded = Recorded { id: id.clone(), seq: self.head.last_seq + 1, time: event.time };
         let payload = Value::Object(event.payload(&recorded, device_id));
-        self.put(waiting, payload.to_string().as_bytes())?;
+        let consumers = Consumer::ALL.into_iter().filter(|consumer| wants(*consumer, event.kind));
+        self.put(consumers, waiting, payload.to_string().as_bytes())?;
         self.append(&event.entry(&recorded).line(line))?;
         Ok(Some((recorded, waiting)))
     }
 
-    /// Puts an event in the outbox under the next number.
-    fn put(&mut self, waiting: Waiting, payload: &[u8]) -> Result<(), redb::Error> {
+    /// Puts an event in the backlogs of its consumers under the next number.
+    fn put(
+        &mut self,
+        consumers: impl Iterator<Item = Consumer>,
+        waiting: Waiting,
+        payload: &[u8],
+    ) -> Result<(), redb::Error> {
         self.head.last_seq += 1;
         let mut bytes = Vec::with_capacity(EVENT_HEAD + payload.len());
         bytes.push(waiting.kind.code());
         bytes.extend_from_slice(&waiting.time.to_le_bytes());
         bytes.extend_from_slice(payload);
-        self.write.open_table(OUTBOX)?.insert(self.head.last_seq, bytes.as_slice())?;
+        for consumer in consumers {
+            let mut table = self.write.open_table(consumer.table())?;
+            table.insert(self.head.last_seq, bytes.as_slice())?;
+        }
         Ok(())
     }
 
-    /// Removes events from the outbox; ignores missing ones.
-    pub fn remove(&mut self, seqs: &[u64]) -> Result<(), redb::Error> {
-        let mut outbox = self.write.open_table(OUTBOX)?;
+    /// Removes events from a backlog; ignores missing ones.
+    pub fn remove(&mut self, consumer: Consumer, seqs: &[u64]) -> Result<(), redb::Error> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        let mut backlog = self.write.open_table(consumer.table())?;
         for seq in seqs {
-            outbox.remove(seq)?;
+            backlog.remove(seq)?;
         }
         Ok(())
     }
@@ -246,69 +291,6 @@ impl Change {
     }
 }
 
-/// Returns the payload of a waiting event.
-pub(super) fn payload(database: &Database, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-    let outbox = database.begin_read()?.open_table(OUTBOX)?;
-    let bytes = outbox.get(seq)?;
-    Ok(bytes.and_then(|bytes| bytes.value().get(EVENT_HEAD..).map(<[u8]>::to_vec)))
-}
-
-/// Verifies every line.
-pub(super) fn verify(database: &Database) -> Result<Verdict, redb::Error> {
-    let read = database.begin_read()?;
-    let head = read_head(&read)?;
-    let mut follower = Follower::new(head.chain);
-    for entry in read.open_table(AUDIT)?.iter()? {
-        let (number, bytes) = entry?;
-        let number = number.value();
-        let followed = match split(bytes.value()) {
-            Ok((hash, line)) => follower.follow(number, hash, line),
-            Err(_) => Err(Verdict::Broken { line: number, why: "it is too short".to_owned() }),
-        };
-        if let Err(broken) = followed {
-            return Ok(broken);
-        }
-    }
-    Ok(follower.end())
-}
-
-/// Returns up to `limit` lines from number `from` that are not older than `since`, each with its
-/// `hash`, and the number to continue from.
-pub(super) fn lines(
-    database: &Database,
-    from: u64,
-    since: f64,
-    limit: usize,
-) -> Result<(Vec<Value>, Option<u64>), redb::Error> {
-    let read = database.begin_read()?;
-    let mut found = Vec::new();
-    for entry in read.open_table(AUDIT)?.range(from..)? {
-        let (number, bytes) = entry?;
-        if found.len() == limit {
-            return Ok((found, Some(number.value())));
-        }
-        let (hash, line) = split(bytes.value())?;
-        // A line that was made unreadable is returned as text.
-        let mut line: Map<String, Value> = serde_json::from_slice(line).unwrap_or_else(|_| {
-            let text = String::from_utf8_lossy(line).into_owned();
-            [("line", Value::from(number.value())), ("unreadable", text.into())]
-                .map(|(name, value)| (name.to_owned(), value))
-                .into_iter()
-                .collect()
-        });
-        if line.get("time").and_then(Value::as_f64).is_some_and(|time| time < since) {
-            continue;
-        }
-        line.insert("hash".to_owned(), hash.to_string().into());
-        found.push(Value::Object(line));
-    }
-    Ok((found, None))
-}
-
-fn read_head(read: &ReadTransaction) -> Result<Head, redb::Error> {
-    head_of(&read.open_table(META)?, &read.open_table(HASHES)?)
-}
-
 fn head_of(
     meta: &impl ReadableTable<&'static str, u64>,
     hashes: &impl ReadableTable<&'static str, &'static [u8]>,
@@ -316,6 +298,19 @@ fn head_of(
     let number = |name: &'static str| -> Result<u64, redb::Error> {
         let value = meta.get(name)?.ok_or_else(|| corrupted(format!("{name} is missing")))?;
         Ok(value.value())
+    };
+    // An older program counts nothing for the webhook.
+    let dropped = |consumer: Consumer| -> Result<Dropped, redb::Error> {
+        let count = |name: &'static str| match consumer {
+            Consumer::Broker => number(name),
+            Consumer::Webhook => Ok(meta.get(name)?.map_or(0, |value| value.value())),
+        };
+        let [overflow, expired, too_large] = consumer.counts();
+        Ok(Dropped {
+            overflow: count(overflow)?,
+            expired: count(expired)?,
+            too_large: count(too_large)?,
+        })
     };
     let hash = |name: &'static str| -> Result<Hash, redb::Error> {
         let value = hashes.get(name)?.ok_or_else(|| corrupted(format!("{name} is missing")))?;
@@ -331,11 +326,7 @@ fn head_of(
             head: hash("head")?,
         },
         counts: Counts::read(meta)?,
-        dropped: Dropped {
-            overflow: number("overflow")?,
-            expired: number("expired")?,
-            too_large: number("too_large")?,
-        },
+        dropped: Each { broker: dropped(Consumer::Broker)?, webhook: dropped(Consumer::Webhook)? },
     })
 }
 
@@ -343,15 +334,16 @@ fn write_head(write: &WriteTransaction, head: &Head) -> Result<(), redb::Error> 
     let Head { last_seq, chain, counts, dropped } = head;
     let mut meta = write.open_table(META)?;
     counts.write(&mut meta)?;
-    for (name, value) in [
-        ("last_seq", *last_seq),
-        ("first_line", chain.first),
-        ("last_line", chain.last),
-        ("overflow", dropped.overflow),
-        ("expired", dropped.expired),
-        ("too_large", dropped.too_large),
-    ] {
+    for (name, value) in
+        [("last_seq", *last_seq), ("first_line", chain.first), ("last_line", chain.last)]
+    {
         meta.insert(name, value)?;
+    }
+    for consumer in Consumer::ALL {
+        let Dropped { overflow, expired, too_large } = dropped[consumer];
+        for (name, value) in consumer.counts().into_iter().zip([overflow, expired, too_large]) {
+            meta.insert(name, value)?;
+        }
     }
     let mut hashes = write.open_table(HASHES)?;
     hashes.insert("base", chain.base.0.as_slice())?;

@@ -1,6 +1,7 @@
-//! Stores events until the broker has acknowledged them, and keeps the audit log.
+//! Stores events until their consumers have acknowledged them, and keeps the audit log.
 //!
-//! Terms: an *event* waits in the *outbox* until a broker has acknowledged it; the *audit log* has
+//! Terms: an *event* waits in the *outbox* until each *consumer*, which is the broker and where
+//! configured the webhook, has acknowledged it; the *audit log* has
 //! a line for each event and for each administrative action, chained by hashes ([`chain`](Chain)).
 //!
 //! 1. Only one thread writes, the *recorder*; the others hand records over. An event and its line
@@ -23,6 +24,7 @@
 //! | file | purpose |
 //! |---|---|
 //! | `event.rs` | input types |
+//! | `consumer.rs` | the consumers of events, and their backlogs |
 //! | `chain.rs` | the hash chain |
 //! | `classes.rs` | classes of lines, and their shares of the log |
 //! | `bounds.rs` | size limits of a record |
@@ -36,6 +38,7 @@
 mod bounds;
 mod chain;
 mod classes;
+mod consumer;
 mod error;
 mod event;
 mod file;
@@ -46,6 +49,7 @@ mod retention;
 mod shared;
 
 pub use chain::{Chain, Hash, Verdict};
+pub use consumer::{BacklogStats, Consumer};
 pub use error::OutboxError;
 pub use event::{Entry, Event, Kind, Recorded};
 pub use file::Dropped;
@@ -78,7 +82,7 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub struct Settings {
     /// Contained in every event.
     pub device_id: String,
-    /// Maximum number of events that wait for the broker; at least 1.
+    /// Maximum number of events that wait for a consumer; at least 1.
     pub max_events: usize,
     /// Maximum days that an event waits.
     pub max_age_days: u32,
@@ -86,6 +90,8 @@ pub struct Settings {
     pub max_lines: u64,
     /// Maximum days that a line is kept.
     pub max_line_days: u32,
+    /// The kinds of events for the webhook; none if there is no webhook.
+    pub webhook: Vec<Kind>,
     /// How often a portion of the records that are too old is removed.
     pub retire_every: Duration,
 }
@@ -100,6 +106,7 @@ impl Default for Settings {
             // A year at a busy door; about 50 MB.
             max_lines: 100_000,
             max_line_days: 365,
+            webhook: Vec::new(),
             retire_every: retention::RETIRE_EVERY,
         }
     }
@@ -216,30 +223,55 @@ impl Outbox {
         Slot(Arc::downgrade(&self.shared))
     }
 
-    /// Returns the oldest waiting event with a number in `range` for which `skip` is false.
+    /// Returns the oldest event that waits for a consumer, with a number in `range`, for which
+    /// `skip` is false.
     pub fn pending(
         &self,
+        consumer: Consumer,
         range: impl RangeBounds<u64>,
         skip: impl Fn(u64, Kind) -> bool,
     ) -> Option<(u64, Kind)> {
         let state = self.shared.state();
-        let mut waiting = state.waiting.range(range).map(|(seq, waiting)| (*seq, waiting.kind));
+        let waiting = &state.backlogs[consumer].waiting;
+        let mut waiting = waiting.range(range).map(|(seq, waiting)| (*seq, waiting.kind));
         waiting.find(|&(seq, kind)| !skip(seq, kind))
     }
 
-    /// Returns the payload of a waiting event: JSON in UTF-8.
-    pub fn payload(&self, seq: u64) -> Result<Option<Vec<u8>>, OutboxError> {
-        self.shared.read(|database| file::payload(database, seq))
+    /// Returns the payload of an event that waits for a consumer: JSON in UTF-8.
+    pub fn payload(&self, consumer: Consumer, seq: u64) -> Result<Option<Vec<u8>>, OutboxError> {
+        self.shared.read(|database| file::payload(database, consumer, seq))
     }
 
-    /// Removes an event that the broker has acknowledged.
-    pub fn acknowledge(&self, seq: u64) {
-        self.shared.remove_event(seq, |state| state.delivered += 1);
+    /// Removes an event that the consumer has acknowledged.
+    pub fn acknowledge(&self, consumer: Consumer, seq: u64) {
+        self.shared.remove_event(consumer, seq, |backlog| backlog.delivered += 1);
+    }
+
+    /// Removes the events for the webhook that it does not get by the present settings: another
+    /// configuration recorded them. Returns their number. Also does so when a file that failed is
+    /// opened again. For the daemon: another program may lack its configuration.
+    pub fn forget_unwanted(&self) -> usize {
+        let mut state = self.shared.state();
+        state.forgets_unwanted = true;
+        let forgotten = state.backlogs.webhook.forget_others(&self.shared.settings.webhook);
+        drop(state);
+        self.shared.work.notify_all();
+        forgotten
+    }
+
+    /// Returns the state of one consumer's backlog. Does not wait for the disk.
+    pub fn backlog(&self, consumer: Consumer) -> BacklogStats {
+        let state = self.shared.state();
+        let backlog = &state.backlogs[consumer];
+        let mut dropped = state.head.dropped[consumer];
+        dropped.too_large += backlog.too_large;
+        BacklogStats { depth: backlog.waiting.len(), delivered: backlog.delivered, dropped }
     }
 
     /// Removes and counts an event that is larger than the broker accepts.
     pub fn discard_too_large(&self, seq: u64) {
-        self.shared.remove_event(seq, |state| state.too_large += 1);
+        let count = |backlog: &mut consumer::Backlog| backlog.too_large += 1;
+        self.shared.remove_event(Consumer::Broker, seq, count);
     }
 
     /// Returns the number of the last event; it changes when an event is recorded.
@@ -249,13 +281,12 @@ impl Outbox {
 
     /// Returns the counts and the head of the audit log. Does not wait for the disk.
     pub fn stats(&self) -> Stats {
+        let BacklogStats { depth, delivered, dropped } = self.backlog(Consumer::Broker);
         let state = self.shared.state();
-        let mut dropped = state.head.dropped;
-        dropped.too_large += state.too_large;
         Stats {
-            depth: state.waiting.len(),
+            depth,
             last_seq: state.head.last_seq,
-            delivered: state.delivered,
+            delivered,
             commits: state.commits,
             dropped,
             unwritten: state.queue.unwritten(),

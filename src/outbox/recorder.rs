@@ -4,8 +4,9 @@
 //! with pending removals. A file that fails is closed and, after a cooldown, read again; unwritten
 //! records are kept and tried again. Only the recorder waits for the disk without limit.
 
+use super::consumer::{Consumer, Each};
 use super::error::OutboxError;
-use super::event::Recorded;
+use super::event::{Kind, Recorded};
 use super::file::{Change, Dropped, Head, Waiting};
 use super::queue::{Content, NotRecorded, Record};
 use super::retention::expired;
@@ -19,7 +20,7 @@ use std::time::Instant;
 /// The state of the file after a commit.
 struct Attempt {
     head: Head,
-    leaving: Removals,
+    leaving: Each<Removals>,
     /// For each record of the batch: the result if it is an event.
     recorded: Vec<Option<(Recorded, Waiting)>>,
     /// Number of lines retired for their age.
@@ -103,39 +104,43 @@ impl Recorder {
             let path = shared.path.to_path_buf();
             return Err(OutboxError::Write { path, what: REPLACED.to_owned() });
         }
-        if shared.file().is_none() {
-            let (database, head, mut waiting) = open(&shared.path)?;
-            self.opened = identity(&shared.path).ok();
-            *shared.file_mut() = Some(database);
-            let mut state = shared.state();
-            waiting.retain(|seq, _| !state.removed.contains(seq));
-            (state.head, state.waiting) = (head, waiting);
-            drop(state);
-            tracing::info!(path = %shared.path.display(), "events are recorded again");
-            // The commit that failed last may have reached the disk.
-            if let Some(attempt) = self.attempt.take_if(|attempt| attempt.head == head) {
-                return Ok(attempt);
-            }
+        let is_closed = shared.file().is_none();
+        if is_closed && let Some(attempt) = self.reopen()? {
+            return Ok(attempt);
         }
+        let shared = &self.shared;
         self.attempt = None;
         let now = (shared.clock)();
         let lines_for_age = {
             let mut state = shared.state();
-            let (events, lines) = (state.waiting.len() as u64, state.head.chain.lines());
+            let depths = Each::of(|consumer| state.backlogs[consumer].waiting.len() as u64);
+            let (events, lines) = (depths.broker.max(depths.webhook), state.head.chain.lines());
             state.pace.refill(events, lines, &shared.settings);
             state.pace.lines
         };
-        let is_event = |record: &&Record| matches!(record.what, Content::Event(..));
-        let leaving = shared.leaving(self.batch.iter().filter(is_event).count(), now);
+        let wants = |consumer: Consumer, kind: Kind| match consumer {
+            Consumer::Broker => true,
+            Consumer::Webhook => shared.settings.webhook.contains(&kind),
+        };
+        let leaving = Each::of(|consumer| {
+            let arrives = |record: &&Record| match &record.what {
+                Content::Event(event, _) => wants(consumer, event.kind),
+                Content::Entry(_) => false,
+            };
+            shared.leaving(consumer, self.batch.iter().filter(arrives).count(), now)
+        });
         let (batch, intended) = (&self.batch, &mut self.attempt);
         let commit = |database: &Database| -> Result<(), redb::Error> {
             let mut file = Change::begin(database)?;
-            file.remove(&leaving.seqs)?;
-            file.head.dropped.overflow += leaving.dropped.overflow;
-            file.head.dropped.expired += leaving.dropped.expired;
-            file.head.dropped.too_large += leaving.dropped.too_large;
+            for consumer in Consumer::ALL {
+                let (leaving, dropped) = (&leaving[consumer], &mut file.head.dropped[consumer]);
+                dropped.overflow += leaving.dropped.overflow;
+                dropped.expired += leaving.dropped.expired;
+                dropped.too_large += leaving.dropped.too_large;
+                file.remove(consumer, &leaving.seqs)?;
+            }
             let device_id = &shared.settings.device_id;
-            let recorded = batch.iter().map(|record| file.add(&record.what, device_id));
+            let recorded = batch.iter().map(|record| file.add(&record.what, device_id, wants));
             let recorded = recorded.collect::<Result<_, _>>()?;
             let Settings { max_lines, max_line_days, .. } = shared.settings;
             let is_old = |time| now.is_some_and(|now| expired([time], now, max_line_days) == 1);
@@ -144,7 +149,8 @@ impl Recorder {
                 Some(now) => file.retire_aged(lines_for_age, now, max_line_days)?,
                 None => 0,
             };
-            let more = too_many || aged > 0 || leaving.dropped.expired > 0;
+            let expired = leaving.broker.dropped.expired + leaving.webhook.dropped.expired;
+            let more = too_many || aged > 0 || expired > 0;
             *intended = Some(Attempt { head: file.head, leaving, recorded, aged, more });
             file.commit()
         };
@@ -166,20 +172,50 @@ impl Recorder {
         Err(OutboxError::Write { path: path(), what })
     }
 
+    /// Opens a failed file again, and reads it. Returns the last attempt if it reached the disk.
+    fn reopen(&mut self) -> Result<Option<Attempt>, OutboxError> {
+        let shared = &self.shared;
+        let (database, head, mut waiting) = open(&shared.path)?;
+        self.opened = identity(&shared.path).ok();
+        *shared.file_mut() = Some(database);
+        let mut state = shared.state();
+        for consumer in Consumer::ALL {
+            let backlog = &mut state.backlogs[consumer];
+            backlog.waiting = std::mem::take(&mut waiting[consumer]);
+            backlog.waiting.retain(|seq, _| !backlog.removed.contains(seq));
+        }
+        if state.forgets_unwanted {
+            state.backlogs.webhook.forget_others(&shared.settings.webhook);
+        }
+        state.head = head;
+        drop(state);
+        tracing::info!(path = %shared.path.display(), "events are recorded again");
+        // The commit that failed last may have reached the disk.
+        Ok(self.attempt.take_if(|attempt| attempt.head == head))
+    }
+
     /// Updates the memory after a commit and notifies the waiting callers.
     fn written(&mut self, attempt: Attempt, began: Instant) {
         let Attempt { head, leaving, recorded, aged, more } = attempt;
         let shared = &self.shared;
         let mut state = shared.state();
-        for seq in &leaving.seqs {
-            state.waiting.remove(seq);
-            state.removed.remove(seq);
+        for consumer in Consumer::ALL {
+            let (backlog, leaving) = (&mut state.backlogs[consumer], &leaving[consumer]);
+            for seq in &leaving.seqs {
+                backlog.waiting.remove(seq);
+                backlog.removed.remove(seq);
+            }
+            backlog.too_large -= leaving.dropped.too_large.min(backlog.too_large);
         }
-        state.too_large -= leaving.dropped.too_large.min(state.too_large);
         state.pace.lines = state.pace.lines.saturating_sub(aged);
-        state.pace.events = state.pace.events.saturating_sub(leaving.dropped.expired);
+        // The portion is that of each consumer.
+        let expired = leaving.broker.dropped.expired.max(leaving.webhook.dropped.expired);
+        state.pace.events = state.pace.events.saturating_sub(expired);
         for (recorded, waiting) in recorded.iter().flatten() {
-            state.waiting.insert(recorded.seq, *waiting);
+            state.backlogs.broker.waiting.insert(recorded.seq, *waiting);
+            if shared.settings.webhook.contains(&waiting.kind) {
+                state.backlogs.webhook.waiting.insert(recorded.seq, *waiting);
+            }
         }
         (state.head, state.retire_due) = (head, more);
         state.commits += 1;
@@ -194,9 +230,12 @@ impl Recorder {
         for (record, recorded) in self.batch.drain(..).zip(recorded) {
             record.resolve(Ok(recorded.map(|(recorded, _)| recorded)));
         }
-        let Dropped { overflow, expired, .. } = leaving.dropped;
-        if overflow + expired > 0 {
-            tracing::warn!(overflow, expired, "events were dropped undelivered");
+        for consumer in Consumer::ALL {
+            let Dropped { overflow, expired, .. } = leaving[consumer].dropped;
+            if overflow + expired > 0 {
+                let consumer = consumer.name();
+                tracing::warn!(consumer, overflow, expired, "events were dropped undelivered");
+            }
         }
         if began.elapsed() >= SILENCE {
             tracing::warn!(seconds = began.elapsed().as_secs(), "the disk answers again");
@@ -222,7 +261,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{Entry, Event, Kind, PATIENCE, file};
+    use crate::outbox::{Entry, Event, PATIENCE, file};
     use std::sync::mpsc::channel;
 
     /// A commit that reached the disk but reported an error.
@@ -245,7 +284,7 @@ mod tests {
         let attempt = recorder.write().unwrap();
         recorder.written(attempt, Instant::now());
         let state = shared.state();
-        assert_eq!((state.head, state.waiting.len()), (head, 1));
+        assert_eq!((state.head, state.backlogs.broker.waiting.len()), (head, 1));
         assert_eq!((state.queue.unwritten(), state.fault()), (0, None));
         drop(state);
 
@@ -254,7 +293,7 @@ mod tests {
         assert!(recorder.next());
         recorder.attempt = Some(Attempt {
             head: Head { last_seq: 7, ..head },
-            leaving: Removals { seqs: Vec::new(), dropped: Dropped::default() },
+            leaving: Each::default(),
             recorded: vec![None],
             aged: 0,
             more: false,

@@ -4,9 +4,10 @@
 //! Nothing here waits for the disk but [`Shared::read`]. Locks: `file`, exclusive only to close and
 //! reopen it; `state`, which is never held while the disk is written or read.
 
+use super::consumer::{Backlog, Consumer, Each};
 use super::error::OutboxError;
 use super::event::{Entry, Event};
-use super::file::{self, Dropped, Head, Unusable, Waiting};
+use super::file::{self, Backlogged, Dropped, Head, Unusable};
 use super::queue::{Content, NotRecorded, Queue, Record, Ticket};
 use super::repeats::Repeats;
 use super::retention::{Pace, YOUNG, expired, overflowing};
@@ -14,7 +15,6 @@ use super::{PATIENCE, REST, SILENCE, Settings};
 use crate::record_file::{guarded, is_damage};
 use crate::time::unix_time;
 use redb::Database;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -48,12 +48,9 @@ pub(super) struct Shared {
 /// The content of the file in memory, and the records that are not in it yet.
 pub(super) struct State {
     pub head: Head,
-    pub waiting: BTreeMap<u64, Waiting>,
-    /// Acknowledged or too large, but still in the file.
-    pub removed: BTreeSet<u64>,
-    /// Number of those that were too large and are not in the file's count yet.
-    pub too_large: u64,
-    pub delivered: u64,
+    pub backlogs: Each<Backlog>,
+    /// True if events that the webhook does not get by the settings leave its backlog.
+    pub forgets_unwanted: bool,
     pub commits: u64,
     pub queue: Queue,
     pub repeats: Repeats,
@@ -81,7 +78,8 @@ pub(super) enum Disk {
     },
 }
 
-/// Events that the next commit removes from the outbox.
+/// Events that the next commit removes from a backlog.
+#[derive(Default)]
 pub(super) struct Removals {
     pub seqs: Vec<u64>,
     pub dropped: Dropped,
@@ -99,7 +97,7 @@ impl Shared {
     pub fn without_file(path: &Path, settings: Settings, clock: Clock) -> Self {
         let what = "it could not be opened at the start".to_owned();
         let failed = Disk::Failed { what, rests_until: Instant::now() + REST };
-        Self::new(path, settings, clock, Head::NEW, BTreeMap::new(), failed)
+        Self::new(path, settings, clock, Head::NEW, Each::default(), failed)
     }
 
     fn new(
@@ -107,15 +105,17 @@ impl Shared {
         settings: Settings,
         clock: Clock,
         head: Head,
-        waiting: BTreeMap<u64, Waiting>,
+        mut waiting: Each<Backlogged>,
         disk: Disk,
     ) -> Self {
+        let backlogs = Each::of(|consumer| Backlog {
+            waiting: std::mem::take(&mut waiting[consumer]),
+            ..Backlog::default()
+        });
         let state = State {
             head,
-            waiting,
-            removed: BTreeSet::new(),
-            too_large: 0,
-            delivered: 0,
+            backlogs,
+            forgets_unwanted: false,
             commits: 0,
             queue: Queue::default(),
             repeats: Repeats::default(),
@@ -202,12 +202,13 @@ impl Shared {
         Ok(ticket)
     }
 
-    /// Removes an event from the outbox; `count` updates the count of the reason.
-    pub fn remove_event(&self, seq: u64, count: impl FnOnce(&mut State)) {
+    /// Removes an event from a backlog; `count` updates the count of the reason.
+    pub fn remove_event(&self, consumer: Consumer, seq: u64, count: impl FnOnce(&mut Backlog)) {
         let mut state = self.state();
-        if state.waiting.remove(&seq).is_some() {
-            count(&mut state);
-            state.removed.insert(seq);
+        let backlog = &mut state.backlogs[consumer];
+        if backlog.waiting.remove(&seq).is_some() {
+            count(backlog);
+            backlog.removed.insert(seq);
             drop(state);
             self.work.notify_all();
         }
@@ -242,29 +243,36 @@ impl Shared {
         }
     }
 
-    pub fn leaving(&self, arriving: usize, now: Option<f64>) -> Removals {
+    /// Returns what leaves the backlog of a consumer to which this many events come.
+    pub fn leaving(&self, consumer: Consumer, arriving: usize, now: Option<f64>) -> Removals {
         let state = self.state();
-        let mut seqs: Vec<u64> = state.removed.iter().copied().collect();
+        let backlog = &state.backlogs[consumer];
+        let mut seqs: Vec<u64> = backlog.removed.iter().copied().collect();
         let expired = now.map_or(0, |now| {
             let last = state.head.last_seq.saturating_sub(YOUNG);
-            let may = state.waiting.range(..=last).take(state.pace.events as usize);
+            let may = backlog.waiting.range(..=last).take(state.pace.events as usize);
             expired(may.map(|(_, waiting)| waiting.time), now, self.settings.max_age_days)
         });
         let room = self.settings.max_events.saturating_sub(arriving);
-        let overflow = (state.waiting.len() - expired).saturating_sub(room);
-        seqs.extend(state.waiting.keys().take(expired));
-        let rest = state.waiting.iter().skip(expired).map(|(seq, waiting)| (*seq, waiting.kind));
+        let overflow = (backlog.waiting.len() - expired).saturating_sub(room);
+        seqs.extend(backlog.waiting.keys().take(expired));
+        let rest = backlog.waiting.iter().skip(expired).map(|(seq, waiting)| (*seq, waiting.kind));
         seqs.extend(overflowing(rest, overflow));
         let dropped = Dropped {
             overflow: overflow as u64,
             expired: expired as u64,
-            too_large: state.too_large,
+            too_large: backlog.too_large,
         };
         Removals { seqs, dropped }
     }
 }
 
 impl State {
+    /// Checks whether events are to be removed from the file.
+    fn has_removals(&self) -> bool {
+        Consumer::ALL.into_iter().any(|consumer| !self.backlogs[consumer].removed.is_empty())
+    }
+
     fn hand_over(&mut self, what: Content, path: &Arc<Path>, now: f64) -> Ticket {
         let since = match self.disk {
             Disk::Busy(since) => since,
@@ -308,13 +316,13 @@ impl State {
         };
         if self.stopping {
             let failed = matches!(self.disk, Disk::Failed { .. });
-            let something = records.is_some() || !self.removed.is_empty();
+            let something = records.is_some() || self.has_removals();
             // A disk that fails is not tried for ever.
             return (something && !failed).then_some(now);
         }
         let removals = if self.retire_due {
             rests_until.max(self.last_commit + RETIRE_AGAIN)
-        } else if !self.removed.is_empty() {
+        } else if self.has_removals() {
             rests_until.max(self.last_commit + COMMIT_EVERY)
         } else {
             self.pace.next
@@ -328,7 +336,7 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-pub(super) fn open(path: &Path) -> Result<(Database, Head, BTreeMap<u64, Waiting>), OutboxError> {
+pub(super) fn open(path: &Path) -> Result<(Database, Head, Each<Backlogged>), OutboxError> {
     let damaged = |what| OutboxError::Damaged { path: path.to_owned(), what };
     match guarded(|| file::open(path)) {
         Ok(Ok(opened)) => Ok(opened),

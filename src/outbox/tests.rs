@@ -9,6 +9,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 use tempfile::TempDir;
 
+mod consumers;
+
 struct Store {
     folder: TempDir,
 }
@@ -41,7 +43,7 @@ fn opened(outcome: &str) -> Event {
 fn all(outbox: &Outbox) -> Vec<u64> {
     let mut seqs = Vec::new();
     while let Some((seq, _)) =
-        outbox.pending(seqs.last().map_or(0, |last| last + 1).., |_, _| false)
+        outbox.pending(Consumer::Broker, seqs.last().map_or(0, |last| last + 1).., |_, _| false)
     {
         seqs.push(seq);
     }
@@ -49,7 +51,7 @@ fn all(outbox: &Outbox) -> Vec<u64> {
 }
 
 fn payload(outbox: &Outbox, seq: u64) -> Value {
-    serde_json::from_slice(&outbox.payload(seq).unwrap().unwrap()).unwrap()
+    serde_json::from_slice(&outbox.payload(Consumer::Broker, seq).unwrap().unwrap()).unwrap()
 }
 
 fn is_whole(outbox: &Outbox) -> bool {
@@ -94,9 +96,9 @@ fn acknowledged_events_are_removed_within_seconds_and_never_return() {
     for _ in 0..3 {
         outbox.record(opened("opened")).unwrap();
     }
-    outbox.acknowledge(2);
-    outbox.acknowledge(2);
-    outbox.acknowledge(9);
+    outbox.acknowledge(Consumer::Broker, 2);
+    outbox.acknowledge(Consumer::Broker, 2);
+    outbox.acknowledge(Consumer::Broker, 9);
     assert_eq!(all(&outbox), [1, 3]);
     let stats = outbox.stats();
     assert_eq!((stats.depth, stats.delivered, stats.last_seq), (2, 1, 3));
@@ -126,8 +128,8 @@ fn a_decision_is_one_commit_and_its_acknowledgements_go_with_the_next() {
     slot.post(Event::new(Kind::Door, "unlocked", "face")).unwrap();
     wait_until(|| outbox.stats().unwritten == 0);
     assert_eq!((outbox.stats().commits - before, all(&outbox).len()), (1, 2));
-    outbox.acknowledge(1);
-    outbox.acknowledge(2);
+    outbox.acknowledge(Consumer::Broker, 1);
+    outbox.acknowledge(Consumer::Broker, 2);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(outbox.stats().commits - before, 1);
     slot.post(Event::new(Kind::Door, "locked", "")).unwrap();
@@ -144,7 +146,7 @@ fn last_acknowledgements_are_written_at_shutdown() {
     for _ in 0..50 {
         outbox.record(opened("opened")).unwrap();
     }
-    (1..=50).for_each(|seq| outbox.acknowledge(seq));
+    (1..=50).for_each(|seq| outbox.acknowledge(Consumer::Broker, seq));
     drop(outbox);
     assert_eq!(store.open(Settings::default()).stats().depth, 0);
 }
@@ -281,7 +283,7 @@ fn a_flood_of_one_class_pushes_out_no_line_of_another() {
     let settings = Settings { max_lines: 80, ..Settings::default() };
     let outbox = store.open(settings.clone());
     for number in 0..5 {
-        outbox.audit(Entry::new("app/create", "local").with("number", number)).unwrap();
+        outbox.audit(Entry::new("application/create", "local").with("number", number)).unwrap();
     }
     let mut granted = Event::new(Kind::Access, "granted", "");
     granted.subject_id = Some("anna".into());
@@ -297,7 +299,8 @@ fn a_flood_of_one_class_pushes_out_no_line_of_another() {
     let outbox = store.open(settings.clone());
     wait_until(|| outbox.stats().audit.lines() <= 80);
     let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
-    let created: Vec<&Value> = lines.iter().filter(|line| line["action"] == "app/create").collect();
+    let created: Vec<&Value> =
+        lines.iter().filter(|line| line["action"] == "application/create").collect();
     let numbers: Vec<u64> = created.iter().filter_map(|line| line["number"].as_u64()).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
     assert!(lines.iter().any(|line| line["subject_id"] == "anna"));
@@ -321,7 +324,7 @@ fn a_flood_of_one_class_pushes_out_no_line_of_another() {
         outbox.record(opened(&format!("flood-{number}"))).unwrap();
     }
     let lines = outbox.lines(0, 0.0, 1000).unwrap().0;
-    assert_eq!(lines.iter().filter(|line| line["action"] == "app/create").count(), 5);
+    assert_eq!(lines.iter().filter(|line| line["action"] == "application/create").count(), 5);
     assert!(is_whole(&outbox));
 }
 
@@ -348,12 +351,13 @@ fn kinds_and_numbers_can_be_skipped() {
     let outbox = store.open(Settings::default());
     outbox.record(Event::new(Kind::Access, "granted", "")).unwrap();
     outbox.record(opened("opened")).unwrap();
-    let of =
-        |range: std::ops::RangeFrom<u64>, skipped| outbox.pending(range, |_, kind| kind == skipped);
+    let of = |range: std::ops::RangeFrom<u64>, skipped| {
+        outbox.pending(Consumer::Broker, range, |_, kind| kind == skipped)
+    };
     assert_eq!(of(0.., Kind::Access), Some((2, Kind::Door)));
     assert_eq!(of(0.., Kind::Door), Some((1, Kind::Access)));
     assert_eq!(of(2.., Kind::Door), None);
-    assert_eq!(outbox.pending(..2, |seq, _| seq == 1), None);
+    assert_eq!(outbox.pending(Consumer::Broker, ..2, |seq, _| seq == 1), None);
 }
 
 #[test]
@@ -378,7 +382,7 @@ fn many_threads_record_at_once() {
             scope.spawn(|| {
                 for _ in 0..10 {
                     let recorded = outbox.record(opened("opened")).unwrap();
-                    outbox.acknowledge(recorded.seq);
+                    outbox.acknowledge(Consumer::Broker, recorded.seq);
                 }
             });
         }
@@ -399,7 +403,7 @@ fn long_texts_are_shortened_and_recorded() {
     event.extra.insert("note".into(), json!(long));
     let recorded = outbox.record(event).unwrap();
     outbox.audit(Entry::new("test", long.as_str()).with("note", long.as_str())).unwrap();
-    let bytes = outbox.payload(recorded.seq).unwrap().unwrap();
+    let bytes = outbox.payload(Consumer::Broker, recorded.seq).unwrap().unwrap();
     assert!(bytes.len() <= MAX_BYTES, "{}", bytes.len());
     let kept = format!("{}…", "x".repeat(499));
     assert_eq!(payload(&outbox, recorded.seq)["note"], kept.as_str());

@@ -24,7 +24,7 @@ const UNLISTED: &str = "`mqtt.clients` has no client of this name; ask who runs 
 pub(super) struct Access {
     pub sender: Sender,
     /// `None`: all permissions.
-    permissions: Option<BTreeSet<Permission>>,
+    pub permissions: Option<BTreeSet<Permission>>,
 }
 
 impl Access {

@@ -61,7 +61,8 @@ impl Service {
         };
         let admin = access.may(Permission::Admin);
         let may_search = admin || access.may(Permission::Search);
-        let by = Requester { sender: access.sender.clone(), admin, may_search };
+        let (sender, permissions) = (access.sender.clone(), access.permissions.clone());
+        let by = Requester { sender, permissions, admin, may_search };
         Ok((Admitted { operation, valid, by }, reservation))
     }
 

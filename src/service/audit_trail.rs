@@ -5,7 +5,8 @@
 //! there is no room to wait. The answer does not change, because the action is done.
 
 use super::faces::{Disagreement, Facts};
-use crate::contract::{Operation, Sender};
+use crate::applications::Listed;
+use crate::contract::{Operation, QuotaKind, Sender};
 use crate::gallery::{EnrolMode, Enrolled, SubjectChange};
 use crate::outbox::{Entry, Event, Kind, Outbox, OutboxError, Ticket};
 use crate::time::unix_time;
@@ -141,19 +142,32 @@ impl AuditTrail {
         drop(self.outbox.note(line));
     }
 
-    /// Records that an application was created or revoked, or that its key changed.
-    pub fn application(&self, done: Operation, id: &str, name: &str, allow: Option<Value>) {
-        let entry = Entry::new(done.name(), Sender::Local.to_string());
-        let mut entry = entry.with("app_id", id).with("name", name);
-        if let Some(allow) = allow {
-            entry = entry.with("allow", allow);
+    /// Records that an application was created, changed or revoked, or has another key. Never the
+    /// key.
+    pub fn application(&self, by: &Sender, done: Operation, application: &Listed) {
+        let Listed { id, name, allow, quota, old_key_until, .. } = application;
+        let mut entry = Entry::new(done.name(), by.to_string());
+        entry = entry.with("app_id", id.as_str()).with("name", name.as_str());
+        if matches!(done, Operation::ApplicationCreate | Operation::ApplicationUpdate) {
+            let allow: Value = allow.iter().map(|permission| permission.name()).collect();
+            entry = entry.with("allow", allow).with("mode", application.mode());
+            if let Some(quota) = quota {
+                let quota: Map<String, Value> = QuotaKind::ALL
+                    .iter()
+                    .map(|&kind| (kind.name().to_owned(), quota.of(kind).into()))
+                    .collect();
+                entry = entry.with("quota", quota);
+            }
+        }
+        if let (Operation::ApplicationRotate, Some(until)) = (done, old_key_until) {
+            entry = entry.with("old_key_until", *until);
         }
         self.log_failure(self.outbox.audit(entry));
     }
 
     /// Records a revocation that the disk refused: it lasts until a restart.
-    pub fn revoked_until_restart(&self, id: &str, name: &str) {
-        let entry = Entry::new(Operation::AppRevoke.name(), Sender::Local.to_string());
+    pub fn revoked_until_restart(&self, by: &Sender, id: &str, name: &str) {
+        let entry = Entry::new(Operation::ApplicationRevoke.name(), by.to_string());
         let entry = entry.with("app_id", id).with("name", name);
         self.log_failure(self.outbox.audit(if_not_on_disk(entry, false)));
     }

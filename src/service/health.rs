@@ -12,7 +12,10 @@ impl Service {
         let (outbox, audit) = self.records();
         let gallery = self.recognizer.gallery.health();
         let (applications, revoked) = self.applications.health();
-        let is_well = gallery.is_well() && applications.is_none() && revoked == 0;
+        let webhook = self.webhook.get().map(|state| state());
+        let has_webhook_fault = webhook.as_ref().is_some_and(|state| !state["fault"].is_null());
+        let is_well =
+            gallery.is_well() && applications.is_none() && revoked == 0 && !has_webhook_fault;
         let fields = [
             ("health", json!(if is_well { "up" } else { "degraded" })),
             ("device_id", json!(self.recognizer.settings.device_id)),
@@ -35,7 +38,9 @@ impl Service {
             ),
             ("door", self.door.as_ref().map_or(json!("not configured"), |door| door.state())),
         ];
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let webhook = webhook.map(|state| ("webhook", state));
+        let fields = fields.into_iter().chain(webhook);
+        fields.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// Returns the state of the outbox (waiting and lost events) and the head of the audit log. A

@@ -57,6 +57,7 @@ use access::Access;
 use audit_trail::AuditTrail;
 use images::Images;
 use recognition::Recognizer;
+use serde_json::Value;
 use statistics::Statistics;
 pub(crate) use statistics::Times;
 use std::io;
@@ -87,6 +88,8 @@ pub struct Service {
     door: Option<Arc<dyn Door>>,
     clock: WallClock,
     camera: OnceLock<Camera>,
+    /// Returns the state of the webhook, if there is one.
+    webhook: OnceLock<Box<dyn Fn() -> Value + Send + Sync>>,
     /// Permits for requests that use the camera.
     captures: Arc<Semaphore>,
 }
@@ -143,6 +146,7 @@ impl Service {
             door,
             clock,
             camera: OnceLock::new(),
+            webhook: OnceLock::new(),
             captures: Arc::new(Semaphore::new(capture::AT_A_TIME)),
         })
     }
@@ -151,6 +155,11 @@ impl Service {
     pub fn attach(&self, camera: Camera) {
         // A second camera is ignored.
         let _ = self.camera.set(camera);
+    }
+
+    /// Attaches the state of the webhook, for health: a block with a `fault`. The first one stays.
+    pub fn attach_webhook(&self, state: impl Fn() -> Value + Send + Sync + 'static) {
+        let _ = self.webhook.set(Box::new(state));
     }
 
     /// Checks whether there is a camera, even one that delivers no frames.

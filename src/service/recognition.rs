@@ -17,7 +17,8 @@ use super::statistics::Times;
 use crate::camera::Frame;
 use crate::contract::answer_fields::{self, FaceBlock, Found, Match, Meta, Scores};
 use crate::contract::{
-    self, Checks, Failed, ImageField, Mode, Operation, Refusal, Reply, Sender, Task, advice, field,
+    self, Checks, Failed, ImageField, Mode, Operation, Permission, Refusal, Reply, Sender, Task,
+    advice, field,
 };
 use crate::face::similarity::{Level, similarity};
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
@@ -26,6 +27,7 @@ use crate::picture::{self, DecodeError, Picture};
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 /// JPEG quality of a stored crop: its artefacts are too small to change the embedding.
@@ -56,6 +58,8 @@ pub(super) struct Job {
 /// The sender of a request and its rights.
 pub(super) struct Requester {
     pub sender: Sender,
+    /// `None`: all permissions.
+    pub permissions: Option<BTreeSet<Permission>>,
     /// True if it may give a new face to a subject that has groups or is disabled.
     pub admin: bool,
     /// True if it may be told which other subject has a face.

@@ -216,6 +216,15 @@ const ALL_GUARDED: [&str; 11] = [
     "unlock",
 ];
 
+const ON_APPLICATIONS: [&str; 6] = [
+    "application/create",
+    "application/list",
+    "application/get",
+    "application/update",
+    "application/rotate",
+    "application/revoke",
+];
+
 #[tokio::test]
 async fn clients_can_use_only_permitted_operations() {
     let anybody = Caller::Mqtt { client: None };
@@ -227,11 +236,12 @@ async fn clients_can_use_only_permitted_operations() {
         ..Settings::default()
     };
     let setup = setup_with(settings);
-    let everything: Vec<_> = ALL_GUARDED.into_iter().chain(["stats", "health"]).collect();
+    let everything: Vec<_> =
+        ALL_GUARDED.into_iter().chain(["stats", "health"]).chain(ON_APPLICATIONS).collect();
     assert_eq!(denied(&setup, &named("stranger")).await, everything);
     assert_eq!(denied(&setup, &Caller::Local).await, [""; 0]);
     let desk = denied(&setup, &named("desk")).await;
-    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 9, "{desk:?}");
+    assert!(!desk.contains(&"verify") && !desk.contains(&"search") && desk.len() == 15, "{desk:?}");
     let office = ["enroll", "verify", "search", "liveness", "compare", "enroll_mode", "unlock"];
     assert_eq!(denied(&setup, &named("office")).await, office);
     assert_eq!(denied(&setup, &anybody).await, everything);
@@ -239,8 +249,14 @@ async fn clients_can_use_only_permitted_operations() {
     let why = answer.fields["data"]["message"].as_str().unwrap();
     assert!(why.contains("from/NAME/cmd/") && answer.fields["request_id"] == "r", "{answer:?}");
     let nothing = Settings { permissions: [].into(), ..Settings::default() };
-    assert_eq!(denied(&setup_with(nothing), &anybody).await, ALL_GUARDED);
-    assert_eq!(denied(&self::setup(), &anybody).await, ["unlock"]);
+    assert_eq!(
+        denied(&setup_with(nothing), &anybody).await,
+        [&ALL_GUARDED[..], &ON_APPLICATIONS].concat()
+    );
+    assert_eq!(
+        denied(&self::setup(), &anybody).await,
+        [&["unlock"][..], &ON_APPLICATIONS].concat()
+    );
     assert_eq!(denied(&self::setup(), &named("desk")).await, everything);
 }
 
@@ -323,10 +339,10 @@ async fn the_command_line_is_answered_during_a_flood() {
             assert_eq!(list, (503, "BUSY".into()));
             setup.enrol("anna");
             for (operation, fields) in [
-                ("app/create", json!({"name": "kiosk"})),
-                ("app/rotate", json!({"app": "kiosk"})),
-                ("app/revoke", json!({"app": "kiosk"})),
-                ("app/list", json!({})),
+                ("application/create", json!({"name": "kiosk"})),
+                ("application/rotate", json!({"app": "kiosk"})),
+                ("application/revoke", json!({"app": "kiosk"})),
+                ("application/list", json!({})),
                 ("subject/list", json!({})),
                 ("subject/update", json!({"subject_id": "anna", "enabled": false})),
                 ("subject/delete", json!({"subject_id": "anna"})),
@@ -347,7 +363,7 @@ fn with_key() -> Settings {
 
 /// Creates an application; returns its id and key.
 async fn app(setup: &Fixture, fields: Value) -> (String, String) {
-    let made = setup.ask_locally("app/create", fields).await;
+    let made = setup.ask_locally("application/create", fields).await;
     assert_eq!(made.status, 200, "{:?}", made.fields);
     let text = |name: &str| made.fields[name].as_str().unwrap().to_owned();
     (text("app_id"), text("api_key"))
@@ -412,22 +428,39 @@ async fn an_application_key_is_accepted_in_properties_or_body() {
 #[tokio::test]
 async fn without_a_key_every_operation_is_unauthorized() {
     let setup = setup_with(with_key());
-    for operation in ["open_sesame", "app/list", "search", "stats", "subject/delete"] {
+    for operation in ["open_sesame", "application/list", "search", "stats", "subject/delete"] {
         let answer = setup.ask(operation, json!({"request_id": "r"})).await;
         assert_eq!((answer.status, &answer.fields["request_id"]), (401, &json!("r")));
     }
 }
 
 #[tokio::test]
-async fn only_the_command_line_can_use_application_operations() {
+async fn application_operations_need_admin() {
     let setup = setup();
-    for operation in ["app/create", "app/list", "app/revoke", "app/rotate"] {
+    let operations = ["create", "list", "get", "update", "rotate", "revoke"];
+    for operation in operations.map(|name| format!("application/{name}")) {
         let fields = json!({"name": "x", "app": "x"});
-        let answer = setup.ask(operation, fields).await;
-        assert_eq!((answer.status, &answer.fields["error_code"]), (400, &json!("INVALID_PAYLOAD")));
-        let why = answer.fields["data"]["message"].as_str().unwrap();
-        assert!(why.contains("no operation") && !why.contains("health, app"), "{why}");
+        let answer = setup.ask(&operation, fields).await;
+        assert_eq!(
+            (answer.status, &answer.fields["error_code"]),
+            (403, &json!("PERMISSION_DENIED")),
+            "{operation}"
+        );
     }
+    let permissions = [Permission::Admin, Permission::Search].into();
+    let setup = setup_with(Settings { permissions, ..Settings::default() });
+    let made = setup.ask("application/create", json!({"name": "kiosk", "allow": ["search"]})).await;
+    assert_eq!(made.status, 200, "{:?}", made.fields);
+    assert!(made.fields["api_key"].is_string());
+    // Without `allow` it would get more than its maker has.
+    let more = setup.ask("application/create", json!({"name": "other"})).await;
+    assert_eq!(more.status, 403, "{:?}", more.fields);
+    let list = setup.ask("application/list", json!({})).await;
+    assert_eq!(list.fields["applications"].as_array().map(Vec::len), Some(1));
+    let lines = setup.ask_locally("audit/list", json!({})).await;
+    let line = &lines.fields["lines"][0];
+    assert_eq!((&line["action"], &line["by"]), (&json!("application/create"), &json!("anybody")));
+    assert!(!lines.fields["lines"].to_string().contains("dwk_"));
 }
 
 #[tokio::test]
@@ -444,17 +477,22 @@ async fn invalid_applications_are_refused() {
         (json!({"name": "a", "allow": ["dance"]}), "allow"),
         (json!({"name": "a", "alow": ["search"]}), "alow"),
     ] {
-        let answer = setup.ask_locally("app/create", fields.clone()).await;
+        let answer = setup.ask_locally("application/create", fields.clone()).await;
         assert_eq!(answer.status, 400, "{fields}");
         if fields != json!({}) {
             assert_eq!(answer.fields["error_field"], field, "{fields}");
         }
     }
-    for operation in ["app/revoke", "app/rotate"] {
-        let answer = setup.ask_locally(operation, json!({"app": "unknown"})).await;
+    for operation in ["get", "revoke", "rotate"].map(|name| format!("application/{name}")) {
+        let answer = setup.ask_locally(&operation, json!({"app": "unknown"})).await;
         assert_eq!((answer.status, &answer.fields["error_field"]), (400, &json!("app")));
     }
-    let list = setup.ask_locally("app/list", json!({})).await;
+    for grace in [json!(-1), json!(0.5), json!(30.0 * 86_400.0 + 1.0)] {
+        let fields = json!({"app": "kiosk", "grace_seconds": grace});
+        let answer = setup.ask_locally("application/rotate", fields).await;
+        assert_eq!((answer.status, &answer.fields["error_field"]), (400, &json!("grace_seconds")));
+    }
+    let list = setup.ask_locally("application/list", json!({})).await;
     let apps = list.fields["applications"].as_array().unwrap();
     assert_eq!(apps.len(), 1);
     assert_eq!(apps[0]["quota"]["search"], json!({"quota": 1, "used": 0, "left": 1}));
@@ -476,9 +514,9 @@ async fn administration_is_audited_and_only_the_command_line_reads_the_audit_log
     assert_eq!(setup.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 200);
     // An operation that was not done leaves no line.
     assert_eq!(setup.ask("subject/delete", json!({"subject_id": "anna"})).await.status, 400);
-    let made = setup.ask_locally("app/create", json!({"name": "kiosk"})).await;
-    assert_eq!(setup.ask_locally("app/rotate", json!({"app": "kiosk"})).await.status, 200);
-    assert_eq!(setup.ask_locally("app/revoke", json!({"app": "kiosk"})).await.status, 200);
+    let made = setup.ask_locally("application/create", json!({"name": "kiosk"})).await;
+    assert_eq!(setup.ask_locally("application/rotate", json!({"app": "kiosk"})).await.status, 200);
+    assert_eq!(setup.ask_locally("application/revoke", json!({"app": "kiosk"})).await.status, 200);
 
     for operation in ["audit/list", "audit/verify"] {
         let refused = setup.code(operation, json!({})).await;
@@ -492,9 +530,9 @@ async fn administration_is_audited_and_only_the_command_line_reads_the_audit_log
         ("subject/update", "local"),
         ("subject/update", "anybody"),
         ("subject/delete", "anybody"),
-        ("app/create", "local"),
-        ("app/rotate", "local"),
-        ("app/revoke", "local"),
+        ("application/create", "local"),
+        ("application/rotate", "local"),
+        ("application/revoke", "local"),
     ];
     assert_eq!(told, expected.map(|it| json!(it)));
     assert_eq!((&lines[0]["groups"], &lines[0]["name"]), (&json!(["staff"]), &json!("changed")));

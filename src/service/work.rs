@@ -62,9 +62,14 @@ impl Service {
             }
             Valid::Administration(administration) => {
                 let applications = Arc::clone(&self.applications);
-                let work =
-                    move || administration::administer(&applications, &audit_trail, administration);
-                turn(&self.workers, local, expires, work).await
+                let workers = match administration.is_change() {
+                    true => &self.writers,
+                    false => &self.workers,
+                };
+                let work = move || {
+                    administration::administer(&applications, &audit_trail, &by, administration)
+                };
+                turn(workers, local, expires, work).await
             }
             Valid::Audit(look) => {
                 let work = move || audit::look(audit_trail.outbox(), look);

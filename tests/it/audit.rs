@@ -91,7 +91,7 @@ fn every_action_is_recorded_without_secrets() {
     let expected = [
         ("enroll", "local"),
         ("start", "daemon"),
-        ("app/create", "local"),
+        ("application/create", "local"),
         ("subject/update", "local"),
         ("subject/delete", "anybody"),
         ("stop", "daemon"),
@@ -192,7 +192,7 @@ fn list_since_returns_later_lines() {
     let time = all[2]["time"].as_f64().unwrap();
     let lines = list(&terminal, &["--since", &time.to_string()]);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert_eq!(lines[0]["action"], "app/revoke");
+    assert_eq!(lines[0]["action"], "application/revoke");
     // An age counts back from the time of the query, which is after all lines.
     assert_eq!(list(&terminal, &["--since", "0s"]).len(), 0);
     for age in ["3600s", "60m", "1h", "7d"] {
@@ -321,7 +321,7 @@ fn full_disk_loses_only_audit_lines() {
     let (code, answer) = verify(&terminal, &[]);
     assert_eq!(code, 0, "{answer}");
     let lines = list(&terminal, &[]);
-    assert_eq!(lines.last().unwrap()["action"], "app/revoke");
+    assert_eq!(lines.last().unwrap()["action"], "application/revoke");
     let kept = lines.iter().filter(|line| line["action"] == "subject/update").count();
     eprintln!("{updates} updates, {kept} on record");
     assert!(kept > 0 && kept < updates);

@@ -42,7 +42,9 @@ async fn missing_or_wrong_key_is_a_401_and_nothing_else() {
     ];
     let body = json!({"request_id": "r-1"}).to_string();
     for properties in wrong {
-        for operation in ["search", "stats", "subject/list", "health", "open_sesame", "app/list"] {
+        for operation in
+            ["search", "stats", "subject/list", "health", "open_sesame", "application/list"]
+        {
             let answer = site.send(operation, (body.as_bytes(), JSON), properties).await;
             check_unauthorized(&answer, Some("r-1"));
             golden::check("authorization_failed", &answer);

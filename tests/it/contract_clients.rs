@@ -63,14 +63,15 @@ async fn clients_have_the_permissions_of_their_own_topic() {
     let search = json!({"image": face});
     let forbidden = denied(403, "PERMISSION_DENIED");
     let done = denied(200, "");
-    let steps: [(bool, &str, &Value, &(u64, String)); 12] = [
+    let steps: [(bool, &str, &Value, &(u64, String)); 13] = [
         (false, "from/office/cmd/enroll", &enroll, &done),
         (false, "from/office/cmd/subject/update", &groups, &done),
         (false, "from/office/cmd/search", &search, &forbidden),
         (true, "from/desk/cmd/search", &search, &done),
         (true, "from/desk/cmd/enroll", &enroll, &forbidden),
         (true, "from/desk/cmd/subject/update", &groups, &forbidden),
-        (true, "from/desk/cmd/app/list", &json!({}), &denied(400, "INVALID_PAYLOAD")),
+        (true, "from/desk/cmd/application/list", &json!({}), &forbidden),
+        (false, "from/office/cmd/application/list", &json!({}), &done),
         (true, "from/desk/cmd/health", &json!({}), &done),
         // Without a name in the topic it has no permission, although `mqtt.permissions` gives all
         // but `admin` and the broker lets it write there.

@@ -9,7 +9,12 @@ use std::collections::BTreeSet;
 
 /// Files that `contract_codes.rs`, `contract_applications.rs` and `contract_quotas.rs` check: these
 /// answers need more than one request.
-const CHECKED_ELSEWHERE: [&str; 8] = [
+const CHECKED_ELSEWHERE: [&str; 13] = [
+    "application_create",
+    "application_get",
+    "application_list",
+    "application_revoke",
+    "application_rotate",
     "authorization_failed",
     "busy",
     "insufficient_quota_liveness",

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod applications;
 mod attributes;
 mod audit;
 mod calibrate;
@@ -56,3 +57,5 @@ mod quality;
 mod service_units;
 mod stalled_broker;
 mod terminal_door;
+mod webhook_delivery;
+mod webhook_keys;

@@ -31,9 +31,13 @@ impl Site {
         let keys = format!("host = \"localhost\"\nport = {port}\nallow_insecure = true\n{more}");
         let terminal = Terminal::start(&keys);
         let asker = Asker::connect(broker.port(), "tester", &[TOPIC]).await;
-        let mut site = Self { terminal, asker, sent: 0, broker };
+        let mut site = Self::of(terminal, asker, broker);
         site.wait_until_heard().await;
         site
+    }
+
+    pub fn of(terminal: Terminal, asker: Asker, broker: Mosquitto) -> Self {
+        Self { terminal, asker, sent: 0, broker }
     }
 
     /// Waits until the daemon answers: after its start it may not be subscribed yet.

@@ -36,7 +36,12 @@ fn masked(parent: &str, name: &str, value: &Value) -> Value {
     match (parent, name) {
         (_, "session_id") if is_uuid(text()) => "<uuid v4>".into(),
         (_, "subject_id") if value.as_str().is_some_and(is_uuid) => "<uuid v4>".into(),
-        (_, "timestamp" | "created" | "updated") => {
+        (_, "app_id") if is_uuid(text()) => "<uuid v4>".into(),
+        (_, "api_key") => {
+            assert!(text().starts_with("dwk_") && text().len() == 36, "{value}");
+            "<key>".into()
+        }
+        (_, "timestamp" | "created" | "updated" | "last_used" | "old_key_until") => {
             number(1.6e9, 1e11);
             "<unix time>".into()
         }

@@ -12,6 +12,7 @@ pub mod mosquitto;
 pub mod outage;
 pub mod pictures;
 pub mod ports;
+pub mod receiver;
 pub mod slow_pictures;
 pub mod terminal;
 pub mod web;

@@ -185,7 +185,7 @@ fn program() -> &'static str {
 }
 
 /// Makes an authority, a certificate for the broker (`localhost`, 127.0.0.1) and one for a client.
-fn make_certificates(dir: &Path) {
+pub fn make_certificates(dir: &Path) {
     let path = |name: &str| dir.join(name).display().to_string();
     run(Command::new("openssl").args([
         "req",

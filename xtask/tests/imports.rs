@@ -70,6 +70,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // The meaning of a text (base64, a URL, the camera) and the bounds of a picture.
     ("src/contract", &["contract", "picture"]),
     ("src/applications", &["applications", "contract", "record_file", "secret"]),
+    ("src/webhook", &["config", "outbox", "secret", "time", "webhook"]),
 ];
 
 fn root() -> PathBuf {

@@ -184,3 +184,16 @@ fn the_memory_is_bounded_by_bytes() {
     remember(&mut memory, &identity("huge"), 200, MOST_BYTES, now);
     assert_eq!(memory.entries.len(), 7);
 }
+
+#[test]
+fn a_new_key_is_not_remembered() {
+    let fields = serde_json::json!({"app_id": "a", "api_key": "dwk_secret"});
+    let fields = fields.as_object().unwrap().clone();
+    let answer = Answer { status: 200, fields };
+    let sent = Arc::new(answer.to_payload());
+    let remembered = String::from_utf8(kept(&answer, &sent).to_vec()).unwrap();
+    assert!(remembered.contains("app_id") && !remembered.contains("dwk_"), "{remembered}");
+    let other = Answer { status: 200, fields: Map::new() };
+    let sent = Arc::new(other.to_payload());
+    assert_eq!(kept(&other, &sent), sent);
+}
