@@ -25,6 +25,8 @@
 //! | [`log`] | log lines to standard error, without waiting | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
+//! | [`http`] | the same requests over HTTP, metrics, probes | judge a request's content |
+//! | [`transport`] | what both transports need | know a protocol |
 //! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the access decision | be part of a request |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
 //! | [`terminal`] | the running door: door thread, judge, door events, clock | wait for a disk or a network |
@@ -45,6 +47,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod fetch;
 pub mod gallery;
+pub mod http;
 pub mod import;
 pub mod log;
 pub mod mqtt;
@@ -54,6 +57,7 @@ pub mod secret;
 pub mod service;
 pub mod terminal;
 mod time;
+pub mod transport;
 
 pub use doorward_face as face;
 pub use doorward_nn as nn;

@@ -117,6 +117,7 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     settings::service(config)?;
     AllowList::parse(&config.image_url.allow).map_err(service::StartError::from)?;
     crate::mqtt::check(&settings::mqtt(config)?)?;
+    settings::http(config)?;
     settings::access(config)?;
     settings::door(config)?;
     settings::camera(config)?;

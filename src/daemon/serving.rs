@@ -2,6 +2,8 @@
 
 use super::control::{self, Control};
 use super::door_runtime::KeptOverReload;
+use super::http::start_http;
+use super::metrics::Metrics;
 use super::stopwatch;
 use super::watchdog::{Counter, counter};
 use super::{
@@ -12,10 +14,12 @@ use crate::camera::Camera;
 use crate::config::Config;
 use crate::contract::{Answer, Request, Sender};
 use crate::gallery::Gallery;
-use crate::mqtt::{Answering, BrokerCounts, Delivery, Embedded, Handler, Publisher, Session};
+use crate::http;
+use crate::mqtt::{BrokerCounts, Delivery, Embedded, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::{Door, Service};
 use crate::terminal::{Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
+use crate::transport::{Answering, Handler};
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
@@ -34,6 +38,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The workers of one configuration. They end with [`Serving::stop`].
 pub struct Serving {
+    /// `None` where it is off, or where its port is taken.
+    http: Option<http::Server>,
     session: Session,
     delivery: Delivery,
     control: Option<Control>,
@@ -103,6 +109,7 @@ impl Serving {
             tracing::warn!("{warning}");
         }
         let mut mqtt = settings::mqtt(config)?;
+        let http = settings::http(config)?;
         let access = settings::access(config)?;
         let camera = start_camera(config)?;
         if let Some(camera) = camera.clone() {
@@ -133,7 +140,16 @@ impl Serving {
         let health = health(service.clone(), decisions.clone(), broker);
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
-        let session = Session::start(mqtt, service, health).await?;
+        let session = Session::start(mqtt, service.clone(), health).await?;
+        let http = match http {
+            None => None,
+            Some(http) => {
+                let gallery = Arc::downgrade(&gallery);
+                let metrics =
+                    Metrics::new(service.clone(), decisions.clone(), outbox.clone(), gallery);
+                start_http(http, service, outbox.clone(), metrics).await
+            }
+        };
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery.clone(), gallery_changes, publisher.clone()));
         spawn_publishing(&mut tasks, &publisher, &kept, camera.as_ref());
@@ -153,7 +169,18 @@ impl Serving {
             "ready"
         );
         let gallery = open;
-        Ok(Self { session, delivery, control, embedded, judge, camera, outbox, gallery, tasks })
+        Ok(Self {
+            http,
+            session,
+            delivery,
+            control,
+            embedded,
+            judge,
+            camera,
+            outbox,
+            gallery,
+            tasks,
+        })
     }
 
     /// Returns the counters of the workers' progress.
@@ -172,6 +199,7 @@ impl Serving {
     /// Stops the workers in the order of their dependencies.
     pub async fn stop(self) {
         let Self {
+            http,
             session,
             delivery,
             control,
@@ -192,7 +220,12 @@ impl Serving {
                 control.stop().await;
             }
         };
-        tokio::join!(session.stop(), control, delivery.stop());
+        let http = async {
+            if let Some(http) = http {
+                http.stop().await;
+            }
+        };
+        tokio::join!(http, session.stop(), control, delivery.stop());
         let _ = judge.await;
         if let Some(broker) = embedded {
             broker.stop().await;

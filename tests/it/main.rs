@@ -39,6 +39,7 @@ mod gallery_room;
 mod gallery_search;
 mod gallery_threads;
 mod homeassistant;
+mod http_contract;
 mod hung_disk;
 mod liveness;
 mod models;
