@@ -87,7 +87,8 @@ fn described(operation: Operation, route: Route) -> Value {
         } else {
             let part = match is_image(field.name) {
                 true => json!({"type": "string", "format": "binary"}),
-                false => schema.clone(),
+                // A text of a form is never null.
+                false => plain(schema.clone()),
             };
             form.insert(field.name.into(), part);
             properties.insert(field.name.into(), schema);
@@ -144,6 +145,12 @@ fn schema(kind: Kind) -> Value {
     if !default.is_null() {
         schema["default"] = default;
     }
+    schema
+}
+
+/// Returns the schema without null.
+fn plain(mut schema: Value) -> Value {
+    schema["type"] = schema["type"][0].take();
     schema
 }
 
