@@ -2,6 +2,7 @@
 
 mod body;
 mod failure;
+mod http;
 mod people;
 mod results;
 mod runner;
@@ -9,6 +10,7 @@ mod times;
 
 pub use body::{Body, filled, image_field};
 pub use failure::Failure;
+pub use http::Http;
 pub use results::show;
 pub use runner::{AuditFilter, Runner};
 
@@ -113,6 +115,9 @@ pub enum Command {
     /// The audit log: who did what at this door, line by line, chained by hashes.
     #[command(subcommand)]
     Audit(Audit),
+    /// The HTTP interface.
+    #[command(subcommand)]
+    Http(Http),
     /// The webhook, which gets events by HTTP.
     #[command(subcommand)]
     Webhook(Webhook),

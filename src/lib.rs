@@ -25,6 +25,8 @@
 //! | [`log`] | log lines to standard error, without waiting | block |
 //! | [`outbox`] | events until a broker has them, and the audit log | keep a picture, a template or a key |
 //! | [`mqtt`] | MQTT 5 session, topics, request and response, delivery of events, embedded broker | judge a request's content |
+//! | [`http`] | the same requests over HTTP, metrics, probes | judge a request's content |
+//! | [`transport`] | what both transports need | know a protocol |
 //! | [`webhook`] | delivery of events to an HTTP server | delay another consumer, log the secret |
 //! | [`evaluate`] | accuracy on labelled photographs, by [`doorward_evaluate`], and of the access decision | be part of a request |
 //! | [`doctor`] | processor, models, versions, as JSON | change anything |
@@ -46,6 +48,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod fetch;
 pub mod gallery;
+pub mod http;
 pub mod import;
 pub mod log;
 pub mod mqtt;
@@ -55,6 +58,7 @@ pub mod secret;
 pub mod service;
 pub mod terminal;
 mod time;
+pub mod transport;
 pub mod webhook;
 
 pub use doorward_face as face;

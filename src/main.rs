@@ -8,8 +8,8 @@ mod commands;
 
 use clap::Parser;
 use commands::{
-    Audit, AuditFilter, Body, Cli, Command, ConfigCommand, Failure, Gallery, Homeassistant, Runner,
-    Webhook, image_field, show,
+    Audit, AuditFilter, Body, Cli, Command, ConfigCommand, Failure, Gallery, Homeassistant, Http,
+    Runner, Webhook, image_field, show,
 };
 use doorward::config::Config;
 use doorward::contract::{Mode, Operation, field};
@@ -105,6 +105,7 @@ fn run(Cli { config: file, json, command }: Cli, log: &Log) -> Result<ExitCode, 
             runner.audit_list(&AuditFilter { since, until, subject, kind })
         }
         Command::Webhook(Webhook::Test) => runner.test_webhook(),
+        Command::Http(Http::Listen { address }) => runner.http_listen(address),
         Command::Homeassistant(Homeassistant::Remove) => runner.remove_from_homeassistant(),
         Command::Evaluate(evaluate) => {
             show(format_args!("{}\n", evaluate.run(Arc::new(Analyzer::load()?))?))

@@ -5,7 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use toml_edit::{DocumentMut, Item, Table, TomlError};
+use toml_edit::{DocumentMut, Item, Table, TomlError, Value};
 
 /// Why a key was not set; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -30,22 +30,28 @@ pub enum EditError {
     },
 }
 
-/// Sets `section.key` in a TOML file to a number, durably. A symbolic link stays a link: the file
+/// Sets `section.key` in a TOML file to a value, durably. A symbolic link stays a link: the file
 /// it points to is replaced, with the same mode and owner.
-pub fn set_in_file(file: &Path, section: &str, key: &str, value: f64) -> Result<(), EditError> {
+pub fn set_in_file(
+    file: &Path,
+    section: &str,
+    key: &str,
+    value: impl Into<Value>,
+) -> Result<(), EditError> {
+    let value = value.into();
     let failed = |reason| EditError::File { path: file.to_owned(), reason };
     let file = fs::canonicalize(file).map_err(failed)?;
     let text = fs::read_to_string(&file).map_err(failed)?;
-    let changed = set(&text, section, key, value).map_err(|reason| EditError::Text {
+    let changed = set(&text, section, key, value.clone()).map_err(|reason| EditError::Text {
         path: file.clone(),
         reason,
-        wanted: format!("{section}.{key} = {value:?}"),
+        wanted: format!("{section}.{key} = {value}"),
     })?;
     replace(&file, changed.as_bytes()).map_err(failed)
 }
 
 /// Returns the text with the key set; the inner error says why it cannot be set.
-fn set(text: &str, section: &str, key: &str, value: f64) -> Result<String, String> {
+fn set(text: &str, section: &str, key: &str, value: Value) -> Result<String, String> {
     // The parser's own display quotes the line, which may hold a password.
     let mut document: DocumentMut =
         text.parse().map_err(|error: TomlError| error.message().trim_end().to_owned())?;
@@ -108,7 +114,7 @@ mod tests {
     use super::*;
 
     fn point(text: &str, value: f64) -> Result<String, String> {
-        set(text, "liveness", "operating_point", value)
+        set(text, "liveness", "operating_point", value.into())
     }
 
     #[test]

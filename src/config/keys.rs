@@ -269,6 +269,27 @@ keys! {
         /// For demonstrations and tests.
         script: PathBuf = PathBuf::new(), Any;
     }
+    #[doc = " The HTTP interface: docs/http.md."]
+    http: Http {
+        /// Answer over HTTP. Every request to /v1 needs the App-ID and API-Key of an application
+        /// (`doorward app create`).
+        enabled: bool = true, Any;
+        /// The address to listen on. Anything but loopback needs TLS; `doorward http listen ADDRESS`
+        /// sets it up. 0.0.0.0 or :: is every network of this machine.
+        listen: String = "127.0.0.1".to_owned(), Any;
+        /// The port. 0: any free one, which the log shows.
+        port: u16 = 8484, Any;
+        /// Names by which clients call this terminal, such as "front-door.local", besides its
+        /// addresses and localhost. Requests to another name are refused.
+        hosts: Vec<String> = Vec::new(), Any;
+        /// Origins of web pages whose scripts may read answers, such as "https://panel.example".
+        /// Empty: none.
+        cors_origins: Vec<String> = Vec::new(), Any;
+        /// PEM file of the certificate, and of those that signed it.
+        tls_cert: PathBuf = PathBuf::new(), Any;
+        /// PEM file of the private key of tls_cert.
+        tls_key: PathBuf = PathBuf::new(), Any;
+    }
     #[doc = " Pictures fetched by http(s) URL."]
     image_url: ImageUrl {
         /// Host names, addresses or networks (10.0.0.0/8) that pictures may be fetched from: at port

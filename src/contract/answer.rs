@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 /// The answer of the service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503.
+    /// The HTTP status: 200, 400, 401, 403, 409, 500, 503; over HTTP
+    /// also those of a faulty message, 404, 405, 408, 413, 421.
     pub status: u16,
     /// The fields of the answer, without `status`; a transport without a status line sends
     /// [`Answer::with_status`].

@@ -16,7 +16,16 @@ pub(crate) enum AuditQuery {
     /// Verify every line, and that the noted line has the noted hash.
     Verify { noted: Option<(u64, String)> },
     /// A page of lines from number `from` on, not older than `since`, Unix seconds.
-    List { from: u64, since: f64, limit: usize },
+    List { from: u64, since: f64, limit: usize, filter: AuditFilter },
+}
+
+/// Which lines of the audit log are wanted; `None`: all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct AuditFilter {
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// About this subject.
+    pub subject_id: Option<String>,
 }
 
 impl Payload<'_> {
@@ -34,6 +43,21 @@ impl Payload<'_> {
         let limit = limit.filter(|limit| limit.fract() == 0.0);
         let why = || Refusal::field(field::LIMIT, format!("`limit` must be 1 to {MOST_LINES}"));
         let limit = limit.ok_or_else(why)? as usize;
-        Ok(AuditQuery::List { from: line, since: self.number(field::SINCE).unwrap_or(0.0), limit })
+        let from = match self.number(field::AFTER) {
+            None => line,
+            Some(after) if after.fract() == 0.0 && (0.0..LAST_LINE).contains(&after) => {
+                line.max(after as u64 + 1)
+            }
+            Some(_) => {
+                let why = "`after` must be the number of a line, or 0";
+                return Err(Refusal::field(field::AFTER, why));
+            }
+        };
+        let filter = AuditFilter {
+            kind: self.filled(field::KIND),
+            subject_id: self.filled(field::SUBJECT_ID),
+        };
+        let since = self.number(field::SINCE).unwrap_or(0.0);
+        Ok(AuditQuery::List { from, since, limit, filter })
     }
 }

@@ -76,6 +76,10 @@ pub const APP: &str = "app";
 pub const GRACE_SECONDS: &str = "grace_seconds";
 /// Number of a line of the audit log.
 pub const LINE: &str = "line";
+/// Number of the last line that the client has.
+pub const AFTER: &str = "after";
+/// The kind of a line of the audit log.
+pub const KIND: &str = "kind";
 /// Hash that the line had.
 pub const HASH: &str = "hash";
 /// Unix seconds.

@@ -102,6 +102,9 @@ const TABLE: &[Field] = &[
     row(field::GRACE_SECONDS, Kind::Number(Some(0.0)), &[ApplicationRotate]),
     // The audit log.
     row(field::LINE, Kind::Number(Some(1.0)), &[AuditVerify, AuditList]),
+    row(field::AFTER, Kind::Number(None), &[AuditList]),
+    row(field::KIND, Kind::Text(None), &[AuditList]),
+    row(field::SUBJECT_ID, Kind::Text(None), &[AuditList]),
     row(field::HASH, Kind::Text(None), &[AuditVerify]),
     row(field::SINCE, Kind::Number(Some(0.0)), &[AuditList]),
     row(field::LIMIT, Kind::Number(Some(100.0)), &[AuditList]),

@@ -2,6 +2,7 @@
 
 use super::permission::Permission;
 use super::quota::QuotaKind;
+use super::route::Route;
 
 /// Properties of an operation in the contract.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ struct Row {
     /// The quota kind that a request uses, besides `liveness` if that is computed.
     quota: Option<QuotaKind>,
     topics: Topics,
+    /// The addresses over HTTP.
+    routes: &'static [Route],
     camera: Camera,
     /// True if it changes who may enter or who may ask, or opens the door.
     is_change: bool,
@@ -29,8 +32,8 @@ struct Row {
 enum Topics {
     /// The command topics; also available to the command line.
     Commands,
-    /// None: only the command line has it. The audit log and maintenance are tasks of the operator
-    /// of the door; for clients the operation does not exist.
+    /// None: only the command line has it, and HTTP if it has a route. The audit log and maintenance
+    /// are tasks of the operator of the door; for other clients the operation does not exist.
     None,
 }
 
@@ -50,6 +53,7 @@ const QUESTION: Row = Row {
     permission: None,
     quota: None,
     topics: Topics::Commands,
+    routes: &[],
     camera: Camera::Never,
     is_change: false,
     needs_nothing: false,
@@ -61,20 +65,27 @@ const ON_APPLICATIONS: Row = Row { permission: Some(Permission::Admin), ..QUESTI
 const COMMAND_LINE: Row = Row { topics: Topics::None, ..QUESTION };
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $name:ident = $row:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $row:expr;)*) => {
         /// An operation that a client can request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Operation {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Operation {
             /// Every operation, in the order of the contract.
             pub const ALL: [Operation; [$(stringify!($name)),*].len()] = [$(Operation::$name),*];
 
+            /// Returns what it does, in one sentence.
+            pub(super) fn about(self) -> &'static str {
+                match self {
+                    $(Operation::$name => concat!($($doc),*).trim(),)*
+                }
+            }
+
             const fn row(self) -> Row {
                 match self {
-                    $(Operation::$name => $row,)*
+                    $(Operation::$name => const { $row },)*
                 }
             }
         }
@@ -89,6 +100,7 @@ operations! {
         permission: Some(Permission::Enroll),
         quota: Some(QuotaKind::Enroll),
         is_change: true,
+        routes: &[Route::post("/v1/face/enroll")],
         ..ON_IMAGES
     };
     /// 1:1 against one subject.
@@ -97,6 +109,7 @@ operations! {
         status_code: Some("FACE-301"),
         permission: Some(Permission::Verify),
         quota: Some(QuotaKind::Verify),
+        routes: &[Route::post("/v1/face/verify")],
         ..ON_IMAGES
     };
     /// 1:N over the gallery.
@@ -105,6 +118,7 @@ operations! {
         status_code: Some("FACE-201"),
         permission: Some(Permission::Search),
         quota: Some(QuotaKind::Search),
+        routes: &[Route::post("/v1/face/search")],
         ..ON_IMAGES
     };
     /// Check whether the face is of a live person.
@@ -113,6 +127,7 @@ operations! {
         status_code: Some("FACE-401"),
         permission: Some(Permission::Liveness),
         quota: Some(QuotaKind::Liveness),
+        routes: &[Route::post("/v1/face/liveness")],
         ..ON_IMAGES
     };
     /// 1:1 between two images.
@@ -121,6 +136,7 @@ operations! {
         status_code: Some("FACE-501"),
         permission: Some(Permission::Compare),
         quota: Some(QuotaKind::Verify),
+        routes: &[Route::post("/v1/face/compare")],
         ..ON_IMAGES
     };
     /// Store several poses of the person in front of the camera.
@@ -134,24 +150,54 @@ operations! {
         ..QUESTION
     };
     /// The enrolled subjects, one page at a time.
-    SubjectList = Row { name: "subject/list", needs_nothing: true, ..ON_SUBJECTS };
+    SubjectList = Row {
+        name: "subject/list",
+        routes: &[Route::get("/v1/subjects")],
+        needs_nothing: true,
+        ..ON_SUBJECTS
+    };
     /// One subject.
-    SubjectGet = Row { name: "subject/get", ..ON_SUBJECTS };
+    SubjectGet = Row {
+        name: "subject/get",
+        routes: &[Route::get("/v1/subjects/{subject_id}")],
+        ..ON_SUBJECTS
+    };
     /// Change a subject's name, groups, card, validity.
-    SubjectUpdate = Row { name: "subject/update", is_change: true, ..ON_SUBJECTS };
+    SubjectUpdate = Row {
+        name: "subject/update",
+        routes: &[Route::patch("/v1/subjects/{subject_id}")],
+        is_change: true,
+        ..ON_SUBJECTS
+    };
     /// Remove a subject with all its templates.
-    SubjectDelete = Row { name: "subject/delete", is_change: true, ..ON_SUBJECTS };
+    SubjectDelete = Row {
+        name: "subject/delete",
+        routes: &[Route::delete("/v1/face/enroll"), Route::delete("/v1/subjects/{subject_id}")],
+        is_change: true,
+        ..ON_SUBJECTS
+    };
     /// Pulse the strike.
     Unlock = Row {
         name: "unlock",
         permission: Some(Permission::Unlock),
+        routes: &[Route::post("/v1/unlock")],
         is_change: true,
         ..QUESTION
     };
     /// Counts and timings.
-    Stats = Row { name: "stats", needs_nothing: true, ..QUESTION };
+    Stats = Row {
+        name: "stats",
+        routes: &[Route::get("/v1/stats")],
+        needs_nothing: true,
+        ..QUESTION
+    };
     /// Versions and states.
-    Health = Row { name: "health", needs_nothing: true, ..QUESTION };
+    Health = Row {
+        name: "health",
+        routes: &[Route::get("/v1/health")],
+        needs_nothing: true,
+        ..QUESTION
+    };
     /// Create an application.
     ApplicationCreate =
         Row { name: "application/create", is_change: true, shows_key: true, ..ON_APPLICATIONS };
@@ -169,7 +215,13 @@ operations! {
     /// Verify that the audit log is unchanged.
     AuditVerify = Row { name: "audit/verify", needs_nothing: true, ..COMMAND_LINE };
     /// Lines of the audit log.
-    AuditList = Row { name: "audit/list", needs_nothing: true, ..COMMAND_LINE };
+    AuditList = Row {
+        name: "audit/list",
+        permission: Some(Permission::Admin),
+        routes: &[Route::get("/v1/events")],
+        needs_nothing: true,
+        ..COMMAND_LINE
+    };
     /// Embed the stored crops of templates of other models with the present model.
     GalleryReindex = Row { name: "gallery/reindex", needs_nothing: true, ..COMMAND_LINE };
     /// Remove the bytes of deleted and replaced faces from the gallery's file.
@@ -213,7 +265,12 @@ impl Operation {
         self.row().is_change
     }
 
-    /// Checks whether only the command line has this operation.
+    /// Returns its addresses over HTTP.
+    pub fn routes(self) -> &'static [Route] {
+        self.row().routes
+    }
+
+    /// Checks whether no command topic carries this operation.
     pub(crate) fn is_local(self) -> bool {
         self.row().topics == Topics::None
     }
@@ -243,6 +300,21 @@ mod tests {
         assert_eq!(Operation::named("lock"), None);
         assert_eq!(Operation::named("Enroll"), None);
         assert_eq!(Operation::named(""), None);
+    }
+
+    #[test]
+    fn an_address_is_of_one_operation_and_its_fields_exist() {
+        let mut seen = std::collections::BTreeSet::new();
+        for operation in Operation::ALL {
+            for route in operation.routes() {
+                let method: &'static str = route.method.into();
+                assert!(seen.insert((method, route.path)), "{route:?}");
+                for field in route.fields() {
+                    assert!(crate::contract::fields::kind(operation, field).is_some(), "{route:?}");
+                }
+            }
+        }
+        assert_eq!(seen.len(), 14);
     }
 
     #[test]

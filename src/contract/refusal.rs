@@ -1,11 +1,13 @@
 //! Refusals: every code of the contract other than `FAIL_ON_n`, with its status, its `message` and
 //! what the sender can do about it.
 
+use super::envelope::Envelope;
 use super::field;
 use super::field::ImageField;
 use super::operation::Operation;
 use super::quota::QuotaKind;
 use super::raw::shortened;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
@@ -151,6 +153,9 @@ pub(crate) enum Refusal {
     /// The queue is full.
     #[error("Busy")]
     Busy,
+    /// The message around the request is faulty.
+    #[error("{0}")]
+    Envelope(Envelope),
 }
 
 impl Refusal {
@@ -192,6 +197,7 @@ impl Refusal {
             | Refusal::Quota(_) => 403,
             Refusal::Duplicate { .. } | Refusal::Faces { .. } => 409,
             Refusal::Internal { .. } | Refusal::Unwritten { .. } => 500,
+            Refusal::Envelope(fault) => fault.status(),
             Refusal::Busy | Refusal::Camera { .. } | Refusal::Door { .. } => 503,
             _ => 400,
         }
@@ -236,6 +242,7 @@ impl Refusal {
             Refusal::Door { .. } => "DOOR_UNAVAILABLE".into(),
             Refusal::Internal { .. } | Refusal::Unwritten { .. } => "INTERNAL_SERVER_ERROR".into(),
             Refusal::Busy => "BUSY".into(),
+            Refusal::Envelope(fault) => fault.code().into(),
         }
     }
 
@@ -265,13 +272,15 @@ impl Refusal {
             | Refusal::Door { .. }
             | Refusal::Internal { .. }
             | Refusal::Unwritten { .. }
-            | Refusal::Busy => None,
+            | Refusal::Busy
+            | Refusal::Envelope(_) => None,
         }
     }
 
     /// Returns `data.message`: the reason, if the code alone does not give it.
-    pub fn reason(&self) -> Option<&str> {
-        match self {
+    pub fn reason(&self) -> Option<Cow<'_, str>> {
+        let why = match self {
+            Refusal::Envelope(fault) => return Some(fault.reason().into()),
             Refusal::Payload { why, .. }
             | Refusal::ImageMissing { why, .. }
             | Refusal::ImageSize { why, .. }
@@ -283,11 +292,12 @@ impl Refusal {
             | Refusal::Stale { why }
             | Refusal::Camera { why, .. }
             | Refusal::InsecureBroker { why }
-            | Refusal::Permission { why } => Some(why),
-            Refusal::Unwritten { told, .. } => Some(told),
+            | Refusal::Permission { why } => Some(why.as_str()),
+            Refusal::Unwritten { told, .. } => Some(*told),
             Refusal::Busy => Some("too many requests wait; send this one again later"),
             _ => None,
-        }
+        };
+        why.map(Cow::Borrowed)
     }
 
     /// Returns after what time the same request may succeed, if it may.

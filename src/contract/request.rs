@@ -35,7 +35,11 @@ pub struct Request {
 impl Request {
     /// Returns the requested operation, if the caller has it.
     pub(crate) fn asked_for(&self) -> Option<Operation> {
-        let here = |operation: &Operation| !operation.is_local() || self.caller == Caller::Local;
+        let here = |operation: &Operation| match self.caller {
+            Caller::Local => true,
+            Caller::Mqtt { .. } => !operation.is_local(),
+            Caller::Http => !operation.routes().is_empty(),
+        };
         Operation::named(&self.operation).filter(here)
     }
 
@@ -51,8 +55,8 @@ impl Request {
             None => Ok(()),
             Some(name) => {
                 let why = format!(
-                    "`{name}` is a user property beside a JSON body, where no field is read: put it \
-                     into the JSON"
+                    "`{name}` is beside a JSON body (a user property, or the query of the address), \
+                     where no field is read: put it into the JSON"
                 );
                 Err(Refusal::field(name, why))
             }
@@ -110,6 +114,8 @@ pub enum Caller {
         /// Its name, if the topic of the command contains it.
         client: Option<String>,
     },
+    /// A client over HTTP. There is no broker that knows it: it needs the key of an application.
+    Http,
 }
 
 /// The authenticated sender of a request.

@@ -65,6 +65,9 @@ pub enum DaemonError {
         /// The system's error.
         reason: io::Error,
     },
+    /// The HTTP settings cannot be used.
+    #[error(transparent)]
+    Http(#[from] crate::http::SettingsError),
     /// The MQTT settings cannot be used.
     #[error(transparent)]
     MqttSettings(#[from] SettingsError),
@@ -113,6 +116,7 @@ impl DaemonError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::MqttSettings(_)
+            | Self::Http(_)
             | Self::Permission(_)
             | Self::Auth(_)
             | Self::Clients(_)

@@ -17,8 +17,10 @@
 mod control;
 mod door_runtime;
 mod error;
+mod http;
 mod local;
 mod maintenance;
+mod metrics;
 mod open;
 mod record;
 mod run;

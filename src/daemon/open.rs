@@ -123,6 +123,7 @@ pub fn check(config: &Config) -> Result<(), DaemonError> {
     let urls = &config.image_url;
     fetch::check(&urls.allow, &urls.logins).map_err(service::StartError::from)?;
     crate::mqtt::check(&settings::mqtt(config)?)?;
+    settings::http(config)?;
     settings::access(config)?;
     settings::door(config)?;
     settings::camera(config)?;

@@ -2,6 +2,8 @@
 
 use super::control::{self, Control};
 use super::door_runtime::KeptOverReload;
+use super::http::start_http;
+use super::metrics::Metrics;
 use super::stopwatch;
 use super::watchdog::{Counter, counter};
 use super::{
@@ -12,10 +14,12 @@ use crate::camera::Camera;
 use crate::config::Config;
 use crate::contract::{Answer, Request, Sender};
 use crate::gallery::Gallery;
-use crate::mqtt::{Answering, BrokerCounts, Delivery, Embedded, Handler, Publisher, Session};
+use crate::http;
+use crate::mqtt::{BrokerCounts, Delivery, Embedded, Publisher, Session};
 use crate::outbox::Outbox;
 use crate::service::{Door, Service};
 use crate::terminal::{Decisions, DoorHandle, Parts, Worker, record_camera, start_judge};
+use crate::transport::{Answering, Handler};
 use crate::webhook::Webhook;
 use doorward_board::controller::Cause;
 use serde_json::{Value, json};
@@ -35,6 +39,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The workers of one configuration. They end with [`Serving::stop`].
 pub struct Serving {
+    /// `None` where it is off, or where its port is taken.
+    http: Option<http::Server>,
     session: Session,
     delivery: Delivery,
     webhook: Option<Webhook>,
@@ -105,6 +111,7 @@ impl Serving {
             tracing::warn!("{warning}");
         }
         let mut mqtt = settings::mqtt(config)?;
+        let http = settings::http(config)?;
         let access = settings::access(config)?;
         let camera = start_camera(config)?;
         if let Some(camera) = camera.clone() {
@@ -136,7 +143,16 @@ impl Serving {
         let gallery_changes = service.gallery_changes();
         let delivery = Delivery::start(&mqtt, outbox.clone())?;
         let webhook = start_webhook(config, &outbox, &service, &mut tasks)?;
-        let session = Session::start(mqtt, service, health).await?;
+        let session = Session::start(mqtt, service.clone(), health).await?;
+        let http = match http {
+            None => None,
+            Some(http) => {
+                let gallery = Arc::downgrade(&gallery);
+                let metrics =
+                    Metrics::new(service.clone(), decisions.clone(), outbox.clone(), gallery);
+                start_http(http, service, outbox.clone(), metrics).await
+            }
+        };
         let publisher = session.publisher();
         tasks.spawn(record::publish_gallery(gallery.clone(), gallery_changes, publisher.clone()));
         spawn_publishing(&mut tasks, &publisher, &kept, camera.as_ref());
@@ -157,6 +173,7 @@ impl Serving {
         );
         let gallery = open;
         Ok(Self {
+            http,
             session,
             delivery,
             webhook,
@@ -186,6 +203,7 @@ impl Serving {
     /// Stops the workers in the order of their dependencies.
     pub async fn stop(self) {
         let Self {
+            http,
             session,
             delivery,
             webhook,
@@ -212,7 +230,12 @@ impl Serving {
                 webhook.stop().await;
             }
         };
-        tokio::join!(session.stop(), control, delivery.stop(), webhook);
+        let http = async {
+            if let Some(http) = http {
+                http.stop().await;
+            }
+        };
+        tokio::join!(http, session.stop(), control, delivery.stop(), webhook);
         let _ = judge.await;
         if let Some(broker) = embedded {
             broker.stop().await;

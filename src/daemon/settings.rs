@@ -5,7 +5,7 @@ use crate::access::{self, Groups};
 use crate::config::Config;
 use crate::face::Cores;
 use crate::terminal::{DoorError, DoorSettings, Place};
-use crate::{camera, mqtt, outbox, service, webhook};
+use crate::{camera, http, mqtt, outbox, service, webhook};
 use doorward_board::controller::Keys;
 use doorward_board::wiegand::Format;
 use std::path::Path;
@@ -102,6 +102,17 @@ pub fn mqtt(config: &Config) -> Result<mqtt::Settings, DaemonError> {
     };
     settings.validate()?;
     Ok(settings)
+}
+
+/// Returns the HTTP interface's settings, checked; `None`: it is off.
+pub fn http(config: &Config) -> Result<Option<http::Settings>, http::SettingsError> {
+    let keys = &config.http;
+    if !keys.enabled {
+        return Ok(None);
+    }
+    let files = (keys.tls_cert.clone(), keys.tls_key.clone());
+    let (hosts, origins) = (keys.hosts.clone(), keys.cors_origins.clone());
+    http::Settings::new(&keys.listen, keys.port, hosts, origins, files).map(Some)
 }
 
 /// Returns the settings of the access decision.

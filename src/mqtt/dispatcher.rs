@@ -12,17 +12,16 @@
 
 use super::Exposure;
 use super::counts::{Counters, count};
-use super::handler::Handler;
 use super::incoming::{Command, Form, ReplyTo, Stale};
-use super::memory::{Identity, Memory, Seen, kept};
 use super::publisher::{PublishError, Publisher};
 use super::topics::{ResponseTopicError, Topics};
 use crate::contract::{Answer, Operation, Refusal, Reply, Request, Sender};
 use crate::time::stamp;
+use crate::transport::{Handler, Identity, Memories, Seen, kept, locked};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, error, info, warn};
@@ -36,11 +35,6 @@ const EXPOSURE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after its arrival a command on a live link still counts as fresh.
 const FRESH_FOR: Duration = Duration::from_secs(2);
 
-/// How long a change is remembered, so that a repeat does not make it twice.
-const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
-/// The same for `unlock`: a client that repeats it later finds a door that has locked again.
-const UNLOCKS_FOR: Duration = Duration::from_secs(10);
-
 /// Why an operation that shows a key is refused without a Response Topic.
 const KEY_NEEDS_TOPIC: &str = "the answer carries an API-Key, and many clients may read what is \
                                answered below response/: name a Response Topic of your own, such \
@@ -51,8 +45,7 @@ pub(crate) struct Dispatcher {
     exposure: watch::Receiver<Exposure>,
     handler: Arc<dyn Handler>,
     publisher: Publisher,
-    changes: Mutex<Memory>,
-    unlocks: Mutex<Memory>,
+    memories: Memories<ReplyTo>,
     /// True for the embedded broker, which restricts topics by role.
     own_broker: bool,
     queue: u32,
@@ -105,8 +98,7 @@ impl Dispatcher {
             exposure,
             handler,
             publisher,
-            changes: Mutex::new(Memory::new(CHANGES_FOR)),
-            unlocks: Mutex::new(Memory::new(UNLOCKS_FOR)),
+            memories: Memories::new(),
             own_broker: settings.own_broker,
             queue,
             places: Arc::new(Semaphore::new(settings.queue)),
@@ -200,7 +192,7 @@ impl Dispatcher {
         let operation = command.operation().to_owned();
         let request_id = command.request_id();
         let (reply, refused) = self.judge(&command).await;
-        let memory = self.memory_of(&operation);
+        let memory = self.memories.of(&operation);
         let content = memory.map(|_| command.digest());
         // A body of unknown type is read as JSON until the sender is known: it may hold a key, and
         // a sender without a key is not told what is wrong with the body.
@@ -236,9 +228,16 @@ impl Dispatcher {
             let (_, payload) = self.sendable(answer, &reply);
             return self.publish(&reply, payload.to_vec(), false).await;
         };
-        let identities = Identity::of(&operation, &sender, &reply, request_id.clone(), content);
+        let identities = Identity::of(
+            &operation,
+            &sender,
+            &reply.topic,
+            reply.correlation.clone(),
+            request_id.clone(),
+            content,
+        );
         locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
-        let seen = locked(memory).meet(&identities, &reply, Instant::now());
+        let seen = locked(memory).meet(&identities, || reply.clone(), Instant::now());
         match seen {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
@@ -380,19 +379,6 @@ impl Dispatcher {
         let _ = tokio::time::timeout(patience, self.places.acquire_many(self.queue)).await;
         self.places.close();
     }
-
-    /// Returns the memory for an operation's answers; queries have none and are executed again.
-    fn memory_of(&self, operation: &str) -> Option<&Mutex<Memory>> {
-        match Operation::named(operation)? {
-            Operation::Unlock => Some(&self.unlocks),
-            operation => operation.is_change().then_some(&self.changes),
-        }
-    }
-}
-
-fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
-    // Nothing under this lock panics. If it did, an incomplete memory would still be usable.
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Checks whether the answer to an operation carries a new API-Key.

@@ -3,11 +3,11 @@
 //! User properties whose names start with `x-` (in any case) are added on the way by brokers and
 //! bridges (`x-mqtt-client-id`); they are not fields.
 
-use super::memory::Digest;
 use super::topics::{ResponseTopicError, Topics};
 use crate::contract::{
     API_KEY, APP_ID, Body, Caller, Credentials, MAX_REQUEST_ID, Request, without_bom,
 };
+use crate::transport::Digest;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use sha2::{Digest as _, Sha256};
 use std::time::{Duration, Instant};

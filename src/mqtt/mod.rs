@@ -32,13 +32,11 @@ mod dispatcher;
 mod echo;
 mod embedded;
 mod exposure;
-mod handler;
 mod homeassistant;
 mod incoming;
 mod lane;
 mod listener;
 mod login;
-mod memory;
 mod probe;
 mod publisher;
 mod roles;
@@ -53,16 +51,14 @@ pub use counts::Counts;
 pub use delivery::Delivery;
 pub use embedded::{BrokerCounts, Embedded, EmbeddedError};
 pub use exposure::Exposure;
-pub use handler::{Answering, Handler};
 pub use homeassistant::{DECISIONS, HomeAssistant, RemoveError, remove};
 pub use login::{Login, LoginError};
 pub use publisher::{PublishError, Publisher};
 pub use session::{Health, Session};
 pub use settings::{Settings, SettingsError, Tls};
 
-/// The largest MQTT packet in either direction, in bytes: two pictures of 3 MiB as base64 in one
-/// JSON object (`compare`), or one picture of 5 MiB as base64 with room to spare.
-pub const MAX_PACKET: u32 = 9 * 1024 * 1024;
+/// The largest MQTT packet in either direction, in bytes.
+pub const MAX_PACKET: u32 = crate::transport::MAX_REQUEST;
 
 /// Log directives that keep the libraries quiet unless something is wrong: the embedded broker
 /// reports every connection at `info`.

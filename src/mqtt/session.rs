@@ -3,12 +3,12 @@
 use super::connect::{self, ConnectError};
 use super::counts::{Counters, Counts};
 use super::dispatcher::Dispatcher;
-use super::handler::Handler;
 use super::lane::{Role, UnlockSeen, Worker};
 use super::probe::settle;
 use super::publisher::Publisher;
 use super::topics::Topics;
 use super::{Exposure, MAX_PACKET, Settings};
+use crate::transport::Handler;
 use rumqttc::v5::mqttbytes::QoS;
 use serde_json::Value;
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! the command names the client and the table its permissions. A client that is not in the table
 //! has no permission; otherwise the table would restrict no one. Under `app-key`, an App-ID with
 //! its API-Key gives the permissions. A sender with a missing or wrong key learns only that
-//! authorisation failed.
+//! authorisation failed. Over HTTP there is no broker: there a client always needs such a key.
 
 use super::settings::{Auth, Settings};
 use crate::applications::{Applications, Known};
@@ -37,16 +37,18 @@ impl Access {
         settings: &Settings,
         applications: &Applications,
     ) -> Result<Self, Refusal> {
+        let by_key = || {
+            let Known { id, allow } =
+                known(credentials, raw, applications).ok_or(Refusal::Unauthorized)?;
+            Ok(Self { sender: Sender::Application(id), permissions: Some(allow) })
+        };
         let client = match caller {
             Caller::Local => return Ok(Self { sender: Sender::Local, permissions: None }),
+            Caller::Http => return by_key(),
             Caller::Mqtt { client } => client,
         };
         match (settings.auth, client) {
-            (Auth::AppKey, _) => {
-                let Known { id, allow } =
-                    known(credentials, raw, applications).ok_or(Refusal::Unauthorized)?;
-                Ok(Self { sender: Sender::Application(id), permissions: Some(allow) })
-            }
+            (Auth::AppKey, _) => by_key(),
             (Auth::Broker, None) if settings.clients.is_empty() => Ok(Self {
                 sender: Sender::Anybody,
                 permissions: Some(settings.permissions.clone()),
@@ -65,7 +67,8 @@ impl Access {
     /// Checks whether the body is needed to authenticate the sender.
     pub fn reads_body(request: &Request, settings: &Settings) -> bool {
         let Credentials { app_id, api_key } = &request.credentials;
-        settings.auth == Auth::AppKey && (app_id.is_none() || api_key.is_none())
+        let by_key = settings.auth == Auth::AppKey || request.caller == Caller::Http;
+        by_key && (app_id.is_none() || api_key.is_none())
     }
 
     /// Returns the id of the application that sends the request, if it is one.

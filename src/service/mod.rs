@@ -59,7 +59,8 @@ use images::Images;
 use recognition::Recognizer;
 use serde_json::Value;
 use statistics::Statistics;
-pub(crate) use statistics::Times;
+pub(crate) use statistics::{BOUNDS, Histogram, Times};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Semaphore, watch};
@@ -253,6 +254,16 @@ impl Service {
     /// Returns a counter that changes with every change of the gallery.
     pub fn gallery_changes(&self) -> watch::Receiver<u64> {
         self.audit_trail.gallery_changes()
+    }
+
+    /// Returns the durations of each stage of requests since the start.
+    pub(crate) fn stage_durations(&self) -> BTreeMap<&'static str, Histogram> {
+        self.statistics.histograms()
+    }
+
+    /// Returns the number of requests by operation and result code.
+    pub(crate) fn request_counts(&self) -> Value {
+        self.statistics.requests()
     }
 
     /// Checks whether a subject is enrolled. Does not wait for the disk.

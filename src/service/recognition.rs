@@ -12,21 +12,15 @@ use super::freshness::WallClock;
 use super::geometry::{self, Turn};
 use super::images::{Bytes, Given};
 use super::settings::Settings;
-use super::similarity::shown;
 use super::statistics::Times;
 use crate::camera::Frame;
-use crate::contract::answer_fields::{self, FaceBlock, Found, Match, Meta, Scores};
+use crate::contract::answer_fields::{self, FaceBlock, Meta, Scores};
 use crate::contract::{
-    self, Checks, Failed, ImageField, Mode, Operation, Permission, Refusal, Reply, Sender, Task,
-    advice, field,
+    Checks, ImageField, Operation, Permission, Refusal, Reply, Sender, Task, advice, field,
 };
-use crate::face::similarity::{Level, similarity};
 use crate::face::{Analyzer, Detection, Embedding, FaceError, Faces, Portrait, Quality};
-use crate::gallery::{Candidate, EnrolMode, Enrolment, Gallery, GalleryError};
+use crate::gallery::{Enrolment, Gallery, GalleryError};
 use crate::picture::{self, DecodeError, Picture};
-use crate::time::unix_time;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 

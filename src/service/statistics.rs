@@ -99,6 +99,23 @@ struct Counts {
     /// By operation and result code.
     requests: BTreeMap<&'static str, BTreeMap<String, u64>>,
     stages: BTreeMap<&'static str, VecDeque<f64>>,
+    /// Number and sum in seconds of all durations by stage, and how many took at most [`BOUNDS`].
+    histograms: BTreeMap<&'static str, Histogram>,
+}
+
+/// Upper bounds in seconds of the buckets of a stage's durations: from a detector on a PC to a
+/// picture of a slow server.
+pub(crate) const BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// The durations of a stage since the start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Histogram {
+    /// Number of durations.
+    pub count: u64,
+    /// Their sum in seconds.
+    pub sum: f64,
+    /// Number of durations by the first bound they do not exceed; the last are longer than all.
+    pub buckets: [u64; BOUNDS.len() + 1],
 }
 
 impl Statistics {
@@ -123,6 +140,11 @@ impl Statistics {
                 window.pop_front();
             }
             window.push_back(took);
+            let histogram = counts.histograms.entry(name).or_default();
+            let seconds = took / 1e3;
+            histogram.count += 1;
+            histogram.sum += seconds;
+            histogram.buckets[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
         }
     }
 
@@ -138,6 +160,11 @@ impl Statistics {
             ends.iter().map(|(code, &count)| (code.clone(), Value::from(count))).collect()
         };
         counts.requests.iter().map(|(name, codes)| ((*name).to_owned(), ends(codes))).collect()
+    }
+
+    /// Returns the durations of each stage since the start.
+    pub fn histograms(&self) -> BTreeMap<&'static str, Histogram> {
+        self.counts().histograms.clone()
     }
 
     /// Returns the median of each stage's recent durations, in milliseconds.

@@ -40,6 +40,8 @@ mod gallery_room;
 mod gallery_search;
 mod gallery_threads;
 mod homeassistant;
+mod http_contract;
+mod http_hostile;
 mod hung_disk;
 mod liveness;
 mod models;

@@ -3,9 +3,9 @@
 //! login over restarts.
 use doorward::contract::{Answer, Body, Credentials, Request, Sender};
 use doorward::mqtt::{
-    Answering, Call, CallError, Embedded, EmbeddedError, Exposure, Handler, Health, Login, Session,
-    Settings, call,
+    Call, CallError, Embedded, EmbeddedError, Exposure, Health, Login, Session, Settings, call,
 };
+use doorward::transport::{Answering, Handler};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, Filter, Packet, PubAckReason, Publish, PublishProperties,

@@ -7,6 +7,7 @@ pub mod costly_files;
 pub mod disk;
 pub mod gallery_people;
 pub mod golden;
+pub mod http;
 pub mod listener;
 pub mod mosquitto;
 pub mod outage;

@@ -158,6 +158,8 @@ impl Terminal {
     /// Returns a command: the binary with this terminal's configuration.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        // Any free port: several daemons run at a time.
+        command.env("DOORWARD__HTTP__PORT", "0");
         command.arg("--config").arg(self.file("doorward.toml"));
         command
     }

@@ -12,6 +12,7 @@ mod models;
 mod prerequisites;
 mod python;
 mod reference;
+mod schemathesis;
 mod test;
 mod train;
 mod vm;
@@ -78,6 +79,8 @@ enum Command {
         #[arg(long, conflicts_with = "all")]
         count: bool,
     },
+    /// Let a fuzzer that knows only /openapi.json ask the live daemon over HTTP
+    Schemathesis,
     /// Test the daemon on an emulated board with a real kernel, checked from outside
     VmTest,
     /// Run everything that a change must pass, with the time of each part
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
             let extent = if all { arm::Extent::All } else { arm::Extent::Quick };
             arm::run(extent).map_err(Into::into)
         }
+        Command::Schemathesis => schemathesis::run().map_err(Into::into),
         Command::VmTest => vm::run().map_err(Into::into),
         Command::Ci { parts } => ci::run(&parts).map_err(Into::into),
         Command::Test { arguments } => test::run(&arguments).map_err(Into::into),

@@ -63,6 +63,8 @@ const SOURCES: &[(&str, &[&[&str]])] = &[
             &["crate::mqtt", "crate::daemon", "crate::import", "crate::config", "use crate::{"],
         ],
     ),
+    ("src/http", &[ROOT_GROUPS, &["super::super", "use crate::{"]]),
+    ("src/transport", &[ROOT_GROUPS, &["use crate::{"]]),
     ("evaluate/src", &[&["std::net"], ROOT_GROUPS]),
 ];
 /// A folder of the daemon, and the only modules of the daemon that it may import.
@@ -71,6 +73,9 @@ const ONLY: &[(&str, &[&str])] = &[
     ("src/contract", &["contract", "picture"]),
     ("src/applications", &["applications", "contract", "record_file", "secret"]),
     ("src/webhook", &["config", "outbox", "secret", "time", "webhook"]),
+    // What it shows of the others comes by an interface.
+    ("src/http", &["contract", "http", "secret", "time", "transport"]),
+    ("src/transport", &["contract", "transport"]),
 ];
 
 fn root() -> PathBuf {

@@ -38,6 +38,8 @@ pub enum Part {
     Reference,
     /// Every test
     Tests,
+    /// A fuzzer of the HTTP interface, by its description
+    Schemathesis,
     /// A build for 64-bit ARM
     Cross,
     /// Networks on emulated ARM processors
@@ -107,6 +109,7 @@ impl Part {
             Self::Reference => &[&["cargo", "xtask", "reference"]],
             // --nocapture: shows which tests are skipped.
             Self::Tests => &[&["cargo", "xtask", "test", "--nocapture"]],
+            Self::Schemathesis => &[&["cargo", "xtask", "schemathesis"]],
             Self::Cross => &[&["cargo", "xtask", "cross", "aarch64"]],
             Self::Arm => &[&["cargo", "xtask", "arm"]],
             Self::VmTest => &[&["cargo", "xtask", "vm-test"]],
@@ -135,7 +138,9 @@ impl Part {
 
     fn run(self) -> Result<(), CiError> {
         match self {
-            Self::Models | Self::Reference => prerequisites::meet(prerequisites::PYTHON)?,
+            Self::Models | Self::Reference | Self::Schemathesis => {
+                prerequisites::meet(prerequisites::PYTHON)?
+            }
             // These compile the bindings to V4L2; the tasks install what they need.
             Self::Clippy | Self::Doc => prerequisites::meet(prerequisites::BUILD)?,
             _ => {}

@@ -1,9 +1,16 @@
 use super::*;
 use serde_json::Map;
 
+/// A reply address of MQTT.
+#[derive(Clone, Debug, PartialEq)]
+struct ReplyTo {
+    topic: String,
+    correlation: Option<Vec<u8>>,
+}
+
 const BODY: Digest = [1; 32];
 
-fn memory() -> Memory {
+fn memory() -> Memory<ReplyTo> {
     Memory::new(Duration::from_secs(600))
 }
 
@@ -15,12 +22,23 @@ fn reply(correlation: &str) -> ReplyTo {
     reply_to("doorward/d/client/a", correlation)
 }
 
-fn identity(correlation: &str) -> Vec<Identity> {
-    Identity::of("enroll", &Sender::Anybody, &reply(correlation), None, BODY)
+fn identities(
+    operation: &str,
+    sender: &Sender,
+    reply: &ReplyTo,
+    request_id: Option<String>,
+    content: Digest,
+) -> Vec<Identity> {
+    let correlation = reply.correlation.clone();
+    Identity::of(operation, sender, &reply.topic, correlation, request_id, content)
 }
 
-fn meet(memory: &mut Memory, correlation: &str, now: Instant) -> Seen {
-    memory.meet(&identity(correlation), &reply(correlation), now)
+fn identity(correlation: &str) -> Vec<Identity> {
+    identities("enroll", &Sender::Anybody, &reply(correlation), None, BODY)
+}
+
+fn meet(memory: &mut Memory<ReplyTo>, correlation: &str, now: Instant) -> Seen {
+    memory.meet(&identity(correlation), || reply(correlation), now)
 }
 
 fn answer(status: u16) -> Answer {
@@ -31,8 +49,14 @@ fn payload(size: usize) -> Arc<Vec<u8>> {
     Arc::new(vec![7; size])
 }
 
-fn remember(memory: &mut Memory, identities: &[Identity], status: u16, size: usize, now: Instant) {
-    assert_eq!(memory.meet(identities, &reply("1"), now), Seen::Never);
+fn remember(
+    memory: &mut Memory<ReplyTo>,
+    identities: &[Identity],
+    status: u16,
+    size: usize,
+    now: Instant,
+) {
+    assert_eq!(memory.meet(identities, || reply("1"), now), Seen::Never);
     let answer = (&answer(status), &payload(size));
     assert_eq!(memory.finish(identities.to_vec(), Some(answer), now), []);
 }
@@ -53,16 +77,16 @@ fn what_was_answered_about_a_deleted_subject_is_forgotten_except_its_deletion() 
     let (mut memory, now) = (memory(), Instant::now());
     let mut done = answer(200);
     done.fields.insert("subject_id".into(), "anna".into());
-    let deletion = Identity::of("subject/delete", &Sender::Anybody, &reply("2"), None, BODY);
+    let deletion = identities("subject/delete", &Sender::Anybody, &reply("2"), None, BODY);
     for identities in [identity("1"), deletion.clone()] {
-        assert_eq!(memory.meet(&identities, &reply("1"), now), Seen::Never);
+        assert_eq!(memory.meet(&identities, || reply("1"), now), Seen::Never);
         memory.finish(identities, Some((&done, &payload(5))), now);
     }
     memory.forget_subjects(|id| id == "anna");
     assert_eq!(meet(&mut memory, "1", now), Seen::Answered(payload(5)));
     memory.forget_subjects(|_| false);
     assert_eq!(meet(&mut memory, "1", now), Seen::Never);
-    assert_eq!(memory.meet(&deletion, &reply("2"), now), Seen::Answered(payload(5)));
+    assert_eq!(memory.meet(&deletion, || reply("2"), now), Seen::Answered(payload(5)));
     memory.finish(identity("1"), None, now);
     memory.forget_old(now + Duration::from_secs(600));
     assert_eq!((memory.bytes, memory.entries.len(), memory.ages.len()), (0, 0, 0));
@@ -108,18 +132,18 @@ fn failed_and_refused_commands_are_not_remembered() {
 fn another_body_under_a_known_id_is_another_request() {
     let (mut memory, now) = (memory(), Instant::now());
     let of =
-        |content| Identity::of("enroll", &Sender::Anybody, &reply("1"), Some("r".into()), content);
+        |content| identities("enroll", &Sender::Anybody, &reply("1"), Some("r".into()), content);
     remember(&mut memory, &of([1; 32]), 200, 5, now);
-    assert_eq!(memory.meet(&of([2; 32]), &reply("1"), now), Seen::Never);
+    assert_eq!(memory.meet(&of([2; 32]), || reply("1"), now), Seen::Never);
     // Nor does a command in work answer for another.
-    assert_eq!(memory.meet(&of([3; 32]), &reply("1"), now), Seen::Never);
-    assert_eq!(memory.meet(&of([2; 32]), &reply("1"), now), Seen::InWork);
+    assert_eq!(memory.meet(&of([3; 32]), || reply("1"), now), Seen::Never);
+    assert_eq!(memory.meet(&of([2; 32]), || reply("1"), now), Seen::InWork);
 }
 
 #[test]
 fn an_empty_id_counts_as_no_id() {
     let of = |correlation: &str, id: &str| {
-        Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some(id.into()), BODY)
+        identities("enroll", &Sender::Anybody, &reply(correlation), Some(id.into()), BODY)
     };
     assert_eq!(
         [of("", ""), of("", "r"), of("1", ""), of("1", "r")].map(|ids| ids.len()),
@@ -140,25 +164,25 @@ fn sender_operation_and_topic_belong_to_the_identity() {
         ("enroll", &Sender::Application("2".into()), "a"),
     ] {
         let reply = reply_to(topic, "1");
-        let identities = Identity::of(operation, sender, &reply, Some("r".into()), BODY);
+        let identities = identities(operation, sender, &reply, Some("r".into()), BODY);
         assert_eq!(identities.len(), 2);
         remember(&mut memory, &identities, 200, 5, now);
     }
     let nameless = ReplyTo { correlation: None, ..reply("1") };
-    assert_eq!(Identity::of("enroll", &one, &nameless, None, BODY), []);
+    assert_eq!(identities("enroll", &one, &nameless, None, BODY), []);
 }
 
 #[test]
 fn a_request_id_is_enough_for_a_repeat() {
     let (mut memory, now) = (memory(), Instant::now());
     let of = |correlation: &str| {
-        Identity::of("enroll", &Sender::Anybody, &reply(correlation), Some("r".into()), BODY)
+        identities("enroll", &Sender::Anybody, &reply(correlation), Some("r".into()), BODY)
     };
-    assert_eq!(memory.meet(&of("1"), &reply("1"), now), Seen::Never);
-    assert_eq!(memory.meet(&of("2"), &reply("2"), now), Seen::InWork);
+    assert_eq!(memory.meet(&of("1"), || reply("1"), now), Seen::Never);
+    assert_eq!(memory.meet(&of("2"), || reply("2"), now), Seen::InWork);
     let waiting = memory.finish(of("1"), Some((&answer(200), &payload(5))), now);
     assert_eq!(waiting, [reply("2")]);
-    assert_eq!(memory.meet(&of("3"), &reply("3"), now), Seen::Answered(payload(5)));
+    assert_eq!(memory.meet(&of("3"), || reply("3"), now), Seen::Answered(payload(5)));
 }
 
 #[test]

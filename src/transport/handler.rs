@@ -1,9 +1,9 @@
-//! The service as this module sees it.
+//! The service as a transport sees it.
 
 use crate::contract::{Answer, Request, Sender};
 use std::pin::Pin;
 
-/// The service as the dispatcher knows it. A plain function from a request to its answer is a
+/// The service as a transport knows it. A plain function from a request to its answer is a
 /// service that accepts every client.
 pub trait Handler: Send + Sync + 'static {
     /// Returns the sender of a request, or the answer if the sender may not ask. This refusal comes

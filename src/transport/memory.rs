@@ -6,11 +6,11 @@
 //! refused or failed.
 //!
 //! A command is a repeat when its Correlation Data or its `request_id` was seen before, for the
-//! same operation, the same sender, the same reply topic, and with the same body and properties.
+//! same operation, the same sender, the same reply address, and with the same body and properties.
 //! The sender belongs to the identity because an answer is only for its sender: a client without a
-//! key, or with another application's, gets no remembered answer. The topic belongs to it because
-//! many clients use counters: two clients that both count from 1 on reply topics of their own are
-//! different senders. The content belongs to it because a client that uses an id for two different
+//! key, or with another application's, gets no remembered answer. The address (a topic; over HTTP
+//! there is one for all) belongs to it because many clients use counters: two clients that both
+//! count from 1 on reply topics of their own are different senders. The content belongs to it because a client that uses an id for two different
 //! requests means both. An empty id counts as no id, and commands without an id are never repeats.
 //!
 //! A new API-Key is never remembered: the answer with it is kept without it.
@@ -19,14 +19,18 @@
 //! deleted: an answer "enrolled" would not be true, and a deletion leaves nothing of the subject.
 //!
 //! The memory is bounded by number and by bytes; the oldest answers are dropped first. Commands in
-//! work are bounded by the places of the [`super::dispatcher`].
+//! work are bounded by the places of the transport.
 
-use super::incoming::ReplyTo;
 use crate::contract::{Answer, Operation, Outcome, Sender};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long a change is remembered, so that a repeat does not make it twice.
+const CHANGES_FOR: Duration = Duration::from_secs(10 * 60);
+/// The same for `unlock`: a client that repeats it later finds a door that has locked again.
+const UNLOCKS_FOR: Duration = Duration::from_secs(10);
 
 /// Most answers remembered: more than three commands per second for ten minutes.
 const MOST_ANSWERS: usize = 2048;
@@ -42,8 +46,8 @@ const MOST_RESENDS: usize = 16;
 pub(crate) struct Identity {
     operation: String,
     sender: Sender,
-    /// Where the answer goes.
-    topic: String,
+    /// The reply address.
+    address: String,
     name: Name,
     /// Digest of body and properties.
     content: Digest,
@@ -64,18 +68,19 @@ impl Identity {
     pub(crate) fn of(
         operation: &str,
         sender: &Sender,
-        reply: &ReplyTo,
+        address: &str,
+        correlation: Option<Vec<u8>>,
         request_id: Option<String>,
         content: Digest,
     ) -> Vec<Self> {
-        let correlation = reply.correlation.clone().filter(|data| !data.is_empty());
+        let correlation = correlation.filter(|data| !data.is_empty());
         let request_id = request_id.filter(|id| !id.is_empty());
         let names = correlation.map(Name::Correlation).into_iter();
         let names = names.chain(request_id.map(Name::RequestId));
         let identity = |name| Self {
             operation: operation.to_owned(),
             sender: sender.clone(),
-            topic: reply.topic.clone(),
+            address: address.to_owned(),
             name,
             content,
         };
@@ -91,7 +96,7 @@ impl Identity {
             Sender::Local | Sender::Anybody => 0,
             Sender::Client(name) | Sender::Application(name) => name.len(),
         };
-        self.operation.len() + sender + self.topic.len() + name + self.content.len()
+        self.operation.len() + sender + self.address.len() + name + self.content.len()
     }
 }
 
@@ -107,36 +112,43 @@ pub(crate) enum Seen {
 }
 
 #[derive(Debug)]
-enum Entry {
+enum Entry<Reply> {
     /// The repeats that wait for the answer.
-    InWork(Vec<ReplyTo>),
+    InWork(Vec<Reply>),
     /// The payload, and the subject that it is about.
     Answered(Arc<Vec<u8>>, Option<String>),
 }
 
+/// The changes of one lifetime. `Reply` is what the transport needs to answer a repeat.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct Memory<Reply> {
     /// How long an answer is remembered.
     lifetime: Duration,
-    entries: HashMap<Arc<Identity>, Entry>,
+    entries: HashMap<Arc<Identity>, Entry<Reply>>,
     /// The answered identities, oldest first.
     ages: VecDeque<(Instant, Arc<Identity>)>,
     bytes: usize,
 }
 
-impl Memory {
+impl<Reply> Memory<Reply> {
     pub(crate) fn new(lifetime: Duration) -> Self {
         Self { lifetime, entries: HashMap::new(), ages: VecDeque::new(), bytes: 0 }
     }
 
     /// Looks up a command by all its identities, and notes it as in work if it is new.
-    pub(crate) fn meet(&mut self, identities: &[Identity], reply: &ReplyTo, now: Instant) -> Seen {
+    /// `reply` is asked if it is in work: then it is among those that [`Memory::finish`] returns.
+    pub(crate) fn meet(
+        &mut self,
+        identities: &[Identity],
+        reply: impl FnOnce() -> Reply,
+        now: Instant,
+    ) -> Seen {
         self.forget_old(now);
         for identity in identities {
             match self.entries.get_mut(identity) {
                 Some(Entry::InWork(waiting)) => {
                     if waiting.len() < MOST_RESENDS {
-                        waiting.push(reply.clone());
+                        waiting.push(reply());
                     }
                     return Seen::InWork;
                 }
@@ -158,7 +170,7 @@ impl Memory {
         identities: Vec<Identity>,
         answer: Option<(&Answer, &Arc<Vec<u8>>)>,
         now: Instant,
-    ) -> Vec<ReplyTo> {
+    ) -> Vec<Reply> {
         let mut waiting = Vec::new();
         for identity in identities {
             if let Some(Entry::InWork(repeats)) = self.entries.remove(&identity) {
@@ -216,6 +228,35 @@ pub(crate) fn kept(answer: &Answer, payload: &Arc<Vec<u8>>) -> Arc<Vec<u8>> {
         true => Arc::new(answer.clone().without_key().to_payload()),
         false => Arc::clone(payload),
     }
+}
+
+/// The memories of a transport.
+pub(crate) struct Memories<Reply> {
+    changes: Mutex<Memory<Reply>>,
+    unlocks: Mutex<Memory<Reply>>,
+}
+
+impl<Reply> Memories<Reply> {
+    pub(crate) fn new() -> Self {
+        Self {
+            changes: Mutex::new(Memory::new(CHANGES_FOR)),
+            unlocks: Mutex::new(Memory::new(UNLOCKS_FOR)),
+        }
+    }
+
+    /// Returns the memory for an operation's answers; queries have none and are executed again.
+    pub(crate) fn of(&self, operation: &str) -> Option<&Mutex<Memory<Reply>>> {
+        match Operation::named(operation)? {
+            Operation::Unlock => Some(&self.unlocks),
+            operation => operation.is_change().then_some(&self.changes),
+        }
+    }
+}
+
+/// Locks a memory.
+pub(crate) fn locked<Reply>(memory: &Mutex<Memory<Reply>>) -> MutexGuard<'_, Memory<Reply>> {
+    // Nothing under this lock panics. If it did, an incomplete memory would still be usable.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns true if a change was made: a `FAIL_ON_n` is a 200 and changes nothing.
