@@ -199,19 +199,48 @@ operations! {
         ..QUESTION
     };
     /// Create an application.
-    ApplicationCreate =
-        Row { name: "application/create", is_change: true, shows_key: true, ..ON_APPLICATIONS };
+    ApplicationCreate = Row {
+        name: "application/create",
+        routes: &[Route::post("/v1/applications")],
+        is_change: true,
+        shows_key: true,
+        ..ON_APPLICATIONS
+    };
     /// The applications and their usage.
-    ApplicationList = Row { name: "application/list", needs_nothing: true, ..ON_APPLICATIONS };
+    ApplicationList = Row {
+        name: "application/list",
+        routes: &[Route::get("/v1/applications")],
+        needs_nothing: true,
+        ..ON_APPLICATIONS
+    };
     /// One application and its usage.
-    ApplicationGet = Row { name: "application/get", ..ON_APPLICATIONS };
+    ApplicationGet = Row {
+        name: "application/get",
+        routes: &[Route::get("/v1/applications/{app}")],
+        ..ON_APPLICATIONS
+    };
     /// Change an application's mode, quota or permissions; its key stays.
-    ApplicationUpdate = Row { name: "application/update", is_change: true, ..ON_APPLICATIONS };
+    ApplicationUpdate = Row {
+        name: "application/update",
+        routes: &[Route::patch("/v1/applications/{app}")],
+        is_change: true,
+        ..ON_APPLICATIONS
+    };
     /// Give an application another key.
-    ApplicationRotate =
-        Row { name: "application/rotate", is_change: true, shows_key: true, ..ON_APPLICATIONS };
+    ApplicationRotate = Row {
+        name: "application/rotate",
+        routes: &[Route::post("/v1/applications/{app}/rotate")],
+        is_change: true,
+        shows_key: true,
+        ..ON_APPLICATIONS
+    };
     /// Remove an application.
-    ApplicationRevoke = Row { name: "application/revoke", is_change: true, ..ON_APPLICATIONS };
+    ApplicationRevoke = Row {
+        name: "application/revoke",
+        routes: &[Route::delete("/v1/applications/{app}")],
+        is_change: true,
+        ..ON_APPLICATIONS
+    };
     /// Verify that the audit log is unchanged.
     AuditVerify = Row { name: "audit/verify", needs_nothing: true, ..COMMAND_LINE };
     /// Lines of the audit log.

@@ -6,7 +6,7 @@ use super::incoming::{Message, credentials};
 use super::outgoing::refusal;
 use super::{Settings, Sources};
 use crate::contract::{Answer, Body, Caller, Credentials, Operation, Refusal, Request, Sender};
-use crate::transport::{Handler, Identity, Memories, Seen, locked};
+use crate::transport::{Handler, Identity, Memories, Seen, kept, locked};
 use axum::body::Body as HttpBody;
 use axum::http::HeaderMap;
 use std::net::IpAddr;
@@ -182,16 +182,15 @@ impl Interface {
                         Err(failure) => Some(refusal(&Refusal::internal(failure), request_id)),
                     };
                     let payload = answer.as_ref().map(|answer| Arc::new(answer.to_payload()));
+                    let answered = answer.as_ref().zip(payload.as_ref());
+                    let kept = answered.map(|(answer, payload)| kept(answer, payload));
+                    let remembered = answer.as_ref().zip(kept.as_ref());
                     let memory = interface.memories.of(operation.name())?;
-                    let waiting = locked(memory).finish(
-                        identities,
-                        answer.as_ref().zip(payload.as_ref()),
-                        Instant::now(),
-                    );
+                    let waiting = locked(memory).finish(identities, remembered, Instant::now());
                     locked(memory).forget_subjects(|id| interface.handler.is_enrolled(id));
                     for repeat in waiting {
                         // Fails when that client is gone.
-                        let _ = payload.clone().map(|payload| repeat.send(payload));
+                        let _ = kept.clone().map(|kept| repeat.send(kept));
                     }
                     answer
                 });
