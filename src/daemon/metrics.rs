@@ -9,7 +9,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -95,11 +95,19 @@ impl Collector for Numbers {
         if let Some(open) = open {
             gauge("doorward_door_open", "1 while the leaf is open", f64::from(u8::from(open)))?;
         }
+        self.counts(&mut encoder, &health)
+    }
+}
+
+impl Numbers {
+    /// Writes what only rises.
+    fn counts(&self, encoder: &mut DescriptorEncoder, health: &Map<String, Value>) -> fmt::Result {
         for (name, help, part) in [
             ("doorward_camera_frames", "Whole frames", "frames"),
             ("doorward_camera_dropped", "Frames lost or dropped", "dropped"),
         ] {
-            if let Some(value) = number(&["camera", part]) {
+            if let Some(value) = health.get("camera").and_then(|camera| camera.get(part)?.as_f64())
+            {
                 let mut metric =
                     encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
                 count(&mut metric, value)?;
