@@ -343,7 +343,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen.len(), 14);
+        assert_eq!(seen.len(), 20);
     }
 
     #[test]

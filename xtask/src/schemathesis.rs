@@ -93,6 +93,8 @@ pub fn run() -> Result<(), Error> {
         .args(["-H", &header("App-ID", "app_id"), "-H", &header("API-Key", "api_key")])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", SEED])
         .args(["--exclude-checks", "positive_data_acceptance"])
+        // It writes a cache there.
+        .current_dir(&work)
         .status()?;
     if status.success() { Ok(()) } else { Err(Error::Failed("schemathesis")) }
 }
