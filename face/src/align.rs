@@ -1,7 +1,8 @@
 //! Computes the similarity transform that maps five landmarks to the embedder's template.
 //!
 //! S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
-//! 1991. In the plane and without reflection the least-squares similarity has the closed form below.
+//! 1991. In the plane and without reflection the least-squares similarity has the closed form
+//! below.
 
 use super::Detection;
 use crate::{Border, Picture};

@@ -11,7 +11,8 @@ pub struct Detection {
     pub width: f32,
     /// Height, above 0.
     pub height: f32,
-    /// Viewer's left eye, viewer's right eye, nose tip, viewer's left and right mouth corners; x, y.
+    /// Viewer's left eye, viewer's right eye, nose tip, viewer's left and right mouth corners; x,
+    /// y.
     pub landmarks: [[f32; 2]; 5],
     /// √(class score · object score), 0–1.
     pub score: f32,

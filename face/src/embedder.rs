@@ -10,7 +10,8 @@ use doorward_nn::{
     Bordered, Depthwise, Map, PixelFormat, Pointwise, Pool, Projection, Stem, Weights, WeightsError,
 };
 
-/// R, G, B as (byte − 127.5) / 128; the border of the convolutions is 0 after this step, not before.
+/// R, G, B as (byte − 127.5) / 128; the border of the convolutions is 0 after this step, not
+/// before.
 const FORMAT: PixelFormat =
     PixelFormat { bgr: false, scale: 1.0 / 128.0, offset: -127.5 / 128.0, multiple: 1 };
 

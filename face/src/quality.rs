@@ -20,8 +20,9 @@ const DARK_BELOW: f32 = 47.0;
 /// The same in a picture without colour, which shows the luma: skin's brightest channel, red, is
 /// brighter. In gray, well-lit dark skin starts at 41.6 and faces in dark rooms end at 36.7.
 const DARK_BELOW_IN_GRAY: f32 = 39.0;
-/// Below this chroma, as a share of the brightness, there is no colour at all. Darkness makes colours
-/// faint: in dark rooms the share is 0.176 and more; in gray photographs it is 0.03 and less.
+/// Below this chroma, as a share of the brightness, there is no colour at all. Darkness makes
+/// colours faint: in dark rooms the share is 0.176 and more; in gray photographs it is 0.03 and
+/// less.
 const WITHOUT_COLOUR_BELOW: f32 = 0.1;
 /// Below this chroma a face has no colour. Grayscale photographs of LFW reach 4.2 through the noise
 /// of JPEG; colour ones start at 18.

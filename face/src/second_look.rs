@@ -19,8 +19,8 @@ const LEANING: f32 = 4.0 / 180.0 * std::f32::consts::PI;
 const GAIN: f32 = 2.5;
 /// A face of at least this tilt is tilted …
 const TILTED: f32 = 8.0 / 180.0 * std::f32::consts::PI;
-/// … if it has this score when turned upright: LFW turned by 35 degrees reaches 0.916. Covered faces
-/// (niqab, mask), whose tilt the detector does not know, stay below it at every tilt.
+/// … if it has this score when turned upright: LFW turned by 35 degrees reaches 0.916. Covered
+/// faces (niqab, mask), whose tilt the detector does not know, stay below it at every tilt.
 const SURELY_TILTED: f32 = 0.91;
 /// A face below this score may be tilted although its landmarks are upright: of upright faces (LFW)
 /// 99 % reach it …

@@ -5,10 +5,10 @@
 /// Cosine and similarity of each mark; linear in between.
 ///
 /// The inner three are measured for the shipped embedding network (`sface-2021dec-i8`) over the
-/// 14.2 million impostor pairs of the development half of LFW, a template and an embedding each: FMR 1e-3 at 75, 1e-4 at 82, and 1e-6
-/// at 90, the last extrapolated along the straight line of log10 FMR over cosine through 1e-3, 1e-4
-/// and 1e-5. The command is
-/// `doorward evaluate anchors --root "$DOORWARD_DATA/lfw" --labels "$DOORWARD_DATA/lfw/labels.csv"`.
+/// 14.2 million impostor pairs of the development half of LFW, a template and an embedding each:
+/// FMR 1e-3 at 75, 1e-4 at 82, and 1e-6 at 90, the last extrapolated along the straight line of
+/// log10 FMR over cosine through 1e-3, 1e-4 and 1e-5. The command is `doorward evaluate anchors
+/// --root "$DOORWARD_DATA/lfw" --labels "$DOORWARD_DATA/lfw/labels.csv"`.
 const ANCHORS: [(f64, f64); 5] =
     [(-1.0, 0.0), (0.3666, 75.0), (0.4223, 82.0), (0.5243, 90.0), (1.0, 100.0)];
 

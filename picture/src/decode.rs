@@ -9,7 +9,8 @@
 //! is scaled to 8 bits here and clipped there. So transparency is ignored and the colours are used
 //! as stored; colour profiles and gamma are ignored; CMYK is inverted as Adobe writes it; an
 //! animation shows its still picture. A JPEG that lacks pixels is refused, because decoders fill
-//! the missing part with gray; one that lacks only its end marker is decoded. Bit errors within the data pass as in every viewer.
+//! the missing part with gray; one that lacks only its end marker is decoded. Bit errors within the
+//! data pass as in every viewer.
 
 use super::limits::{self, Bound, Limits, NoMemory};
 use super::{Picture, jpeg, png, raster};

@@ -5,12 +5,12 @@
 //! or *testing* with a quota for each kind of request. A *reservation* is quota taken before a
 //! request is done; it is returned unless it is kept.
 //!
-//! Keys are never stored or logged. A creation, change, revocation or rotation is on disk when the call
-//! returns and applies to the next request. Usage is counted in memory at once and written at most
-//! once a second, without open reservations: a crash returns those, and besides them at most the
-//! last second. A rotated key is invalid at once, or after an overlap that was asked for; at most
-//! one old key of an application is valid. A revoked key is invalid immediately, even if the disk refuses the change. A file
-//! that fails is closed and opened again.
+//! Keys are never stored or logged. A creation, change, revocation or rotation is on disk when the
+//! call returns and applies to the next request. Usage is counted in memory at once and written at
+//! most once a second, without open reservations: a crash returns those, and besides them at most
+//! the last second. A rotated key is invalid at once, or after an overlap that was asked for; at
+//! most one old key of an application is valid. A revoked key is invalid immediately, even if the
+//! disk refuses the change. A file that fails is closed and opened again.
 //!
 //! Locks, always taken in this order: `file`, which orders the commits; `state`, which is never
 //! held while the disk is written.

@@ -238,8 +238,8 @@ keys! {
     }
     #[doc = " The strike and the other hardware at the door."]
     door: Door {
-        /// Profile of the board: raspberry-pi-4, raspberry-pi-5, jetson-orin-nano, pc (simulated), or
-        /// a TOML file. Empty: no door.
+        /// Profile of the board: raspberry-pi-4, raspberry-pi-5, jetson-orin-nano, pc (simulated),
+        /// or a TOML file. Empty: no door.
         board: String = String::new(), Any;
         /// fail_secure: locked without power. fail_safe: open without power.
         lock: String = "fail_secure".to_owned(), Words(&["fail_secure", "fail_safe"]);
@@ -274,8 +274,8 @@ keys! {
         /// Answer over HTTP. Every request to /v1 needs the App-ID and API-Key of an application
         /// (`doorward app create`).
         enabled: bool = true, Any;
-        /// The address to listen on. Anything but loopback needs TLS; `doorward http listen ADDRESS`
-        /// sets it up. 0.0.0.0 or :: is every network of this machine.
+        /// The address to listen on. Anything but loopback needs TLS; `doorward http listen
+        /// ADDRESS` sets it up. 0.0.0.0 or :: is every network of this machine.
         listen: String = "127.0.0.1".to_owned(), Any;
         /// The port. 0: any free one, which the log shows.
         port: u16 = 8484, Any;
@@ -292,9 +292,9 @@ keys! {
     }
     #[doc = " Pictures fetched by http(s) URL."]
     image_url: ImageUrl {
-        /// Host names, addresses or networks (10.0.0.0/8) that pictures may be fetched from: at port
-        /// 80 by http and 443 by https, or at the port that the entry names, such as nas.lan:8080;
-        /// `:*` stands for every port. Empty: URLs are refused.
+        /// Host names, addresses or networks (10.0.0.0/8) that pictures may be fetched from: at
+        /// port 80 by http and 443 by https, or at the port that the entry names, such as
+        /// nas.lan:8080; `:*` stands for every port. Empty: URLs are refused.
         allow: Vec<String> = Vec::new(), Any;
         /// Logins of hosts that require one, such as "nas.example.org camera:PASSWORD". A login is
         /// sent by https alone, to that host and port alone, and not on after a redirect; with

@@ -201,8 +201,8 @@ fn located(text: &str, error: &toml::de::Error) -> String {
 /// Shown in place of a message that may contain a secret.
 const NOT_SHOWN: &str = "this value is secret and not shown: write it in quotes, such as \"…\"";
 
-/// True if line `line`, from 1, may hold the value of a secret key: if the key is named in it, or in
-/// the last assignment before it.
+/// True if line `line`, from 1, may hold the value of a secret key: if the key is named in it, or
+/// in the last assignment before it.
 fn is_secret_at(text: &str, line: usize) -> bool {
     let names_secret = |line: &str| {
         let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

@@ -100,6 +100,11 @@ impl Answer {
         self.fields.get("data")?.get("message")?.as_str()
     }
 
+    /// Returns after how many milliseconds the same request may succeed.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        self.fields.get("data")?.get("retry_after_ms")?.as_u64()
+    }
+
     /// Returns the `request_id` of the request.
     pub fn request_id(&self) -> Option<&str> {
         self.fields.get(field::REQUEST_ID)?.as_str()

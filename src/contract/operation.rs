@@ -32,8 +32,9 @@ struct Row {
 enum Topics {
     /// The command topics; also available to the command line.
     Commands,
-    /// None: only the command line has it, and HTTP if it has a route. The audit log and maintenance
-    /// are tasks of the operator of the door; for other clients the operation does not exist.
+    /// None: only the command line has it, and HTTP if it has a route. The audit log and
+    /// maintenance are tasks of the operator of the door; for other clients the operation does not
+    /// exist.
     None,
 }
 
@@ -288,8 +289,9 @@ impl Operation {
         self.row().camera
     }
 
-    /// Checks whether it changes who may enter or who may ask, or opens the door. Over a broker such an operation
-    /// is done only once, and refused if strangers could send it; all others are queries.
+    /// Checks whether it changes who may enter or who may ask, or opens the door. Over a broker
+    /// such an operation is done only once, and refused if strangers could send it; all others are
+    /// queries.
     pub fn is_change(self) -> bool {
         self.row().is_change
     }

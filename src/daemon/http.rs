@@ -1,11 +1,21 @@
-//! Starts the HTTP interface on the running service. A daemon whose port is taken opens the door
-//! anyway: the fault is logged with what to do.
+//! Starts the HTTP interface on the running service. A daemon whose port is taken, or whose
+//! certificate cannot be read, opens the door anyway: the fault is logged with what to do.
 
 use super::metrics::Metrics;
+use crate::config::Config;
 use crate::http::{Server, Settings, Sources};
 use crate::outbox::Outbox;
 use crate::service::Service;
 use std::sync::Arc;
+
+/// Returns the settings of the interface; `None` where it is off, or cannot be used: the door opens
+/// without it, and the fault is logged. `config check` and a reload refuse such a configuration.
+pub(super) fn http_settings(config: &Config) -> Option<Settings> {
+    super::settings::http(config).unwrap_or_else(|error| {
+        tracing::error!("no HTTP: {error}");
+        None
+    })
+}
 
 /// Starts the interface; `None` where it cannot listen.
 pub(super) async fn start_http(
@@ -19,11 +29,8 @@ pub(super) async fn start_http(
     let sources = Sources {
         last_line: Arc::new(move || outbox.stats().audit.last),
         not_ready: Arc::new(move || match health.upgrade() {
-            None => Some("the service has stopped".to_owned()),
-            Some(service) => match service.health().get("health") {
-                Some(state) if state == "up" => None,
-                state => Some(format!("health is {state:?}")),
-            },
+            None => Some("the service has stopped"),
+            Some(service) => service.not_ready(),
         }),
         metrics: Arc::new(move || metrics.text()),
     };

@@ -2,7 +2,7 @@
 
 use super::control::{self, Control};
 use super::door_runtime::KeptOverReload;
-use super::http::start_http;
+use super::http::{http_settings, start_http};
 use super::metrics::Metrics;
 use super::stopwatch;
 use super::watchdog::{Counter, counter};
@@ -111,7 +111,7 @@ impl Serving {
             tracing::warn!("{warning}");
         }
         let mut mqtt = settings::mqtt(config)?;
-        let http = settings::http(config)?;
+        let http = http_settings(config);
         let access = settings::access(config)?;
         let camera = start_camera(config)?;
         if let Some(camera) = camera.clone() {
@@ -248,8 +248,8 @@ impl Serving {
     }
 }
 
-/// Starts the webhook, if there is one. Events that waited for another, or for none any more, leave
-/// the outbox.
+/// Starts the webhook, if there is one. Events that wait for none any more leave the outbox; those
+/// that wait go to its address, also if that has changed.
 fn start_webhook(
     config: &Config,
     outbox: &Arc<Outbox>,

@@ -3,8 +3,8 @@
 //! A terminal is inside a private network, and any client that may send it a request could use it
 //! to reach hosts that only that network reaches. So only listed entries are allowed, and a listed
 //! *name* does not give access to inside addresses: the owner of a name chooses its address at
-//! every lookup. Only a listed address or network does. An entry without a port stands for the usual
-//! port of the scheme: other services of a listed host are not pictures.
+//! every lookup. Only a listed address or network does. An entry without a port stands for the
+//! usual port of the scheme: other services of a listed host are not pictures.
 
 use super::BadEntry;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};

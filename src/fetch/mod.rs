@@ -2,8 +2,9 @@
 //!
 //! The HTTP client uses the resolver of this module, and every connection goes through it: for the
 //! first URL and for each redirect. Only there the [`AllowList`] decides, and only addresses it
-//! allows are passed on to connect to. Logins come from the configuration, never from a URL; proxies
-//! of the environment, cookies and compression are not used. One deadline covers everything from name resolution to the last byte.
+//! allows are passed on to connect to. Logins come from the configuration, never from a URL;
+//! proxies of the environment, cookies and compression are not used. One deadline covers everything
+//! from name resolution to the last byte.
 
 pub mod allow;
 mod logins;
@@ -80,8 +81,8 @@ pub enum FetchError {
 
 impl Fetcher {
     /// Makes a fetcher for the hosts and networks of `allow` (see [`AllowList::parse`]; empty
-    /// disables fetching) and the `logins` of some of them. It gives up after `deadline` and beyond `max_bytes`. The contract's
-    /// values are 15 s and 5 MiB.
+    /// disables fetching) and the `logins` of some of them. It gives up after `deadline` and beyond
+    /// `max_bytes`. The contract's values are 15 s and 5 MiB.
     pub fn new<S: AsRef<str>>(
         allow: &[S],
         logins: &[Secret],

@@ -286,8 +286,8 @@ impl<'a> Best<'a> {
         last.is_none_or(|last| found.order(last) == Ordering::Less)
     }
 
-    /// Inserts a row that [`Best::takes`], unless its subject has a better one. A subject that was pushed out re-enters
-    /// only by a better row, so dropping the old row loses nothing.
+    /// Inserts a row that [`Best::takes`], unless its subject has a better one. A subject that was
+    /// pushed out re-enters only by a better row, so dropping the old row loses nothing.
     fn offer(&mut self, found: Found<'a>) {
         let full = self.found.len() == self.limit;
         let same = |other: &Found<'_>| Arc::ptr_eq(&other.owner.subject, &found.owner.subject);

@@ -1,9 +1,9 @@
 //! Turns a message into a [`Request`]: the form of its body, fields in path and query, credentials.
 //!
-//! A file of a form becomes the base64 text that its field would hold in JSON, so that both pass the
-//! same checks.
+//! A file of a form becomes the base64 text that its field would hold in JSON, so that both pass
+//! the same checks.
 
-use crate::contract::{API_KEY, APP_ID, Body, Caller, Credentials, Request, without_bom};
+use crate::contract::{API_KEY, APP_ID, Body, Caller, Credentials, Request, field, without_bom};
 use crate::transport::Digest;
 use axum::body::Body as HttpBody;
 use axum::http::HeaderMap;
@@ -35,19 +35,28 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
 }
 
 impl Message {
-    /// Returns a digest of what the client sent.
+    /// Returns a digest of what the client sent. The boundary of a form has no part in it: a client
+    /// makes another one when it sends the same form again.
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
         let mut add = |bytes: &[u8]| {
             hash.update(bytes.len().to_be_bytes());
             hash.update(bytes);
         };
-        add(self.content_type().as_bytes());
         for (name, value) in self.path.iter().chain(&self.query) {
             add(name.as_bytes());
             add(value.as_bytes());
         }
-        add(&self.bytes);
+        match multer::parse_boundary(self.content_type()) {
+            Ok(boundary) => {
+                add(b"multipart/form-data");
+                without(&self.bytes, format!("--{boundary}").as_bytes()).for_each(add);
+            }
+            Err(_) => {
+                add(self.content_type().as_bytes());
+                add(&self.bytes);
+            }
+        }
         hash.finalize().into()
     }
 
@@ -60,7 +69,11 @@ impl Message {
     pub async fn request(self) -> (Request, Result<(), String>) {
         let declared = self.content_type().to_owned();
         let media_type = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        let Self { operation, headers, path, query, bytes, expires } = self;
+        let Self { operation, headers, path, mut query, bytes, expires } = self;
+        // Addresses are logged by proxies and kept by browsers.
+        let all = query.len();
+        query.retain(|(name, _)| ![field::APP_ID, field::API_KEY].contains(&name.as_str()));
+        let has_key_in_query = query.len() < all;
         let first = without_bom(&bytes).iter().find(|byte| !byte.is_ascii_whitespace());
         let mut fields = path.clone();
         let (body, beside_json, form) = match media_type.as_str() {
@@ -99,6 +112,12 @@ impl Message {
                 (Body::Json(with_fields(bytes, &path)), beside, form)
             }
         };
+        let form = match has_key_in_query {
+            true => {
+                Err("App-ID and API-Key belong in headers or the body, not in the address".into())
+            }
+            false => form,
+        };
         let request = Request {
             operation: operation.to_owned(),
             body,
@@ -111,6 +130,17 @@ impl Message {
         };
         (request, form)
     }
+}
+
+/// Returns the pieces of `bytes` between the occurrences of `separator`, which is not empty.
+fn without<'a>(bytes: &'a [u8], separator: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let at = all.windows(separator.len()).position(|window| window == separator);
+        rest = at.map(|at| &all[at + separator.len()..]);
+        Some(&all[..at.unwrap_or(all.len())])
+    })
 }
 
 /// Writes fields into the beginning of an object. A field that the object has too is then given
@@ -182,6 +212,29 @@ mod tests {
             bytes: bytes.to_vec(),
             expires: Instant::now(),
         }
+    }
+
+    #[test]
+    fn the_same_form_with_another_boundary_has_the_same_digest() {
+        let form = |boundary: &str, text: &str| {
+            let body = format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"subject_id\"\r\n\r\n{text}\r\n\
+                 --{boundary}--\r\n"
+            );
+            let content_type = format!("multipart/form-data; boundary={boundary}");
+            message(&content_type, body.as_bytes(), &[]).digest()
+        };
+        assert_eq!(form("A1", "anna"), form("BBB2", "anna"));
+        assert_ne!(form("A1", "anna"), form("A1", "ben"));
+    }
+
+    #[tokio::test]
+    async fn a_key_in_the_address_is_no_key_and_is_refused() {
+        let mut sent = message("application/json", b"{}", &[]);
+        sent.query = vec![("app_id".into(), "a".into()), ("api_key".into(), "dwk_b".into())];
+        let (request, form) = sent.request().await;
+        assert!(form.unwrap_err().contains("address"));
+        assert!(request.beside_json.is_empty() && request.credentials.api_key.is_none());
     }
 
     #[tokio::test]

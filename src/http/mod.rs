@@ -1,5 +1,5 @@
-//! The service over HTTP/1.1 and HTTP/2: a second transport beside MQTT, for clients of the original
-//! service, integrators and monitoring.
+//! The service over HTTP/1.1 and HTTP/2: a second transport beside MQTT, for clients of the
+//! original service, integrators and monitoring.
 //!
 //! ```text
 //! listener ─► connections ─► router ─► incoming ─► exchange ─► the service
@@ -50,7 +50,7 @@ pub struct Sources {
     /// Number of the last line of the audit log. Never waits.
     pub last_line: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Why the terminal is not ready; `None` if it is. Never waits.
-    pub not_ready: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    pub not_ready: Arc<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }

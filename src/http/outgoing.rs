@@ -1,4 +1,5 @@
-//! Turns an answer into a message. The body is the answer's fields: its status is in the status line.
+//! Turns an answer into a message. The body is the answer's fields: its status is in the status
+//! line.
 
 use crate::contract::{Answer, Envelope, Refusal, Reply};
 use crate::time::stamp;
@@ -7,17 +8,14 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
-/// Seconds after which a busy terminal is asked again.
-const BUSY_FOR: HeaderValue = HeaderValue::from_static("1");
-
 /// Returns the message of an answer.
 pub(super) fn message(answer: &Answer) -> Response {
     let text = serde_json::Value::Object(answer.fields.clone()).to_string();
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = with_type("application/json", text);
     *response.status_mut() = status;
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, BUSY_FOR);
+    if let Some(ms) = answer.retry_after_ms() {
+        response.headers_mut().insert(RETRY_AFTER, ms.div_ceil(1000).into());
     }
     response
 }

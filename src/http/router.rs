@@ -8,12 +8,14 @@ use super::outgoing::{fault, message};
 use super::pages;
 use crate::contract::{Envelope, Method, Operation, Refusal};
 use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, Query, RawPathParams, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{MethodFilter, get, on};
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 /// Makes the router.
@@ -33,9 +35,9 @@ pub(super) fn router(interface: Arc<Interface>) -> Router {
             };
             let handle = move |State(interface): State<Arc<Interface>>,
                                Extension(connection): Extension<Arc<Connection>>,
-                               params: RawPathParams,
+                               params: Result<RawPathParams, RawPathParamsRejection>,
                                request: Request| async move {
-                handle(operation, &interface, &connection, &params, request).await
+                handle(operation, &interface, &connection, params, request).await
             };
             router = router.route(route.path, on(filter, handle));
         }
@@ -52,15 +54,21 @@ async fn handle(
     operation: Operation,
     interface: &Arc<Interface>,
     connection: &Arc<Connection>,
-    params: &RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let query = match Query::try_from_uri(&parts.uri) {
-        Ok(Query(query)) => query,
-        // Two readings of a name or value that is not UTF-8 are possible.
-        Err(_) => return fault(Envelope::Malformed { why: "its query cannot be read" }),
+    // What is not UTF-8 could be read in two ways.
+    let Ok(params) = params else {
+        return fault(Envelope::Malformed { why: "its path is not UTF-8" });
+    };
+    let is_utf8 = |query: &str| percent_decode_str(query).decode_utf8().is_ok();
+    if !parts.uri.query().is_none_or(is_utf8) {
+        return fault(Envelope::Malformed { why: "its query is not UTF-8" });
+    }
+    let Ok(Query(query)) = Query::try_from_uri(&parts.uri) else {
+        return fault(Envelope::Malformed { why: "its query cannot be read" });
     };
     let path = params.iter().map(owned).collect();
     let head = Head { operation, peer: connection.peer, headers: parts.headers, path, query };

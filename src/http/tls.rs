@@ -1,12 +1,13 @@
-//! Certificates of the HTTP interface: reads the configured one, makes one that no authority signed.
-//! The provider is ring; a private key is readable by its owner alone.
+//! Certificates of the HTTP interface: reads the configured one, makes one that no authority
+//! signed. The provider is ring; a private key that is made here is readable by its owner alone,
+//! and one that all users can read is reported.
 
 use crate::secret::Secret;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring;
@@ -60,6 +61,10 @@ pub fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     }
     let private = PrivateKeyDer::from_pem_slice(&read(key)?)
         .map_err(|error| pem(key, "private key", error.to_string()))?;
+    let mode = fs::metadata(key).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+        tracing::warn!("all users can read {}; chmod 640 it", key.display());
+    }
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -93,16 +98,26 @@ pub fn make(folder: &Path, names: &[String], address: IpAddr) -> Result<Made, Tl
     let certificate = params.self_signed(&key_pair)?;
     let (cert, key) = (folder.join("http.pem"), folder.join("http.key"));
     let private = Secret::from(key_pair.serialize_pem());
-    write(&key, private.reveal().as_bytes())?;
-    write(&cert, certificate.pem().as_bytes())?;
+    // Both are on disk before one takes the place of an earlier one.
+    let new_key = write(&key, private.reveal().as_bytes())?;
+    let new_cert = write(&cert, certificate.pem().as_bytes())?;
+    for (new, path) in [(new_key, &key), (new_cert, &cert)] {
+        let failed = |reason| TlsError::File { path: path.clone(), reason };
+        fs::rename(new, path).map_err(failed)?;
+    }
+    let failed = |reason| TlsError::File { path: folder.to_owned(), reason };
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     let fingerprint = fingerprint(certificate.der());
     Ok(Made { cert, key, fingerprint })
 }
 
-/// Writes a file that only its owner reads, whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), TlsError> {
+/// Writes what is to become the file `path`, readable by its owner alone: the owner of the folder,
+/// as which the daemon runs.
+fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf, TlsError> {
     let failed = |reason| TlsError::File { path: path.to_owned(), reason };
-    let new = path.with_extension("new");
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
     let _ = fs::remove_file(&new);
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -110,8 +125,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), TlsError> {
         .mode(0o600)
         .open(&new)
         .map_err(failed)?;
+    if let Some(folder) = path.parent() {
+        let owner = fs::metadata(folder).map_err(failed)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
+    }
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&new, path).map_err(failed)
+    Ok(new)
 }
 
 fn fingerprint(der: &[u8]) -> String {
@@ -122,7 +141,6 @@ fn fingerprint(der: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_made_certificate_is_usable_and_its_key_is_private() {

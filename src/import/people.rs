@@ -1,5 +1,5 @@
-//! Gives the people of a folder their ids, names and groups: by a CSV list, else by the names of the
-//! folders.
+//! Gives the people of a folder their ids, names and groups: by a CSV list, else by the names of
+//! the folders.
 
 use crate::contract::{MAX_ID, is_id};
 use serde::Deserialize;

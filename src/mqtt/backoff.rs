@@ -15,8 +15,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// second.
 const STABLE: Duration = Duration::from_secs(30);
 
-/// The longest wait after another client took the client identifier. The door must not be deaf for a
-/// minute, and two clients that each return after this time are no storm.
+/// The longest wait after another client took the client identifier. The door must not be deaf for
+/// a minute, and two clients that each return after this time are no storm.
 const TAKEN: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]

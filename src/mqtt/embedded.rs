@@ -81,8 +81,9 @@ pub enum EmbeddedError {
 }
 
 impl Embedded {
-    /// Starts the broker for the terminal that `settings` describe, on its port of 127.0.0.1 (0: any
-    /// free one), with the clients' login kept in `data_dir`; `applications` log in as themselves.
+    /// Starts the broker for the terminal that `settings` describe, on its port of 127.0.0.1 (0:
+    /// any free one), with the clients' login kept in `data_dir`; `applications` log in as
+    /// themselves.
     pub async fn start(
         settings: &Settings,
         data_dir: &Path,

@@ -365,9 +365,9 @@ pub enum RemoveError {
     Random(#[from] getrandom::Error),
 }
 
-/// Removes the device from Home Assistant and every retained message of the terminal from the broker,
-/// for `doorward homeassistant remove`. A daemon whose
-/// `homeassistant.discovery` is true publishes it again when it connects.
+/// Removes the device from Home Assistant and every retained message of the terminal from the
+/// broker, for `doorward homeassistant remove`. A daemon whose `homeassistant.discovery` is true
+/// publishes it again when it connects.
 pub async fn remove(settings: &Settings) -> Result<(), RemoveError> {
     timeout(PATIENCE, removed(settings)).await.unwrap_or(Err(RemoveError::Timeout))
 }

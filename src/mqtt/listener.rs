@@ -3,9 +3,9 @@
 //! The broker library accepts any number of connections before login, reads a CONNECT as large as a
 //! picture into memory, and its accept loop spins when descriptors run out. So it gets a connection
 //! only when the whole CONNECT has arrived and is small. Until then the packet stays in the kernel:
-//! it is looked at (`MSG_PEEK`), not read. An unfinished connection costs a descriptor, there are at
-//! most [`MOST_UNFINISHED`], and a new one takes the place of the oldest: clients that send their
-//! CONNECT at once get in while others hold connections open.
+//! it is looked at (`MSG_PEEK`), not read. An unfinished connection costs a descriptor, there are
+//! at most [`MOST_UNFINISHED`], and a new one takes the place of the oldest: clients that send
+//! their CONNECT at once get in while others hold connections open.
 //!
 //! It must never wait for a client, and must write at most one line a minute about each kind of
 //! refusal.

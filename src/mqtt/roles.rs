@@ -260,8 +260,8 @@ impl AuthProvider for Roles {
     }
 }
 
-/// A retained command is never executed, so it is acknowledged and dropped here: kept, it would take
-/// a place from the terminal's states.
+/// A retained command is never executed, so it is acknowledged and dropped here: kept, it would
+/// take a place from the terminal's states.
 impl BrokerEventHandler for Roles {
     fn on_client_publish<'a>(
         &'a self,

@@ -1,5 +1,5 @@
-//! Counts what strangers can repeat at will, and says when it is time for a line in the log: a flood
-//! must neither fill the disk nor leave no trace.
+//! Counts what strangers can repeat at will, and says when it is time for a line in the log: a
+//! flood must neither fill the disk nor leave no trace.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -8,11 +8,11 @@
 //!    are on disk, in one transaction, when [`Outbox::record`] returns, and are published only
 //!    then. [`Slot::post`] does not wait, so neither judge nor door ever waits for a disk.
 //! 2. An event is removed when it is acknowledged; these removals are written with the next record,
-//!    or after some seconds. A crash in between publishes it a second time, with the same `id`, and never loses
-//!    it.
+//!    or after some seconds. A crash in between publishes it a second time, with the same `id`, and
+//!    never loses it.
 //! 3. `seq` and the line number rise by one for ever.
-//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted. A wrong clock
-//!    erases neither ([`retention`]).
+//! 4. The outbox and the log are bounded; the oldest entries are dropped, and counted. A wrong
+//!    clock erases neither ([`retention`]).
 //! 5. Records that the disk does not accept wait in memory, bounded by kind. Records beyond that
 //!    are counted, and a line of the log reports the number when the disk accepts lines again. Only
 //!    the recorder waits for a hung disk without limit, callers wait [`PATIENCE`].
@@ -146,9 +146,9 @@ pub struct Outbox {
 pub struct Slot(Weak<Shared>);
 
 impl Slot {
-    /// Hands over an event, which is recorded as soon as the disk accepts it, together with those of
-    /// the next tenth of a second. A repeat may only be counted (`repeats.rs`). Returns the event
-    /// if the outbox is closed.
+    /// Hands over an event, which is recorded as soon as the disk accepts it, together with those
+    /// of the next tenth of a second. A repeat may only be counted (`repeats.rs`). Returns the
+    /// event if the outbox is closed.
     pub fn post(&self, event: Event) -> Result<(), Box<Event>> {
         match self.0.upgrade() {
             Some(shared) => shared.post(event),
@@ -158,8 +158,8 @@ impl Slot {
 }
 
 impl Outbox {
-    /// Opens the file, or creates it in an existing folder, and starts the recorder. Removes nothing
-    /// for its age.
+    /// Opens the file, or creates it in an existing folder, and starts the recorder. Removes
+    /// nothing for its age.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OutboxError> {
         Self::open_with(path, settings, || None)
     }

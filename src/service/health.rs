@@ -43,6 +43,24 @@ impl Service {
         fields.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
+    /// Returns why the terminal cannot do all of its work: the gallery, the applications or the
+    /// record cannot be written, or a configured camera gives no frames. Never waits.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let (applications, revoked) = self.applications.health();
+        let camera = self.camera.get().map(|camera| camera.status().why.is_some());
+        if !self.recognizer.gallery.health().is_well() {
+            Some("the gallery's file cannot be written")
+        } else if applications.is_some() || revoked > 0 {
+            Some("the applications' file cannot be written")
+        } else if self.audit_trail.outbox().stats().fault.is_some() {
+            Some("the record cannot be written")
+        } else if camera == Some(true) {
+            Some("the camera gives no frames")
+        } else {
+            None
+        }
+    }
+
     /// Returns the state of the outbox (waiting and lost events) and the head of the audit log. A
     /// noted head later proves that nothing was rewritten.
     fn records(&self) -> (Value, Value) {

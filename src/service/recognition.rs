@@ -238,8 +238,8 @@ impl Recognizer {
         Ok(DetectedPicture { picture, faces, face })
     }
 
-    /// Returns the most prominent face of a camera frame and its quality; `None` if there is no face or no
-    /// picture.
+    /// Returns the most prominent face of a camera frame and its quality; `None` if there is no
+    /// face or no picture.
     pub fn look(&self, frame: &Frame) -> Result<Option<(DetectedPicture, Quality)>, Refusal> {
         let Ok(picture) = frame.picture() else { return Ok(None) };
         let faces = self.analyzer.prominent_in_frame(&picture).map_err(Refusal::internal)?;

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::error;
 
-/// Most events of a kind kept while no outbox is open: one less than an outbox has room for, so that one
-/// place remains for the number of lost events.
+/// Most events of a kind kept while no outbox is open: one less than an outbox has room for, so
+/// that one place remains for the number of lost events.
 const MOST: usize = MOST_UNWRITTEN - 1;
 
 /// Destination of door events. Clones share it.
@@ -24,8 +24,8 @@ pub struct DoorEvents(Arc<Mutex<Places>>);
 struct Places {
     /// Outbox of the present configuration.
     slot: Option<Slot>,
-    /// Events that no outbox has taken yet, [`MOST`] of each kind: a flood of one kind takes no room
-    /// from another. Beyond that the newest event is dropped.
+    /// Events that no outbox has taken yet, [`MOST`] of each kind: a flood of one kind takes no
+    /// room from another. Beyond that the newest event is dropped.
     kept: VecDeque<OutboxEvent>,
     /// Number of dropped events by kind.
     dropped: BTreeMap<&'static str, u64>,

@@ -10,8 +10,9 @@
 //! The sender belongs to the identity because an answer is only for its sender: a client without a
 //! key, or with another application's, gets no remembered answer. The address (a topic; over HTTP
 //! there is one for all) belongs to it because many clients use counters: two clients that both
-//! count from 1 on reply topics of their own are different senders. The content belongs to it because a client that uses an id for two different
-//! requests means both. An empty id counts as no id, and commands without an id are never repeats.
+//! count from 1 on reply topics of their own are different senders. The content belongs to it
+//! because a client that uses an id for two different requests means both. An empty id counts as no
+//! id, and commands without an id are never repeats.
 //!
 //! A new API-Key is never remembered: the answer with it is kept without it.
 //!
@@ -221,8 +222,8 @@ impl<Reply> Memory<Reply> {
     }
 }
 
-/// Returns what is remembered of an answer that is sent as `payload`, and sent to repeats: all but a
-/// new API-Key, which is sent once.
+/// Returns what is remembered of an answer that is sent as `payload`, and sent to repeats: all but
+/// a new API-Key, which is sent once.
 pub(crate) fn kept(answer: &Answer, payload: &Arc<Vec<u8>>) -> Arc<Vec<u8>> {
     match answer.has_key() {
         true => Arc::new(answer.clone().without_key().to_payload()),

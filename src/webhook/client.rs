@@ -6,7 +6,7 @@
 //! to every program on it. A redirect is not followed: it would carry events to where the operator
 //! did not send them.
 
-use super::retry::{Hope, wish};
+use super::retry::{self, FailureKind};
 use super::settings::Settings;
 use crate::time::unix_time;
 use serde_json::{Value, json};
@@ -57,11 +57,11 @@ pub enum Attempt {
 
 impl Attempt {
     /// Returns what a failure means for the next attempt.
-    pub(super) fn hope(&self) -> Hope {
+    pub(super) fn kind(&self) -> FailureKind {
         match self {
-            Self::Failed { status: Some(408 | 429), .. } => Hope::Passes,
-            Self::Failed { status: Some(300..=499), .. } | Self::Gone => Hope::Stays,
-            _ => Hope::Passes,
+            Self::Failed { status: Some(408 | 429), .. } => FailureKind::Passes,
+            Self::Failed { status: Some(300..=499), .. } | Self::Gone => FailureKind::Stays,
+            _ => FailureKind::Passes,
         }
     }
 
@@ -139,7 +139,8 @@ impl Client {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|header| header.to_str().ok());
-        let retry_after = retry_after.and_then(|header| wish(header, SystemTime::now()));
+        let retry_after =
+            retry_after.and_then(|header| retry::retry_after(header, SystemTime::now()));
         // The status alone decides; a body that breaks off changes nothing.
         let mut bytes = Vec::new();
         let _ = response.into_body().into_reader().take(MOST_BODY).read_to_end(&mut bytes);

@@ -2,7 +2,7 @@
 
 use super::client::{Attempt, Client, GONE};
 use super::report::Report;
-use super::retry::{Hope, Retry};
+use super::retry::{FailureKind, Retry};
 use super::settings::Settings;
 use crate::outbox::{Consumer, Outbox};
 use serde_json::Value;
@@ -192,21 +192,21 @@ impl Worker {
                 Next::End
             }
             Attempt::Failed { why, retry_after, .. } => {
-                let hope = attempt.hope();
-                let dice = getrandom::u32().unwrap_or(u32::MAX);
-                let wait = self.retry.after(hope, *retry_after, dice);
+                let kind = attempt.kind();
+                let jitter = getrandom::u32().unwrap_or(u32::MAX);
+                let wait = self.retry.after(kind, *retry_after, jitter);
                 let seconds = wait.as_secs_f32();
-                match hope {
-                    Hope::Stays => tracing::error!(
+                match kind {
+                    FailureKind::Stays => tracing::error!(
                         seq,
                         "the webhook refuses an event, and the ones after it wait: {why}; next \
                          attempt in {seconds:.1} s"
                     ),
-                    Hope::Passes if turned => tracing::warn!(
+                    FailureKind::Passes if turned => tracing::warn!(
                         seq,
                         "events for the webhook wait: {why}; next attempt in {seconds:.1} s"
                     ),
-                    Hope::Passes => tracing::debug!(seq, why, seconds, "the webhook fails"),
+                    FailureKind::Passes => tracing::debug!(seq, why, seconds, "the webhook fails"),
                 }
                 self.shared.sleep(wait);
                 Next::Again

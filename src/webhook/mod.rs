@@ -1,5 +1,5 @@
-//! Delivers events to one HTTP server of the operator: the webhook, in the form of Standard Webhooks
-//! (<https://www.standardwebhooks.com>).
+//! Delivers events to one HTTP server of the operator: the webhook, in the form of Standard
+//! Webhooks (<https://www.standardwebhooks.com>).
 //!
 //! The promise is that of MQTT: an event is on disk before it is sent, is sent again until the
 //! server has acknowledged it with a 2xx, and in the order of `seq`. It may be sent twice, with the

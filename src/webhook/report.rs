@@ -1,7 +1,7 @@
 //! The state of the webhook for health: what waits, when it last worked, what is wrong.
 
 use super::client::{Attempt, GONE};
-use super::retry::Hope;
+use super::retry::FailureKind;
 use crate::outbox::{BacklogStats, Consumer, Outbox};
 use crate::time::unix_time;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl Report {
             Attempt::Failed { why, .. } => why,
         };
         state.last_error = Some((unix_time(), why.to_owned()));
-        state.fault = (attempt.hope() == Hope::Stays).then(|| why.to_owned());
+        state.fault = (attempt.kind() == FailureKind::Stays).then(|| why.to_owned());
         state.failing.get_or_insert_with(Instant::now);
         !was_failing
     }

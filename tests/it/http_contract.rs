@@ -1,5 +1,5 @@
-//! A client written from the contract alone, over HTTP against the real daemon. Failures: a client of
-//! the original has to change more than its base URL; a request without a key is done or learns
+//! A client written from the contract alone, over HTTP against the real daemon. Failures: a client
+//! of the original has to change more than its base URL; a request without a key is done or learns
 //! anything; a change is made twice.
 
 use crate::support::http::{Connection, Reply, address, form};

@@ -1,6 +1,6 @@
 //! The tests of the real daemon, each file named by what can fail. One program,
-//! which takes 97 s of CPU time to build; 44 programs took 11 s each. Tests that limit or measure their own process are programs of their
-//! own, next to this folder.
+//! which takes 97 s of CPU time to build; 44 programs took 11 s each. Tests that limit or measure
+//! their own process are programs of their own, next to this folder.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -40,6 +40,7 @@ mod gallery_room;
 mod gallery_search;
 mod gallery_threads;
 mod homeassistant;
+mod http_clients;
 mod http_contract;
 mod http_hostile;
 mod hung_disk;

@@ -1,5 +1,5 @@
-//! Tests that the daemon gives away as little as its unit says: the exposure that systemd rates, and
-//! no core dump, which would contain faces, also when no unit starts it.
+//! Tests that the daemon gives away as little as its unit says: the exposure that systemd rates,
+//! and no core dump, which would contain faces, also when no unit starts it.
 
 use crate::support::terminal::Terminal;
 use std::process::Command;

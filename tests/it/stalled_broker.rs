@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The shortest keep-alive, 5 s, and the time beyond it in which a packet may be written, 15 s, with
-/// a margin for a loaded machine.
+/// The shortest keep-alive, 5 s, and the time beyond it in which a packet may be written, 15 s,
+/// with a margin for a loaded machine.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(40);
 
 /// Returns a terminal that grants obama every second, and its broker is at `port`.

@@ -1,16 +1,16 @@
-//! Tests the webhook with the real daemon and a real HTTP server. Failures: an event is lost, out of
-//! order or not signed; a dead or slow server delays MQTT or a decision; events go where the
+//! Tests the webhook with the real daemon and a real HTTP server. Failures: an event is lost, out
+//! of order or not signed; a dead or slow server delays MQTT or a decision; events go where the
 //! operator did not send them; the secret is in the log.
 
 use crate::support::listener::Listener;
 use crate::support::mosquitto::{Mosquitto, Wanted};
 use crate::support::ports::Port;
+use crate::support::python;
 use crate::support::receiver::{Receiver, SECRET, answer, ok, webhook};
 use crate::support::terminal::{Terminal, portrait};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,22 +87,8 @@ async fn events_arrive_in_order_signed_and_as_over_mqtt() {
 
 /// Verifies signatures with the Python package of Standard Webhooks, and that it refuses others.
 fn check_with_the_specifications_own_library(received: &[crate::support::receiver::Received]) {
-    let folder = tempfile::tempdir().unwrap();
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/webhook-requirements.txt");
-    let installed = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--require-hashes", "--target"])
-        .arg(folder.path())
-        .arg("--requirement")
-        .arg(requirements)
-        .stderr(Stdio::null())
-        .status();
-    if !installed.is_ok_and(|status| status.success()) {
-        eprintln!(
-            "SKIPPED the verification by standardwebhooks: no python3 with pip, or no network"
-        );
-        return;
-    }
+    let test = "the verification by standardwebhooks";
+    let Some(packages) = python::packages(test, "webhook-requirements.txt") else { return };
     let program = "import sys, json, base64\n\
         from standardwebhooks import Webhook\n\
         secret, requests = json.load(sys.stdin)\n\
@@ -123,7 +109,7 @@ fn check_with_the_specifications_own_library(received: &[crate::support::receive
         .collect();
     let mut python = Command::new("python3")
         .args(["-c", program])
-        .env("PYTHONPATH", folder.path())
+        .env("PYTHONPATH", packages.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

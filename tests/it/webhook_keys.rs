@@ -1,6 +1,6 @@
-//! Tests the keys of the webhook: what `config check` refuses, what `webhook test` sends and prints,
-//! and that an https server is verified. Failures: events go unencrypted or to another server than
-//! the operator named, a wrong key is found only when the first event is lost.
+//! Tests the keys of the webhook: what `config check` refuses, what `webhook test` sends and
+//! prints, and that an https server is verified. Failures: events go unencrypted or to another
+//! server than the operator named, a wrong key is found only when the first event is lost.
 
 use crate::support::mosquitto::make_certificates;
 use crate::support::receiver::{Receiver, SECRET, answer, webhook};

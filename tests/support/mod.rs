@@ -13,6 +13,7 @@ pub mod mosquitto;
 pub mod outage;
 pub mod pictures;
 pub mod ports;
+pub mod python;
 pub mod receiver;
 pub mod slow_pictures;
 pub mod terminal;

@@ -31,12 +31,15 @@ pub const PYTHON: &[Need] = &[
     Need { sign: Sign::Module("venv"), package: "python3-venv" },
 ];
 
-/// The broker, the certificates and the videos of the black-box tests.
+/// The broker, the certificates, the videos and the clients over HTTP of the black-box tests.
 pub const TESTS: &[Need] = &[
     Need { sign: Sign::Program("mosquitto"), package: "mosquitto" },
     Need { sign: Sign::Program("mosquitto_pub"), package: "mosquitto-clients" },
     Need { sign: Sign::Program("openssl"), package: "openssl" },
     Need { sign: Sign::Program("ffmpeg"), package: "ffmpeg" },
+    Need { sign: Sign::Program("curl"), package: "curl" },
+    Need { sign: Sign::Program("node"), package: "nodejs" },
+    Need { sign: Sign::Module("pip"), package: "python3-pip" },
 ];
 
 /// For builds for 64-bit ARM: Debian's compiler, next to the machine's own.

@@ -1,5 +1,5 @@
-//! Reading the file: the waiting events, their payloads, and the audit log. The recorder may write it
-//! meanwhile.
+//! Reading the file: the waiting events, their payloads, and the audit log. The recorder may write
+//! it meanwhile.
 
 use super::{
     AUDIT, Backlogged, EVENT_HEAD, HASHES, Head, META, Unusable, head_of, split, waiting_of,

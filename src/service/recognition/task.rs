@@ -1,13 +1,13 @@
 //! The task of a request, after its checks have passed: what is enrolled, compared or searched.
 
-use super::super::similarity::shown;
-use super::super::statistics::Times;
 use super::{DetectedPicture, Recognizer, Requester, crop};
 use crate::contract::answer_fields::{Found, Match};
 use crate::contract::{self, Failed, Mode, Refusal, Task};
 use crate::face::similarity::{Level, similarity};
 use crate::face::{Embedding, Portrait};
 use crate::gallery::{Candidate, EnrolMode, Enrolment};
+use crate::service::similarity::shown;
+use crate::service::statistics::Times;
 use crate::time::unix_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
