@@ -92,7 +92,12 @@ impl Terminal {
             credentials: Credentials::default(),
             timeout: Duration::from_secs(20),
         };
-        call(&self.settings, request).await.is_ok_and(|answer| answer["status"] == 200)
+        let answer = call(&self.settings, request).await;
+        let is_done = answer.as_ref().is_ok_and(|answer| answer["status"] == 200);
+        if !is_done {
+            eprintln!("{answer:?}");
+        }
+        is_done
     }
 
     async fn stop(self) {
