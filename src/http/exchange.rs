@@ -1,6 +1,7 @@
 //! One request: authenticates its sender, asks the service, and makes no change twice.
 
 use super::body::Memory as BodyMemory;
+use super::connections::is_in_work;
 use super::guesses::{Guesses, Shown, shown};
 use super::incoming::{Message, credentials};
 use super::outgoing::refusal;
@@ -100,6 +101,9 @@ impl Interface {
     pub async fn answer(self: &Arc<Self>, head: Head, body: HttpBody) -> Answer {
         let started = Instant::now();
         let (key, early) = self.greet(&head).await;
+        if early == Some(true) {
+            is_in_work();
+        }
         let read = match self.bodies.read(body, early == Some(true)).await {
             Ok(read) => read,
             Err(fault) => {
@@ -110,6 +114,7 @@ impl Interface {
                 return refusal(&fault, None);
             }
         };
+        is_in_work();
         let (operation, peer) = (head.operation, head.peer);
         let message = Message {
             operation: operation.name(),
