@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
@@ -31,6 +31,9 @@ pub(super) struct Interface {
     pub sources: Sources,
     pub guesses: Guesses,
     pub bodies: BodyMemory,
+    /// The audit log is read for one client at a time, so that open live streams take one place of
+    /// the service's queue and not one each.
+    audit_reads: Semaphore,
     memories: Memories<oneshot::Sender<Arc<Vec<u8>>>>,
     /// True when the server stops.
     pub stop: watch::Receiver<bool>,
@@ -58,6 +61,7 @@ impl Interface {
             sources,
             guesses: Guesses::default(),
             bodies: BodyMemory::new(),
+            audit_reads: Semaphore::new(1),
             memories: Memories::new(),
             stop,
         }
@@ -160,6 +164,10 @@ impl Interface {
             match content {
                 Some(content) => self.change(authentic, content).await,
                 None => {
+                    let _turn = match authentic.operation {
+                        Operation::AuditList => self.audit_reads.acquire().await.ok(),
+                        _ => None,
+                    };
                     // Aborted when its client is gone: an answer without a reader is not computed.
                     let mut task = JoinSet::new();
                     task.spawn(self.handler.handle(authentic.request));
