@@ -121,7 +121,7 @@ impl Interface {
             is_in_work();
         }
         let unauthorized = |request_id| Err(refusal(&Refusal::Unauthorized, request_id));
-        let read = match self.bodies.read(body, header_key == Some(true)).await {
+        let read = match self.bodies.read(body, head.peer, header_key == Some(true)).await {
             Ok(read) => read,
             Err(_) if header_key == Some(false) => return unauthorized(None),
             Err(fault) => return Err(refusal(&fault, None)),
