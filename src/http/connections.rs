@@ -1,11 +1,16 @@
 //! The connections that are held. When there are too many, or too many of one address, the one that
-//! has been idle for the longest ends, so that slow and silent clients keep nobody else out.
+//! has been idle for the longest ends, so that slow and silent clients lock no other client out.
+//!
+//! A request is *open* until it has an answer. It is *in work* only once its body is read, or the
+//! key in its headers is right: a client without a key must never hold a connection by silence.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::task_local;
 
 /// Connections held; each takes a file descriptor and some KiB.
 pub(super) const MOST: usize = 256;
@@ -14,6 +19,13 @@ pub(super) const MOST_OF_ONE: usize = 64;
 /// A connection without a request for this long ends. The time for headers, handshake and the wait
 /// for a next request.
 pub(super) const IDLE: Duration = Duration::from_secs(15);
+/// A connection with an answer that the client has not read for this long ends.
+const UNREAD: Duration = Duration::from_secs(30);
+
+task_local! {
+    /// The request that a task answers.
+    static REQUEST: OpenRequest;
+}
 
 /// One connection.
 pub(super) struct Connection {
@@ -21,37 +33,78 @@ pub(super) struct Connection {
     /// This terminal's address on it.
     pub local: IpAddr,
     since: Instant,
-    /// Milliseconds after `since` of the last request's end.
+    /// Milliseconds after `since` when a request last began or ended.
     last: AtomicU64,
+    /// Requests without an answer.
+    open: AtomicUsize,
     /// Requests in work.
     working: AtomicUsize,
+    unread: Mutex<Frames>,
     /// Notified when it has to end.
     pub end: Notify,
 }
 
+/// Frames of answers that the client has not read.
+#[derive(Default)]
+struct Frames {
+    made: u64,
+    since: BTreeMap<u64, Instant>,
+}
+
 impl Connection {
     fn new(peer: IpAddr, local: IpAddr) -> Self {
-        let (last, working) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { peer, local, since: Instant::now(), last, working, end: Notify::new() }
+        Self {
+            peer,
+            local,
+            since: Instant::now(),
+            last: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            working: AtomicUsize::new(0),
+            unread: Mutex::default(),
+            end: Notify::new(),
+        }
     }
 
     fn touch(&self) {
         self.last.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Returns how long it has been idle; `None` while a request is in work.
-    pub fn idle(&self) -> Option<Duration> {
-        if self.working.load(Ordering::Relaxed) > 0 {
-            return None;
-        }
+    fn since_last(&self) -> Duration {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-        Some(self.since.elapsed().saturating_sub(last))
+        self.since.elapsed().saturating_sub(last)
+    }
+
+    /// Returns the time since a request began or ended; `None` while one is in work.
+    fn idle(&self) -> Option<Duration> {
+        (self.working.load(Ordering::Relaxed) == 0).then(|| self.since_last())
+    }
+
+    /// Returns how long it may last before this is asked again; zero when it has to end.
+    pub fn rest(&self) -> Duration {
+        let is_used = [&self.open, &self.working].iter().any(|it| it.load(Ordering::Relaxed) > 0);
+        let rest = if is_used { IDLE } else { IDLE.saturating_sub(self.since_last()) };
+        let oldest = self.frames().since.values().next().copied();
+        oldest.map_or(rest, |since| rest.min(UNREAD.saturating_sub(since.elapsed())))
     }
 
     /// Notes that a request is in work, until the result is dropped.
     pub fn work(self: &Arc<Self>) -> Working {
         self.working.fetch_add(1, Ordering::Relaxed);
         Working(self.clone())
+    }
+
+    /// Notes that the client has not read a frame, until the result is dropped.
+    pub fn unread(self: &Arc<Self>) -> Unread {
+        let mut frames = self.frames();
+        frames.made += 1;
+        let number = frames.made;
+        frames.since.insert(number, Instant::now());
+        drop(frames);
+        Unread { connection: self.clone(), number }
+    }
+
+    fn frames(&self) -> MutexGuard<'_, Frames> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,6 +116,55 @@ impl Drop for Working {
         self.0.touch();
         self.0.working.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// A frame that the client has not read.
+pub(super) struct Unread {
+    connection: Arc<Connection>,
+    number: u64,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.connection.frames().since.remove(&self.number);
+    }
+}
+
+/// A request without an answer.
+struct OpenRequest {
+    connection: Arc<Connection>,
+    working: OnceLock<Working>,
+}
+
+impl OpenRequest {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.touch();
+        connection.open.fetch_add(1, Ordering::Relaxed);
+        Self { connection, working: OnceLock::new() }
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.connection.touch();
+        self.connection.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Answers a request that came on this connection.
+pub(super) fn answer<F: Future>(
+    connection: Arc<Connection>,
+    answering: F,
+) -> impl Future<Output = F::Output> {
+    REQUEST.scope(OpenRequest::new(connection), answering)
+}
+
+/// Notes that the request that this task answers is in work.
+pub(super) fn is_in_work() {
+    // Outside of a request, in a live stream, the stream itself is in work.
+    let _ = REQUEST.try_with(|request| {
+        request.working.get_or_init(|| request.connection.work());
+    });
 }
 
 /// Every connection.
@@ -138,5 +240,23 @@ mod tests {
         assert!(all.admit([192, 0, 2, 2].into(), one).is_some());
         drop(working);
         assert!(all.admit(one, one).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_open_request_is_in_work_only_once_it_says_so() {
+        let all = Arc::new(Connections::default());
+        let one: IpAddr = [192, 0, 2, 1].into();
+        let held = all.admit(one, one).unwrap();
+        let connection = held.connection.clone();
+        answer(connection.clone(), async {
+            assert!(connection.idle().is_some());
+            is_in_work();
+            is_in_work();
+            assert!(connection.idle().is_none());
+        })
+        .await;
+        assert!(connection.idle().is_some());
+        assert_eq!(connection.working.load(Ordering::Relaxed), 0);
+        assert_eq!(connection.open.load(Ordering::Relaxed), 0);
     }
 }

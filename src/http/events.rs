@@ -5,7 +5,7 @@ use super::connections::Connection;
 use super::exchange::{Head, Interface};
 use super::outgoing::{message, with_type};
 use super::router::busy;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Streams at a time.
 const MOST: usize = 16;
@@ -23,6 +23,8 @@ const MOST: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A comment is sent after this silence, so that both sides notice a dead connection.
 const COMMENT_AFTER: Duration = Duration::from_secs(15);
+/// A stream whose client takes nothing for this long ends.
+const STALLED: Duration = Duration::from_secs(30);
 /// Lines read at a time.
 const PORTION: &str = "100";
 /// A busy terminal is asked again after this time.
@@ -61,7 +63,6 @@ pub(super) async fn stream(
     connection: Arc<Connection>,
     mut head: Head,
 ) -> Response {
-    let Some(place) = Place::take() else { return busy() };
     let last_id = head.headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let last_id = last_id.map(str::to_owned);
     let given = head.query.iter().position(|(name, _)| name == "after");
@@ -76,7 +77,9 @@ pub(super) async fn stream(
     if first.status != 200 {
         return message(&first);
     }
-    let (sender, body) = Channel::<axum::body::Bytes, Infallible>::new(4);
+    // Not before: clients that may not read the log take no place of those that may.
+    let Some(place) = Place::take() else { return busy() };
+    let (sender, body) = Channel::<Bytes, Infallible>::new(4);
     let working = connection.work();
     tokio::spawn(async move {
         let _held = (working, place);
@@ -87,8 +90,8 @@ pub(super) async fn stream(
             let mut page = first;
             let mut spoken = Instant::now();
             loop {
-                match send(&mut sender, &page.fields, &mut after).await {
-                    Err(Gone) => return,
+                match send(&mut sender, &interface, &head, &page.fields, &mut after).await {
+                    Err(Ended) => return,
                     Ok(0) => {}
                     Ok(_) => spoken = Instant::now(),
                 }
@@ -99,7 +102,7 @@ pub(super) async fn stream(
                 }
                 while !more && (interface.sources.last_line)().to_string() == after {
                     if spoken.elapsed() >= COMMENT_AFTER {
-                        if sender.send_data(":\n\n".into()).await.is_err() {
+                        if deliver(&mut sender, ":\n\n".to_owned()).await.is_err() {
                             return;
                         }
                         spoken = Instant::now();
@@ -153,23 +156,35 @@ async fn portion(interface: &Arc<Interface>, head: &Head, after: &str) -> crate:
     interface.answer(head, Body::empty()).await
 }
 
-/// The client is gone.
-struct Gone;
+/// The client is gone, takes nothing, or its key is no longer right.
+struct Ended;
 
 /// Sends the lines of a page; returns their number.
 async fn send(
-    sender: &mut Sender<axum::body::Bytes, Infallible>,
+    sender: &mut Sender<Bytes, Infallible>,
+    interface: &Interface,
+    head: &Head,
     page: &serde_json::Map<String, Value>,
     after: &mut String,
-) -> Result<usize, Gone> {
+) -> Result<usize, Ended> {
     let lines = page.get("lines").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for line in lines {
+        // The key may have been revoked while the client took its time.
+        if !interface.has_right_key(head) {
+            return Err(Ended);
+        }
         let number = line.get("line").and_then(Value::as_u64).unwrap_or_default();
         let kind = line.get("action").and_then(Value::as_str).unwrap_or("line");
         // JSON text has no line breaks, and an action is a fixed word.
-        let text = format!("id: {number}\nevent: {kind}\ndata: {line}\n\n");
-        sender.send_data(text.into()).await.map_err(|_| Gone)?;
+        deliver(sender, format!("id: {number}\nevent: {kind}\ndata: {line}\n\n")).await?;
         *after = number.to_string();
     }
     Ok(lines.len())
+}
+
+async fn deliver(sender: &mut Sender<Bytes, Infallible>, text: String) -> Result<(), Ended> {
+    match timeout(STALLED, sender.send_data(text.into())).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Ended),
+    }
 }

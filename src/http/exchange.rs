@@ -1,23 +1,24 @@
 //! One request: authenticates its sender, asks the service, and makes no change twice.
 
 use super::body::Memory as BodyMemory;
-use super::guesses::{Guesses, Shown, shown};
+use super::connections::is_in_work;
+use super::guesses::{Guesses, key_digest};
 use super::incoming::{Message, credentials};
 use super::outgoing::refusal;
 use super::{Settings, Sources};
 use crate::contract::{Answer, Body, Caller, Credentials, Operation, Refusal, Request, Sender};
-use crate::transport::{Handler, Identity, Memories, Seen, kept, locked};
+use crate::transport::{Digest, Handler, Identity, Memories, Seen, kept, locked};
 use axum::body::Body as HttpBody;
 use axum::http::HeaderMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
-/// A request that has no answer by then gets `[503] BUSY`: longer than a URL (15 s) or the camera
-/// (15 s) may take behind a full queue.
+/// A request that has no answer this long after its head gets `[503] BUSY`: longer than a URL
+/// (15 s) or the camera (15 s) may take behind a full queue.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The reply address of every request over HTTP: an answer goes to the connection that asked.
@@ -30,6 +31,9 @@ pub(super) struct Interface {
     pub sources: Sources,
     pub guesses: Guesses,
     pub bodies: BodyMemory,
+    /// The audit log is read for one client at a time, so that open live streams take one place of
+    /// the service's queue and not one each.
+    audit_reads: Semaphore,
     memories: Memories<oneshot::Sender<Arc<Vec<u8>>>>,
     /// True when the server stops.
     pub stop: watch::Receiver<bool>,
@@ -57,59 +61,72 @@ impl Interface {
             sources,
             guesses: Guesses::default(),
             bodies: BodyMemory::new(),
+            audit_reads: Semaphore::new(1),
             memories: Memories::new(),
             stop,
         }
     }
 
-    /// Checks a key before the body is read, and slows an address that guesses. Returns the digest
-    /// of the key in the headers, and whether it is right.
-    async fn greet(&self, head: &Head) -> (Option<Shown>, Option<bool>) {
-        let given = credentials(&head.headers);
-        let key = match &given {
-            Credentials { app_id: Some(id), api_key: Some(key) } => Some(shown(id, key)),
-            _ => None,
-        };
-        self.guesses.wait(head.peer, key.as_ref()).await;
-        if key.is_none() {
-            return (None, None);
-        }
+    /// Checks whether the key in the headers is right.
+    pub fn has_right_key(&self, head: &Head) -> bool {
         let request = Request {
             operation: head.operation.name().to_owned(),
             body: Body::Json(Vec::new()),
             beside_json: Vec::new(),
-            credentials: given,
+            credentials: credentials(&head.headers),
             caller: Caller::Http,
             expires: None,
             fresh_until: None,
         };
-        let is_right = self.handler.sender(&request).is_ok();
-        (key, Some(is_right))
+        self.handler.sender(&request).is_ok()
     }
 
-    /// Notes whether a key was right.
-    fn note(&self, peer: IpAddr, key: Option<Shown>, is_right: bool) {
-        match (is_right, key) {
-            (true, Some(key)) => self.guesses.right(key),
-            (true, None) => {}
-            (false, _) => self.guesses.wrong(peer),
+    /// Checks the key in the headers before the body is read, and slows an address that guesses.
+    /// `None`: there is no key in the headers.
+    async fn check_header_key(&self, head: &Head) -> Result<Option<bool>, Refusal> {
+        let key = match credentials(&head.headers) {
+            Credentials { app_id: Some(id), api_key: Some(key) } => Some(key_digest(&id, &key)),
+            _ => None,
+        };
+        self.guesses.wait(head.peer, key.as_ref()).await?;
+        let Some(key) = key else { return Ok(None) };
+        let is_right = self.has_right_key(head);
+        match is_right {
+            true => self.guesses.right(key),
+            false => self.guesses.wrong(head.peer),
         }
+        Ok(Some(is_right))
     }
 
     /// Answers one request.
     pub async fn answer(self: &Arc<Self>, head: Head, body: HttpBody) -> Answer {
-        let started = Instant::now();
-        let (key, early) = self.greet(&head).await;
-        let read = match self.bodies.read(body, early == Some(true)).await {
+        let deadline = Instant::now() + DEADLINE;
+        match timeout_at(deadline.into(), self.accept(head, body, deadline)).await {
+            Ok(Ok(accepted)) => self.execute(accepted, deadline).await,
+            Ok(Err(answer)) => answer,
+            Err(_) => refusal(&Refusal::Busy, None),
+        }
+    }
+
+    /// Authenticates the sender and reads the body, or returns the refusal.
+    async fn accept(
+        &self,
+        head: Head,
+        body: HttpBody,
+        deadline: Instant,
+    ) -> Result<Accepted, Answer> {
+        let header_key = self.check_header_key(&head).await;
+        let header_key = header_key.map_err(|busy| refusal(&busy, None))?;
+        if header_key == Some(true) {
+            is_in_work();
+        }
+        let unauthorized = |request_id| Err(refusal(&Refusal::Unauthorized, request_id));
+        let read = match self.bodies.read(body, head.peer, header_key == Some(true)).await {
             Ok(read) => read,
-            Err(fault) => {
-                if early == Some(false) {
-                    self.note(head.peer, key, false);
-                    return refusal(&Refusal::Unauthorized, None);
-                }
-                return refusal(&fault, None);
-            }
+            Err(_) if header_key == Some(false) => return unauthorized(None),
+            Err(fault) => return Err(refusal(&fault, None)),
         };
+        is_in_work();
         let (operation, peer) = (head.operation, head.peer);
         let message = Message {
             operation: operation.name(),
@@ -117,53 +134,60 @@ impl Interface {
             path: head.path,
             query: head.query,
             bytes: read.bytes,
-            expires: started + DEADLINE,
+            expires: deadline,
         };
         let remembered = self.memories.of(operation.name()).is_some();
         let content = remembered.then(|| message.digest());
         let (request, form) = message.request().await;
         let request_id = request.request_id();
-        if early == Some(false) {
-            self.note(peer, key, false);
-            return refusal(&Refusal::Unauthorized, request_id);
+        if header_key == Some(false) {
+            return unauthorized(request_id);
         }
-        let sender = match self.handler.sender(&request) {
-            Ok(sender) => sender,
-            Err(answer) => {
-                self.note(peer, key, answer.status != 401);
-                return answer;
+        let sender = self.handler.sender(&request).inspect_err(|answer| {
+            if answer.status == 401 {
+                self.guesses.wrong(peer);
             }
-        };
-        self.note(peer, key, true);
+        })?;
         if let Err(why) = form {
-            return refusal(&Refusal::payload(why), request_id);
+            return Err(refusal(&Refusal::payload(why), request_id));
         }
+        let authentic = Authentic { operation, sender, request, request_id };
+        Ok(Accepted { authentic, content, memory: read.held })
+    }
+
+    /// Has the service answer.
+    async fn execute(self: &Arc<Self>, accepted: Accepted, deadline: Instant) -> Answer {
+        let Accepted { authentic, content, memory } = accepted;
+        let request_id = authentic.request_id.clone();
         let busy = || refusal(&Refusal::Busy, request_id.clone());
-        let answer = match content {
-            None => {
-                // Ended with its client: what nobody waits for is not computed.
-                let mut task = JoinSet::new();
-                task.spawn(self.handler.handle(request));
-                timeout(DEADLINE, task.join_next()).await.map(|done| match done {
-                    Some(Ok(answer)) => answer,
-                    Some(Err(failure)) => {
-                        Some(refusal(&Refusal::internal(failure), request_id.clone()))
+        let answering = async {
+            match content {
+                Some(content) => self.change(authentic, content).await,
+                None => {
+                    let _turn = match authentic.operation {
+                        Operation::AuditList => self.audit_reads.acquire().await.ok(),
+                        _ => None,
+                    };
+                    // Aborted when its client is gone: an answer without a reader is not computed.
+                    let mut task = JoinSet::new();
+                    task.spawn(self.handler.handle(authentic.request));
+                    match task.join_next().await? {
+                        Ok(answer) => answer,
+                        Err(failure) => {
+                            Some(refusal(&Refusal::internal(failure), request_id.clone()))
+                        }
                     }
-                    None => None,
-                })
-            }
-            Some(content) => {
-                let change = Change { operation, sender, request, request_id: request_id.clone() };
-                timeout(DEADLINE, self.change(change, content)).await
+                }
             }
         };
-        drop(read.held);
+        let answer = timeout_at(deadline.into(), answering).await;
+        drop(memory);
         answer.ok().flatten().unwrap_or_else(busy)
     }
 
     /// Makes a change, once; `None` if it expired or its answer is unknown.
-    async fn change(self: &Arc<Self>, change: Change, content: [u8; 32]) -> Option<Answer> {
-        let Change { operation, sender, request, request_id } = change;
+    async fn change(self: &Arc<Self>, authentic: Authentic, content: Digest) -> Option<Answer> {
+        let Authentic { operation, sender, request, request_id } = authentic;
         let memory = self.memories.of(operation.name())?;
         let identities =
             Identity::of(operation.name(), &sender, ADDRESS, None, request_id.clone(), content);
@@ -200,8 +224,17 @@ impl Interface {
     }
 }
 
-/// A change that a client requests.
-struct Change {
+/// A request that the service may answer.
+struct Accepted {
+    authentic: Authentic,
+    /// The digest of a request that is made once.
+    content: Option<Digest>,
+    /// The memory of its body, until it has an answer.
+    memory: Vec<OwnedSemaphorePermit>,
+}
+
+/// A request and its sender.
+struct Authentic {
     operation: Operation,
     sender: Sender,
     request: Request,

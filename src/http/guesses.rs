@@ -2,11 +2,13 @@
 //! wrong key in one program does not delay another behind the same address. Neither is a guess made
 //! cheaper by hanging up: the address waits in turn before a key is looked at.
 
+use crate::contract::Refusal;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 /// Wrong keys of an address that cost nothing: a person who mistypes.
@@ -15,6 +17,8 @@ const FREE: f64 = 5.0;
 const FORGET: Duration = Duration::from_secs(10);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(2);
+/// Requests of one address that wait; at 2 s each they end within a request's deadline.
+const MOST_WAITING: usize = 16;
 /// Addresses remembered; the one with the fewest wrong keys makes room.
 const MOST: usize = 1024;
 /// Keys remembered as right.
@@ -23,7 +27,7 @@ const MOST_RIGHT: usize = 1024;
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// SHA-256 of an id and a key.
-pub(super) type Shown = [u8; 32];
+pub(super) type KeyDigest = [u8; 32];
 
 #[derive(Default)]
 pub(super) struct Guesses {
@@ -33,7 +37,7 @@ pub(super) struct Guesses {
 #[derive(Default)]
 struct State {
     addresses: HashMap<IpAddr, Address>,
-    right: HashSet<Shown>,
+    right: HashSet<KeyDigest>,
 }
 
 struct Address {
@@ -41,12 +45,19 @@ struct Address {
     at: Instant,
     total: u64,
     logged: Option<Instant>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    queue: Arc<Queue>,
+}
+
+/// The requests of one address that wait for each other.
+struct Queue {
+    places: Semaphore,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Address {
     fn new(now: Instant) -> Self {
-        Self { wrong: 0.0, at: now, total: 0, logged: None, turn: Arc::default() }
+        let queue = Queue { places: Semaphore::new(MOST_WAITING), turn: Default::default() };
+        Self { wrong: 0.0, at: now, total: 0, logged: None, queue: Arc::new(queue) }
     }
 
     /// Returns how many wrong keys are not forgotten.
@@ -57,7 +68,7 @@ impl Address {
 }
 
 /// Returns the digest of an id and a key.
-pub(super) fn shown(id: &str, key: &str) -> Shown {
+pub(super) fn key_digest(id: &str, key: &str) -> KeyDigest {
     let mut hash = Sha256::new();
     hash.update(id.len().to_be_bytes());
     hash.update(id.as_bytes());
@@ -71,20 +82,25 @@ impl Guesses {
     }
 
     /// Waits until a key from this address may be looked at.
-    pub async fn wait(&self, address: IpAddr, shown: Option<&Shown>) {
-        let turn = {
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`]: too many requests of this address wait already.
+    pub async fn wait(&self, address: IpAddr, key: Option<&KeyDigest>) -> Result<(), Refusal> {
+        let queue = {
             let state = self.state();
-            if shown.is_some_and(|shown| state.right.contains(shown)) {
-                return;
+            if key.is_some_and(|key| state.right.contains(key)) {
+                return Ok(());
             }
             match state.addresses.get(&address) {
-                Some(entry) if entry.recent(Instant::now()) > FREE => entry.turn.clone(),
-                _ => return,
+                Some(entry) if entry.recent(Instant::now()) > FREE => entry.queue.clone(),
+                _ => return Ok(()),
             }
         };
-        let _turn = turn.lock().await;
+        let _place = queue.places.try_acquire().map_err(|_| Refusal::Busy)?;
+        let _turn = queue.turn.lock().await;
         let pause = self.pause(address, Instant::now());
         sleep(pause).await;
+        Ok(())
     }
 
     fn pause(&self, address: IpAddr, now: Instant) -> Duration {
@@ -96,10 +112,10 @@ impl Guesses {
     }
 
     /// Notes a key that was right.
-    pub fn right(&self, shown: Shown) {
+    pub fn right(&self, key: KeyDigest) {
         let mut state = self.state();
         if state.right.len() < MOST_RIGHT {
-            state.right.insert(shown);
+            state.right.insert(key);
         }
     }
 
@@ -154,16 +170,40 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_was_right_and_other_addresses_are_not_slowed() {
         let guesses = Guesses::default();
-        guesses.right(shown("id", "key"));
+        guesses.right(key_digest("id", "key"));
         for _ in 0..100 {
             guesses.wrong(ADDRESS);
         }
         let started = Instant::now();
-        guesses.wait(ADDRESS, Some(&shown("id", "key"))).await;
-        guesses.wait("192.0.2.2".parse().unwrap(), None).await;
+        guesses.wait(ADDRESS, Some(&key_digest("id", "key"))).await.unwrap();
+        guesses.wait("192.0.2.2".parse().unwrap(), None).await.unwrap();
         assert!(started.elapsed() < Duration::from_millis(500));
-        guesses.wait(ADDRESS, Some(&shown("id", "other"))).await;
+        guesses.wait(ADDRESS, Some(&key_digest("id", "other"))).await.unwrap();
         assert!(started.elapsed() > Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn the_requests_of_an_address_that_wait_are_bounded() {
+        let guesses = Arc::new(Guesses::default());
+        for _ in 0..100 {
+            guesses.wrong(ADDRESS);
+        }
+        let wait = || {
+            let guesses = guesses.clone();
+            async move { guesses.wait(ADDRESS, None).await }
+        };
+        let mut waiting: Vec<_> = (0..MOST_WAITING).map(|_| tokio::spawn(wait())).collect();
+        tokio::task::yield_now().await;
+        let started = Instant::now();
+        assert!(matches!(wait().await, Err(Refusal::Busy)));
+        assert!(started.elapsed() < Duration::from_millis(500));
+        // A client that hangs up gives its place back.
+        waiting.remove(1).abort();
+        tokio::task::yield_now().await;
+        waiting.push(tokio::spawn(wait()));
+        assert!(matches!(wait().await, Err(Refusal::Busy)));
+        assert!(waiting.remove(0).await.unwrap().is_ok());
+        waiting.iter().for_each(|it| it.abort());
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! Accepts connections, and serves each within its limits. A connection that fails costs only itself.
+//! Accepts connections, and serves each within its limits. A connection that fails costs only
+//! itself.
 
-use super::connections::{Connections, Held, IDLE};
+use super::connections::{self, Connection, Connections, Held, IDLE, Unread};
 use super::exchange::Interface;
 use super::router::router;
 use super::{Settings, Sources};
 use crate::transport::Handler;
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
+use axum::http::Version;
 use axum::response::Response;
+use http_body::{Frame, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -16,7 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -116,7 +120,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Serves a connection until it ends, is idle for too long, or has to end for another.
+/// Serves a connection until it ends, is idle or unread for too long, or has to end for another.
 async fn serve(
     stream: TcpStream,
     held: Held,
@@ -127,14 +131,12 @@ async fn serve(
     // Small answers are not delayed; without it they only come later.
     let _ = stream.set_nodelay(true);
     let connection = held.connection.clone();
-    let idle = async {
+    let overdue = async {
         loop {
-            let rest = match connection.idle() {
-                Some(idle) if idle >= IDLE => return,
-                Some(idle) => IDLE - idle,
-                None => IDLE,
-            };
-            sleep(rest).await;
+            match connection.rest() {
+                Duration::ZERO => return,
+                rest => sleep(rest).await,
+            }
         }
     };
     let service = OnConnection { router, held: Arc::new(held) };
@@ -150,7 +152,7 @@ async fn serve(
     };
     tokio::select! {
         () = serving => {}
-        () = idle => {}
+        () = overdue => {}
         () = connection.end.notified() => {}
     }
 }
@@ -196,10 +198,10 @@ struct OnConnection {
     held: Arc<Held>,
 }
 
-impl<Body> Service<Request<Body>> for OnConnection
+impl<B> Service<Request<B>> for OnConnection
 where
-    Router: Service<Request<Body>, Response = Response, Error = Infallible>,
-    <Router as Service<Request<Body>>>::Future: Send + 'static,
+    Router: Service<Request<B>, Response = Response, Error = Infallible>,
+    <Router as Service<Request<B>>>::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -209,15 +211,78 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let connection = self.held.connection.clone();
         request.extensions_mut().insert(connection.clone());
-        let working = connection.work();
-        let answering = self.router.call(request);
+        let is_http2 = request.version() == Version::HTTP_2;
+        let answering = connections::answer(connection.clone(), self.router.call(request));
         Box::pin(async move {
-            let answer = answering.await;
-            drop(working);
-            answer
+            let answer = answering.await?;
+            Ok(answer.map(|body| {
+                let (last_byte, unread) = (None, None);
+                Body::new(AnswerBody { body, connection, is_http2, last_byte, unread })
+            }))
         })
+    }
+}
+
+/// The body of an answer, which notes the frame that its client has not read.
+struct AnswerBody {
+    body: Body,
+    connection: Arc<Connection>,
+    is_http2: bool,
+    /// The end of the last frame.
+    last_byte: Option<Bytes>,
+    unread: Option<Unread>,
+}
+
+impl AnswerBody {
+    /// Keeps back the last byte of a frame of HTTP/2. hyper takes a whole frame as soon as the
+    /// client takes a byte of it, and one after it only when the client takes the whole.
+    fn without_last_byte(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) if self.is_http2 && data.len() > 1 => {
+                self.last_byte = Some(data.split_off(data.len() - 1));
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(trailers) => trailers,
+        }
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // hyper asks for the next frame once it could send the last one.
+        self.unread = None;
+        let frame = match self.last_byte.take() {
+            Some(byte) => Some(Ok(Frame::data(byte))),
+            None => {
+                let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+                frame.map(|frame| frame.map(|frame| self.without_last_byte(frame)))
+            }
+        };
+        if let Some(Ok(_)) = frame {
+            self.unread = Some(self.connection.unread());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.last_byte.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (self.body.size_hint().exact(), &self.last_byte) {
+            (Some(exact), Some(_)) => SizeHint::with_exact(exact + 1),
+            (_, Some(_)) => SizeHint::default(),
+            (_, None) => self.body.size_hint(),
+        }
     }
 }

@@ -4,12 +4,12 @@ use super::connections::Connection;
 use super::exchange::{Head, Interface};
 use super::outgoing::{message, with_type};
 use crate::contract::{Operation, openapi as description};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The process answers.
 pub(super) async fn alive() -> Response {
@@ -26,7 +26,8 @@ pub(super) async fn ready(State(interface): State<Arc<Interface>>) -> Response {
     response
 }
 
-/// Numbers for Prometheus. On loopback they are open; elsewhere they need the key of an application.
+/// Numbers for Prometheus. On loopback they are open; elsewhere they need the key of an
+/// application.
 pub(super) async fn metrics(
     State(interface): State<Arc<Interface>>,
     Extension(connection): Extension<Arc<Connection>>,
@@ -50,7 +51,11 @@ pub(super) async fn metrics(
     with_type("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
 }
 
-/// The description of the interface.
+/// The description of the interface, made once.
 pub(super) async fn openapi() -> Response {
-    with_type("application/json", description().to_string())
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    let text = TEXT.get_or_init(|| description().to_string().into());
+    let mut response = with_type("application/json", String::new());
+    *response.body_mut() = Body::from(text.clone());
+    response
 }

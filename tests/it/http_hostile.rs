@@ -1,6 +1,9 @@
-//! Hostile and broken clients of the HTTP interface, against the real daemon. Failures: a slow, silent
-//! or large client costs another its answer, memory grows, a message is read in two ways, a web page
-//! of another name is served, keys can be guessed quickly.
+//! Hostile and broken clients of the HTTP interface, against the real daemon. Failures: a slow,
+//! silent or large client costs another its answer, memory grows, a message is read in two ways, a
+//! web page of another name is served, keys can be guessed quickly.
+
+mod http2;
+mod silent;
 
 use crate::support::http::{Connection, address};
 use crate::support::pictures;
@@ -151,7 +154,7 @@ fn bodies_beyond_the_limit_are_refused_and_cost_no_memory() {
 }
 
 #[test]
-fn ten_thousand_idle_and_slow_clients_keep_nobody_out() {
+fn ten_thousand_idle_and_slow_clients_lock_no_client_out() {
     let (terminal, address) = start("");
     let headers = app(&terminal);
     alive(address);
