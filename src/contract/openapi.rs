@@ -39,14 +39,17 @@ pub(crate) fn openapi() -> Value {
         let mut responses = json!({"200": {"description": about, "content": {content: {}}}});
         let statuses: &[u16] = match path {
             "/readyz" => &[503, 421],
-            "/metrics" => &[401, 421],
+            "/metrics" => &[401, 421, 503],
             _ => &[421],
         };
         for &(status, meaning) in STATUSES.iter().filter(|(status, _)| statuses.contains(status)) {
             responses[status.to_string()] =
                 json!({"description": meaning, "content": {"application/json": {}}});
         }
-        let get = json!({"summary": about, "security": [], "responses": responses});
+        let mut get = json!({"summary": about, "responses": responses});
+        if path != "/metrics" {
+            get["security"] = json!([]);
+        }
         paths.insert(path.into(), json!({ "get": get }));
     }
     json!({

@@ -26,26 +26,23 @@ pub(super) async fn ready(State(interface): State<Arc<Interface>>) -> Response {
     response
 }
 
-/// Numbers for Prometheus. On loopback they are open; elsewhere they need the key of an
-/// application.
+/// Numbers for Prometheus, for those with the key of an application: they tell when the door opens.
 pub(super) async fn metrics(
     State(interface): State<Arc<Interface>>,
     Extension(connection): Extension<Arc<Connection>>,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    if !interface.settings.listen.is_loopback() {
-        let head = Head {
-            operation: Operation::Health,
-            peer: connection.peer,
-            headers: parts.headers,
-            path: Vec::new(),
-            query: Vec::new(),
-        };
-        let answer = interface.answer(head, Body::empty()).await;
-        if answer.status != 200 {
-            return message(&answer);
-        }
+    let head = Head {
+        operation: Operation::Health,
+        peer: connection.peer,
+        headers: parts.headers,
+        path: Vec::new(),
+        query: Vec::new(),
+    };
+    let answer = interface.answer(head, Body::empty()).await;
+    if answer.status != 200 {
+        return message(&answer);
     }
     let text = (interface.sources.metrics)();
     with_type("application/openmetrics-text; version=1.0.0; charset=utf-8", text)

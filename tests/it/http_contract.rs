@@ -387,13 +387,15 @@ fn events_are_paged_and_streamed_and_a_revoked_key_ends_the_stream() {
 }
 
 #[test]
-fn monitoring_needs_no_key_on_loopback_and_shows_no_secret() {
+fn monitoring_shows_no_secret_and_its_numbers_need_a_key() {
     let site = Site::start("");
     is(&site.face("search", &json!({"image": pictures::face("obama")})), 200, "", "");
     let get = |path| Connection::open(site.address).ask("GET", path, &[], (b"", ""));
     assert_eq!(get("/healthz").json(), json!({"status": "alive"}));
     assert_eq!(get("/readyz").json(), json!({"status": "ready"}));
-    let metrics = String::from_utf8(get("/metrics").body).unwrap();
+    assert_eq!(get("/metrics").status, 401);
+    let metrics = site.ask("GET", "/metrics", &Value::Null);
+    let metrics = String::from_utf8(metrics.body).unwrap();
     for name in [
         "doorward_stage_seconds_bucket{le=\"0.001\",stage=\"decode\"}",
         "doorward_stage_seconds_count{stage=\"embed\"} 1",
