@@ -201,6 +201,7 @@ mod tests {
         waiting.remove(1).abort();
         tokio::task::yield_now().await;
         waiting.push(tokio::spawn(wait()));
+        tokio::task::yield_now().await;
         assert!(matches!(wait().await, Err(Refusal::Busy)));
         assert!(waiting.remove(0).await.unwrap().is_ok());
         waiting.iter().for_each(|it| it.abort());
