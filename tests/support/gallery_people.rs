@@ -4,6 +4,7 @@
 use doorward::face::{EMBEDDING_LEN, Embedding};
 use doorward::gallery::{EnrolMode, Enrolment, Gallery, OpenError, Settings};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// SplitMix64: the same numbers on every machine.
 pub struct Random(pub u64);
@@ -35,8 +36,20 @@ impl Random {
 }
 
 /// Opens a gallery with the usual settings.
+///
+/// Waits for a file that is in use: a process that another test starts holds a copy of every
+/// descriptor, and with it the lock of a gallery that has been closed, until it executes its program.
 pub fn open(path: &Path) -> Result<Gallery, OpenError> {
-    Gallery::open(path, Settings { model_id: "model-a".into(), store_images: true })
+    let started = Instant::now();
+    loop {
+        let settings = Settings { model_id: "model-a".into(), store_images: true };
+        match Gallery::open(path, settings) {
+            Err(OpenError::InUse { .. }) if started.elapsed() < Duration::from_secs(1) => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Builds a replacing enrolment without image.
