@@ -102,7 +102,7 @@ fn people() -> Option<Vec<Picture>> {
 #[test]
 fn tilted_people_wear_no_sunglasses_and_live() {
     let Some(people) = people() else {
-        println!("tilted_people_wear_no_sunglasses_and_live: DOORWARD_DATA is not set, skipped");
+        eprintln!("SKIPPED tilted_people_wear_no_sunglasses_and_live: DOORWARD_DATA is not set");
         return;
     };
     let analyzer = Analyzer::load().unwrap();

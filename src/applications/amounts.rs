@@ -55,12 +55,8 @@ impl Amounts {
     }
 
     /// Returns the sum with `others`.
-    pub fn plus(mut self, others: &Amounts) -> Self {
-        for &kind in QuotaKind::ALL {
-            let sum = self.of(kind).saturating_add(others.of(kind));
-            *self.of_mut(kind) = sum;
-        }
-        self
+    pub fn plus(self, others: &Amounts) -> Self {
+        self.combined(others, u64::saturating_add)
     }
 
     /// Adds one of each of `kinds`.
@@ -71,10 +67,13 @@ impl Amounts {
     }
 
     /// Subtracts `others`, never below 0.
-    pub fn without(mut self, others: &Amounts) -> Self {
+    pub fn without(self, others: &Amounts) -> Self {
+        self.combined(others, u64::saturating_sub)
+    }
+
+    fn combined(mut self, others: &Amounts, operation: fn(u64, u64) -> u64) -> Self {
         for &kind in QuotaKind::ALL {
-            let left = self.of(kind).saturating_sub(others.of(kind));
-            *self.of_mut(kind) = left;
+            *self.of_mut(kind) = operation(self.of(kind), others.of(kind));
         }
         self
     }

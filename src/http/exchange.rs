@@ -7,7 +7,7 @@ use super::incoming::{Message, credentials};
 use super::outgoing::refusal;
 use super::{Settings, Sources};
 use crate::contract::{Answer, Body, Caller, Credentials, Operation, Refusal, Request, Sender};
-use crate::transport::{Digest, Handler, Identity, Memories, Seen, kept, locked};
+use crate::transport::{Digest, Handler, Identity, Memories, Seen, begin, finish};
 use axum::body::Body as HttpBody;
 use axum::http::HeaderMap;
 use std::net::IpAddr;
@@ -191,10 +191,8 @@ impl Interface {
         let memory = self.memories.of(operation.name())?;
         let identities =
             Identity::of(operation.name(), &sender, ADDRESS, None, request_id.clone(), content);
-        locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
         let (sent, answered) = oneshot::channel();
-        let seen = locked(memory).meet(&identities, || sent, Instant::now());
-        match seen {
+        match begin(memory, &identities, || sent, &*self.handler) {
             Seen::Answered(payload) => Answer::from_payload(&payload),
             Seen::InWork => Answer::from_payload(&answered.await.ok()?),
             Seen::Never => {
@@ -207,11 +205,8 @@ impl Interface {
                     };
                     let payload = answer.as_ref().map(|answer| Arc::new(answer.to_payload()));
                     let answered = answer.as_ref().zip(payload.as_ref());
-                    let kept = answered.map(|(answer, payload)| kept(answer, payload));
-                    let remembered = answer.as_ref().zip(kept.as_ref());
                     let memory = interface.memories.of(operation.name())?;
-                    let waiting = locked(memory).finish(identities, remembered, Instant::now());
-                    locked(memory).forget_subjects(|id| interface.handler.is_enrolled(id));
+                    let (kept, waiting) = finish(memory, identities, answered, &*interface.handler);
                     for repeat in waiting {
                         // Fails when that client is gone.
                         let _ = kept.clone().map(|kept| repeat.send(kept));

@@ -17,12 +17,12 @@ use super::publisher::{PublishError, Publisher};
 use super::topics::{ResponseTopicError, Topics};
 use crate::contract::{Answer, Operation, Refusal, Reply, Request, Sender};
 use crate::time::stamp;
-use crate::transport::{Handler, Identity, Memories, Seen, kept, locked};
+use crate::transport::{Handler, Identity, Memories, Seen, begin, finish};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, error, info, warn};
 
@@ -236,17 +236,12 @@ impl Dispatcher {
             request_id.clone(),
             content,
         );
-        locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
-        let seen = locked(memory).meet(&identities, || reply.clone(), Instant::now());
-        match seen {
+        match begin(memory, &identities, || reply.clone(), &*self.handler) {
             Seen::Never => {
                 let answer = self.perform(&operation, request, request_id).await;
                 let (answer, payload) = answer.map(|answer| self.sendable(answer, &reply)).unzip();
                 let answered = answer.as_ref().zip(payload.as_ref());
-                let kept = answered.map(|(answer, payload)| kept(answer, payload));
-                let remembered = answer.as_ref().zip(kept.as_ref());
-                let waiting = locked(memory).finish(identities, remembered, Instant::now());
-                locked(memory).forget_subjects(|id| self.handler.is_enrolled(id));
+                let (kept, waiting) = finish(memory, identities, answered, &*self.handler);
                 let (Some(payload), Some(kept)) = (payload, kept) else { return };
                 self.publish(&reply, payload.to_vec(), false).await;
                 for reply in waiting {

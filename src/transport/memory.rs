@@ -22,6 +22,7 @@
 //! The memory is bounded by number and by bytes; the oldest answers are dropped first. Commands in
 //! work are bounded by the places of the transport.
 
+use super::Handler;
 use crate::contract::{Answer, Operation, Outcome, Sender};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
@@ -222,9 +223,37 @@ impl<Reply> Memory<Reply> {
     }
 }
 
+/// Looks up a change before it is executed, as [`Memory::meet`] does.
+pub(crate) fn begin<Reply>(
+    memory: &Mutex<Memory<Reply>>,
+    identities: &[Identity],
+    reply: impl FnOnce() -> Reply,
+    handler: &dyn Handler,
+) -> Seen {
+    let mut memory = locked(memory);
+    memory.forget_subjects(|id| handler.is_enrolled(id));
+    memory.meet(identities, reply, Instant::now())
+}
+
+/// Ends the work on a change, as [`Memory::finish`] does. Returns the payload for repeats, and those
+/// that arrived meanwhile.
+pub(crate) fn finish<Reply>(
+    memory: &Mutex<Memory<Reply>>,
+    identities: Vec<Identity>,
+    answer: Option<(&Answer, &Arc<Vec<u8>>)>,
+    handler: &dyn Handler,
+) -> (Option<Arc<Vec<u8>>>, Vec<Reply>) {
+    let kept = answer.map(|(answer, payload)| kept(answer, payload));
+    let remembered = answer.map(|(answer, _)| answer).zip(kept.as_ref());
+    let mut memory = locked(memory);
+    let waiting = memory.finish(identities, remembered, Instant::now());
+    memory.forget_subjects(|id| handler.is_enrolled(id));
+    (kept, waiting)
+}
+
 /// Returns what is remembered of an answer that is sent as `payload`, and sent to repeats: all but
 /// a new API-Key, which is sent once.
-pub(crate) fn kept(answer: &Answer, payload: &Arc<Vec<u8>>) -> Arc<Vec<u8>> {
+fn kept(answer: &Answer, payload: &Arc<Vec<u8>>) -> Arc<Vec<u8>> {
     match answer.has_key() {
         true => Arc::new(answer.clone().without_key().to_payload()),
         false => Arc::clone(payload),
@@ -254,8 +283,7 @@ impl<Reply> Memories<Reply> {
     }
 }
 
-/// Locks a memory.
-pub(crate) fn locked<Reply>(memory: &Mutex<Memory<Reply>>) -> MutexGuard<'_, Memory<Reply>> {
+fn locked<Reply>(memory: &Mutex<Memory<Reply>>) -> MutexGuard<'_, Memory<Reply>> {
     // Nothing under this lock panics. If it did, an incomplete memory would still be usable.
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }

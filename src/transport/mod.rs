@@ -7,7 +7,7 @@ mod handler;
 mod memory;
 
 pub use handler::{Answering, Handler};
-pub(crate) use memory::{Digest, Identity, Memories, Seen, kept, locked};
+pub(crate) use memory::{Digest, Identity, Memories, Seen, begin, finish};
 
 /// The largest request in bytes, whatever carries it: two pictures of 3 MiB as base64 in one JSON
 /// object (`compare`), or one picture of 5 MiB as base64 with room to spare.

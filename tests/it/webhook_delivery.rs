@@ -52,16 +52,22 @@ fn subjects(receiver: &Receiver) -> Vec<String> {
     received.iter().map(|it| it.event()["subject_id"].as_str().unwrap().to_owned()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_arrive_in_order_signed_and_as_over_mqtt() {
-    let receiver = Receiver::start(|_, stream| ok(stream));
+/// Starts a terminal whose events go to a broker, which is heard, and to a webhook.
+async fn beside_mqtt(url: &str) -> (Mosquitto, Listener, Terminal) {
     let broker = Mosquitto::start(Wanted::default());
     let listener = Listener::start(broker.port(), "l", "doorward/front/event/#").await;
     let terminal = Terminal::start(&format!(
         "host = \"localhost\"\nport = {}\nallow_insecure = true\n{}",
         broker.port(),
-        webhook(&receiver.url())
+        webhook(url)
     ));
+    (broker, listener, terminal)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_arrive_in_order_signed_and_as_over_mqtt() {
+    let receiver = Receiver::start(|_, stream| ok(stream));
+    let (_broker, listener, terminal) = beside_mqtt(&receiver.url()).await;
     for id in ["a", "b", "c"] {
         enroll(&terminal, id);
     }
@@ -126,13 +132,7 @@ fn check_with_the_specifications_own_library(received: &[crate::support::receive
 async fn a_dead_webhook_delays_no_mqtt_and_loses_nothing() {
     let port = Port::reserve(Ipv4Addr::LOCALHOST.into()).unwrap();
     let address = format!("127.0.0.1:{}", port.number());
-    let broker = Mosquitto::start(Wanted::default());
-    let listener = Listener::start(broker.port(), "l", "doorward/front/event/#").await;
-    let terminal = Terminal::start(&format!(
-        "host = \"localhost\"\nport = {}\nallow_insecure = true\n{}",
-        broker.port(),
-        webhook(&format!("http://{address}/events"))
-    ));
+    let (_broker, listener, terminal) = beside_mqtt(&format!("http://{address}/events")).await;
     for id in ["a", "b", "c", "d"] {
         enroll(&terminal, id);
     }
@@ -161,13 +161,7 @@ async fn a_slow_server_delays_neither_mqtt_nor_requests() {
             while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
         }
     });
-    let broker = Mosquitto::start(Wanted::default());
-    let listener = Listener::start(broker.port(), "l", "doorward/front/event/#").await;
-    let terminal = Terminal::start(&format!(
-        "host = \"localhost\"\nport = {}\nallow_insecure = true\n{}",
-        broker.port(),
-        webhook(&receiver.url())
-    ));
+    let (_broker, listener, terminal) = beside_mqtt(&receiver.url()).await;
     let began = Instant::now();
     for id in ["a", "b", "c"] {
         enroll(&terminal, id);
