@@ -213,6 +213,23 @@ async fn unfinished_connects_cost_no_memory_and_no_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refused_connects_take_no_place_of_a_client() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let terminal = Terminal::start().await;
+    // Each announces 9 MiB and sends nothing of it, more of them than there are connections.
+    let refused: Vec<_> = (0..200)
+        .map(|_| {
+            let mut socket = terminal.socket();
+            let _ = socket.write_all(&framed(0x10, &vec![0; 9 * MIB - 16])[..6]);
+            socket
+        })
+        .collect();
+    assert!(terminal.is_answered().await, "a client gets in while others are refused");
+    drop(refused);
+    terminal.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lack_of_descriptors_costs_no_processor_and_passes() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let terminal = Terminal::start().await;

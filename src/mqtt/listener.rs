@@ -4,8 +4,8 @@
 //! picture into memory, and its accept loop spins when descriptors run out. So it gets a connection
 //! only when the whole CONNECT has arrived and is small. Until then the packet stays in the kernel:
 //! it is looked at (`MSG_PEEK`), not read. An unfinished connection costs a descriptor, there are
-//! at most [`MOST_UNFINISHED`], and a new one takes the place of the oldest: clients that send
-//! their CONNECT at once get in while others hold connections open.
+//! at most [`MOST_UNFINISHED`], and a new one takes the place of the oldest, even of one that is
+//! being refused: clients that send their CONNECT at once get in while others hold connections.
 //!
 //! It must never wait for a client, and must write at most one line a minute about each kind of
 //! refusal.
@@ -32,11 +32,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{interval, sleep, timeout};
 use tracing::warn;
 
-/// Connections whose CONNECT has not arrived.
+/// Connections without a valid CONNECT: it has not arrived, or is being refused.
 const MOST_UNFINISHED: usize = 32;
 /// All connections: those, and more than the clients that may be logged in.
 const MOST_CONNECTIONS: usize = 128;
@@ -82,10 +82,25 @@ pub(super) struct Refusals {
     not_accepted: Tally,
 }
 
-/// A connection whose CONNECT had not arrived.
+/// A connection that had no valid CONNECT.
 struct Unfinished {
     arrived: Arc<AtomicBool>,
     connection: AbortHandle,
+}
+
+impl Unfinished {
+    /// Checks whether it has a valid CONNECT, or has ended.
+    fn is_over(&self) -> bool {
+        self.arrived.load(Ordering::Relaxed) || self.connection.is_finished()
+    }
+
+    /// Ends it. It is not counted any more when this returns: a connection never blocks its thread.
+    async fn end(self) {
+        self.connection.abort();
+        while !self.connection.is_finished() {
+            yield_now().await;
+        }
+    }
 }
 
 /// Why a connection was closed before login.
@@ -132,13 +147,14 @@ impl Shared {
                     continue;
                 }
             };
-            unfinished.retain(|one| !one.arrived.load(Ordering::Relaxed));
+            unfinished.retain(|one| !one.is_over());
             if unfinished.len() >= MOST_UNFINISHED
                 && let Some(oldest) = unfinished.pop_front()
             {
-                oldest.connection.abort();
+                oldest.end().await;
                 self.reject(&Rejection::Crowd);
             }
+            while connections.try_join_next().is_some() {}
             if connections.len() >= MOST_CONNECTIONS {
                 self.reject(&Rejection::Full);
                 continue;
@@ -148,10 +164,8 @@ impl Shared {
             unfinished.push_back(Unfinished { arrived, connection: connections.spawn(serving) });
         }
         drop(listener);
-        for one in unfinished {
-            if !one.arrived.load(Ordering::Relaxed) {
-                one.connection.abort();
-            }
+        for one in unfinished.into_iter().filter(|one| !one.is_over()) {
+            one.connection.abort();
         }
         let _ = self.shutdown.send(());
         while connections.join_next().await.is_some() {}
@@ -166,7 +180,6 @@ impl Shared {
     ) {
         let connect =
             timeout(CONNECT_PATIENCE, look(&stream)).await.unwrap_or(Err(Rejection::Late));
-        arrived.store(true, Ordering::Relaxed);
         let connect = match connect {
             Ok(connect) => connect,
             Err(Rejection::Gone) => return,
@@ -178,6 +191,7 @@ impl Shared {
                 return;
             }
         };
+        arrived.store(true, Ordering::Relaxed);
         let Ok((stream, twin)) = twin(stream) else { return };
         let handler = ClientHandler::new(
             BrokerTransport::tcp(stream),
