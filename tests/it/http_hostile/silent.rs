@@ -122,10 +122,11 @@ fn clients_that_wait_for_their_guess_lock_no_client_out() {
     }
     sleep(Duration::from_millis(300));
     assert_eq!(right(), 200);
-    // 16 wait; the others are told at once that the terminal is busy.
-    let replies = waiting.iter_mut().skip(32).filter_map(Connection::reply);
+    // 16 wait; the others, whichever they are, are told at once that the terminal is busy. One or
+    // two have ended for the connections of the client.
+    let replies = waiting.iter_mut().filter_map(Connection::reply);
     let busy = replies.filter(|reply| reply.status == 503).count();
-    assert!(busy >= 30, "{busy} of 32");
+    assert!(busy >= 46, "{busy} of 64");
 }
 
 #[test]
